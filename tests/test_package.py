@@ -1,0 +1,103 @@
+"""The package as a whole: what importing it costs, what it names, how long its modules are."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import diffio_async
+
+PACKAGE = Path(__file__).parents[1] / "diffio_async"
+HEAVY = {"aiohttp", "svix", "pydantic", "httpx", "cattrs", "anyio", "typer", "rich", "av", "numpy"}
+LONGEST = 250
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules a fresh interpreter has loaded after `code`."""
+    program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in run.stdout.split()}
+
+
+def named_for_type_checkers() -> set[str]:
+    """The names in the TYPE_CHECKING block of `diffio_async/__init__.py`."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    blocks = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+    ]
+    return {
+        alias.asname or alias.name
+        for block in blocks
+        for node in ast.walk(block)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    """`import diffio_async` in a fresh process loads no HTTP library, no svix and no cattrs."""
+    assert loaded_by("import diffio_async") & HEAVY == set()
+
+
+def test_what_is_heavy_is_seen_when_loaded() -> None:
+    """The test above would notice: a fresh process that imports aiohttp is told apart."""
+    assert "aiohttp" in loaded_by("import aiohttp")
+
+
+def test_public_names_are_sorted_and_importable() -> None:
+    """`__all__` is sorted, without repeats, and every name in it can be had."""
+    names = diffio_async.__all__
+    assert list(names) == sorted(set(names))
+    assert "AsyncDiffio" in names
+    for name in names:
+        assert getattr(diffio_async, name) is not None, name
+    assert set(names) <= set(dir(diffio_async))
+
+
+def test_lazy_names_equal_the_names_type_checkers_see() -> None:
+    """What is had lazily at run time is what the TYPE_CHECKING block promises."""
+    typed = named_for_type_checkers()
+    assert typed
+    lazy = {name for name in diffio_async.__all__ if not name.startswith("__")}
+    assert lazy == typed
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """A name the package does not have is refused in Python's own words."""
+    name = "no_such_name"
+    with pytest.raises(AttributeError, match=name):
+        getattr(diffio_async, name)
+
+
+def test_public_classes_say_where_they_can_be_imported_from() -> None:
+    """Every public class can be imported from the module that it names as its own."""
+    for name in diffio_async.__all__:
+        thing = getattr(diffio_async, name)
+        if isinstance(thing, type):
+            assert getattr(importlib.import_module(thing.__module__), name) is thing
+
+
+def test_no_module_is_longer_than_it_may_be() -> None:
+    """No module of the package has more than 250 lines."""
+    modules = sorted(PACKAGE.rglob("*.py"))
+    assert len(modules) > 10
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in modules
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST
+    }
+    assert long == {}
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    """`py.typed` lies beside `__init__.py`."""
+    assert (PACKAGE / "py.typed").is_file()
