@@ -1,0 +1,1 @@
+"""The wire, pure: no await, no clock, no I/O."""

@@ -1,0 +1,111 @@
+"""What an answer that is no success means: the right error, with what to do next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from diffio_async._wire.codec import MAX_SHOWN, parsed
+from diffio_async._wire.redaction import scrubbed
+from diffio_async.errors import BY_CODE, BY_STATUS, ApiError, ServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
+_SHOWN_IN_MESSAGE = 300
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Seconds the server asks to wait: `Retry-After-Ms`, or `Retry-After` as seconds or a date.
+
+    `headers` has lower-case names. What cannot be read counts as not said.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        seconds = _seconds(headers.get(name, ""), unit)
+        if seconds is not None:
+            return seconds
+    try:
+        date = parsedate_to_datetime(headers.get("retry-after", ""))
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - now).total_seconds())
+
+
+def _seconds(text: str, unit: float) -> float | None:
+    try:
+        seconds = float(text) * unit
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < float("inf") else None
+
+
+def error_for(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    call: str,
+    now: datetime,
+    secrets: Iterable[str] = (),
+) -> ApiError:
+    """The error an answer stands for; `secrets` never show in it, whatever the server echoes."""
+    secrets = tuple(secrets)
+    content = parsed(scrubbed(body.decode("utf-8", "replace"), secrets).encode())
+    code, said = _code_and_message(content)
+    wait = retry_after(headers, now)
+    kind = BY_CODE.get((status, code or ""), BY_STATUS.get(status))
+    if kind is None:
+        kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
+    message = f"{call} was answered {status}"
+    if code:
+        message += f" {code}"
+    if said:
+        message += f": {said.rstrip('.')}"
+    advice = kind.advice or _advice(status, headers)
+    if wait is not None:
+        advice = f"{advice} The server asks to wait {wait:g} s.".strip()
+    return kind(
+        f"{message}. {advice}".rstrip() if advice else message,
+        status=status,
+        code=code,
+        request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
+        body=content,
+        retry_after=wait,
+    )
+
+
+def _advice(status: int, headers: Mapping[str, str]) -> str:
+    if 300 <= status < 400:  # noqa: PLR2004 - the class of statuses
+        return (
+            "It points elsewhere, and credentials are not carried to another address: check the "
+            "base URL."
+            if "location" in headers
+            else "Check the base URL."
+        )
+    return ""
+
+
+def _code_and_message(content: object) -> tuple[str | None, str]:
+    """The code and the words of an error body: the API's, the edge's, or some proxy's page."""
+    if not isinstance(content, dict):
+        text = content if isinstance(content, str) else ""
+        # A page of HTML or XML helps nobody in a message; it is kept in `body`.
+        return None, "" if text.lstrip().startswith("<") else _short(text)
+    error = content.get("error")
+    inner = error if isinstance(error, dict) else content
+    said = inner.get("message") if isinstance(error, dict) else error
+    if not isinstance(said, str):
+        said = next(
+            (inner[k] for k in ("message", "detail", "title") if isinstance(inner.get(k), str)), ""
+        )
+    code = inner.get("code", content.get("code"))
+    return code if isinstance(code, str) else None, _short(said)
+
+
+def _short(text: str) -> str:
+    text = " ".join(text[:MAX_SHOWN].split())
+    return text if len(text) <= _SHOWN_IN_MESSAGE else f"{text[:_SHOWN_IN_MESSAGE]}…"

@@ -1,0 +1,234 @@
+"""One tree of errors: each pickles, keeps the ids of what was paid for, and holds no secret."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from diffio_async.models.generations import GenerationProgress
+
+
+class DiffioError(Exception):
+    """The root of all that this package raises on purpose.
+
+    Attributes:
+        api_project_id: The project the failure concerns, when one had been created.
+        generation_id: The generation the failure concerns, when one had been created.
+    """
+
+    api_project_id: str | None = None
+    generation_id: str | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., DiffioError], tuple[object, ...]]:
+        """Pickle by state, so that constructors may take keywords."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(
+    kind: type[DiffioError], args: tuple[object, ...], state: dict[str, object]
+) -> DiffioError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(DiffioError, ValueError):
+    """A key, address, option or argument cannot be right; nothing was sent."""
+
+
+class ClientClosed(DiffioError):
+    """The client was closed; make a new one."""
+
+
+class NotReached(DiffioError):
+    """The request never reached the server, so it was not accepted.
+
+    Attributes:
+        permanent: True where another try cannot help (a certificate that does not verify, say).
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class AnswerLost(DiffioError):
+    """The request was sent and no whole answer came: it may or may not have been accepted."""
+
+
+class Timeout(AnswerLost, TimeoutError):
+    """No answer came in time: the request may or may not have been accepted."""
+
+
+class ApiError(DiffioError):
+    """The server answered with an error.
+
+    Attributes:
+        status: The HTTP status.
+        code: The machine-readable code of the body, where there is one.
+        request_id: The server's name for the request, where it gave one; quote it to support.
+        body: What the server sent, decoded from JSON or cut to its first 2,000 characters.
+        retry_after: Seconds the server asks to wait, where it does.
+    """
+
+    advice: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        request_id: str | None = None,
+        body: object = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.body = body
+        self.retry_after = retry_after
+
+
+class BadRequest(ApiError):
+    """400: a field is missing, mistyped or refused."""
+
+
+class AuthenticationFailed(ApiError):
+    """401: the key is missing or wrong."""
+
+    advice = "Check DIFFIO_API_KEY: the key is missing, mistyped, rotated or revoked."
+
+
+class PaymentRequired(ApiError):
+    """402: a billing hold."""
+
+    advice = "Update the billing details of the account; calls are blocked until then."
+
+
+class SpendLimitExceeded(PaymentRequired):
+    """402 `spendLimitExceeded`: the account's own limit is reached."""
+
+    advice = "Raise the spend limit in the account's billing policy, or wait for the next period."
+
+
+class PermissionDenied(ApiError):
+    """403: the key is not active, or lacks the scope."""
+
+    advice = "Use a key that is active and has the scope this call needs."
+
+
+class NotFound(ApiError):
+    """404: no such project, generation or key for this account."""
+
+    advice = "Check the id, and that the key belongs to the account that made it."
+
+
+class TranscriptUnavailable(NotFound):
+    """404 `TRANSCRIPT_UNAVAILABLE`: this generation has no transcript and will get none."""
+
+    advice = "Download the audio instead; this generation will get no transcript."
+
+
+class NotReady(ApiError):
+    """409: the generation is not complete, or the upload has not landed."""
+
+    advice = "Wait for the generation to complete, then ask again."
+
+
+class TranscriptPending(NotReady):
+    """409 `TRANSCRIPT_PENDING`: the transcript is still being made."""
+
+    advice = "Ask again in a few seconds."
+
+
+class ModelRetired(ApiError):
+    """410 `model_retired`: the model is no longer served."""
+
+    advice = "Choose a model that is served, such as diffio-4.6-flash."
+
+
+class RateLimited(ApiError):
+    """429: too many requests."""
+
+    advice = "Send fewer requests at a time, or let the retry policy wait longer."
+
+
+class ServerError(ApiError):
+    """5xx: the service failed."""
+
+
+class ResponseInvalid(DiffioError):
+    """A successful answer does not fit the contract (a captive portal's page, say).
+
+    Attributes:
+        status: The HTTP status.
+        body: What the server sent, decoded from JSON or cut to its first 2,000 characters.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, body: object = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class UploadFailed(DiffioError):
+    """A source could not be sent whole; `__cause__` says why."""
+
+
+class SourceUnusable(UploadFailed):
+    """The source is missing, unreadable, too large, empty, or changed while it was read."""
+
+
+class DownloadFailed(DiffioError):
+    """A result could not be fetched whole; nothing was left under its final name."""
+
+
+class TargetUnusable(DownloadFailed):
+    """The target's folder is missing or not writable, or the target exists."""
+
+
+class GenerationFailed(DiffioError):
+    """The generation ended without a result.
+
+    Attributes:
+        progress: The last progress read, with the service's reason in `error`.
+    """
+
+    def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
+        super().__init__(message)
+        self.progress = progress
+
+
+class WaitTimeout(DiffioError, TimeoutError):
+    """The wait ended before the generation did; the generation goes on and can be waited on again.
+
+    Attributes:
+        progress: The last progress read, None when none was.
+    """
+
+    def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
+        super().__init__(message)
+        self.progress = progress
+
+
+#: Errors by HTTP status and, where the contract names one, by code.
+BY_STATUS: Mapping[int, type[ApiError]] = {
+    400: BadRequest,
+    401: AuthenticationFailed,
+    402: PaymentRequired,
+    403: PermissionDenied,
+    404: NotFound,
+    409: NotReady,
+    410: ModelRetired,
+    429: RateLimited,
+}
+BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
+    (402, "spendLimitExceeded"): SpendLimitExceeded,
+    (404, "TRANSCRIPT_UNAVAILABLE"): TranscriptUnavailable,
+    (409, "TRANSCRIPT_PENDING"): TranscriptPending,
+}

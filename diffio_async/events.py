@@ -1,0 +1,90 @@
+"""What happened, told to observers and progress callbacks: frozen facts without secrets."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen
+class RequestSent:
+    """One attempt is about to be made.
+
+    `url` has no query and no credential; `attempt` counts from 1.
+    """
+
+    call: str
+    method: str
+    url: str
+    attempt: int
+
+
+@frozen
+class AnswerReceived:
+    """One attempt was answered, `seconds` after it was sent."""
+
+    call: str
+    method: str
+    url: str
+    attempt: int
+    status: int
+    seconds: float
+    request_id: str | None = None
+
+
+@frozen
+class RetryScheduled:
+    """An attempt failed for `reason` and will be made again in `delay` seconds."""
+
+    call: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+@frozen
+class PartSent:
+    """One part of an upload was accepted."""
+
+    api_project_id: str
+    part_number: int
+    size: int
+
+
+@frozen
+class DownloadResumed:
+    """A download broke for `reason` and goes on from byte `offset`."""
+
+    offset: int
+    reason: str
+
+
+@frozen
+class UploadProgress:
+    """Bytes of a source that the server has accepted, of `total` bytes."""
+
+    sent: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """0 to 100."""
+        return 100.0 * self.sent / self.total if self.total else 100.0
+
+
+@frozen
+class DownloadProgress:
+    """Bytes of a result received, of `total` bytes where the server told."""
+
+    received: int
+    total: int | None
+
+    @property
+    def percent(self) -> float | None:
+        """0 to 100, None where the total is unknown."""
+        if self.total is None:
+            return None
+        return 100.0 * self.received / self.total if self.total else 100.0
+
+
+#: What observers are given.
+Event = RequestSent | AnswerReceived | RetryScheduled | PartSent | DownloadResumed

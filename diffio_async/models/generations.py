@@ -1,0 +1,145 @@
+"""Generations: the jobs that restore a project's recording, and what they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from attrs import field, frozen
+
+#: What can be downloaded; `mp3` is the guide's other name for `audio`.
+DownloadType = Literal["audio", "video", "transcript", "mp3"]
+
+#: The statuses that end a generation; any other word means that it is still running.
+COMPLETE = "complete"
+FAILED = frozenset({"failed", "error", "cancelled", "canceled", "expired"})
+
+#: The model used where none is named: the one every plan is served.
+DEFAULT_MODEL = "diffio-4.6-flash"
+
+
+@frozen(kw_only=True)
+class Generation:
+    """`create generation`'s answer.
+
+    `idempotent_replay` is true where the key had been used: this is that earlier generation.
+    """
+
+    generation_id: str
+    api_project_id: str
+    status: str
+    model_key: str | None = None
+    idempotent_replay: bool | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class GenerationSummary:
+    """One row of `projects.list_generations()`; `progress` is 0 to 100."""
+
+    generation_id: str
+    status: str
+    model_key: str | None = None
+    progress: float | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class GenerationList:
+    """`list_project_generations`' answer."""
+
+    generations: tuple[GenerationSummary, ...]
+    api_project_id: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class StageProgress:
+    """One stage of a generation; `progress` is 0 to 100. 100 does not mean the job is complete."""
+
+    job_id: str | None = None
+    job_state: str | None = None
+    status: str | None = None
+    progress: float | None = None
+    status_message: str | None = None
+    error: str | None = None
+    error_details: object = field(default=None, hash=False)
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class QueuePlace:
+    """Where a queued generation stands; 1 or 0 is next, as the server counts."""
+
+    position: int | None = None
+    message: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class TranscriptionState:
+    """`pending`, `available`, `unavailable`, or a word yet to come."""
+
+    status: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class GenerationProgress:
+    """`get_generation_progress`' answer. Only `status` says whether the generation has ended."""
+
+    generation_id: str
+    api_project_id: str
+    status: str
+    has_video: bool | None = None
+    pre_processing: StageProgress | None = None
+    inference: StageProgress | None = None
+    restored_video: StageProgress | None = None
+    error: str | None = None
+    error_details: object = field(default=None, hash=False)
+    transcription: TranscriptionState | None = None
+    stage: str | None = None
+    stage_progress: object = field(default=None, hash=False)
+    queue: QueuePlace | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """The result can be downloaded."""
+        return self.status == COMPLETE
+
+    @property
+    def failed(self) -> bool:
+        """The generation ended without a result."""
+        return self.status in FAILED
+
+    @property
+    def percent(self) -> float:
+        """0 to 100: the mean of the stages the server named, 100 only when complete."""
+        if self.complete:
+            return 100.0
+        named = [
+            stage.progress or 0.0
+            for stage in (self.pre_processing, self.inference, self.restored_video)
+            if stage is not None
+        ]
+        return min(99.0, sum(named) / len(named)) if named else 0.0
+
+
+@frozen(kw_only=True)
+class Download:
+    """`get_generation_download`' answer: a signed link that expires and needs no credential."""
+
+    generation_id: str
+    api_project_id: str
+    download_type: str
+    # Whoever has the URL has the recording.
+    download_url: str = field(repr=False)
+    file_name: str | None = None
+    storage_path: str | None = None
+    mime_type: str | None = None
+    bucket: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)

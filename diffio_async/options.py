@@ -1,0 +1,185 @@
+"""Options: frozen, merged field by field, checked when made; the environment is read once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import evolve, field, frozen
+
+from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.events import Event
+
+if TYPE_CHECKING:
+    from attrs import Attribute
+
+MIB = 1024 * 1024
+
+DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
+
+#: What an observer is: it is told what happened, in the order it happened; it must not block.
+Observer = Callable[[Event], object]
+
+
+class RetryHook(Protocol):
+    """Decides about a failure that is safe to repeat.
+
+    True means again, False means stop, a number means again after so many seconds, None leaves
+    it to the policy. It is not asked about a call that may have been accepted and would then be
+    done (and billed) twice: no hook can make that safe.
+    """
+
+    def __call__(self, failure: DiffioError, /) -> bool | float | None:
+        """Say what to do about `failure`."""
+        ...
+
+
+def _seconds(_: object, attribute: Attribute[Any], value: float | None) -> None:
+    if value is not None and not (value >= 0 and math.isfinite(value)):
+        raise ConfigurationError(f"{attribute.name} must be 0 or more seconds, not {value!r}")
+
+
+def _at_least_one(_: object, attribute: Attribute[Any], value: int) -> None:
+    if value < 1:
+        raise ConfigurationError(f"{attribute.name} must be 1 or more, not {value!r}")
+
+
+@frozen(kw_only=True)
+class RetryPolicy:
+    """When a call that failed is sent again; whichever of `attempts` and `budget` ends first.
+
+    Pauses are drawn evenly between 0 and `base * 2**n` seconds, at most `cap` (full jitter).
+
+    Attributes:
+        attempts: Tries in all, the first included.
+        budget: Seconds over all attempts and pauses; None for no limit.
+        base: Seconds the first pause may last.
+        cap: Seconds any pause may last.
+        retry_after_cap: Seconds; where the server asks for more, the error is raised at once.
+        on: A hook that may decide; see `RetryHook`.
+    """
+
+    attempts: int = field(default=5, validator=_at_least_one)
+    budget: float | None = field(default=120.0, validator=_seconds)
+    base: float = field(default=0.5, validator=_seconds)
+    cap: float = field(default=20.0, validator=_seconds)
+    retry_after_cap: float = field(default=60.0, validator=_seconds)
+    on: RetryHook | None = None
+
+
+#: No second try.
+NO_RETRY = RetryPolicy(attempts=1)
+
+
+@frozen(kw_only=True)
+class Timeouts:
+    """Seconds; None for no limit.
+
+    Attributes:
+        connect: To connect, TLS included.
+        read: Between two pieces of an answer: how long a stalled host is waited for.
+        total: One attempt of a small call, from connecting to the last byte. Uploads of parts
+            and downloads have no total: they may rightly take hours.
+    """
+
+    connect: float | None = field(default=15.0, validator=_seconds)
+    read: float | None = field(default=60.0, validator=_seconds)
+    total: float | None = field(default=120.0, validator=_seconds)
+
+
+@frozen(kw_only=True)
+class RequestOptions:
+    """Options of one call; what is None is taken from the client.
+
+    Attributes:
+        headers: Added to requests to the API, and to no other host.
+        timeout: `Timeouts`, or seconds for one attempt in all.
+        retry: The retry policy.
+        api_key: Another key for this call.
+    """
+
+    headers: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
+    timeout: Timeouts | float | None = None
+    retry: RetryPolicy | None = None
+    api_key: str | None = field(default=None, repr=False)
+
+
+@frozen(kw_only=True)
+class WaitPolicy:
+    """How a wait asks for progress, in seconds.
+
+    The pause starts at `first` and grows by half with each unchanged answer up to `longest`;
+    a change brings it back towards `first`.
+    """
+
+    first: float = field(default=1.0, validator=_seconds)
+    longest: float = field(default=15.0, validator=_seconds)
+    timeout: float | None = field(default=3600.0, validator=_seconds)
+
+
+@frozen(kw_only=True)
+class ClientOptions:
+    """Options of a client.
+
+    Attributes:
+        headers: Added to requests to the API, and to no other host.
+        timeouts: Time-outs of every call.
+        retry: The retry policy of every call.
+        wait: How waits ask for progress.
+        parts_in_flight: Upload parts sent at once, over all uploads of the client.
+        connections: Open connections at most.
+        max_upload_bytes: Larger sources are refused before a project is created. The hosted
+            service takes 2 GiB.
+        proxy: `http://host:port` of a proxy for every request.
+        trust_env: Read `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (never `.netrc`).
+        ssl: A context of your own, for a private authority or a client certificate.
+        observers: Told every event; the first is always logging (`diffio_async`).
+    """
+
+    headers: Mapping[str, str] = field(factory=dict, repr=False, hash=False)
+    timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
+    wait: WaitPolicy = WaitPolicy()
+    parts_in_flight: int = field(default=4, validator=_at_least_one)
+    connections: int = field(default=100, validator=_at_least_one)
+    max_upload_bytes: int = field(default=2048 * MIB, validator=_at_least_one)
+    # A proxy's address may hold a password.
+    proxy: str | None = field(default=None, repr=False)
+    trust_env: bool = False
+    ssl: SSLContext | None = field(default=None, repr=False)
+    observers: tuple[Observer, ...] = ()
+
+
+@frozen(kw_only=True)
+class CallOptions:
+    """What one call runs under: the client's options with the call's laid over them."""
+
+    headers: Mapping[str, str] = field(factory=dict, repr=False, hash=False)
+    timeouts: Timeouts = Timeouts()
+    retry: RetryPolicy = RetryPolicy()
+    api_key: str | None = field(default=None, repr=False)
+
+
+def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
+    """Lay a call's options over the client's; header names meet in any case."""
+    base = CallOptions(headers=client.headers, timeouts=client.timeouts, retry=client.retry)
+    if call is None:
+        return base
+    timeouts = call.timeout
+    if isinstance(timeouts, (int, float)):
+        timeouts = evolve(client.timeouts, total=float(timeouts))
+    return CallOptions(
+        headers=merged_headers(client.headers, call.headers or {}),
+        timeouts=timeouts or base.timeouts,
+        retry=call.retry or base.retry,
+        api_key=call.api_key,
+    )
+
+
+def merged_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+    """Lay `second` over `first`: `authorization` replaces `Authorization`, never joins it."""
+    overridden = {name.lower() for name in second}
+    kept = {name: value for name, value in first.items() if name.lower() not in overridden}
+    return {**kept, **second}
