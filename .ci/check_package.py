@@ -1,0 +1,76 @@
+"""Check a built wheel and sdist, in an environment where only the wheel is installed.
+
+Usage: python -I check_package.py DIST
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+EXTRAS = ("typer", "rich", "av", "numpy", "pyrnnoise", "pocketsphinx")
+
+
+def check_wheel(path: Path) -> None:
+    """The wheel has the package, typed, and not the workshop."""
+    names = zipfile.ZipFile(path).namelist()
+    assert "diffio_async/py.typed" in names, "py.typed is missing from the wheel"
+    strays = [name for name in names if not name.startswith(("diffio_async/", "diffio_async-"))]
+    assert not strays, f"beside the package, the wheel holds {strays}"
+    workshop = [name for name in names if "_facades" in name or "/tests/" in name]
+    assert not workshop, f"the wheel holds {workshop}"
+
+
+def check_sdist(path: Path) -> None:
+    """The sdist has what it takes to run the tests."""
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "noxfile.py"}
+    wanted |= {"samples/noisy-speech.wav", "tests/conftest.py", "docs/index.md"}
+    assert wanted <= names, f"the sdist lacks {sorted(wanted - names)}"
+
+
+def check_installed() -> None:
+    """Every public name can be had with the core dependencies alone."""
+    present = [name for name in EXTRAS if importlib.util.find_spec(name)]
+    assert not present, f"not a clean environment: {present} can be imported"
+
+    import diffio_async
+
+    names = list(diffio_async.__all__)
+    assert names == sorted(set(names)), "__all__ is not sorted"
+    for name in names:
+        assert getattr(diffio_async, name) is not None, name
+    assert "site-packages" in str(diffio_async.__file__), diffio_async.__file__
+
+
+def check_doors() -> None:
+    """Without their extras, the doors name the extra that is missing."""
+    run = subprocess.run(
+        [sys.executable, "-I", "-m", "diffio_async", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2, run
+    assert "pip install 'diffio-async[cli]'" in run.stderr, run
+    assert "Traceback" not in run.stderr, run
+
+
+def main(dist: Path) -> None:
+    """Run every check."""
+    (wheel,) = dist.glob("*.whl")
+    (sdist,) = dist.glob("*.tar.gz")
+    check_wheel(wheel)
+    check_sdist(sdist)
+    check_installed()
+    check_doors()
+    sys.stdout.write(f"{wheel.name} and {sdist.name} are as they should be\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

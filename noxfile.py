@@ -1,0 +1,104 @@
+"""The workshop: `nox` runs what CI runs; `nox -l` lists the rest.
+
+No session needs a network beyond what it installs: tests talk to the sandbox over loopback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests", "package", "docs"]
+nox.options.error_on_missing_interpreters = False
+nox.options.reuse_existing_virtualenvs = True
+
+HERE = Path(__file__).parent
+PYTHONS = ["3.11", "3.12", "3.13"]
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def tools(group: str) -> list[str]:
+    """The pinned tools of one dependency group, so that a new release breaks nobody's day."""
+    return list(nox.project.dependency_groups(PROJECT, group))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff's rules and ruff's format."""
+    session.install(*tools("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy strict, and pyright."""
+    session.install("-e", ".[all,test]", *tools("types"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Every test, on every Python that is found; words after `--` go to pytest."""
+    session.install("-e", ".[all,test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(name="tests-min", python=PYTHONS[0])
+def tests_min(session: nox.Session) -> None:
+    """Every test with the lowest version of each declared dependency."""
+    session.install("uv")
+    lowest = Path(session.create_tmp()) / "lowest.txt"
+    session.run(
+        *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
+        *("--resolution", "lowest-direct", "--python", f"{session.virtualenv.bin}/python"),
+        *("--extra", "all", "--extra", "test", "--output-file", str(lowest), "pyproject.toml"),
+        silent=True,
+    )
+    session.install("-r", str(lowest))
+    session.install("--no-deps", "-e", ".")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """The wheel and the sdist: what is inside, and that the core alone can be imported."""
+    session.install("build")
+    dist = Path(session.create_tmp()) / "dist"
+    session.run("python", "-c", f"import shutil; shutil.rmtree({str(dist)!r}, ignore_errors=True)")
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (wheel,) = dist.glob("*.whl")
+    clean = Path(session.create_tmp()) / "clean"
+    session.run("python", "-m", "venv", "--clear", str(clean))
+    python = clean / Path(session.bin).name / "python"
+    session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    check = HERE / ".ci" / "check_package.py"
+    session.run(str(python), "-I", str(check), str(dist), external=True)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """The published SDKs, each in an environment of its own, restore through the sandbox."""
+    session.install("-e", ".[all,test]")
+    session.run("pytest", "tests/interop", "-m", "interop or not interop", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The pages, where every warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What is in benchmarks/, one program after the other."""
+    programs = sorted((HERE / "benchmarks").glob("*.py"))
+    if not programs:
+        session.skip("there is nothing in benchmarks/ yet, so nothing was measured")
+    session.install("-e", ".[all]")
+    for program in programs:
+        session.run("python", str(program), *session.posargs)
