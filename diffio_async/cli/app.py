@@ -1,0 +1,137 @@
+"""The commands and their options; each command's work is a module of its own, loaded when run."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffio_async._version import __version__
+from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
+from diffio_async.cli.interrupts import run
+from diffio_async.models.generations import DEFAULT_MODEL
+
+EXIT_CODES = (
+    "Exit codes: 0 all restored; 1 at least one file failed; 2 wrong usage or configuration, "
+    "nothing was sent; 130 interrupted (Ctrl-C); 143 terminated."
+)
+
+app = typer.Typer(
+    name="diffio-async",
+    help="Restore speech with Diffio, or on this machine with its sandbox.",
+    no_args_is_help=True,
+    # A traceback must never show variables: keys and signed links are among them.
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+)
+
+
+class Kind(StrEnum):
+    """What to fetch of a restored recording."""
+
+    audio = "audio"
+    video = "video"
+    transcript = "transcript"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"diffio-async {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Restore speech with Diffio, or on this machine with its sandbox."""
+
+
+@app.command(epilog=EXIT_CODES)
+def restore(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings: audio or video.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where results go, if not beside."),
+    ] = None,
+    kind: Annotated[Kind, typer.Option("--type", help="What to fetch.")] = Kind.audio,
+    model: Annotated[str, typer.Option(help="The model that restores.")] = DEFAULT_MODEL,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Restore on this machine: no key, no network.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object per event, a line each, on stdout.")
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for a generation."),
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at once.")] = 3,
+) -> None:
+    """Restore recordings: upload, generate, wait, download.
+
+    talk.wav becomes talk.restored.mp3, beside it. The key is read from DIFFIO_API_KEY.
+    """
+    from diffio_async.cli.reports import reporter
+    from diffio_async.cli.restoring import Order, restore_files
+    from diffio_async.errors import ConfigurationError
+
+    try:
+        order = Order(
+            files=tuple(files),
+            folder=output,
+            download_type=kind.value,
+            model=model,
+            sandbox=sandbox,
+            overwrite=overwrite,
+            timeout=timeout,
+            jobs=jobs,
+        )
+        code = run(lambda: restore_files(order, reporter(as_json=as_json)))
+    except ConfigurationError as error:
+        _complain(error)
+        code = USAGE
+    raise typer.Exit(code)
+
+
+@app.command()
+def sandbox(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the API listens; 0 takes a free port.")
+    ] = 0,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep projects here; a temporary folder if not given."),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="PLAN.json", help="Misfortunes to play on clients.")
+    ] = None,
+) -> None:
+    """Run a local Diffio until Ctrl-C, and print the two lines that point a client at it."""
+    from diffio_async.cli.serving import serve
+
+    try:
+        code = run(
+            lambda: serve(port=port, host=host, allow_remote=allow_remote, data=data, plan=faults)
+        )
+    except (ModuleNotFoundError, OSError, ValueError) as error:
+        _complain(error)
+        code = USAGE
+    # Ctrl-C is how a server is asked to stop: that went well.
+    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+
+
+def _complain(error: Exception) -> None:
+    typer.echo(f"diffio-async: {error}", err=True)

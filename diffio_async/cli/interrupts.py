@@ -1,0 +1,59 @@
+"""Ctrl-C and SIGTERM: cancel the work, let it clean up after itself, say so by the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+from diffio_async.cli.exit_codes import INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `work` to its exit code; a signal cancels it and makes the code 130 or 143.
+
+    A second signal does not wait for the cleaning up.
+    """
+    try:
+        return asyncio.run(_listening(work))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+async def _listening(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine that runs has a task
+    caught: list[int] = []
+    heard: list[int] = []
+
+    def stop(number: int) -> None:
+        caught.append(number)
+        while heard:
+            loop.remove_signal_handler(heard.pop())
+        task.cancel()
+
+    try:
+        for number in SIGNALS:
+            # A process started with a signal ignored (nohup, a background job) stays deaf to it.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, stop, number)
+                heard.append(number)
+    except NotImplementedError:
+        # Windows: asyncio.run turns Ctrl-C into a cancellation and KeyboardInterrupt itself.
+        pass
+    try:
+        return await work()
+    except asyncio.CancelledError:
+        if not caught:
+            raise
+        task.uncancel()
+        return 128 + caught[0]
+    finally:
+        while heard:
+            loop.remove_signal_handler(heard.pop())
