@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from diffio_async._wire.redaction import public_url
 from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MODEL = re.compile(r"diffio-[a-z0-9.-]+")
 # The models whose endpoint is not their own name (from the contract's table).
@@ -85,7 +89,7 @@ def api_key(key: str | None) -> str:
     return key
 
 
-def header_items(headers: dict[str, str]) -> dict[str, str]:
+def header_items(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Headers that can be sent as they are. Never shows a value.
 
     Raises:

@@ -1,0 +1,1 @@
+"""The engine: the only floor that awaits I/O."""

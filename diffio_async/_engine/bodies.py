@@ -1,0 +1,32 @@
+"""A stretch of a source as a request's body: streamed afresh for every attempt."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from attrs import frozen
+
+from diffio_async._engine.sources import CHUNK, Source
+
+
+@frozen
+class Body:
+    """Bytes `offset` to `offset + size` of a source, never held whole.
+
+    `handed_over` is told how many bytes of this attempt went to the connection so far.
+    """
+
+    source: Source
+    offset: int
+    size: int
+    handed_over: Callable[[int], Awaitable[None]]
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes, from the first again each time."""
+        await self.handed_over(0)
+        done = 0
+        while done < self.size:
+            chunk = await self.source.read(self.offset + done, min(CHUNK, self.size - done))
+            yield chunk
+            done += len(chunk)
+            await self.handed_over(done)

@@ -1,0 +1,160 @@
+"""The retry loop: a call is sent until it is answered, refused for good, or out of time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
+
+from diffio_async._engine.transport import Attempt, Transport
+from diffio_async._wire.addresses import api_base_url, api_key, header_items
+from diffio_async._wire.codec import decoded
+from diffio_async._wire.failures import error_for
+from diffio_async._wire.redaction import public_url
+from diffio_async._wire.replay import Replay, next_delay
+from diffio_async._wire.requests import Request, prepared
+from diffio_async.errors import DiffioError
+from diffio_async.events import AnswerReceived, RequestSent, RetryScheduled
+from diffio_async.options import merged
+
+if TYPE_CHECKING:
+    from diffio_async._engine.bodies import Body
+    from diffio_async._engine.transport import Answer
+    from diffio_async._wire.calls import Call
+    from diffio_async.events import Event
+    from diffio_async.options import CallOptions, ClientOptions, RequestOptions
+
+T = TypeVar("T")
+log = logging.getLogger("diffio_async")
+
+
+def log_event(event: Event) -> None:
+    """The first observer: every event at DEBUG, retries at INFO. Events hold no secrets."""
+    level = logging.INFO if isinstance(event, RetryScheduled) else logging.DEBUG
+    log.log(level, "%s", event)
+
+
+class Sender:
+    """Sends calls for one client: its address, its key, its options, its transport."""
+
+    def __init__(self, key: str | None, base_url: str, options: ClientOptions) -> None:
+        self.base_url = api_base_url(base_url)
+        self.options = options
+        self._key = api_key(key)
+        header_items(options.headers)
+        self.transport = Transport(options)
+        self._observers = (log_event, *options.observers)
+
+    def tell(self, event: Event) -> None:
+        """Tell the observers; one that raises is logged and harms nobody."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:
+                log.exception("an observer raised on %s", type(event).__name__)
+
+    async def send(
+        self, call: Call[T], options: RequestOptions | None = None, *, body: Body | None = None
+    ) -> T:
+        """Send a call until an answer is final, and decode it.
+
+        Raises:
+            DiffioError: The last failure, with the earlier ones as notes.
+        """
+        under = merged(self.options, options)
+        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
+        answer = await self.perform(
+            call.name, request, call.replay, under, body=body, also=call.also_transient
+        )
+        return decoded(answer.body, call.returns, call=call.name, status=answer.status)
+
+    async def perform(
+        self,
+        name: str,
+        request: Request,
+        replay: Replay,
+        under: CallOptions,
+        *,
+        body: Body | None = None,
+        also: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
+        began = time.monotonic()
+        earlier: list[str] = []
+        while True:
+            number = len(earlier) + 1
+            elapsed = time.monotonic() - began
+            attempt = Attempt(
+                request=request,
+                timeouts=evolve(
+                    under.timeouts, total=_total(under, elapsed) if body is None else None
+                ),
+                body=body,
+                fresh=replay is Replay.NEVER,
+            )
+            try:
+                return await self._once(name, number, attempt)
+            except DiffioError as failure:
+                delay = next_delay(
+                    under.retry,
+                    replay,
+                    failure,
+                    attempt=number,
+                    elapsed=time.monotonic() - began,
+                    jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
+                    also=also,
+                )
+                if delay is None:
+                    for note in earlier:
+                        failure.add_note(note)
+                    raise
+                reason = f"{type(failure).__name__}: {failure}"
+            earlier.append(f"attempt {number}: {reason}")
+            self.tell(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
+            await asyncio.sleep(delay)
+
+    async def _once(self, name: str, number: int, attempt: Attempt) -> Answer:
+        request = attempt.request
+        url = public_url(request.url)
+        self.tell(RequestSent(call=name, method=request.method, url=url, attempt=number))
+        began = time.monotonic()
+        answer = await self.transport.attempt(attempt)
+        self.tell(
+            AnswerReceived(
+                call=name,
+                method=request.method,
+                url=url,
+                attempt=number,
+                status=answer.status,
+                seconds=time.monotonic() - began,
+                request_id=answer.headers.get("x-request-id"),
+            )
+        )
+        if answer.ok:
+            return answer
+        raise error_for(
+            answer.status,
+            answer.headers,
+            answer.body,
+            call=name,
+            now=datetime.now(UTC),
+            secrets=request.secrets,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections; calls in flight and later ones raise `ClientClosed`."""
+        await self.transport.aclose()
+
+
+def _total(under: CallOptions, elapsed: float) -> float | None:
+    """Seconds this attempt may take: its own total, cut where the retry budget ends."""
+    total, budget = under.timeouts.total, under.retry.budget
+    if budget is None:
+        return total
+    left = max(0.001, budget - elapsed)
+    return left if total is None else min(total, left)

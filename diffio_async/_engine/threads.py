@@ -1,0 +1,72 @@
+"""Blocking work off the loop, never outlived by the descriptors it uses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    # Not the loop's own: names are resolved there, and a stuck disk must not stop that.
+    return ThreadPoolExecutor(max_workers=16, thread_name_prefix="diffio-files")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+class Threads:
+    """Runs blocking functions in threads and remembers which still run.
+
+    A cancelled caller leaves at once, but its thread goes on to the end of the read or write it
+    is in: whoever closes the descriptor calls `settle` first, lest the thread use another's.
+    """
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Future[Any]] = set()
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result of `work`, run in a thread."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(_pool(), lambda: work(*args, **kwargs))
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return await asyncio.shield(future)
+
+    async def settle(self) -> None:
+        """Wait until nothing runs, cancelled or not."""
+        for future in list(self._running):
+            await settled(future)
+
+
+async def settled(future: asyncio.Future[R]) -> None:
+    """Wait for a future to end, however often the waiter is cancelled meanwhile.
+
+    Raises:
+        asyncio.CancelledError: The waiter was cancelled; raised when the future has ended.
+    """
+    cut: asyncio.CancelledError | None = None
+    # anyio cancels again and again until a scope is left; a task's own cancellation comes once,
+    # and once more at the loop's end. The scope stops the one, the loop the other.
+    with anyio.CancelScope(shield=True):
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as cancelled:
+                cut = cancelled
+    if not future.cancelled():
+        future.exception()  # retrieved, so that nobody logs it
+    if cut is not None:
+        raise cut

@@ -1,0 +1,208 @@
+"""One attempt over HTTP: the only room that knows aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import aiohttp
+import yarl
+from attrs import frozen
+
+from diffio_async._engine.bodies import Body
+from diffio_async._engine.transport.ladder import expired, failure_of
+from diffio_async._engine.transport.payload import Streamed
+from diffio_async._engine.transport.sessions import Connection, Sessions
+from diffio_async._wire.redaction import public_url
+from diffio_async._wire.requests import Request
+from diffio_async.errors import ResponseInvalid
+from diffio_async.options import MIB, Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from types import TracebackType
+
+    from diffio_async.options import ClientOptions
+
+T = TypeVar("T")
+
+#: The largest answer of the API that is read; ten thousand projects take a tenth of it.
+MAX_ANSWER = 32 * MIB
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """A request to be made once.
+
+    `fresh` asks for a connection of its own: on one that is reused, a request that the server
+    never saw cannot be told from one that it accepted.
+    """
+
+    request: Request
+    timeouts: Timeouts
+    body: Body | None = None
+    fresh: bool = False
+
+
+@frozen(kw_only=True)
+class Answer:
+    """A whole answer; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is a success."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class of statuses
+
+
+class Transport:
+    """Makes attempts for one client."""
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._sessions = Sessions(options)
+
+    async def attempt(self, attempt: Attempt) -> Answer:
+        """Make the attempt and read its answer whole.
+
+        Raises:
+            NotReached: The request never left this machine's side of the connection.
+            AnswerLost: It may have been accepted, and no whole answer came (`Timeout`: in time).
+            ResponseInvalid: The answer is larger than any of the API's.
+            ClientClosed: The client was closed.
+        """
+        exchange = Exchange(self._sessions, attempt)
+        total = attempt.timeouts.total
+        cut = asyncio.timeout(total)
+        try:
+            async with cut, exchange:
+                body = await exchange.read(MAX_ANSWER)
+                return Answer(status=exchange.status, headers=exchange.headers, body=body)
+        except TimeoutError:
+            if not cut.expired():
+                raise
+        raise expired(exchange.connection, public_url(attempt.request.url), total or 0.0)
+
+    def stream(self, attempt: Attempt) -> Exchange:
+        """Make the attempt and leave its answer to be read in pieces: `async with` the result."""
+        return Exchange(self._sessions, attempt)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `aclose` was called."""
+        return self._sessions.closed
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions are open on loops that still run."""
+        return self._sessions.open
+
+    async def aclose(self) -> None:
+        """Close every connection of this loop; attempts in flight raise `ClientClosed`."""
+        await self._sessions.aclose()
+
+
+class Exchange:
+    """One attempt under way. Every failure of aiohttp's is mapped here, by `failure_of`."""
+
+    def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
+        self._sessions = sessions
+        self._attempt = attempt
+        self._payload: Streamed | None = None
+        self._response: aiohttp.ClientResponse | None = None
+        self.connection = Connection()
+        self.status = 0
+        self.headers: Mapping[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        self._response = response = await self._mapped(self._opened())
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._response is not None:
+            # Closes the connection unless the answer was read to its end.
+            self._response.close()
+
+    async def _opened(self) -> aiohttp.ClientResponse:
+        attempt, request = self._attempt, self._attempt.request
+        timeouts = attempt.timeouts
+        session = await self._sessions.session(fresh=attempt.fresh)
+        data: bytes | Streamed | None = request.content
+        if attempt.body is not None:
+            data = self._payload = Streamed(attempt.body, timeouts.read)
+        return await session.request(
+            request.method,
+            # Signed URLs are taken to the letter: another spelling breaks the signature.
+            yarl.URL(request.url, encoded=True),
+            data=data,
+            # Nothing is inflated behind our back: what is counted is what was sent.
+            headers={"Accept-Encoding": "identity", **request.headers},
+            allow_redirects=False,
+            auto_decompress=False,
+            proxy=self._sessions.proxy_for(request.url),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                # Only uploads wait for nothing else than this; `total` cuts the small calls.
+                connect=timeouts.connect if attempt.body is not None else None,
+                sock_connect=timeouts.connect,
+                sock_read=timeouts.read,
+            ),
+            trace_request_ctx=self.connection,
+        )
+
+    async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
+        """The answer's bytes, at most `size` at a time."""
+        if self._response is None:
+            raise RuntimeError("the exchange is not open")
+        pieces = self._response.content.iter_chunked(size)
+        while True:
+            try:
+                piece = await self._mapped(anext(pieces))
+            except StopAsyncIteration:
+                return
+            yield piece
+
+    async def read(self, limit: int) -> bytes:
+        """The whole answer.
+
+        Raises:
+            ResponseInvalid: It has more than `limit` bytes.
+        """
+        body = bytearray()
+        async with contextlib.aclosing(self.chunks(MIB)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > limit:
+                    raise ResponseInvalid(
+                        f"the answer of {public_url(self._attempt.request.url)} has more than "
+                        f"{limit:,} bytes",
+                        status=self.status,
+                    )
+        return bytes(body)
+
+    async def _mapped(self, awaited: Awaitable[T]) -> T:
+        try:
+            return await awaited
+        except (asyncio.CancelledError, StopAsyncIteration):
+            raise
+        except Exception as raw:  # noqa: BLE001 - the ladder knows them all
+            failure = failure_of(
+                raw,
+                connection=self.connection,
+                payload_failure=self._payload.failure if self._payload is not None else None,
+                closed=self._sessions.closed,
+                url=public_url(self._attempt.request.url),
+            )
+        # Outside the handler: aiohttp's texts hold whole URLs, and a context would keep them.
+        raise failure

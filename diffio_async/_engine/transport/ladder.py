@@ -1,0 +1,93 @@
+"""From whatever aiohttp raises to our own errors; the texts are ours, for theirs hold URLs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from diffio_async.errors import (
+    AnswerLost,
+    ClientClosed,
+    ConfigurationError,
+    DiffioError,
+    NotReached,
+    Timeout,
+)
+
+if TYPE_CHECKING:
+    from diffio_async._engine.transport.sessions import Connection
+
+CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
+
+
+def failure_of(
+    raw: Exception,
+    *,
+    connection: Connection,
+    payload_failure: DiffioError | None,
+    closed: bool,
+    url: str,
+) -> DiffioError:
+    """What `raw` means. Where the connection was never had, nothing can have been accepted."""
+    if isinstance(raw, DiffioError):
+        return raw
+    if payload_failure is not None:
+        return payload_failure
+    if closed:
+        return ClientClosed(CLOSED)
+    if isinstance(raw, (aiohttp.InvalidURL, ValueError)):
+        return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
+    if not connection.had or isinstance(raw, aiohttp.ClientConnectorError):
+        return _not_reached(raw, url)
+    if isinstance(raw, TimeoutError):
+        return Timeout(
+            f"{url} stopped answering: nothing came for the read time-out's length. "
+            "The request may have been accepted."
+        )
+    if isinstance(raw, (aiohttp.ClientError, OSError)):
+        return AnswerLost(
+            f"the connection to {url} broke before the whole answer came "
+            f"({_cause(raw)}). The request may have been accepted."
+        )
+    # A bug of aiohttp's or ours: say so with its kind, and keep its text out.
+    return AnswerLost(f"the attempt at {url} failed with {type(raw).__name__}")
+
+
+def expired(connection: Connection, url: str, total: float) -> DiffioError:
+    """The error for an attempt that took longer than its total of seconds."""
+    if connection.had:
+        return Timeout(
+            f"{url} gave no whole answer within {total:.3g} s. The request may have been accepted."
+        )
+    return NotReached(f"{url} could not be connected to within {total:.3g} s")
+
+
+def _not_reached(raw: Exception, url: str) -> NotReached:
+    if isinstance(raw, aiohttp.ClientConnectorCertificateError):
+        return NotReached(
+            f"the certificate of {url} does not verify ({_cause(raw)}): for a private authority "
+            "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))",
+            permanent=True,
+        )
+    if isinstance(raw, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)):
+        return NotReached(f"the proxy did not let the request to {url} through ({_cause(raw)})")
+    if isinstance(raw, TimeoutError):
+        return NotReached(f"{url} could not be connected to in time")
+    return NotReached(f"{url} could not be reached ({_cause(raw)})")
+
+
+def _cause(raw: Exception) -> str:
+    """A name for the cause that cannot hold a URL, a header or a password."""
+    if isinstance(raw, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
+        return str(reason)
+    if isinstance(raw, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(raw, aiohttp.ClientResponseError):
+        return f"{type(raw).__name__} {raw.status}"
+    number = getattr(raw, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return type(raw).__name__

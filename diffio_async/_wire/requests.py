@@ -1,0 +1,82 @@
+"""From a call to the request that makes it; the host selects the credential."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import field, frozen
+
+from diffio_async._version import __version__
+from diffio_async._wire.addresses import api_key, header_items, secure_url
+from diffio_async._wire.calls import Call, Host
+from diffio_async.errors import ConfigurationError
+from diffio_async.options import merged_headers
+
+if TYPE_CHECKING:
+    from diffio_async.options import CallOptions
+
+T = TypeVar("T")
+
+CREDENTIALS = frozenset({"authorization", "x-api-key", "xi-api-key"})
+
+#: How this package names itself to the API and the edge, as the contract asks.
+IDENTITY: Mapping[str, str] = {
+    "User-Agent": f"diffio-async/{__version__}",
+    "X-Diffio-SDK-Language": "python",
+    "X-Diffio-SDK-Name": "diffio-async",
+    "X-Diffio-SDK-Version": __version__,
+}
+
+
+@frozen(kw_only=True)
+class Request:
+    """One HTTP request; `content` is None where a body is streamed instead or there is none.
+
+    `secrets` are what must not show in an error that quotes the server.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> Request:
+    """The request of a call.
+
+    Raises:
+        ConfigurationError: The key, a header or the body cannot be sent as it is, or the address
+            is not secure.
+    """
+    headers: dict[str, str] = {"Accept": "application/json", **IDENTITY}
+    if call.json is not None:
+        headers["Content-Type"] = "application/json"
+    if call.host is Host.EDGE:
+        url, secret = secure_url(call.path, "the upload address"), call.token or ""
+        headers["Authorization"] = f"Bearer {secret}"
+    else:
+        url, secret = base_url + call.path, api_key(under.api_key or key)
+        headers = merged_headers(headers, header_items(under.headers))
+        # A user's own credential header takes the key's place: two are never sent.
+        if not CREDENTIALS & {name.lower() for name in headers}:
+            headers["Authorization"] = f"Bearer {secret}"
+    sent = [value for name, value in headers.items() if name.lower() in CREDENTIALS]
+    return Request(
+        method=call.method,
+        url=url,
+        headers=headers,
+        content=None if call.json is None else _json(call),
+        secrets=(secret, *(value.removeprefix("Bearer ") for value in sent)),
+    )
+
+
+def _json(call: Call[T]) -> bytes:
+    try:
+        return json.dumps(call.json, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as failure:
+        raise ConfigurationError(
+            f"the arguments of {call.name} cannot be written as JSON: {failure}"
+        ) from None
