@@ -97,7 +97,7 @@ class JsonLines(Lines):
         self._say(outcome.json())
 
     def _say(self, fact: dict[str, object]) -> None:
-        print(json.dumps(fact), flush=True)
+        print(json.dumps(fact), file=sys.stdout, flush=True)
 
 
 class Bars:

@@ -1,0 +1,122 @@
+"""The pages keep their word: every `python` and `bash` block in them is run, on the sandbox.
+
+The blocks of a page run in order, as one reader would run them; `sh` blocks are only shown
+(installing, or running until Ctrl-C), and `json` blocks are fault plans.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from diffio_async.sandbox import Sandbox
+
+HERE = Path(__file__).parents[1]
+PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+#: Runs blocks as `python -m asyncio` would: one namespace, `await` at the top level, one loop.
+READER = """
+import ast, asyncio, inspect, json, sys
+
+namespace = {"__name__": "__main__"}
+with asyncio.Runner() as runner:
+    for number, block in enumerate(json.load(sys.stdin), 1):
+        name = f"<block {number}>"
+        code = compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        result = eval(code, namespace)
+        if inspect.iscoroutine(result):
+            runner.run(result)
+"""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
+    found = FENCE.findall(page.read_text(encoding="utf-8"))
+    return [text for kind, text in found if kind == language]
+
+
+def pages_with(language: str) -> list[object]:
+    """The pages that have such a block, as parameters named after them."""
+    return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A folder with the samples in it, where a reader tries things."""
+    (tmp_path / "samples").mkdir()
+    shutil.copy(HERE / "samples" / "noisy-speech.wav", tmp_path / "samples")
+    return tmp_path
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This environment, with the command `diffio-async` found first and no key but `more`'s."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+    return {**kept, "PATH": path, "COLUMNS": "100", **more}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages_with("python"))
+async def test_the_python_of_a_page_runs(page: Path, desk: Path) -> None:
+    """Every Python block of the page runs to its end against the sandbox, without a warning."""
+    async with Sandbox() as sandbox:
+        with anyio.fail_after(120):
+            run = await anyio.run_process(
+                [sys.executable, "-W", "error", "-c", READER],
+                input=json.dumps(blocks(page, "python")).encode(),
+                cwd=desk,
+                env=environment(**sandbox.environment),
+                check=False,
+            )
+        assert run.returncode == 0, run.stderr.decode()
+        assert run.stderr == b""
+        assert sandbox.requests
+        assert sandbox.complaints == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", pages_with("bash"))
+def test_the_shell_of_a_page_runs(page: Path, desk: Path) -> None:
+    """Every bash block of the page succeeds as it stands, in a folder of its own."""
+    for number, block in enumerate(blocks(page, "bash")):
+        folder = desk / str(number)
+        shutil.copytree(desk / "samples", folder / "samples")
+        run = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert "restored" in run.stdout
+
+
+def test_the_readme_starts_with_its_two_commands() -> None:
+    """The first two commands restore the sample and run the tests; CI takes them from here."""
+    restore, tests = blocks(HERE / "README.md", "sh")[:2]
+    assert "diffio-async restore --sandbox" in restore
+    assert tests.rstrip().endswith("/pytest")
+    assert (HERE / "samples" / "noisy-speech.wav").is_file()
+
+
+def test_pages_link_to_what_is_there() -> None:
+    """Relative links in the pages lead to files of the repository."""
+    links = {
+        page.parent / target
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    }
+    assert links
+    assert [str(link) for link in sorted(links) if not link.exists()] == []
