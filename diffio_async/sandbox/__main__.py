@@ -1,0 +1,7 @@
+"""`python -m diffio_async.sandbox`: run a sandbox until it is stopped."""
+
+import sys
+
+from diffio_async.sandbox.running import main
+
+sys.exit(main())

@@ -1,0 +1,90 @@
+"""Webhooks: where a key's events go, and a test event to see them arrive."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from diffio_async.sandbox.call import Call
+from diffio_async.sandbox.records import Endpoint, new_id
+from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.settings import is_loopback
+from diffio_async.sandbox.webhooks import EVENT_TYPES, MODES, new_secret
+from diffio_async.sandbox.world import ROOT_KEY_ID
+
+
+async def configure(call: Call) -> dict[str, Any]:
+    """Set where the events of a key and mode are delivered; asking again moves the endpoint."""
+    key = call.other_key()
+    mode = call.fields.word("mode", MODES)
+    url = call.fields.text("url", longest=2048)
+    _refuse_unsafe(url)
+    event_types = call.fields.words("eventTypes", EVENT_TYPES, least=1)
+    endpoint = call.house.deliveries.endpoint(key.id, mode)
+    if endpoint is None:
+        root = key.id == ROOT_KEY_ID
+        endpoint = Endpoint(
+            id=new_id("ep"),
+            key_id=key.id,
+            mode=mode,
+            url=url,
+            event_types=event_types,
+            secret=call.house.settings.webhook_secret if root else new_secret(),
+            updated_by=call.key.id,
+        )
+    endpoint.url, endpoint.event_types, endpoint.updated_by = url, event_types, call.key.id
+    call.world.save(endpoint)
+    return {
+        "webhook": {
+            "apiKeyId": key.id,
+            "mode": mode,
+            "svixEnv": f"sandbox-{mode}",
+            "endpointId": endpoint.id,
+            "eventTypes": event_types,
+            "url": url,
+            "signing": "svix",
+            "updatedByKeyId": call.key.id,
+        }
+    }
+
+
+async def send_test_event(call: Call) -> dict[str, Any]:
+    """Deliver a made-up event, signed like a real one."""
+    key = call.other_key()
+    event_type = call.fields.word("eventType", EVENT_TYPES)
+    mode = call.fields.word("mode", MODES)
+    sample = call.fields.mapping("samplePayload") or {}
+    endpoint = call.house.deliveries.endpoint(key.id, mode)
+    if endpoint is None:
+        raise Refusal(404, f"no {mode} webhook is configured for this API key")
+    if event_type not in endpoint.event_types:
+        raise Refusal(400, f"the {mode} webhook is not subscribed to {event_type}")
+    status = event_type.partition(".")[2].replace("completed", "complete")
+    facts = {
+        "apiProjectId": "proj_test",
+        "generationId": "gen_test",
+        "status": status.replace("failed", "error"),
+        "hasVideo": False,
+        "modelKey": "diffio-4.6-flash",
+        "error": "a test failure" if status == "failed" else None,
+        "errorDetails": None,
+        **sample,
+    }
+    message_id, event_id = call.house.deliveries.send(endpoint, event_type, facts)
+    return {
+        "svixMessageId": message_id,
+        "eventId": event_id,
+        "eventType": event_type,
+        "mode": mode,
+        "apiKeyId": key.id,
+    }
+
+
+def _refuse_unsafe(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        raise Refusal(400, "url is not a URL") from None
+    # A receiver under development listens on loopback, where nobody reads along.
+    local = parts.scheme == "http" and is_loopback(host)
+    if not host or not (parts.scheme == "https" or local):
+        raise Refusal(400, "url must begin with https:// (http:// is for loopback alone)")

@@ -1,0 +1,163 @@
+"""File work, kept off the loop by a few threads of the sandbox's own."""
+
+import asyncio
+import hashlib
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, ParamSpec, TypeVar
+
+from attrs import frozen
+
+from diffio_async.sandbox.incoming import Incoming
+from diffio_async.sandbox.replies import Refusal
+
+# One hop to a thread costs about 50 µs: worth it by the megabyte, not by the packet.
+BATCH = 1024 * 1024
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@frozen
+class Received:
+    """What landed: its size in bytes and a strong validator of its content."""
+
+    size: int
+    etag: str
+
+
+class Disk:
+    """Runs file work in threads; `close` waits for what was begun."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="diffio-sandbox-disk")
+
+    async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do blocking work in a thread and wait for it."""
+        future = self._threads.submit(work, *args, **kwargs)
+        return await asyncio.wrap_future(future)
+
+    def later(self, work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Do blocking work in a thread and wait for it no sooner than `close`."""
+        self._threads.submit(work, *args, **kwargs)
+
+    def close(self) -> None:
+        """Finish what was begun and end the threads."""
+        self._threads.shutdown(wait=True)
+
+    async def receive(self, incoming: Incoming, target: Path, *, limit: int) -> Received:
+        """Stream a request's body into `target`, which appears whole or not at all.
+
+        Args:
+            incoming: The request.
+            target: The file to make or replace.
+            limit: Most bytes to take.
+
+        Raises:
+            Refusal: 400 when the body is over `limit`.
+        """
+        declared = incoming.declared_length
+        if declared is not None and declared > limit:
+            raise too_large(limit)
+        file = await self.run(_Arriving, target)
+        try:
+            return await self._take_in(incoming, file, limit)
+        except BaseException:
+            # Cancelled perhaps in the middle of a write: a thread cleans up after that write.
+            self.later(file.discard)
+            raise
+
+    async def _take_in(self, incoming: Incoming, file: "_Arriving", limit: int) -> Received:
+        batch: list[bytes] = []
+        waiting = 0
+        while chunk := await incoming.some():
+            batch.append(chunk)
+            waiting += len(chunk)
+            if file.size + waiting > limit:
+                raise too_large(limit)
+            if waiting >= BATCH:
+                await self.run(file.write, batch)
+                batch, waiting = [], 0
+        return await self.run(file.finish, batch)
+
+
+def too_large(limit: int) -> Refusal:
+    """Refuse bytes beyond a limit."""
+    return Refusal(400, f"more than {limit} bytes", code="EntityTooLarge")
+
+
+class _Arriving:
+    """A file that grows under a passing name; used by one thread at a time."""
+
+    def __init__(self, target: Path) -> None:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._target = target
+        self._passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+        self._file: IO[bytes] = self._passing.open("xb", buffering=0)
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._turn = threading.Lock()
+        self.size = 0
+
+    def write(self, chunks: Sequence[bytes]) -> None:
+        with self._turn:
+            for chunk in chunks:
+                self._file.write(chunk)
+                self._digest.update(chunk)
+                self.size += len(chunk)
+
+    def finish(self, chunks: Sequence[bytes]) -> Received:
+        self.write(chunks)
+        with self._turn:
+            self._file.close()
+            self._passing.replace(self._target)
+        return Received(self.size, self._digest.hexdigest())
+
+    def discard(self) -> None:
+        with self._turn:
+            self._file.close()
+            self._passing.unlink(missing_ok=True)
+
+
+def join_parts(parts: Sequence[Path], target: Path) -> None:
+    """Make one file of many; it appears whole or not at all."""
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if len(parts) == 1:
+        parts[0].replace(target)
+        return
+    passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with passing.open("xb") as whole:
+            for part in parts:
+                with part.open("rb") as piece:
+                    shutil.copyfileobj(piece, whole, BATCH)
+        passing.replace(target)
+    finally:
+        passing.unlink(missing_ok=True)
+
+
+def digest_of(file: Path) -> str:
+    """Compute a strong validator of a file's content."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def read_slice(file: Path, start: int, length: int) -> bytes:
+    """Read a stretch of a file."""
+    with file.open("rb") as content:
+        content.seek(start)
+        return content.read(length)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for leftover in folder.glob("*/*/*.partial"):
+        leftover.unlink(missing_ok=True)

@@ -1,0 +1,228 @@
+"""Generations at work: queued, processed in worker processes (or echoed), ended."""
+
+import asyncio
+import json
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from diffio_async.sandbox.disk import Disk, digest_of, remove_tree
+from diffio_async.sandbox.records import Generation, Project
+from diffio_async.sandbox.settings import Settings
+from diffio_async.sandbox.stages import overall, spread
+from diffio_async.sandbox.webhooks import Deliveries
+from diffio_async.sandbox.witness import log
+from diffio_async.sandbox.workers import CannotRestoreThis, WorkerFailed, Workers
+from diffio_async.sandbox.world import World
+
+_MIME = {
+    ".mp3": "audio/mpeg",
+    ".json": "application/json",
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+}
+
+
+class Jobs:
+    """Runs generations, the restored ones a few at a time, the echoed ones all at once."""
+
+    def __init__(
+        self, settings: Settings, world: World, disk: Disk, deliveries: Deliveries
+    ) -> None:
+        self._settings = settings
+        self._world = world
+        self._disk = disk
+        self._deliveries = deliveries
+        self.workers = Workers(settings.workers)
+        self._waiting: deque[Generation] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._closed = False
+
+    def resume(self) -> None:
+        """Start again whatever an earlier server did not finish."""
+        unfinished = [one for one in self._world.generations.values() if not one.ended]
+        for generation in sorted(unfinished, key=lambda one: one.created_at):
+            generation.status = "queued"
+            generation.started_at = None
+            generation.stages = {}
+            self._begin(generation)
+
+    def submit(self, generation: Generation) -> None:
+        """Queue a new generation."""
+        self._announce(generation, "generation.queued")
+        self._begin(generation)
+
+    def warm_up(self) -> None:
+        """Get ready for a generation that is likely to come soon."""
+        if self._settings.engine == "restore" and not self._closed:
+            self.workers.warm_up()
+
+    def status_word(self, generation: Generation) -> str:
+        """Spell a status as the settings want failures spelled."""
+        if generation.status == "failed":
+            return self._settings.failure_word
+        return generation.status
+
+    def stages(self, generation: Generation) -> dict[str, float]:
+        """Percentages of the stages that have begun."""
+        if generation.id in self._timers and generation.started_at is not None:
+            gone = self._world.now() - generation.started_at
+            fraction = min(1.0, gone / self._settings.duration) if self._settings.duration else 1.0
+            return spread(fraction, has_video=generation.has_video)
+        return generation.stages
+
+    def percent(self, generation: Generation) -> int | None:
+        """Percentage of the whole; None where there is nothing to tell yet."""
+        if generation.status == "complete":
+            return 100
+        if generation.status == "queued":
+            return None
+        return overall(self.stages(generation), has_video=generation.has_video)
+
+    def position(self, generation: Generation) -> int:
+        """How many generations are to be taken up before this one."""
+        return self._waiting.index(generation) if generation in self._waiting else 0
+
+    async def close(self) -> None:
+        """Stop everything where it is; `resume` takes it up again."""
+        self._closed = True
+        self._waiting.clear()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await self.workers.close()
+
+    def _begin(self, generation: Generation) -> None:
+        if self._settings.engine == "echo":
+            loop = asyncio.get_running_loop()
+            self._timers[generation.id] = loop.call_later(0, self._echo, generation)
+            return
+        self._waiting.append(generation)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting and len(self._running) < self.workers.most and not self._closed:
+            task = asyncio.create_task(self._restore(self._waiting.popleft()))
+            self._running.add(task)
+            task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a job broke down", exc_info=error)
+        self._pump()
+
+    def _processing(self, generation: Generation) -> Project:
+        generation.status = "processing"
+        generation.started_at = generation.updated_at = self._world.now()
+        self._world.save(generation)
+        self._announce(generation, "generation.processing")
+        return self._world.projects[generation.project_id]
+
+    def _echo(self, generation: Generation) -> None:
+        self._processing(generation)
+        loop = asyncio.get_running_loop()
+        self._timers[generation.id] = loop.call_later(
+            self._settings.duration, self._echoed, generation
+        )
+
+    def _echoed(self, generation: Generation) -> None:
+        del self._timers[generation.id]
+        project = self._world.projects[generation.project_id]
+        suffix = Path(project.file_name).suffix
+        same = {"name": f"source{suffix}", "mime": project.content_type, "etag": project.etag}
+        generation.files = {"audio": {**same, "echo": "yes"}}
+        if generation.has_video:
+            generation.files["video"] = generation.files["audio"]
+        generation.files["transcript"] = {
+            "name": "transcript.json",
+            "mime": "application/json",
+            "etag": "echo",
+            "text": json.dumps({"engine": "echo", "text": "", "words": []}),
+        }
+        generation.transcription = "available"
+        generation.restoration = {"engine": "echo", "note": "the upload, unchanged"}
+        self._complete(generation)
+
+    async def _restore(self, generation: Generation) -> None:
+        project = self._processing(generation)
+        out = self._world.results_of(generation)
+
+        def report(stage: str, percent: float) -> None:
+            generation.stages[stage] = min(100.0, max(0.0, percent))
+            if stage == "restoredVideo":
+                generation.has_video = True
+            generation.updated_at = self._world.now()
+
+        await self._disk.run(remove_tree, out)
+        await self._disk.run(out.mkdir, mode=0o700, parents=True)
+        worker = None
+        fit = False
+        try:
+            worker = await self.workers.take()
+            done = await worker.restore(self._world.source_of(project), out, report)
+            fit = True
+            await self._keep(generation, project, out, done)
+        except CannotRestoreThis as error:
+            fit = True
+            self._fail(generation, str(error), None)
+        except WorkerFailed as error:
+            self._fail(generation, "the restoration broke down", str(error))
+        except (OSError, ValueError, KeyError) as error:
+            log.exception("the result of a restoration cannot be kept")
+            self._fail(generation, "the restoration broke down", repr(error))
+        finally:
+            if worker is not None:
+                await self.workers.give_back(worker, fit=fit)
+
+    async def _keep(
+        self, generation: Generation, project: Project, out: Path, done: dict[str, Any]
+    ) -> None:
+        for kind in ("audio", "video", "transcript"):
+            if done[kind] is None:
+                continue
+            name = Path(done[kind]).name
+            generation.files[kind] = {
+                "name": name,
+                "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
+                "etag": await self._disk.run(digest_of, out / name),
+            }
+        generation.has_video = project.has_video = bool(done["hasVideo"])
+        generation.transcription = "available" if done["transcript"] else "unavailable"
+        generation.restoration = {
+            "engine": done["engine"],
+            "transcriptEngine": done["transcriptEngine"],
+            "seconds": done["seconds"],
+            **{
+                measure: dict(zip(("before", "after"), done[measure], strict=True))
+                for measure in ("noiseFloorDb", "speechToNoiseDb")
+            },
+        }
+        self._world.save(project)
+        self._complete(generation)
+
+    def _complete(self, generation: Generation) -> None:
+        self._end(generation, "complete")
+        self._announce(generation, "generation.completed")
+
+    def _fail(self, generation: Generation, reason: str, details: str | None) -> None:
+        generation.error, generation.error_details = reason, details
+        generation.transcription = "unavailable"
+        generation.stages.setdefault("preProcessing", 0.0)
+        self._end(generation, "failed")
+        self._announce(generation, "generation.failed")
+
+    def _end(self, generation: Generation, status: str) -> None:
+        generation.status = status
+        generation.finished_at = generation.updated_at = self._world.now()
+        self._world.save(generation)
+
+    def _announce(self, generation: Generation, event_type: str) -> None:
+        self._deliveries.announce(generation, event_type)

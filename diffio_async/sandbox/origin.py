@@ -1,0 +1,188 @@
+"""One origin: a port, its handler, and the faults between them and the wire."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from diffio_async.sandbox.disk import BATCH, Disk, read_slice
+from diffio_async.sandbox.faults import (
+    Action,
+    Answer,
+    Drop,
+    DropAfter,
+    FaultBook,
+    LoseAnswer,
+    RefuseBody,
+    Stall,
+    Truncate,
+)
+from diffio_async.sandbox.incoming import CutOff, Incoming
+from diffio_async.sandbox.replies import FileSlice, Refusal, Reply
+from diffio_async.sandbox.witness import Witness, log
+
+Handler = Callable[[Incoming], Awaitable[Reply]]
+Spelling = Callable[[Refusal], Reply]
+
+# How long a refused client may take to see the answer before its body is cut off.
+_LOOK_UP = 0.25
+
+
+class Origin:
+    """Serves one of the three hosts of the service on a port of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        handle: Handler,
+        spell: Spelling,
+        *,
+        witness: Witness,
+        faults: FaultBook,
+        disk: Disk,
+    ) -> None:
+        self.name = name
+        self.port = 0
+        self._handle = handle
+        self._spell = spell
+        self._witness = witness
+        self._faults = faults
+        self._disk = disk
+        self._runner: web.ServerRunner | None = None
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen; port 0 takes any free one.
+
+        Raises:
+            OSError: When the port cannot be had.
+        """
+        # Bodies are kept as sent: nothing is decompressed behind a client's back.
+        server = web.Server(self._serve, access_log=None, auto_decompress=False, read_bufsize=2**18)
+        runner = web.ServerRunner(server, shutdown_timeout=0.05)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        self.port = runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening and cut what is still going on."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        seen = self._witness.see(
+            self.name, request.method, request.path, request.query, request.headers
+        )
+        incoming = Incoming(request, seen)
+        wait, fault = self._faults.strike(self.name, request.method, request.path)
+        action = None
+        if fault is not None:
+            seen.fault = fault.name
+            action = fault.action
+        if wait:
+            await asyncio.sleep(wait)
+        try:
+            reply = await self._replied(incoming, action)
+        except CutOff:
+            reply = None
+        if reply is None:
+            return _hang_up(request)
+        response = await self._send(incoming, reply, action)
+        if isinstance(action, RefuseBody):
+            await asyncio.sleep(_LOOK_UP)
+            _hang_up(request)
+        return response
+
+    async def _replied(self, incoming: Incoming, action: Action | None) -> Reply | None:
+        """Decide the answer; None for a socket closed without one."""
+        match action:
+            case Drop():
+                return None
+            case RefuseBody(status, headers, body):
+                return _scripted(status, {**headers, "Connection": "close"}, body, None)
+            case Answer(status, headers, body, text):
+                await incoming.skim()
+                return _scripted(status, headers, body, text)
+            case LoseAnswer():
+                await self._handled(incoming)
+                return None
+            case DropAfter(count):
+                incoming.cut_after = count
+        return await self._handled(incoming)
+
+    async def _handled(self, incoming: Incoming) -> Reply:
+        try:
+            return await self._handle(incoming)
+        except Refusal as refusal:
+            return self._spell(refusal)
+        except (CutOff, ConnectionError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad request must not end the server
+            log.exception("the sandbox itself failed on %s", incoming.path)
+            return self._spell(Refusal(500, f"the sandbox itself failed: {error!r}"))
+
+    async def _send(
+        self, incoming: Incoming, reply: Reply, action: Action | None
+    ) -> web.StreamResponse:
+        headers = {**reply.headers, "x-request-id": incoming.seen.request_id}
+        shaped = isinstance(action, Truncate | Stall | RefuseBody)
+        self._witness.answered(incoming.seen, reply.status)
+        if isinstance(reply.body, bytes) and not shaped:
+            return web.Response(status=reply.status, headers=headers, body=reply.body)
+        response = web.StreamResponse(status=reply.status, headers=headers)
+        response.content_length = reply.length
+        await response.prepare(incoming.request)
+        if incoming.method == "HEAD":
+            return response
+        # The head goes out before the body stalls, is cut, or is read from the disk.
+        end = int(reply.length * action.fraction) if isinstance(action, Truncate) else reply.length
+        pause = min(action.after, end) if isinstance(action, Stall) else end
+        await self._write(response, reply.body, 0, pause)
+        if isinstance(action, Stall):
+            await asyncio.sleep(action.seconds)
+            await self._write(response, reply.body, pause, end)
+        if isinstance(action, Truncate):
+            _hang_up(incoming.request)
+            return response
+        await response.write_eof()
+        return response
+
+    async def _write(
+        self, response: web.StreamResponse, body: bytes | FileSlice, start: int, end: int
+    ) -> None:
+        if isinstance(body, bytes):
+            await response.write(body[start:end])
+            return
+        while start < end:
+            size = min(BATCH, end - start)
+            chunk = await self._disk.run(read_slice, body.path, body.start + start, size)
+            if not chunk:
+                raise ConnectionError("the file became shorter while it was sent")
+            await response.write(chunk)
+            start += len(chunk)
+
+
+def _scripted(status: int, headers: Any, body: Any, text: str | None) -> Reply:
+    kind = {}
+    content = b""
+    if body is not None:
+        kind, content = {"Content-Type": "application/json"}, json.dumps(body).encode()
+    elif text is not None:
+        kind, content = {"Content-Type": "text/plain; charset=utf-8"}, text.encode()
+    if any(name.lower() == "content-type" for name in headers):
+        kind = {}
+    return Reply(status, {**kind, **headers}, content)
+
+
+def _hang_up(request: web.BaseRequest) -> web.StreamResponse:
+    """Close the connection; the response returned is for aiohttp's eyes and never leaves."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response()

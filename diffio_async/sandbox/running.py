@@ -1,0 +1,89 @@
+"""A sandbox run from a terminal: its options, its two lines to copy, its end."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from diffio_async.sandbox.plans import PlanError, read_plan
+from diffio_async.sandbox.server import Sandbox
+from diffio_async.sandbox.settings import SandboxError
+
+PORT = 8490
+
+
+async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM, then close cleanly.
+
+    Args:
+        sandbox: One that is not running yet.
+        ready: Called once it listens.
+
+    Raises:
+        SandboxError: When it cannot start.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    async with sandbox:
+        for number in signals:
+            # Where the loop cannot watch signals, Ctrl-C arrives as a cancellation instead.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, stopped.set)
+        try:
+            ready(sandbox)
+            await stopped.wait()
+        finally:
+            for number in signals:
+                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                    loop.remove_signal_handler(number)
+
+
+def environment_lines(sandbox: Sandbox) -> list[str]:
+    """Spell the environment for a shell to copy."""
+    return [f"export {name}={shlex.quote(text)}" for name, text in sandbox.environment.items()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sandbox with options from the command line; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        sandbox = Sandbox(
+            options.data,
+            host=options.host,
+            port=options.port,
+            engine=options.engine,
+            faults=read_plan(options.faults) if options.faults else (),
+            allow_remote=options.allow_remote,
+        )
+        asyncio.run(run(sandbox, ready=_say_where))
+    except (SandboxError, PlanError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _say_where(sandbox: Sandbox) -> None:
+    sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
+    sys.stdout.flush()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m diffio_async.sandbox",
+        description="Run a local Diffio and print the environment that points a client at it.",
+    )
+    parser.add_argument("--port", type=int, default=PORT, help="the API's port; 0 for any free one")
+    parser.add_argument("--data", help="a folder that outlives the run (default: a temporary one)")
+    parser.add_argument("--faults", help="a JSON plan of faults")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
+    parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
+    return parser

@@ -1,0 +1,89 @@
+"""What a sandbox is told when it is made."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import field, frozen
+
+MiB = 1024 * 1024
+GiB = 1024 * MiB
+
+Era = Literal["signed", "edge"]
+Engine = Literal["restore", "echo"]
+FailureWord = Literal["failed", "error"]
+
+DEFAULT_KEY = "diffio_sandbox_key"
+# Known to everybody, like the key above: both guard a server that listens on loopback.
+DEFAULT_WEBHOOK_SECRET = "whsec_ZGlmZmlvLXNhbmRib3gtd2ViaG9vay1zZWNyZXQ="  # noqa: S105
+
+MODEL_ENDPOINTS: Mapping[str, str] = {
+    "diffio-2.0": "diffio-2",
+    "diffio-2.0-flash": "diffio-2-flash",
+}
+"""The two models whose endpoint is not spelled like their name; every other one is."""
+
+
+class SandboxError(Exception):
+    """The sandbox cannot start or go on; the message says what to do."""
+
+
+@frozen(kw_only=True)
+class Settings:
+    """The options of one sandbox; `Sandbox` documents them."""
+
+    data: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    api_key: str = DEFAULT_KEY
+    uploads: tuple[Era, ...] = ("signed", "edge")
+    part_size: int = 32 * MiB
+    max_bytes: int = 2 * GiB
+    link_ttl: float = 7200.0
+    models: frozenset[str] | None = None
+    retired: frozenset[str] = frozenset()
+    engine: Engine = "restore"
+    duration: float = 0.0
+    workers: int = field(factory=lambda: min(4, os.cpu_count() or 1))
+    failure_word: FailureWord = "failed"
+    webhook_secret: str = DEFAULT_WEBHOOK_SECRET
+    webhook_pace: float = 1.0
+    keep_requests: int = 10_000
+    allow_remote: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not self.uploads or set(self.uploads) - {"signed", "edge"}:
+            raise ValueError("uploads must name one or both of 'signed' and 'edge'")
+        if self.engine not in ("restore", "echo"):
+            raise ValueError("engine must be 'restore' or 'echo'")
+        if self.failure_word not in ("failed", "error"):
+            raise ValueError("failure_word must be 'failed' or 'error'")
+        for name in ("part_size", "max_bytes", "workers", "keep_requests"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("link_ttl", "duration", "webhook_pace"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        if not self.allow_remote and not is_loopback(self.host):
+            raise SandboxError(
+                f"the sandbox listens on loopback alone, and {self.host!r} is not loopback; "
+                "pass allow_remote=True (--allow-remote) if other machines may really reach it"
+            )
+
+    def serves(self, model: str) -> bool:
+        """Tell whether this well-shaped model name is served or answered with 410."""
+        if model in self.retired:
+            return False
+        return self.models is None or model in self.models
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address can only mean this machine."""
+    if host.lower() in ("localhost", "localhost."):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

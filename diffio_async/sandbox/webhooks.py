@@ -1,0 +1,206 @@
+"""Webhook deliveries: signed like Svix signs, sent again on a schedule until a 2xx comes back."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from attrs import frozen
+
+from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
+from diffio_async.sandbox.settings import Settings
+from diffio_async.sandbox.witness import log
+from diffio_async.sandbox.world import World
+
+EVENT_TYPES = (
+    "generation.queued",
+    "generation.processing",
+    "generation.failed",
+    "generation.completed",
+)
+MODES = ("test", "live")
+
+# Seconds between one attempt and the next, as Svix documents them.
+RETRY_AFTER = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+_PATIENCE = aiohttp.ClientTimeout(total=15)
+_AT_ONCE = 16
+
+
+@frozen(kw_only=True)
+class Delivery:
+    """One attempt to deliver; `status` is None when nothing answered."""
+
+    message_id: str
+    event_type: str
+    url: str
+    status: int | None
+    at: float
+
+
+def new_secret() -> str:
+    """Mint a signing secret."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+def secret_bytes(secret: str) -> bytes:
+    """Read the key out of a `whsec_…` secret.
+
+    Raises:
+        ValueError: When it is not one.
+    """
+    head, _, body = secret.partition("whsec_")
+    if head or not body:
+        raise ValueError("a webhook secret is spelled whsec_ and base64")
+    try:
+        return base64.b64decode(body, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a webhook secret is spelled whsec_ and base64: {error}") from error
+
+
+def signed(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:
+    """Make the three headers that prove where a message comes from."""
+    said = f"{message_id}.{timestamp}.{body}".encode()
+    digest = hmac.new(secret_bytes(secret), said, hashlib.sha256).digest()
+    return {
+        "svix-id": message_id,
+        "svix-timestamp": str(timestamp),
+        "svix-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+class Deliveries:
+    """Sends events to the endpoints that asked for them."""
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self._settings = settings
+        self._world = world
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self.made: deque[Delivery] = deque(maxlen=settings.keep_requests)
+
+    def resume(self) -> None:
+        """Take up again what an earlier server did not get delivered."""
+        for message in list(self._world.messages.values()):
+            self._post(message)
+
+    def endpoint(self, key_id: str, mode: str) -> Endpoint | None:
+        """Find where a key's events of a mode go."""
+        for endpoint in self._world.endpoints.values():
+            if (endpoint.key_id, endpoint.mode) == (key_id, mode):
+                return endpoint
+        return None
+
+    def announce(self, generation: Generation, event_type: str) -> None:
+        """Tell the endpoint of the key that made a generation what became of it."""
+        key_id = generation.key_id
+        endpoint = self.endpoint(key_id, "live") or self.endpoint(key_id, "test")
+        if endpoint is not None and event_type in endpoint.event_types:
+            status = "error" if generation.status == "failed" else generation.status
+            self.send(
+                endpoint,
+                event_type,
+                {
+                    "apiProjectId": generation.project_id,
+                    "generationId": generation.id,
+                    "status": status,
+                    "hasVideo": generation.has_video,
+                    "modelKey": generation.model_key,
+                    "error": generation.error,
+                    "errorDetails": generation.error_details,
+                    "transcription": {"status": generation.transcription},
+                },
+            )
+
+    def send(
+        self, endpoint: Endpoint, event_type: str, facts: Mapping[str, Any]
+    ) -> tuple[str, str]:
+        """Put an event on its way; gives the message's id and the event's."""
+        event_id = new_id("evt")
+        body = {
+            "eventType": event_type,
+            "eventId": event_id,
+            "createdAt": iso(self._world.now()),
+            "apiKeyId": endpoint.key_id,
+            **facts,
+        }
+        message = Message(
+            id=new_id("msg"),
+            endpoint_id=endpoint.id,
+            event_type=event_type,
+            body=json.dumps(body, separators=(",", ":")),
+        )
+        self._world.save(message)
+        self._post(message)
+        return message.id, event_id
+
+    async def close(self) -> None:
+        """Stop sending; what was not delivered waits for `resume`."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _post(self, message: Message) -> None:
+        task = asyncio.create_task(self._deliver(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _deliver(self, message: Message) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, message.due_at - self._world.now()))
+            # Looked up each time: the endpoint may have moved between two attempts.
+            endpoint = self._world.endpoints.get(message.endpoint_id)
+            if endpoint is None:
+                break
+            async with self._turns:
+                status = await self._attempt(endpoint, message)
+            if status in range(200, 300):
+                break
+            if message.attempt == len(RETRY_AFTER):
+                log.warning("webhook %s given up: %s never took it", message.id, endpoint.url)
+                break
+            wait = RETRY_AFTER[message.attempt] * self._settings.webhook_pace
+            message.attempt += 1
+            message.due_at = self._world.now() + wait
+            self._world.save(message)
+            log.info("webhook %s got %s; again in %.1f s", message.id, status, wait)
+        self._world.drop(message)
+
+    async def _attempt(self, endpoint: Endpoint, message: Message) -> int | None:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=_PATIENCE)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "diffio-sandbox-webhooks",
+            **signed(endpoint.secret, message.id, int(time.time()), message.body),
+        }
+        status = None
+        try:
+            async with self._session.post(
+                endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
+            ) as answer:
+                status = answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.info("webhook %s did not reach %s: %r", message.id, endpoint.url, error)
+        self.made.append(
+            Delivery(
+                message_id=message.id,
+                event_type=message.event_type,
+                url=endpoint.url,
+                status=status,
+                at=time.monotonic(),
+            )
+        )
+        return status
