@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from diffio_async.sandbox import Sandbox
+from diffio_async.sandbox import Sandbox, read_plan
 
 HERE = Path(__file__).parents[1]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
@@ -101,6 +101,13 @@ def test_the_shell_of_a_page_runs(page: Path, desk: Path) -> None:
         )
         assert run.returncode == 0, run.stderr
         assert "restored" in run.stdout
+
+
+@pytest.mark.parametrize("page", pages_with("json"))
+def test_the_fault_plans_of_a_page_are_accepted(page: Path) -> None:
+    """Every JSON block of the page is a plan the sandbox takes."""
+    for block in blocks(page, "json"):
+        assert read_plan(json.loads(block))
 
 
 def test_the_readme_starts_with_its_two_commands() -> None:

@@ -83,6 +83,7 @@ def restore(
     from diffio_async.cli.reports import reporter
     from diffio_async.cli.restoring import Order, restore_files
     from diffio_async.errors import ConfigurationError
+    from diffio_async.sandbox import SandboxError
 
     try:
         order = Order(
@@ -96,7 +97,7 @@ def restore(
             jobs=jobs,
         )
         code = run(lambda: restore_files(order, reporter(as_json=as_json)))
-    except ConfigurationError as error:
+    except (ConfigurationError, SandboxError) as error:
         _complain(error)
         code = USAGE
     raise typer.Exit(code)
@@ -106,7 +107,7 @@ def restore(
 def sandbox(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Where the API listens; 0 takes a free port.")
-    ] = 0,
+    ] = 8490,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
@@ -121,12 +122,13 @@ def sandbox(
 ) -> None:
     """Run a local Diffio until Ctrl-C, and print the two lines that point a client at it."""
     from diffio_async.cli.serving import serve
+    from diffio_async.sandbox import PlanError, SandboxError
 
     try:
         code = run(
             lambda: serve(port=port, host=host, allow_remote=allow_remote, data=data, plan=faults)
         )
-    except (ModuleNotFoundError, OSError, ValueError) as error:
+    except (OSError, PlanError, SandboxError) as error:
         _complain(error)
         code = USAGE
     # Ctrl-C is how a server is asked to stop: that went well.
@@ -134,4 +136,7 @@ def sandbox(
 
 
 def _complain(error: Exception) -> None:
-    typer.echo(f"diffio-async: {error}", err=True)
+    if isinstance(error, OSError) and error.filename:
+        typer.echo(f"diffio-async: {error.filename}: {error.strerror}", err=True)
+    else:
+        typer.echo(f"diffio-async: {error}", err=True)

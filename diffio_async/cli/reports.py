@@ -68,7 +68,8 @@ class Lines:
     def ended(self, outcome: Outcome) -> None:
         """Say it."""
         stream = sys.stdout if outcome.restoration is not None else sys.stderr
-        print(outcome.line(), file=stream, flush=True)
+        stream.write(outcome.line() + "\n")
+        stream.flush()
 
 
 class JsonLines(Lines):
@@ -97,7 +98,8 @@ class JsonLines(Lines):
         self._say(outcome.json())
 
     def _say(self, fact: dict[str, object]) -> None:
-        print(json.dumps(fact), file=sys.stdout, flush=True)
+        sys.stdout.write(json.dumps(fact) + "\n")
+        sys.stdout.flush()
 
 
 class Bars:
