@@ -110,8 +110,8 @@ class RequestOptions:
 class WaitPolicy:
     """How a wait asks for progress, in seconds.
 
-    The pause starts at `first` and grows by half with each unchanged answer up to `longest`;
-    a change brings it back towards `first`.
+    The pause is a tenth of what the wait has lasted so far, at least `first` and at most
+    `longest`: whoever waited a minute learns of the end six seconds late at the most.
     """
 
     first: float = field(default=1.0, validator=_seconds)

@@ -79,7 +79,7 @@ async def _opened_path(
         raise SourceUnusable("the source's path is empty: name a file")
     held: list[int] = []
     # Closed last and found in `held`, so that a cancellation while it opens loses none.
-    stack.callback(lambda: [os.close(descriptor) for descriptor in held])
+    stack.callback(_close_all, held)
     stack.push_async_callback(threads.settle)
     try:
         await threads.run(_open_regular, shown, held)
@@ -88,6 +88,11 @@ async def _opened_path(
     # A name may hold bytes that are not UTF-8; JSON cannot.
     name = Path(shown).name.encode("utf-8", "replace").decode()
     return RegularFile(held[0], name, threads)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _open_regular(path: str, held: list[int]) -> None:

@@ -142,6 +142,7 @@ class Sender:
             answer.headers,
             answer.body,
             call=name,
+            host=request.host,
             now=datetime.now(UTC),
             secrets=request.secrets,
         )

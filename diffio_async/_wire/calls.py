@@ -33,10 +33,11 @@ _WIRE_DOWNLOAD_TYPES = {
 
 
 class Host(Enum):
-    """Where a call goes; the host selects the credential."""
+    """Where a request goes; the host selects the credential. Media gets none: the URL is it."""
 
     API = "api"
     EDGE = "edge"
+    MEDIA = "media"
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from diffio_async._wire.calls import Host
 from diffio_async._wire.codec import MAX_SHOWN, parsed
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import BY_CODE, BY_STATUS, ApiError, ServerError
@@ -49,6 +50,7 @@ def error_for(
     body: bytes,
     *,
     call: str,
+    host: Host,
     now: datetime,
     secrets: Iterable[str] = (),
 ) -> ApiError:
@@ -57,7 +59,10 @@ def error_for(
     content = parsed(scrubbed(body.decode("utf-8", "replace"), secrets).encode())
     code, said = _code_and_message(content)
     wait = retry_after(headers, now)
-    kind = BY_CODE.get((status, code or ""), BY_STATUS.get(status))
+    kind: type[ApiError] | None = None
+    if host is Host.API:
+        # Elsewhere a 403 is a link that has expired, not a key without a scope.
+        kind = BY_CODE.get((status, code or ""), BY_STATUS.get(status))
     if kind is None:
         kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
     message = f"{call} was answered {status}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -37,6 +38,7 @@ class Request:
     `secrets` are what must not show in an error that quotes the server.
     """
 
+    host: Host
     method: str
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -65,6 +67,7 @@ def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> R
             headers["Authorization"] = f"Bearer {secret}"
     sent = [value for name, value in headers.items() if name.lower() in CREDENTIALS]
     return Request(
+        host=call.host,
         method=call.method,
         url=url,
         headers=headers,
@@ -80,3 +83,18 @@ def _json(call: Call[T]) -> bytes:
         raise ConfigurationError(
             f"the arguments of {call.name} cannot be written as JSON: {failure}"
         ) from None
+
+
+def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:
+    """A request to a signed URL, which gets no credential but itself.
+
+    Raises:
+        ConfigurationError: The URL is not secure, or is none.
+    """
+    return Request(
+        host=Host.MEDIA,
+        method=method,
+        url=secure_url(url, "the signed link"),
+        headers={"User-Agent": IDENTITY["User-Agent"], **headers},
+        secrets=(urlsplit(url).query,),
+    )

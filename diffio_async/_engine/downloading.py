@@ -1,0 +1,200 @@
+"""A signed link to a sink: streamed, resumed where it broke, asked for again when it expired."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from attrs import define, evolve
+
+from diffio_async._engine.reporting import Callback, report
+from diffio_async._engine.transport import Attempt, Exchange
+from diffio_async._wire.calls import Host
+from diffio_async._wire.failures import error_for
+from diffio_async._wire.ranges import extent, resuming, strong_etag
+from diffio_async._wire.redaction import public_url
+from diffio_async._wire.replay import Replay, next_delay
+from diffio_async._wire.requests import Request, to_media
+from diffio_async.errors import (
+    AnswerLost,
+    ApiError,
+    ClientClosed,
+    DiffioError,
+    DownloadFailed,
+    TargetUnusable,
+)
+from diffio_async.events import DownloadProgress, DownloadResumed
+from diffio_async.options import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from diffio_async._engine.sending import Sender
+    from diffio_async._engine.targets import Sink
+    from diffio_async.options import CallOptions
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+#: What a storage host answers to a link that is no longer good.
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+_RANGE_REFUSED = 416
+
+
+class _LinkExpired(DownloadFailed):
+    """Private: a new link is due."""
+
+
+@define
+class Downloading:
+    """One download under way."""
+
+    sender: Sender
+    under: CallOptions
+    #: Asks for a signed link; asked again when one expires.
+    link: Callable[[], Awaitable[str]]
+    sink: Sink
+    on_progress: Callback[DownloadProgress] | None
+    offset: int = 0
+    total: int | None = None
+    etag: str | None = None
+
+    async def run(self, url: str) -> int:
+        """Fetch the whole result from `url`; the number of its bytes.
+
+        Raises:
+            DownloadFailed: The retry policy's tries ended without a byte of progress, or the
+                host's answers contradict each other.
+            TargetUnusable: The sink could not take the bytes.
+        """
+        furthest, tries, began = 0, 0, time.monotonic()
+        renewed, earlier = False, list[str]()
+        while True:
+            try:
+                await self._piece(url)
+            except (ClientClosed, TargetUnusable):
+                raise
+            except DiffioError as failure:
+                if self.offset > furthest:
+                    # What limits is failing without getting on: hours of bytes are no failure.
+                    furthest, tries, began = self.offset, 0, time.monotonic()
+                    renewed, earlier = False, []
+                tries += 1
+                expired = isinstance(failure, _LinkExpired)
+                if expired:
+                    # A new link at once; a second that is refused too is no matter of time.
+                    delay = None if renewed else 0.0
+                else:
+                    delay = self._delay(failure, tries, time.monotonic() - began)
+                if delay is None:
+                    raise self._failed(failure, earlier) from failure
+                reason = f"{type(failure).__name__}: {failure}"
+            else:
+                return self.offset
+            earlier.append(reason)
+            self.sender.tell(DownloadResumed(offset=self.offset, reason=reason))
+            await asyncio.sleep(delay)
+            if expired:
+                url, renewed = await self.link(), True
+
+    def _delay(self, failure: DiffioError, tries: int, elapsed: float) -> float | None:
+        return next_delay(
+            self.under.retry,
+            Replay.READ,
+            failure,
+            attempt=tries,
+            elapsed=elapsed,
+            jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
+        )
+
+    @staticmethod
+    def _failed(failure: DiffioError, earlier: list[str]) -> DownloadFailed:
+        if isinstance(failure, DownloadFailed):
+            error = DownloadFailed(str(failure))
+        else:
+            error = DownloadFailed(f"the result could not be downloaded: {failure}")
+        for note in earlier:
+            error.add_note(f"earlier: {note}")
+        return error
+
+    async def _piece(self, url: str) -> None:
+        """One attempt: as many bytes as come, from where the last one broke."""
+        headers: dict[str, str] = {}
+        if self.offset:
+            if self.etag is None:
+                # Nothing promises that the rest would be of the same version.
+                await self._restart()
+            else:
+                headers = resuming(self.offset, self.etag)
+        async with contextlib.AsyncExitStack() as stack:
+            exchange = await self._followed(to_media("GET", url, headers), stack)
+            await self._begin(exchange, url)
+            async with contextlib.aclosing(exchange.chunks(MIB)) as chunks:
+                async for chunk in chunks:
+                    await self.sink.write(chunk)
+                    self.offset += len(chunk)
+                    await report(
+                        self.on_progress, DownloadProgress(received=self.offset, total=self.total)
+                    )
+        if self.total is not None and self.offset != self.total:
+            raise AnswerLost(f"{self.offset:,} of {self.total:,} bytes came")
+
+    async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
+        """The first answer that points nowhere else; there is no credential to carry along."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            timeouts = evolve(self.under.timeouts, total=None)
+            exchange = self.sender.transport.stream(Attempt(request=request, timeouts=timeouts))
+            await stack.enter_async_context(exchange)
+            location = exchange.headers.get("location")
+            if exchange.status not in _REDIRECTS or location is None:
+                return exchange
+            elsewhere = to_media("GET", urljoin(request.url, location), {})
+            request = evolve(elsewhere, headers=request.headers)
+        raise DownloadFailed(f"{public_url(request.url)}: more than {_MOST_REDIRECTS} redirects")
+
+    async def _begin(self, exchange: Exchange, url: str) -> None:
+        """Check what the answer says of its bytes, and start anew where it is another version."""
+        where = public_url(url)
+        if exchange.status not in {200, 206}:
+            await self._refused(exchange, where)
+        if exchange.headers.get("content-encoding", "identity") != "identity":
+            raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
+        found = extent(exchange.status, exchange.headers)
+        if found is None or found.start not in {0, self.offset}:
+            raise DownloadFailed(f"{where} sends other bytes than were asked for")
+        if not found.bounded:
+            raise DownloadFailed(
+                f"{where} does not say where the result ends: a broken connection could not be "
+                "told from its end"
+            )
+        etag = strong_etag(exchange.headers)
+        if self.offset and found.start == self.offset and etag not in {None, self.etag}:
+            raise DownloadFailed(f"{where} changed the result while it was downloaded")
+        if found.start != self.offset:
+            await self._restart()
+        self.etag = etag or self.etag
+        self.total = self.total if found.total is None else found.total
+
+    async def _refused(self, exchange: Exchange, where: str) -> None:
+        if exchange.status == _RANGE_REFUSED and self.offset:
+            await self._restart()
+            raise AnswerLost(f"{where} has no such bytes any more")
+        error: ApiError = error_for(
+            exchange.status,
+            exchange.headers,
+            await exchange.read(MIB),
+            call="download",
+            host=Host.MEDIA,
+            now=datetime.now(UTC),
+        )
+        if exchange.status in _EXPIRED:
+            raise _LinkExpired(f"the signed link is refused: {error}") from error
+        raise error
+
+    async def _restart(self) -> None:
+        await self.sink.restart()
+        self.offset, self.total, self.etag = 0, None, None

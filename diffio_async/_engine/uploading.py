@@ -1,0 +1,98 @@
+"""A source to the service, the way the server offered: in parts, or by one signed PUT."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.bodies import Body
+from diffio_async._engine.edge_upload import EdgeUploading
+from diffio_async._engine.opening import too_large
+from diffio_async._engine.sources import Source, called
+from diffio_async._engine.tally import Tally
+from diffio_async._wire.replay import Replay
+from diffio_async._wire.requests import to_media
+from diffio_async.errors import (
+    ClientClosed,
+    DiffioError,
+    ResponseInvalid,
+    SourceUnusable,
+    UploadFailed,
+)
+from diffio_async.options import RequestOptions, merged
+
+if TYPE_CHECKING:
+    from diffio_async._engine.reporting import Callback
+    from diffio_async._engine.sending import Sender
+    from diffio_async.events import UploadProgress
+    from diffio_async.models.uploads import CreatedProject
+
+
+class Uploader:
+    """Uploads for one client: all its parts share one limit."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
+        self._slots = weakref.WeakKeyDictionary()
+
+    def _slot(self) -> asyncio.Semaphore:
+        """The running loop's places in the air."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._slots:
+            self._slots[loop] = asyncio.Semaphore(self._sender.options.parts_in_flight)
+        return self._slots[loop]
+
+    async def upload(
+        self,
+        source: Source,
+        created: CreatedProject,
+        *,
+        content_type: str,
+        on_progress: Callback[UploadProgress] | None,
+        options: RequestOptions | None,
+    ) -> None:
+        """Send the source the way the server offered; where it offered both, to the edge.
+
+        Raises:
+            UploadFailed: The bytes could not be sent whole; `__cause__` says why.
+            SourceUnusable: The source is over the offer's limit, or changed on the way.
+            ApiError: The API refused the end of the upload.
+        """
+        tally = Tally(source.size, on_progress)
+        try:
+            if created.upload is not None:
+                offer = created.upload
+                if offer.max_bytes is not None and source.size > offer.max_bytes:
+                    raise too_large(source, offer.max_bytes)
+                await EdgeUploading(
+                    self._sender, self._slot(), created, offer, source, tally, options
+                ).run()
+            elif created.upload_url is not None:
+                await self._signed(source, created, content_type, tally, options)
+            else:
+                raise ResponseInvalid("create_project was answered without an upload offer")
+        except (SourceUnusable, ClientClosed):
+            raise
+        except DiffioError as failure:
+            raise UploadFailed(f"{called(source)} could not be uploaded: {failure}") from failure
+
+    async def _signed(
+        self,
+        source: Source,
+        created: CreatedProject,
+        content_type: str,
+        tally: Tally,
+        options: RequestOptions | None,
+    ) -> None:
+        request = to_media(
+            created.upload_method or "PUT",
+            created.upload_url or "",
+            {"Content-Type": content_type},
+        )
+        body = Body(source, 0, source.size, tally.counter(1))
+        under = merged(self._sender.options, options)
+        # Until the last byte is in, a signed PUT changes nothing; after it, the same thing again.
+        await self._sender.perform("signed upload", request, Replay.IDEMPOTENT, under, body=body)
+        await source.verify()

@@ -1,0 +1,50 @@
+"""What an answer says of the bytes it carries: how many in all, from where, of which version."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+@frozen
+class Extent:
+    """The answer's bytes begin at `start` of a result of `total` bytes (None where not told).
+
+    `bounded` says that the end of the answer can be told from a connection that broke.
+    """
+
+    start: int
+    total: int | None
+    bounded: bool
+
+
+def extent(status: int, headers: Mapping[str, str]) -> Extent | None:
+    """The extent of a 200 or 206; None where a 206 does not say which bytes it carries."""
+    length = headers.get("content-length", "")
+    chunked = "chunked" in headers.get("transfer-encoding", "").lower()
+    bounded = chunked or length.isdecimal()
+    if status == 206:  # noqa: PLR2004 - Partial Content
+        found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
+        if found is None:
+            return None
+        total = None if found[3] == "*" else int(found[3])
+        return Extent(start=int(found[1]), total=total, bounded=bounded)
+    return Extent(start=0, total=int(length) if length.isdecimal() else None, bounded=bounded)
+
+
+def strong_etag(headers: Mapping[str, str]) -> str | None:
+    """The ETag, where it promises the same bytes: weak ones do not, and cannot resume."""
+    etag = headers.get("etag", "").strip()
+    return etag if etag.startswith('"') and etag.endswith('"') else None
+
+
+def resuming(offset: int, etag: str) -> dict[str, str]:
+    """Headers that ask for the rest of the same version, or else for all of the new one."""
+    return {"Range": f"bytes={offset}-", "If-Range": etag}
