@@ -1,0 +1,90 @@
+"""The command as users meet it: a process of its own, with an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.abc import Process
+
+from diffio_async.sandbox import Sandbox
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
+
+#: Where the tests run with Ctrl-C ignored (in the background of a shell), the command must not.
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from diffio_async.cli import main; main()"
+)
+
+Finished = subprocess.CompletedProcess[str]
+Run = Callable[..., Awaitable[Finished]]
+Start = Callable[..., Awaitable[Process]]
+
+
+def environment(more: Mapping[str, str] | None) -> dict[str, str]:
+    """This environment without any Diffio variable but those of `more`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}
+    return {**kept, "COLUMNS": "100", "PYTHONWARNINGS": "error", **(more or {})}
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start `diffio-async ARGUMENT…` in the test's folder; what still runs at the end is killed."""
+    begun: list[Process] = []
+
+    async def start(*arguments: object, env: Mapping[str, str] | None = None) -> Process:
+        process = await anyio.open_process(
+            [sys.executable, "-c", COMMAND, *map(str, arguments)],
+            cwd=tmp_path,
+            env=environment(env),
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run `diffio-async ARGUMENT…` in the test's folder to its end."""
+
+    async def run(*arguments: object, env: Mapping[str, str] | None = None) -> Finished:
+        with anyio.fail_after(60):
+            done = await anyio.run_process(
+                [sys.executable, "-c", COMMAND, *map(str, arguments)],
+                cwd=tmp_path,
+                env=environment(env),
+                check=False,
+            )
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return subprocess.CompletedProcess(
+            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+        )
+
+    return run
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    """A noisy recording in the test's folder, by its relative name."""
+    shutil.copy(SAMPLE, tmp_path / "talk.wav")
+    return Path("talk.wav")
+
+
+@pytest.fixture
+async def echo() -> AsyncIterator[Sandbox]:
+    """A sandbox that gives back what it was given, at once."""
+    async with Sandbox(engine="echo") as sandbox:
+        yield sandbox
+        assert sandbox.complaints == []

@@ -1,0 +1,108 @@
+"""Ctrl-C and SIGTERM, on a real process: nothing half-written, nothing left open, 130 and 143."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async.sandbox import Delay, Fault, Sandbox, Stall
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Start
+
+pytestmark = pytest.mark.slow
+
+#: A generation that has not ended when the test has.
+LONG = 60.0
+
+
+async def until_seen(sandbox: Sandbox, fragment: str) -> None:
+    """Wait until a request whose path has `fragment` has arrived."""
+    with anyio.fail_after(20):
+        while not any(fragment in seen.path for seen in sandbox.requests):
+            await anyio.sleep(0.02)
+
+
+async def interrupted(
+    start: Start, sandbox: Sandbox, talk: Path, at: str, number: signal.Signals
+) -> int:
+    """Restore a file, send a signal once a request to `at` is there; the exit code."""
+    process = await start("restore", talk, env=sandbox.environment)
+    await until_seen(sandbox, at)
+    await anyio.sleep(0.1)
+    process.send_signal(number)
+    with anyio.fail_after(10):
+        code = await process.wait()
+    assert process.stderr is not None
+    said = b""
+    async for piece in process.stderr:
+        said += piece
+    assert b"Traceback" not in said, said.decode()
+    return code
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_upload_is_aborted(
+    start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A signal in the middle of an upload aborts it at the edge and leaves no file."""
+    slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
+    async with Sandbox(engine="echo", faults=[slow]) as sandbox:
+        assert await interrupted(start, sandbox, talk, "/uploads/parts/", number) == code
+        await until_seen(sandbox, "/uploads/abort")
+    assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_wait_ends(
+    start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """A signal while a generation runs ends the command, and leaves no file."""
+    async with Sandbox(engine="echo", duration=LONG) as sandbox:
+        assert await interrupted(start, sandbox, talk, "/get_generation_progress", number) == code
+    assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
+async def test_an_interrupted_download_leaves_nothing(
+    start: Start, talk: Path, tmp_path: Path
+) -> None:
+    """A signal in the middle of a download leaves neither a result nor a part of one."""
+    half = Fault(origin="media", method="GET", action=Stall(after=50_000, seconds=LONG))
+    async with Sandbox(engine="echo", faults=[half]) as sandbox:
+
+        async def partly() -> None:
+            with anyio.fail_after(20):
+                while len(list(tmp_path.iterdir())) == 1:
+                    await anyio.sleep(0.02)
+
+        process = await start("restore", talk, env=sandbox.environment)
+        await partly()
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(10):
+            assert await process.wait() == 130
+    assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
+async def test_an_interrupted_embedded_sandbox_leaves_nothing(
+    start: Start, talk: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C with `--sandbox` ends its worker too, and no traceback is shown."""
+    process = await start("restore", "--sandbox", "--json", talk)
+    assert process.stdout is not None
+    with anyio.fail_after(20):
+        async for piece in process.stdout:
+            if b'"progress"' in piece:
+                break
+    process.send_signal(signal.SIGINT)
+    with anyio.fail_after(15):
+        assert await process.wait() in {130, 0}
+    assert process.stderr is not None
+    said = b""
+    async for piece in process.stderr:
+        said += piece
+    assert b"Traceback" not in said, said.decode()

@@ -1,0 +1,121 @@
+"""`diffio-async restore`: files restored, what is printed about them, and the exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async.sandbox import Answer, Fault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async.sandbox import Sandbox
+    from tests.cli.conftest import Run
+
+
+@pytest.mark.slow
+async def test_a_recording_is_restored_without_a_key(run: Run, talk: Path, tmp_path: Path) -> None:
+    """`--sandbox` alone restores a recording, and says where it is and what was gained."""
+    done = await run("restore", "--sandbox", talk)
+    assert done.returncode == 0, done.stderr
+    assert "talk.wav -> talk.restored.mp3" in done.stdout
+    assert "speech over noise" in done.stdout
+    assert done.stderr == ""
+    assert (tmp_path / "talk.restored.mp3").stat().st_size > 10_000
+
+
+async def test_the_service_of_the_environment_is_used(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """Key and address come from the environment; `-o` says where the result goes."""
+    (tmp_path / "out").mkdir()
+    done = await run("restore", talk, "-o", "out", env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "talk.restored.mp3").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.wav", "out"}
+    assert echo.requests[0].headers["authorization"] == f"Bearer {echo.api_key}"
+
+
+async def test_a_result_is_replaced_when_asked_to(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """`--overwrite` replaces a result that exists."""
+    (tmp_path / "talk.restored.mp3").write_bytes(b"old")
+    done = await run("restore", talk, "--overwrite", env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "talk.restored.mp3").read_bytes() != b"old"
+
+
+async def test_one_bad_file_does_not_stop_the_others(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """The good files are restored, the bad one is reported, and the exit code is 1."""
+    for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
+        (tmp_path / name).write_bytes((tmp_path / talk).read_bytes())
+    done = await run(
+        "restore", "a.wav", "missing.wav", "b.wav", "c.wav", "d.wav", env=echo.environment
+    )
+    assert done.returncode == 1
+    assert sorted(tmp_path.glob("*.restored.mp3")) == [
+        tmp_path / f"{name}.restored.mp3" for name in "abcd"
+    ]
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stderr.startswith("missing.wav: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_programs_read_json(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--json` prints one object per step and per end, and nothing else, on stdout."""
+    done = await run("restore", "--json", talk, "missing.wav", env=echo.environment)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in said} >= {"upload", "progress", "restored", "failed"}
+    (failed,) = [fact for fact in said if fact["event"] == "failed"]
+    assert failed["file"] == "missing.wav"
+    assert failed["error"] == "SourceUnusable"
+    (restored,) = [fact for fact in said if fact["event"] == "restored"]
+    assert restored["path"] == "talk.restored.mp3"
+    assert restored["generation_id"]
+    assert echo.api_key not in done.stdout
+
+
+async def test_a_failed_generation_is_reported_with_its_ids(
+    run: Run, talk: Path, echo: Sandbox
+) -> None:
+    """What the service refuses to restore is a line with the reason and the ids, and code 1."""
+    failure = {
+        "generationId": "gen_1",
+        "apiProjectId": "proj_1",
+        "status": "failed",
+        "error": "there is no audio stream in this file",
+    }
+    echo.faults.add(Fault(path="*/get_generation_progress", action=Answer(200, json=failure)))
+    done = await run("restore", talk, env=echo.environment)
+    assert done.returncode == 1
+    assert "there is no audio stream" in done.stderr
+    assert "generation" in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+
+
+async def test_a_refused_key_is_reported_and_not_shown(run: Run, talk: Path, echo: Sandbox) -> None:
+    """A key that the service does not know is an error that names the variable, not the key."""
+    wrong = {**echo.environment, "DIFFIO_API_KEY": "diffio_live_wrong_key"}
+    done = await run("restore", talk, env=wrong)
+    assert done.returncode == 1
+    assert "DIFFIO_API_KEY" in done.stderr
+    assert "wrong_key" not in done.stderr + done.stdout
+
+
+async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--timeout` ends the wait for a generation, and the line has the ids to go on with."""
+    queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
+    echo.faults.add(
+        Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+    )
+    done = await run("restore", talk, "--timeout", "0.3", env=echo.environment)
+    assert done.returncode == 1
+    assert "generation" in done.stderr

@@ -1,0 +1,89 @@
+"""`diffio-async sandbox`: a local Diffio for any client, until it is told to stop."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyio.streams.text import TextReceiveStream
+
+from diffio_async.sandbox.running import PORT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run, Start
+
+
+async def lines_to_copy(
+    start: Start, *arguments: object
+) -> tuple[anyio.abc.Process, dict[str, str]]:
+    """Start the sandbox and read the two lines it prints."""
+    process = await start("sandbox", "--port", "0", *arguments)
+    assert process.stdout is not None
+    said = ""
+    with anyio.fail_after(20):
+        async for piece in TextReceiveStream(process.stdout):
+            said += piece
+            if said.count("\n") == 2:
+                break
+    exports = [shlex.split(line) for line in said.splitlines()]
+    assert [words[0] for words in exports] == ["export", "export"]
+    return process, dict(words[1].split("=", 1) for words in exports)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_two_lines_point_a_client_at_it(
+    start: Start, run: Run, talk: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """What it prints is an environment in which a recording is restored; a signal ends it well."""
+    process, environment = await lines_to_copy(start, "--data", "kept")
+    done = await run("restore", talk, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "talk.restored.mp3").is_file()
+    process.send_signal(number)
+    with anyio.fail_after(10):
+        assert await process.wait() == 0
+    assert (tmp_path / "kept").is_dir()
+
+
+async def test_faults_are_played(start: Start, run: Run, talk: Path, tmp_path: Path) -> None:
+    """A plan of faults strikes the clients of the sandbox."""
+    (tmp_path / "plan.json").write_text(
+        '{"faults": [{"path": "*/create_project", "action": {"answer": {"status": 402}}}]}'
+    )
+    _process, environment = await lines_to_copy(start, "--faults", "plan.json")
+    done = await run("restore", talk, env=environment)
+    assert done.returncode == 1
+    assert "billing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--faults", "plan.json"], "faults[0].action"),
+        (["--faults", "missing.json"], "missing.json: No such file"),
+        (["--host", "0.0.0.0"], "--allow-remote"),
+        (["--data", "plan.json"], "plan.json"),
+    ],
+)
+async def test_what_cannot_start_says_why(
+    run: Run, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """A wrong plan, a folder that cannot be one, or a public address is a line, and code 2."""
+    (tmp_path / "plan.json").write_text('{"faults": [{"action": "explode"}]}')
+    done = await run("sandbox", "--port", "0", *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) <= 2
+
+
+async def test_the_port_is_the_one_of_the_sandbox_run_alone(run: Run) -> None:
+    """`diffio-async sandbox` and `python -m diffio_async.sandbox` listen on the same port."""
+    done = await run("sandbox", "--help")
+    assert str(PORT) in done.stdout
