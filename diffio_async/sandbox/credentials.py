@@ -28,6 +28,9 @@ def api_key_of(incoming: Incoming, world: World, witness: Witness) -> ApiKey:
     """
     seen = incoming.seen
     shown = list(_shown(incoming, _KEY_HEADERS))
+    for name, secret in shown:
+        if " " in secret or not secret:
+            witness.complain(seen, f"{name} carries no well-formed credential")
     if len(shown) > 1:
         names = ", ".join(name for name, _ in shown)
         witness.complain(seen, f"{len(shown)} credentials at once: {names}")

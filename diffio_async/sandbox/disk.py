@@ -1,11 +1,12 @@
 """File work, kept off the loop by a few threads of the sandbox's own."""
 
 import asyncio
+import contextlib
 import hashlib
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
@@ -123,20 +124,26 @@ class _Arriving:
 
 
 def join_parts(parts: Sequence[Path], target: Path) -> None:
-    """Make one file of many; it appears whole or not at all."""
+    """Make one file of many, which stay; it appears whole or not at all."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if len(parts) == 1:
-        parts[0].replace(target)
-        return
     passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        with passing.open("xb") as whole:
-            for part in parts:
-                with part.open("rb") as piece:
-                    shutil.copyfileobj(piece, whole, BATCH)
+        _put_together(parts, passing)
         passing.replace(target)
     finally:
         passing.unlink(missing_ok=True)
+
+
+def _put_together(parts: Sequence[Path], whole: Path) -> None:
+    if len(parts) == 1:
+        with contextlib.suppress(OSError):
+            # One part is the whole file: a second name for it costs nothing.
+            whole.hardlink_to(parts[0])
+            return
+    with whole.open("xb") as out:
+        for part in parts:
+            with part.open("rb") as piece:
+                shutil.copyfileobj(piece, out, BATCH)
 
 
 def digest_of(file: Path) -> str:
@@ -157,7 +164,10 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
+def sweep(folder: Path, *, keep: Collection[str]) -> None:
+    """Remove what a killed process left half-written, and parts of no upload to `keep`."""
     for leftover in folder.glob("*/*/*.partial"):
         leftover.unlink(missing_ok=True)
+    for parts in folder.glob("parts/*"):
+        if parts.name not in keep:
+            remove_tree(parts)

@@ -21,6 +21,7 @@ class Edge:
     def __init__(self, house: House) -> None:
         self._house = house
         self._world = house.world
+        self._completing: set[str] = set()
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request.
@@ -56,7 +57,7 @@ class Edge:
 
     def _upload(self, incoming: Incoming, project: Project, upload_id: str) -> Upload:
         upload = self._world.uploads.get(upload_id)
-        if upload is None or upload.project_id != project.id:
+        if upload is None or upload.project_id != project.id or upload.id in self._completing:
             if incoming.path.endswith("/abort") and upload_id in self._world.completed_uploads:
                 self._house.witness.complain(incoming.seen, "abort of an upload that was complete")
             raise Refusal(404, "there is no such upload", code="upload_not_found")
@@ -80,14 +81,16 @@ class Edge:
         if not 1 <= number <= _MOST_PARTS:
             raise Refusal(400, "parts are numbered from 1 to 10000", code="invalid_part_number")
         house = self._house
+        others = sum(part.size for at, part in upload.parts.items() if at != number)
+        limit = min(upload.part_size, house.settings.max_bytes - others)
         try:
             received = await house.disk.receive(
-                incoming, self._world.part_of(upload, number), limit=upload.part_size
+                incoming, self._world.part_of(upload, number), limit=limit
             )
         except Refusal as refusal:
             house.witness.complain(incoming.seen, refusal.message)
             raise
-        if upload.id not in self._world.uploads:
+        if upload.id not in self._world.uploads:  # aborted or completed while the part came
             house.disk.later(remove_tree, self._world.part_of(upload, number).parent)
             raise Refusal(404, "the upload was ended meanwhile", code="upload_not_found")
         upload.parts[number] = Part(etag=received.etag, size=received.size)
@@ -103,26 +106,31 @@ class Edge:
         except Refusal as refusal:
             self._house.witness.complain(incoming.seen, refusal.message)
             raise
-        # Gone before the first await: a second complete finds nothing, and no part slips in.
-        self._world.drop(upload)
-        self._world.completed_uploads.add(upload.id)
         files = [self._world.part_of(upload, number) for number in numbers]
-        await self._house.disk.run(join_parts, files, self._world.source_of(project))
-        self._house.disk.later(remove_tree, files[0].parent)
+        # Gone for others from here on; gone from the folder only once the file is whole, so that
+        # a server killed in between can complete it again.
+        self._completing.add(upload.id)
+        try:
+            await self._house.disk.run(join_parts, files, self._world.source_of(project))
+        finally:
+            self._completing.discard(upload.id)
         etags = "".join(upload.parts[number].etag for number in numbers)
         project.landed = True
         project.size = sum(upload.parts[number].size for number in numbers)
         project.etag = f"{hashed(etags)[:32]}-{len(numbers)}"
         project.updated_at = self._world.now()
         self._world.save(project)
+        self._world.drop(upload)
+        self._world.completed_uploads.add(upload.id)
+        self._house.disk.later(remove_tree, files[0].parent)
         return {"objectKey": f"uploads/{project.id}", "etag": project.etag, "size": project.size}
 
     def _named_parts(self, upload: Upload, fields: Fields) -> list[int]:
         """Check the list a client completes with against what has arrived."""
         numbers: list[int] = []
         for entry in map(Fields, fields.objects("parts")):
-            number = entry.count("partNumber")
-            if number != len(numbers) + 1:
+            number = len(numbers) + 1
+            if entry.count("partNumber") != number:
                 raise Refusal(
                     400, "parts must be listed in order from 1", code="invalid_part_order"
                 )
@@ -142,8 +150,6 @@ class Edge:
                     f"part {number} has {size} bytes, not {upload.part_size}",
                     code="invalid_part_size",
                 )
-        if sum(part.size for part in upload.parts.values()) > self._house.settings.max_bytes:
-            raise Refusal(400, "the file is over maxBytes", code="file_too_large")
         return numbers
 
     async def _abort(self, incoming: Incoming, project: Project, fields: Fields) -> dict[str, Any]:

@@ -157,9 +157,11 @@ class Jobs:
 
         def report(stage: str, percent: float) -> None:
             generation.stages[stage] = min(100.0, max(0.0, percent))
-            if stage == "restoredVideo":
-                generation.has_video = True
             generation.updated_at = self._world.now()
+
+        def probed(has_video: bool) -> None:
+            generation.has_video = project.has_video = has_video
+            self._world.save(project)
 
         await self._disk.run(remove_tree, out)
         await self._disk.run(out.mkdir, mode=0o700, parents=True)
@@ -167,9 +169,10 @@ class Jobs:
         fit = False
         try:
             worker = await self.workers.take()
-            done = await worker.restore(self._world.source_of(project), out, report)
+            source = self._world.source_of(project)
+            done = await worker.restore(source, out, probed=probed, report=report)
             fit = True
-            await self._keep(generation, project, out, done)
+            await self._keep(generation, out, done)
         except CannotRestoreThis as error:
             fit = True
             self._fail(generation, str(error), None)
@@ -182,9 +185,7 @@ class Jobs:
             if worker is not None:
                 await self.workers.give_back(worker, fit=fit)
 
-    async def _keep(
-        self, generation: Generation, project: Project, out: Path, done: dict[str, Any]
-    ) -> None:
+    async def _keep(self, generation: Generation, out: Path, done: dict[str, Any]) -> None:
         for kind in ("audio", "video", "transcript"):
             if done[kind] is None:
                 continue
@@ -194,7 +195,6 @@ class Jobs:
                 "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
                 "etag": await self._disk.run(digest_of, out / name),
             }
-        generation.has_video = project.has_video = bool(done["hasVideo"])
         generation.transcription = "available" if done["transcript"] else "unavailable"
         generation.restoration = {
             "engine": done["engine"],
@@ -205,7 +205,6 @@ class Jobs:
                 for measure in ("noiseFloorDb", "speechToNoiseDb")
             },
         }
-        self._world.save(project)
         self._complete(generation)
 
     def _complete(self, generation: Generation) -> None:

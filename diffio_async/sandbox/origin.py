@@ -51,6 +51,7 @@ class Origin:
         self._faults = faults
         self._disk = disk
         self._runner: web.ServerRunner | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
 
     async def open(self, host: str, port: int) -> None:
         """Listen; port 0 takes any free one.
@@ -72,11 +73,23 @@ class Origin:
 
     async def close(self) -> None:
         """Stop listening and cut what is still going on."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None:
+            return
+        for site in self._runner.sites:
+            await site.stop()
+        # A request that stalls on purpose would outlive the server; aiohttp cancels it, but does
+        # not wait until it is gone.
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._runner.cleanup()
+        self._runner = None
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         seen = self._witness.see(
             self.name, request.method, request.path, request.query, request.headers
         )

@@ -1,24 +1,14 @@
 """The sandbox: three origins over one world, from start to stop."""
 
-import importlib.util
-import shutil
-import tempfile
 from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diffio_async.sandbox.api import Api
-from diffio_async.sandbox.disk import Disk, sweep
-from diffio_async.sandbox.edge import Edge
 from diffio_async.sandbox.faults import Fault, FaultBook
 from diffio_async.sandbox.house import House
-from diffio_async.sandbox.jobs import Jobs
-from diffio_async.sandbox.links import Links
-from diffio_async.sandbox.media import Media
-from diffio_async.sandbox.origin import Origin
-from diffio_async.sandbox.replies import api_spelling, edge_spelling, media_spelling
+from diffio_async.sandbox.premises import Premises
 from diffio_async.sandbox.settings import (
     DEFAULT_KEY,
     DEFAULT_WEBHOOK_SECRET,
@@ -31,8 +21,7 @@ from diffio_async.sandbox.settings import (
     Settings,
     is_loopback,
 )
-from diffio_async.sandbox.store import Store
-from diffio_async.sandbox.webhooks import Deliveries, Delivery, secret_bytes
+from diffio_async.sandbox.webhooks import Delivery, secret_bytes
 from diffio_async.sandbox.witness import Seen, Witness, log
 from diffio_async.sandbox.world import World
 
@@ -114,10 +103,7 @@ class Sandbox:
         )
         self.faults = FaultBook(faults)
         self._witness = Witness(keep_requests)
-        self._house: House | None = None
-        self._origins: list[Origin] = []
-        self._store: Store | None = None
-        self._folder: Path | None = None  # only while it is a temporary one
+        self._premises = Premises(self.settings, self._witness, self.faults)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -179,9 +165,9 @@ class Sandbox:
     @property
     def house(self) -> House:
         """The workings of the running sandbox."""
-        if self._house is None:
+        if self._premises.house is None:
             raise SandboxError("the sandbox is not running; enter it with `async with`")
-        return self._house
+        return self._premises.house
 
     @property
     def worker_pids(self) -> list[int]:
@@ -209,96 +195,12 @@ class Sandbox:
         Raises:
             SandboxError: When something it needs is missing or taken.
         """
-        if self._house is not None:
+        if self._premises.house is not None:
             raise SandboxError("the sandbox is already running")
-        settings = self.settings
-        if settings.engine == "restore":
-            _require_extra()
-        if not is_loopback(settings.host) and settings.api_key == DEFAULT_KEY:
+        if not is_loopback(self.settings.host) and self.api_key == DEFAULT_KEY:
             log.warning("other machines can reach this sandbox, and its API key is the known one")
-        try:
-            await self._open_house(self._open_folder())
-        except BaseException:
-            await self.close()
-            raise
+        await self._premises.open()
 
     async def close(self) -> None:
         """Stop listening, end the workers, and leave nothing behind but the data folder."""
-        for origin in self._origins:
-            await origin.close()
-        self._origins.clear()
-        if self._house is not None:
-            await self._house.jobs.close()
-            await self._house.deliveries.close()
-            self._house.disk.close()
-            self._house = None
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
-
-    def _open_folder(self) -> Path:
-        data = self.settings.data
-        if data is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="diffio-sandbox-"))
-            return self._folder
-        try:
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._store = Store(data)
-        except OSError as error:
-            raise SandboxError(f"the data folder {data} cannot be used: {error}") from error
-        sweep(data)
-        return data
-
-    async def _open_house(self, folder: Path) -> None:
-        settings = self.settings
-        world = World(folder, self._store)
-        world.ensure_root_key(settings.api_key)
-        disk = Disk()
-        deliveries = Deliveries(settings, world)
-        self._house = house = House(
-            settings=settings,
-            world=world,
-            disk=disk,
-            links=Links(world.link_secret, settings.link_ttl, world.now),
-            witness=self._witness,
-            jobs=Jobs(settings, world, disk, deliveries),
-            deliveries=deliveries,
-            ports={},
-        )
-        handlers = (
-            ("api", Api(house).handle, api_spelling),
-            ("edge", Edge(house).handle, edge_spelling),
-            ("media", Media(house).handle, media_spelling),
-        )
-        for place, (name, handle, spell) in enumerate(handlers):
-            origin = Origin(
-                name, handle, spell, witness=self._witness, faults=self.faults, disk=disk
-            )
-            await self._listen(origin, place)
-            self._origins.append(origin)
-            house.ports[name] = origin.port
-        deliveries.resume()
-        house.jobs.resume()
-
-    async def _listen(self, origin: Origin, place: int) -> None:
-        host, first = self.settings.host, self.settings.port
-        wanted = first + place if first else 0
-        try:
-            await origin.open(host, wanted)
-        except (OSError, OverflowError) as error:
-            if place == 0:
-                raise SandboxError(f"cannot listen on {host}:{wanted}: {error}") from error
-            # Clients learn the other two from the API's answers: any port will do.
-            await origin.open(host, 0)
-
-
-def _require_extra() -> None:
-    missing = [name for name in ("av", "numpy") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SandboxError(
-            f"restoring needs {' and '.join(missing)}: pip install 'diffio-async[sandbox]' "
-            "(or engine='echo' to have uploads handed back unchanged)"
-        )
+        await self._premises.close()

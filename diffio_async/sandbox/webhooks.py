@@ -179,8 +179,7 @@ class Deliveries:
         self._world.drop(message)
 
     async def _attempt(self, endpoint: Endpoint, message: Message) -> int | None:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_PATIENCE)
+        session = self._session = self._session or aiohttp.ClientSession(timeout=_PATIENCE)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "diffio-sandbox-webhooks",
@@ -188,7 +187,7 @@ class Deliveries:
         }
         status = None
         try:
-            async with self._session.post(
+            async with session.post(
                 endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
             ) as answer:
                 status = answer.status

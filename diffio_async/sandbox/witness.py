@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from attrs import define, field
-from multidict import CIMultiDictProxy
 
 log = logging.getLogger("diffio_async.sandbox")
 
@@ -58,7 +57,7 @@ class Witness:
         method: str,
         path: str,
         query: Mapping[str, str],
-        headers: CIMultiDictProxy[str],
+        headers: Mapping[str, str],
     ) -> Seen:
         """Write down a request that has just arrived."""
         self._count += 1

@@ -48,7 +48,7 @@ def _warm_up() -> None:
 
 def _restore(order: dict[str, Any], out: TextIO) -> None:
     try:
-        from diffio_async.sandbox.restoring import CannotRestore, restore
+        from diffio_async.sandbox.restoring import CannotRestore, probe, restore
     except ImportError as error:
         reason = f"the sandbox cannot restore here ({error}); pip install 'diffio-async[sandbox]'"
         _say(out, {"crashed": reason})
@@ -58,7 +58,9 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
         _say(out, {"stage": stage, "percent": percent})
 
     try:
-        restored = restore(Path(order["source"]), Path(order["out"]), report=report)
+        source = Path(order["source"])
+        _say(out, {"hasVideo": probe(source).has_video})
+        restored = restore(source, Path(order["out"]), report=report)
     except CannotRestore as error:
         _say(out, {"refused": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever it is, the server must hear of it
@@ -72,7 +74,6 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
                     "audio": restored.audio.name,
                     "video": restored.video and restored.video.name,
                     "transcript": restored.transcript and restored.transcript.name,
-                    "hasVideo": restored.has_video,
                     "seconds": restored.seconds,
                     "engine": restored.engine,
                     "transcriptEngine": restored.transcript_engine,

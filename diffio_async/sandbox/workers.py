@@ -61,9 +61,14 @@ class Worker:
         return self._process.pid
 
     async def restore(
-        self, source: Path, out: Path, report: Callable[[str, float], None]
+        self,
+        source: Path,
+        out: Path,
+        *,
+        probed: Callable[[bool], None],
+        report: Callable[[str, float], None],
     ) -> dict[str, Any]:
-        """Restore one file and tell how far it is on the way.
+        """Restore one file; tells whether there is video, then how far it is on the way.
 
         Raises:
             CannotRestoreThis: The recording has nothing to restore.
@@ -81,6 +86,8 @@ class Worker:
             message: dict[str, Any] = json.loads(line)
             if "stage" in message:
                 report(message["stage"], float(message["percent"]))
+            elif "hasVideo" in message:
+                probed(bool(message["hasVideo"]))
             elif "done" in message:
                 done: dict[str, Any] = message["done"]
                 return done

@@ -1,0 +1,134 @@
+"""What stands while a sandbox runs: a folder, its state, three origins; opened and closed."""
+
+import importlib.util
+import shutil
+import tempfile
+from pathlib import Path
+
+from diffio_async.sandbox.api import Api
+from diffio_async.sandbox.disk import Disk, sweep
+from diffio_async.sandbox.edge import Edge
+from diffio_async.sandbox.faults import FaultBook
+from diffio_async.sandbox.house import House
+from diffio_async.sandbox.jobs import Jobs
+from diffio_async.sandbox.links import Links
+from diffio_async.sandbox.media import Media
+from diffio_async.sandbox.origin import Origin
+from diffio_async.sandbox.replies import api_spelling, edge_spelling, media_spelling
+from diffio_async.sandbox.settings import SandboxError, Settings
+from diffio_async.sandbox.store import Store
+from diffio_async.sandbox.webhooks import Deliveries
+from diffio_async.sandbox.witness import Witness
+from diffio_async.sandbox.world import World
+
+
+class Premises:
+    """Everything of a running sandbox that must be closed again."""
+
+    def __init__(self, settings: Settings, witness: Witness, faults: FaultBook) -> None:
+        self._settings = settings
+        self._witness = witness
+        self._faults = faults
+        self.house: House | None = None
+        self._origins: list[Origin] = []
+        self._store: Store | None = None
+        self._passing: Path | None = None
+
+    async def open(self) -> None:
+        """Open the folder and the ports, and take up unfinished work.
+
+        Raises:
+            SandboxError: When something it needs is missing or taken.
+        """
+        if self._settings.engine == "restore":
+            _require_extra()
+        try:
+            house = self._furnish(self._folder())
+            await self._open_origins(house)
+            house.deliveries.resume()
+            house.jobs.resume()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close whatever is open, in the order in which nothing is missed."""
+        for origin in self._origins:
+            await origin.close()
+        self._origins.clear()
+        if self.house is not None:
+            await self.house.jobs.close()
+            await self.house.deliveries.close()
+            self.house.disk.close()
+            self.house = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._passing is not None:
+            shutil.rmtree(self._passing, ignore_errors=True)
+            self._passing = None
+
+    def _folder(self) -> Path:
+        data = self._settings.data
+        if data is None:
+            self._passing = Path(tempfile.mkdtemp(prefix="diffio-sandbox-"))
+            return self._passing
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._store = Store(data)
+        except OSError as error:
+            raise SandboxError(f"the data folder {data} cannot be used: {error}") from error
+        return data
+
+    def _furnish(self, folder: Path) -> House:
+        settings = self._settings
+        world = World(folder, self._store)
+        sweep(folder, keep=world.uploads)
+        world.ensure_root_key(settings.api_key)
+        disk = Disk()
+        deliveries = Deliveries(settings, world)
+        self.house = House(
+            settings=settings,
+            world=world,
+            disk=disk,
+            links=Links(world.link_secret, settings.link_ttl, world.now),
+            witness=self._witness,
+            jobs=Jobs(settings, world, disk, deliveries),
+            deliveries=deliveries,
+            ports={},
+        )
+        return self.house
+
+    async def _open_origins(self, house: House) -> None:
+        handlers = (
+            ("api", Api(house).handle, api_spelling),
+            ("edge", Edge(house).handle, edge_spelling),
+            ("media", Media(house).handle, media_spelling),
+        )
+        for place, (name, handle, spell) in enumerate(handlers):
+            origin = Origin(
+                name, handle, spell, witness=self._witness, faults=self._faults, disk=house.disk
+            )
+            await self._listen(origin, place)
+            self._origins.append(origin)
+            house.ports[name] = origin.port
+
+    async def _listen(self, origin: Origin, place: int) -> None:
+        host, first = self._settings.host, self._settings.port
+        wanted = first + place if first else 0
+        try:
+            await origin.open(host, wanted)
+        except (OSError, OverflowError) as error:
+            if place == 0:
+                raise SandboxError(f"cannot listen on {host}:{wanted}: {error}") from error
+            # Clients learn the other two from the API's answers: any port will do.
+            await origin.open(host, 0)
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("av", "numpy") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SandboxError(
+            f"restoring needs {' and '.join(missing)}: pip install 'diffio-async[sandbox]' "
+            "(or engine='echo' to have uploads handed back unchanged)"
+        )
