@@ -16,10 +16,13 @@ class DiffioError(Exception):
     Attributes:
         api_project_id: The project the failure concerns, when one had been created.
         generation_id: The generation the failure concerns, when one had been created.
+        idempotency_key: The key a generation was asked for with; the same key again is answered
+            with the same generation, and not billed twice.
     """
 
     api_project_id: str | None = None
     generation_id: str | None = None
+    idempotency_key: str | None = None
 
     def __reduce__(self) -> tuple[Callable[..., DiffioError], tuple[object, ...]]:
         """Pickle by state, so that constructors may take keywords."""

@@ -183,3 +183,15 @@ def merged_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[
     overridden = {name.lower() for name in second}
     kept = {name: value for name, value in first.items() if name.lower() not in overridden}
     return {**kept, **second}
+
+
+def check_wait(poll_interval: float | None, timeout: float | None) -> None:
+    """Refuse times, in seconds, that are none.
+
+    Raises:
+        ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
+    """
+    if poll_interval is not None and not 0 < poll_interval < math.inf:
+        raise ConfigurationError(f"poll_interval must be above 0 seconds, not {poll_interval!r}")
+    if timeout is not None and not timeout >= 0:
+        raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")

@@ -66,13 +66,16 @@ class Waiting:
             cut = asyncio.timeout_at(deadline if self.timeout else None)
             try:
                 async with cut:
-                    await self._ask()
+                    changed = await self._ask()
             except TimeoutError:
                 if not cut.expired():
                     raise
                 break
             now = loop.time()
             self.took = now - asked
+            if changed and self.last is not None:
+                # Not under the deadline: a slow callback must not turn a result into a time-out.
+                await report(self.on_progress, self.last)
             if self.last is not None and self.last.complete:
                 return self.last
             if self.last is not None and self.last.failed:
@@ -90,7 +93,8 @@ class Waiting:
                 break
         raise self._timed_out()
 
-    async def _ask(self) -> None:
+    async def _ask(self) -> bool:
+        """Ask once; whether the answer said anything new. Failures that may pass are kept."""
         try:
             progress = await self.read()
         except ResponseInvalid as failure:
@@ -106,8 +110,8 @@ class Waiting:
             self.failure, self.unreadable = None, 0
             changed = progress != self.last
             self.last = progress
-            if changed:
-                await report(self.on_progress, progress)
+            return changed
+        return False
 
     def _pause(self, waited: float) -> float:
         asked_for = self.failure.retry_after if isinstance(self.failure, ApiError) else None

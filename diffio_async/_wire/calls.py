@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import Enum
 from typing import Generic, TypeVar
@@ -76,6 +77,17 @@ def _id(value: str, name: str) -> str:
     return value
 
 
+def _object(value: Mapping[str, Json] | None, name: str) -> dict[str, Json] | None:
+    """A JSON object of the user's, checked before anything else is done with the job."""
+    if value is None:
+        return None
+    try:
+        json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as failure:
+        raise ConfigurationError(f"{name} cannot be written as a JSON object: {failure}") from None
+    return dict(value)
+
+
 def create_project(
     *,
     file_name: str,
@@ -90,7 +102,7 @@ def create_project(
         contentType=content_type,
         contentLength=content_length,
         fileFormat=file_format,
-        params=None if params is None else dict(params),
+        params=_object(params, "params"),
     )
     return Call(
         name="create_project",
@@ -159,8 +171,8 @@ def create_generation(
     """`<model>-generation`, always under an idempotency key: twice would be billed twice."""
     body = _given(
         apiProjectId=_id(api_project_id, "api_project_id"),
-        sampling=None if sampling is None else dict(sampling),
-        params=None if params is None else dict(params),
+        sampling=_object(sampling, "sampling"),
+        params=_object(params, "params"),
         idempotencyKey=idempotency_key(key),
     )
     return Call(

@@ -12,7 +12,6 @@ from attrs import field, frozen
 from diffio_async._version import __version__
 from diffio_async._wire.addresses import api_key, header_items, secure_url
 from diffio_async._wire.calls import Call, Host
-from diffio_async.errors import ConfigurationError
 from diffio_async.options import merged_headers
 
 if TYPE_CHECKING:
@@ -50,8 +49,8 @@ def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> R
     """The request of a call.
 
     Raises:
-        ConfigurationError: The key, a header or the body cannot be sent as it is, or the address
-            is not secure.
+        ConfigurationError: The key or a header cannot be sent as it is, or the address is not
+            secure.
     """
     headers: dict[str, str] = {"Accept": "application/json", **IDENTITY}
     if call.json is not None:
@@ -71,18 +70,9 @@ def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> R
         method=call.method,
         url=url,
         headers=headers,
-        content=None if call.json is None else _json(call),
+        content=None if call.json is None else json.dumps(call.json).encode(),
         secrets=(secret, *(value.removeprefix("Bearer ") for value in sent)),
     )
-
-
-def _json(call: Call[T]) -> bytes:
-    try:
-        return json.dumps(call.json, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as failure:
-        raise ConfigurationError(
-            f"the arguments of {call.name} cannot be written as JSON: {failure}"
-        ) from None
 
 
 def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:

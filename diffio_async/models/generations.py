@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 from attrs import field, frozen
@@ -143,3 +144,13 @@ class Download:
     mime_type: str | None = None
     bucket: str | None = None
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+@frozen(kw_only=True)
+class Downloaded:
+    """A result that was downloaded: either `path` or `content` is set; `size` is in bytes."""
+
+    download: Download
+    size: int
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)

@@ -1,0 +1,173 @@
+"""The coroutine client: composes what stands below it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Self
+
+from diffio_async._engine.sending import Sender
+from diffio_async._engine.uploading import Uploader
+from diffio_async._wire.redaction import public_url
+from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
+from diffio_async.resources.generations import Generations
+from diffio_async.resources.projects import Projects
+from diffio_async.restoration import AudioIsolation, Restorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from diffio_async._engine.opening import SourceLike
+    from diffio_async._engine.reporting import Callback
+    from diffio_async._engine.targets import OnConflict
+    from diffio_async.events import DownloadProgress, UploadProgress
+    from diffio_async.models.generations import DownloadType, GenerationProgress
+    from diffio_async.models.restorations import Restoration
+    from diffio_async.options import RequestOptions
+
+
+class AsyncDiffio:
+    """A client of the Diffio API.
+
+    It may be made anywhere, before a loop runs too, and used on several loops one after another:
+    each gets connections of its own.
+
+    Attributes:
+        projects: Upload recordings, list them.
+        generations: Start, follow and download restorations.
+        audio_isolation: Upload and start in one call.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        options: ClientOptions | None = None,
+    ) -> None:
+        """Make a client; nothing is sent.
+
+        Args:
+            api_key: The key; `DIFFIO_API_KEY` where None.
+            base_url: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
+                hosted service where that is unset.
+            options: Time-outs, retries, limits, proxy, TLS, observers.
+
+        Raises:
+            ConfigurationError: The key is missing or cannot be one, or the address is not secure.
+        """
+        self._sender = Sender(
+            api_key if api_key is not None else os.environ.get("DIFFIO_API_KEY"),
+            base_url or os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
+            options or ClientOptions(),
+        )
+        self.projects = Projects(self._sender, Uploader(self._sender))
+        self.generations = Generations(self._sender)
+        self.audio_isolation = AudioIsolation(self.projects, self.generations)
+        self._restorer = Restorer(self.audio_isolation, self.generations)
+
+    async def restore(
+        self,
+        source: SourceLike,
+        to: str | os.PathLike[str] | None = None,
+        *,
+        model: str = DEFAULT_MODEL,
+        download_type: DownloadType = "audio",
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        sampling: Mapping[str, object] | None = None,
+        project_params: Mapping[str, object] | None = None,
+        generation_params: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        on_conflict: OnConflict = "error",
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Restoration:
+        """Restore one recording: upload it, generate, wait, download.
+
+        Whatever can be known to be wrong is raised before the first byte is sent. Every later
+        error keeps `api_project_id`, `generation_id` and `idempotency_key`, so that nothing that
+        was uploaded or billed is out of reach.
+
+        Args:
+            source: A path, bytes, a binary file object or an async iterator of bytes.
+            to: The file to write, or a folder (the name is then `{stem}.restored.mp3`, `.json`, or
+                the video's ending); None keeps the result in memory.
+            model: `diffio-` and a name; which are served is the server's word.
+            download_type: `audio` (or `mp3`), `video` or `transcript`.
+            file_name: The recording's name; the source's own where None.
+            content_type: Its MIME type; guessed from the name where None.
+            file_format: A short label such as `wav`.
+            sampling: The model's settings.
+            project_params: Your own words about the project.
+            generation_params: Your own words about the generation.
+            idempotency_key: The generation's key; made anew where None.
+            on_conflict: `error` or `overwrite`, where the target exists.
+            poll_interval: Seconds between questions; None lets the pause adapt.
+            timeout: Seconds the generation is waited for; None is the client's (an hour),
+                `math.inf` no limit.
+            on_progress: Told of `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
+            options: Options of every request.
+
+        Raises:
+            ConfigurationError: The model, the type, the key or a time cannot be right.
+            SourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            TargetUnusable: The target's folder is missing or not writable, or the target exists.
+            UploadFailed: The bytes could not be sent.
+            GenerationFailed: The service could not restore it; the message has its reason.
+            WaitTimeout: The generation took longer than `timeout`; it goes on.
+            DownloadFailed: The result could not be fetched; it can be, with the ids.
+            ApiError: The API refused, by status: `AuthenticationFailed`, `PaymentRequired`, ….
+        """
+        return await self._restorer.restore(
+            source,
+            to,
+            model=model,
+            download_type=download_type,
+            file_name=file_name,
+            content_type=content_type,
+            file_format=file_format,
+            sampling=sampling,
+            project_params=project_params,
+            generation_params=generation_params,
+            idempotency_key=idempotency_key,
+            on_conflict=on_conflict,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            on_progress=on_progress,
+            options=options,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls in flight and later ones raise `ClientClosed`."""
+        await self._sender.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncDiffio(base_url={public_url(self._sender.base_url)!r})"
+
+    def __del__(self) -> None:
+        # Only a warning: nothing is scheduled from here.
+        sender = getattr(self, "_sender", None)
+        if sender is not None and sender.transport.open_sessions:
+            warnings.warn(
+                f"{self!r} was left open: use 'async with', or await aclose()",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )

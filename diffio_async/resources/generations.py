@@ -1,0 +1,251 @@
+"""Generations: start them, follow them, fetch what they made."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from diffio_async._engine.concerning import concerning
+from diffio_async._engine.fetching import fetch
+from diffio_async._engine.reporting import report, show
+from diffio_async._engine.targets import check_target
+from diffio_async._engine.waiting import Waiting
+from diffio_async._wire import calls
+from diffio_async.errors import ResponseInvalid
+from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.options import NO_RETRY, RequestOptions, check_wait, merged
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from diffio_async._engine.reporting import Callback
+    from diffio_async._engine.sending import Sender
+    from diffio_async._engine.targets import OnConflict
+    from diffio_async.events import DownloadProgress
+    from diffio_async.models.generations import (
+        Download,
+        Downloaded,
+        DownloadType,
+        Generation,
+        GenerationProgress,
+    )
+
+
+class Generations:
+    """The generations of the account the key belongs to."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def create(
+        self,
+        *,
+        api_project_id: str,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> Generation:
+        """Start a generation. It is billed, and never twice for one call.
+
+        Args:
+            api_project_id: The project to restore.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
+            params: Your own words about the generation (`prompt`, `tag`, …).
+            idempotency_key: 1 to 255 characters; the same key again is answered with the same
+                generation. Made anew where None; in every error as `idempotency_key`.
+            options: Options of this call.
+
+        Raises:
+            ConfigurationError: An argument cannot be right; nothing was sent.
+            ModelRetired: The model is no longer served (410).
+            PaymentRequired: A billing hold or a spend limit (402).
+            NotReady: The upload has not landed (409).
+        """
+        key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
+        call = calls.create_generation(
+            api_project_id=api_project_id, model=model, key=key, sampling=sampling, params=params
+        )
+        with concerning(api_project_id=api_project_id, idempotency_key=key.strip()):
+            generation = await self._sender.send(call, options)
+            if generation.api_project_id != api_project_id:
+                raise ResponseInvalid(
+                    f"the idempotency key was used before, for project {generation.api_project_id} "
+                    f"(generation {generation.generation_id}): use one key for one job"
+                )
+        return generation
+
+    async def get_progress(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """How far a generation is; the project's id speeds the look-up."""
+        call = calls.get_generation_progress(generation_id, api_project_id)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            return await self._sender.send(call, options)
+
+    async def wait_for_complete(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """Wait until a generation is complete.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project.
+            poll_interval: Seconds between questions; None asks often at first and then less.
+            timeout: Seconds; None is the client's (an hour), `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed; what it raises is logged.
+            show_progress: Write progress that changed to standard error.
+            options: Options of each question.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+            DiffioError: Asking failed for good. Failures that may pass are absorbed.
+        """
+        check_wait(poll_interval, timeout)
+        policy = self._sender.options.wait
+        limit = policy.timeout if timeout is None else timeout
+        # The wait itself asks again: a retry loop inside would only hide that from its pace.
+        once = evolve(options or RequestOptions(), retry=NO_RETRY)
+
+        async def read() -> GenerationProgress:
+            return await self.get_progress(
+                generation_id=generation_id, api_project_id=api_project_id, options=once
+            )
+
+        async def told(progress: GenerationProgress) -> None:
+            if show_progress:
+                show(progress)
+            await report(on_progress, progress)
+
+        waiting = Waiting(
+            generation_id=generation_id,
+            read=read,
+            policy=policy,
+            timeout=None if limit == math.inf else limit,
+            poll_interval=poll_interval,
+            on_progress=told,
+        )
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            return await waiting.run()
+
+    async def create_and_wait(
+        self,
+        *,
+        api_project_id: str,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """`create`, then `wait_for_complete`; arguments and errors are theirs."""
+        check_wait(poll_interval, timeout)
+        generation = await self.create(
+            api_project_id=api_project_id,
+            model=model,
+            sampling=sampling,
+            params=params,
+            idempotency_key=idempotency_key,
+            options=options,
+        )
+        return await self.wait_for_complete(
+            generation_id=generation.generation_id,
+            api_project_id=generation.api_project_id,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            on_progress=on_progress,
+            show_progress=show_progress,
+            options=options,
+        )
+
+    async def get_download(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str,
+        download_type: DownloadType | None = None,
+        options: RequestOptions | None = None,
+    ) -> Download:
+        """A signed link to a result, good for some hours. Whoever has it has the recording.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project.
+            download_type: None is the server's choice: `video` where there is one, else `audio`.
+            options: Options of this call.
+
+        Raises:
+            NotReady: The generation is not complete (409; `TranscriptPending`).
+            TranscriptUnavailable: There is no transcript and will be none (404).
+        """
+        call = calls.get_generation_download(generation_id, api_project_id, download_type)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            return await self._sender.send(call, options)
+
+    async def download(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str,
+        download_file_path: str | os.PathLike[str] | None = None,
+        download_type: DownloadType | None = None,
+        on_conflict: OnConflict = "error",
+        on_progress: Callback[DownloadProgress] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Downloaded:
+        """Download a result to a file, which gets its name only when it is whole, or to memory.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project.
+            download_file_path: The file to write; None keeps the result in memory.
+            download_type: As for `get_download`.
+            on_conflict: `error` or `overwrite`, where the file exists.
+            on_progress: Told of bytes received.
+            options: Options of the questions for the link; its time-outs and retries serve the
+                download too, its headers and key do not leave the API.
+
+        Raises:
+            TargetUnusable: Before anything is asked: the folder is missing or not writable, or
+                the file exists. Later: the disk is full.
+            DownloadFailed: The result could not be fetched whole.
+        """
+        target = None if download_file_path is None else Path(download_file_path)
+        if target is not None:
+            await check_target(target, on_conflict)
+
+        async def ask() -> Download:
+            return await self.get_download(
+                generation_id=generation_id,
+                api_project_id=api_project_id,
+                download_type=download_type,
+                options=options,
+            )
+
+        under = merged(self._sender.options, options)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            return await fetch(self._sender, under, ask, target, on_conflict, on_progress)

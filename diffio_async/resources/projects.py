@@ -1,0 +1,118 @@
+"""Projects: upload recordings, list them and what was made of them."""
+
+from __future__ import annotations
+
+import mimetypes
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.concerning import concerning
+from diffio_async._engine.opening import opened
+from diffio_async._wire import calls
+from diffio_async.models.projects import Project
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping
+
+    from diffio_async._engine.opening import SourceLike
+    from diffio_async._engine.reporting import Callback
+    from diffio_async._engine.sending import Sender
+    from diffio_async._engine.uploading import Uploader
+    from diffio_async.events import UploadProgress
+    from diffio_async.models.generations import GenerationSummary
+    from diffio_async.models.projects import ProjectSummary
+    from diffio_async.models.uploads import UploadedProject
+    from diffio_async.options import RequestOptions
+
+#: What a source without a name is called.
+UNNAMED = "recording"
+
+
+class Projects:
+    """The projects of the account the key belongs to."""
+
+    def __init__(self, sender: Sender, uploader: Uploader) -> None:
+        self._sender = sender
+        self._uploader = uploader
+
+    async def create(
+        self,
+        source: SourceLike,
+        *,
+        file_name: str | None = None,
+        content_type: str | None = None,
+        file_format: str | None = None,
+        params: Mapping[str, object] | None = None,
+        on_progress: Callback[UploadProgress] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Project:
+        """Create a project and upload its recording.
+
+        Args:
+            source: A path, bytes, a binary file object (read from where it stands), or an async
+                iterator of bytes (kept in a temporary file until it is sent).
+            file_name: The recording's name; the source's own where None.
+            content_type: Its MIME type; guessed from the name where None.
+            file_format: A short label such as `wav`.
+            params: Your own words about the project, kept with it.
+            on_progress: Told of bytes handed to the connection.
+            options: Options of this call.
+
+        Raises:
+            SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
+                too large. On the way: it changed.
+            UploadFailed: The bytes could not be sent; `api_project_id` names the project.
+            ApiError: The API refused.
+        """
+        limit = self._sender.options.max_upload_bytes
+        async with opened(source, max_bytes=limit) as found:
+            name = file_name or found.name or UNNAMED
+            kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+            call = calls.create_project(
+                file_name=name,
+                content_type=kind,
+                content_length=found.size,
+                file_format=file_format,
+                params=params,
+            )
+            created = await self._sender.send(call, options)
+            with concerning(api_project_id=created.api_project_id):
+                await self._uploader.upload(
+                    found, created, content_type=kind, on_progress=on_progress, options=options
+                )
+            return Project(
+                api_project_id=created.api_project_id,
+                status="uploaded",
+                file_name=name,
+                content_type=kind,
+                size_bytes=found.size,
+                object_path=created.object_path,
+                expires_at=created.expires_at,
+            )
+
+    async def complete_upload(
+        self, *, api_project_id: str, options: RequestOptions | None = None
+    ) -> UploadedProject:
+        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+
+        Raises:
+            NotReady: The bytes have not landed (409).
+        """
+        with concerning(api_project_id=api_project_id):
+            return await self._sender.send(calls.complete_project_upload(api_project_id), options)
+
+    async def list(self, *, options: RequestOptions | None = None) -> builtins.list[ProjectSummary]:
+        """Every project of the account."""
+        return [*(await self._sender.send(calls.list_projects(), options)).projects]
+
+    async def list_generations(
+        self, *, api_project_id: str, options: RequestOptions | None = None
+    ) -> builtins.list[GenerationSummary]:
+        """Every generation of a project, with its status.
+
+        Raises:
+            NotFound: The account has no such project.
+        """
+        call = calls.list_project_generations(api_project_id)
+        with concerning(api_project_id=api_project_id):
+            return [*(await self._sender.send(call, options)).generations]
