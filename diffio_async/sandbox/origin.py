@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from diffio_async.sandbox.disk import BATCH, Disk, read_slice
 from diffio_async.sandbox.faults import (
@@ -144,7 +145,8 @@ class Origin:
     async def _send(
         self, incoming: Incoming, reply: Reply, action: Action | None
     ) -> web.StreamResponse:
-        headers = {**reply.headers, "x-request-id": incoming.seen.request_id}
+        headers = CIMultiDict({"x-request-id": incoming.seen.request_id})
+        headers.update(reply.headers)  # a scripted answer may bring its own
         shaped = isinstance(action, Truncate | Stall | RefuseBody)
         self._witness.answered(incoming.seen, reply.status)
         if isinstance(reply.body, bytes) and not shaped:

@@ -1,0 +1,123 @@
+"""A bare HTTP caller for the sandbox's tests: no client of ours, only what goes over the wire."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from attrs import define, frozen
+
+from diffio_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
+
+
+@frozen
+class Got:
+    """A whole answer."""
+
+    status: int
+    headers: "CIMultiDictProxy[str]"
+    body: bytes
+    json: Any
+
+
+@define
+class Caller:
+    """Calls one sandbox over one session."""
+
+    sandbox: Sandbox
+    session: aiohttp.ClientSession
+
+    async def send(self, method: str, url: str, **given: Any) -> Got:
+        """Send any request."""
+        async with self.session.request(method, url, allow_redirects=False, **given) as answer:
+            body = await answer.read()
+            is_json = answer.content_type == "application/json"
+            return Got(
+                answer.status, answer.headers, body, await answer.json() if is_json else None
+            )
+
+    async def api(self, endpoint: str, *, key: str | None = None, **body: Any) -> Got:
+        """Call an endpoint of the API with a key (the sandbox's own by default)."""
+        headers = {"Authorization": f"Bearer {key or self.sandbox.api_key}"}
+        return await self.send(
+            "POST", f"{self.sandbox.base_url}/{endpoint}", json=body, headers=headers
+        )
+
+    async def ok(self, endpoint: str, **body: Any) -> Any:
+        """Call an endpoint that has to answer 200."""
+        got = await self.api(endpoint, **body)
+        assert got.status == 200, got.body
+        return got.json
+
+    async def edge(self, project: Any, action: str, **body: Any) -> Got:
+        """Call start, complete or abort with the project's own token."""
+        upload = project["upload"]
+        return await self.send(
+            "POST",
+            f"{upload['edgeBaseUrl']}/v1/uploads/{action}",
+            json=body,
+            headers={"Authorization": f"Bearer {upload['uploadToken']}"},
+        )
+
+    async def part(self, project: Any, upload_id: str, number: int, content: bytes) -> Got:
+        """Send one part."""
+        upload = project["upload"]
+        return await self.send(
+            "PUT",
+            f"{upload['edgeBaseUrl']}/v1/uploads/parts/{number}",
+            params={"uploadId": upload_id},
+            data=content,
+            headers={"Authorization": f"Bearer {upload['uploadToken']}"},
+        )
+
+    async def project(self, content: bytes = b"sound", name: str = "talk.wav", **more: Any) -> Any:
+        """Make a project and upload its bytes with the signed PUT."""
+        made = await self.ok("create_project", fileName=name, contentType="audio/wav", **more)
+        headers = {"Content-Type": "audio/wav"}
+        put = await self.send("PUT", made["uploadUrl"], data=content, headers=headers)
+        assert put.status == 200, put.body
+        return made
+
+    async def generation(self, project: Any, **body: Any) -> dict[str, str]:
+        """Start a generation and give the ids that other calls want."""
+        ids = {"apiProjectId": project["apiProjectId"]}
+        made = await self.ok("diffio-4.6-flash-generation", **ids, **body)
+        return {**ids, "generationId": made["generationId"]}
+
+    async def ended(self, ids: dict[str, str], within: float = 20.0) -> Any:
+        """Poll until a generation has ended."""
+        async with asyncio.timeout(within):
+            while True:
+                progress = await self.ok("get_generation_progress", **ids)
+                if progress["status"] not in ("queued", "processing"):
+                    return progress
+                await asyncio.sleep(0.01)
+
+    async def restored(self, content: bytes = b"sound", **more: Any) -> dict[str, str]:
+        """Upload and generate to the end."""
+        ids = await self.generation(await self.project(content, **more))
+        assert (await self.ended(ids))["status"] == "complete"
+        return ids
+
+    async def link(self, ids: dict[str, str], **more: Any) -> str:
+        """Ask for a signed download link."""
+        return str((await self.ok("get_generation_download", **ids, **more))["downloadUrl"])
+
+
+@asynccontextmanager
+async def calling(sandbox: Sandbox) -> AsyncIterator[Caller]:
+    """Start a sandbox, and call it; nothing may be left running afterwards."""
+    before = asyncio.all_tasks()
+    async with sandbox, aiohttp.ClientSession() as session:
+        yield Caller(sandbox, session)
+    left = asyncio.all_tasks() - before
+    assert not left, f"left running: {left}"
+
+
+def echoing(**options: Any) -> Sandbox:
+    """Make a sandbox that hands uploads back, which is all most tests need."""
+    return Sandbox(engine="echo", **options)

@@ -1,0 +1,115 @@
+"""Downloads: ranges, validators, and links that end."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from raw_caller import calling, echoing
+
+from diffio_async.sandbox.ranges import Stretch, Unsatisfiable, asked_for
+
+CONTENT = bytes(range(200))
+
+
+async def test_a_whole_file_comes_with_length_and_strong_etag() -> None:
+    async with calling(echoing()) as caller:
+        got = await caller.send("GET", await caller.link(await caller.restored(CONTENT)))
+    assert got.body == CONTENT
+    assert got.headers["Content-Length"] == "200"
+    assert got.headers["Accept-Ranges"] == "bytes"
+    assert re.fullmatch(r'"[0-9a-f]{32}"', got.headers["ETag"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told", "body"),
+    [
+        ("bytes=0-9", 206, "bytes 0-9/200", CONTENT[:10]),
+        ("bytes=190-", 206, "bytes 190-199/200", CONTENT[190:]),
+        ("bytes=190-500", 206, "bytes 190-199/200", CONTENT[190:]),
+        ("bytes=-5", 206, "bytes 195-199/200", CONTENT[195:]),
+        ("bytes=0-0,5-6", 200, None, CONTENT),
+        ("pages=1-2", 200, None, CONTENT),
+        ("bytes=9-3", 200, None, CONTENT),
+        ("bytes=200-", 416, "bytes */200", None),
+    ],
+)
+async def test_ranges(asked: str, status: int, told: str | None, body: bytes | None) -> None:
+    """A single range is served, nonsense ignored, what does not exist refused."""
+    async with calling(echoing()) as caller:
+        link = await caller.link(await caller.restored(CONTENT))
+        got = await caller.send("GET", link, headers={"Range": asked})
+    assert (got.status, got.headers.get("Content-Range")) == (status, told)
+    if body is not None:
+        assert got.body == body
+
+
+async def test_a_range_of_another_version_is_answered_with_the_whole() -> None:
+    async with calling(echoing()) as caller:
+        link = await caller.link(await caller.restored(CONTENT))
+        etag = (await caller.send("GET", link)).headers["ETag"]
+        same = {"Range": "bytes=5-", "If-Range": etag}
+        assert (await caller.send("GET", link, headers=same)).status == 206
+        other = {"Range": "bytes=5-", "If-Range": '"other"'}
+        got = await caller.send("GET", link, headers=other)
+        assert (got.status, got.body) == (200, CONTENT)
+        known = await caller.send("GET", link, headers={"If-None-Match": etag})
+        assert (known.status, known.body) == (304, b"")
+
+
+async def test_a_link_opens_only_what_it_was_made_for() -> None:
+    async with calling(echoing()) as caller:
+        ids = await caller.restored(CONTENT)
+        link = await caller.link(ids)
+        assert (await caller.send("PUT", link, data=b"x")).status == 403
+        assert (await caller.send("GET", link.replace("/audio?", "/transcript?"))).status == 403
+        assert (await caller.send("GET", link.partition("?")[0])).status == 403
+        got = await caller.send("GET", link[:-1] + ("0" if link[-1] != "0" else "1"))
+        assert got.status == 403
+        assert got.headers["Content-Type"].startswith("application/xml")
+
+
+async def test_links_expire_by_time_and_by_hand() -> None:
+    async with calling(echoing()) as caller:
+        ids = await caller.restored(CONTENT)
+        first, second = await caller.link(ids), await caller.link(ids)
+        caller.sandbox.forget_link(first)
+        assert (await caller.send("GET", first)).status == 403
+        assert (await caller.send("GET", second)).status == 200
+        caller.sandbox.forget_link()
+        got = await caller.send("GET", second)
+        assert (got.status, b"ExpiredToken" in got.body) == (403, True)
+        assert (await caller.send("GET", await caller.link(ids))).status == 200
+    async with calling(echoing(link_ttl=0)) as caller:
+        made = await caller.ok("create_project", fileName="a")
+        put = await caller.send("PUT", made["uploadUrl"], data=b"x")
+        assert (put.status, b"ExpiredToken" in put.body) == (403, True)
+        assert (await caller.edge(made, "start")).status == 401
+
+
+@given(
+    first=st.one_of(st.none(), st.integers(0, 50)),
+    last=st.one_of(st.none(), st.integers(0, 50)),
+    size=st.integers(0, 40),
+)
+def test_a_stretch_is_never_empty_and_never_outside(
+    first: int | None, last: int | None, size: int
+) -> None:
+    def spelled(number: int | None) -> str:
+        return "" if number is None else str(number)
+
+    try:
+        stretch = asked_for(f"bytes={spelled(first)}-{spelled(last)}", size)
+    except Unsatisfiable:
+        assert size == 0 or last == 0 or (first is not None and first >= size)
+    else:
+        assert stretch is None or 0 <= stretch.start < stretch.end <= size
+
+
+@given(st.text(max_size=30))
+def test_no_range_header_breaks_the_reader(header: str) -> None:
+    try:
+        stretch = asked_for(header, 100)
+    except Unsatisfiable:
+        return
+    assert stretch is None or isinstance(stretch, Stretch)
