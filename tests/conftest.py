@@ -1,9 +1,96 @@
 """Fixtures every test shares."""
 
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
 import pytest
+
+from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
+from diffio_async.sandbox import Sandbox
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The package stands on aiohttp, so on asyncio alone."""
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _no_key_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the environment of whoever runs it."""
+    for name in ("DIFFIO_API_KEY", "DIFFIO_API_BASE_URL", "DIFFIO_WEBHOOK_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open() -> Iterator[None]:
+    """After a test no descriptor is open that was not before, and nothing was left to finalise."""
+    before = _descriptors()
+    yield
+    # What was never closed warns when it is collected, and warnings are errors here.
+    gc.collect()
+    left = {name: where for name, where in _descriptors().items() if name not in before}
+    assert not left, f"left open: {left}"
+
+
+def _descriptors() -> dict[str, str]:
+    """Open sockets and files of this process, where the system shows them."""
+    folder = Path("/proc/self/fd")
+    if not folder.is_dir():
+        return {}
+    found = {}
+    for entry in folder.iterdir():
+        try:
+            where = os.readlink(entry)
+        except OSError:
+            continue
+        if where.startswith("socket:") or (where.startswith("/") and "/dev/" not in where):
+            found[f"{entry.name} {where}"] = where
+    return found
+
+
+@pytest.fixture
+async def _no_task_left(anyio_backend: str) -> AsyncIterator[None]:
+    """After a test with a loop, no task runs that did not run before."""
+    before = asyncio.all_tasks()
+    yield
+    # The test runner's own tasks come and go.
+    left = [
+        task
+        for task in asyncio.all_tasks() - before
+        if not task.done() and "TestRunner" not in str(task.get_coro())
+    ]
+    assert not left, f"still running: {left}"
+
+
+@pytest.fixture
+def sample() -> Path:
+    """The noisy recording that ships with the repository."""
+    return SAMPLE
+
+
+@pytest.fixture
+async def sandbox(_no_task_left: None) -> AsyncIterator[Sandbox]:
+    """A Diffio of this machine that answers at once: the result is the upload, unchanged."""
+    async with Sandbox(engine="echo") as running:
+        yield running
+    assert running.complaints == []
+
+
+#: Retries as by default, but without making a test wait for them.
+QUICK = RetryPolicy(base=0.01, cap=0.05)
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[AsyncDiffio]:
+    """A client of the sandbox."""
+    options = ClientOptions(retry=QUICK)
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as made:
+        yield made

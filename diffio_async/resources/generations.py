@@ -55,7 +55,7 @@ class Generations:
         """Start a generation. It is billed, and never twice for one call.
 
         Args:
-            api_project_id: The project to restore.
+            api_project_id: The project.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
             params: Your own words about the generation (`prompt`, `tag`, …).
@@ -119,7 +119,7 @@ class Generations:
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
             WaitTimeout: The deadline came first; the generation goes on.
-            DiffioError: Asking failed for good. Failures that may pass are absorbed.
+            DiffioError: Asking failed for good; what may pass is absorbed.
         """
         check_wait(poll_interval, timeout)
         policy = self._sender.options.wait
@@ -226,8 +226,7 @@ class Generations:
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, where the file exists.
             on_progress: Told of bytes received.
-            options: Options of the questions for the link; its time-outs and retries serve the
-                download too, its headers and key do not leave the API.
+            options: Options of this call; headers and key do not leave the API.
 
         Raises:
             TargetUnusable: Before anything is asked: the folder is missing or not writable, or
