@@ -11,8 +11,12 @@ from .filtering import Filters
 from .measuring import Meter, decibels
 from .sound import Block, SoundFile, exactly, silence
 
-_DRY = np.float32(0.07)
-"""How much of the noisy sound stays beside RNNoise's: it keeps the weakest consonants."""
+_DRY = ((10.0, 25.0), (0.07, 0.3))
+"""How much of the sound stays as it came beside RNNoise's, by speech over noise in dB.
+
+A little keeps the weakest consonants; more in a recording that is nearly clean, where the
+network costs more than it gains.
+"""
 
 
 class Engine(Protocol):
@@ -39,7 +43,8 @@ class Rnnoise:
 
     name = "rnnoise"
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, heard: Meter) -> None:
+        self._dry = np.float32(np.interp(heard.speech_to_noise_db, *_DRY))
         self._voices = [rnnoise.Voice() for _ in range(channels)]
         self._frame, self.delay = self._voices[0].frame, self._voices[0].delay
         self._waiting = silence(0, channels)
@@ -55,7 +60,7 @@ class Rnnoise:
             )
             line = np.concatenate([self._past, self._waiting[:whole]])
             self._waiting, self._past = self._waiting[whole:], line[whole:]
-            yield (wet + _DRY * (line[:whole] - wet)).astype(np.float32, copy=False)
+            yield (wet + self._dry * (line[:whole] - wet)).astype(np.float32, copy=False)
 
     def finish(self) -> Iterator[Block]:
         """Fill the last frame up."""
@@ -114,7 +119,7 @@ def engine_for(channels: int, heard: Meter, name: str | None = None) -> Engine:
     if name is None:
         name = "afftdn" if rnnoise.library() is None else "rnnoise"
     if name == "rnnoise":
-        return Rnnoise(channels)
+        return Rnnoise(channels, heard)
     if name == "afftdn":
         return Afftdn(channels, heard)
     raise ValueError(f"there is no engine {name!r}: rnnoise and afftdn are")

@@ -96,10 +96,8 @@ def _write(
         # The sound need not begin with the picture.
         begin = round((heard.start_time or 0) * heard.time_base * RATE)
         talk = _Talk(blocks, begin, lambda block, at: out.mux(stream.encode(as_frame(block, at))))
-        for packet in film.demux(picture):
-            if packet.dts is None:
-                continue
-            seconds = float(packet.dts * picture.time_base)
+        for packet in _in_order(film.demux(picture)):
+            seconds = float((packet.dts or 0) * picture.time_base)
             talk.until(seconds)
             packet.stream = shown
             out.mux_one(packet)
@@ -107,6 +105,26 @@ def _write(
                 done(min(1.0, seconds * 1e6 / film.duration))
         talk.until(None)
         out.mux(stream.encode(None))
+
+
+def _in_order(packets: "Iterator[av.Packet[VideoStream]]") -> "Iterator[av.Packet[VideoStream]]":
+    """The picture's packets, each with a decoding time.
+
+    Where pictures are stored out of order, some containers leave the first ones without.
+    """
+    early: list[av.Packet[VideoStream]] = []
+    for packet in packets:
+        if packet.size == 0:  # the mark at the end
+            continue
+        if packet.dts is None:
+            early.append(packet)
+            continue
+        for steps, waiting in enumerate(reversed(early), start=1):
+            waiting.dts = packet.dts - steps * (packet.duration or 1)
+        yield from early
+        early.clear()
+        yield packet
+    yield from (packet for packet in early if packet.pts is not None)
 
 
 class _Talk:
