@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 from diffio_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"
 
@@ -48,7 +50,7 @@ def _descriptors() -> dict[str, str]:
     found = {}
     for entry in folder.iterdir():
         try:
-            where = os.readlink(entry)
+            where = str(entry.readlink())
         except OSError:
             continue
         if where.startswith("socket:") or (where.startswith("/") and "/dev/" not in where):

@@ -1,0 +1,263 @@
+"""One recording, from upload to download."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ConfigurationError,
+    DiffioError,
+    DownloadProgress,
+    GenerationFailed,
+    GenerationProgress,
+    ServerError,
+    SourceUnusable,
+    TargetUnusable,
+    UploadFailed,
+    UploadProgress,
+    WaitTimeout,
+)
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.scripts import GENERATION, PROGRESS, asked, forever, told
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SPEECH = bytes(range(256)) * 1000
+
+
+async def test_a_recording_comes_back_restored_in_one_call(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The result carries the project, the generation, its progress, the link and the path."""
+    source, target = tmp_path / "talk.wav", tmp_path / "talk.mp3"
+    source.write_bytes(SPEECH)
+    seen: list[object] = []
+    result = await client.restore(source, target, on_progress=seen.append)
+    assert target.read_bytes() == SPEECH
+    assert result.path == target
+    assert result.content is None
+    assert result.project.size_bytes == len(SPEECH)
+    assert result.project.file_name == "talk.wav"
+    assert result.project.content_type == "audio/x-wav"
+    assert result.generation.model_key == "diffio-4.6-flash"
+    assert result.progress.complete
+    assert result.download.download_type == "audio"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.mp3", "talk.wav"]
+    kinds = [type(fact) for fact in seen]
+    assert kinds[0] is UploadProgress
+    assert GenerationProgress in kinds
+    assert kinds[-1] is DownloadProgress
+    assert seen[-1] == DownloadProgress(received=len(SPEECH), total=len(SPEECH))
+    generation = asked(sandbox, "*-generation")
+    assert [request.path for request in generation] == ["/v1/diffio-4.6-flash-generation"]
+    assert generation[0].json["idempotencyKey"]
+
+
+async def test_without_a_target_the_result_is_in_memory(client: AsyncDiffio) -> None:
+    """Bytes, a file object and an async iterator go in; bytes come out."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield SPEECH[:1000]
+        yield SPEECH[1000:]
+
+    for source in (SPEECH, io.BytesIO(SPEECH), pieces()):
+        result = await client.restore(source)
+        assert result.content == SPEECH
+        assert result.path is None
+
+
+async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Names, formats, parameters and the key arrive where the contract has them."""
+    await client.restore(
+        SPEECH,
+        model="diffio-3.5",
+        file_name="söund.ogg",
+        content_type="audio/ogg",
+        file_format="ogg",
+        sampling={"preset": "balanced"},
+        project_params={"source": "test"},
+        generation_params={"tag": "docs"},
+        idempotency_key=" key-1 ",
+    )
+    (project,) = asked(sandbox, "/v1/create_project")
+    assert project.json == {
+        "fileName": "söund.ogg",
+        "contentType": "audio/ogg",
+        "contentLength": len(SPEECH),
+        "fileFormat": "ogg",
+        "params": {"source": "test"},
+    }
+    (generation,) = asked(sandbox, "/v1/diffio-3.5-generation")
+    assert generation.json["sampling"] == {"preset": "balanced"}
+    assert generation.json["params"] == {"tag": "docs"}
+    assert generation.json["idempotencyKey"] == "key-1"
+
+
+async def test_a_folder_as_target_gets_a_name_from_the_source(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """`{stem}.restored` and the ending of what was asked for."""
+    source = tmp_path / "talk.one.wav"
+    source.write_bytes(SPEECH)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    result = await client.restore(source, folder)
+    assert result.path == folder / "talk.one.restored.mp3"
+    with pytest.raises(TargetUnusable, match="exists"):
+        await client.restore(source, folder)
+    again = await client.restore(source, f"{folder}/", on_conflict="overwrite")
+    assert again.path == result.path
+
+
+BAD: list[tuple[dict[str, Any], type[DiffioError], str]] = [
+    ({"model": "gpt-4"}, ConfigurationError, "cannot be a model's name"),
+    ({"model": "diffio-"}, ConfigurationError, "cannot be a model's name"),
+    ({"model": "diffio-4.6/../x"}, ConfigurationError, "cannot be a model's name"),
+    ({"model": "diffio-4.6-flash\n"}, ConfigurationError, "cannot be a model's name"),
+    ({"download_type": "wav"}, ConfigurationError, "is no download type"),
+    ({"download_type": None}, ConfigurationError, "is no download type"),
+    ({"idempotency_key": "  "}, ConfigurationError, "1 to 255 characters"),
+    ({"idempotency_key": "k" * 256}, ConfigurationError, "1 to 255 characters"),
+    ({"sampling": {"seed": object()}}, ConfigurationError, "sampling cannot be written"),
+    ({"generation_params": {"x": float("nan")}}, ConfigurationError, "params cannot be written"),
+    ({"project_params": {1, 2}}, ConfigurationError, "params cannot be written"),
+    ({"timeout": -1}, ConfigurationError, "timeout"),
+    ({"poll_interval": 0}, ConfigurationError, "poll_interval"),
+    ({"to": ""}, ConfigurationError, "target's path is empty"),
+    ({"to": "no/such/folder/x.mp3"}, TargetUnusable, "there is no folder"),
+    ({"to": "/proc/x.mp3"}, TargetUnusable, "nothing can be written"),
+    ({"to": __file__}, TargetUnusable, "exists"),
+    ({"source": b""}, SourceUnusable, "empty"),
+    ({"source": ""}, SourceUnusable, "path is empty"),
+    ({"source": "no-such-file.wav"}, SourceUnusable, "there is no file"),
+    ({"source": Path(__file__).parent}, SourceUnusable, "is a folder"),
+    ({"source": 5}, ConfigurationError, "a int cannot be uploaded"),
+]
+
+
+@pytest.mark.parametrize(("bad", "kind", "words"), BAD, ids=[repr(row[0])[:40] for row in BAD])
+async def test_bad_input_is_refused_before_anything_is_sent(
+    client: AsyncDiffio, sandbox: Sandbox, bad: dict[str, Any], kind: type[DiffioError], words: str
+) -> None:
+    """A wrong word never costs an upload, let alone a generation."""
+    arguments = {"source": SPEECH, **bad}
+    with pytest.raises(kind, match=words):
+        await client.restore(arguments.pop("source"), **arguments)
+    assert list(sandbox.requests) == []
+
+
+async def test_a_failed_upload_keeps_the_project_and_the_key(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """What is up there is not out of reach."""
+    sandbox.faults.add(Fault(origin="edge", path="*/parts/*", times=None, action=Answer(400)))
+    with pytest.raises(UploadFailed) as caught:
+        await client.restore(SPEECH, idempotency_key="mine")
+    (project,) = await client.projects.list()
+    assert caught.value.api_project_id == project.api_project_id
+    assert caught.value.idempotency_key == "mine"
+    assert f"api_project_id={project.api_project_id}" in caught.value.__notes__
+
+
+async def test_a_refused_generation_keeps_the_project_and_the_key(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """With both, the same generation can be asked for again and is billed once."""
+    sandbox.faults.add(forever(500, GENERATION))
+    with pytest.raises(ServerError) as caught:
+        await client.restore(SPEECH)
+    key, project = caught.value.idempotency_key, caught.value.api_project_id
+    assert {seen.json["idempotencyKey"] for seen in asked(sandbox, "*-generation")} == {key}
+    sandbox.faults.clear()
+    assert project is not None
+    first = await client.generations.create(api_project_id=project, idempotency_key=key)
+    again = await client.generations.create(api_project_id=project, idempotency_key=key)
+    assert again.generation_id == first.generation_id
+    assert again.idempotent_replay is True
+
+
+async def test_a_failed_generation_says_why(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The reason of the service, the project, the generation."""
+    sandbox.faults.add(forever(told("error", error="there is no speech in it")))
+    with pytest.raises(GenerationFailed, match="there is no speech in it") as caught:
+        await client.restore(SPEECH)
+    assert caught.value.api_project_id
+    assert caught.value.generation_id
+
+
+async def test_a_wait_that_timed_out_can_be_taken_up_again(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The ids in the error are all it needs."""
+    sandbox.faults.add(forever(told("processing")))
+    with pytest.raises(WaitTimeout) as caught:
+        await client.restore(SPEECH, timeout=0.2)
+    sandbox.faults.clear()
+    generation, project = caught.value.generation_id, caught.value.api_project_id
+    assert generation is not None
+    assert project is not None
+    await client.generations.wait_for_complete(generation_id=generation, api_project_id=project)
+    result = await client.generations.download(generation_id=generation, api_project_id=project)
+    assert result.content == SPEECH
+
+
+async def test_a_cancelled_restoration_leaves_nothing_behind(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Neither a file nor a question afterwards."""
+    sandbox.faults.add(forever(told("processing")))
+    with anyio.move_on_after(0.4):
+        await client.restore(SPEECH, tmp_path / "x.mp3")
+    before = len(asked(sandbox, PROGRESS))
+    await anyio.sleep(0.2)
+    assert len(asked(sandbox, PROGRESS)) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_isolate_uploads_and_starts_without_waiting(client: AsyncDiffio) -> None:
+    """The guide's shortcut answers with the project and the generation."""
+    isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-3.5")
+    assert isolated.generation.api_project_id == isolated.project.api_project_id
+    assert isolated.generation.status == "queued"
+
+
+async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> None:
+    """The sandbox as it comes: an MP3 of the same length with less noise, and a transcript."""
+    async with (
+        Sandbox() as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        result = await client.restore(sample, tmp_path)
+        assert result.path == tmp_path / "noisy-speech.restored.mp3"
+        gained: Any = result.progress.extra["restoration"]
+        assert gained["noiseFloorDb"]["after"] < gained["noiseFloorDb"]["before"] - 10
+        transcript = await client.generations.download(
+            generation_id=result.generation.generation_id,
+            api_project_id=result.project.api_project_id,
+            download_type="transcript",
+        )
+        assert transcript.content is not None
+        assert json.loads(transcript.content)["words"]
+
+
+async def test_a_text_file_renamed_to_wav_fails_with_the_reason(tmp_path: Path) -> None:
+    """The sandbox cannot decode it; the client says so, and does not wait for ever."""
+    source = tmp_path / "notes.wav"
+    source.write_text("These are notes, not sound.\n" * 50, encoding="utf-8")
+    async with (
+        Sandbox() as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        with pytest.raises(GenerationFailed) as caught:
+            await client.restore(source, tmp_path / "notes.mp3")
+    assert caught.value.progress is not None
+    assert caught.value.progress.error
+    assert not (tmp_path / "notes.mp3").exists()

@@ -1,0 +1,120 @@
+"""Deadlines of a wait are exact, and cut the request in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import anyio
+import pytest
+
+from diffio_async import AsyncDiffio, ConfigurationError, ServerError, WaitTimeout
+from diffio_async.sandbox import Delay, Fault, Sandbox
+from tests.scripts import PROGRESS, answers, asked, forever, told
+
+#: What a busy machine may add; the scars were of seconds.
+LEEWAY = 1.0
+
+
+async def test_a_deadline_cuts_the_question_in_flight(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A host that does not answer does not hold a wait beyond its deadline."""
+    sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
+    began = time.monotonic()
+    with pytest.raises(WaitTimeout, match="had given no answer") as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.3)
+    assert 0.3 <= time.monotonic() - began < 0.3 + LEEWAY
+    assert caught.value.progress is None
+    assert caught.value.generation_id == "gen_1"
+
+
+async def test_a_long_pause_does_not_cross_the_deadline(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """With a beat of an hour the wait still ends on time, after one last question."""
+    sandbox.faults.add(forever(told("processing")))
+    began = time.monotonic()
+    with pytest.raises(WaitTimeout, match="'processing'") as caught:
+        await client.generations.wait_for_complete(
+            generation_id="gen_1", timeout=0.5, poll_interval=3600
+        )
+    assert 0.5 <= time.monotonic() - began < 0.5 + LEEWAY
+    assert caught.value.progress is not None
+    assert len(asked(sandbox, PROGRESS)) >= 2
+
+
+async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The last question is placed just before the deadline, not after it."""
+    sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", timeout=0.6, poll_interval=3600
+    )
+    assert progress.complete
+
+
+async def test_a_timeout_of_zero_asks_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """0 means: is it complete now?"""
+    sandbox.faults.add(*answers(told("complete"), told("processing")))
+    progress = await client.generations.wait_for_complete(generation_id="gen_1", timeout=0)
+    assert progress.complete
+    with pytest.raises(WaitTimeout) as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1", timeout=0)
+    assert caught.value.progress is not None
+    assert len(asked(sandbox, PROGRESS)) == 2
+
+
+async def test_no_limit_is_spelled_inf(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """`math.inf` waits as long as it takes."""
+    sandbox.faults.add(*answers(told("processing"), told("complete")))
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", timeout=math.inf, poll_interval=0.01
+    )
+    assert progress.complete
+
+
+async def test_a_timeout_is_a_timeout_error_that_says_how_to_go_on(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """`except TimeoutError` catches it, and the last failure to ask is its cause."""
+    sandbox.faults.add(forever(500))
+    with pytest.raises(TimeoutError, match="wait again with the same ids") as caught:
+        await client.generations.wait_for_complete(
+            generation_id="gen_1", timeout=0.2, poll_interval=0.05
+        )
+    assert isinstance(caught.value.__cause__, ServerError)
+
+
+async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """`asyncio.timeout` and anyio's scopes cut a wait, and stop its questions."""
+    sandbox.faults.add(forever(told("processing")))
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.2):
+            await client.generations.wait_for_complete(generation_id="gen_1")
+    assert not isinstance(caught.value, WaitTimeout)
+    with anyio.move_on_after(0.2) as scope:
+        await client.generations.wait_for_complete(generation_id="gen_1")
+    assert scope.cancelled_caught
+    before = len(asked(sandbox, PROGRESS))
+    await asyncio.sleep(0.2)
+    assert len(asked(sandbox, PROGRESS)) == before
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
+async def test_a_beat_that_is_none_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, seconds: float
+) -> None:
+    """Nothing is asked with a poll interval that would spin or never ask again."""
+    with pytest.raises(ConfigurationError, match="poll_interval"):
+        await client.generations.wait_for_complete(generation_id="g", poll_interval=seconds)
+    assert asked(sandbox, PROGRESS) == []
+
+
+@pytest.mark.parametrize("seconds", [-1, math.nan])
+async def test_a_timeout_that_is_none_is_refused(client: AsyncDiffio, seconds: float) -> None:
+    """A deadline in the past is a mistake."""
+    with pytest.raises(ConfigurationError, match="timeout"):
+        await client.generations.wait_for_complete(generation_id="g", timeout=seconds)
