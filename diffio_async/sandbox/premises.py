@@ -82,6 +82,9 @@ class Premises:
 
     def _furnish(self, folder: Path) -> House:
         settings = self._settings
+        for name in ("uploads", "parts", "results"):
+            # The folder given may be open to all; the recordings are their owner's alone.
+            (folder / name).mkdir(mode=0o700, exist_ok=True)
         world = World(folder, self._store)
         sweep(folder, keep=world.uploads)
         world.ensure_root_key(settings.api_key)

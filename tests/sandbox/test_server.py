@@ -1,0 +1,142 @@
+"""The sandbox as a whole: where it listens, what it costs to start, how it is run."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from raw_caller import calling, echoing
+
+import diffio_async.sandbox
+from diffio_async.sandbox import Sandbox, SandboxError
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
+def test_it_refuses_to_listen_beyond_loopback(host: str) -> None:
+    with pytest.raises(SandboxError, match="allow_remote"):
+        Sandbox(host=host)
+
+
+async def test_beyond_loopback_links_name_the_host_the_client_used(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with calling(echoing(host="0.0.0.0", allow_remote=True)) as caller:
+        url = caller.sandbox.base_url.replace("localhost", "127.0.0.1")
+        headers = {"X-Api-Key": caller.sandbox.api_key}
+        body = {"fileName": "a"}
+        made = await caller.send("POST", f"{url}/create_project", json=body, headers=headers)
+        assert made.json["uploadUrl"].startswith("http://127.0.0.1:")
+        assert made.json["upload"]["edgeBaseUrl"].startswith("http://127.0.0.1:")
+    assert "its API key is the known one" in caplog.text
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SandboxError, match=f"cannot listen on 127.0.0.1:{port}"):
+            await echoing(port=port).start()
+
+
+async def test_it_starts_and_stops_fast() -> None:
+    start = time.monotonic()
+    async with echoing():
+        pass
+    assert time.monotonic() - start < 0.3
+
+
+async def test_the_environment_points_a_client_here() -> None:
+    async with calling(echoing(api_key="a-key")) as caller:
+        assert caller.sandbox.environment == {
+            "DIFFIO_API_KEY": "a-key",
+            "DIFFIO_API_BASE_URL": caller.sandbox.base_url,
+        }
+        assert caller.sandbox.base_url.endswith("/v1")
+
+
+async def test_every_request_is_witnessed() -> None:
+    async with calling(echoing(keep_requests=2)) as caller:
+        await caller.api("list_projects")
+        await caller.api("create_project", fileName="a.wav")
+        made = await caller.api("nothing")
+        first, last = caller.sandbox.requests
+        assert (first.origin, first.method, first.path) == ("api", "POST", "/v1/create_project")
+        assert first.headers["authorization"] == f"Bearer {caller.sandbox.api_key}"
+        assert first.json == {"fileName": "a.wav"}
+        assert first.bytes_received == len('{"fileName": "a.wav"}')
+        assert (first.status, last.status) == (200, 404)
+        assert made.headers["x-request-id"] == last.request_id
+        assert last.answered_at is not None
+        assert first.at < last.at <= last.answered_at
+
+
+async def test_many_connections_at_once() -> None:
+    async with calling(echoing()) as caller:
+        got = await asyncio.gather(*(caller.api("list_projects") for _ in range(200)))
+        assert {one.status for one in got} == {200}
+
+
+def test_importing_it_loads_neither_the_server_nor_what_restores() -> None:
+    program = (
+        "import sys, diffio_async.sandbox as s; s.Fault; s.read_plan; s.SandboxError;"
+        "assert not {'aiohttp', 'av', 'numpy', 'sqlite3'} & set(sys.modules);"
+        "s.Sandbox; assert not {'av', 'numpy', 'svix', 'cattrs'} & set(sys.modules);"
+        "own = {m for m in sys.modules if m.startswith('diffio_async.')};"
+        "own -= {'diffio_async._version'};"
+        "assert all(m.startswith('diffio_async.sandbox') for m in own), own"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_its_public_names_are_sorted_and_there() -> None:
+    names = diffio_async.sandbox.__all__
+    assert names == sorted(names) == sorted(dir(diffio_async.sandbox))
+    assert all(getattr(diffio_async.sandbox, name) is not None for name in names)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = diffio_async.sandbox.nonsense
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_it_runs_alone_and_stops_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(
+        '{"faults": [{"path": "*list_projects", "action": {"answer": {"status": 503}}}]}'
+    )
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "diffio_async.sandbox", "--port", "0"),
+        *("--data", str(tmp_path / "data"), "--faults", str(plan)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
+    assert lines[0] == "export DIFFIO_API_KEY=diffio_sandbox_key"
+    base_url = lines[1].removeprefix("export DIFFIO_API_BASE_URL=")
+    headers = {"X-Api-Key": "diffio_sandbox_key"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+        async with session.post(f"{base_url}/create_project", json={"fileName": "a"}) as answer:
+            assert answer.status == 200
+        async with session.post(f"{base_url}/list_projects", json={}) as answer:
+            assert answer.status == 503
+    process.send_signal(number)
+    out, errors = await process.communicate()
+    assert (process.returncode, out, errors) == (0, b"", b"")
+
+
+def test_running_it_with_a_wrong_plan_says_where_and_exits_with_2(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"faults": [{"action": "explode"}]}')
+    run = subprocess.run(
+        [sys.executable, "-m", "diffio_async.sandbox", "--faults", str(plan)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("faults[0].action: 'explode' is none of")

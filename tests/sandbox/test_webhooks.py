@@ -1,0 +1,203 @@
+"""Webhooks: configured, signed, delivered, and delivered again."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from attrs import define, field
+from raw_caller import Caller, calling, echoing
+from svix.webhooks import Webhook
+
+from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
+from diffio_async.sandbox.webhooks import EVENT_TYPES, signed
+
+
+@define
+class Receiver:
+    """Takes deliveries, answering each with the next of `statuses`, then with 204."""
+
+    url: str = ""
+    statuses: list[int] = field(factory=list)
+    taken: list[tuple[dict[str, str], bytes]] = field(factory=list)
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        """Take one delivery."""
+        self.taken.append(
+            ({k.lower(): v for k, v in request.headers.items()}, await request.read())
+        )
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
+
+    async def until(self, count: int) -> list[Any]:
+        """Wait for so many deliveries and give their bodies."""
+        async with asyncio.timeout(5):
+            while len(self.taken) < count:
+                await asyncio.sleep(0.01)
+        return [json.loads(body) for _, body in self.taken]
+
+
+@asynccontextmanager
+async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
+    receiver = Receiver(statuses=list(statuses))
+    runner = web.ServerRunner(web.Server(receiver.take), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield receiver
+    finally:
+        await runner.cleanup()
+
+
+async def configure(caller: Caller, url: str, **more: Any) -> Any:
+    asked = {"mode": "live", "url": url, "eventTypes": list(EVENT_TYPES), **more}
+    return (await caller.ok("webhooks/configure", **asked))["webhook"]
+
+
+async def test_events_of_a_generation_arrive_signed() -> None:
+    async with receiving() as receiver, calling(echoing()) as caller:
+        told = await configure(caller, receiver.url)
+        assert told["signing"] == "svix"
+        assert told["apiKeyId"] == told["updatedByKeyId"] == "key_sandbox"
+        ids = await caller.restored()
+        events = await receiver.until(3)
+    assert {event["eventType"] for event in events} == {
+        "generation.queued",
+        "generation.processing",
+        "generation.completed",
+    }
+    assert {event["generationId"] for event in events} == {ids["generationId"]}
+    assert len({event["eventId"] for event in events}) == 3
+    completed = next(event for event in events if event["status"] == "complete")
+    assert completed["modelKey"] == "diffio-4.6-flash"
+    assert completed["transcription"] == {"status": "available"}
+    for headers, body in receiver.taken:
+        Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
+
+
+async def test_only_what_was_asked_for_is_delivered() -> None:
+    async with receiving() as receiver, calling(echoing()) as caller:
+        await configure(caller, receiver.url, eventTypes=["generation.completed"])
+        await caller.restored()
+        await caller.restored()
+        events = await receiver.until(2)
+    assert [event["eventType"] for event in events] == ["generation.completed"] * 2
+
+
+async def test_a_delivery_that_fails_is_made_again_under_the_same_id() -> None:
+    sandbox = echoing(webhook_pace=0.0001)
+    async with receiving(500, 404, 307) as receiver, calling(sandbox) as caller:
+        await configure(caller, receiver.url, eventTypes=["generation.completed"])
+        await caller.restored()
+        await receiver.until(4)
+        async with asyncio.timeout(5):
+            while caller.sandbox.world.messages:
+                await asyncio.sleep(0.01)
+        assert [made.status for made in caller.sandbox.deliveries] == [500, 404, 307, 204]
+    assert len({headers["svix-id"] for headers, _ in receiver.taken}) == 1
+    assert len({body for _, body in receiver.taken}) == 1
+
+
+async def test_a_delivery_is_given_up_in_the_end() -> None:
+    sandbox = echoing(webhook_pace=0)
+    async with calling(sandbox) as caller:
+        await configure(caller, "http://127.0.0.1:9/hook", eventTypes=["generation.completed"])
+        await caller.restored()
+        async with asyncio.timeout(5):
+            while caller.sandbox.world.messages or not caller.sandbox.deliveries:
+                await asyncio.sleep(0.01)
+        assert [made.status for made in caller.sandbox.deliveries] == [None] * 8
+
+
+async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Path) -> None:
+    async with receiving(503) as receiver:
+        async with calling(echoing(data=tmp_path, webhook_pace=0.05)) as caller:
+            await configure(caller, receiver.url, eventTypes=["generation.completed"])
+            await caller.restored()
+            await receiver.until(1)
+        async with calling(echoing(data=tmp_path, webhook_pace=0.05)) as caller:
+            await receiver.until(2)
+    first, second = (headers["svix-id"] for headers, _ in receiver.taken)
+    assert first == second
+
+
+async def test_a_test_event_is_delivered_to_its_mode() -> None:
+    async with receiving() as live, receiving() as test, calling(echoing()) as caller:
+        await configure(caller, live.url)
+        await configure(caller, test.url, mode="test")
+        sent = await caller.ok(
+            "webhooks/send_test_event",
+            eventType="generation.failed",
+            mode="test",
+            samplePayload={"generationId": "gen_mine"},
+        )
+        [event] = await test.until(1)
+        assert live.taken == []
+    assert event["eventType"] == sent["eventType"] == "generation.failed"
+    assert event["eventId"] == sent["eventId"]
+    assert (event["status"], event["generationId"]) == ("error", "gen_mine")
+    assert test.taken[0][0]["svix-id"] == sent["svixMessageId"]
+
+
+async def test_every_key_has_its_own_endpoint_and_secret() -> None:
+    async with receiving() as receiver, calling(echoing()) as caller:
+        other = await caller.ok("api_keys/create", label="w", scopes=["webhooks:write"])
+        await configure(caller, receiver.url, apiKeyId=other["keyId"])
+        secret = caller.sandbox.webhook_secret(other["keyId"])
+        assert secret != DEFAULT_WEBHOOK_SECRET
+        sent = {"eventType": "generation.queued", "mode": "live"}
+        none = await caller.api("webhooks/send_test_event", **sent)
+        assert none.status == 404
+        await caller.ok("webhooks/send_test_event", **sent, key=other["key"])
+        await receiver.until(1)
+        headers, body = receiver.taken[0]
+        Webhook(secret).verify(body, headers)
+        with pytest.raises(KeyError):
+            caller.sandbox.webhook_secret("key_sandbox")
+        stranger = await caller.api(
+            "webhooks/send_test_event", **sent, key=other["key"], apiKeyId="key_sandbox"
+        )
+        assert stranger.status == 404
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "http://example.com/hook"},
+        {"url": "ftp://127.0.0.1/hook"},
+        {"url": "https://"},
+        {"url": "nonsense"},
+        {"url": "http://[::1"},
+        {"mode": "live mode"},
+        {"eventTypes": []},
+        {"eventTypes": ["generation.exploded"]},
+        {"eventTypes": "generation.queued"},
+        {"apiKeyId": "key_other"},
+    ],
+)
+async def test_a_webhook_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    right: dict[str, Any] = {
+        "mode": "live",
+        "url": "https://example.com",
+        "eventTypes": ["generation.failed"],
+    }
+    async with calling(echoing()) as caller:
+        got = await caller.api("webhooks/configure", **{**right, **wrong})
+        assert got.status == (404 if "apiKeyId" in wrong else 400)
+        assert caller.sandbox.world.endpoints == {}
+        assert (await caller.api("webhooks/configure", **right)).status == 200
+
+
+def test_a_signature_is_the_one_svix_makes() -> None:
+    from datetime import UTC, datetime
+
+    headers = signed(DEFAULT_WEBHOOK_SECRET, "msg_1", 1_700_000_000, '{"a":"é"}')
+    told = Webhook(DEFAULT_WEBHOOK_SECRET).sign(
+        "msg_1", datetime.fromtimestamp(1_700_000_000, UTC), '{"a":"é"}'
+    )
+    assert headers["svix-signature"] == told

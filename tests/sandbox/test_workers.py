@@ -1,0 +1,127 @@
+"""Restorations in worker processes: real, watched, and gone with the server."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from raw_caller import calling
+
+from diffio_async.sandbox import Sandbox
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_what_is_no_recording_fails_its_generation_with_the_reason() -> None:
+    async with calling(Sandbox(failure_word="error")) as caller:
+        ids = await caller.generation(await caller.project(b"only text", name="talk.wav"))
+        failed = await caller.ended(ids)
+        assert failed["status"] == "error"
+        assert failed["error"]
+        assert failed["preProcessing"]["status"] == "failed"
+        assert failed["transcription"] == {"status": "unavailable"}
+        got = await caller.api("get_generation_download", **ids)
+        assert got.status == 409
+        assert failed["error"] in got.json["error"]
+        [period] = (await caller.ok("usage/summary"))["usage"]["periods"]
+        assert period["totalCents"] == 0
+        pids = caller.sandbox.worker_pids
+        assert len(pids) == 1
+    assert not any(running(pid) for pid in pids)
+
+
+async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> None:
+    async with calling(Sandbox(workers=1)) as caller:
+        project = await caller.project(SAMPLE.read_bytes())
+        ids = await caller.generation(project)
+        while not (pids := caller.sandbox.worker_pids):
+            await asyncio.sleep(0.01)
+        waiting = await caller.generation(await caller.project(b"text"))
+        queued = await caller.ok("get_generation_progress", **waiting)
+        assert queued["queue"]["position"] == 0
+        os.kill(pids[0], signal.SIGKILL)
+        failed = await caller.ended(ids)
+        assert failed["status"] == "failed"
+        assert failed["error"] == "the restoration broke down"
+        assert "SIGKILL" in failed["errorDetails"]
+        assert "not a recording" in (await caller.ended(waiting))["error"]
+
+
+async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> None:
+    async with calling(Sandbox()) as caller:
+        ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
+        while (await caller.ok("get_generation_progress", **ids))["stage"] is None:
+            await asyncio.sleep(0.01)
+        pids = caller.sandbox.worker_pids
+        start = time.monotonic()
+    assert time.monotonic() - start < 2
+    assert not any(running(pid) for pid in pids)
+
+
+@pytest.mark.slow
+async def test_a_recording_comes_back_restored_with_true_progress(tmp_path: Path) -> None:
+    async with calling(Sandbox(tmp_path)) as caller:
+        ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
+        percents = []
+        progress: Any = {"status": "queued"}
+        while progress["status"] in ("queued", "processing"):
+            progress = await caller.ok("get_generation_progress", **ids)
+            percents.append(progress["progress"] or 0)
+            await asyncio.sleep(0.02)
+        assert progress["status"] == "complete"
+        assert percents == sorted(percents)
+        assert len(set(percents)) > 4
+        gained = progress["restoration"]
+        assert gained["noiseFloorDb"]["after"] < gained["noiseFloorDb"]["before"] - 5
+        got = await caller.send("GET", await caller.link(ids))
+        assert got.headers["Content-Type"] == "audio/mpeg"
+        assert len(got.body) > 10_000
+
+
+@pytest.mark.slow
+async def test_a_restoration_cut_off_by_a_restart_is_done_again(tmp_path: Path) -> None:
+    async with calling(Sandbox(tmp_path)) as caller:
+        ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
+        while (await caller.ok("get_generation_progress", **ids))["status"] != "processing":
+            await asyncio.sleep(0.01)
+    async with calling(Sandbox(tmp_path)) as caller:
+        assert (await caller.ended(ids, within=60))["status"] == "complete"
+
+
+def test_a_worker_outlives_ctrl_c_and_ends_with_its_server() -> None:
+    program = (
+        "import asyncio\n"
+        "from diffio_async.sandbox.workers import Worker\n"
+        "async def main():\n"
+        "    worker = await Worker.start()\n"
+        "    print(worker.pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        worker = int(server.stdout.readline())
+        time.sleep(0.5)
+        os.kill(worker, signal.SIGINT)
+        time.sleep(0.2)
+        assert running(worker)
+        server.kill()
+    until = time.monotonic() + 10
+    while running(worker):
+        assert time.monotonic() < until
+        time.sleep(0.02)
