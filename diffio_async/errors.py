@@ -219,6 +219,18 @@ class WaitTimeout(DiffioError, TimeoutError):
         self.progress = progress
 
 
+class WebhookRejected(DiffioError):
+    """A delivery is not genuine, not timely or not readable; answer 400 and do nothing else.
+
+    Attributes:
+        reason: A word such as `missing_header`, `bad_signature` or `too_old`.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 #: Errors by HTTP status and, where the contract names one, by code.
 BY_STATUS: Mapping[int, type[ApiError]] = {
     400: BadRequest,
@@ -234,4 +246,5 @@ BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
     (402, "spendLimitExceeded"): SpendLimitExceeded,
     (404, "TRANSCRIPT_UNAVAILABLE"): TranscriptUnavailable,
     (409, "TRANSCRIPT_PENDING"): TranscriptPending,
+    (410, "model_retired"): ModelRetired,
 }

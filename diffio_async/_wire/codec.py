@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -14,14 +14,15 @@ import cattrs
 from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, override
 
+from diffio_async._wire.contents import kept, parsed
 from diffio_async.errors import ResponseInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 T = TypeVar("T")
 
-MAX_SHOWN = 2000
+_DIGITS = re.compile(r"[+-]?[0-9]{1,40}")
 
 
 def camel(name: str) -> str:
@@ -30,38 +31,51 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-def parsed(body: bytes) -> object:
-    """The JSON of a body, or its text cut to 2,000 characters where it is none."""
-    text = body.decode("utf-8", "replace")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text[:MAX_SHOWN]
-
-
-def decoded(body: bytes, returns: type[T], *, call: str, status: int) -> T:
+def decoded(
+    body: bytes, returns: type[T], *, call: str, status: int, secrets: Iterable[str] = ()
+) -> T:
     """A successful answer's body as a model.
 
     Raises:
         ResponseInvalid: It is not a JSON object, or a field does not fit; the message names it.
+            The ids that the answer holds are kept: what it speaks of may exist and be billed.
     """
     data = parsed(body)
+    if not body.strip() and not any(_due(field) for field in attrs.fields(_attrs(returns))):
+        # An answer that need say nothing may say nothing.
+        data = {}
     if not isinstance(data, dict):
         raise ResponseInvalid(
             f"{call} was answered {status} with something that is not a JSON object: is there a "
             "proxy or a captive portal on the way, or is the base URL another server's?",
             status=status,
-            body=data,
+            body=kept(data, secrets),
         )
     try:
         return _converter().structure(data, returns)
     except (BaseValidationError, ValueError, TypeError, KeyError) as failure:
-        raise ResponseInvalid(
+        error = ResponseInvalid(
             f"{call} was answered {status}, but the answer does not fit the contract: "
             f"{_place(failure)}",
             status=status,
-            body=data,
-        ) from None
+            body=kept(data, secrets),
+        )
+    error.api_project_id = _id(data.get("apiProjectId"))
+    error.generation_id = _id(data.get("generationId"))
+    raise error
+
+
+def _attrs(returns: type[T]) -> Any:
+    # attrs.fields wants to be told that this is one of its classes.
+    return returns
+
+
+def _due(field: attrs.Attribute[Any]) -> bool:
+    return field.default is attrs.NOTHING
+
+
+def _id(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _place(failure: BaseException) -> str:
@@ -100,19 +114,22 @@ def _flag(value: object, _: Any) -> bool:
 
 def _number(value: object, _: Any) -> float:
     # "12.5" has been seen where 12.5 is due.
-    if isinstance(value, str):
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
-            value = float(value)
-        except ValueError:
-            raise TypeError(f"a number is due, not {_shown(value)}") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise TypeError(f"a number is due, not {_shown(value)}")
-    return float(value)
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise TypeError(f"a number is due, not {_shown(value)}")
 
 
 def _whole(value: object, _: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        # Not by way of a float, which is exact to 2**53 only.
+        return int(value)
     number = _number(value, _)
     if not number.is_integer():
         raise TypeError(f"a whole number is due, not {_shown(value)}")
@@ -130,7 +147,18 @@ def _instant(value: object, _: Any) -> datetime:
 
 def _shown(value: object) -> str:
     # The value of a field that does not fit may be a secret: say its kind only.
-    return "null" if value is None else f"a {type(value).__name__}"
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "such a string"
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+    return "such a number"
 
 
 @cache
@@ -147,12 +175,22 @@ def _converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, hook)
     # Fields whose shape the contract leaves open come as they are.
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    converter.register_structure_hook_func(
+        lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
+    )
     converter.register_structure_hook_factory(attrs.has, lambda cls: _model_hook(converter, cls))
     converter.register_structure_hook_func(
         lambda kind: getattr(kind, "__origin__", None) is tuple,
         lambda value, kind: _rows(converter, value, kind),
     )
     return converter
+
+
+def _mapping(value: object, _: Any) -> object:
+    """An object with the API's own keys, as it came."""
+    if not isinstance(value, dict):
+        raise TypeError(f"an object is due, not {_shown(value)}")
+    return value
 
 
 def _rows(converter: cattrs.Converter, value: object, kind: Any) -> tuple[object, ...]:
@@ -165,11 +203,7 @@ def _model_hook(converter: cattrs.Converter, cls: Any) -> Callable[[Any, Any], A
     """The hook of one model: camelCase in, unknown fields kept in `extra`, null like absent."""
     attrs.resolve_types(cls)
     fields = {field.name: camel(field.name) for field in attrs.fields(cls) if field.name != "extra"}
-    optional = {
-        camel(field.name)
-        for field in attrs.fields(cls)
-        if field.default is not attrs.NOTHING and field.name != "extra"
-    }
+    optional = {camel(field.name) for field in attrs.fields(cls) if not _due(field)}
     overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in fields.items()}
     structure = make_dict_structure_fn(cls, converter, extra=override(omit=True), **overrides)
     known = set(fields.values())

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from diffio_async._wire.calls import Host
-from diffio_async._wire.codec import MAX_SHOWN, parsed
+from diffio_async._wire.contents import MAX_SHOWN, kept, parsed
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import BY_CODE, BY_STATUS, ApiError, ServerError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
 _SHOWN_IN_MESSAGE = 300
+_CODES = {code for _, code in BY_CODE}
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -56,18 +57,18 @@ def error_for(
 ) -> ApiError:
     """The error an answer stands for; `secrets` never show in it, whatever the server echoes."""
     secrets = tuple(secrets)
-    content = parsed(scrubbed(body.decode("utf-8", "replace"), secrets).encode())
+    # Scrubbed after it is parsed: JSON has several spellings for one text.
+    content = kept(parsed(body), secrets)
     code, said = _code_and_message(content)
     wait = retry_after(headers, now)
-    kind: type[ApiError] | None = None
-    if host is Host.API:
-        # Elsewhere a 403 is a link that has expired, not a key without a scope.
-        kind = BY_CODE.get((status, code or ""), BY_STATUS.get(status))
+    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    # Elsewhere a 403 is a link that has expired, not a key without a scope.
+    kind = _kind(status, code) if host is Host.API else None
     if kind is None:
         kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
     message = f"{call} was answered {status}"
     if code:
-        message += f" {code}"
+        message += f" {_short(code)}"
     if said:
         message += f": {said.rstrip('.')}"
     advice = kind.advice or _advice(status, headers)
@@ -77,10 +78,18 @@ def error_for(
         f"{message}. {advice}".rstrip() if advice else message,
         status=status,
         code=code,
-        request_id=next((headers[name] for name in _REQUEST_IDS if name in headers), None),
+        request_id=None if request_id is None else scrubbed(request_id, secrets),
         body=content,
         retry_after=wait,
     )
+
+
+def _kind(status: int, code: str | None) -> type[ApiError] | None:
+    """The class of an answer of the API's, None where the contract has no word for it."""
+    if status == 410 and code is not None:  # noqa: PLR2004 - Gone
+        # Other things than models may be gone one day.
+        return BY_CODE.get((status, code))
+    return BY_CODE.get((status, code or ""), BY_STATUS.get(status))
 
 
 def _advice(status: int, headers: Mapping[str, str]) -> str:
@@ -107,10 +116,13 @@ def _code_and_message(content: object) -> tuple[str | None, str]:
         said = next(
             (inner[k] for k in ("message", "detail", "title") if isinstance(inner.get(k), str)), ""
         )
-    code = inner.get("code", content.get("code"))
-    return code if isinstance(code, str) else None, _short(said)
+    # A code may also stand where the words should.
+    codes = (inner.get("code"), content.get("code"), said if said in _CODES else None)
+    code = next((each for each in codes if isinstance(each, str) and each), None)
+    return code, "" if code == said else _short(said)
 
 
 def _short(text: str) -> str:
-    text = " ".join(text[:MAX_SHOWN].split())
+    # Whatever a terminal would obey is left out.
+    text = " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_SHOWN]).split())
     return text if len(text) <= _SHOWN_IN_MESSAGE else f"{text[:_SHOWN_IN_MESSAGE]}…"

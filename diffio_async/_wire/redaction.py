@@ -2,37 +2,102 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MASK = "[redacted]"
 
-# What looks like a secret of Diffio's or Svix's, wherever a server may echo it.
-_LOOKS_SECRET = re.compile(r"\b(diffio_[A-Za-z0-9]+_[A-Za-z0-9_-]{6,}|whsec_[A-Za-z0-9+/=]{6,})")
-# Signed links: everything after the question mark is the credential.
-_SIGNED_QUERY = re.compile(r"(https?://[^\s\"'<>?]+)\?[^\s\"'<>]+")
+# What looks like a secret wherever a server may echo it: Diffio's keys, Svix's, signed tokens.
+_LOOKS_SECRET = re.compile(
+    r"(?<![A-Za-z0-9])(?:diffio_[A-Za-z0-9]+_[A-Za-z0-9_-]{6,}|whsec_[A-Za-z0-9+/=]{6,}"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*)"
+)
+_URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_USER = re.compile(r"//[^/?#@]*@")
+# Storage hosts also quote a signed link's parameters without the link.
+_SIGNING = re.compile(
+    r"\b((?:x-(?:amz|goog)-)?(?:signature|credential|security-token)|sig|token)=[^&\s\"'<>]+",
+    re.IGNORECASE,
+)
+# Fields that are masked whole; their letters alone are compared.
+_SECRET_FIELDS = frozenset(
+    {
+        *("accesstoken", "apikey", "authorization", "key", "password", "secret", "signingsecret"),
+        *("token", "uploadtoken"),
+    }
+)
 
 
 def public_url(url: str) -> str:
     """The URL without user, query and fragment: what may be shown."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
     try:
-        port = f":{parts.port}" if parts.port is not None else ""
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        port = ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"
+        return "(no address)"
+    if not host:
+        # Without a host nothing tells a path from a password.
+        return "(no address)"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
 
 
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     """The text with `secrets`, and whatever looks like one, masked."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, MASK)
-    return _SIGNED_QUERY.sub(r"\1?" + MASK, _LOOKS_SECRET.sub(MASK, text))
+    # The longest first: one secret may begin with another.
+    known = sorted({way for s in secrets for way in _spellings(s)}, key=len, reverse=True)
+    if known:
+        text = re.sub("|".join(map(re.escape, known)), MASK, text)
+    text = _URL.sub(lambda found: _unsigned(found[0]), _LOOKS_SECRET.sub(MASK, text))
+    return _SIGNING.sub(rf"\1={MASK}", text)
+
+
+def scrubbed_json(value: object, secrets: Iterable[str] = ()) -> object:
+    """Decoded JSON with every text in it scrubbed, and fields that are secrets masked whole."""
+    secrets = tuple(secrets)
+
+    def clean(item: object) -> object:
+        if isinstance(item, str):
+            return scrubbed(item, secrets)
+        if isinstance(item, list):
+            return [clean(each) for each in item]
+        if isinstance(item, dict):
+            return {
+                scrubbed(name, secrets): MASK if held and _is_secret(name) else clean(held)
+                for name, held in item.items()
+            }
+        return item
+
+    try:
+        return clean(value)
+    except RecursionError:
+        return "(nested too deeply to be kept)"
+
+
+def _is_secret(name: str) -> bool:
+    return re.sub(r"[^a-z]", "", name.lower()) in _SECRET_FIELDS
+
+
+def _spellings(secret: str) -> set[str]:
+    """The ways a server may write a secret back: as it is, in JSON, in HTML, in a URL."""
+    if not secret:
+        return set()
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+        unquote(secret),
+    }
+
+
+def _unsigned(url: str) -> str:
+    """The URL without its user and query; everything after the question mark is the credential."""
+    address, mark, query = _USER.sub(f"//{MASK}@", url, count=1).partition("?")
+    return f"{address}{mark}{MASK if query else ''}"
