@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         TranscriptUnavailable,
         UploadFailed,
         WaitTimeout,
+        WebhookRejected,
     )
     from diffio_async.events import (
         AnswerReceived,
@@ -54,6 +55,15 @@ if TYPE_CHECKING:
         RequestSent,
         RetryScheduled,
         UploadProgress,
+    )
+    from diffio_async.models.account import (
+        Account,
+        AccountSettings,
+        ApiKey,
+        Billing,
+        Usage,
+        UsagePeriod,
+        UsageSummary,
     )
     from diffio_async.models.generations import (
         Download,
@@ -75,6 +85,13 @@ if TYPE_CHECKING:
         Restoration,
     )
     from diffio_async.models.uploads import UploadedProject
+    from diffio_async.models.webhooks import (
+        SentTestEvent,
+        WebhookEndpoint,
+        WebhookEvent,
+        WebhookEventType,
+        WebhookMode,
+    )
     from diffio_async.options import (
         ClientOptions,
         Observer,
@@ -84,86 +101,47 @@ if TYPE_CHECKING:
         Timeouts,
         WaitPolicy,
     )
+    from diffio_async.webhooks.verifier import WebhookVerifier
 
+#: Where each public name lives; kept equal to the block above by a test.
 _HOMES = {
-    "diffio_async.client": ("AsyncDiffio",),
+    "diffio_async.client": "AsyncDiffio",
     "diffio_async.errors": (
-        "AnswerLost",
-        "ApiError",
-        "AuthenticationFailed",
-        "BadRequest",
-        "ClientClosed",
-        "ConfigurationError",
-        "DiffioError",
-        "DownloadFailed",
-        "GenerationFailed",
-        "ModelRetired",
-        "NotFound",
-        "NotReached",
-        "NotReady",
-        "PaymentRequired",
-        "PermissionDenied",
-        "RateLimited",
-        "ResponseInvalid",
-        "ServerError",
-        "SourceUnusable",
-        "SpendLimitExceeded",
-        "TargetUnusable",
-        "Timeout",
-        "TranscriptPending",
-        "TranscriptUnavailable",
-        "UploadFailed",
-        "WaitTimeout",
+        "AnswerLost ApiError AuthenticationFailed BadRequest ClientClosed ConfigurationError "
+        "DiffioError DownloadFailed GenerationFailed ModelRetired NotFound NotReached "
+        "NotReady PaymentRequired PermissionDenied RateLimited ResponseInvalid ServerError "
+        "SourceUnusable SpendLimitExceeded TargetUnusable Timeout TranscriptPending "
+        "TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
     ),
     "diffio_async.events": (
-        "AnswerReceived",
-        "DownloadProgress",
-        "DownloadResumed",
-        "Event",
-        "PartSent",
-        "RequestSent",
-        "RetryScheduled",
-        "UploadProgress",
+        "AnswerReceived DownloadProgress DownloadResumed Event PartSent RequestSent "
+        "RetryScheduled UploadProgress"
     ),
+    "diffio_async.models.account": "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary",
     "diffio_async.models.generations": (
-        "Download",
-        "DownloadType",
-        "Downloaded",
-        "Generation",
-        "GenerationProgress",
-        "GenerationSummary",
-        "QueuePlace",
-        "StageProgress",
-        "TranscriptionState",
+        "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
+        "QueuePlace StageProgress TranscriptionState"
     ),
-    "diffio_async.models.projects": (
-        "Project",
-        "ProjectSummary",
-    ),
-    "diffio_async.models.restorations": (
-        "Isolation",
-        "Restoration",
-    ),
-    "diffio_async.models.uploads": ("UploadedProject",),
-    "diffio_async.options": (
-        "ClientOptions",
-        "Observer",
-        "RequestOptions",
-        "RetryHook",
-        "RetryPolicy",
-        "Timeouts",
-        "WaitPolicy",
-    ),
+    "diffio_async.models.projects": "Project ProjectSummary",
+    "diffio_async.models.restorations": "Isolation Restoration",
+    "diffio_async.models.uploads": "UploadedProject",
+    "diffio_async.models.webhooks": "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode",
+    "diffio_async.options": "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy",
+    "diffio_async.webhooks.verifier": "WebhookVerifier",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "Account",
+    "AccountSettings",
     "AnswerLost",
     "AnswerReceived",
     "ApiError",
+    "ApiKey",
     "AsyncDiffio",
     "AuthenticationFailed",
     "BadRequest",
+    "Billing",
     "ClientClosed",
     "ClientOptions",
     "ConfigurationError",
@@ -199,6 +177,7 @@ __all__ = [
     "RetryHook",
     "RetryPolicy",
     "RetryScheduled",
+    "SentTestEvent",
     "ServerError",
     "SourceUnusable",
     "SpendLimitExceeded",
@@ -212,8 +191,17 @@ __all__ = [
     "UploadFailed",
     "UploadProgress",
     "UploadedProject",
+    "Usage",
+    "UsagePeriod",
+    "UsageSummary",
     "WaitPolicy",
     "WaitTimeout",
+    "WebhookEndpoint",
+    "WebhookEvent",
+    "WebhookEventType",
+    "WebhookMode",
+    "WebhookRejected",
+    "WebhookVerifier",
     "__version__",
 ]
 

@@ -11,8 +11,12 @@ from diffio_async._engine.uploading import Uploader
 from diffio_async._wire.redaction import public_url
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
+from diffio_async.resources.account import Accounts
+from diffio_async.resources.api_keys import ApiKeys
 from diffio_async.resources.generations import Generations
 from diffio_async.resources.projects import Projects
+from diffio_async.resources.usage import UsageReports
+from diffio_async.resources.webhooks import Webhooks
 from diffio_async.restoration import AudioIsolation, Restorer
 
 if TYPE_CHECKING:
@@ -38,6 +42,10 @@ class AsyncDiffio:
         projects: Upload recordings, list them.
         generations: Start, follow and download restorations.
         audio_isolation: Upload and start in one call.
+        account: The account's settings.
+        api_keys: Make, list, rotate and revoke keys.
+        usage: What was processed, and what it costs.
+        webhooks: Where events are delivered, and whether a delivery is genuine.
     """
 
     def __init__(
@@ -66,6 +74,10 @@ class AsyncDiffio:
         self.projects = Projects(self._sender, Uploader(self._sender))
         self.generations = Generations(self._sender)
         self.audio_isolation = AudioIsolation(self.projects, self.generations)
+        self.account = Accounts(self._sender)
+        self.api_keys = ApiKeys(self._sender)
+        self.usage = UsageReports(self._sender)
+        self.webhooks = Webhooks(self._sender)
         self._restorer = Restorer(self.audio_isolation, self.generations)
 
     async def restore(

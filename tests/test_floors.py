@@ -21,6 +21,8 @@ FLOORS = {
     "options": 0,
     "_wire": 1,
     "_engine": 2,
+    # Verifying stands on the wire alone, and the resource of that noun verifies with it.
+    "webhooks": 2,
     "resources": 3,
     "batch": 4,
     "restoration": 4,

@@ -66,18 +66,23 @@ class Call(Generic[T]):
     also_transient: frozenset[int] = frozenset()
 
 
-def _given(**fields: Json) -> dict[str, Json]:
+def given(**fields: Json) -> dict[str, Json]:
     """The fields that have a value: the API tells absent from null."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _id(value: str, name: str) -> str:
+def named(value: str, name: str) -> str:
+    """An id or a label that is there.
+
+    Raises:
+        ConfigurationError: It is empty.
+    """
     if not value or not value.strip():
         raise ConfigurationError(f"{name} must be a non-empty string, not {value!r}")
     return value
 
 
-def _object(value: Mapping[str, Json] | None, name: str) -> dict[str, Json] | None:
+def json_object(value: Mapping[str, Json] | None, name: str) -> dict[str, Json] | None:
     """A JSON object of the user's, checked before anything else is done with the job."""
     if value is None:
         return None
@@ -97,12 +102,12 @@ def create_project(
     params: Mapping[str, Json] | None = None,
 ) -> Call[CreatedProject]:
     """`create_project`; a lost answer leaves a project that nobody can delete: never repeated."""
-    body = _given(
+    body = given(
         fileName=file_name,
         contentType=content_type,
         contentLength=content_length,
         fileFormat=file_format,
-        params=_object(params, "params"),
+        params=json_object(params, "params"),
     )
     return Call(
         name="create_project",
@@ -118,7 +123,7 @@ def complete_project_upload(api_project_id: str) -> Call[UploadedProject]:
     return Call(
         name="complete_project_upload",
         path="/complete_project_upload",
-        json={"apiProjectId": _id(api_project_id, "api_project_id")},
+        json={"apiProjectId": named(api_project_id, "api_project_id")},
         returns=UploadedProject,
         replay=Replay.IDEMPOTENT,
     )
@@ -140,7 +145,7 @@ def list_project_generations(api_project_id: str) -> Call[GenerationList]:
     return Call(
         name="list_project_generations",
         path="/list_project_generations",
-        json={"apiProjectId": _id(api_project_id, "api_project_id")},
+        json={"apiProjectId": named(api_project_id, "api_project_id")},
         returns=GenerationList,
         replay=Replay.READ,
     )
@@ -169,10 +174,10 @@ def create_generation(
     params: Mapping[str, Json] | None = None,
 ) -> Call[Generation]:
     """`<model>-generation`, always under an idempotency key: twice would be billed twice."""
-    body = _given(
-        apiProjectId=_id(api_project_id, "api_project_id"),
-        sampling=_object(sampling, "sampling"),
-        params=_object(params, "params"),
+    body = given(
+        apiProjectId=named(api_project_id, "api_project_id"),
+        sampling=json_object(sampling, "sampling"),
+        params=json_object(params, "params"),
         idempotencyKey=idempotency_key(key),
     )
     return Call(
@@ -191,8 +196,8 @@ def get_generation_progress(
     return Call(
         name="get_generation_progress",
         path="/get_generation_progress",
-        json=_given(
-            generationId=_id(generation_id, "generation_id"), apiProjectId=api_project_id or None
+        json=given(
+            generationId=named(generation_id, "generation_id"), apiProjectId=api_project_id or None
         ),
         returns=GenerationProgress,
         replay=Replay.READ,
@@ -221,9 +226,9 @@ def get_generation_download(
     return Call(
         name="get_generation_download",
         path="/get_generation_download",
-        json=_given(
-            generationId=_id(generation_id, "generation_id"),
-            apiProjectId=_id(api_project_id, "api_project_id"),
+        json=given(
+            generationId=named(generation_id, "generation_id"),
+            apiProjectId=named(api_project_id, "api_project_id"),
             downloadType=wire_type,
         ),
         returns=Download,

@@ -1,0 +1,72 @@
+"""API keys: make, list, rotate and revoke them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffio_async._wire import account_calls as calls
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import Mapping, Sequence
+
+    from diffio_async._engine.sending import Sender
+    from diffio_async.models.account import ApiKey
+    from diffio_async.options import RequestOptions
+
+
+class ApiKeys:
+    """The keys of the account."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def create(
+        self,
+        *,
+        label: str,
+        scopes: Sequence[str],
+        resource_bounds: Mapping[str, object] | None = None,
+        options: RequestOptions | None = None,
+    ) -> ApiKey:
+        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+
+        Never sent twice when the answer was lost: look with `list()` for a key of that label,
+        and revoke it.
+
+        Args:
+            label: At most 80 characters.
+            scopes: Such as `projects:read`, `generations:write`.
+            resource_bounds: What the key is bound to, in the API's own keys.
+            options: Options of this call.
+
+        Raises:
+            ConfigurationError: The label or the scopes cannot be right; nothing was sent.
+            AnswerLost: A key may have been made.
+        """
+        call = calls.create_api_key(label=label, scopes=scopes, resource_bounds=resource_bounds)
+        return await self._sender.send(call, options)
+
+    async def list(self, *, options: RequestOptions | None = None) -> builtins.list[ApiKey]:
+        """Every key of the account, without its secret (scope `keys:read`)."""
+        return [*(await self._sender.send(calls.list_api_keys(), options)).keys]
+
+    async def rotate(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
+        """Give a key a new secret, which is in `key` (scope `keys:write`).
+
+        Never sent twice when the answer was lost: the old secret may be worthless by then, and
+        rotating again gives one that is known.
+
+        Raises:
+            NotFound: The account has no such key.
+            AnswerLost: The secret may have been changed.
+        """
+        return await self._sender.send(calls.rotate_api_key(key_id), options)
+
+    async def revoke(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
+        """End a key for good (scope `keys:write`).
+
+        Raises:
+            NotFound: The account has no such key.
+        """
+        return await self._sender.send(calls.revoke_api_key(key_id), options)

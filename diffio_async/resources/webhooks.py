@@ -1,0 +1,95 @@
+"""Webhooks: where events are delivered, and whether a delivery is genuine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffio_async._wire import account_calls as calls
+from diffio_async.webhooks.verifier import WebhookVerifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from diffio_async._engine.sending import Sender
+    from diffio_async.models.webhooks import (
+        SentTestEvent,
+        WebhookEndpoint,
+        WebhookEvent,
+        WebhookMode,
+    )
+    from diffio_async.options import RequestOptions
+
+
+class Webhooks:
+    """The webhook endpoints of the account's keys."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+
+    async def configure(
+        self,
+        *,
+        mode: WebhookMode,
+        url: str,
+        event_types: Sequence[str],
+        api_key_id: str | None = None,
+        options: RequestOptions | None = None,
+    ) -> WebhookEndpoint:
+        """Say where events are delivered (scope `webhooks:write`).
+
+        Args:
+            mode: `test` or `live`.
+            url: An `https://` URL.
+            event_types: Such as `generation.completed`, `generation.failed`.
+            api_key_id: The key whose endpoint it is; the calling one where None.
+            options: Options of this call.
+
+        Raises:
+            ConfigurationError: The mode, the URL or the types cannot be right; nothing was sent.
+        """
+        call = calls.configure_webhook(
+            mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
+        )
+        return (await self._sender.send(call, options)).webhook
+
+    async def send_test_event(
+        self,
+        *,
+        event_type: str,
+        mode: WebhookMode,
+        api_key_id: str | None = None,
+        sample_payload: Mapping[str, object] | None = None,
+        options: RequestOptions | None = None,
+    ) -> SentTestEvent:
+        """Have an event delivered to the endpoint (scope `webhooks:write`).
+
+        Never sent twice when the answer was lost.
+
+        Args:
+            event_type: Such as `generation.completed`.
+            mode: `test` or `live`.
+            api_key_id: The key whose endpoint gets it; the calling one where None.
+            sample_payload: Fields of the event, in the API's own keys.
+            options: Options of this call.
+        """
+        call = calls.send_test_event(
+            event_type=event_type, mode=mode, api_key_id=api_key_id, sample_payload=sample_payload
+        )
+        return await self._sender.send(call, options)
+
+    def verify_signature(
+        self, *, payload: bytes | str, headers: Mapping[str, str], secret: str
+    ) -> WebhookEvent:
+        """The event of a delivery, if it is genuine. Nothing is sent; `WebhookVerifier` does it.
+
+        Args:
+            payload: The raw body, as it came: JSON that was parsed and written again does not
+                verify.
+            headers: The request's headers, in any case.
+            secret: The endpoint's signing secret (`whsec_…`).
+
+        Raises:
+            WebhookRejected: It is not, with the reason.
+            ConfigurationError: The secret cannot be one.
+        """
+        return WebhookVerifier(secret).verify(payload, headers)

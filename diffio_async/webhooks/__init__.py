@@ -1,0 +1,1 @@
+"""Receiving webhooks: is a delivery genuine, and what does it say?"""
