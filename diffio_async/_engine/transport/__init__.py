@@ -12,12 +12,12 @@ import yarl
 from attrs import frozen
 
 from diffio_async._engine.bodies import Body
-from diffio_async._engine.transport.ladder import expired, failure_of
+from diffio_async._engine.transport.ladder import CLOSED, expired, failure_of
 from diffio_async._engine.transport.payload import Streamed
 from diffio_async._engine.transport.sessions import Connection, Sessions
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
-from diffio_async.errors import ResponseInvalid
+from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
 from diffio_async.options import MIB, Timeouts
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ class Exchange:
         self._attempt = attempt
         self._payload: Streamed | None = None
         self._response: aiohttp.ClientResponse | None = None
-        self.connection = Connection()
+        self.connection = Connection(attempt.timeouts.connect, asyncio.timeout(None))
         self.status = 0
         self.headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        self._response = response = await self._mapped(self._opened())
+        self._response = response = await self._mapped(self._connected())
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
         return self
@@ -134,30 +134,36 @@ class Exchange:
             # Closes the connection unless the answer was read to its end.
             self._response.close()
 
+    @property
+    def request(self) -> Request:
+        """What was asked."""
+        return self._attempt.request
+
+    async def _connected(self) -> aiohttp.ClientResponse:
+        # Idle until a connection is being made: waiting for a free place has no limit of its own.
+        async with self.connection.cut:
+            return await self._opened()
+
     async def _opened(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
-        timeouts = attempt.timeouts
         session = await self._sessions.session(fresh=attempt.fresh)
         data: bytes | Streamed | None = request.content
         if attempt.body is not None:
-            data = self._payload = Streamed(attempt.body, timeouts.read)
+            data = self._payload = Streamed(attempt.body, attempt.timeouts.read)
+        headers = {n: v for n, v in request.headers.items() if n.lower() != "accept-encoding"}
         return await session.request(
             request.method,
             # Signed URLs are taken to the letter: another spelling breaks the signature.
             yarl.URL(request.url, encoded=True),
             data=data,
             # Nothing is inflated behind our back: what is counted is what was sent.
-            headers={"Accept-Encoding": "identity", **request.headers},
+            headers={**headers, "Accept-Encoding": "identity"},
             allow_redirects=False,
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                # Only uploads wait for nothing else than this; `total` cuts the small calls.
-                connect=timeouts.connect if attempt.body is not None else None,
-                sock_connect=timeouts.connect,
-                sock_read=timeouts.read,
-            ),
+            # `total` is cut by `attempt`, connecting by `Connection`: aiohttp's own limits leave
+            # out a proxy that says nothing, and count the wait for a free place.
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeouts.read),
             trace_request_ctx=self.connection,
         )
 
@@ -191,11 +197,32 @@ class Exchange:
                     )
         return bytes(body)
 
+    async def start(self, limit: int) -> bytes:
+        """The first `limit` bytes of the answer, or as many of them as come: for pages of errors.
+
+        Raises:
+            ClientClosed: The client was closed.
+        """
+        body = bytearray()
+        with contextlib.suppress(AnswerLost):
+            async with contextlib.aclosing(self.chunks(limit)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) >= limit:
+                        break
+        return bytes(body[:limit])
+
     async def _mapped(self, awaited: Awaitable[T]) -> T:
         try:
             return await awaited
-        except (asyncio.CancelledError, StopAsyncIteration):
+        except StopAsyncIteration:
             raise
+        except asyncio.CancelledError:
+            # Closing cancels what waits for a free place or a name; nobody cancelled the caller.
+            task = asyncio.current_task()
+            if not self._sessions.closed or task is None or task.cancelling():
+                raise
+            failure: DiffioError = ClientClosed(CLOSED)
         except Exception as raw:  # noqa: BLE001 - the ladder knows them all
             failure = failure_of(
                 raw,

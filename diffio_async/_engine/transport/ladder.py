@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
 
+# A proxy's no that another try will not change: a password, or a rule.
+_REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
+
 
 def failure_of(
     raw: Exception,
@@ -37,9 +40,10 @@ def failure_of(
         return payload_failure
     if closed:
         return ClientClosed(CLOSED)
-    if isinstance(raw, (aiohttp.InvalidURL, ValueError)):
-        return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
     if not connection.had or isinstance(raw, aiohttp.ClientConnectorError):
+        # A certificate that does not verify is a ValueError too, by its bases.
+        if isinstance(raw, ValueError) and not isinstance(raw, OSError):
+            return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
         return _not_reached(raw, url)
     if isinstance(raw, TimeoutError):
         return Timeout(
@@ -71,8 +75,13 @@ def _not_reached(raw: Exception, url: str) -> NotReached:
             "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))",
             permanent=True,
         )
-    if isinstance(raw, (aiohttp.ClientHttpProxyError, aiohttp.ClientProxyConnectionError)):
-        return NotReached(f"the proxy did not let the request to {url} through ({_cause(raw)})")
+    if isinstance(raw, aiohttp.ClientHttpProxyError):
+        return NotReached(
+            f"the proxy did not let the request to {url} through: it answered {raw.status}",
+            permanent=raw.status in _REFUSED_BY_PROXY,
+        )
+    if isinstance(raw, aiohttp.ClientProxyConnectionError):
+        return NotReached(f"the proxy for {url} could not be reached ({_cause(raw)})")
     if isinstance(raw, TimeoutError):
         return NotReached(f"{url} could not be connected to in time")
     return NotReached(f"{url} could not be reached ({_cause(raw)})")
@@ -86,7 +95,7 @@ def _cause(raw: Exception) -> str:
     if isinstance(raw, aiohttp.ClientConnectorDNSError):
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):
-        return f"{type(raw).__name__} {raw.status}"
+        return "what came is not HTTP"
     number = getattr(raw, "errno", None)
     if isinstance(number, int) and number > 0:
         return os.strerror(number)

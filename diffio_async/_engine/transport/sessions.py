@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import urllib.request
 import weakref
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import aiohttp
 from attrs import define
 
 from diffio_async._engine.transport.ladder import CLOSED
-from diffio_async._wire.addresses import is_local
+from diffio_async._engine.transport.proxies import Proxies
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
@@ -27,20 +25,45 @@ Loop = asyncio.AbstractEventLoop
 
 @define
 class Connection:
-    """Whether this attempt had a connection: from then on, bytes may have left."""
+    """The connection of one attempt.
 
+    Attributes:
+        had: Whether there is one: from then on, bytes may have left.
+        seconds: How long making one may take. Waiting for a free place is not making one.
+        cut: What ends the attempt at that time.
+    """
+
+    seconds: float | None
+    cut: asyncio.Timeout
     had: bool = False
 
+    def begun(self) -> None:
+        """A connection is being made: name, TCP, a proxy's word and TLS together have a limit."""
+        if self.seconds is not None and not self.cut.expired():
+            self.cut.reschedule(asyncio.get_running_loop().time() + self.seconds)
 
-async def _mark(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    def made(self) -> None:
+        """There is a connection, a new one or one that was kept."""
+        self.had = True
+        if not self.cut.expired():
+            self.cut.reschedule(None)
+
+
+async def _begun(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
     connection: Connection = context.trace_request_ctx
-    connection.had = True
+    connection.begun()
+
+
+async def _made(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    connection: Connection = context.trace_request_ctx
+    connection.made()
 
 
 def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_end.append(_mark)
-    tracing.on_connection_reuseconn.append(_mark)
+    tracing.on_connection_create_start.append(_begun)
+    tracing.on_connection_create_end.append(_made)
+    tracing.on_connection_reuseconn.append(_made)
     return tracing
 
 
@@ -65,6 +88,7 @@ _all: weakref.WeakSet[Sessions] = weakref.WeakSet()
 # Sessions of a loop that stopped without a clean end, or of the process before a fork: to finalise
 # them would unregister descriptors that the parent still waits on.
 _set_aside: list[object] = []
+_closings: set[asyncio.Task[None]] = set()
 
 
 class Sessions:
@@ -73,7 +97,7 @@ class Sessions:
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
         self._kept: dict[tuple[Loop, bool], _Kept] = {}
-        self._proxies = urllib.request.getproxies() if options.trust_env else {}
+        self._proxies = Proxies(options.proxy, trust_env=options.trust_env)
         self.closed = False
         _all.add(self)
 
@@ -82,7 +106,7 @@ class Sessions:
         """How many are open on loops that can still be used."""
         return sum(
             not kept.session.closed
-            for (loop, _), kept in self._kept.items()
+            for (loop, _), kept in list(self._kept.items())
             if not loop.is_closed()
         )
 
@@ -122,21 +146,17 @@ class Sessions:
         )
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy for a URL, if any; this machine is never asked for through one."""
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        if is_local(host):
-            return None
-        if self._options.proxy is not None:
-            return self._options.proxy
-        if not self._proxies or urllib.request.proxy_bypass(host):
-            return None
-        return self._proxies.get(parts.scheme) or self._proxies.get("all")
+        """The proxy for a URL, if any.
+
+        Raises:
+            ConfigurationError: The one that the environment names cannot be used.
+        """
+        return self._proxies.address_for(url)
 
     def _forget_ended_loops(self) -> None:
         for (loop, fresh), kept in list(self._kept.items()):
             if loop.is_closed():
-                del self._kept[loop, fresh]
+                self._kept.pop((loop, fresh), None)
                 if not kept.session.closed:
                     _set_aside.append(kept)
 
@@ -146,17 +166,38 @@ class Sessions:
         self._kept.clear()
 
     async def aclose(self) -> None:
-        """Close the sessions of the running loop; those of ended loops are set aside."""
+        """Close the sessions; those of loops that are stopped, but not closed, are set aside."""
         self.closed = True
         self._forget_ended_loops()
         here = asyncio.get_running_loop()
-        for (loop, _), kept in list(self._kept.items()):
+        ours = []
+        while self._kept:
+            (loop, _), kept = self._kept.popitem()
             if loop is here:
-                await kept.session.close()
-                await kept.closer.aclose()
-            else:
+                ours.append(kept)
+            elif not _closed_over_there(loop, kept):
                 _set_aside.append(kept)
-        self._kept.clear()
+        for kept in ours:
+            await kept.session.close()
+            await kept.closer.aclose()
+
+
+def _closed_over_there(loop: Loop, kept: _Kept) -> bool:
+    """Close a session in the thread whose loop it belongs to, if that loop runs."""
+
+    def closing() -> None:
+        task = loop.create_task(kept.session.close())
+        # The loop itself keeps no task alive.
+        _closings.add(task)
+        task.add_done_callback(_closings.discard)
+
+    try:
+        if loop.is_running():
+            loop.call_soon_threadsafe(closing)
+            return True
+    except RuntimeError:
+        pass  # it was closed this very moment
+    return False
 
 
 def _after_fork() -> None:
