@@ -8,7 +8,7 @@ import random
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from attrs import define, evolve
 
@@ -16,7 +16,7 @@ from diffio_async._engine.reporting import Callback, report
 from diffio_async._engine.transport import Attempt, Exchange
 from diffio_async._wire.calls import Host
 from diffio_async._wire.failures import error_for
-from diffio_async._wire.ranges import extent, resuming, strong_etag
+from diffio_async._wire.ranges import another_version, extent, resuming, strong_etag
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
 from diffio_async._wire.requests import Request, to_media
@@ -43,6 +43,8 @@ _MOST_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _RANGE_REFUSED = 416
+#: Shorter values of a link's query (a version, a method) are no secrets, and words of messages.
+_LONG = 12
 
 
 class _LinkExpired(DownloadFailed):
@@ -132,7 +134,7 @@ class Downloading:
                 headers = resuming(self.offset, self.etag)
         async with contextlib.AsyncExitStack() as stack:
             exchange = await self._followed(to_media("GET", url, headers), stack)
-            await self._begin(exchange, url)
+            await self._begin(exchange)
             async with contextlib.aclosing(exchange.chunks(MIB)) as chunks:
                 async for chunk in chunks:
                     await self.sink.write(chunk)
@@ -145,56 +147,85 @@ class Downloading:
 
     async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
         """The first answer that points nowhere else; there is no credential to carry along."""
+        timeouts = evolve(self.under.timeouts, total=None)
         for _ in range(_MOST_REDIRECTS + 1):
-            timeouts = evolve(self.under.timeouts, total=None)
-            exchange = self.sender.transport.stream(Attempt(request=request, timeouts=timeouts))
-            await stack.enter_async_context(exchange)
+            exchange = await stack.enter_async_context(
+                self.sender.transport.stream(Attempt(request=request, timeouts=timeouts))
+            )
             location = exchange.headers.get("location")
             if exchange.status not in _REDIRECTS or location is None:
                 return exchange
-            elsewhere = to_media("GET", urljoin(request.url, location), {})
-            request = evolve(elsewhere, headers=request.headers)
+            # Its connection goes first: where only one may be open, the next would wait for ever.
+            await stack.aclose()
+            request = _elsewhere(request, location)
         raise DownloadFailed(f"{public_url(request.url)}: more than {_MOST_REDIRECTS} redirects")
 
-    async def _begin(self, exchange: Exchange, url: str) -> None:
+    async def _begin(self, exchange: Exchange) -> None:
         """Check what the answer says of its bytes, and start anew where it is another version."""
-        where = public_url(url)
+        where = public_url(exchange.request.url)
         if exchange.status not in {200, 206}:
-            await self._refused(exchange, where)
-        if exchange.headers.get("content-encoding", "identity") != "identity":
+            raise await self._refused(exchange, where)
+        if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
         found = extent(exchange.status, exchange.headers)
         if found is None or found.start not in {0, self.offset}:
-            raise DownloadFailed(f"{where} sends other bytes than were asked for")
+            raise await self._unusable(f"{where} sends other bytes than were asked for")
         if not found.bounded:
-            raise DownloadFailed(
+            raise await self._unusable(
                 f"{where} does not say where the result ends: a broken connection could not be "
                 "told from its end"
             )
-        etag = strong_etag(exchange.headers)
-        if self.offset and found.start == self.offset and etag not in {None, self.etag}:
-            raise DownloadFailed(f"{where} changed the result while it was downloaded")
         if found.start != self.offset:
             await self._restart()
-        self.etag = etag or self.etag
-        self.total = self.total if found.total is None else found.total
+        elif self.offset and (
+            another_version(exchange.headers, self.etag) or found.total not in {self.total, None}
+        ):
+            raise await self._unusable(f"{where} changed the result while it was downloaded")
+        self.etag = strong_etag(exchange.headers) or self.etag
+        self.total = found.total
 
-    async def _refused(self, exchange: Exchange, where: str) -> None:
+    async def _unusable(self, why: str) -> DiffioError:
+        """Nothing can be made of this answer; of one to a request for the whole, perhaps."""
+        if not self.offset:
+            return DownloadFailed(why)
+        await self._restart()
+        return AnswerLost(why)
+
+    async def _refused(self, exchange: Exchange, where: str) -> DiffioError:
         if exchange.status == _RANGE_REFUSED and self.offset:
-            await self._restart()
-            raise AnswerLost(f"{where} has no such bytes any more")
+            return await self._unusable(f"{where} has no such bytes any more")
         error: ApiError = error_for(
             exchange.status,
             exchange.headers,
-            await exchange.read(MIB),
+            await exchange.start(MIB),
             call="download",
             host=Host.MEDIA,
             now=datetime.now(UTC),
+            secrets=_signatures(exchange.request.url),
         )
-        if exchange.status in _EXPIRED:
-            raise _LinkExpired(f"the signed link is refused: {error}") from error
-        raise error
+        if exchange.status not in _EXPIRED:
+            return error
+        expired = _LinkExpired(f"the signed link is refused: {error}")
+        expired.__cause__ = error
+        return expired
 
     async def _restart(self) -> None:
         await self.sink.restart()
         self.offset, self.total, self.etag = 0, None, None
+
+
+def _elsewhere(request: Request, location: str) -> Request:
+    try:
+        url = urljoin(request.url, location)
+    except ValueError:
+        raise DownloadFailed(f"{public_url(request.url)} points to no address") from None
+    return evolve(to_media("GET", url, {}), headers=request.headers)
+
+
+def _signatures(url: str) -> list[str]:
+    """What must not show of a signed link: storage hosts quote the signature they refuse."""
+    query = urlsplit(url).query
+    values = {value for _, value in parse_qsl(query)} | {
+        piece.partition("=")[2] for piece in query.split("&")
+    }
+    return [query, *sorted((value for value in values if len(value) >= _LONG), key=len)[::-1]]

@@ -10,7 +10,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
 
 
 @frozen
@@ -27,16 +27,17 @@ class Extent:
 
 def extent(status: int, headers: Mapping[str, str]) -> Extent | None:
     """The extent of a 200 or 206; None where a 206 does not say which bytes it carries."""
-    length = headers.get("content-length", "")
     chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-    bounded = chunked or length.isdecimal()
+    length = "" if chunked else headers.get("content-length", "")
     if status == 206:  # noqa: PLR2004 - Partial Content
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if found is None:
             return None
         total = None if found[3] == "*" else int(found[3])
-        return Extent(start=int(found[1]), total=total, bounded=bounded)
-    return Extent(start=0, total=int(length) if length.isdecimal() else None, bounded=bounded)
+        # A part of a whole of unknown length ends nobody knows where.
+        return Extent(start=int(found[1]), total=total, bounded=total is not None)
+    size = int(length) if length.isdecimal() else None
+    return Extent(start=0, total=size, bounded=chunked or size is not None)
 
 
 def strong_etag(headers: Mapping[str, str]) -> str | None:
@@ -48,3 +49,8 @@ def strong_etag(headers: Mapping[str, str]) -> str | None:
 def resuming(offset: int, etag: str) -> dict[str, str]:
     """Headers that ask for the rest of the same version, or else for all of the new one."""
     return {"Range": f"bytes={offset}-", "If-Range": etag}
+
+
+def another_version(headers: Mapping[str, str], etag: str | None) -> bool:
+    """Whether an answer says that its bytes are not of version `etag`; a part may say nothing."""
+    return headers.get("etag", etag) != etag
