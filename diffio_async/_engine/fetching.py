@@ -37,7 +37,9 @@ async def fetch(
     link = await ask()
 
     async def renewed() -> str:
-        return (await ask()).download_url
+        nonlocal link
+        link = await ask()
+        return link.download_url
 
     async def into(sink: Sink) -> int:
         return await Downloading(sender, under, renewed, sink, on_progress).run(link.download_url)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from diffio_async._engine.threads import Threads
-from diffio_async.errors import TargetUnusable
+from diffio_async.errors import ConfigurationError, TargetUnusable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,7 +22,15 @@ OnConflict = Literal["error", "overwrite"]
 
 # File systems that know no hard links answer with one of these.
 _NO_LINKS = frozenset(
-    {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+    {
+        errno.EPERM,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EACCES,
+        errno.EINVAL,
+    }
 )
 _LONGEST_NAME = 255
 
@@ -42,19 +51,20 @@ class MemorySink:
     """Keeps the result in memory."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        # Grows in place and gives its bytes away uncopied; a list, joined, would need them twice.
+        self._held = io.BytesIO()
 
     async def write(self, data: bytes) -> None:
         """Append."""
-        self._pieces.append(data)
+        self._held.write(data)
 
     async def restart(self) -> None:
         """Forget what was written."""
-        self._pieces.clear()
+        self._held = io.BytesIO()
 
     def content(self) -> bytes:
         """The whole result."""
-        return b"".join(self._pieces)
+        return self._held.getvalue()
 
 
 async def check_target(target: Path, on_conflict: OnConflict) -> None:
@@ -63,20 +73,25 @@ async def check_target(target: Path, on_conflict: OnConflict) -> None:
     Raises:
         TargetUnusable: Its folder is missing or not writable, it is no regular file, or it exists
             and may not be replaced.
+        ConfigurationError: `on_conflict` is no such word.
     """
+    if on_conflict not in get_args(OnConflict):
+        raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
     await Threads().run(_check, target, on_conflict)
 
 
 def _check(target: Path, on_conflict: OnConflict) -> None:
     folder = target.parent
-    if not folder.is_dir():
-        raise TargetUnusable(f"there is no folder {str(folder)!r} to write {target.name!r} in")
     try:
+        if not folder.is_dir():
+            raise TargetUnusable(f"there is no folder {str(folder)!r} to write {target.name!r} in")
         mode = target.lstat().st_mode
     except FileNotFoundError:
         pass
     except OSError as failure:
-        raise TargetUnusable(f"{str(target)!r} cannot be written: {failure.strerror}") from failure
+        raise _unwritable(target, failure) from failure
+    except ValueError:
+        raise TargetUnusable(f"{str(target)!r} cannot be the name of a file") from None
     else:
         if stat.S_ISDIR(mode):
             raise TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
@@ -91,8 +106,16 @@ def _check(target: Path, on_conflict: OnConflict) -> None:
         temporary.unlink()
     except OSError as failure:
         raise TargetUnusable(
-            f"nothing can be written in {str(folder)!r}: {failure.strerror}"
+            f"nothing can be written in {str(folder)!r}: {_said(failure)}"
         ) from failure
+
+
+def _unwritable(target: Path, failure: OSError) -> TargetUnusable:
+    return TargetUnusable(f"{str(target)!r} cannot be written: {_said(failure)}")
+
+
+def _said(failure: OSError) -> str:
+    return failure.strerror or type(failure).__name__
 
 
 def _exists(target: Path) -> TargetUnusable:
@@ -158,9 +181,16 @@ async def written(target: Path, on_conflict: OnConflict) -> AsyncIterator[FileSi
         try:
             await threads.settle()
         finally:
-            for descriptor in held:
-                os.close(descriptor)
-            temporary.unlink(missing_ok=True)
+            _discard(held, temporary)
+
+
+def _discard(held: list[int], temporary: Path) -> None:
+    """Whatever ended the download says more than that its leavings could not be removed."""
+    for descriptor in held:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 async def _on_disk(threads: Threads, target: Path, work: Callable[[], None]) -> None:
@@ -169,7 +199,7 @@ async def _on_disk(threads: Threads, target: Path, work: Callable[[], None]) -> 
     except FileExistsError as failure:
         raise _exists(target) from failure
     except OSError as failure:
-        raise TargetUnusable(f"{str(target)!r} cannot be written: {failure.strerror}") from failure
+        raise _unwritable(target, failure) from failure
 
 
 def _commit(held: list[int], temporary: Path, target: Path, on_conflict: OnConflict) -> None:
@@ -187,21 +217,26 @@ def _place(temporary: Path, target: Path) -> None:
     """Give the file its name only if nobody has it: a link fails where a rename would replace."""
     try:
         target.hardlink_to(temporary)
-    except OSError as failure:
-        if failure.errno not in _NO_LINKS:
+    except (OSError, NotImplementedError) as failure:
+        if isinstance(failure, OSError) and failure.errno not in _NO_LINKS:
             raise
         os.close(_create(target))
-        temporary.replace(target)
+        try:
+            temporary.replace(target)
+        except BaseException:
+            # The name was only held for the result; an empty file under it would pass for one.
+            target.unlink(missing_ok=True)
+            raise
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without this, a power cut may lose the name of a file whose bytes are safe.
+    # Without this, a power cut may lose the name of a file whose bytes are safe. Some network file
+    # systems cannot, and a folder may be writable but not readable: the file itself is safe.
     if not hasattr(os, "O_DIRECTORY"):
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass  # some network file systems cannot; the file itself is safe
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
