@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
+import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -77,9 +77,24 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def talk(tmp_path: Path) -> Path:
-    """A noisy recording in the test's folder, by its relative name."""
-    shutil.copy(SAMPLE, tmp_path / "talk.wav")
+    """Three seconds of the sample in the test's folder, by their relative name."""
+    _cut(tmp_path / "talk.wav", 3)
     return Path("talk.wav")
+
+
+@pytest.fixture
+def long_talk(tmp_path: Path) -> Path:
+    """A minute of the sample, over and over: it takes seconds to restore."""
+    _cut(tmp_path / "long-talk.wav", 60)
+    return Path("long-talk.wav")
+
+
+def _cut(path: Path, seconds: int) -> None:
+    with wave.open(str(SAMPLE)) as whole, wave.open(str(path), "wb") as part:
+        part.setparams(whole.getparams())
+        wanted = seconds * whole.getframerate() * whole.getsampwidth()
+        once = whole.readframes(whole.getnframes())
+        part.writeframes((once * (wanted // len(once) + 1))[:wanted])
 
 
 @pytest.fixture
