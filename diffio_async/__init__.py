@@ -117,7 +117,9 @@ _HOMES = {
         "AnswerReceived DownloadProgress DownloadResumed Event PartSent RequestSent "
         "RetryScheduled UploadProgress"
     ),
-    "diffio_async.models.account": "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary",
+    "diffio_async.models.account": (
+        "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
+    ),
     "diffio_async.models.generations": (
         "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
         "QueuePlace StageProgress TranscriptionState"
@@ -125,8 +127,12 @@ _HOMES = {
     "diffio_async.models.projects": "Project ProjectSummary",
     "diffio_async.models.restorations": "Isolation Restoration",
     "diffio_async.models.uploads": "UploadedProject",
-    "diffio_async.models.webhooks": "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode",
-    "diffio_async.options": "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy",
+    "diffio_async.models.webhooks": (
+        "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode"
+    ),
+    "diffio_async.options": (
+        "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
+    ),
     "diffio_async.webhooks.verifier": "WebhookVerifier",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
