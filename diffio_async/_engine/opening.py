@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mimetypes
 import os
 import stat
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from diffio_async._engine.sources import Memory, RegularFile, SeekableFile, Source, called
+from attrs import frozen
+
+from diffio_async._engine.sources import Memory, RegularFile, Source, called
+from diffio_async._engine.spooling import blocks_of, plain, spooled
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
-from diffio_async.options import MIB
 
 #: A path, bytes, a binary file object (read from where it stands) or an async iterable of bytes.
 SourceLike = (
@@ -30,24 +32,8 @@ async def opened(source: SourceLike, *, max_bytes: int) -> AsyncIterator[Source]
         SourceUnusable: It is missing, no regular file, unreadable, or over `max_bytes`.
         ConfigurationError: It is none of the kinds that can be uploaded.
     """
-    threads = Threads()
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(threads.settle)
-        found: Source
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            found = Memory(memoryview(source).cast("B"))
-        elif isinstance(source, (str, os.PathLike)):
-            found = await _opened_path(source, threads, stack)
-        elif isinstance(source, AsyncIterable):
-            found = await _spooled(source, max_bytes, threads, stack)
-        elif isinstance(source, _Readable):
-            _refuse_text(source)
-            found = await _opened_file(source, max_bytes, threads, stack)
-        else:
-            raise ConfigurationError(
-                f"a {type(source).__name__} cannot be uploaded: pass a path, bytes, a binary file "
-                "object or an async iterator of bytes"
-            )
+        found = await _Opening(max_bytes, stack, Threads(), []).open(source)
         if found.size > max_bytes:
             raise too_large(found, max_bytes)
         yield found
@@ -66,33 +52,96 @@ class _Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-def _refuse_text(file: object) -> None:
+@frozen
+class _Opening:
+    """One opening: what it opens is closed by `stack`, after the threads that use it."""
+
+    max_bytes: int
+    stack: contextlib.AsyncExitStack
+    threads: Threads
+    # Descriptors are found here, so that a cancellation while one is opened loses none.
+    held: list[int]
+
+    async def open(self, source: SourceLike) -> Source:
+        self.stack.callback(self._close)
+        self.stack.push_async_callback(self.threads.settle)
+        if isinstance(source, (bytes, bytearray, memoryview, io.BytesIO)):
+            return self._memory(source)
+        if isinstance(source, (str, os.PathLike)):
+            return await self._path(os.fsdecode(source))
+        if isinstance(source, AsyncIterable):
+            return await spooled(source, None, self.max_bytes, self.threads, self.stack)
+        if isinstance(source, _Readable):
+            _check_readable(source)
+            return await self._file(source)
+        raise ConfigurationError(
+            f"a {type(source).__name__} cannot be uploaded: pass a path, bytes, a binary file "
+            "object or an async iterator of bytes"
+        )
+
+    def _close(self) -> None:
+        for descriptor in self.held:
+            os.close(descriptor)
+
+    def _memory(self, given: bytes | bytearray | memoryview | io.BytesIO) -> Memory:
+        try:
+            if isinstance(given, io.BytesIO):
+                view = given.getbuffer()[given.tell() :]
+            else:
+                view = memoryview(given)
+            # Bytes whatever the items are; a view with gaps has to be copied for that.
+            view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+        except ValueError as failure:
+            raise SourceUnusable(f"the source cannot be read: {failure}") from failure
+        # As long as the view lives, a bytearray cannot grow and a BytesIO cannot be closed.
+        self.stack.callback(view.release)
+        return Memory(view)
+
+    async def _path(self, path: str) -> RegularFile:
+        if not path:
+            raise SourceUnusable("the source's path is empty: name a file")
+        try:
+            await self.threads.run(_open_regular, path, self.held)
+        except (OSError, ValueError) as failure:
+            raise SourceUnusable(_why_unreadable(path, failure)) from failure
+        return RegularFile(self.held[0], Path(path).name, self.threads)
+
+    async def _file(self, file: BinaryIO) -> Source:
+        """Open a file object: a regular file is read where it lies, any other one once.
+
+        A `GzipFile` can seek too, but decompresses all over again for each step back.
+        """
+        try:
+            name = _name_of(file)
+            raw = plain(file)
+            if raw is not None and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+                if isinstance(file, io.BufferedRandom):
+                    await self.threads.run(file.flush)
+                start = file.tell()
+                # A descriptor of our own: the user may close theirs, and keeps its position.
+                self.held.append(os.dup(raw.fileno()))
+                return RegularFile(self.held[0], name, self.threads, start=start)
+        except (OSError, ValueError) as failure:
+            raise SourceUnusable(f"the file object cannot be read: {failure}") from failure
+        blocks = blocks_of(file, "the file object")
+        return await spooled(blocks, name, self.max_bytes, self.threads, self.stack)
+
+
+def _check_readable(file: object) -> None:
     if isinstance(file, io.TextIOBase):
         raise ConfigurationError("the source is open as text: open it with mode 'rb'")
+    if isinstance(file, io.IOBase) and not file.closed and not file.readable():
+        raise SourceUnusable("the file object is not open for reading: open it with mode 'rb'")
 
 
-async def _opened_path(
-    path: str | os.PathLike[str], threads: Threads, stack: contextlib.AsyncExitStack
-) -> RegularFile:
-    shown = os.fspath(path)
-    if not shown:
-        raise SourceUnusable("the source's path is empty: name a file")
-    held: list[int] = []
-    # Closed last and found in `held`, so that a cancellation while it opens loses none.
-    stack.callback(_close_all, held)
-    stack.push_async_callback(threads.settle)
-    try:
-        await threads.run(_open_regular, shown, held)
-    except OSError as failure:
-        raise SourceUnusable(_why_unreadable(shown, failure)) from failure
-    # A name may hold bytes that are not UTF-8; JSON cannot.
-    name = Path(shown).name.encode("utf-8", "replace").decode()
-    return RegularFile(held[0], name, threads)
-
-
-def _close_all(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _name_of(file: object) -> str | None:
+    name = getattr(file, "name", None)
+    if not isinstance(name, str) or not name or name.startswith("<"):  # "<stdin>"
+        return None
+    path = Path(name)
+    if plain(file) is None and mimetypes.guess_type(path.name)[1] is not None:
+        return path.stem  # a `GzipFile` is named for the file, and gives what is in it
+    return path.name
 
 
 def _open_regular(path: str, held: list[int]) -> None:
@@ -107,76 +156,12 @@ def _open_regular(path: str, held: list[int]) -> None:
         raise OSError("not a regular file")
 
 
-def _why_unreadable(path: str, failure: OSError) -> str:
+def _why_unreadable(path: str, failure: Exception) -> str:
     if isinstance(failure, FileNotFoundError):
         return f"there is no file {path!r}"
     if isinstance(failure, IsADirectoryError):
         return f"{path!r} is a folder: name a file in it"
     if isinstance(failure, PermissionError):
         return f"{path!r} cannot be read: permission denied"
-    why = failure.strerror or str(failure)
+    why = getattr(failure, "strerror", None) or str(failure)
     return f"{path!r} cannot be read: {why} (for a pipe, pass an open file object)"
-
-
-async def _opened_file(
-    file: BinaryIO, max_bytes: int, threads: Threads, stack: contextlib.AsyncExitStack
-) -> Source:
-    try:
-        if not file.seekable():
-            return await _spooled(_blocks(file, threads), max_bytes, threads, stack)
-        start = file.tell()
-        size = await threads.run(file.seek, 0, os.SEEK_END)
-    except (OSError, ValueError) as failure:
-        raise SourceUnusable(f"the file object cannot be read: {failure}") from failure
-    return SeekableFile(file, start, size - start, threads)
-
-
-async def _blocks(file: BinaryIO, threads: Threads) -> AsyncIterator[bytes]:
-    while block := await threads.run(file.read, MIB):
-        yield block
-
-
-@contextlib.asynccontextmanager
-async def _to_its_end(blocks: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[bytes]]:
-    """The iterator, closed afterwards where it can be: a generator of the user's ends here."""
-    try:
-        yield blocks
-    finally:
-        if isinstance(blocks, AsyncGenerator):
-            await blocks.aclose()
-
-
-async def _spooled(
-    blocks: AsyncIterable[bytes],
-    max_bytes: int,
-    threads: Threads,
-    stack: contextlib.AsyncExitStack,
-) -> RegularFile:
-    """Write a source of unknown length to an unnamed temporary file.
-
-    The service is told the size first and parts may be sent twice: both need the whole.
-    """
-    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - the stack closes it
-    stack.push_async_callback(threads.settle)
-    blocks = await stack.enter_async_context(_to_its_end(blocks))
-    size = 0
-    waiting: list[bytes] = []
-    held = 0
-    async for block in blocks:
-        if not isinstance(block, (bytes, bytearray, memoryview)):
-            raise ConfigurationError(
-                f"the source gave a {type(block).__name__}; an async iterator of bytes is needed"
-            )
-        size += len(block)
-        if size > max_bytes:
-            raise SourceUnusable(
-                f"the source gave more than the upload limit of {max_bytes:,} bytes"
-            )
-        waiting.append(bytes(block))
-        held += len(block)
-        if held >= MIB:
-            await threads.run(file.writelines, waiting)
-            waiting, held = [], 0
-    await threads.run(file.writelines, waiting)
-    await threads.run(file.flush)
-    return RegularFile(file.fileno(), None, threads)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from diffio_async.errors import SourceUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from diffio_async._engine.threads import Threads
 
 #: One hop to a thread costs 50 µs: chunks below this size would make it count.
@@ -59,84 +56,58 @@ class Memory:
 class RegularFile:
     """A regular file by its descriptor: `pread` needs no position, so parts are read at once."""
 
-    def __init__(self, descriptor: int, name: str | None, threads: Threads) -> None:
+    def __init__(
+        self, descriptor: int, name: str | None, threads: Threads, *, start: int = 0
+    ) -> None:
         self.name = name
-        self._descriptor = descriptor
+        self._descriptor, self._start = descriptor, start
         self._threads = threads
         self._turn = threading.Lock()
         self._identity = self._stat()
-        self.size = self._identity[0]
+        self.size = max(0, self._identity[0] - start)
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
         return status.st_size, status.st_mtime_ns
 
-    def _pread(self, offset: int, length: int) -> bytes:
+    def _read_some(self, offset: int, length: int) -> bytes:
         # Not every system has pread (Windows): there, reads take turns with the position.
-        if not hasattr(os, "pread"):
-            with self._turn:
-                os.lseek(self._descriptor, offset, os.SEEK_SET)
-                return os.read(self._descriptor, length)
-        data = os.pread(self._descriptor, length, offset)
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, length, offset)
+        with self._turn:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            return os.read(self._descriptor, length)
+
+    def _read(self, offset: int, length: int) -> bytes:
+        data = self._read_some(self._start + offset, length)
         while len(data) < length:
-            more = os.pread(self._descriptor, length - len(data), offset + len(data))
+            more = self._read_some(self._start + offset + len(data), length - len(data))
             if not more:
                 break
             data += more
         return data
 
     async def read(self, offset: int, length: int) -> bytes:
-        return await _exactly(self, self._threads, self._pread, offset, length)
+        try:
+            data = await self._threads.run(self._read, offset, length)
+        except OSError as failure:
+            raise unreadable(self, failure) from failure
+        if len(data) != length:
+            raise _changed(self)
+        return data
 
     async def verify(self) -> None:
-        if await self._threads.run(self._stat) != self._identity:
+        try:
+            identity = await self._threads.run(self._stat)
+        except OSError as failure:
+            raise unreadable(self, failure) from failure
+        if identity != self._identity:
             raise _changed(self)
 
 
-class SeekableFile:
-    """A file object that can seek: its own position moves, so reads take turns in one thread."""
-
-    def __init__(self, file: BinaryIO, start: int, size: int, threads: Threads) -> None:
-        name = getattr(file, "name", None)
-        self.name = Path(name).name if isinstance(name, str) and name else None
-        self.size = size
-        self._file, self._start, self._threads = file, start, threads
-        self._turn = threading.Lock()
-
-    def _seek_and_read(self, offset: int, length: int) -> bytes:
-        with self._turn:
-            self._file.seek(self._start + offset)
-            data = self._file.read(length)
-            while len(data) < length and (more := self._file.read(length - len(data))):
-                data += more
-            return data
-
-    def _end(self) -> int:
-        with self._turn:
-            return self._file.seek(0, os.SEEK_END)
-
-    async def read(self, offset: int, length: int) -> bytes:
-        return await _exactly(self, self._threads, self._seek_and_read, offset, length)
-
-    async def verify(self) -> None:
-        if await self._threads.run(self._end) - self._start != self.size:
-            raise _changed(self)
-
-
-async def _exactly(
-    source: Source,
-    threads: Threads,
-    read: Callable[[int, int], bytes],
-    offset: int,
-    length: int,
-) -> bytes:
-    try:
-        data = await threads.run(read, offset, length)
-    except OSError as failure:
-        raise SourceUnusable(f"{called(source)} cannot be read: {failure.strerror}") from failure
-    if len(data) != length:
-        raise _changed(source)
-    return data
+def unreadable(source: Source, failure: OSError) -> SourceUnusable:
+    """The error for a source that the system does not let us read."""
+    return SourceUnusable(f"{called(source)} cannot be read: {failure.strerror or failure}")
 
 
 def _changed(source: Source) -> SourceUnusable:

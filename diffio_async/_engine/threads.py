@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,10 +45,9 @@ class Threads:
         future.add_done_callback(self._running.discard)
         return await asyncio.shield(future)
 
-    async def settle(self) -> None:
-        """Wait until nothing runs, cancelled or not."""
-        for future in list(self._running):
-            await settled(future)
+    async def settle(self, patience: float | None = None) -> None:
+        """Wait until nothing runs, cancelled or not; for `patience` seconds at most."""
+        await all_settled(self._running, patience)
 
 
 async def settled(future: asyncio.Future[R]) -> None:
@@ -57,16 +56,34 @@ async def settled(future: asyncio.Future[R]) -> None:
     Raises:
         asyncio.CancelledError: The waiter was cancelled; raised when the future has ended.
     """
+    await all_settled([future])
+
+
+async def all_settled(
+    futures: Iterable[asyncio.Future[Any]], patience: float | None = None
+) -> None:
+    """Wait for several futures as `settled` does, all of them before it raises.
+
+    After `patience` seconds those that still run are left to themselves.
+    """
     cut: asyncio.CancelledError | None = None
+    waiting = set(futures)
+    loop = asyncio.get_running_loop()
+    end = None if patience is None else loop.time() + patience
     # anyio cancels again and again until a scope is left; a task's own cancellation comes once,
     # and once more at the loop's end. The scope stops the one, the loop the other.
     with anyio.CancelScope(shield=True):
-        while not future.done():
+        while waiting:
+            left = None if end is None else max(0.0, end - loop.time())
             try:
-                await asyncio.wait([future])
+                done, waiting = await asyncio.wait(waiting, timeout=left)
             except asyncio.CancelledError as cancelled:
                 cut = cancelled
-    if not future.cancelled():
-        future.exception()  # retrieved, so that nobody logs it
+                continue
+            for future in done:
+                if not future.cancelled():
+                    future.exception()  # retrieved, so that nobody logs it
+            if not done:
+                break
     if cut is not None:
         raise cut

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.opening import opened
 from diffio_async._wire import calls
+from diffio_async._wire.addresses import header_items
 from diffio_async.models.projects import Project
 
 if TYPE_CHECKING:
@@ -50,24 +51,33 @@ class Projects:
 
         Args:
             source: A path, bytes, a binary file object (read from where it stands), or an async
-                iterator of bytes (kept in a temporary file until it is sent).
+                iterator of bytes. What can be read only once (iterators, pipes, `GzipFile`s) is
+                kept in a temporary file until it is sent.
             file_name: The recording's name; the source's own where None.
             content_type: Its MIME type; guessed from the name where None.
             file_format: A short label such as `wav`.
             params: Your own words about the project, kept with it.
-            on_progress: Told of bytes handed to the connection.
+            on_progress: Told of bytes handed to the connection; fewer when a part is sent again.
             options: Options of this call.
 
         Raises:
             SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
                 too large. On the way: it changed.
             UploadFailed: The bytes could not be sent; `api_project_id` names the project.
-            ApiError: The API refused.
+            AnswerLost: The project may have been created, and was not asked for a second time.
+            ApiError: The API refused to create it.
         """
         limit = self._sender.options.max_upload_bytes
+        if content_type:
+            # It becomes a header of the signed upload, when the project is there already.
+            header_items({"Content-Type": content_type})
+        # What is wrong with the words is said before a source is read that can be read but once.
+        calls.create_project(
+            file_name="", content_type="", content_length=0, file_format=file_format, params=params
+        )
         async with opened(source, max_bytes=limit) as found:
-            name = file_name or found.name or UNNAMED
-            kind = content_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+            name = _sendable(file_name or found.name or UNNAMED)
+            kind = content_type or _kind_of(name)
             call = calls.create_project(
                 file_name=name,
                 content_type=kind,
@@ -116,3 +126,14 @@ class Projects:
         call = calls.list_project_generations(api_project_id)
         with concerning(api_project_id=api_project_id):
             return [*(await self._sender.send(call, options)).generations]
+
+
+def _sendable(name: str) -> str:
+    """A file's name may hold bytes that are not UTF-8; JSON cannot."""
+    return name.encode("utf-8", "replace").decode()
+
+
+def _kind_of(name: str) -> str:
+    kind, encoding = mimetypes.guess_type(name)
+    # `talk.wav.gz` is no audio before somebody unpacks it.
+    return kind if kind is not None and encoding is None else "application/octet-stream"
