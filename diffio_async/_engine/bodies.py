@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from diffio_async._engine.sources import CHUNK, Source
+from diffio_async.options import ClientOptions, RequestOptions, merged
 
 
 @frozen
@@ -30,3 +31,13 @@ class Body:
             yield chunk
             done += len(chunk)
             await self.handed_over(done)
+
+
+def unhurried(client: ClientOptions, call: RequestOptions | None) -> RequestOptions:
+    """The options of a call that sends a body: its retries have no budget of seconds.
+
+    On a slow line one part takes longer than any budget, and deserves its second try all the
+    same: attempts are counted, and a stall ends, but time is not.
+    """
+    retry = merged(client, call).retry
+    return evolve(call or RequestOptions(), retry=evolve(retry, budget=None))

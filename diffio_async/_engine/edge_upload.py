@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING
 
 import anyio
 from attrs import evolve, frozen
 
-from diffio_async._engine.bodies import Body
+from diffio_async._engine.bodies import Body, unhurried
 from diffio_async._engine.sending import Sender
-from diffio_async._engine.sources import Source
+from diffio_async._engine.sources import Source, called
 from diffio_async._engine.tally import Tally
 from diffio_async._engine.threads import settled
 from diffio_async._engine.together import together
 from diffio_async._wire.calls import complete_project_upload
 from diffio_async._wire.edge_calls import abort_upload, complete_upload, put_part, start_upload
 from diffio_async._wire.parts import Part, planned
-from diffio_async.errors import DiffioError, NotReady, ResponseInvalid
+from diffio_async.errors import (
+    ApiError,
+    ClientClosed,
+    DiffioError,
+    NotReady,
+    ResponseInvalid,
+    UploadFailed,
+)
 from diffio_async.events import PartSent
-from diffio_async.models.uploads import CreatedProject, EdgeUpload
+from diffio_async.models.uploads import CreatedProject, EdgeUpload, StartedUpload
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Callable
 
 #: Seconds an abort may take: whoever interrupts does not wait longer.
 ABORT_SECONDS = 5.0
+NOT_LANDED_YET = frozenset({409})
 
 
 @frozen
@@ -43,26 +52,38 @@ class EdgeUploading:
 
     async def run(self) -> None:
         """Start, send every part, complete, and hear from the API that it landed."""
-        started = await self.sender.send(start_upload(self.offer), self.options)
+        started = await self._started()
         upload_id = started.upload_id
         size = started.part_size_bytes or self.offer.part_size_bytes
         try:
             etags = await self._parts(upload_id, planned(self.source.size, size))
             await self.source.verify()
         except BaseException:
-            await self._in_the_end(self._abort(upload_id))
+            await in_the_end(lambda: self._abort(upload_id))
             raise
         try:
-            await self.sender.send(complete_upload(self.offer, upload_id, etags), self.options)
-        except BaseException as failure:
-            landed = await self._in_the_end(self._landed_or_abort(upload_id))
-            if not landed or not isinstance(failure, DiffioError):
-                raise
-        # Only now may the answer be "not landed yet": storage takes a moment.
-        landing = evolve(
-            complete_project_upload(self.created.api_project_id), also_transient=frozenset({409})
-        )
-        await self.sender.send(landing, self.options)
+            confirmed = await self._completed(upload_id, etags)
+        except DiffioError:
+            raise
+        except BaseException:
+            # Interrupted in the middle of it: it may be finished all the same.
+            await in_the_end(lambda: self._abort_unless_landed(upload_id))
+            raise
+        if not confirmed:
+            await self._confirm()
+
+    async def _started(self) -> StartedUpload:
+        """Start; an interruption waits for the answer, without which nobody could abort."""
+        starting = asyncio.create_task(self.sender.send(start_upload(self.offer), self.options))
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+
+            async def abort() -> None:
+                await self._abort((await starting).upload_id)
+
+            await in_the_end(abort)
+            raise
 
     async def _parts(self, upload_id: str, parts: list[Part]) -> list[str]:
         etags = [""] * len(parts)
@@ -79,7 +100,8 @@ class EdgeUploading:
     async def _part(self, upload_id: str, part: Part) -> str:
         body = Body(self.source, part.offset, part.size, self.tally.counter(part.number))
         call = put_part(self.offer, upload_id, part.number)
-        receipt = await self.sender.send(call, self.options, body=body)
+        options = unhurried(self.sender.options, self.options)
+        receipt = await self.sender.send(call, options, body=body)
         if not receipt.etag:
             raise ResponseInvalid(f"the edge gave no etag for part {part.number}")
         self.sender.tell(
@@ -91,38 +113,80 @@ class EdgeUploading:
         )
         return receipt.etag
 
-    async def _landed_or_abort(self, upload_id: str) -> bool:
-        """Whether the upload is finished after all: a lost answer to `complete` may be a yes.
+    async def _completed(self, upload_id: str, etags: list[str]) -> bool:
+        """Complete; True where the API had to be asked, and said that the upload landed.
 
-        It is aborted only when the API says that it has not landed; where the API does not say
-        either, a finished upload may be there, and is left alone.
+        A failure may hide a success: the answer was lost, or was lost the first time and the
+        second was a 404. So the API is asked, and only where it says no is the upload aborted.
+        Where it does not say either, a finished upload may be there, and is left alone.
         """
         try:
-            await self.sender.send(
-                complete_project_upload(self.created.api_project_id), self.options
-            )
-        except NotReady:
-            await self._abort(upload_id)
-            return False
-        except DiffioError:
-            return False
-        return True
+            await self.sender.send(complete_upload(self.offer, upload_id, etags), self.options)
+        except DiffioError as failure:
+            landed = await self._landed(patiently=not _refused(failure))
+            if landed:
+                return True
+            if landed is False:
+                await in_the_end(lambda: self._abort(upload_id))
+            raise
+        return False
 
-    async def _abort(self, upload_id: str) -> bool:
+    async def _landed(self, *, patiently: bool) -> bool | None:
+        """Whether the bytes are there, None where the API does not say.
+
+        With patience a "not landed yet" is asked about again: storage takes a moment.
+        """
+        call = complete_project_upload(self.created.api_project_id)
+        if patiently:
+            call = evolve(call, also_transient=NOT_LANDED_YET)
         try:
-            await self.sender.send(abort_upload(self.offer, upload_id), self.options)
-        except DiffioError:
+            await self.sender.send(call, self.options)
+        except NotReady:
             return False
+        except DiffioError:
+            return None
         return True
 
-    async def _in_the_end(self, work: Coroutine[Any, Any, bool]) -> bool:
-        """Run the end of an upload in a task of its own: a cancellation must not cut it."""
+    async def _confirm(self) -> None:
+        call = complete_project_upload(self.created.api_project_id)
+        try:
+            await self.sender.send(evolve(call, also_transient=NOT_LANDED_YET), self.options)
+        except ClientClosed:
+            raise
+        except DiffioError as failure:
+            raise UploadFailed(
+                f"{called(self.source)} was sent whole, but the API did not confirm it: {failure} "
+                "(projects.complete_upload asks again)"
+            ) from failure
 
-        async def bounded() -> bool:
-            with anyio.move_on_after(ABORT_SECONDS):
-                return await work
-            return False
+    async def _abort_unless_landed(self, upload_id: str) -> None:
+        if await self._landed(patiently=False) is False:
+            await self._abort(upload_id)
 
-        task = asyncio.create_task(bounded())
-        await settled(task)
-        return task.result()
+    async def _abort(self, upload_id: str) -> None:
+        await self.sender.send(abort_upload(self.offer, upload_id), self.options)
+
+
+def _refused(failure: DiffioError) -> bool:
+    """Whether the edge said no, rather than nothing, "broken" or "there is no such upload"."""
+    return (
+        isinstance(failure, ApiError)
+        and 400 <= failure.status < 500  # noqa: PLR2004 - the class of statuses
+        and failure.status not in {404, 408, 409, 429}
+    )
+
+
+async def in_the_end(work: Callable[[], Awaitable[None]]) -> None:
+    """Run the end of an upload in a task of its own: a cancellation must not cut it.
+
+    It may take five seconds and may fail; what is being raised already matters more.
+    """
+
+    async def bounded() -> None:
+        with anyio.move_on_after(ABORT_SECONDS), contextlib.suppress(DiffioError):
+            await work()
+
+    task = asyncio.create_task(bounded())
+    await settled(task)
+    if not task.cancelled():
+        task.result()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import TYPE_CHECKING
 
-from diffio_async._engine.bodies import Body
+from diffio_async._engine.bodies import Body, unhurried
 from diffio_async._engine.edge_upload import EdgeUploading
 from diffio_async._engine.opening import too_large
 from diffio_async._engine.sources import Source, called
@@ -17,30 +16,31 @@ from diffio_async.errors import (
     ClientClosed,
     DiffioError,
     ResponseInvalid,
-    SourceUnusable,
     UploadFailed,
 )
-from diffio_async.options import RequestOptions, merged
+from diffio_async.options import merged
 
 if TYPE_CHECKING:
     from diffio_async._engine.reporting import Callback
     from diffio_async._engine.sending import Sender
     from diffio_async.events import UploadProgress
     from diffio_async.models.uploads import CreatedProject
+    from diffio_async.options import RequestOptions
 
 
 class Uploader:
-    """Uploads for one client: all its parts share one limit."""
+    """Uploads for one client: all its parts, and whole files by signed PUT, share one limit."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]
-        self._slots = weakref.WeakKeyDictionary()
+        self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
     def _slot(self) -> asyncio.Semaphore:
         """The running loop's places in the air."""
         loop = asyncio.get_running_loop()
         if loop not in self._slots:
+            for ended in [known for known in self._slots if known.is_closed()]:
+                del self._slots[ended]
             self._slots[loop] = asyncio.Semaphore(self._sender.options.parts_in_flight)
         return self._slots[loop]
 
@@ -56,9 +56,9 @@ class Uploader:
         """Send the source the way the server offered; where it offered both, to the edge.
 
         Raises:
-            UploadFailed: The bytes could not be sent whole; `__cause__` says why.
+            UploadFailed: The bytes could not be sent whole, or the API did not confirm them;
+                `__cause__` says why.
             SourceUnusable: The source is over the offer's limit, or changed on the way.
-            ApiError: The API refused the end of the upload.
         """
         tally = Tally(source.size, on_progress)
         try:
@@ -73,10 +73,11 @@ class Uploader:
                 await self._signed(source, created, content_type, tally, options)
             else:
                 raise ResponseInvalid("create_project was answered without an upload offer")
-        except (SourceUnusable, ClientClosed):
+        except (UploadFailed, ClientClosed):
             raise
         except DiffioError as failure:
             raise UploadFailed(f"{called(source)} could not be uploaded: {failure}") from failure
+        await tally.ended()
 
     async def _signed(
         self,
@@ -92,7 +93,10 @@ class Uploader:
             {"Content-Type": content_type},
         )
         body = Body(source, 0, source.size, tally.counter(1))
-        under = merged(self._sender.options, options)
-        # Until the last byte is in, a signed PUT changes nothing; after it, the same thing again.
-        await self._sender.perform("signed upload", request, Replay.IDEMPOTENT, under, body=body)
+        under = merged(self._sender.options, unhurried(self._sender.options, options))
+        async with self._slot():
+            # Until the last byte is in, a signed PUT changes nothing; after it, the same again.
+            await self._sender.perform(
+                "signed upload", request, Replay.IDEMPOTENT, under, body=body
+            )
         await source.verify()
