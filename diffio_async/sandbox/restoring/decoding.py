@@ -50,7 +50,7 @@ def opened(source: Path) -> Iterator[InputContainer]:
         raise
     except (av.error.FFmpegError, ValueError) as error:
         raise CannotRestore(
-            "the file is not a recording, or cut off: no known audio or video format fits its content"
+            "the file is not a recording, or damaged: no audio or video format fits its content"
         ) from error
     with container:
         yield container
