@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from attrs import evolve, field, frozen
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
+
+#: The headers that say who calls.
+CREDENTIALS = frozenset({"authorization", "x-api-key", "xi-api-key"})
 
 #: What an observer is: it is told what happened, in the order it happened; it must not block.
 Observer = Callable[[Event], object]
@@ -36,14 +39,39 @@ class RetryHook(Protocol):
         ...
 
 
-def _seconds(_: object, attribute: Attribute[Any], value: float | None) -> None:
-    if value is not None and not (value >= 0 and math.isfinite(value)):
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
+    if not (_is_number(value) and value >= 0):
         raise ConfigurationError(f"{attribute.name} must be 0 or more seconds, not {value!r}")
 
 
-def _at_least_one(_: object, attribute: Attribute[Any], value: int) -> None:
-    if value < 1:
+def _some_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
+    # 0 is no time-out to aiohttp, and no time at all to asyncio: nobody can mean both.
+    if not (_is_number(value) and value > 0):
+        raise ConfigurationError(f"{attribute.name} must be above 0 seconds, not {value!r}")
+
+
+def _seconds_if_any(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        _seconds(instance, attribute, value)
+
+
+def _some_seconds_if_any(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if value is not None:
+        _some_seconds(instance, attribute, value)
+
+
+def _at_least_one(_: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{attribute.name} must be 1 or more, not {value!r}")
+
+
+def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, Timeouts):
+        _some_seconds_if_any(instance, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -62,7 +90,7 @@ class RetryPolicy:
     """
 
     attempts: int = field(default=5, validator=_at_least_one)
-    budget: float | None = field(default=120.0, validator=_seconds)
+    budget: float | None = field(default=120.0, validator=_seconds_if_any)
     base: float = field(default=0.5, validator=_seconds)
     cap: float = field(default=20.0, validator=_seconds)
     retry_after_cap: float = field(default=60.0, validator=_seconds)
@@ -84,9 +112,9 @@ class Timeouts:
             and downloads have no total: they may rightly take hours.
     """
 
-    connect: float | None = field(default=15.0, validator=_seconds)
-    read: float | None = field(default=60.0, validator=_seconds)
-    total: float | None = field(default=120.0, validator=_seconds)
+    connect: float | None = field(default=15.0, validator=_some_seconds_if_any)
+    read: float | None = field(default=60.0, validator=_some_seconds_if_any)
+    total: float | None = field(default=120.0, validator=_some_seconds_if_any)
 
 
 @frozen(kw_only=True)
@@ -94,14 +122,15 @@ class RequestOptions:
     """Options of one call; what is None is taken from the client.
 
     Attributes:
-        headers: Added to requests to the API, and to no other host.
+        headers: Added to requests to the API, and to no other host. A credential of your own
+            (`Authorization`, `X-Api-Key`) takes the place of the key.
         timeout: `Timeouts`, or seconds for one attempt in all.
         retry: The retry policy.
-        api_key: Another key for this call.
+        api_key: Another key for this call; it takes the place of any credential of the client's.
     """
 
     headers: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
-    timeout: Timeouts | float | None = None
+    timeout: Timeouts | float | None = field(default=None, validator=_timeout)
     retry: RetryPolicy | None = None
     api_key: str | None = field(default=None, repr=False)
 
@@ -114,9 +143,9 @@ class WaitPolicy:
     `longest`: whoever waited a minute learns of the end six seconds late at the most.
     """
 
-    first: float = field(default=1.0, validator=_seconds)
-    longest: float = field(default=15.0, validator=_seconds)
-    timeout: float | None = field(default=3600.0, validator=_seconds)
+    first: float = field(default=1.0, validator=_some_seconds)
+    longest: float = field(default=15.0, validator=_some_seconds)
+    timeout: float | None = field(default=3600.0, validator=_seconds_if_any)
 
 
 @frozen(kw_only=True)
@@ -170,8 +199,12 @@ def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
     timeouts = call.timeout
     if isinstance(timeouts, (int, float)):
         timeouts = evolve(client.timeouts, total=float(timeouts))
+    headers = client.headers
+    if call.api_key is not None:
+        # Or else the client's own credential would be sent, and another account billed.
+        headers = {name: v for name, v in headers.items() if name.lower() not in CREDENTIALS}
     return CallOptions(
-        headers=merged_headers(client.headers, call.headers or {}),
+        headers=merged_headers(headers, call.headers or {}),
         timeouts=timeouts or base.timeouts,
         retry=call.retry or base.retry,
         api_key=call.api_key,
@@ -180,9 +213,10 @@ def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
 
 def merged_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
     """Lay `second` over `first`: `authorization` replaces `Authorization`, never joins it."""
-    overridden = {name.lower() for name in second}
-    kept = {name: value for name, value in first.items() if name.lower() not in overridden}
-    return {**kept, **second}
+    merged: dict[str, tuple[str, str]] = {}
+    for name, value in (*first.items(), *second.items()):
+        merged[name.lower()] = (name, value)
+    return dict(merged.values())
 
 
 def check_wait(poll_interval: float | None, timeout: float | None) -> None:
@@ -191,7 +225,7 @@ def check_wait(poll_interval: float | None, timeout: float | None) -> None:
     Raises:
         ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
     """
-    if poll_interval is not None and not 0 < poll_interval < math.inf:
+    if poll_interval is not None and not (_is_number(poll_interval) and poll_interval > 0):
         raise ConfigurationError(f"poll_interval must be above 0 seconds, not {poll_interval!r}")
-    if timeout is not None and not timeout >= 0:
+    if timeout is not None and timeout != math.inf and not (_is_number(timeout) and timeout >= 0):
         raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")

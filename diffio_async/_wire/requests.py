@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from attrs import field, frozen
 
 from diffio_async._version import __version__
 from diffio_async._wire.addresses import api_key, header_items, secure_url
 from diffio_async._wire.calls import Call, Host
-from diffio_async.options import merged_headers
+from diffio_async.options import CREDENTIALS, merged_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffio_async.options import CallOptions
 
 T = TypeVar("T")
 
-CREDENTIALS = frozenset({"authorization", "x-api-key", "xi-api-key"})
+# Headers of the user's whose values are secrets, by what they are called.
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
+# A value this short in a signed link is a date or a number, not its signature.
+_SHORTEST_SECRET = 12
 
 #: How this package names itself to the API and the edge, as the contract asks.
 IDENTITY: Mapping[str, str] = {
@@ -59,19 +65,19 @@ def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> R
         url, secret = secure_url(call.path, "the upload address"), call.token or ""
         headers["Authorization"] = f"Bearer {secret}"
     else:
-        url, secret = base_url + call.path, api_key(under.api_key or key)
+        # A key that was given and is empty is a mistake, not a wish for the client's.
+        url, secret = base_url + call.path, api_key(key if under.api_key is None else under.api_key)
         headers = merged_headers(headers, header_items(under.headers))
         # A user's own credential header takes the key's place: two are never sent.
         if not CREDENTIALS & {name.lower() for name in headers}:
             headers["Authorization"] = f"Bearer {secret}"
-    sent = [value for name, value in headers.items() if name.lower() in CREDENTIALS]
     return Request(
         host=call.host,
         method=call.method,
         url=url,
         headers=headers,
         content=None if call.json is None else json.dumps(call.json).encode(),
-        secrets=(secret, *(value.removeprefix("Bearer ") for value in sent)),
+        secrets=(secret, *_secrets_of(headers)),
     )
 
 
@@ -86,5 +92,22 @@ def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:
         method=method,
         url=secure_url(url, "the signed link"),
         headers={"User-Agent": IDENTITY["User-Agent"], **headers},
-        secrets=(urlsplit(url).query,),
+        secrets=tuple(_secrets_in(url)),
     )
+
+
+def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
+    """What must not be quoted of the headers: `Bearer abc` as a whole, and `abc` alone."""
+    for name, value in headers.items():
+        if _SECRET_HEADER.search(name):
+            yield value
+            yield value.split()[-1] if value.split() else ""
+
+
+def _secrets_in(url: str) -> Iterator[str]:
+    """What must not be quoted of a signed link: its query, and each long value in it."""
+    query = urlsplit(url).query
+    yield query
+    for _, value in parse_qsl(query):
+        if len(value) >= _SHORTEST_SECRET:
+            yield value
