@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from diffio_async._wire.redaction import public_url
 from diffio_async.errors import ConfigurationError
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MODEL = re.compile(r"diffio-[a-z0-9.-]+")
+# Another value than the body's own would make one request look like two.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 # The models whose endpoint is not their own name (from the contract's table).
 _ENDPOINTS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash"}
 
@@ -28,28 +30,37 @@ def is_local(host: str) -> bool:
         return False
 
 
+def _taken_apart(url: str) -> SplitResult | None:
+    """The parts of an HTTP URL, None where it is none."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
 def secure_url(url: str, what: str) -> str:
     """The URL, if nothing can be overheard on the way to it.
 
     Raises:
         ConfigurationError: It is not `https://`, nor `http://` to this machine, or has no host.
     """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise ConfigurationError(
-            f"{what} is not an address: a URL like https://host/path"
-        ) from None
-    if not host or parts.scheme not in {"http", "https"} or any(c <= " " for c in url):
+    parts = _taken_apart(url)
+    if parts is None or any(c <= " " or c == "\x7f" for c in url):
         raise ConfigurationError(
             f"{what} is not an address: a URL like https://host/path is needed, got "
             f"{public_url(url)!r}"
         )
-    if parts.scheme == "http" and not is_local(host):
+    if not parts.netloc.isascii() or "\\" in parts.netloc:
         raise ConfigurationError(
-            f"{what} would send credentials or recordings unencrypted to {host}: use https:// "
-            "(http:// is accepted for this machine only)"
+            f"{what} has a host that cannot be asked for as it is: write an international name in "
+            "its xn-- form"
+        )
+    if parts.scheme == "http" and not is_local(parts.hostname or ""):
+        raise ConfigurationError(
+            f"{what} would send credentials or recordings unencrypted to "
+            f"{parts.hostname}: use https:// (http:// is accepted for this machine only)"
         )
     return url
 
@@ -62,14 +73,15 @@ def api_base_url(url: str) -> str:
     """
     url = secure_url(url.strip(), "the base URL").rstrip("/")
     parts = urlsplit(url)
-    if parts.query or parts.fragment or parts.username is not None or parts.password is not None:
+    # An empty query counts too: whatever is put behind it would be no path.
+    if any(mark in url for mark in "?#") or "@" in parts.netloc:
         raise ConfigurationError(
             f"the base URL must have no user, query or fragment: {public_url(url)} is enough"
         )
-    return url if url.endswith("/v1") else f"{url}/v1"
+    return url if parts.path.endswith("/v1") else f"{url}/v1"
 
 
-def api_key(key: str | None) -> str:
+def api_key(key: object) -> str:
     """The key, if it can be sent in a header. Never shows it.
 
     Raises:
@@ -81,6 +93,8 @@ def api_key(key: str | None) -> str:
             "there is no API key: pass api_key=… or set DIFFIO_API_KEY (get a key in the Diffio "
             "dashboard; to try things without one, run the sandbox: diffio-async sandbox)"
         )
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key is a string, not {type(key).__name__}")
     if not all("!" <= character <= "~" for character in key):
         raise ConfigurationError(
             "the API key holds white space, a control character or a character that is not ASCII "
@@ -93,23 +107,31 @@ def header_items(headers: Mapping[str, str]) -> Mapping[str, str]:
     """Headers that can be sent as they are. Never shows a value.
 
     Raises:
-        ConfigurationError: A name is not a token, or a value has control characters.
+        ConfigurationError: A name is not a token or is not the user's to set, or a value is no
+            string or has control characters.
     """
-    for name, value in headers.items():
-        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+    given: list[tuple[object, object]] = list(headers.items())
+    for name, value in given:
+        if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ConfigurationError(f"{name!r} cannot be the name of a header")
+        if name.lower() in _FRAMING:
+            raise ConfigurationError(f"the header {name!r} follows from the body: leave it out")
+        if not isinstance(value, str):
+            raise ConfigurationError(
+                f"the header {name!r} has {type(value).__name__} for a value: it must be a string"
+            )
         if any((c < " " and c != "\t") or c == "\x7f" for c in value):
             raise ConfigurationError(f"the header {name!r} holds a control character")
     return headers
 
 
-def generation_path(model: str) -> str:
+def generation_path(model: object) -> str:
     """The endpoint of a model. Which models are served is the server's word, not checked here.
 
     Raises:
         ConfigurationError: The name is not `diffio-` and then letters a-z, digits, `.` and `-`.
     """
-    if not _MODEL.fullmatch(model):
+    if not isinstance(model, str) or not _MODEL.fullmatch(model):
         raise ConfigurationError(
             f"{model!r} cannot be a model's name: it is diffio- and then a-z, 0-9, '.' or '-', "
             "as in diffio-4.6-flash"
