@@ -10,6 +10,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_STRONG = re.compile(r'"[^"]*"')
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
 
 
@@ -43,7 +44,7 @@ def extent(status: int, headers: Mapping[str, str]) -> Extent | None:
 def strong_etag(headers: Mapping[str, str]) -> str | None:
     """The ETag, where it promises the same bytes: weak ones do not, and cannot resume."""
     etag = headers.get("etag", "").strip()
-    return etag if etag.startswith('"') and etag.endswith('"') else None
+    return etag if _STRONG.fullmatch(etag) else None
 
 
 def resuming(offset: int, etag: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,11 @@ def next_delay(
         return None
     asked = failure.retry_after if isinstance(failure, ApiError) else None
     if verdict is not None and verdict is not True:
-        delay = max(0.0, float(verdict))
+        delay = float(verdict)
+        if not math.isfinite(delay):
+            # "Again after for ever" is never.
+            return None
+        delay = max(0.0, delay)
     elif asked is not None:
         if asked > policy.retry_after_cap:
             return None

@@ -127,7 +127,7 @@ class GenerationProgress:
             for stage in (self.pre_processing, self.inference, self.restored_video)
             if stage is not None
         ]
-        return min(99.0, sum(named) / len(named)) if named else 0.0
+        return min(99.0, max(0.0, sum(named) / len(named))) if named else 0.0
 
 
 @frozen(kw_only=True)
