@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
+from diffio_async._engine.opening import opened
 from diffio_async._wire.addresses import generation_path
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.outcomes import Outcome
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.errors import ConfigurationError, DiffioError, TargetUnusable
 from diffio_async.models.generations import DownloadType
+from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
     from diffio_async.cli.reports import Reporter
+
+#: The endings that are known beforehand; a video's is the recording's own, or the server's choice.
+_SUFFIXES = {"audio": ".mp3", "transcript": ".json"}
 
 
 @frozen(kw_only=True)
@@ -59,12 +64,29 @@ class Order:
                 "or add --sandbox to restore on this machine, without a key"
             )
 
+    async def check_file(self, file: Path) -> None:
+        """Find what is wrong with one file, before any is sent: hours may pass until its turn.
+
+        Raises:
+            SourceUnusable: It cannot be read.
+            TargetUnusable: Its result exists, and may not be replaced.
+        """
+        async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
+            pass
+        suffix = _SUFFIXES.get(self.download_type)
+        result = anyio.Path(f"{self._result(file)}{suffix}")
+        if suffix and not self.overwrite and await result.exists():
+            raise TargetUnusable(f"{result} exists: --overwrite replaces it")
+
     def _result(self, file: Path) -> Path:
+        """Where the result goes, but for its ending."""
         return (self.folder or file.parent) / f"{file.stem}.restored"
 
 
 async def restore_files(order: Order, reporter: Reporter) -> int:
     """Restore each file, a few at a time; one that fails does not stop the others.
+
+    What can be known to be wrong is reported before the first byte is sent.
 
     Raises:
         ConfigurationError: Nothing can be sent as things are, and nothing was.
@@ -82,10 +104,18 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
             reporter.ended(outcome)
 
         stack.enter_context(reporter)
+        usable = []
+        for file in order.files:
+            try:
+                await order.check_file(file)
+            except DiffioError as error:
+                reporter.ended(Outcome(file=file, seconds=0.0, error=error))
+            else:
+                usable.append(file)
         async with anyio.create_task_group() as group:
-            for file in order.files:
+            for file in usable:
                 group.start_soon(restore, file)
-    return OK if all(restored) else FAILED
+    return OK if len(usable) == len(order.files) and all(restored) else FAILED
 
 
 async def _client(order: Order, stack: AsyncExitStack) -> AsyncDiffio:

@@ -39,11 +39,15 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Start `diffio-async ARGUMENT…` in the test's folder; what still runs at the end is killed."""
     begun: list[Process] = []
 
-    async def start(*arguments: object, env: Mapping[str, str] | None = None) -> Process:
+    async def start(
+        *arguments: object, env: Mapping[str, str] | None = None, **streams: int
+    ) -> Process:
         process = await anyio.open_process(
             [sys.executable, "-c", COMMAND, *map(str, arguments)],
             cwd=tmp_path,
             env=environment(env),
+            stdout=streams.get("stdout", subprocess.PIPE),
+            stderr=streams.get("stderr", subprocess.PIPE),
         )
         begun.append(process)
         return process

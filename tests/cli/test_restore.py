@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.sandbox import Answer, Fault, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffio_async.sandbox import Sandbox
-    from tests.cli.conftest import Run
+    from tests.cli.conftest import Run, Start
 
 
 @pytest.mark.slow
@@ -119,3 +122,33 @@ async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox)
     done = await run("restore", talk, "--timeout", "0.3", env=echo.environment)
     assert done.returncode == 1
     assert "generation" in done.stderr
+
+
+@pytest.mark.slow
+async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
+    """On a terminal, a bar shows each stage; the lines that stay are those of a quiet run."""
+    async with Sandbox(engine="echo", duration=2.0) as sandbox:
+        near, far = pty.openpty()
+        environment = {**sandbox.environment, "TERM": "xterm-256color"}
+        process = await start(
+            "restore", talk, "gone[1].wav", env=environment, stdout=far, stderr=far
+        )
+        os.close(far)
+        shown = await anyio.to_thread.run_sync(_all_of, near)
+        with anyio.fail_after(10):
+            assert await process.wait() == 1
+    assert "talk.wav restoring" in shown
+    assert "talk.wav -> talk.restored.mp3" in shown
+    assert "gone[1].wav: " in shown
+    assert "Traceback" not in shown
+
+
+def _all_of(descriptor: int) -> str:
+    """What is written to a terminal until nobody holds its other end."""
+    said = b""
+    # Linux ends a terminal with an error, others with an empty read.
+    with contextlib.suppress(OSError):
+        while piece := os.read(descriptor, 65536):
+            said += piece
+    os.close(descriptor)
+    return said.decode()

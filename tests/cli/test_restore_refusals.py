@@ -75,5 +75,6 @@ async def test_a_file_that_cannot_be_restored_is_refused(
     assert done.returncode == 1, done.stderr
     assert done.stdout == ""
     assert 1 <= len(done.stderr.splitlines()) <= 2
+    assert ("--overwrite" in done.stderr) == (name == "existing.wav")
     assert echo.requests == []
     assert (tmp_path / "existing.restored.mp3").read_bytes() == b"precious"
