@@ -71,13 +71,13 @@ def given(**fields: Json) -> dict[str, Json]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def named(value: str, name: str) -> str:
+def named(value: object, name: str) -> str:
     """An id or a label that is there.
 
     Raises:
         ConfigurationError: It is empty.
     """
-    if not value or not value.strip():
+    if not isinstance(value, str) or not value.strip():
         raise ConfigurationError(f"{name} must be a non-empty string, not {value!r}")
     return value
 
@@ -151,12 +151,14 @@ def list_project_generations(api_project_id: str) -> Call[GenerationList]:
     )
 
 
-def idempotency_key(key: str) -> str:
+def idempotency_key(key: object) -> str:
     """The key as it is sent: trimmed, 1 to 255 characters.
 
     Raises:
-        ConfigurationError: It is empty or too long.
+        ConfigurationError: It is no string, empty or too long.
     """
+    if not isinstance(key, str):
+        raise ConfigurationError(f"an idempotency key is a string, not {type(key).__name__}")
     key = key.strip()
     if not 1 <= len(key) <= MAX_KEY:
         raise ConfigurationError(
