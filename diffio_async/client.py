@@ -11,13 +11,13 @@ from diffio_async._engine.uploading import Uploader
 from diffio_async._wire.redaction import public_url
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
-from diffio_async.resources.account import Accounts
-from diffio_async.resources.api_keys import ApiKeys
-from diffio_async.resources.generations import Generations
-from diffio_async.resources.projects import Projects
-from diffio_async.resources.usage import UsageReports
-from diffio_async.resources.webhooks import Webhooks
-from diffio_async.restoration import AudioIsolation, Restorer
+from diffio_async.resources.account import AsyncAccounts
+from diffio_async.resources.api_keys import AsyncApiKeys
+from diffio_async.resources.generations import AsyncGenerations
+from diffio_async.resources.projects import AsyncProjects
+from diffio_async.resources.usage import AsyncUsageReports
+from diffio_async.resources.webhooks import AsyncWebhooks
+from diffio_async.restoration import AsyncAudioIsolation, Restorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class AsyncDiffio:
     """A client of the Diffio API.
 
-    It may be made anywhere, before a loop runs too, and used on several loops one after another:
-    each gets connections of its own.
+    Make it anywhere, at import time too, and keep it: connections are opened when they are
+    needed, for each event loop its own.
 
     Attributes:
         projects: Upload recordings, list them.
@@ -71,13 +71,13 @@ class AsyncDiffio:
             base_url or os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
             options or ClientOptions(),
         )
-        self.projects = Projects(self._sender, Uploader(self._sender))
-        self.generations = Generations(self._sender)
-        self.audio_isolation = AudioIsolation(self.projects, self.generations)
-        self.account = Accounts(self._sender)
-        self.api_keys = ApiKeys(self._sender)
-        self.usage = UsageReports(self._sender)
-        self.webhooks = Webhooks(self._sender)
+        self.projects = AsyncProjects(self._sender, Uploader(self._sender))
+        self.generations = AsyncGenerations(self._sender)
+        self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
+        self.account = AsyncAccounts(self._sender)
+        self.api_keys = AsyncApiKeys(self._sender)
+        self.usage = AsyncUsageReports(self._sender)
+        self.webhooks = AsyncWebhooks(self._sender)
         self._restorer = Restorer(self.audio_isolation, self.generations)
 
     async def restore(

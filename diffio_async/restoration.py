@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.generations import DownloadType, GenerationProgress
     from diffio_async.options import RequestOptions
-    from diffio_async.resources.generations import Generations
-    from diffio_async.resources.projects import Projects
+    from diffio_async.resources.generations import AsyncGenerations
+    from diffio_async.resources.projects import AsyncProjects
 
 # The contract: audio is MP3, the transcript JSON; a video's container is the recording's.
 _SUFFIXES = {"audio": ".mp3", "transcript": ".json"}
 
 
-class AudioIsolation:
+class AsyncAudioIsolation:
     """The guide's shortcut: upload a recording and start its generation."""
 
-    def __init__(self, projects: Projects, generations: Generations) -> None:
+    def __init__(self, projects: AsyncProjects, generations: AsyncGenerations) -> None:
         self._projects = projects
         self._generations = generations
 
@@ -85,7 +85,7 @@ class AudioIsolation:
 class Restorer:
     """A recording in, a restored one out."""
 
-    def __init__(self, isolation: AudioIsolation, generations: Generations) -> None:
+    def __init__(self, isolation: AsyncAudioIsolation, generations: AsyncGenerations) -> None:
         self._isolation = isolation
         self._generations = generations
 

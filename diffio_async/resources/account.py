@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from diffio_async.options import RequestOptions
 
 
-class Accounts:
+class AsyncAccounts:
     """Read and change the settings of the account the key belongs to."""
 
     def __init__(self, sender: Sender) -> None:

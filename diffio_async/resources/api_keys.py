@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from diffio_async.options import RequestOptions
 
 
-class ApiKeys:
+class AsyncApiKeys:
     """The keys of the account."""
 
     def __init__(self, sender: Sender) -> None:

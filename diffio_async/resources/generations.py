@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
 
 
-class Generations:
+class AsyncGenerations:
     """The generations of the account the key belongs to."""
 
     def __init__(self, sender: Sender) -> None:

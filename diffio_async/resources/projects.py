@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 UNNAMED = "recording"
 
 
-class Projects:
+class AsyncProjects:
     """The projects of the account the key belongs to."""
 
     def __init__(self, sender: Sender, uploader: Uploader) -> None:

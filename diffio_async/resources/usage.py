@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from diffio_async.options import RequestOptions
 
 
-class UsageReports:
+class AsyncUsageReports:
     """The usage of the account's keys."""
 
     def __init__(self, sender: Sender) -> None:

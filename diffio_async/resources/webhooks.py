@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from diffio_async.options import RequestOptions
 
 
-class Webhooks:
+class AsyncWebhooks:
     """The webhook endpoints of the account's keys."""
 
     def __init__(self, sender: Sender) -> None:
