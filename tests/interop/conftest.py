@@ -1,0 +1,46 @@
+"""Environments with a published SDK in each; they come from a package index.
+
+These tests run only when they are asked for by name (`pytest tests/interop`).
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave these tests out unless the command line names them."""
+    asked = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    if config.args_source is pytest.Config.ArgsSource.ARGS and any(
+        path == HERE or HERE in path.parents for path in asked
+    ):
+        return None
+    return True
+
+
+@pytest.fixture(scope="session")
+def python_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the Python of an environment that holds `diffio` of a version and nothing of ours."""
+    made: dict[str, Path] = {}
+
+    def python(version: str) -> Path:
+        if version not in made:
+            home = tmp_path_factory.mktemp("published") / version
+            venv.create(home, with_pip=True)
+            binary = home / ("Scripts" if os.name == "nt" else "bin") / Path(sys.executable).name
+            if not binary.exists():
+                binary = binary.with_name("python")
+            subprocess.run(
+                [binary, "-m", "pip", "install", "--quiet", f"diffio=={version}"], check=True
+            )
+            made[version] = binary
+        return made[version]
+
+    return python

@@ -1,0 +1,132 @@
+"""The published SDKs of both upload eras restore through the sandbox."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import av
+import pytest
+
+from diffio_async.sandbox import Sandbox
+
+HERE = Path(__file__).parent
+SAMPLE = HERE.parents[1] / "samples" / "noisy-speech.wav"
+SAMPLE_SECONDS = 10.515
+
+EDGE, SIGNED = "0.3.10", "0.1.57"
+MODELS = {EDGE: "diffio-4.6-flash", SIGNED: "diffio-3.5"}
+versions = pytest.mark.parametrize("version", [EDGE, SIGNED])
+
+PythonWith = Callable[[str], Path]
+
+
+async def run(
+    sandbox: Sandbox, python: Path, flow: str, model: str, source: Path, folder: Path
+) -> dict[str, Any]:
+    """Run a flow of published.py in another environment, and read what it says."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        **sandbox.environment,
+    }
+    command = [str(python), "-W", "error", str(HERE / "published.py"), flow, model]
+    ran = await anyio.run_process(
+        [*command, str(source), str(folder)], env=environment, stderr=sys.stderr
+    )
+    said: dict[str, Any] = json.loads(ran.stdout)
+    return said
+
+
+def seconds_of(path: Path) -> float:
+    """How long an MP3 plays."""
+    with av.open(str(path)) as container:
+        assert container.format.name == "mp3"
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+
+
+@versions
+async def test_restore_audio_in_one_call(
+    python_with: PythonWith, tmp_path: Path, version: str
+) -> None:
+    async with Sandbox() as sandbox:
+        said = await run(
+            sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
+        )
+        origins = {seen.origin for seen in sandbox.requests}
+        complaints = list(sandbox.complaints)
+    assert said["version"] == version
+    assert said["ok"] is True
+    assert said["error"] is None
+    assert (said["status"], said["mimeType"]) == ("complete", "audio/mpeg")
+    assert seconds_of(tmp_path / "restored.mp3") == pytest.approx(SAMPLE_SECONDS, abs=0.1)
+    assert origins == ({"api", "edge", "media"} if version == EDGE else {"api", "media"})
+    assert complaints == []
+
+
+@versions
+async def test_the_guide_step_by_step(
+    python_with: PythonWith, tmp_path: Path, version: str
+) -> None:
+    async with Sandbox() as sandbox:
+        said = await run(
+            sandbox, python_with(version), "step_by_step", MODELS[version], SAMPLE, tmp_path
+        )
+        complaints = list(sandbox.complaints)
+    names = said["names"]
+    assert said["status"] == "complete"
+    assert said["inference"] == 100
+    assert set(said["told"]) <= {"queued", "processing", "complete"}
+    assert said["modelKey"] == MODELS[version]
+    assert said["projects"] == [[names["apiProjectId"], "uploaded", SAMPLE.name]]
+    assert said["generations"] == [[names["generationId"], "complete", 100]]
+    assert said["key"] in said["keys"]
+    assert said["rotated"] is True
+    assert said["revoked"] == "revoked"
+    assert said["billingPolicy"]
+    assert seconds_of(tmp_path / "restored.mp3") == pytest.approx(SAMPLE_SECONDS, abs=0.1)
+    assert complaints == []
+
+
+async def test_the_transcript_of_the_edge_era(python_with: PythonWith, tmp_path: Path) -> None:
+    pytest.importorskip("pocketsphinx", reason="extra not installed")
+    async with Sandbox() as sandbox:
+        said = await run(sandbox, python_with(EDGE), "transcript", MODELS[EDGE], SAMPLE, tmp_path)
+        complaints = list(sandbox.complaints)
+    assert said["status"] == "complete"
+    words = json.loads((tmp_path / "transcript.json").read_text())["words"]
+    assert "river" in [word["word"] for word in words]
+    assert complaints == []
+
+
+@versions
+async def test_a_recording_that_cannot_be_restored_fails_with_its_reason(
+    python_with: PythonWith, tmp_path: Path, version: str
+) -> None:
+    source = tmp_path / "minutes.wav"
+    source.write_text("Dear all, these are the minutes of the meeting.\n" * 100)
+    async with Sandbox() as sandbox:
+        said = await run(
+            sandbox, python_with(version), "one_call", MODELS[version], source, tmp_path
+        )
+    assert said["ok"] is False
+    assert said["status"] == "failed"
+    assert "not a recording" in said["error"]
+
+
+@versions
+async def test_an_sdk_meets_the_era_it_was_written_for(
+    python_with: PythonWith, tmp_path: Path, version: str
+) -> None:
+    """A sandbox that offers one way to upload serves the SDK that knows that way."""
+    era: Any = {EDGE: "edge", SIGNED: "signed"}[version]
+    async with Sandbox(uploads=(era,), part_size=100_000, engine="echo") as sandbox:
+        said = await run(
+            sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
+        )
+        parts = [seen for seen in sandbox.requests if "/parts/" in seen.path]
+    assert said["ok"] is True
+    assert len(parts) == (4 if version == EDGE else 0)
+    assert (tmp_path / "restored.mp3").read_bytes() == SAMPLE.read_bytes()
