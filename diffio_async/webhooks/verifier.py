@@ -56,7 +56,8 @@ class WebhookVerifier:
         self._clock = clock
 
     def __repr__(self) -> str:
-        return f"WebhookVerifier({len(self._signers)} secrets, tolerance={self._tolerance:g})"
+        count = f"{len(self._signers)} secret{'s' * (len(self._signers) > 1)}"
+        return f"WebhookVerifier({count}, tolerance={self._tolerance:g})"
 
     def verify(self, payload: bytes | str, headers: Mapping[str, str]) -> WebhookEvent:
         """The event of a delivery, if it is genuine.
