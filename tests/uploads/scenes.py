@@ -1,0 +1,100 @@
+"""What uploads start from: a sandbox with small parts, a client of it, and what landed there."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from diffio_async import AsyncDiffio, ClientOptions, Project
+from diffio_async.sandbox import Fault, Sandbox, Seen
+from tests.conftest import QUICK
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+KIB = 1024
+#: Bytes in a part of these tests.
+PART = 64 * KIB
+
+
+def sound(size: int) -> bytes:
+    """Bytes that no mistake in order, offset or length leaves as they are."""
+    return random.Random(size).randbytes(size)
+
+
+@frozen
+class Scene:
+    """A sandbox, and a client of it."""
+
+    sandbox: Sandbox
+    client: AsyncDiffio
+
+    def landed(self, project: Project | str) -> bytes:
+        """The bytes that landed for a project."""
+        project_id = project if isinstance(project, str) else project.api_project_id
+        world = self.sandbox.world
+        assert world.projects[project_id].landed
+        return world.source_of(world.projects[project_id]).read_bytes()
+
+    def only_project(self) -> str:
+        """The id of the one project there is."""
+        (project_id,) = self.sandbox.world.projects
+        return project_id
+
+    def seen(self, end: str, **fields: Any) -> list[Seen]:
+        """The requests to paths that end so, and have these fields."""
+        return [
+            seen
+            for seen in self.sandbox.requests
+            if seen.path.endswith(end)
+            and all(getattr(seen, name) == value for name, value in fields.items())
+        ]
+
+    def parts(self) -> list[Seen]:
+        """The parts that were sent, in the order of their arrival."""
+        return [seen for seen in self.sandbox.requests if seen.method == "PUT"]
+
+    def part_numbers(self) -> list[int]:
+        """The numbers of the parts that were sent, sorted."""
+        return sorted(int(seen.path.rsplit("/", 1)[1]) for seen in self.parts())
+
+    def fail(self, *faults: Fault) -> None:
+        """Put faults in force."""
+        self.sandbox.faults.add(*faults)
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    *,
+    uploads: Iterable[Any] = ("edge",),
+    part_size: int = PART,
+    faults: Iterable[Fault] = (),
+    blamed: bool = False,
+    max_bytes: int = 64 * 1024 * KIB,
+    **options: Any,
+) -> AsyncIterator[Scene]:
+    """A sandbox and a client with these `ClientOptions`; `blamed` lets the sandbox complain."""
+    made = ClientOptions(**{"retry": QUICK, **options})
+    sandbox = Sandbox(
+        engine="echo", uploads=uploads, part_size=part_size, faults=faults, max_bytes=max_bytes
+    )
+    async with (
+        sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=made) as client,
+    ):
+        yield Scene(sandbox, client)
+        assert blamed or sandbox.complaints == []
+
+
+def most_at_once(requests: Iterable[Seen]) -> int:
+    """How many of the requests were under way at the same time, at most."""
+    turns = [(seen.at, 1) for seen in requests]
+    turns += [(seen.answered_at, -1) for seen in requests if seen.answered_at is not None]
+    under_way = most = 0
+    for _, change in sorted(turns):
+        under_way += change
+        most = max(most, under_way)
+    return most

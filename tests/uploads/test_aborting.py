@@ -1,0 +1,191 @@
+"""However an upload ends before its end, nothing of it stays open at the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from diffio_async import UploadFailed
+from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
+from tests.uploads.scenes import PART, Scene, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(3 * PART)
+NEVER = Fault(method="PUT", times=None, action=Delay(60))
+START = "/uploads/start"
+ABORT = "/uploads/abort"
+
+
+def aborted(on: Scene) -> bool:
+    """Whether exactly one abort was sent, and did its work."""
+    answers = [seen.status for seen in on.seen(ABORT)]
+    return answers == [200] and on.sandbox.world.uploads == {}
+
+
+async def until_seen(on: Scene, end: str) -> None:
+    """Wait until a request to a path that ends so has arrived."""
+    with anyio.fail_after(10):
+        while not on.seen(end):
+            await anyio.sleep(0.005)
+
+
+async def test_a_part_that_is_refused_aborts_the_upload() -> None:
+    """The first refusal ends the other parts too; the id of the project survives in the error."""
+    refused = Fault(path="*/parts/2", action=Answer(403, json={"error": {"code": "gone"}}))
+    async with scene(faults=[refused, NEVER]) as on:
+        with pytest.raises(UploadFailed, match="upload parts/2 was answered 403 gone") as caught:
+            await on.client.projects.create(CONTENT, file_name="talk.wav")
+        assert caught.value.api_project_id == on.only_project()
+        assert aborted(on)
+
+
+async def test_an_abort_that_fails_does_not_hide_what_went_wrong() -> None:
+    refused = Fault(path="*/parts/2", action=Answer(403))
+    broken = Fault(path=f"*{ABORT}", times=None, action=Answer(500))
+    async with scene(faults=[refused, broken]) as on:
+        with pytest.raises(UploadFailed, match="upload parts/2 was answered 403"):
+            await on.client.projects.create(CONTENT)
+        assert len(on.seen(ABORT)) > 1
+
+
+async def by_timeout(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await work()
+
+
+async def by_wait_for(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work(), 0.2)
+
+
+async def by_cancelling(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    task = asyncio.create_task(work())
+    await until_seen(on, "/parts/1")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_cancelling_twice(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    on.fail(Fault(path=f"*{ABORT}", action=Delay(0.1)))
+    task = asyncio.create_task(work())
+    await until_seen(on, "/parts/1")
+    task.cancel()
+    await until_seen(on, ABORT)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def by_a_scope(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    with anyio.move_on_after(0.2) as scope:
+        await work()
+    assert scope.cancelled_caught
+
+
+async def by_a_scope_within_a_timeout(
+    work: Callable[[], Coroutine[Any, Any, object]], on: Scene
+) -> None:
+    async def both() -> None:
+        with anyio.CancelScope():
+            async with asyncio.timeout(0.2):
+                await work()
+
+    with pytest.raises(TimeoutError):
+        await both()
+
+
+async def by_a_sibling(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
+    async def sibling() -> None:
+        await until_seen(on, "/parts/1")
+        raise LookupError("the sibling's")
+
+    async def both() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            group.start_soon(sibling)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await both()
+    assert caught.group_contains(LookupError)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        by_timeout,
+        by_wait_for,
+        by_cancelling,
+        by_cancelling_twice,
+        by_a_scope,
+        by_a_scope_within_a_timeout,
+        by_a_sibling,
+    ],
+)
+async def test_an_interrupted_upload_is_aborted(cut: Any) -> None:
+    """And whoever cut it, the task is free to go on."""
+    async with scene(faults=[NEVER]) as on:
+        await cut(lambda: on.client.projects.create(CONTENT), on)
+        assert aborted(on)
+        # Whatever cut it, the task is free to go on.
+        await anyio.lowlevel.checkpoint()
+        await asyncio.sleep(0)
+
+
+async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
+    """The answer to `start` is waited for: without the id nobody could abort."""
+    async with scene(faults=[Fault(path=f"*{START}", action=Delay(0.2))]) as on:
+        uploading = asyncio.create_task(on.client.projects.create(CONTENT))
+        await until_seen(on, START)
+        uploading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await uploading
+        assert aborted(on)
+        assert on.parts() == []
+
+
+async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever interrupts does not wait for a host that is gone; here the five are made short."""
+    monkeypatch.setattr("diffio_async._engine.edge_upload.ABORT_SECONDS", 0.2)
+    for stuck in (START, ABORT):
+        gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
+        async with scene(faults=[gone, NEVER]) as on:
+            began = time.monotonic()
+            with anyio.move_on_after(0.2):
+                await on.client.projects.create(CONTENT)
+            assert time.monotonic() - began < 2
+
+
+async def test_a_lost_abort_is_sent_again() -> None:
+    async with scene(faults=[Fault(path=f"*{ABORT}", action=LoseAnswer()), NEVER]) as on:
+        with anyio.move_on_after(0.2):
+            await on.client.projects.create(CONTENT)
+        assert [seen.status for seen in on.seen(ABORT)] == [None, 404]
+        assert on.sandbox.world.uploads == {}
+
+
+async def test_an_interrupted_signed_upload_leaves_no_connection() -> None:
+    """Nothing is there to abort; the transfer ends with the call."""
+    async with scene(uploads=("signed",), faults=[NEVER]) as on:
+        with anyio.move_on_after(0.2):
+            await on.client.projects.create(CONTENT)
+        assert not on.sandbox.world.projects[on.only_project()].landed
+
+
+async def test_one_upload_that_ends_leaves_the_others_alone() -> None:
+    """A client that was interrupted in one call goes on with the next, all places free."""
+    async with scene(faults=[Fault(method="PUT", times=4, action=Delay(60))]) as on:
+        with anyio.move_on_after(0.2):
+            await on.client.projects.create(sound(4 * PART))
+        project = await on.client.projects.create(CONTENT)
+        assert on.landed(project) == CONTENT

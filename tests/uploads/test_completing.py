@@ -1,0 +1,151 @@
+"""The end of an upload: a lost answer never undoes what is finished, a refusal is cleaned up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import anyio
+import pytest
+
+from diffio_async import AnswerLost, NotReady, RetryPolicy, UploadFailed
+from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer
+from tests.uploads.scenes import Scene, scene, sound
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(100_000)
+COMPLETE = "/uploads/complete"
+CONFIRM = "/complete_project_upload"
+ABORT = "/uploads/abort"
+
+
+def fault(path: str, action: object, times: int | None = 1) -> Fault:
+    """A fault that strikes requests to a path that ends so."""
+    return Fault(path=f"*{path}", times=times, action=action)  # type: ignore[arg-type]
+
+
+async def created(on: Scene) -> None:
+    """Upload; it arrives whole, and nothing that was finished is aborted."""
+    project = await on.client.projects.create(CONTENT)
+    assert project.status == "uploaded"
+    assert on.landed(project) == CONTENT
+    assert on.seen(ABORT) == []
+    assert on.sandbox.world.uploads == {}
+
+
+async def test_a_lost_answer_to_complete_ends_in_success() -> None:
+    """The second `complete` is answered 404: the API knows better, and is asked."""
+    async with scene(faults=[fault(COMPLETE, LoseAnswer())]) as on:
+        await created(on)
+        assert [seen.status for seen in on.seen(COMPLETE)] == [None, 404]
+        assert len(on.seen(CONFIRM)) == 1
+
+
+async def test_a_lost_answer_to_complete_ends_in_success_without_retries() -> None:
+    async with scene(faults=[fault(COMPLETE, LoseAnswer())], retry=RetryPolicy(attempts=1)) as on:
+        await created(on)
+        assert len(on.seen(COMPLETE)) == 1
+
+
+async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
+    """A "not landed yet" is no reason to abort what may be finished."""
+    late = fault(CONFIRM, Answer(409, json={"error": "not yet"}), times=2)
+    async with scene(faults=[fault(COMPLETE, LoseAnswer()), late]) as on:
+        await created(on)
+        assert [seen.status for seen in on.seen(CONFIRM)] == [409, 409, 200]
+
+
+async def test_a_complete_that_is_answered_with_a_page_is_asked_about() -> None:
+    """A proxy's page in place of the edge's answer: the edge had it, and finished."""
+    page = Answer(200, text="<html>")
+    async with scene(faults=[fault(COMPLETE, LoseAnswer()), fault(COMPLETE, page)]) as on:
+        await created(on)
+
+
+async def test_a_complete_that_never_arrived_is_sent_again() -> None:
+    """Dropped or overloaded: nothing is known to be wrong with the upload."""
+    faults = [fault(COMPLETE, Drop()), fault(COMPLETE, Answer(503))]
+    async with scene(faults=faults) as on:
+        await created(on)
+        assert [seen.status for seen in on.seen(COMPLETE)] == [None, 503, 200]
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
+    """The API says that nothing landed; the upload is released, and the first error kept."""
+    refused = fault(
+        COMPLETE, Answer(status, json={"error": {"code": "no", "message": "No."}}), None
+    )
+    async with scene(faults=[refused]) as on:
+        with pytest.raises(UploadFailed, match=f"answered {status} no") as caught:
+            await on.client.projects.create(CONTENT)
+        assert caught.value.api_project_id == on.only_project()
+        assert [seen.status for seen in on.seen(ABORT)] == [200]
+        assert on.sandbox.world.uploads == {}
+
+
+async def test_where_nobody_knows_a_finished_upload_is_left_alone() -> None:
+    """Neither the edge nor the API answers: an abort might undo what is finished."""
+    faults = [fault(COMPLETE, LoseAnswer(), None), fault(CONFIRM, Answer(500), None)]
+    async with scene(faults=faults) as on:
+        with pytest.raises(UploadFailed) as caught:
+            await on.client.projects.create(CONTENT)
+        project_id = caught.value.api_project_id
+        assert project_id is not None
+        assert on.seen(ABORT) == []
+        on.sandbox.faults.clear()
+        done = await on.client.projects.complete_upload(api_project_id=project_id)
+        assert done.size_bytes == len(CONTENT)
+
+
+async def test_the_api_may_take_a_moment_to_confirm() -> None:
+    late = fault(CONFIRM, Answer(409, json={"error": "not yet"}), times=3)
+    async with scene(faults=[late]) as on:
+        await created(on)
+
+
+async def test_a_confirmation_that_never_comes_tells_how_to_ask_again() -> None:
+    never = fault(CONFIRM, Answer(409, json={"error": "not yet"}), None)
+    async with scene(faults=[never]) as on:
+        with pytest.raises(UploadFailed, match=r"sent whole.*projects.complete_upload") as caught:
+            await on.client.projects.create(CONTENT)
+        assert isinstance(caught.value.__cause__, NotReady)
+        assert caught.value.api_project_id == on.only_project()
+        assert on.seen(ABORT) == []
+
+
+async def test_a_lost_confirmation_is_asked_for_again() -> None:
+    async with scene(faults=[fault(CONFIRM, LoseAnswer())]) as on:
+        await created(on)
+
+
+async def test_a_cancelled_complete_that_was_finished_is_not_aborted() -> None:
+    """Cancelled while the answer was on its way: the API says that it landed."""
+    async with scene() as on:
+        on.fail(fault(CONFIRM, Delay(0.05)))
+        uploading = asyncio.create_task(on.client.projects.create(CONTENT))
+        with anyio.fail_after(5):
+            while not on.seen(CONFIRM):
+                await asyncio.sleep(0.005)
+        uploading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await uploading
+        assert on.seen(ABORT) == []
+        assert on.landed(on.only_project()) == CONTENT
+
+
+async def test_a_cancelled_complete_that_was_not_finished_is_aborted() -> None:
+    async with scene(faults=[fault(COMPLETE, Delay(60))]) as on:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await on.client.projects.create(CONTENT)
+        assert [seen.status for seen in on.seen(CONFIRM)] == [409]
+        assert [seen.status for seen in on.seen(ABORT)] == [200]
+        assert on.sandbox.world.uploads == {}
+
+
+async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
+    async with scene(faults=[fault(CONFIRM, Drop(), None)]) as on:
+        with pytest.raises(AnswerLost) as caught:
+            await on.client.projects.complete_upload(api_project_id="proj_x")
+        assert caught.value.api_project_id == "proj_x"

@@ -1,0 +1,164 @@
+"""Parts: cut as the server says, several in the air, each sent again by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import (
+    PartSent,
+    RequestOptions,
+    ResponseInvalid,
+    RetryPolicy,
+    UploadFailed,
+)
+from diffio_async.sandbox import Answer, Delay, Drop, DropAfter, Fault, LoseAnswer
+from tests.uploads.scenes import PART, most_at_once, scene, sound
+
+if TYPE_CHECKING:
+    from diffio_async.sandbox.faults import Action
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(5 * PART + 17)
+SLOW = Fault(method="PUT", times=None, action=Delay(0.05))
+
+
+def at_part(number: int, action: Action, times: int | None = 1) -> Fault:
+    """A fault that strikes one part."""
+    return Fault(origin="edge", method="PUT", path=f"*/parts/{number}", times=times, action=action)
+
+
+async def test_the_edge_is_preferred_where_both_are_offered() -> None:
+    async with scene(uploads=("signed", "edge")) as on:
+        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert {seen.origin for seen in on.parts()} == {"edge"}
+        (confirmed,) = on.seen("/complete_project_upload")
+        assert confirmed.status == 200
+
+
+async def test_parts_are_cut_in_the_size_the_start_answers() -> None:
+    """The offer's size is only a forecast: `start` has the last word."""
+    async with scene() as on:
+        on.fail(
+            Fault(path="*create_project", action=Answer(json=_offer(on.sandbox.edge_url, 7))),
+            Fault(path="*/start", action=Answer(json={"uploadId": "u", "partSizeBytes": 100})),
+            Fault(path="*/parts/*", times=None, action=Answer(json={"etag": "e"})),
+            Fault(path="*/complete", action=Answer(json={})),
+            Fault(path="*/complete_project_upload", action=Answer(json=_landed())),
+        )
+        await on.client.projects.create(bytes(250))
+        assert sorted(seen.bytes_received for seen in on.parts()) == [50, 100, 100]
+
+
+async def test_parts_are_cut_in_the_offers_size_where_the_start_names_none() -> None:
+    async with scene() as on:
+        on.fail(
+            Fault(path="*create_project", action=Answer(json=_offer(on.sandbox.edge_url, 100))),
+            Fault(path="*/start", action=Answer(json={"uploadId": "a/b&c"})),
+            Fault(path="*/parts/*", times=None, action=Answer(json={"etag": "e"})),
+            Fault(path="*/complete", action=Answer(status=204)),
+            Fault(path="*/complete_project_upload", action=Answer(json=_landed())),
+        )
+        await on.client.projects.create(bytes(250))
+        assert sorted(seen.bytes_received for seen in on.parts()) == [50, 100, 100]
+        assert {seen.query["uploadId"] for seen in on.parts()} == {"a/b&c"}
+
+
+def _offer(edge_url: str, part_size: int) -> dict[str, object]:
+    upload = {
+        "uploadSessionId": "s",
+        "edgeBaseUrl": f"{edge_url}/",
+        "uploadToken": "token",
+        "partSizeBytes": part_size,
+    }
+    return {"apiProjectId": "proj_1", "upload": upload}
+
+
+def _landed() -> dict[str, object]:
+    return {"apiProjectId": "proj_1", "status": "uploaded", "sizeBytes": 250}
+
+
+async def test_several_parts_are_in_the_air() -> None:
+    async with scene(faults=[SLOW], parts_in_flight=3) as on:
+        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert most_at_once(on.parts()) == 3
+
+
+@pytest.mark.parametrize("era", ["edge", "signed"])
+async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
+    async with scene(uploads=(era,), faults=[SLOW], parts_in_flight=2) as on:
+        create = on.client.projects.create
+        await asyncio.gather(create(CONTENT), create(CONTENT), create(CONTENT))
+        assert most_at_once(on.parts()) == 2
+
+
+@pytest.mark.parametrize(
+    "action",
+    [Answer(503), Answer(429, {"Retry-After": "0"}), Drop(), DropAfter(PART // 2), LoseAnswer()],
+    ids=lambda action: type(action).__name__,
+)
+async def test_a_part_that_fails_is_sent_again_alone(action: Action) -> None:
+    """The others are sent once, and the etags are listed in the order of the parts."""
+    async with scene(faults=[at_part(2, action)]) as on:
+        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.part_numbers() == [1, 2, 2, 3, 4, 5, 6]
+        (complete,) = on.seen("/uploads/complete")
+        assert [part["partNumber"] for part in complete.json["parts"]] == [1, 2, 3, 4, 5, 6]
+        assert len(on.seen("/uploads/start")) == 1
+
+
+async def test_a_signed_upload_that_breaks_is_sent_again_from_its_first_byte() -> None:
+    broken = Fault(origin="media", action=DropAfter(3 * PART))
+    async with scene(uploads=("signed",), faults=[broken]) as on:
+        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert len(on.parts()) == 2
+        assert on.seen("/complete_project_upload") == []
+
+
+async def test_a_part_gets_its_second_try_however_long_the_first_took() -> None:
+    """The retries' budget of seconds does not count against bytes on a slow line."""
+    policy = RetryPolicy(base=0.01, budget=0.05)
+    late = [at_part(1, Delay(0.1)), at_part(1, Answer(503))]
+    async with scene(faults=late, retry=policy) as on:
+        assert on.landed(await on.client.projects.create(b"x")) == b"x"
+        assert on.part_numbers() == [1, 1]
+
+
+async def test_a_part_without_an_etag_ends_the_upload_with_clear_words() -> None:
+    for answer in ({}, {"etag": ""}, {"etag": None}):
+        async with scene(faults=[at_part(3, Answer(json=answer))]) as on:
+            with pytest.raises(UploadFailed, match="etag") as caught:
+                await on.client.projects.create(CONTENT)
+            assert isinstance(caught.value.__cause__, ResponseInvalid)
+            assert caught.value.api_project_id == on.only_project()
+            assert on.sandbox.world.uploads == {}
+
+
+async def test_a_part_size_that_is_none_ends_the_upload() -> None:
+    started = Fault(path="*/start", action=Answer(json={"uploadId": "u", "partSizeBytes": -1}))
+    async with scene(faults=[started]) as on:
+        with pytest.raises(UploadFailed, match="a part size of -1 bytes"):
+            await on.client.projects.create(b"x")
+        assert len(on.seen("/uploads/abort")) == 1
+
+
+async def test_observers_are_told_of_every_part() -> None:
+    told: list[object] = []
+    async with scene(observers=(told.append,)) as on:
+        project = await on.client.projects.create(CONTENT)
+    parts = {e.part_number: e for e in told if isinstance(e, PartSent)}
+    assert [parts[n].size for n in range(1, 7)] == [PART] * 5 + [17]
+    assert parts[1].api_project_id == project.api_project_id
+
+
+async def test_options_of_one_call_reach_its_parts() -> None:
+    async with scene(faults=[at_part(2, Answer(503))]) as on:
+        with pytest.raises(UploadFailed, match="upload parts/2 was answered 503"):
+            await on.client.projects.create(
+                CONTENT, options=RequestOptions(retry=RetryPolicy(attempts=1))
+            )
+        assert on.part_numbers().count(2) == 1
+        assert on.sandbox.world.uploads == {}

@@ -1,0 +1,162 @@
+"""What is wrong with a source is said before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import AsyncDiffio, ConfigurationError, SourceUnusable
+from diffio_async._engine.opening import opened
+from tests.uploads.scenes import PART, Scene, scene
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+
+@pytest.fixture
+async def on() -> AsyncIterator[Scene]:
+    """A scene at whose end the sandbox has seen no request at all."""
+    async with scene(max_upload_bytes=PART) as made:
+        yield made
+        assert made.sandbox.requests == []
+
+
+async def test_a_path_that_is_no_readable_file_is_named(on: Scene, tmp_path: Path) -> None:
+    """Missing, a folder, empty, below a file, looping, with a null: each says what it is."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    refusals = [
+        (tmp_path / "missing.wav", "there is no file .*missing.wav"),
+        (tmp_path, "is a folder: name a file in it"),
+        ("", "the source's path is empty: name a file"),
+        (tmp_path / "file" / "below.wav", "cannot be read: Not a directory"),
+        (tmp_path / "loop", "cannot be read: Too many levels"),
+        ("nu\0ll", "cannot be read: embedded null byte"),
+    ]
+    for path, why in refusals:
+        with pytest.raises(SourceUnusable, match=why):
+            await on.client.projects.create(path)
+
+
+async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_path: Path) -> None:
+    """Opening a named pipe does not wait for a writer; the message tells the way that works."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(SourceUnusable, match=r"not a regular file \(for a pipe, pass an"):
+            await on.client.projects.create(path)
+
+
+@pytest.fixture
+def _not_root() -> Iterator[None]:
+    """Root may read everything: be somebody else for a moment."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield
+    if root:
+        os.seteuid(0)
+
+
+@pytest.mark.usefixtures("_not_root")
+async def test_a_file_without_permission_is_refused(on: Scene) -> None:
+    with pytest.raises(SourceUnusable, match="permission denied"):
+        await on.client.projects.create("/etc/shadow")
+
+
+async def test_an_unreadable_file_object_is_refused(on: Scene, tmp_path: Path) -> None:
+    """Write-only, closed, or failing as it is read: a `SourceUnusable`, never a raw error."""
+    path = tmp_path / "talk.wav"
+    path.write_bytes(b"x")
+    closed = path.open("rb")
+    closed.close()
+
+    class Broken:
+        def read(self, size: int = -1) -> bytes:
+            raise LookupError("the tape is torn")
+
+    broken: Any = Broken()
+    with path.open("ab") as write_only, path.open("ab", buffering=0) as raw:
+        refusals = [
+            (write_only, "not open for reading"),
+            (raw, "not open for reading"),
+            (closed, "closed file"),
+            (broken, "the tape is torn"),
+        ]
+        for source, why in refusals:
+            with pytest.raises(SourceUnusable, match=why):
+                await on.client.projects.create(source)
+
+
+async def test_a_folder_that_cannot_be_read_as_a_file_object_is_refused(on: Scene) -> None:
+    """A socket that was reset: its error becomes ours."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs, ours.makefile("rb") as source:
+        ours.settimeout(0.01)
+        with pytest.raises(SourceUnusable, match="timed out"):
+            await on.client.projects.create(source)
+
+
+async def test_a_source_over_the_clients_limit_is_refused(on: Scene, tmp_path: Path) -> None:
+    (tmp_path / "long.wav").write_bytes(bytes(PART + 1))
+    for source in (tmp_path / "long.wav", bytes(PART + 1)):
+        with pytest.raises(SourceUnusable, match=r"65,537 bytes; the upload limit is 65,536"):
+            await on.client.projects.create(source)
+
+
+async def test_what_is_no_source_is_refused(on: Scene) -> None:
+    nothing: list[Any] = [None, 5, ["a.wav"], iter([b"x"])]
+    for source in nothing:
+        with pytest.raises(ConfigurationError, match="pass a path, bytes, a binary file object"):
+            await on.client.projects.create(source)
+
+
+async def test_words_that_cannot_be_sent_are_refused_before_the_source_is_read(on: Scene) -> None:
+    """A source that can be read but once is not spent on a call that cannot be made."""
+    read = False
+
+    async def once() -> AsyncIterator[bytes]:
+        nonlocal read
+        read = True
+        yield b"x"
+
+    with pytest.raises(ConfigurationError, match="params"):
+        await on.client.projects.create(once(), params={"a": object()})
+    with pytest.raises(ConfigurationError, match="Content-Type"):
+        await on.client.projects.create(once(), content_type="audio/wav\r\nX-Evil: 1")
+    assert not read
+
+
+async def test_a_source_over_the_offers_limit_sends_no_byte() -> None:
+    """The server's own limit is known once the project is; it is kept in the error."""
+    async with scene(max_bytes=PART) as on:
+        with pytest.raises(SourceUnusable, match="the upload limit is 65,536 bytes") as caught:
+            await on.client.projects.create(bytes(PART + 1))
+        assert caught.value.api_project_id == on.only_project()
+        assert [seen.path for seen in on.sandbox.requests] == ["/v1/create_project"]
+
+
+async def test_a_full_disk_is_the_sources_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a read-once source cannot be kept, the message says why and how to help."""
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere")
+
+    async def once() -> AsyncIterator[bytes]:
+        yield b"x"
+
+    with pytest.raises(SourceUnusable, match=r"could not be kept .*TMPDIR"):
+        async with opened(once(), max_bytes=PART):
+            pass
+
+
+async def test_a_closed_client_says_so() -> None:
+    from diffio_async import ClientClosed
+
+    client = AsyncDiffio("diffio_x", base_url="http://localhost:1")
+    await client.aclose()
+    with pytest.raises(ClientClosed):
+        await client.projects.create(b"x")

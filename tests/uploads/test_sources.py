@@ -1,0 +1,250 @@
+"""Every kind of source arrives as it is, in both eras of the upload."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+
+from diffio_async import ConfigurationError, SourceUnusable
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+#: Not a multiple of a part, nor of a chunk, and more parts than are sent at once.
+CONTENT = sound(6 * PART + 12_345)
+HEAD = b"what was read already"
+
+
+class _Kept:
+    """Opens things in a folder, and closes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "talk.wav"
+        self.path.write_bytes(CONTENT)
+        self._open: list[BinaryIO] = []
+
+    def opened(self, file: Any) -> Any:
+        self._open.append(file)
+        return file
+
+    def close(self) -> None:
+        for file in self._open:
+            file.close()
+
+    def not_at_its_start(self, **how: Any) -> Any:
+        self.path.write_bytes(HEAD + CONTENT)
+        file = self.opened(self.path.open("rb", **how))
+        assert file.read(len(HEAD)) == HEAD
+        return file
+
+    def zipped(self) -> Any:
+        packed = self.path.with_name("talk.wav.gz")
+        packed.write_bytes(gzip.compress(HEAD + CONTENT, 1))
+        file = self.opened(gzip.open(packed))  # noqa: SIM115 - `close` does it  # noqa: SIM115 - `close` does it
+        file.read(len(HEAD))
+        return file
+
+    def half_written(self) -> Any:
+        file = self.opened(self.path.open("w+b"))
+        file.write(CONTENT)
+        file.seek(0)
+        return file
+
+    def unwritten(self) -> Any:
+        """Some of it still in the object's own buffer."""
+        self.path.write_bytes(CONTENT[:-7])
+        file = self.opened(self.path.open("r+b"))
+        file.seek(0, os.SEEK_END)
+        file.write(CONTENT[-7:])
+        file.seek(0)
+        return file
+
+    def temporary(self) -> Any:
+        file = self.opened(tempfile.NamedTemporaryFile())  # noqa: SIM115 - `close` does it  # noqa: SIM115 - `close` does it
+        file.write(CONTENT)
+        file.seek(0)
+        return file
+
+
+class _OnlyReads:
+    """The least that a file object can be."""
+
+    def __init__(self) -> None:
+        self._inner = io.BytesIO(CONTENT)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._inner.read(size)
+
+
+async def _generated() -> AsyncIterator[bytes | bytearray | memoryview]:
+    """Blocks of all sizes and kinds; the view's items are of four bytes."""
+    yield CONTENT[:1]
+    yield b""
+    yield bytearray(CONTENT[1:3])
+    yield memoryview(CONTENT[3:4003]).cast("I")
+    yield CONTENT[4003:]
+
+
+def _advanced() -> io.BytesIO:
+    buffer = io.BytesIO(HEAD + CONTENT)
+    buffer.seek(len(HEAD))
+    return buffer
+
+
+KINDS: dict[str, Callable[[_Kept], Any]] = {
+    "a path": lambda kept: kept.path,
+    "a str": lambda kept: str(kept.path),
+    "bytes": lambda kept: CONTENT,
+    "a bytearray": lambda kept: bytearray(CONTENT),
+    "a memoryview": lambda kept: memoryview(CONTENT),
+    "a memoryview with gaps": lambda kept: memoryview(bytes(2 * len(CONTENT)))[::2],
+    "a BytesIO not at its start": lambda kept: _advanced(),
+    "an open file": lambda kept: kept.opened(kept.path.open("rb")),
+    "a file not at its start": lambda kept: kept.not_at_its_start(),
+    "an unbuffered file": lambda kept: kept.not_at_its_start(buffering=0),
+    "a file just written": lambda kept: kept.half_written(),
+    "a file with unwritten bytes": lambda kept: kept.unwritten(),
+    "a temporary file": lambda kept: kept.temporary(),
+    "a GzipFile not at its start": lambda kept: kept.zipped(),
+    "an object that reads": lambda kept: _OnlyReads(),
+    "an async generator": lambda kept: _generated(),
+}
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_source_arrives_byte_by_byte(era: str, kind: str, tmp_path: Path) -> None:
+    kept = _Kept(tmp_path)
+    source = KINDS[kind](kept)
+    due = bytes(len(CONTENT)) if "gaps" in kind else CONTENT
+    async with scene(uploads=(era,)) as on:
+        project = await on.client.projects.create(source, file_name="talk.wav")
+        assert on.landed(project) == due
+        assert project.size_bytes == len(due)
+        assert len(on.parts()) == (1 if era == "signed" else 7)
+    kept.close()
+
+
+async def test_a_file_object_keeps_its_place_and_stays_open(tmp_path: Path) -> None:
+    kept = _Kept(tmp_path)
+    file = kept.not_at_its_start()
+    async with scene() as on:
+        await on.client.projects.create(file)
+        assert file.tell() == len(HEAD)
+    kept.close()
+
+
+async def test_what_was_uploaded_from_memory_is_free_afterwards() -> None:
+    """A bytearray can grow and a BytesIO be closed once the upload has ended."""
+    growing, buffer = bytearray(CONTENT), io.BytesIO(CONTENT)
+    async with scene() as on:
+        await on.client.projects.create(growing)
+        await on.client.projects.create(buffer)
+    growing.append(0)
+    buffer.close()
+
+
+async def test_a_buffer_beyond_its_end_is_empty() -> None:
+    buffer = io.BytesIO(b"short")
+    buffer.seek(100)
+    async with scene() as on:
+        assert on.landed(await on.client.projects.create(buffer)) == b""
+
+
+async def test_names_and_types_are_the_sources_own(tmp_path: Path) -> None:
+    """A GzipFile is named for what is in it; a name that is not UTF-8 is made sendable."""
+    kept = _Kept(tmp_path)
+    odd = os.fsdecode(bytes(tmp_path) + b"/t\xe4lk.mp3")
+    Path(odd).write_bytes(b"x")
+    async with scene(uploads=("signed",)) as on:
+        create = on.client.projects.create
+        project = await create(kept.zipped())
+        assert (project.file_name, project.content_type) == ("talk.wav", "audio/x-wav")
+        project = await create(tmp_path / "talk.wav.gz")
+        assert project.content_type == "application/octet-stream"
+        project = await create(odd)
+        assert (project.file_name, project.content_type) == ("t?lk.mp3", "audio/mpeg")
+        assert (await create(b"x")).file_name == "recording"
+        project = await create(b"x", file_name="a.flac", content_type="audio/x-my-own")
+        assert (project.file_name, project.content_type) == ("a.flac", "audio/x-my-own")
+        assert on.parts()[-1].headers["content-type"] == "audio/x-my-own"
+    kept.close()
+
+
+async def test_an_empty_file_is_one_empty_part(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    for era in ("signed", "edge"):
+        async with scene(uploads=(era,)) as on:
+            assert on.landed(await on.client.projects.create(tmp_path / "empty.wav")) == b""
+            (part,) = on.parts()
+            assert part.headers["content-length"] == "0"
+
+
+async def test_an_error_of_the_users_generator_comes_out_as_it_is() -> None:
+    ended = False
+
+    async def broken() -> AsyncIterator[bytes]:
+        nonlocal ended
+        try:
+            yield b"some"
+            raise LookupError("the recorder is gone")
+        finally:
+            ended = True
+
+    async with scene() as on:
+        with pytest.raises(LookupError, match="the recorder is gone"):
+            await on.client.projects.create(broken())
+        assert on.sandbox.requests == []
+    assert ended
+
+
+async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
+    ended = False
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal ended
+        try:
+            while True:
+                yield bytes(PART)
+        finally:
+            ended = True
+
+    async with scene(max_upload_bytes=10 * PART) as on:
+        with pytest.raises(SourceUnusable, match=f"more than the upload limit of {10 * PART:,}"):
+            await on.client.projects.create(endless())
+        assert on.sandbox.requests == []
+    assert ended
+
+
+async def test_text_is_refused(tmp_path: Path) -> None:
+    """A text-mode file, a generator of str and a reader of str are told to be binary."""
+
+    async def words() -> AsyncIterator[str]:
+        yield "la"
+
+    class Words:
+        def read(self, size: int = -1) -> str:
+            return "la"
+
+    kept = _Kept(tmp_path)
+    sources: list[Any] = [
+        kept.opened(kept.path.open(encoding="latin-1")),
+        io.StringIO("la"),
+        words(),
+        Words(),
+    ]
+    async with scene() as on:
+        for source in sources:
+            with pytest.raises(ConfigurationError, match="mode 'rb'"):
+                await on.client.projects.create(source)
+        assert on.sandbox.requests == []
+    kept.close()
