@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,8 @@ def test_memory_does_not_grow_with_the_recording(
     tmp_path: Path, recordings: Any, engine: str
 ) -> None:
     """Eight minutes are 92 MB as floats; a whole-file design would hold them several times."""
-    if engine == "rnnoise":
-        pytest.importorskip("pyrnnoise", reason="extra not installed")
+    if engine == "rnnoise" and find_spec("pyrnnoise") is None:  # never import the wrapper
+        pytest.skip("extra not installed")
     peaks = []
     for times in (1, 48):
         source = tmp_path / f"{times}.wav"
