@@ -96,8 +96,9 @@ def _named(node: ast.AST, module: list[str], is_package: bool) -> list[tuple[int
 def room(dotted: str, package: Path) -> str:
     """The room that a dotted name inside the package belongs to; "" for the package itself."""
     first = dotted.split(".", maxsplit=1)[0]
-    is_module = (package / first).is_dir() or (package / f"{first}.py").is_file()
-    return first if is_module else ""
+    known = first in FLOORS or first in BESIDE
+    there = (package / first).is_dir() or (package / f"{first}.py").is_file()
+    return first if known or there else ""
 
 
 def complaints(package: Path) -> list[str]:

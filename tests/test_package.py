@@ -87,8 +87,8 @@ def test_public_classes_say_where_they_can_be_imported_from() -> None:
 
 
 def test_no_module_is_longer_than_it_may_be() -> None:
-    """No module of the package has more than 250 lines."""
-    modules = sorted(PACKAGE.rglob("*.py"))
+    """No module that people write has more than 250 lines."""
+    modules = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "_generated.py"]
     assert len(modules) > 10
     long = {
         str(path.relative_to(PACKAGE)): lines
