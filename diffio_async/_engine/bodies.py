@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from attrs import evolve, frozen
 
@@ -20,17 +20,17 @@ class Body:
     source: Source
     offset: int
     size: int
-    handed_over: Callable[[int], Awaitable[None]]
+    handed_over: Callable[[int], None]
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes, from the first again each time."""
-        await self.handed_over(0)
+        self.handed_over(0)
         done = 0
         while done < self.size:
             chunk = await self.source.read(self.offset + done, min(CHUNK, self.size - done))
             yield chunk
             done += len(chunk)
-            await self.handed_over(done)
+            self.handed_over(done)
 
 
 def unhurried(client: ClientOptions, call: RequestOptions | None) -> RequestOptions:

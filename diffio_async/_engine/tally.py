@@ -1,60 +1,67 @@
-"""How much of an upload was handed over, part by part."""
+"""How much of an upload was handed over, part by part, and who is told."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
-from attrs import frozen
-
 from diffio_async._engine.reporting import report
+from diffio_async._engine.threads import settled
 from diffio_async.events import UploadProgress
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from diffio_async._engine.reporting import Callback
 
 
 class Tally:
-    """Bytes handed over, by part: a part that is sent again starts at nothing."""
+    """Bytes handed over, by part: a part that is sent again starts at nothing.
+
+    The user is told from a task of its own, one thing after another. The task that writes a body
+    is no place for that: it ends as soon as the server answers, and several run at once.
+    """
 
     def __init__(self, total: int, callback: Callback[UploadProgress] | None) -> None:
         self._total, self._callback = total, callback
         self._by_part: dict[int, int] = {}
-        # Parts report at once; a coroutine of the user's is told one thing after another.
-        self._turn = asyncio.Lock()
-        self._told = -1
+        self._news = asyncio.Event()
+        self._ended = False
 
-    def counter(self, number: int) -> Counter:
+    def counter(self, number: int) -> Callable[[int], None]:
         """What the body of part `number` tells its bytes to."""
-        return Counter(self, number)
 
-    async def set(self, number: int, done: int) -> None:
-        """Part `number` has handed over `done` bytes of its present attempt."""
-        self._by_part[number] = done
-        if done:
-            await self._tell()
+        def count(done: int) -> None:
+            self._by_part[number] = done
+            if done:
+                self._news.set()
 
-    async def ended(self) -> None:
-        """Every byte is there: the last word is the total, of an empty source too."""
-        await self._tell()
+        return count
 
-    async def _tell(self) -> None:
+    @contextlib.asynccontextmanager
+    async def telling(self) -> AsyncIterator[None]:
+        """Tell the user while the body runs; when it ends well, the last word is the total."""
         if self._callback is None:
+            yield
             return
-        async with self._turn:
-            # Counted in turn, so that what was told before is never news again.
-            sent = sum(self._by_part.values())
-            if sent != self._told:
-                self._told = sent
-                await report(self._callback, UploadProgress(sent=sent, total=self._total))
+        telling = asyncio.create_task(self._tell(self._callback))
+        try:
+            yield
+            self._ended = True
+            self._news.set()
+            await telling
+        finally:
+            telling.cancel()
+            await settled(telling)
 
-
-@frozen
-class Counter:
-    """The tally of one part."""
-
-    tally: Tally
-    number: int
-
-    async def __call__(self, done: int) -> None:
-        await self.tally.set(self.number, done)
+    async def _tell(self, callback: Callback[UploadProgress]) -> None:
+        told = -1
+        while not self._ended or told != self._total:
+            await self._news.wait()
+            self._news.clear()
+            # What came while the user was busy is told as one.
+            sent = self._total if self._ended else sum(self._by_part.values())
+            if sent != told:
+                told = sent
+                await report(callback, UploadProgress(sent=sent, total=self._total))

@@ -62,22 +62,32 @@ class Uploader:
         """
         tally = Tally(source.size, on_progress)
         try:
-            if created.upload is not None:
-                offer = created.upload
-                if offer.max_bytes is not None and source.size > offer.max_bytes:
-                    raise too_large(source, offer.max_bytes)
-                await EdgeUploading(
-                    self._sender, self._slot(), created, offer, source, tally, options
-                ).run()
-            elif created.upload_url is not None:
-                await self._signed(source, created, content_type, tally, options)
-            else:
-                raise ResponseInvalid("create_project was answered without an upload offer")
+            async with tally.telling():
+                await self._sent(source, created, content_type, tally, options)
         except (UploadFailed, ClientClosed):
             raise
         except DiffioError as failure:
             raise UploadFailed(f"{called(source)} could not be uploaded: {failure}") from failure
-        await tally.ended()
+
+    async def _sent(
+        self,
+        source: Source,
+        created: CreatedProject,
+        content_type: str,
+        tally: Tally,
+        options: RequestOptions | None,
+    ) -> None:
+        offer = created.upload
+        if offer is not None:
+            if offer.max_bytes is not None and source.size > offer.max_bytes:
+                raise too_large(source, offer.max_bytes)
+            await EdgeUploading(
+                self._sender, self._slot(), created, offer, source, tally, options
+            ).run()
+        elif created.upload_url is not None:
+            await self._signed(source, created, content_type, tally, options)
+        else:
+            raise ResponseInvalid("create_project was answered without an upload offer")
 
     async def _signed(
         self,
