@@ -31,7 +31,7 @@ async def test_a_path_that_is_no_readable_file_is_named(on: Scene, tmp_path: Pat
     """Missing, a folder, empty, below a file, looping, with a null: each says what it is."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    refusals = [
+    refusals: list[tuple[Any, str]] = [
         (tmp_path / "missing.wav", "there is no file .*missing.wav"),
         (tmp_path, "is a folder: name a file in it"),
         ("", "the source's path is empty: name a file"),

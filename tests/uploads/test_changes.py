@@ -1,0 +1,92 @@
+"""A file that changes while it is read is no recording: the upload ends, and is aborted."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import SourceUnusable, UploadProgress
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(8 * PART)
+
+
+def shrink(path: Path) -> None:
+    """Cut the file in the middle."""
+    os.truncate(path, 4 * PART)
+
+
+def grow(path: Path) -> None:
+    """Go on writing at its end."""
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def touch(path: Path) -> None:
+    """Write the same length again."""
+    os.utime(path, (1, 1))
+
+
+@pytest.mark.parametrize("change", [shrink, grow, touch])
+@pytest.mark.parametrize("era", ["signed", "edge"])
+@pytest.mark.parametrize("opened", [False, True], ids=["path", "file"])
+async def test_a_file_that_changes_on_the_way_is_refused(
+    change: Callable[[Path], None], era: str, opened: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(CONTENT)
+    changed = False
+
+    def at_the_first_word(progress: UploadProgress) -> None:
+        nonlocal changed
+        if not changed:
+            changed = True
+            change(path)
+
+    async with scene(uploads=(era,), parts_in_flight=1) as on:
+        with path.open("rb") as file, pytest.raises(SourceUnusable, match="changed") as caught:
+            await on.client.projects.create(file if opened else path, on_progress=at_the_first_word)
+        assert "'talk.wav' changed while it was uploaded" in str(caught.value)
+        assert caught.value.api_project_id == on.only_project()
+        assert on.sandbox.world.uploads == {}
+        assert on.seen("/uploads/complete") == []
+        # It is not the network's fault: nothing is sent again.
+        assert len(on.parts()) == len({seen.path for seen in on.parts()})
+
+
+async def test_a_file_that_is_replaced_or_removed_is_sent_as_it_was(tmp_path: Path) -> None:
+    """The open file is the recording, whatever its name leads to meanwhile."""
+    path = tmp_path / "talk.wav"
+    path.write_bytes(CONTENT)
+
+    def replace(progress: UploadProgress) -> None:
+        other = tmp_path / "other"
+        other.write_bytes(b"another")
+        other.replace(path)
+
+    async with scene() as on:
+        project = await on.client.projects.create(path, on_progress=replace)
+        assert on.landed(project) == CONTENT
+        path.write_bytes(CONTENT)
+        project = await on.client.projects.create(
+            path, on_progress=lambda _: path.unlink(missing_ok=True)
+        )
+        assert on.landed(project) == CONTENT
+
+
+async def test_a_file_that_the_user_closes_on_the_way_is_sent_whole(tmp_path: Path) -> None:
+    """The upload has a descriptor of its own."""
+    path = tmp_path / "talk.wav"
+    path.write_bytes(CONTENT)
+    file = path.open("rb")
+    async with scene() as on:
+        project = await on.client.projects.create(file, on_progress=lambda _: file.close())
+        assert on.landed(project) == CONTENT

@@ -1,0 +1,128 @@
+"""The hosts that take the bytes: what they are told, and what they do to a client."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from diffio_async import ConfigurationError, RequestOptions, RetryPolicy, Timeout, UploadFailed
+from diffio_async.options import Timeouts
+from diffio_async.sandbox import Answer, Delay, Fault, RefuseBody
+from tests.uploads.scenes import PART, Scene, scene, sound
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(3 * PART)
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+async def test_credentials_and_the_users_headers_stay_with_the_api(era: str) -> None:
+    """The edge gets its own token and the signed host nothing, whatever the user adds."""
+    mine = {"X-Api-Key": "secret-of-mine", "X-Team": "blue", "Cookie": "a=b"}
+    options = RequestOptions(headers={"X-Call": "green"}, api_key=None)
+    async with scene(uploads=(era,), headers=mine) as on:
+        on.sandbox.world.change_secret(on.sandbox.world.keys["key_sandbox"], "secret-of-mine")
+        await on.client.projects.create(CONTENT, options=options)
+        for seen in on.sandbox.requests:
+            names, values = set(seen.headers), " ".join(seen.headers.values())
+            if seen.origin == "api":
+                assert {"x-api-key", "x-team", "x-call"} <= names
+                assert "authorization" not in names
+                continue
+            assert not {"x-api-key", "x-team", "x-call", "cookie"} & names
+            assert "secret-of-mine" not in values
+            assert on.sandbox.api_key not in values
+            assert ("authorization" in names) == (era == "edge")
+
+
+async def test_a_key_given_for_one_call_stays_with_the_api() -> None:
+    async with scene() as on:
+        on.sandbox.world.change_secret(on.sandbox.world.keys["key_sandbox"], "another")
+        await on.client.projects.create(CONTENT, options=RequestOptions(api_key="another"))
+        assert {
+            seen.headers["authorization"] == "Bearer another" for seen in on.seen("create_project")
+        } == {True}
+        edge = [seen for seen in on.sandbox.requests if seen.origin == "edge"]
+        assert all("another" not in seen.headers["authorization"] for seen in edge)
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
+    """No byte is taken, or no answer is given, for the read time-out's length: not for ever."""
+    stalled = Fault(method="PUT", times=None, action=Delay(60))
+    for content in (CONTENT, sound(16 * 1024 * 1024)):
+        async with scene(
+            uploads=(era,),
+            part_size=32 * 1024 * 1024,
+            faults=[stalled],
+            timeouts=Timeouts(read=0.2),
+            retry=ONCE,
+        ) as on:
+            began = time.monotonic()
+            with pytest.raises(UploadFailed) as caught:
+                await on.client.projects.create(content)
+            assert isinstance(caught.value.__cause__, Timeout)
+            assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+@pytest.mark.parametrize("status", [401, 413])
+async def test_an_answer_before_the_body_is_read_is_heard(era: str, status: int) -> None:
+    """The host refuses and hangs up while megabytes are still to come: its reason is told."""
+    body = {"error": {"code": "no_room", "message": "There is no room."}}
+    refused = Fault(method="PUT", times=None, action=RefuseBody(status, json=body))
+    async with scene(uploads=(era,), part_size=32 * 1024 * 1024, faults=[refused]) as on:
+        with pytest.raises(UploadFailed, match="no_room: There is no room") as caught:
+            await on.client.projects.create(sound(8 * 1024 * 1024))
+        assert getattr(caught.value.__cause__, "status", None) == status
+        assert len(on.parts()) == 1
+        assert on.parts()[0].bytes_received == 0
+
+
+def offers(on: Scene, **offer: Any) -> Fault:
+    """`create_project` answers these offers."""
+    return Fault(path="*create_project", action=Answer(json={"apiProjectId": "proj_1", **offer}))
+
+
+async def test_an_upload_that_could_be_overheard_is_refused() -> None:
+    """`http://` to another machine gets neither the token nor the recording."""
+    upload = {
+        "uploadSessionId": "s",
+        "edgeBaseUrl": "http://edge.example.com",
+        "uploadToken": "upload-token",
+        "partSizeBytes": 100,
+    }
+    secret = {"uploadUrl": "http://storage.example.com/a?signature=secret", "uploadMethod": "PUT"}
+    async with scene() as on:
+        for offer in ({"upload": upload}, secret, {"uploadUrl": "file:///etc/passwd"}):
+            on.fail(offers(on, **offer))
+            with pytest.raises(UploadFailed) as caught:
+                await on.client.projects.create(CONTENT)
+            assert isinstance(caught.value.__cause__, ConfigurationError)
+            assert caught.value.api_project_id == "proj_1"
+            assert "secret" not in str(caught.value)
+            assert "upload-token" not in str(caught.value)
+        assert {seen.origin for seen in on.sandbox.requests} == {"api"}
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+async def test_a_redirect_is_not_followed(era: str) -> None:
+    """Neither the token nor the bytes go where nobody offered to take them."""
+    async with scene(uploads=(era,)) as on:
+        elsewhere = {"Location": f"{on.sandbox.media_url}/elsewhere"}
+        on.fail(Fault(method="PUT", times=None, action=Answer(307, elsewhere)))
+        with pytest.raises(UploadFailed, match="307"):
+            await on.client.projects.create(CONTENT)
+        assert on.seen("/elsewhere") == []
+
+
+async def test_an_expired_token_is_the_edges_own_error() -> None:
+    """A 401 of the edge is not the API key's: nobody is told to check `DIFFIO_API_KEY`."""
+    expired = Fault(path="*/start", action=Answer(401, json={"error": {"code": "token_expired"}}))
+    async with scene(faults=[expired]) as on:
+        with pytest.raises(UploadFailed, match="token_expired") as caught:
+            await on.client.projects.create(CONTENT)
+        assert "DIFFIO_API_KEY" not in str(caught.value)

@@ -1,0 +1,95 @@
+"""Progress: honest, in order, and never the end of an upload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async.sandbox import Answer, Fault
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from diffio_async import UploadProgress
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(5 * PART + 1)
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+async def test_progress_grows_to_the_total(era: str) -> None:
+    told: list[UploadProgress] = []
+    async with scene(uploads=(era,)) as on:
+        await on.client.projects.create(CONTENT, on_progress=told.append)
+    sent = [progress.sent for progress in told]
+    assert sent == sorted(set(sent))
+    assert sent[-1] == len(CONTENT)
+    assert {progress.total for progress in told} == {len(CONTENT)}
+    assert told[-1].percent == 100.0
+
+
+async def test_progress_of_nothing_is_everything() -> None:
+    told: list[UploadProgress] = []
+    async with scene() as on:
+        await on.client.projects.create(b"", on_progress=told.append)
+    assert [(progress.sent, progress.percent) for progress in told] == [(0, 100.0)]
+
+
+async def test_a_part_that_is_sent_again_is_counted_once() -> None:
+    told: list[UploadProgress] = []
+    again = Fault(method="PUT", path="*/parts/2", action=Answer(503))
+    async with scene(faults=[again], parts_in_flight=1) as on:
+        await on.client.projects.create(CONTENT, on_progress=told.append)
+    sent = [progress.sent for progress in told]
+    assert max(sent) == sent[-1] == len(CONTENT)
+
+
+async def test_a_coroutine_is_told_one_thing_after_another() -> None:
+    """Several parts are in the air; the user's coroutine is never entered twice, nor told less."""
+    told: list[int] = []
+    inside = 0
+
+    async def slow(progress: UploadProgress) -> None:
+        nonlocal inside
+        inside += 1
+        assert inside == 1
+        await asyncio.sleep(0.01)
+        told.append(progress.sent)
+        inside -= 1
+
+    async with scene() as on:
+        project = await on.client.projects.create(CONTENT, on_progress=slow)
+        assert on.landed(project) == CONTENT
+    assert told == sorted(set(told))
+    assert told[-1] == len(CONTENT)
+
+
+async def test_a_callback_that_raises_does_not_end_the_upload(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(progress: UploadProgress) -> None:
+        raise LookupError("a bug of the user's")
+
+    async def broken_too(progress: UploadProgress) -> None:
+        raise LookupError("another")
+
+    async with scene() as on:
+        with caplog.at_level(logging.ERROR, "diffio_async"):
+            for callback in (broken, broken_too):
+                project = await on.client.projects.create(CONTENT, on_progress=callback)
+                assert on.landed(project) == CONTENT
+    assert "a bug of the user's" in caplog.text
+
+
+async def test_a_callback_may_use_the_client() -> None:
+    seen: list[int] = []
+    async with scene() as on:
+
+        async def curious(progress: UploadProgress) -> None:
+            seen.append(len(await on.client.projects.list()))
+
+        await on.client.projects.create(CONTENT, on_progress=curious)
+    assert set(seen) == {1}
