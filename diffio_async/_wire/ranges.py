@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _STRONG = re.compile(r'"[^"]*"')
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+|\*)", re.IGNORECASE)
+# Python itself refuses to read numbers of thousands of digits.
+_SIZE = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE = re.compile(r"bytes +([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
 
 
 @frozen
@@ -34,10 +36,13 @@ def extent(status: int, headers: Mapping[str, str]) -> Extent | None:
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if found is None:
             return None
+        start, end = int(found[1]), int(found[2])
         total = None if found[3] == "*" else int(found[3])
+        if end < start or (total is not None and end >= total):
+            return None
         # A part of a whole of unknown length ends nobody knows where.
-        return Extent(start=int(found[1]), total=total, bounded=total is not None)
-    size = int(length) if length.isdecimal() else None
+        return Extent(start=start, total=total, bounded=total is not None)
+    size = int(length) if _SIZE.fullmatch(length) else None
     return Extent(start=0, total=size, bounded=chunked or size is not None)
 
 
