@@ -1,0 +1,187 @@
+"""Pipes and other sources that can be read only once, and may make their reader wait."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import tempfile
+import threading
+import time
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import anyio
+import pytest
+
+from diffio_async import SourceUnusable
+from diffio_async._engine.opening import opened
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(6 * PART + 5)
+
+
+class Pipe:
+    """A pipe: an open file to read from, and a descriptor to write to."""
+
+    def __init__(self, buffering: int = -1, *, blocking: bool = True) -> None:
+        reading, self.writing = os.pipe()
+        os.set_blocking(reading, blocking)
+        self.source: Any = os.fdopen(reading, "rb", buffering)
+
+    def feed(self, content: bytes, *, pause: float = 0.0) -> None:
+        """Write all of it and close, in a thread."""
+
+        def write() -> None:
+            with os.fdopen(self.writing, "wb", 0) as file:
+                for start in range(0, len(content), PART):
+                    time.sleep(pause)
+                    file.write(content[start : start + PART])
+            self.writing = -1
+
+        threading.Thread(target=write).start()
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.source.close()
+        if self.writing >= 0:
+            os.close(self.writing)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A pipe as `open(…, 'rb')` and `sys.stdin.buffer` give it."""
+    made = Pipe()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("era", ["signed", "edge"])
+async def test_a_pipe_arrives_byte_by_byte(era: str, pipe: Pipe) -> None:
+    pipe.feed(CONTENT)
+    async with scene(uploads=(era,)) as on:
+        project = await on.client.projects.create(pipe.source)
+        assert on.landed(project) == CONTENT
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+@pytest.mark.parametrize("buffering", [-1, 0])
+async def test_a_slow_pipe_is_read_to_its_end(buffering: int, blocking: bool) -> None:
+    """A pipe that has nothing yet is not at its end, whether reading it would block or not."""
+    pipe = Pipe(buffering, blocking=blocking)
+    pipe.feed(CONTENT, pause=0.01)
+    async with opened(pipe.source, max_bytes=10 * PART) as found:
+        assert await found.read(0, found.size) == CONTENT
+    pipe.close()
+
+
+async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
+    """The user read a header: more than that lies in the object's own buffer."""
+    pipe.feed(b"RIFF" + CONTENT)
+    assert pipe.source.read(4) == b"RIFF"
+    async with opened(pipe.source, max_bytes=10 * PART) as found:
+        assert await found.read(0, found.size) == CONTENT
+
+
+async def test_a_pipe_nobody_writes_to_can_be_left(pipe: Pipe) -> None:
+    """Whoever interrupts does not wait for a writer."""
+    began = time.monotonic()
+    async with scene() as on:
+        with anyio.move_on_after(0.05):
+            await on.client.projects.create(pipe.source)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(on.client.projects.create(pipe.source), 0.05)
+        assert on.sandbox.requests == []
+    assert time.monotonic() - began < 0.8
+
+
+async def test_many_pipes_that_wait_do_not_keep_files_from_being_read(tmp_path: Path) -> None:
+    pipes = [Pipe() for _ in range(40)]
+    (tmp_path / "talk.wav").write_bytes(CONTENT)
+    async with scene() as on, anyio.create_task_group() as group:
+        for pipe in pipes:
+            group.start_soon(on.client.projects.create, pipe.source)
+        await anyio.sleep(0.05)
+        project = await on.client.projects.create(tmp_path / "talk.wav")
+        assert on.landed(project) == CONTENT
+        group.cancel_scope.cancel()
+    for pipe in pipes:
+        pipe.close()
+
+
+async def test_a_pipe_over_the_limit_is_refused_without_reading_on(pipe: Pipe) -> None:
+    """The writer is stopped by the pipe: an endless one does not fill the disk."""
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        try:
+            while True:
+                written += os.write(pipe.writing, bytes(PART))
+        except BrokenPipeError:
+            pass
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    async with scene(max_upload_bytes=2 * PART) as on:
+        with pytest.raises(SourceUnusable, match="more than the upload limit of 131,072 bytes"):
+            await on.client.projects.create(pipe.source)
+        assert on.sandbox.requests == []
+    pipe.source.close()
+    thread.join()
+    assert written < 8 * PART
+
+
+async def test_a_terminal_or_device_that_cannot_be_watched_is_read_all_the_same() -> None:
+    with open("/dev/null", "rb") as nothing:  # noqa: ASYNC230, PTH123 - a device
+        async with opened(nothing, max_bytes=PART) as found:
+            assert found.size == 0
+
+
+async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its thread is the user's to end; the call is not held up for long."""
+    monkeypatch.setattr("diffio_async._engine.spooling.PATIENCE", 0.1)
+    end = threading.Event()
+
+    class Stuck:
+        def read(self, size: int = -1) -> bytes:
+            end.wait(10)
+            return b""
+
+    stuck: Any = Stuck()
+    began = time.monotonic()
+    with anyio.move_on_after(0.05):
+        async with opened(stuck, max_bytes=PART):
+            pass
+    assert time.monotonic() - began < 3
+    end.set()
+
+
+async def test_a_temporary_file_is_gone_with_the_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is never seen under a name, and its space is free afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    class Once(io.RawIOBase):
+        def __init__(self, inner: BinaryIO) -> None:
+            self._inner = inner
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            assert list(tmp_path.iterdir()) == []
+            return self._inner.read(size)
+
+    source: Any = Once(io.BytesIO(CONTENT))
+    async with opened(source, max_bytes=10 * PART) as found:
+        assert await found.read(PART, 9) == CONTENT[PART : PART + 9]
+    assert list(tmp_path.iterdir()) == []

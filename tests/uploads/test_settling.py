@@ -1,0 +1,137 @@
+"""Threads are waited for, however often the waiter is cancelled, in anyio's scopes and out."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import anyio
+import pytest
+
+from diffio_async._engine.threads import Threads, all_settled, settled
+from diffio_async._engine.together import together
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+
+class Work:
+    """Blocking work of some seconds, that says when it has ended."""
+
+    def __init__(self, seconds: float = 0.1) -> None:
+        self.seconds, self.ended = seconds, threading.Event()
+
+    def __call__(self) -> str:
+        """Do it."""
+        time.sleep(self.seconds)
+        self.ended.set()
+        return "done"
+
+
+async def settling(threads: Threads, *works: Work) -> None:
+    """Begin the work, leave it, and settle: what a cancelled upload does."""
+    running = [asyncio.create_task(threads.run(work)) for work in works]
+    await asyncio.sleep(0)
+    for task in running:
+        task.cancel()
+    try:
+        await asyncio.gather(*running, return_exceptions=True)
+    finally:
+        await threads.settle()
+
+
+async def test_a_cancelled_caller_leaves_at_once_and_settle_waits() -> None:
+    threads, work = Threads(), Work(0.2)
+    with anyio.move_on_after(0.02):
+        await threads.run(work)
+    assert not work.ended.is_set()
+    await threads.settle()
+    assert work.ended.is_set()
+
+
+async def test_settle_waits_through_any_number_of_cancellations() -> None:
+    threads, works = Threads(), [Work(0.05), Work(0.15), Work(0.1)]
+    task = asyncio.create_task(settling(threads, *works))
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert all(work.ended.is_set() for work in works)
+
+
+async def test_settle_waits_in_a_scope_that_is_cancelled() -> None:
+    threads, works = Threads(), [Work(0.05), Work(0.1)]
+    with anyio.move_on_after(0.02) as scope:
+        await settling(threads, *works)
+        await anyio.sleep(1)
+    assert scope.cancelled_caught
+    assert all(work.ended.is_set() for work in works)
+
+
+async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
+    threads, work = Threads(), Work()
+
+    async def within() -> None:
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_later(0.02, scope.cancel)
+            await settling(threads, work)
+
+    task = asyncio.create_task(within())
+    await asyncio.sleep(0.04)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert work.ended.is_set()
+
+
+async def test_a_settled_waiter_is_free_to_go_on() -> None:
+    """After a time-out that was waited out the task is not still being cancelled."""
+    threads, work = Threads(), Work()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.02):
+            await settling(threads, work)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    assert work.ended.is_set()
+
+
+async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
+    """Its error is its own reader's; nobody logs it as never retrieved."""
+    loop = asyncio.get_running_loop()
+    failed, cancelled = loop.create_future(), loop.create_future()
+    failed.set_exception(LookupError())
+    cancelled.cancel()
+    await settled(failed)
+    await settled(cancelled)
+    await all_settled([])
+
+
+async def test_patience_ends() -> None:
+    never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    began = time.monotonic()
+    await all_settled([never], patience=0.05)
+    assert time.monotonic() - began < 1
+    never.cancel()
+
+
+async def test_together_raises_the_first_failure_as_it_is() -> None:
+    """No group wraps it, the others are stopped, and one that stops badly does not hide it."""
+    stopped = 0
+    numbers = iter(range(3))
+
+    async def work() -> None:
+        nonlocal stopped
+        if next(numbers) == 1:
+            await anyio.sleep(0.01)
+            raise LookupError("the first")
+        try:
+            await anyio.sleep(60)
+        finally:
+            stopped += 1
+            raise ValueError("later")
+
+    with pytest.raises(LookupError, match="the first"):
+        await together(work, 3)
+    assert stopped == 2
