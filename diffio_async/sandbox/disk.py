@@ -74,15 +74,22 @@ class Disk:
 
     async def _take_in(self, incoming: Incoming, file: "_Arriving", limit: int) -> Received:
         batch: list[bytes] = []
-        waiting = 0
+        size = waiting = 0
+        writing: asyncio.Future[None] | None = None
         while chunk := await incoming.some():
             batch.append(chunk)
+            size += len(chunk)
             waiting += len(chunk)
-            if file.size + waiting > limit:
+            if size > limit:
                 raise too_large(limit)
             if waiting >= BATCH:
-                await self.run(file.write, batch)
+                # One batch is written while the next comes in; never more than these two.
+                if writing is not None:
+                    await writing
+                writing = asyncio.wrap_future(self._threads.submit(file.write, batch))
                 batch, waiting = [], 0
+        if writing is not None:
+            await writing
         return await self.run(file.finish, batch)
 
 
@@ -98,24 +105,26 @@ class _Arriving:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._target = target
         self._passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
-        self._file: IO[bytes] = self._passing.open("xb", buffering=0)
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._file: IO[bytes] = self._passing.open("xb")
+        self._digest = hashlib.sha256()
         self._turn = threading.Lock()
-        self.size = 0
+        self._size = 0
 
     def write(self, chunks: Sequence[bytes]) -> None:
         with self._turn:
-            for chunk in chunks:
-                self._file.write(chunk)
-                self._digest.update(chunk)
-                self.size += len(chunk)
+            if self._file.closed:  # discarded while this waited for its turn
+                return
+            batch = b"".join(chunks)
+            self._file.write(batch)
+            self._digest.update(batch)
+            self._size += len(batch)
 
     def finish(self, chunks: Sequence[bytes]) -> Received:
         self.write(chunks)
         with self._turn:
             self._file.close()
             self._passing.replace(self._target)
-        return Received(self.size, self._digest.hexdigest())
+        return Received(self._size, self._digest.hexdigest()[:32])
 
     def discard(self) -> None:
         with self._turn:
@@ -149,7 +158,7 @@ def _put_together(parts: Sequence[Path], whole: Path) -> None:
 def digest_of(file: Path) -> str:
     """Compute a strong validator of a file's content."""
     with file.open("rb") as content:
-        return hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
 
 
 def read_slice(file: Path, start: int, length: int) -> bytes:

@@ -179,7 +179,7 @@ class Jobs:
         except WorkerFailed as error:
             self._fail(generation, "the restoration broke down", str(error))
         except (OSError, ValueError, KeyError) as error:
-            log.exception("the result of a restoration cannot be kept")
+            log.exception("a restoration could not be run, or its result not be kept")
             self._fail(generation, "the restoration broke down", repr(error))
         finally:
             if worker is not None:

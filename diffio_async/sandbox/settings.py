@@ -54,6 +54,10 @@ class Settings:
     allow_remote: bool = False
 
     def __attrs_post_init__(self) -> None:
+        if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:
+            raise ValueError("api_key must be printable ASCII without spaces")
+        if not self.api_key:
+            raise ValueError("api_key must not be empty")
         if not self.uploads or set(self.uploads) - {"signed", "edge"}:
             raise ValueError("uploads must name one or both of 'signed' and 'edge'")
         if self.engine not in ("restore", "echo"):

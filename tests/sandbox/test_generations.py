@@ -172,6 +172,8 @@ async def test_echoes_run_all_at_once() -> None:
 
 def test_options_out_of_range_are_refused_at_once() -> None:
     wrongs: tuple[dict[str, Any], ...] = (
+        {"api_key": ""},
+        {"api_key": "two words"},
         {"uploads": ()},
         {"uploads": ("ftp",)},
         {"part_size": 0},

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_caller import calling
+from raw_caller import Caller, calling
 
 from diffio_async.sandbox import Sandbox
 
@@ -23,6 +24,15 @@ def running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+async def until(
+    caller: Caller, ids: dict[str, str], true: Callable[[dict[str, Any]], bool]
+) -> None:
+    async with asyncio.timeout(20):
+        while not true(told := await caller.ok("get_generation_progress", **ids)):
+            assert told["status"] in ("queued", "processing"), told
+            await asyncio.sleep(0.01)
 
 
 async def test_what_is_no_recording_fails_its_generation_with_the_reason() -> None:
@@ -47,8 +57,9 @@ async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> N
     async with calling(Sandbox(workers=1)) as caller:
         project = await caller.project(SAMPLE.read_bytes())
         ids = await caller.generation(project)
-        while not (pids := caller.sandbox.worker_pids):
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while not (pids := caller.sandbox.worker_pids):
+                await asyncio.sleep(0.01)
         waiting = await caller.generation(await caller.project(b"text"))
         queued = await caller.ok("get_generation_progress", **waiting)
         assert queued["queue"]["position"] == 0
@@ -63,8 +74,7 @@ async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> N
 async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> None:
     async with calling(Sandbox()) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
-        while (await caller.ok("get_generation_progress", **ids))["stage"] is None:
-            await asyncio.sleep(0.01)
+        await until(caller, ids, lambda told: told["stage"] is not None)
         pids = caller.sandbox.worker_pids
         start = time.monotonic()
     assert time.monotonic() - start < 2
@@ -95,8 +105,7 @@ async def test_a_recording_comes_back_restored_with_true_progress(tmp_path: Path
 async def test_a_restoration_cut_off_by_a_restart_is_done_again(tmp_path: Path) -> None:
     async with calling(Sandbox(tmp_path)) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
-        while (await caller.ok("get_generation_progress", **ids))["status"] != "processing":
-            await asyncio.sleep(0.01)
+        await until(caller, ids, lambda told: told["status"] == "processing")
     async with calling(Sandbox(tmp_path)) as caller:
         assert (await caller.ended(ids, within=60))["status"] == "complete"
 
