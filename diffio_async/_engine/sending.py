@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +15,7 @@ from attrs import evolve
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
+from diffio_async._wire.contents import parsed
 from diffio_async._wire.failures import error_for
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
@@ -23,6 +25,8 @@ from diffio_async.events import AnswerReceived, RequestSent, RetryScheduled
 from diffio_async.options import merged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from diffio_async._engine.bodies import Body
     from diffio_async._engine.transport import Answer
     from diffio_async._wire.calls import Call
@@ -31,6 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = logging.getLogger("diffio_async")
+
+#: Told the name of each answered call and its JSON as it came, in the tasks where it is set: models
+#: do not keep how a time stamp was spelled, and `compat` answers in the API's own spelling.
+hearing: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
 
 
 def log_event(event: Event) -> None:
@@ -71,7 +79,11 @@ class Sender:
         answer = await self.perform(
             call.name, request, call.replay, under, body=body, also=call.also_transient
         )
-        return decoded(answer.body, call.returns, call=call.name, status=answer.status)
+        model = decoded(answer.body, call.returns, call=call.name, status=answer.status)
+        hear = hearing.get()
+        if hear is not None:
+            hear(call.name, parsed(answer.body))
+        return model
 
     async def perform(
         self,
