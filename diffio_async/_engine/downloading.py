@@ -178,7 +178,7 @@ class Downloading:
         if found.start != self.offset:
             await self._restart()
         elif self.offset and (
-            another_version(exchange.headers, self.etag) or found.total not in {self.total, None}
+            another_version(exchange.headers, self.etag) or self.total not in {found.total, None}
         ):
             raise await self._unusable(f"{where} changed the result while it was downloaded")
         self.etag = strong_etag(exchange.headers) or self.etag

@@ -14,7 +14,7 @@ from attrs import frozen
 from diffio_async._engine.bodies import Body
 from diffio_async._engine.transport.ladder import CLOSED, expired, failure_of
 from diffio_async._engine.transport.payload import Streamed
-from diffio_async._engine.transport.sessions import Connection, Sessions
+from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
 from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
@@ -113,6 +113,7 @@ class Exchange:
         self._sessions = sessions
         self._attempt = attempt
         self._payload: Streamed | None = None
+        self._kept: Kept | None = None
         self._response: aiohttp.ClientResponse | None = None
         self.connection = Connection(attempt.timeouts.connect, asyncio.timeout(None))
         self.status = 0
@@ -130,7 +131,8 @@ class Exchange:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._response is not None:
+        if self._response is not None and self._kept is not None:
+            self._kept.reading.discard(self._response)
             # Closes the connection unless the answer was read to its end.
             self._response.close()
 
@@ -146,12 +148,12 @@ class Exchange:
 
     async def _opened(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
-        session = await self._sessions.session(fresh=attempt.fresh)
+        self._kept = kept = await self._sessions.session(fresh=attempt.fresh)
         data: bytes | Streamed | None = request.content
         if attempt.body is not None:
             data = self._payload = Streamed(attempt.body, attempt.timeouts.read)
         headers = {n: v for n, v in request.headers.items() if n.lower() != "accept-encoding"}
-        return await session.request(
+        response = await kept.session.request(
             request.method,
             # Signed URLs are taken to the letter: another spelling breaks the signature.
             yarl.URL(request.url, encoded=True),
@@ -166,6 +168,8 @@ class Exchange:
             timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeouts.read),
             trace_request_ctx=self.connection,
         )
+        kept.reading.add(response)
+        return response
 
     async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
         """The answer's bytes, at most `size` at a time."""

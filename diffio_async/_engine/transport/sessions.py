@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import aiohttp
-from attrs import define
+from attrs import define, field
 
 from diffio_async._engine.transport.ladder import CLOSED
 from diffio_async._engine.transport.proxies import Proxies
@@ -68,11 +68,19 @@ def _tracing() -> aiohttp.TraceConfig:
 
 
 @define
-class _Kept:
-    """A session, and the generator that closes it when its loop is shut down."""
+class Kept:
+    """A session, what is read over it now, and the generator that closes it with its loop."""
 
     session: aiohttp.ClientSession
     closer: AsyncGenerator[None, None]
+    reading: set[aiohttp.ClientResponse] = field(factory=set)
+
+    async def close(self) -> None:
+        """Close the session. What is being read fails; aiohttp alone would let it wait for ever."""
+        for response in list(self.reading):
+            response.close()
+        await self.session.close()
+        await self.closer.aclose()
 
 
 async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
@@ -96,7 +104,7 @@ class Sessions:
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
-        self._kept: dict[tuple[Loop, bool], _Kept] = {}
+        self._kept: dict[tuple[Loop, bool], Kept] = {}
         self._proxies = Proxies(options.proxy, trust_env=options.trust_env)
         self.closed = False
         _all.add(self)
@@ -110,7 +118,7 @@ class Sessions:
             if not loop.is_closed()
         )
 
-    async def session(self, *, fresh: bool) -> aiohttp.ClientSession:
+    async def session(self, *, fresh: bool) -> Kept:
         """The session of the running loop; with `fresh` the one that never reuses a connection.
 
         Raises:
@@ -123,9 +131,9 @@ class Sessions:
         if kept is None or kept.session.closed:
             self._forget_ended_loops()
             session = self._opened(fresh=fresh)
-            kept = self._kept[loop, fresh] = _Kept(session, _closing(session))
+            kept = self._kept[loop, fresh] = Kept(session, _closing(session))
             await anext(kept.closer)
-        return kept.session
+        return kept
 
     def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
         options = self._options
@@ -178,15 +186,14 @@ class Sessions:
             elif not _closed_over_there(loop, kept):
                 _set_aside.append(kept)
         for kept in ours:
-            await kept.session.close()
-            await kept.closer.aclose()
+            await kept.close()
 
 
-def _closed_over_there(loop: Loop, kept: _Kept) -> bool:
+def _closed_over_there(loop: Loop, kept: Kept) -> bool:
     """Close a session in the thread whose loop it belongs to, if that loop runs."""
 
     def closing() -> None:
-        task = loop.create_task(kept.session.close())
+        task = loop.create_task(kept.close())
         # The loop itself keeps no task alive.
         _closings.add(task)
         task.add_done_callback(_closings.discard)
@@ -208,4 +215,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["Connection", "Sessions"]
+__all__ = ["Connection", "Kept", "Sessions"]

@@ -1,0 +1,79 @@
+"""What downloads start from: a finished job, and links that lead where a test wants them."""
+
+import stat
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from diffio_async import AsyncDiffio, Downloaded
+from diffio_async.sandbox import Answer, Fault, Sandbox, Seen
+from tests.scripts import uploaded
+
+LINK = "/v1/get_generation_download"
+RESULT = "/*/results/*"
+
+
+@frozen
+class Job:
+    """A generation that is complete; of an echoing sandbox, so that the result is the upload."""
+
+    client: AsyncDiffio
+    generation_id: str
+    api_project_id: str
+
+    async def download(self, to: str | Path | None = None, **more: Any) -> Downloaded:
+        """Download the audio."""
+        return await self.client.generations.download(
+            generation_id=self.generation_id,
+            api_project_id=self.api_project_id,
+            download_type="audio",
+            download_file_path=to,
+            **more,
+        )
+
+
+async def finished(client: AsyncDiffio, content: bytes) -> Job:
+    """A finished job whose result is `content`."""
+    project_id = await uploaded(client, content)
+    generation = await client.generations.create(api_project_id=project_id)
+    await client.generations.wait_for_complete(
+        generation_id=generation.generation_id, api_project_id=project_id, poll_interval=0.01
+    )
+    return Job(client, generation.generation_id, project_id)
+
+
+def linked(client: AsyncDiffio) -> Job:
+    """A job that the sandbox is scripted to have: only its links are ever asked for."""
+    return Job(client, "gen_1", "proj_1")
+
+
+def leads_to(sandbox: Sandbox, *urls: str) -> None:
+    """Links lead to these addresses, one after the other, and at last to the last of them."""
+    for number, url in enumerate(urls, 1):
+        link = {
+            "generationId": "gen_1",
+            "apiProjectId": "proj_1",
+            "downloadType": "audio",
+            "downloadUrl": url,
+            "fileName": "restored.mp3",
+            "storagePath": "somewhere",
+            "mimeType": "audio/mpeg",
+        }
+        times = None if number == len(urls) else 1
+        sandbox.faults.add(Fault(path=LINK, times=times, action=Answer(json=link)))
+
+
+def media(sandbox: Sandbox) -> list[Seen]:
+    """The downloads the sandbox was asked for."""
+    return [seen for seen in sandbox.requests if seen.origin == "media" and seen.method == "GET"]
+
+
+def entries(folder: Path) -> list[str]:
+    """Names in a folder, hidden ones too."""
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def mode(path: Path) -> int:
+    """A file's permission bits."""
+    return stat.S_IMODE(path.stat().st_mode)

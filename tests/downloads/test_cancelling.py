@@ -1,0 +1,134 @@
+"""A download that is cancelled leaves no temporary, no descriptor and no connection."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from diffio_async import AsyncDiffio, ClientClosed, DownloadProgress
+from diffio_async.sandbox import Fault, Sandbox, Stall
+from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to
+
+CONTENT = os.urandom(600_000)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89])
+async def test_cancelled_after_any_number_of_steps_nothing_is_left(
+    client: AsyncDiffio, tmp_path: Path, after: int
+) -> None:
+    """Either the whole file stands under its name or nothing stands anywhere."""
+    job = await finished(client, CONTENT)
+    for more in range(3):
+        target = tmp_path / "voice.mp3"
+        task = asyncio.create_task(job.download(target))
+        for _ in range(after + 30 * more):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        names = entries(tmp_path)
+        assert names in ([], ["voice.mp3"])
+        if names:
+            assert target.read_bytes() == CONTENT
+            target.unlink()
+
+
+async def test_cancelled_while_the_host_stalls_nothing_is_left(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By a task's cancellation and by a scope's, which goes on cancelling."""
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=300_000, seconds=30)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await job.download(tmp_path / "voice.mp3")
+    assert entries(tmp_path) == []
+    with anyio.move_on_after(0.2) as scope:
+        await job.download(tmp_path / "voice.mp3")
+    assert scope.cancelled_caught
+    assert entries(tmp_path) == []
+
+
+async def test_cancelled_by_its_own_callback_nothing_is_left(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+
+    async def enough(_: DownloadProgress) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await job.download(tmp_path / "voice.mp3", on_progress=enough)
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", [LINK, RESULT])
+async def test_a_client_closed_meanwhile_ends_the_download(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, path: str
+) -> None:
+    """While it asks for the link or fetches the bytes; as our error, and leaving nothing."""
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(Fault(path=path, times=None, action=Stall(after=100, seconds=30)))
+    task = asyncio.create_task(job.download(tmp_path / "voice.mp3"))
+    await asyncio.sleep(0.2)
+    await client.aclose()
+    with pytest.raises(ClientClosed, match="the client is closed"):
+        await task
+    assert entries(tmp_path) == []
+
+
+_BIG = """
+import asyncio, resource, sys
+from pathlib import Path
+from diffio_async import AsyncDiffio
+from tests.downloads.scenes import linked
+
+def megabytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+async def main(base_url, target):
+    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url) as client:
+        await client.projects.list()
+        before = megabytes()
+        done = await linked(client).download(target or None)
+        print(done.size, round(megabytes() - before))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in kilobytes there")
+@pytest.mark.parametrize(("to_file", "most"), [(True, 40), (False, 256 * 1.35)])
+async def test_memory_does_not_grow_with_a_file_and_holds_a_result_once(
+    sandbox: Sandbox, tmp_path: Path, to_file: bool, most: float
+) -> None:
+    """Peak of a process of its own, in MiB, for a result of 256 MiB."""
+    source = tmp_path / "big"
+    with source.open("wb") as file:
+        file.truncate(256 * 2**20)
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        job = await finished(client, b"small")
+        link = await client.generations.get_download(
+            generation_id=job.generation_id, api_project_id=job.api_project_id
+        )
+    project = sandbox.world.projects[job.api_project_id]
+    shutil.move(source, sandbox.world.source_of(project))
+    leads_to(sandbox, link.download_url)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        _BIG,
+        sandbox.base_url,
+        str(tmp_path / "out") if to_file else "",
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    told, _ = await child.communicate()
+    size, grown = map(int, told.split())
+    assert size == 256 * 2**20
+    assert grown < most, f"{grown} MiB"

@@ -1,0 +1,164 @@
+"""Storage hosts that answer oddly: nothing is saved that may not be the whole result."""
+
+import asyncio
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from diffio_async import AsyncDiffio, DownloadFailed, ServerError
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.downloads.scenes import RESULT, entries, finished, leads_to, linked, media
+from tests.transport.peers import Asked, head, peer, says, sends
+
+CONTENT = os.urandom(300_000)
+
+
+def chunked(content: bytes, *, whole: bool = True, **headers: str) -> bytes:
+    """An answer in chunks, which have an end of their own."""
+    pieces = [content[at : at + 70_000] for at in range(0, len(content), 70_000)]
+    body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    return (
+        head(200, {"transfer-encoding": "chunked", **headers})
+        + body
+        + (b"0\r\n\r\n" if whole else b"")
+    )
+
+
+async def test_a_result_without_any_length_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Its end and a connection that broke look the same: half of it passed for the whole."""
+    async with peer(sends(head(200, {"connection": "close"}) + CONTENT)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="does not say where the result ends"):
+            await linked(client).download(tmp_path / "voice.mp3")
+    assert len(host.asked) == 1
+    assert entries(tmp_path) == []
+
+
+async def test_a_chunked_result_is_taken_when_its_last_chunk_came(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """And asked for anew when it did not."""
+    async with peer(sends(chunked(CONTENT, whole=False)), sends(chunked(CONTENT))) as host:
+        leads_to(sandbox, host.url("/r"))
+        result = await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert result.size == len(CONTENT)
+    assert len(host.asked) == 2
+
+
+async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    async def rest(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(asked.headers["range"][len("bytes=") : -1])
+        told = {
+            "content-length": len(CONTENT) - start,
+            "content-range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}",
+        }
+        await sends(head(206, told) + CONTENT[start:])(asked, writer)
+
+    broken = sends(chunked(CONTENT[:200_000], whole=False, etag='"one"'), then=0.2)
+    async with peer(broken, rest) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == CONTENT
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_an_encoding_that_was_not_asked_for_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, encoding: str
+) -> None:
+    """Lengths and ranges would count other bytes than those that are kept."""
+    packed = gzip.compress(CONTENT)
+    async with peer(says(200, packed, content_encoding=encoding)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="encoding that was not asked for"):
+            await linked(client).download()
+    assert host.asked[0].headers["accept-encoding"] == "identity"
+
+
+async def test_a_result_that_is_itself_compressed_is_kept_as_it_is(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    packed = gzip.compress(CONTENT)
+    async with peer(says(200, packed, content_encoding="Identity")) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == packed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        head(206, {"content-length": 9}) + b"some part",
+        head(206, {"content-length": 9, "content-range": "bytes 5-13/14"}) + b"some part",
+        head(206, {"content-length": 9, "content-range": "bytes 0-8/*"}) + b"some part",
+        head(204) + b"",
+        head(304, {"etag": '"one"'}),
+        head(300, {"content-length": 0}),
+        head(302, {"content-length": 0}),
+        head(416, {"content-length": 0}),
+    ],
+)
+async def test_an_answer_that_is_no_whole_result_is_not_saved(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, answer: bytes
+) -> None:
+    async with peer(sends(answer)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed):
+            await linked(client).download(tmp_path / "voice.mp3")
+    assert len(host.asked) == 1
+    assert entries(tmp_path) == []
+
+
+async def test_a_first_part_that_was_not_asked_for_is_completed(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    part = head(206, {"content-length": 5, "content-range": "bytes 0-4/9", "etag": '"one"'})
+    rest = head(206, {"content-length": 4, "content-range": "bytes 5-8/9", "etag": '"one"'})
+    async with peer(sends(part + b"some "), sends(rest + b"part")) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == b"some part"
+    assert host.asked[1].headers["range"] == "bytes=5-"
+
+
+@pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
+async def test_what_is_no_http_ends_as_a_failed_download(
+    client: AsyncDiffio, sandbox: Sandbox, answer: bytes
+) -> None:
+    async with peer(sends(answer)) as host:
+        leads_to(sandbox, host.url("/r?signature=SECRET"))
+        with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
+            await linked(client).download()
+    assert "SECRET" not in "".join([str(caught.value), *caught.value.__notes__])
+
+
+async def test_a_storage_page_that_quotes_the_signature_is_masked(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Storage hosts explain a refusal with the signature they were given."""
+    page = b"<Error><SignatureProvided>a/b+c0123456789==</SignatureProvided></Error>"
+    async with peer(says(403, page, content_type="application/xml")) as host:
+        leads_to(sandbox, host.url("/r?X-Amz-Signature=a%2Fb%2Bc0123456789%3D%3D&v=1"))
+        with pytest.raises(DownloadFailed) as caught:
+            await linked(client).download()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "c0123456789" not in f"{error} {error!r} {vars(error)}"
+        error = error.__cause__
+
+
+async def test_a_host_that_stays_broken_ends_as_a_failed_download_with_its_cause(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+    page = Answer(503, {"Content-Type": "text/html"}, text="<html><h1>Bad gateway</h1></html>")
+    sandbox.faults.add(Fault(path=RESULT, times=None, action=page))
+    with pytest.raises(DownloadFailed, match="download was answered 503") as caught:
+        await job.download(tmp_path / "voice.mp3")
+    assert isinstance(caught.value.__cause__, ServerError)
+    assert "html" not in str(caught.value)
+    assert len(media(sandbox)) == 5
+    assert entries(tmp_path) == []

@@ -1,0 +1,221 @@
+"""A download that breaks goes on where it broke, of the same version or from the start."""
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    DownloadFailed,
+    DownloadProgress,
+    DownloadResumed,
+    Event,
+    RetryPolicy,
+    Timeouts,
+)
+from diffio_async.sandbox import Answer, Drop, Fault, Sandbox, Stall, Truncate
+from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
+from tests.scripts import asked
+from tests.transport.peers import Asked, Script, head, peer, says, sends
+
+CONTENT = os.urandom(900_000)
+#: Nobody tells how much arrived.
+NOBODY: Sequence[DownloadProgress] = ()
+WHOLE = {"content-length": len(CONTENT), "etag": '"one"'}
+
+
+def ranged(
+    version: bytes, etag: str, *, most: int | None = None, told: Sequence[DownloadProgress] = NOBODY
+) -> Script:
+    """A host that serves ranges of one version, `most` bytes at a time and then hangs up.
+
+    It waits until `told` says that they arrived: bytes in buffers are lost with the connection.
+    """
+
+    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        start = 0
+        headers: dict[str, object] = {"etag": etag}
+        if "range" in asked.headers and asked.headers.get("if-range", etag) == etag:
+            start = int(asked.headers["range"][len("bytes=") : -1])
+            headers["content-range"] = f"bytes {start}-{len(version) - 1}/{len(version)}"
+        headers["content-length"] = len(version) - start
+        status = 206 if "content-range" in headers else 200
+        end = len(version) if most is None else min(start + most, len(version))
+        await sends(head(status, headers) + version[start:end])(asked, writer)
+        while told is not NOBODY and (not told or told[-1].received < end):
+            await asyncio.sleep(0.001)
+
+    return script
+
+
+async def test_a_body_cut_short_is_resumed_from_where_it_broke(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By `Range` and `If-Range`, and no byte that arrived is sent twice."""
+    told: list[DownloadProgress] = []
+    async with peer(ranged(CONTENT, '"one"', most=400_000, told=told)) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(tmp_path / "voice.mp3", on_progress=told.append)
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.asked] == [
+        (None, None),
+        ("bytes=400000-", '"one"'),
+        ("bytes=800000-", '"one"'),
+    ]
+    assert [progress.received for progress in told] == sorted(p.received for p in told)
+    assert len(asked(sandbox, LINK)) == 1
+
+
+async def test_a_result_of_the_sandbox_cut_short_is_resumed(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(
+        Fault(path=RESULT, action=Truncate(0.5)), Fault(path=RESULT, action=Truncate(0.25))
+    )
+    await job.download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert len(media(sandbox)) == 3
+
+
+async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -> None:
+    """And asked again for the rest; observers hear of it."""
+    events: list[Event] = []
+    options = ClientOptions(
+        timeouts=Timeouts(read=0.2), retry=RetryPolicy(base=0.01), observers=(events.append,)
+    )
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        job = await finished(client, CONTENT)
+        sandbox.faults.add(Fault(path=RESULT, action=Stall(after=400_000, seconds=30)))
+        began = time.monotonic()
+        assert (await job.download()).content == CONTENT
+    assert time.monotonic() - began < 3
+    assert [seen.headers.get("range") for seen in media(sandbox)] == [None, "bytes=400000-"]
+    resumed = [event for event in events if isinstance(event, DownloadResumed)]
+    assert [event.offset for event in resumed] == [400_000]
+    assert "read time-out" in resumed[0].reason
+
+
+async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> None:
+    """After as many tries as the retry policy has, nothing is left."""
+    options = ClientOptions(timeouts=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, base=0.01))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        job = await finished(client, CONTENT)
+        sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=0, seconds=30)))
+        with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
+            await job.download()
+    assert len(media(sandbox)) == 3
+    assert len(caught.value.__notes__) >= 2
+
+
+async def test_tries_are_counted_only_while_nothing_comes(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A connection that breaks ten times and gets on each time is a download all the same."""
+    told: list[DownloadProgress] = []
+    async with peer(ranged(CONTENT, '"one"', most=82_000, told=told)) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download(on_progress=told.append)).content == CONTENT
+    assert len(host.asked) == 11
+
+
+@pytest.mark.parametrize("action", [Drop(), Answer(503), Answer(500, text="<html>Oops</html>")])
+async def test_a_storage_host_that_fails_is_asked_again(
+    client: AsyncDiffio, sandbox: Sandbox, action: Drop | Answer
+) -> None:
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(
+        Fault(path=RESULT, action=Truncate(0.5)), Fault(path=RESULT, times=2, action=action)
+    )
+    assert (await job.download()).content == CONTENT
+    assert len(asked(sandbox, LINK)) == 1
+
+
+OTHER = os.urandom(500_000)
+
+
+async def test_a_result_that_changed_meanwhile_comes_new_and_whole(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The host says so by sending all of it."""
+    arrived: list[DownloadProgress] = []
+    first = ranged(CONTENT, '"one"', most=300_000, told=arrived)
+    async with peer(first, ranged(OTHER, '"two"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        target = tmp_path / "voice.mp3"
+        result = await linked(client).download(target, on_progress=arrived.append)
+    assert (tmp_path / "voice.mp3").read_bytes() == OTHER
+    assert result.size == len(OTHER)
+    assert host.asked[1].headers["if-range"] == '"one"'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"etag": '"two"', "content-range": "bytes 300000-499999/500000"},
+        {"etag": 'W/"one"', "content-range": "bytes 300000-499999/500000"},
+        {"content-range": "bytes 300000-499999/500000"},  # another total than before
+        {"etag": '"one"', "content-range": "bytes 299999-499999/500000"},
+        {"etag": '"one"', "content-range": "bytes 300000-899999/*", "connection": "close"},
+        {"etag": '"one"'},
+    ],
+)
+async def test_a_part_that_cannot_belong_to_the_rest_is_not_added_to_it(
+    client: AsyncDiffio, sandbox: Sandbox, told: dict[str, object]
+) -> None:
+    """Where a host ignores `If-Range` and goes on in another version, all is asked for anew."""
+    odd = sends(head(206, {"content-length": 200_000, **told}) + OTHER[300_000:])
+    arrived: list[DownloadProgress] = []
+    first = ranged(CONTENT, '"one"', most=300_000, told=arrived)
+    async with peer(first, odd, ranged(OTHER, '"two"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        result = await linked(client).download(on_progress=arrived.append)
+    assert result.content == OTHER
+    assert "range" in host.asked[1].headers
+    assert "range" not in host.asked[2].headers
+
+
+@pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}, {"etag": "one"}])
+async def test_without_a_strong_etag_a_broken_download_starts_anew(
+    client: AsyncDiffio, sandbox: Sandbox, etag: dict[str, object], tmp_path: Path
+) -> None:
+    cut = sends(head(200, {"content-length": len(CONTENT), **etag}) + CONTENT[:400_000])
+    async with peer(cut, ranged(OTHER, '"two"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == OTHER
+    assert "range" not in host.asked[1].headers
+
+
+async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """And one that never gets further than before is given up in the end."""
+    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.1)
+    async with peer(cut, says(200, CONTENT, etag='"one"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == CONTENT
+    sandbox.faults.clear()
+    async with peer(cut) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="broke before the whole answer came"):
+            await linked(client).download()
+    assert len(host.asked) == RetryPolicy().attempts
+
+
+async def test_a_range_that_is_refused_means_that_all_is_asked_for_again(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.2)
+    refused = says(416, b"<Error/>", content_range="bytes */5")
+    async with peer(cut, refused, says(200, b"short", etag='"two"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == b"short"
+    assert entries(tmp_path) == ["voice.mp3"]
+    assert ["range" in one.headers for one in host.asked] == [False, True, False]

@@ -1,0 +1,206 @@
+"""Targets that cannot be written: found before the API is asked, or leaving nothing behind."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from diffio_async import AsyncDiffio, DownloadProgress, TargetUnusable
+from diffio_async.sandbox import Sandbox
+from tests.downloads.scenes import LINK, entries, finished, linked
+from tests.scripts import asked
+
+posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A folder nothing can be made in: by its mode, or for root as a read-only file system."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+        return
+    if not Path("/proc/self").is_dir():
+        pytest.skip("root may write everywhere here")
+    yield Path("/proc/self")
+
+
+async def _refused_early(
+    client: AsyncDiffio, sandbox: Sandbox, target: str | Path, says: str, **more: str
+) -> None:
+    with pytest.raises(TargetUnusable, match=says):
+        await linked(client).download(target, **more)
+    with pytest.raises(TargetUnusable, match=says):
+        await client.restore(b"speech", target, **more)  # type: ignore[arg-type]
+    assert sandbox.requests == []
+
+
+async def test_a_missing_folder_is_found_before_anything_is_asked(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    await _refused_early(client, sandbox, tmp_path / "no" / "voice.mp3", "there is no folder")
+    (tmp_path / "file").write_bytes(b"")
+    await _refused_early(client, sandbox, tmp_path / "file" / "voice.mp3", "there is no folder")
+
+
+async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(
+    client: AsyncDiffio, sandbox: Sandbox, unwritable: Path
+) -> None:
+    await _refused_early(client, sandbox, unwritable / "voice.mp3", "nothing can be written in")
+
+
+async def test_a_folder_or_an_empty_path_is_no_file_to_write(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    for target in (tmp_path, ""):
+        with pytest.raises(TargetUnusable, match="is a folder: name a file in it"):
+            await linked(client).download(target)
+    assert sandbox.requests == []
+
+
+@posix
+@pytest.mark.parametrize("kind", ["fifo", "link", "broken link", "device"])
+async def test_what_is_no_regular_file_is_neither_written_through_nor_replaced(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "voice.mp3"
+    elsewhere = tmp_path / "elsewhere"
+    if kind == "fifo":
+        os.mkfifo(target)
+    elif kind == "device":
+        target = Path("/dev/null")
+    else:
+        target.symlink_to(elsewhere)
+        if kind == "link":
+            elsewhere.write_bytes(b"precious")
+    await _refused_early(client, sandbox, target, "exists")
+    await _refused_early(client, sandbox, target, "no regular file", on_conflict="overwrite")
+    if kind == "link":
+        assert elsewhere.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ü" * 128, "nul\0l", "x" * 5000])
+async def test_a_name_the_file_system_refuses_is_found_before_anything_is_asked(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(TargetUnusable, match="cannot be"):
+        await linked(client).download(tmp_path / name)
+    assert sandbox.requests == []
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
+)
+def test_a_folder_that_may_not_be_entered_is_our_error_too(tmp_path: Path) -> None:
+    """Even looking whether it is there is refused: asked by a process without rights."""
+    script = """
+import asyncio, os, sys
+from pathlib import Path
+from diffio_async import TargetUnusable
+from diffio_async._engine.targets import check_target
+os.setuid(65534)
+async def main():
+    try:
+        await check_target(Path(sys.argv[1]) / "sub" / "voice.mp3", "error")
+    except TargetUnusable as error:
+        print(error)
+asyncio.run(main())
+"""
+    closed = tmp_path / "closed"
+    (closed / "sub").mkdir(parents=True)
+    closed.chmod(0o700)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(closed)], capture_output=True, text=True, check=False
+    )
+    assert "Permission denied" in done.stdout, done
+
+
+async def test_a_folder_that_vanishes_meanwhile_is_an_error_of_the_target(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    job = await finished(client, os.urandom(100_000))
+    folder = tmp_path / "results"
+    folder.mkdir()
+
+    def vanish(_: DownloadProgress) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    with pytest.raises(TargetUnusable, match="cannot be written: No such file") as caught:
+        await job.download(folder / "voice.mp3", on_progress=vanish)
+    assert caught.value.generation_id == job.generation_id
+    assert not folder.exists()
+
+
+async def test_a_target_that_becomes_a_folder_meanwhile_is_left_alone(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    job = await finished(client, b"voice")
+    target = tmp_path / "voice.mp3"
+    for policy in ("error", "overwrite"):
+        with pytest.raises(TargetUnusable):
+            await job.download(
+                target, on_conflict=policy, on_progress=lambda _: target.mkdir(exist_ok=True)
+            )
+        assert entries(tmp_path) == ["voice.mp3"]
+        target.rmdir()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mounted = False
+    with contextlib.suppress(OSError):  # there may be no such program
+        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    if not mounted:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_full_disk_leaves_nothing_behind(
+    client: AsyncDiffio, sandbox: Sandbox, tiny: Path
+) -> None:
+    """And the download is not tried again: a full disk does not pass."""
+    job = await finished(client, os.urandom(2_000_000))
+    with pytest.raises(TargetUnusable, match="No space left on device"):
+        await job.download(tiny / "voice.mp3")
+    assert entries(tiny) == []
+    assert len(asked(sandbox, LINK)) == 1
+
+
+@posix
+def test_a_file_over_the_process_limit_leaves_nothing_behind(tmp_path: Path) -> None:
+    """The same by `ulimit -f`, where no file system can be mounted."""
+    script = """
+import asyncio, os, resource, sys
+from pathlib import Path
+from diffio_async import TargetUnusable
+from diffio_async._engine.targets import written
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+async def main():
+    try:
+        async with written(Path(sys.argv[1]) / "voice.mp3", "error") as sink:
+            await sink.write(bytes(200_000))
+    except TargetUnusable as error:
+        print(error)
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert "File too large" in done.stdout, done
+    assert entries(tmp_path) == []

@@ -1,0 +1,176 @@
+"""A result to a file or to memory: whole, under its name only then, by the rules of the folder."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ConfigurationError,
+    DownloadProgress,
+    TargetUnusable,
+)
+from diffio_async.sandbox import Fault, Sandbox, Stall
+from tests.downloads.scenes import LINK, RESULT, entries, finished, media, mode
+from tests.scripts import asked
+
+CONTENT = os.urandom(700_001)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", CONTENT])
+async def test_a_result_is_the_same_bytes_in_a_file_and_in_memory(
+    client: AsyncDiffio, tmp_path: Path, content: bytes
+) -> None:
+    job = await finished(client, content)
+    target = tmp_path / "voice.mp3"
+    to_file = await job.download(target)
+    assert target.read_bytes() == content
+    assert (to_file.path, to_file.content, to_file.size) == (target, None, len(content))
+    to_memory = await job.download()
+    assert (to_memory.content, to_memory.path, to_memory.size) == (content, None, len(content))
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+@pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+async def test_the_umask_decides_who_may_read_the_file(
+    client: AsyncDiffio, tmp_path: Path, mask: int, expected: int
+) -> None:
+    job = await finished(client, b"voice")
+    before = os.umask(mask)
+    try:
+        await job.download(tmp_path / "voice.mp3")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "voice.mp3") == expected
+
+
+async def test_a_file_that_exists_is_replaced_only_when_asked(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """And the refusal comes before the API is asked for anything."""
+    job = await finished(client, CONTENT)
+    target = tmp_path / "voice.mp3"
+    target.write_bytes(b"precious")
+    with pytest.raises(TargetUnusable, match="exists: choose another name"):
+        await job.download(target)
+    assert target.read_bytes() == b"precious"
+    assert asked(sandbox, LINK) == []
+    await job.download(target, on_conflict="overwrite")
+    assert target.read_bytes() == CONTENT
+    with pytest.raises(ConfigurationError, match="on_conflict"):
+        await job.download(target, on_conflict="clobber")
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_a_file_that_appears_meanwhile_is_not_replaced_either(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+    target = tmp_path / "voice.mp3"
+
+    def somebody_else(_: DownloadProgress) -> None:
+        target.write_bytes(b"precious")
+
+    with pytest.raises(TargetUnusable, match="exists"):
+        await job.download(target, on_progress=somebody_else)
+    assert target.read_bytes() == b"precious"
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_two_downloads_to_one_name_leave_one_whole_file(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """The second finds the name taken, whichever that is."""
+    job = await finished(client, CONTENT)
+    target = tmp_path / "voice.mp3"
+    outcomes = await asyncio.gather(
+        job.download(target), job.download(target), return_exceptions=True
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == [
+        "Downloaded",
+        "TargetUnusable",
+    ]
+    assert target.read_bytes() == CONTENT
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+@pytest.mark.parametrize("failure", [errno.EPERM, errno.EOPNOTSUPP, None])
+async def test_where_there_are_no_hard_links_the_name_is_still_taken_only_once(
+    client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int | None
+) -> None:
+    def no_links(*_: object, **__: object) -> None:
+        if failure is None:
+            raise NotImplementedError
+        raise OSError(failure, os.strerror(failure))
+
+    job = await finished(client, CONTENT)
+    # The system's own call, for want of such a file system wherever tests run.
+    monkeypatch.setattr(os, "link", no_links)
+    target = tmp_path / "voice.mp3"
+    await job.download(target)
+    assert target.read_bytes() == CONTENT
+    target.unlink()
+
+    def somebody_else(_: DownloadProgress) -> None:
+        target.write_bytes(b"precious")
+
+    with pytest.raises(TargetUnusable, match="exists"):
+        await job.download(target, on_progress=somebody_else)
+    assert target.read_bytes() == b"precious"
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 251 + ".mp3", "ü" * 125 + "x.mp3", "🎙" * 62 + ".mp3", "x" + "語" * 83 + ".mp3"]
+)
+async def test_a_name_may_be_as_long_as_the_file_system_takes(
+    client: AsyncDiffio, tmp_path: Path, name: str
+) -> None:
+    assert 252 <= len(os.fsencode(name)) <= 255
+    job = await finished(client, b"voice")
+    await job.download(tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"voice"
+    assert entries(tmp_path) == [name]
+
+
+async def test_while_it_downloads_nothing_stands_under_the_name(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.2)))
+    seen: list[list[str]] = []
+    await job.download(tmp_path / "voice.mp3", on_progress=lambda _: seen.append(entries(tmp_path)))
+    assert seen
+    assert all(
+        len(names) == 1 and names[0].startswith(".voice.mp3.") and names[0].endswith(".part")
+        for names in seen
+    )
+
+
+async def test_progress_grows_to_the_whole(client: AsyncDiffio) -> None:
+    """A callback may be a coroutine function; one that raises harms nothing."""
+    job = await finished(client, CONTENT)
+    told: list[DownloadProgress] = []
+
+    async def tell(progress: DownloadProgress) -> None:
+        await asyncio.sleep(0)
+        told.append(progress)
+        raise LookupError("a bug in a callback")
+
+    assert (await job.download(on_progress=tell)).content == CONTENT
+    received = [progress.received for progress in told]
+    assert received == sorted(set(received))
+    assert {progress.total for progress in told} == {len(CONTENT)}
+    assert told[-1].percent == 100
+
+
+async def test_a_download_is_one_question_and_one_fetch(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job = await finished(client, CONTENT)
+    await job.download(tmp_path / "voice.mp3")
+    assert len(asked(sandbox, LINK)) == 1
+    assert [seen.headers.get("range") for seen in media(sandbox)] == [None]

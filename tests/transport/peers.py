@@ -1,0 +1,113 @@
+"""Servers made of bare sockets, for what the sandbox is too well-behaved to do."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from attrs import define, field, frozen
+
+
+@frozen
+class Asked:
+    """A request as it came; header names are lower-case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int
+
+
+Script = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+
+
+def head(status: int, headers: Mapping[str, object] | None = None) -> bytes:
+    """A status line and headers, to the letter: nothing is added."""
+    lines = [f"HTTP/1.1 {status} Scripted", *(f"{n}: {v}" for n, v in (headers or {}).items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def says(status: int = 200, body: bytes = b"", **headers: object) -> Script:
+    """A whole answer with its length; `content_type` becomes `content-type`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return sends(head(status, {"content-length": len(body), **named}) + body)
+
+
+def sends(*pieces: bytes, then: float = 0.0) -> Script:
+    """These bytes, and after `then` seconds of silence the end."""
+
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        await asyncio.sleep(then)
+
+    return script
+
+
+@define
+class Peer:
+    """A server under way: what it was asked, and how many connections it had."""
+
+    port: int = 0
+    scheme: str = "http"
+    asked: list[Asked] = field(factory=list)
+    connections: int = 0
+
+    def url(self, path: str = "/") -> str:
+        """An address here."""
+        return f"{self.scheme}://127.0.0.1:{self.port}{path}"
+
+
+@contextlib.asynccontextmanager
+async def peer(
+    *scripts: Script, keep: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Peer]:
+    """Each request is served by the next script, those after the last by the last.
+
+    With `keep` the connection stays open after an answer.
+    """
+    found = Peer(scheme="https" if tls else "http")
+    running: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.connections += 1
+        number = found.connections
+        task = asyncio.current_task()
+        assert task is not None
+        running.add(task)
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+                while True:
+                    asked = await request(reader, number)
+                    found.asked.append(asked)
+                    await scripts[min(len(found.asked), len(scripts)) - 1](asked, writer)
+                    if not keep:
+                        break
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            running.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    found.port = server.sockets[0].getsockname()[1]
+    try:
+        yield found
+    finally:
+        server.close()
+        for task in list(running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.sleep(0.01)
+
+
+async def request(reader: asyncio.StreamReader, connection: int) -> Asked:
+    """Read one request whole."""
+    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    method, target, _ = lines[0].split(" ")
+    pairs = (line.partition(":") for line in lines[1:] if line)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Asked(method, target, headers, body, connection)
