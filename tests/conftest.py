@@ -24,6 +24,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _what_is_loaded_stays() -> None:
+    """Collecting after each test looks at what the tests made, not at every imported module."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_key_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the environment of whoever runs it."""
