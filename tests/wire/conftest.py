@@ -1,6 +1,11 @@
 """What the wire need of fixtures: less than other floors."""
 
 import pytest
+from hypothesis import settings
+
+# A slow machine is no counterexample.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
