@@ -123,6 +123,7 @@ def words(values: Sequence[str], name: str) -> list[str]:
     Raises:
         ConfigurationError: It is a string, is empty, or holds something else.
     """
-    if isinstance(values, str) or not values or not all(isinstance(v, str) and v for v in values):
+    held: Sequence[object] = values
+    if isinstance(values, str) or not values or not all(isinstance(v, str) and v for v in held):
         raise ConfigurationError(f"{name} must be a list of one or more words, not {values!r}")
     return list(values)
