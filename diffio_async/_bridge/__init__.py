@@ -1,0 +1,220 @@
+"""Run coroutines for threads that block: calls, iterations, contexts and callbacks.
+
+Works wherever a thread can wait: in scripts, in threads, inside a running loop (which stands still
+meanwhile), in both processes of a fork. In the event loop's own thread it raises `RuntimeError`.
+Ctrl-C cancels the coroutine, gives it 5 seconds to unwind, and is raised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
+
+from diffio_async._bridge.talk import Talk, current, home
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+__all__ = ["enter", "hook", "iterate", "run", "stop"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """What the coroutine returns, or raises."""
+    talk = Talk()
+    try:
+        word = talk.begin(func, *args, **kwargs)
+    except BaseException:
+        talk.leave()
+        raise
+    if word.kind == "failed":
+        raise word.claim()
+    result: T = word.claim()
+    return result
+
+
+def iterate(
+    func: Callable[P, AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> Generator[T, None, None]:
+    """What the asynchronous iterator yields; one task runs it for the whole of its life.
+
+    Closing the generator, or dropping it, closes the asynchronous one and waits for that. What is
+    thrown into it is raised there; Ctrl-C cancels it.
+    """
+    talk = Talk()
+    try:
+        word = talk.begin(_generate, talk, func, args, kwargs)
+        while word.kind == "said":
+            order: BaseException | None = None
+            try:
+                yield word.claim()
+            except (Exception, GeneratorExit) as error:  # noqa: BLE001 - thrown over there
+                order = error
+            word = talk.ask(order)
+    except BaseException:
+        talk.leave()
+        raise
+    finally:
+        order = None
+    if word.kind == "failed":
+        raise word.claim()
+
+
+async def _generate(
+    talk: Talk,
+    func: Callable[..., AsyncIterator[object]],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
+    items = func(*args, **kwargs)
+    generator = items if isinstance(items, AsyncGenerator) else None
+    order: BaseException | None = None
+    try:
+        while not isinstance(order, GeneratorExit):
+            if order is None:
+                step = anext(items)
+            elif generator is None:
+                raise order
+            else:
+                step = generator.athrow(order)
+            try:
+                order = await talk.say(await step)
+            except StopAsyncIteration:
+                return
+    finally:
+        order = None
+        if generator is not None:
+            await _close(generator)
+
+
+async def _close(generator: AsyncGenerator[object, None]) -> None:
+    try:
+        await generator.aclose()
+    except BaseExceptionGroup as group:
+        # A task group around a `yield` wraps the GeneratorExit that closes it.
+        if (rest := group.split(GeneratorExit)[1]) is not None:
+            raise rest from None
+
+
+def enter(
+    func: Callable[P, AbstractAsyncContextManager[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> AbstractContextManager[T]:
+    """The asynchronous context as a blocking one; one task enters and leaves it."""
+    return _Context(func, args, kwargs)
+
+
+class _Context(AbstractContextManager[T]):
+    """A context that a task entered; it is never entered without being left again."""
+
+    def __init__(
+        self,
+        func: Callable[..., AbstractAsyncContextManager[T]],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
+        self._visit = func, args, kwargs
+        self._talk: Talk | None = None
+
+    def __enter__(self) -> T:
+        if self._talk is not None:
+            raise RuntimeError("this context can be entered once: ask for another")
+        talk = self._talk = Talk()
+        try:
+            word = talk.begin(_visit, talk, *self._visit)
+            del self._visit
+            if word.kind == "said":
+                value: T = word.claim()
+                return value
+        except BaseException:
+            talk.leave()
+            raise
+        raise word.claim()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if (talk := self._talk) is None:
+            return False
+        try:
+            if talk.gone or not isinstance(error, Exception | None):
+                return False
+            word = talk.ask(error)
+        finally:
+            talk.leave()  # has nothing to do when the task has ended
+        if word.kind == "failed":
+            raise word.claim()
+        if error is not None:
+            error.__traceback__ = trace
+        swallowed: bool = word.claim()
+        return swallowed
+
+    def __del__(self) -> None:
+        # Ctrl-C between the body and the first line of __exit__.
+        if self._talk is not None:
+            self._talk.leave(patience=0)
+
+
+async def _visit(
+    talk: Talk,
+    func: Callable[..., AbstractAsyncContextManager[object]],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> bool:
+    """Whether the context swallowed the error of the body."""
+    order: BaseException | None = None
+    try:
+        async with func(*args, **kwargs) as value:
+            waiting = talk.say(value)
+            del value
+            order = await waiting
+            if order is not None:
+                raise order  # noqa: TRY301 - for the context to see
+    except BaseException as error:
+        if error is not order:
+            raise
+        return False
+    else:
+        return order is not None
+    finally:
+        order = None
+
+
+@overload
+def hook(fn: None) -> None: ...
+@overload
+def hook(fn: Callable[[T], object]) -> Callable[[T], Awaitable[object]]: ...
+@overload
+def hook(fn: Callable[[T], object] | None) -> Callable[[T], Awaitable[object]] | None: ...
+def hook(fn: Callable[[T], object] | None) -> Callable[[T], Awaitable[object]] | None:
+    """A callback for a coroutine that runs `fn` in the thread that blocks for it.
+
+    There `fn` may make blocking calls of its own. What it raises is raised in the coroutine, but
+    Ctrl-C and `SystemExit` cancel that and are raised from the blocking call. If `fn` returns an
+    awaitable, as a coroutine function does, that is awaited on the loop.
+
+    During an iteration or a context, the thread is there for callbacks only while it waits.
+    """
+    if fn is None:
+        return None
+
+    async def in_the_callers_thread(fact: T) -> object:
+        return await current.get().send_on(fn, fact)
+
+    return in_the_callers_thread
+
+
+def stop() -> None:
+    """Stop the process's event loop thread; the next call starts another.
+
+    What still runs is cancelled, and whoever waits for it gets a `RuntimeError`. Not needed at
+    exit, where it happens by itself.
+    """
+    home.stop()

@@ -1,0 +1,180 @@
+"""The event loop that works for threads that block: one in a process, in a thread of its own.
+
+It is started by the first call, renewed after a fork, and stopped when the interpreter exits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import select
+import selectors
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Context
+
+#: How long a cancelled task may take to unwind before nobody waits for it any more.
+UNWIND_SECONDS = 5.0
+OWN_THREAD = (
+    "a blocking call was made in the event loop's own thread, where it would wait for itself: "
+    "use the async client here, and await it"
+)
+_FORKED = "this began before a fork: only the parent process can go on with it"
+_STOPPED = "the event loop that worked for this was stopped"
+_EXITING = "the interpreter is exiting: no blocking call can be made any more"
+
+
+class Guest(Protocol):
+    """Whoever waits for work that is done here."""
+
+    def turn_away(self, error: Exception) -> None:
+        """Called when the work will never be done."""
+
+
+class LoopThread:
+    """An event loop in a daemon thread.
+
+    Attributes:
+        gone: Why nothing can be asked of it any more, or None.
+        guests: Those who wait for its work; they add themselves before they ask for it.
+    """
+
+    def __init__(self) -> None:
+        self.gone: str | None = None
+        self.guests: set[Guest] = set()
+        self.quiet = False
+        self._told_to_end = asyncio.Event()
+        self._selector = selectors.DefaultSelector()
+        self.loop = _new_loop(self._selector)
+        self._thread = threading.Thread(target=self._run, name=__name__, daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.loop.close()
+            raise
+
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def send(
+        self, function: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> bool:
+        """Have a function called on the loop; False if the loop is closed."""
+        try:
+            self.loop.call_soon_threadsafe(function, *args, context=context)
+        except RuntimeError:
+            return False
+        return True
+
+    def _run(self) -> None:
+        end = self.loop.create_task(self._until_told_to_end())
+        try:
+            while not end.done():
+                # Raised by a task inside a task, these stop the loop; its parent hands them on.
+                with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                    self.loop.run_until_complete(end)
+        finally:
+            self.loop.close()
+            self._turn_away()
+
+    async def _until_told_to_end(self) -> None:
+        await self._told_to_end.wait()
+        me = asyncio.current_task()
+        for task in asyncio.all_tasks() - {me}:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNWIND_SECONDS):
+                # What tasks start in order to unwind is waited for, not cancelled.
+                while tasks := asyncio.all_tasks() - {me}:
+                    await asyncio.wait(tasks)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(UNWIND_SECONDS):
+                await self.loop.shutdown_asyncgens()
+
+    def _turn_away(self) -> None:
+        # At exit only daemon threads still wait, and they end with the process: without a word.
+        for guest in [] if self.quiet else list(self.guests):
+            guest.turn_away(RuntimeError(self.gone))
+
+    def stop(self, why: str, *, quiet: bool = False) -> None:
+        """Cancel what runs, finalise the loop's generators, close the loop. Starts no thread."""
+        self.gone, self.quiet = why, quiet
+        if self.send(self._told_to_end.set):
+            self._thread.join(2 * UNWIND_SECONDS)
+
+    def disown(self) -> None:
+        """Let go of it in the child of a fork, where its thread does not exist."""
+        self.gone = _FORKED
+        if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
+            # The epoll is the parent's too: what is finalised in the child would unregister the
+            # parent's descriptors. The child gets one of its own under the same number.
+            with select.epoll() as own:
+                os.dup2(own.fileno(), self._selector.fileno(), inheritable=False)
+        self._turn_away()
+
+
+def _new_loop(selector: selectors.BaseSelector) -> asyncio.AbstractEventLoop:
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    return asyncio.SelectorEventLoop(selector)
+
+
+class Home:
+    """Where the loop thread of this process is found."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may call while its thread is in here
+        self._thread: LoopThread | None = None
+        self._exiting = False
+        self._disowned: list[LoopThread] = []  # kept, lest their tasks unwind in the child
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+        atexit.register(self._exit)
+
+    def thread(self) -> LoopThread:
+        """The loop thread, started if need be.
+
+        Raises:
+            RuntimeError: The caller is that thread itself, or the interpreter is exiting.
+        """
+        thread = self._thread
+        if thread is None:
+            with self._lock:
+                if self._exiting:
+                    raise RuntimeError(_EXITING)
+                thread = self._thread = self._thread or LoopThread()
+        if thread.is_current():
+            raise RuntimeError(OWN_THREAD)
+        return thread
+
+    def stop(self, why: str = _STOPPED, *, quiet: bool = False) -> None:
+        """Stop the loop thread, if there is one; the next call starts another.
+
+        Raises:
+            RuntimeError: The caller is that thread itself.
+        """
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            if thread.is_current():
+                self._thread = thread
+                raise RuntimeError(OWN_THREAD)
+            thread.stop(why, quiet=quiet)
+
+    def _exit(self) -> None:
+        self._exiting = True
+        self.stop(_EXITING, quiet=True)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._disowned.append(thread)
+            thread.disown()

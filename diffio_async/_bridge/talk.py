@@ -1,0 +1,217 @@
+"""What passes between a thread that blocks and the one task that works for it.
+
+The thread sends orders to the loop, and listens. The task posts words in return: values, its end,
+and errands, which are callbacks to run in the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from contextvars import ContextVar, copy_context
+from inspect import isawaitable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from diffio_async._bridge.loop_thread import OWN_THREAD, UNWIND_SECONDS, Home
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+# On Windows a lock that waits for ever does not notice Ctrl-C.
+_LISTEN_SECONDS = 0.2 if sys.platform == "win32" else None
+
+_HERE = str(Path(__file__).parent) + os.sep
+_OVER = "the call that was to run this callback in its thread has ended"
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+home = Home()
+#: The talk that the running task belongs to.
+current: ContextVar[Talk] = ContextVar("current")
+
+
+class Word:
+    """What a task posts. The item is claimed once, so that nothing here keeps it alive."""
+
+    __slots__ = ("_item", "kind")
+
+    def __init__(self, kind: Literal["said", "ended", "failed", "errand"], item: Any) -> None:
+        self.kind, self._item = kind, item
+
+    def claim(self) -> Any:
+        """The value, error or errand."""
+        item, self._item = self._item, None
+        return item
+
+
+class Errand(NamedTuple):
+    """A callback to run in the thread."""
+
+    function: Callable[[Any], object]
+    fact: object
+    reply: asyncio.Future[tuple[object, Exception | None]]
+
+
+class Talk:
+    """A thread's side and a task's side of one call, iteration or context."""
+
+    __slots__ = ("_loop_thread", "_posts", "_task", "_turn", "ended", "left")
+    _turn: asyncio.Future[BaseException | None]
+
+    def __init__(self) -> None:
+        self._loop_thread = home.thread()
+        self._posts: SimpleQueue[Word] = SimpleQueue()
+        self._task: asyncio.Task[None] | None = None
+        self.ended = False  # the last word was heard
+        self.left = False  # the thread does not listen any more
+
+    # The thread's side.
+
+    @property
+    def gone(self) -> str | None:
+        """Why the task cannot be asked any more, or None."""
+        return self._loop_thread.gone
+
+    def begin(self, job: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Word:
+        """Start the task, in a copy of the thread's context; its first word."""
+        thread = self._loop_thread
+        thread.guests.add(self)
+        context = copy_context()
+        context.run(current.set, self)
+        if not thread.send(self._start, job, args, kwargs, context=context):
+            raise RuntimeError(thread.gone)
+        return self._listen()
+
+    def ask(self, order: BaseException | None = None) -> Word:
+        """Have the task go on from the value it said, with or without an error; its next word."""
+        thread = self._loop_thread
+        why_not = OWN_THREAD if thread.is_current() else thread.gone
+        if why_not is None:
+            thread.send(self._go_on, order)
+            return self._listen()
+        if isinstance(order, GeneratorExit):
+            # Whoever collects garbage closes generators, wherever that happens to be.
+            thread.send(self._go_on, order)
+            self.ended = True
+            return Word("ended", None)
+        raise RuntimeError(why_not)
+
+    def _listen(self) -> Word:
+        while True:
+            try:
+                word = self._posts.get(timeout=_LISTEN_SECONDS)
+            except Empty:
+                continue
+            if word.kind != "errand":
+                self.ended = word.kind != "said"
+                return word
+            self._run(word.claim())
+
+    def _run(self, errand: Errand) -> None:
+        if errand.reply.done():
+            return
+        answer, problem = None, None
+        try:
+            answer = errand.function(errand.fact)
+        except Exception as error:  # noqa: BLE001 - raised again in the task
+            problem = from_its_cause(error)
+        self._loop_thread.send(_settle, errand.reply, (answer, problem))
+
+    def leave(self, patience: float = UNWIND_SECONDS) -> None:
+        """Cancel the task and wait until it has unwound; does nothing if it has ended."""
+        if self.ended or self.left or self._loop_thread.gone:
+            return
+        self.left = True
+        self._loop_thread.send(self._cancel)
+        if self._loop_thread.is_current():
+            return
+        deadline = time.monotonic() + patience
+        # A second Ctrl-C means now.
+        with contextlib.suppress(Empty, KeyboardInterrupt):
+            while not self.ended:
+                word = self._posts.get(timeout=max(0.0, deadline - time.monotonic()))
+                self.ended = word.kind in ("ended", "failed")
+                if word.kind == "errand":
+                    self._loop_thread.send(word.claim().reply.cancel)
+
+    # The task's side, on the loop.
+
+    def _start(self, job: Callable[..., Awaitable[object]], args: Any, kwargs: Any) -> None:
+        # The loop holds the task until its first step, `_task` from there on.
+        self._loop_thread.loop.create_task(self._work(job, args, kwargs))
+
+    async def _work(self, job: Callable[..., Awaitable[object]], args: Any, kwargs: Any) -> None:
+        thread = self._loop_thread
+        self._task = asyncio.current_task()
+        try:
+            if self.left:
+                raise asyncio.CancelledError  # noqa: TRY301 - left before the first step
+            word = Word("ended", await job(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - SystemExit too, by value
+            if thread.gone and isinstance(error, asyncio.CancelledError):
+                error = RuntimeError(thread.gone)
+            word = Word("failed", from_its_cause(error))
+        self._task = None
+        thread.guests.discard(self)
+        if not thread.quiet:
+            self._posts.put(word)
+
+    async def say(self, value: object) -> BaseException | None:
+        """Hand a value to the thread; the order it gives in return."""
+        self._turn = self._loop_thread.loop.create_future()
+        self._posts.put(Word("said", value))
+        del value
+        return await self._turn
+
+    async def send_on(self, function: Callable[[Any], object], fact: object) -> object:
+        """Run a callback in the thread; what it returns, or raises.
+
+        Raises:
+            asyncio.CancelledError: The thread has left.
+            RuntimeError: The call, iteration or context has ended.
+        """
+        if self.left:
+            raise asyncio.CancelledError
+        if self._task is None:
+            raise RuntimeError(_OVER)
+        reply = self._loop_thread.loop.create_future()
+        self._posts.put(Word("errand", Errand(function, fact, reply)))
+        answer, problem = await reply
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                del problem
+        return await answer if isawaitable(answer) else answer
+
+    def _go_on(self, order: BaseException | None) -> None:
+        if not self._turn.done():
+            self._turn.set_result(order)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._posts.put(Word("ended", None))  # it never began, or is over
+
+    def turn_away(self, error: Exception) -> None:
+        """The task will not work any more."""
+        self._posts.put(Word("failed", error))
+
+
+def _settle(reply: asyncio.Future[T], answer: T) -> None:
+    if not reply.done():
+        reply.set_result(answer)
+
+
+def from_its_cause(error: E) -> E:
+    """The error with a traceback that begins below the frames of this package."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    return error.with_traceback(trace)
