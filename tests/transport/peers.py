@@ -5,7 +5,10 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+import pytest
 from attrs import define, field, frozen
+
+from diffio_async import AsyncDiffio, ClientOptions, DiffioError, RetryPolicy
 
 
 @frozen
@@ -111,3 +114,19 @@ async def request(reader: asyncio.StreamReader, connection: int) -> Asked:
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Asked(method, target, headers, body, connection)
+
+
+ONCE = ClientOptions(retry=RetryPolicy(attempts=1))
+
+
+def once(base_url: str, options: ClientOptions = ONCE) -> AsyncDiffio:
+    """A client that tries once."""
+    return AsyncDiffio("diffio_key_1234567890", base_url=base_url, options=options)
+
+
+async def failure_at(base_url: str, options: ClientOptions = ONCE) -> DiffioError:
+    """What a question there ends with."""
+    async with once(base_url, options) as client:
+        with pytest.raises(DiffioError) as caught:
+            await client.projects.list()
+    return caught.value

@@ -1,0 +1,28 @@
+"""A certificate authority of the tests' own."""
+
+import ssl
+from pathlib import Path
+
+import pytest
+import trustme
+from attrs import frozen
+
+
+@frozen
+class Authority:
+    """An authority, what a server of `localhost` and `api.diffio.test` shows, and who trusts it."""
+
+    server: ssl.SSLContext
+    trusting: ssl.SSLContext
+    file: Path
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Made once: keys take a while."""
+    root = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    root.issue_cert("localhost", "api.diffio.test", "media.diffio.test").configure_cert(server)
+    file = tmp_path_factory.mktemp("authority") / "root.pem"
+    root.cert_pem.write_to_path(str(file))
+    return Authority(server, ssl.create_default_context(cafile=str(file)), file)
