@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -26,6 +27,15 @@ _NO_SOUND = frozenset({"tty", "ffmetadata", "image2", "image2pipe"})
 _MOST_CHANNELS = 2
 _BROKEN = "the recording is damaged: none of its sound can be decoded"
 
+# Names and titles in odd encodings are no reason to refuse a recording. PyAV before this version
+# has to be told, and later ones know no such word.
+_DECODES_LATER = 19
+_LENIENT: dict[str, Any] = (
+    {}
+    if int(av.__version__.partition(".")[0]) >= _DECODES_LATER
+    else {"metadata_errors": "replace"}
+)
+
 
 @cache
 def _readable_formats() -> str:
@@ -42,10 +52,9 @@ def opened(source: Path) -> Iterator[InputContainer]:
     """
     if source.stat().st_size == 0:
         raise CannotRestore("the file is empty")
-    # Names and titles in odd encodings are no reason to refuse a recording.
     options = {"format_whitelist": _readable_formats(), "protocol_whitelist": "file"}
     try:
-        container = av.open(f"file:{source}", "r", options=options, metadata_errors="replace")
+        container = av.open(f"file:{source}", "r", options=options, **_LENIENT)
     except (FileNotFoundError, PermissionError):
         raise
     except (av.error.FFmpegError, ValueError) as error:
