@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from diffio_async._facades.compat_results import written_results
+from diffio_async._facades.compat_words import Spelling
+from diffio_async._facades.compat_writing import ClientsWriter
+from diffio_async._facades.models_reading import read_models
 from diffio_async._facades.reading import read
 from diffio_async._facades.writing import written
+
+if TYPE_CHECKING:
+    from diffio_async._facades.reading import Module
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -41,4 +49,27 @@ def outputs(package: Path = PACKAGE) -> dict[Path, str]:
     sync = written(
         modules, names, "The blocking client: the coroutine client's surface, line by line."
     )
-    return {package / "sync" / "_generated.py": sync}
+    return {package / "sync" / "_generated.py": sync, **_compat(package, modules)}
+
+
+def _compat(package: Path, modules: list[Module]) -> dict[Path, str]:
+    """The guide's spelling: results, and the clients that answer with them."""
+    models = {
+        name: model
+        for path in sorted((package / "models").glob("*.py"))
+        for name, model in read_models(path).items()
+    }
+    errors = read_models(package / "errors.py")
+    names = {name for model in models.values() for name in model.fields}
+    names |= {
+        parameter.name
+        for module in modules
+        for noun in module.nouns.values()
+        for method in noun.methods
+        for parameter in method.parameters
+    }
+    spell = Spelling(names, errors)
+    return {
+        package / "compat" / "types" / "_generated.py": written_results(models, spell),
+        package / "compat" / "_generated.py": ClientsWriter(modules, spell).written(),
+    }

@@ -43,8 +43,10 @@ def written(modules: Iterable[Module], wanted: dict[str, str], title: str) -> st
         noun, module = found[name]
         needed[name] = _home(module)
         lines += ["", "", *_class(noun, facade, wanted, module, needed)]
-    constants = {n: home for n, home in needed.items() if n.isupper()}
-    names = {n: home for n, home in needed.items() if n not in constants}
+    # Defaults and the classes that are made are needed when the facade runs; the rest is types.
+    made = {name for name in wanted if found[name][0].parts}
+    running = {n: home for n, home in needed.items() if n.isupper() or n in made}
+    names = {n: home for n, home in needed.items() if n not in running}
     return "\n".join(
         [
             "# Written by `python -m diffio_async._facades --write`; do not edit.",
@@ -55,7 +57,7 @@ def written(modules: Iterable[Module], wanted: dict[str, str], title: str) -> st
             "from typing import TYPE_CHECKING",
             "",
             "from diffio_async import _bridge as bridge",
-            *_imports({**constants, "AsyncDiffio": names.pop("AsyncDiffio")}),
+            *_imports(running),
             "",
             "if TYPE_CHECKING:",
             *(f"    {line}" if line else "" for line in _imports(names)),

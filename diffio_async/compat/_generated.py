@@ -1,0 +1,1349 @@
+# Written by `python -m diffio_async._facades --write`; do not edit.
+"""`DiffioClient` and its parts, in the guide's spelling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from diffio_async.compat import _quirks, _restoring, _waiting
+from diffio_async.compat._calls import Calls
+from diffio_async.compat.types import (
+    AccountSettingsResponse,
+    ApiKeyResponse,
+    ApiKeysListResponse,
+    AudioIsolationResult,
+    CompleteProjectUploadResponse,
+    CreateGenerationResponse,
+    CreateProjectResponse,
+    GenerationDownloadResponse,
+    GenerationProgressResponse,
+    GenerationWebhookEvent,
+    ListProjectGenerationsResponse,
+    ListProjectsResponse,
+    UsageSummaryResponse,
+    WebhookConfigureResponse,
+    WebhookTestEventResponse,
+)
+from diffio_async.models.generations import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from diffio_async.compat.options import RequestOptionsLike
+    from diffio_async.compat.types import RestoreInfo
+    from diffio_async.models.generations import DownloadType
+    from diffio_async.models.webhooks import WebhookMode
+
+
+class AudioIsolationClient:
+    """One call from a recording to its generation, or to its result."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def convert(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        fileFormat: str | None = None,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        projectParams: Mapping[str, object] | None = None,
+        generationParams: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> AudioIsolationResult:
+        """`isolate` by its other name.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            fileFormat: A short label such as `wav`.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            projectParams: Your own words about the project.
+            generationParams: Your own words about the generation.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return _quirks.isolate(
+            self._parent,
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            fileFormat=fileFormat,
+            model=model,
+            sampling=sampling,
+            projectParams=projectParams,
+            generationParams=generationParams,
+            requestOptions=requestOptions,
+        )
+
+    def isolate(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        fileFormat: str | None = None,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        projectParams: Mapping[str, object] | None = None,
+        generationParams: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> AudioIsolationResult:
+        """Upload a recording and start a generation on it; does not wait for its end.
+
+        Arguments and errors are those of `create_project` and `generations.create`; the model, the
+        key and the settings are checked before anything is sent.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            fileFormat: A short label such as `wav`.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            projectParams: Your own words about the project.
+            generationParams: Your own words about the generation.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return _quirks.isolate(
+            self._parent,
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            fileFormat=fileFormat,
+            model=model,
+            sampling=sampling,
+            projectParams=projectParams,
+            generationParams=generationParams,
+            requestOptions=requestOptions,
+        )
+
+    def restore_audio(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        fileFormat: str | None = None,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        projectParams: Mapping[str, object] | None = None,
+        generationParams: Mapping[str, object] | None = None,
+        downloadType: DownloadType = "audio",
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+        progressRequestOptions: RequestOptionsLike = None,
+        downloadRequestOptions: RequestOptionsLike = None,
+        raiseOnError: bool = False,
+    ) -> tuple[bytes | None, RestoreInfo]:
+        """Restore one recording: upload it, generate, wait, download.
+
+        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
+        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
+        be wrong is found before the first byte is sent.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            fileFormat: A short label such as `wav`.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            projectParams: Your own words about the project.
+            generationParams: Your own words about the generation.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+            progressRequestOptions: Those of the wait, where they differ.
+            downloadRequestOptions: Those of the download, where they differ.
+            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+
+        Raises:
+            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioUploadFailed: The bytes could not be sent.
+            DiffioGenerationFailed: The service could not restore it; the message has its reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
+            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+                `DiffioPaymentRequired`, ….
+        """
+        return _restoring.restore_audio(
+            self._parent,
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            fileFormat=fileFormat,
+            model=model,
+            sampling=sampling,
+            projectParams=projectParams,
+            generationParams=generationParams,
+            downloadType=downloadType,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+            progressRequestOptions=progressRequestOptions,
+            downloadRequestOptions=downloadRequestOptions,
+            raiseOnError=raiseOnError,
+        )
+
+    def restore(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        fileFormat: str | None = None,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        projectParams: Mapping[str, object] | None = None,
+        generationParams: Mapping[str, object] | None = None,
+        downloadType: DownloadType = "audio",
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+        progressRequestOptions: RequestOptionsLike = None,
+        downloadRequestOptions: RequestOptionsLike = None,
+        raiseOnError: bool = False,
+    ) -> tuple[bytes | None, RestoreInfo]:
+        """Restore one recording: upload it, generate, wait, download.
+
+        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
+        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
+        be wrong is found before the first byte is sent.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            fileFormat: A short label such as `wav`.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            projectParams: Your own words about the project.
+            generationParams: Your own words about the generation.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+            progressRequestOptions: Those of the wait, where they differ.
+            downloadRequestOptions: Those of the download, where they differ.
+            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+
+        Raises:
+            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioUploadFailed: The bytes could not be sent.
+            DiffioGenerationFailed: The service could not restore it; the message has its reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
+            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+                `DiffioPaymentRequired`, ….
+        """
+        return _restoring.restore_audio(
+            self._parent,
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            fileFormat=fileFormat,
+            model=model,
+            sampling=sampling,
+            projectParams=projectParams,
+            generationParams=generationParams,
+            downloadType=downloadType,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+            progressRequestOptions=progressRequestOptions,
+            downloadRequestOptions=downloadRequestOptions,
+            raiseOnError=raiseOnError,
+        )
+
+
+class GenerationsClient:
+    """The generations of the account the key belongs to."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def create(
+        self,
+        *,
+        apiProjectId: str,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        idempotencyKey: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> CreateGenerationResponse:
+        """Start a generation. It is billed, and never twice for one call.
+
+        Args:
+            apiProjectId: The project.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
+            params: Your own words about the generation (`prompt`, `tag`, …).
+            idempotencyKey: 1 to 255 characters; the same key again is answered with the same
+                generation. Made anew where None; in every error as `idempotencyKey`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: An argument cannot be right; nothing was sent.
+            DiffioModelRetired: The model is no longer served (410).
+            DiffioPaymentRequired: A billing hold or a spend limit (402).
+            DiffioNotReady: The upload has not landed (409).
+        """
+        return self._parent.answered(
+            CreateGenerationResponse.from_dict,
+            self._parent.aio.generations.create,
+            api_project_id=apiProjectId,
+            model=_quirks.served(model),
+            sampling=sampling,
+            params=params or None,
+            idempotency_key=idempotencyKey,
+            options=self._parent.options(requestOptions),
+        )
+
+    def get_progress(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationProgressResponse:
+        """How far a generation is; the project's id speeds the look-up.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            GenerationProgressResponse.from_dict,
+            self._parent.aio.generations.get_progress,
+            generation_id=generationId,
+            api_project_id=apiProjectId,
+            options=self._parent.options(requestOptions),
+        )
+
+    def get_download(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str,
+        downloadType: DownloadType | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationDownloadResponse:
+        """A signed link to a result, good for some hours. Whoever has it has the recording.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: Its project.
+            downloadType: None is the server's choice: `video` where there is one, else `audio`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotReady: The generation is not complete (409; `DiffioTranscriptPending`).
+            DiffioTranscriptUnavailable: There is no transcript and will be none (404).
+        """
+        return self._parent.answered(
+            GenerationDownloadResponse.from_dict,
+            self._parent.aio.generations.get_download,
+            generation_id=generationId,
+            api_project_id=apiProjectId,
+            download_type=downloadType,
+            options=self._parent.options(requestOptions),
+        )
+
+    def download(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str,
+        downloadFilePath: str | os.PathLike[str],
+        downloadType: DownloadType | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationDownloadResponse:
+        """Download a result to a file, which gets its name only when it is whole.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: Its project.
+            downloadFilePath: The file to write; one that exists is replaced.
+            downloadType: As for `get_download`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioTargetUnusable: Before anything is asked: the folder is missing or not writable.
+                Later: the disk is full.
+            DiffioDownloadFailed: The result could not be fetched whole.
+        """
+        return _quirks.download(
+            self._parent,
+            generationId=generationId,
+            apiProjectId=apiProjectId,
+            downloadFilePath=downloadFilePath,
+            downloadType=downloadType,
+            requestOptions=requestOptions,
+        )
+
+    def wait_for_complete(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str | None = None,
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationProgressResponse:
+        """Wait until a generation is complete.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: Its project.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioGenerationFailed: It ended without a result; `progress` has the reason.
+            DiffioWaitTimeout: The deadline came first; the generation goes on.
+            DiffioApiError: Asking failed for good; what may pass is absorbed.
+        """
+        return _waiting.wait_for_complete(
+            self._parent,
+            generationId=generationId,
+            apiProjectId=apiProjectId,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+        )
+
+    def create_and_wait(
+        self,
+        *,
+        apiProjectId: str,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        idempotencyKey: str | None = None,
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+        progressRequestOptions: RequestOptionsLike = None,
+    ) -> tuple[CreateGenerationResponse, GenerationProgressResponse]:
+        """`create`, then `wait_for_complete`: the answers of both.
+
+        Args:
+            apiProjectId: The project.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            params: Your own words about the generation (`prompt`, `tag`, …).
+            idempotencyKey: The generation's key; made anew where None.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+            progressRequestOptions: Those of the wait, where they differ.
+        """
+        return _waiting.create_and_wait(
+            self._parent,
+            apiProjectId=apiProjectId,
+            model=model,
+            sampling=sampling,
+            params=params,
+            idempotencyKey=idempotencyKey,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+            progressRequestOptions=progressRequestOptions,
+        )
+
+
+class ProjectsClient:
+    """The projects of the account the key belongs to."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def list(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
+        """Every project of the account.
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            ListProjectsResponse.from_dict,
+            self._parent.aio.projects.list,
+            options=self._parent.options(requestOptions),
+        )
+
+    def complete_upload(
+        self,
+        *,
+        apiProjectId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> CompleteProjectUploadResponse:
+        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+
+        Args:
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotReady: The bytes have not landed (409).
+        """
+        return self._parent.answered(
+            CompleteProjectUploadResponse.from_dict,
+            self._parent.aio.projects.complete_upload,
+            api_project_id=apiProjectId,
+            options=self._parent.options(requestOptions),
+        )
+
+    def list_generations(
+        self,
+        *,
+        apiProjectId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ListProjectGenerationsResponse:
+        """Every generation of a project, with its status.
+
+        Args:
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such project.
+        """
+        return self._parent.answered(
+            ListProjectGenerationsResponse.from_dict,
+            self._parent.aio.projects.list_generations,
+            api_project_id=apiProjectId,
+            options=self._parent.options(requestOptions),
+        )
+
+
+class AccountClient:
+    """Read and change the settings of the account the key belongs to."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def get_settings(self, *, requestOptions: RequestOptionsLike = None) -> AccountSettingsResponse:
+        """The account's settings (scope `account:read`).
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            AccountSettingsResponse.from_dict,
+            self._parent.aio.account.get_settings,
+            options=self._parent.options(requestOptions),
+        )
+
+    def update_settings(
+        self,
+        *,
+        billingPolicy: Mapping[str, object],
+        requestOptions: RequestOptionsLike = None,
+    ) -> AccountSettingsResponse:
+        """Set the billing policy (scope `account:write`).
+
+        Args:
+            billingPolicy: In the API's own keys: `type`, and what that type needs.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The policy is no JSON object; nothing was sent.
+            DiffioBadRequest: The API takes no such policy.
+        """
+        return self._parent.answered(
+            AccountSettingsResponse.from_dict,
+            self._parent.aio.account.update_settings,
+            billing_policy=billingPolicy,
+            options=self._parent.options(requestOptions),
+        )
+
+
+class ApiKeysClient:
+    """The keys of the account."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def create(
+        self,
+        *,
+        label: str,
+        scopes: Sequence[str],
+        resourceBounds: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ApiKeyResponse:
+        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+
+        Never sent twice when the answer was lost: look with `list()` for a key of that label, and
+        revoke it.
+
+        Args:
+            label: At most 80 characters.
+            scopes: Such as `projects:read`, `generations:write`.
+            resourceBounds: What the key is bound to, in the API's own keys.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
+            DiffioAnswerLost: A key may have been made.
+        """
+        return self._parent.answered(
+            ApiKeyResponse.from_dict,
+            self._parent.aio.api_keys.create,
+            label=label,
+            scopes=scopes,
+            resource_bounds=resourceBounds or {},
+            options=self._parent.options(requestOptions),
+        )
+
+    def list(self, *, requestOptions: RequestOptionsLike = None) -> ApiKeysListResponse:
+        """Every key of the account, without its secret (scope `keys:read`).
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            ApiKeysListResponse.from_dict,
+            self._parent.aio.api_keys.list,
+            options=self._parent.options(requestOptions),
+        )
+
+    def rotate(self, *, keyId: str, requestOptions: RequestOptionsLike = None) -> ApiKeyResponse:
+        """Give a key a new secret, which is in `key` (scope `keys:write`).
+
+        Never sent twice when the answer was lost: the old secret may be worthless by then, and
+        rotating again gives one that is known.
+
+        Args:
+            keyId: The key's id, not the key.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such key.
+            DiffioAnswerLost: The secret may have been changed.
+        """
+        return self._parent.answered(
+            ApiKeyResponse.from_dict,
+            self._parent.aio.api_keys.rotate,
+            key_id=keyId,
+            options=self._parent.options(requestOptions),
+        )
+
+    def revoke(self, *, keyId: str, requestOptions: RequestOptionsLike = None) -> ApiKeyResponse:
+        """End a key for good (scope `keys:write`).
+
+        Args:
+            keyId: The key's id, not the key.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such key.
+        """
+        return self._parent.answered(
+            ApiKeyResponse.from_dict,
+            self._parent.aio.api_keys.revoke,
+            key_id=keyId,
+            options=self._parent.options(requestOptions),
+        )
+
+
+class UsageClient:
+    """The usage of the account's keys."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def summary(
+        self,
+        *,
+        apiKeyId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> UsageSummaryResponse:
+        """Usage by period, and billing (scope `usage:read`).
+
+        Args:
+            apiKeyId: The key whose usage is asked for; the calling one where None.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            UsageSummaryResponse.from_dict,
+            self._parent.aio.usage.summary,
+            api_key_id=apiKeyId,
+            options=self._parent.options(requestOptions),
+        )
+
+
+class WebhooksClient:
+    """The webhook endpoints of the account's keys."""
+
+    def __init__(self, parent: Calls) -> None:
+        self._parent = parent
+
+    def send_test_event(
+        self,
+        *,
+        eventType: str,
+        mode: WebhookMode,
+        apiKeyId: str | None = None,
+        samplePayload: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> WebhookTestEventResponse:
+        """Have an event delivered to the endpoint (scope `webhooks:write`).
+
+        Never sent twice when the answer was lost.
+
+        Args:
+            eventType: Such as `generation.completed`.
+            mode: `test` or `live`.
+            apiKeyId: The key whose endpoint gets it; the calling one where None.
+            samplePayload: Fields of the event, in the API's own keys.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self._parent.answered(
+            WebhookTestEventResponse.from_dict,
+            self._parent.aio.webhooks.send_test_event,
+            event_type=eventType,
+            mode=mode,
+            api_key_id=apiKeyId,
+            sample_payload=samplePayload,
+            options=self._parent.options(requestOptions),
+        )
+
+    def configure(
+        self,
+        *,
+        mode: WebhookMode,
+        url: str,
+        eventTypes: Sequence[str],
+        apiKeyId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> WebhookConfigureResponse:
+        """Say where events are delivered (scope `webhooks:write`).
+
+        Args:
+            mode: `test` or `live`.
+            url: An `https://` URL.
+            eventTypes: Such as `generation.completed`, `generation.failed`.
+            apiKeyId: The key whose endpoint it is; the calling one where None.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
+                sent.
+        """
+        return self._parent.answered(
+            WebhookConfigureResponse.from_dict,
+            self._parent.aio.webhooks.configure,
+            mode=mode,
+            url=url,
+            event_types=eventTypes,
+            api_key_id=apiKeyId,
+            options=self._parent.options(requestOptions),
+        )
+
+    def verify_signature(
+        self,
+        *,
+        payload: bytes | str,
+        headers: Mapping[str, Any],
+        secret: str,
+    ) -> GenerationWebhookEvent:
+        """The event of a delivery, if it is genuine. Nothing is sent; `WebhookVerifier` does it.
+
+        Args:
+            payload: The raw body, as it came: JSON that was parsed and written again does not
+                verify.
+            headers: The request's headers, in any case; lists are joined.
+            secret: The endpoint's signing secret (`whsec_…`).
+
+        Raises:
+            DiffioWebhookRejected: It is not, with the reason.
+            DiffioConfigurationError: The secret cannot be one.
+        """
+        return _quirks.verify_signature(
+            self._parent,
+            payload=payload,
+            headers=headers,
+            secret=secret,
+        )
+
+
+class DiffioClient:
+    """A client of the Diffio API, for programs written after the guide.
+
+    Made at import time or later, used by any number of threads. Files are sent in parts, several
+    at a time; a call that fails is not repeated unless `maxRetries` says so, and one that would
+    be done twice is not even then.
+
+    Attributes:
+        apiKey: The key.
+        baseUrl: The address of the API, as it was given.
+        audio_isolation: One call from a recording to its generation, or to its result.
+        generations: The generations of the account the key belongs to.
+        projects: The projects of the account the key belongs to.
+        account: Read and change the settings of the account the key belongs to.
+        api_keys: The keys of the account.
+        usage: The usage of the account's keys.
+        webhooks: The webhook endpoints of the account's keys.
+    """
+
+    def __init__(
+        self,
+        *,
+        apiKey: str | None = None,
+        baseUrl: str | None = None,
+        timeout: float | None = 60.0,
+        timeoutInSeconds: float | None = None,
+        httpClient: object = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> None:
+        """Make a client; nothing is sent.
+
+        Args:
+            apiKey: The key; `DIFFIO_API_KEY` where None.
+            baseUrl: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
+                hosted service where that is unset.
+            timeout: Seconds for one attempt of a call; None is no limit.
+            timeoutInSeconds: `timeout` by its other name.
+            httpClient: Not taken: no httpx is used here.
+            requestOptions: Options of every call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The key is missing or cannot be one, the address is not
+                secure, or an option cannot be right.
+        """
+        self._calls = Calls(
+            apiKey=apiKey,
+            baseUrl=baseUrl,
+            timeout=timeout,
+            timeoutInSeconds=timeoutInSeconds,
+            httpClient=httpClient,
+            requestOptions=requestOptions,
+        )
+        self.apiKey = self._calls.api_key
+        self.baseUrl = self._calls.base_url
+        self.audio_isolation = AudioIsolationClient(self._calls)
+        self.generations = GenerationsClient(self._calls)
+        self.projects = ProjectsClient(self._calls)
+        self.account = AccountClient(self._calls)
+        self.api_keys = ApiKeysClient(self._calls)
+        self.usage = UsageClient(self._calls)
+        self.webhooks = WebhooksClient(self._calls)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"DiffioClient(baseUrl={self.baseUrl!r})"
+
+    def close(self) -> None:
+        """Close the connections; later calls raise `DiffioClientClosed`."""
+        self._calls.close()
+
+    def create_project(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        params: Mapping[str, object] | None = None,
+        fileFormat: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> CreateProjectResponse:
+        """Create a project and upload its recording.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            params: Your own words about the project, kept with it.
+            fileFormat: A short label such as `wav`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioSourceUnusable: Before anything is sent: the source is missing, a folder,
+                unreadable or too large. On the way: it changed.
+            DiffioUploadFailed: The bytes could not be sent; `apiProjectId` names the project.
+            DiffioAnswerLost: The project may have been created, and was not asked for a second
+                time.
+            DiffioApiError: The API refused to create it.
+        """
+        return _quirks.create_project(
+            self._calls,
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            params=params,
+            fileFormat=fileFormat,
+            requestOptions=requestOptions,
+        )
+
+    def restore_audio(
+        self,
+        *,
+        filePath: str | os.PathLike[str],
+        contentType: str | None = None,
+        contentLength: int | None = None,
+        fileFormat: str | None = None,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        projectParams: Mapping[str, object] | None = None,
+        generationParams: Mapping[str, object] | None = None,
+        downloadType: DownloadType = "audio",
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+        progressRequestOptions: RequestOptionsLike = None,
+        downloadRequestOptions: RequestOptionsLike = None,
+        raiseOnError: bool = False,
+    ) -> tuple[bytes | None, RestoreInfo]:
+        """Restore one recording: upload it, generate, wait, download.
+
+        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
+        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
+        be wrong is found before the first byte is sent.
+
+        Args:
+            filePath: The recording's path.
+            contentType: Its MIME type; guessed from the name where None.
+            contentLength: Accepted; what is sent is the file's own size.
+            fileFormat: A short label such as `wav`.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings.
+            projectParams: Your own words about the project.
+            generationParams: Your own words about the generation.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+            progressRequestOptions: Those of the wait, where they differ.
+            downloadRequestOptions: Those of the download, where they differ.
+            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+
+        Raises:
+            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioUploadFailed: The bytes could not be sent.
+            DiffioGenerationFailed: The service could not restore it; the message has its reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
+            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+                `DiffioPaymentRequired`, ….
+        """
+        return self.audio_isolation.restore_audio(
+            filePath=filePath,
+            contentType=contentType,
+            contentLength=contentLength,
+            fileFormat=fileFormat,
+            model=model,
+            sampling=sampling,
+            projectParams=projectParams,
+            generationParams=generationParams,
+            downloadType=downloadType,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+            progressRequestOptions=progressRequestOptions,
+            downloadRequestOptions=downloadRequestOptions,
+            raiseOnError=raiseOnError,
+        )
+
+    def create_generation(
+        self,
+        *,
+        apiProjectId: str,
+        model: str = DEFAULT_MODEL,
+        sampling: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+        idempotencyKey: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> CreateGenerationResponse:
+        """Start a generation. It is billed, and never twice for one call.
+
+        Args:
+            apiProjectId: The project.
+            model: `diffio-` and a name; which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
+            params: Your own words about the generation (`prompt`, `tag`, …).
+            idempotencyKey: 1 to 255 characters; the same key again is answered with the same
+                generation. Made anew where None; in every error as `idempotencyKey`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: An argument cannot be right; nothing was sent.
+            DiffioModelRetired: The model is no longer served (410).
+            DiffioPaymentRequired: A billing hold or a spend limit (402).
+            DiffioNotReady: The upload has not landed (409).
+        """
+        return self.generations.create(
+            apiProjectId=apiProjectId,
+            model=model,
+            sampling=sampling,
+            params=params,
+            idempotencyKey=idempotencyKey,
+            requestOptions=requestOptions,
+        )
+
+    def get_generation_progress(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationProgressResponse:
+        """How far a generation is; the project's id speeds the look-up.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.generations.get_progress(
+            generationId=generationId,
+            apiProjectId=apiProjectId,
+            requestOptions=requestOptions,
+        )
+
+    def get_generation_download(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str,
+        downloadType: DownloadType | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationDownloadResponse:
+        """A signed link to a result, good for some hours. Whoever has it has the recording.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: Its project.
+            downloadType: None is the server's choice: `video` where there is one, else `audio`.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotReady: The generation is not complete (409; `DiffioTranscriptPending`).
+            DiffioTranscriptUnavailable: There is no transcript and will be none (404).
+        """
+        return self.generations.get_download(
+            generationId=generationId,
+            apiProjectId=apiProjectId,
+            downloadType=downloadType,
+            requestOptions=requestOptions,
+        )
+
+    def wait_for_generation(
+        self,
+        *,
+        generationId: str,
+        apiProjectId: str | None = None,
+        pollInterval: float = 2.0,
+        timeout: float = 600.0,
+        onProgress: Callable[[GenerationProgressResponse], object] | None = None,
+        showProgress: bool = False,
+        requestOptions: RequestOptionsLike = None,
+    ) -> GenerationProgressResponse:
+        """Wait until a generation is complete.
+
+        Args:
+            generationId: The generation.
+            apiProjectId: Its project.
+            pollInterval: Seconds between questions.
+            timeout: Seconds the generation is waited for; 0 asks once.
+            onProgress: Told of progress that changed, in the calling thread.
+            showProgress: Write progress that changed to standard error.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioGenerationFailed: It ended without a result; `progress` has the reason.
+            DiffioWaitTimeout: The deadline came first; the generation goes on.
+            DiffioApiError: Asking failed for good; what may pass is absorbed.
+        """
+        return self.generations.wait_for_complete(
+            generationId=generationId,
+            apiProjectId=apiProjectId,
+            pollInterval=pollInterval,
+            timeout=timeout,
+            onProgress=onProgress,
+            showProgress=showProgress,
+            requestOptions=requestOptions,
+        )
+
+    def list_projects(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
+        """Every project of the account.
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.projects.list(requestOptions=requestOptions)
+
+    def complete_project_upload(
+        self,
+        *,
+        apiProjectId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> CompleteProjectUploadResponse:
+        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+
+        Args:
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotReady: The bytes have not landed (409).
+        """
+        return self.projects.complete_upload(
+            apiProjectId=apiProjectId,
+            requestOptions=requestOptions,
+        )
+
+    def list_project_generations(
+        self,
+        *,
+        apiProjectId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ListProjectGenerationsResponse:
+        """Every generation of a project, with its status.
+
+        Args:
+            apiProjectId: The project.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such project.
+        """
+        return self.projects.list_generations(
+            apiProjectId=apiProjectId,
+            requestOptions=requestOptions,
+        )
+
+    def get_account_settings(
+        self,
+        *,
+        requestOptions: RequestOptionsLike = None,
+    ) -> AccountSettingsResponse:
+        """The account's settings (scope `account:read`).
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.account.get_settings(requestOptions=requestOptions)
+
+    def update_account_settings(
+        self,
+        *,
+        billingPolicy: Mapping[str, object],
+        requestOptions: RequestOptionsLike = None,
+    ) -> AccountSettingsResponse:
+        """Set the billing policy (scope `account:write`).
+
+        Args:
+            billingPolicy: In the API's own keys: `type`, and what that type needs.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The policy is no JSON object; nothing was sent.
+            DiffioBadRequest: The API takes no such policy.
+        """
+        return self.account.update_settings(
+            billingPolicy=billingPolicy,
+            requestOptions=requestOptions,
+        )
+
+    def create_api_key(
+        self,
+        *,
+        label: str,
+        scopes: Sequence[str],
+        resourceBounds: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ApiKeyResponse:
+        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+
+        Never sent twice when the answer was lost: look with `list()` for a key of that label, and
+        revoke it.
+
+        Args:
+            label: At most 80 characters.
+            scopes: Such as `projects:read`, `generations:write`.
+            resourceBounds: What the key is bound to, in the API's own keys.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
+            DiffioAnswerLost: A key may have been made.
+        """
+        return self.api_keys.create(
+            label=label,
+            scopes=scopes,
+            resourceBounds=resourceBounds,
+            requestOptions=requestOptions,
+        )
+
+    def list_api_keys(self, *, requestOptions: RequestOptionsLike = None) -> ApiKeysListResponse:
+        """Every key of the account, without its secret (scope `keys:read`).
+
+        Args:
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.api_keys.list(requestOptions=requestOptions)
+
+    def rotate_api_key(
+        self,
+        *,
+        keyId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ApiKeyResponse:
+        """Give a key a new secret, which is in `key` (scope `keys:write`).
+
+        Never sent twice when the answer was lost: the old secret may be worthless by then, and
+        rotating again gives one that is known.
+
+        Args:
+            keyId: The key's id, not the key.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such key.
+            DiffioAnswerLost: The secret may have been changed.
+        """
+        return self.api_keys.rotate(keyId=keyId, requestOptions=requestOptions)
+
+    def revoke_api_key(
+        self,
+        *,
+        keyId: str,
+        requestOptions: RequestOptionsLike = None,
+    ) -> ApiKeyResponse:
+        """End a key for good (scope `keys:write`).
+
+        Args:
+            keyId: The key's id, not the key.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such key.
+        """
+        return self.api_keys.revoke(keyId=keyId, requestOptions=requestOptions)
+
+    def get_usage_summary(
+        self,
+        *,
+        apiKeyId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> UsageSummaryResponse:
+        """Usage by period, and billing (scope `usage:read`).
+
+        Args:
+            apiKeyId: The key whose usage is asked for; the calling one where None.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.usage.summary(apiKeyId=apiKeyId, requestOptions=requestOptions)
+
+    def send_webhook_test_event(
+        self,
+        *,
+        eventType: str,
+        mode: WebhookMode,
+        apiKeyId: str | None = None,
+        samplePayload: Mapping[str, object] | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> WebhookTestEventResponse:
+        """Have an event delivered to the endpoint (scope `webhooks:write`).
+
+        Never sent twice when the answer was lost.
+
+        Args:
+            eventType: Such as `generation.completed`.
+            mode: `test` or `live`.
+            apiKeyId: The key whose endpoint gets it; the calling one where None.
+            samplePayload: Fields of the event, in the API's own keys.
+            requestOptions: Options of this call, an object or a dict.
+        """
+        return self.webhooks.send_test_event(
+            eventType=eventType,
+            mode=mode,
+            apiKeyId=apiKeyId,
+            samplePayload=samplePayload,
+            requestOptions=requestOptions,
+        )
+
+    def configure_webhook(
+        self,
+        *,
+        mode: WebhookMode,
+        url: str,
+        eventTypes: Sequence[str],
+        apiKeyId: str | None = None,
+        requestOptions: RequestOptionsLike = None,
+    ) -> WebhookConfigureResponse:
+        """Say where events are delivered (scope `webhooks:write`).
+
+        Args:
+            mode: `test` or `live`.
+            url: An `https://` URL.
+            eventTypes: Such as `generation.completed`, `generation.failed`.
+            apiKeyId: The key whose endpoint it is; the calling one where None.
+            requestOptions: Options of this call, an object or a dict.
+
+        Raises:
+            DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
+                sent.
+        """
+        return self.webhooks.configure(
+            mode=mode,
+            url=url,
+            eventTypes=eventTypes,
+            apiKeyId=apiKeyId,
+            requestOptions=requestOptions,
+        )

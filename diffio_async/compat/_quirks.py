@@ -1,0 +1,181 @@
+"""Where the guide's package does something that ours does not, or does in another way.
+
+Each function is the body of the method of its name.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+import warnings
+from pathlib import PurePath
+from typing import TYPE_CHECKING, cast
+
+from diffio_async.compat._calls import Calls, Heard, guide_errors
+from diffio_async.compat.errors import DiffioApiError
+from diffio_async.compat.types import (
+    AudioIsolationResult,
+    CreateGenerationResponse,
+    CreateProjectResponse,
+    GenerationDownloadResponse,
+    GenerationWebhookEvent,
+)
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from diffio_async.compat.options import RequestOptionsLike
+    from diffio_async.models.generations import DownloadType
+
+    Json = Mapping[str, object]
+    Path = str | os.PathLike[str]
+
+#: Names from before 4.6 that the published package takes for their successors.
+_SUCCESSORS = {
+    "diffio-4.5-flash": "diffio-4.6-flash",
+    "diffio-4.5-pro": "diffio-4.6-pro",
+}
+
+
+def served(model: str) -> str:
+    """The model to ask for; which are served is the server's word."""
+    return _SUCCESSORS.get(model, model)
+
+
+def file_at(path: Path | None, name: str) -> str:
+    """A path, which alone can be named here.
+
+    Raises:
+        DiffioConfigurationError: There is none.
+        TypeError: It is something else.
+    """
+    found = "" if path is None else os.fsdecode(path)
+    with guide_errors():
+        if not found:
+            raise ConfigurationError(f"{name} is required")
+    return found
+
+
+def create_project(
+    calls: Calls,
+    *,
+    filePath: Path,
+    contentType: str | None,
+    contentLength: int | None,  # noqa: ARG001 - what is sent is what the file has
+    params: Mapping[str, object] | None,
+    fileFormat: str | None,
+    requestOptions: RequestOptionsLike,
+) -> CreateProjectResponse:
+    """The offer and the completion of the upload are two answers; the guide has them in one."""
+    heard: Heard = {}
+    calls.run(
+        heard,
+        calls.aio.projects.create,
+        file_at(filePath, "filePath"),
+        content_type=contentType or None,
+        file_format=fileFormat,
+        params=params or None,
+        options=calls.options(requestOptions),
+    )
+    return project_of(heard)
+
+
+def project_of(heard: Heard) -> CreateProjectResponse:
+    """The project of a call that created one."""
+    completion = heard.get("complete_project_upload")
+    return CreateProjectResponse.from_dict(
+        {**heard["create_project"], **({"uploadCompletion": completion} if completion else {})}
+    )
+
+
+def isolate(
+    calls: Calls,
+    *,
+    filePath: Path,
+    contentType: str | None,
+    contentLength: int | None,  # noqa: ARG001 - as for create_project
+    fileFormat: str | None,
+    model: str,
+    sampling: Mapping[str, object] | None,
+    projectParams: Mapping[str, object] | None,
+    generationParams: Mapping[str, object] | None,
+    requestOptions: RequestOptionsLike,
+    heard: Heard | None = None,
+) -> AudioIsolationResult:
+    """A project and a generation in one call; the model is checked before the upload."""
+    heard = {} if heard is None else heard
+    calls.run(
+        heard,
+        calls.aio.audio_isolation.isolate,
+        file_at(filePath, "filePath"),
+        content_type=contentType or None,
+        file_format=fileFormat,
+        model=served(model),
+        sampling=sampling,
+        project_params=projectParams or None,
+        generation_params=generationParams or None,
+        options=calls.options(requestOptions),
+    )
+    generation = CreateGenerationResponse.from_dict(heard["create_generation"])
+    return AudioIsolationResult(project=project_of(heard), generation=generation)
+
+
+def download(
+    calls: Calls,
+    *,
+    generationId: str,
+    apiProjectId: str,
+    downloadFilePath: Path,
+    downloadType: DownloadType | None,
+    requestOptions: RequestOptionsLike,
+) -> GenerationDownloadResponse:
+    """A file that exists is replaced, in one step and by a whole result only."""
+    target = file_at(downloadFilePath, "downloadFilePath")
+    result = calls.answered(
+        GenerationDownloadResponse.from_dict,
+        calls.aio.generations.download,
+        generation_id=generationId,
+        api_project_id=apiProjectId,
+        download_file_path=target,
+        download_type=downloadType,
+        on_conflict="overwrite",
+        options=calls.options(requestOptions),
+    )
+    due = _ending(result)
+    if due and PurePath(target).suffix.lower() != due.lower():
+        warnings.warn(
+            f"downloadFilePath should end with {due} for {result.downloadType} downloads. "
+            f"Received {target}.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return result
+
+
+def _ending(result: GenerationDownloadResponse) -> str | None:
+    known = {"audio": ".mp3", "transcript": ".json"}.get(result.downloadType)
+    if known or result.downloadType != "video":
+        return known
+    return PurePath(result.fileName or "").suffix or mimetypes.guess_extension(
+        result.mimeType or ""
+    )
+
+
+def verify_signature(
+    calls: Calls, *, payload: bytes | str, headers: Mapping[str, object], secret: str
+) -> GenerationWebhookEvent:
+    """Headers may be lists; whatever is wrong is a DiffioApiError."""
+    if not hasattr(headers, "items"):
+        raise DiffioApiError("headers must be a dict-like object")
+    flat = {
+        str(name): ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+        for name, value in headers.items()
+        if value is not None
+    }
+    with guide_errors():
+        if not secret:
+            raise ConfigurationError("secret is required")
+        calls.aio.webhooks.verify_signature(payload=payload, headers=flat, secret=secret)
+    return GenerationWebhookEvent.from_dict(cast("Json", json.loads(payload)))

@@ -1,0 +1,511 @@
+# Written by `python -m diffio_async._facades --write`; do not edit.
+"""What calls answer with: frozen, comparable, with the guide's attributes.
+
+`from_dict` takes an answer of the API's. Time stamps are strings, as the API spells them; `extra`
+has what the API said beyond what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from attrs import field, fields_dict, frozen
+
+from diffio_async.compat.types import reading as read
+
+
+@frozen(slots=False)
+class ProjectUploadSession:
+    """The offer of a multipart upload at the edge (`upload` of `create_project`'s answer)."""
+
+    uploadSessionId: str
+    edgeBaseUrl: str
+    uploadToken: str = field(repr=False)
+    objectKey: str | None
+    partSizeBytes: int
+    maxBytes: int | None
+    expiresAt: str | None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            uploadSessionId=read.text(data, "uploadSessionId"),
+            edgeBaseUrl=read.text(data, "edgeBaseUrl"),
+            uploadToken=read.text(data, "uploadToken"),
+            objectKey=read.maybe_text(data, "objectKey"),
+            partSizeBytes=read.whole(data, "partSizeBytes"),
+            maxBytes=read.maybe_whole(data, "maxBytes"),
+            expiresAt=read.maybe_text(data, "expiresAt"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class CompleteProjectUploadResponse:
+    """`complete_project_upload`'s answer: the size that landed, in bytes."""
+
+    apiProjectId: str
+    status: str
+    sizeBytes: int | None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            apiProjectId=read.text(data, "apiProjectId"),
+            status=read.text(data, "status", "uploaded"),
+            sizeBytes=read.maybe_whole(data, "sizeBytes"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class CreateProjectResponse:
+    """`create_project`'s answer: the project, and one or both upload offers."""
+
+    apiProjectId: str
+    upload: ProjectUploadSession | None
+    objectPath: str | None
+    expiresAt: str | None
+    uploadCompletion: CompleteProjectUploadResponse | None = None
+    uploadUrl: str | None = field(default=None, kw_only=True, repr=False)
+    uploadMethod: str | None = field(default=None, kw_only=True)
+    bucket: str | None = field(default=None, kw_only=True)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            apiProjectId=read.text(data, "apiProjectId"),
+            upload=read.one(ProjectUploadSession.from_dict, data, "upload"),
+            objectPath=read.maybe_text(data, "objectPath", "upload.objectKey"),
+            expiresAt=read.maybe_text(data, "expiresAt", "upload.expiresAt"),
+            uploadCompletion=read.one(
+                CompleteProjectUploadResponse.from_dict, data, "uploadCompletion"
+            ),
+            uploadUrl=read.maybe_text(data, "uploadUrl"),
+            uploadMethod=read.maybe_text(data, "uploadMethod"),
+            bucket=read.maybe_text(data, "bucket"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ProjectSummary:
+    """One row of `projects.list()`. `status` is `uploading`, `uploaded`, or a word yet to come."""
+
+    apiProjectId: str
+    status: str
+    originalFileName: str | None
+    contentType: str | None
+    hasVideo: bool
+    generationCount: int
+    createdAt: str | None
+    updatedAt: str | None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            apiProjectId=read.text(data, "apiProjectId"),
+            status=read.text(data, "status", "uploading"),
+            originalFileName=read.maybe_text(data, "originalFileName"),
+            contentType=read.maybe_text(data, "contentType"),
+            hasVideo=read.flag(data, "hasVideo"),
+            generationCount=read.whole(data, "generationCount"),
+            createdAt=read.maybe_text(data, "createdAt"),
+            updatedAt=read.maybe_text(data, "updatedAt"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ListProjectsResponse:
+    """`list_projects`' answer."""
+
+    projects: list[ProjectSummary] = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            projects=read.each(ProjectSummary.from_dict, data, "projects"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class CreateGenerationResponse:
+    """`create generation`'s answer."""
+
+    generationId: str
+    apiProjectId: str
+    modelKey: str | None
+    status: str
+    idempotentReplay: bool | None = None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            generationId=read.text(data, "generationId"),
+            apiProjectId=read.text(data, "apiProjectId"),
+            modelKey=read.maybe_text(data, "modelKey"),
+            status=read.text(data, "status"),
+            idempotentReplay=read.maybe_flag(data, "idempotentReplay"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ProjectGenerationSummary:
+    """One row of `projects.list_generations()`; `progress` is 0 to 100."""
+
+    generationId: str
+    status: str
+    modelKey: str | None
+    progress: int | None
+    createdAt: str | None
+    updatedAt: str | None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            generationId=read.text(data, "generationId"),
+            status=read.text(data, "status", "queued"),
+            modelKey=read.maybe_text(data, "modelKey"),
+            progress=read.maybe_whole(data, "progress"),
+            createdAt=read.maybe_text(data, "createdAt"),
+            updatedAt=read.maybe_text(data, "updatedAt"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ListProjectGenerationsResponse:
+    """`list_project_generations`' answer."""
+
+    apiProjectId: str | None
+    generations: list[ProjectGenerationSummary] = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            apiProjectId=read.maybe_text(data, "apiProjectId"),
+            generations=read.each(ProjectGenerationSummary.from_dict, data, "generations"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class GenerationProgressStage:
+    """One stage of a generation; `progress` is 0 to 100. 100 does not mean the job is complete."""
+
+    jobId: str | None
+    jobState: str | None
+    status: str
+    progress: int
+    statusMessage: str | None
+    error: str | None
+    errorDetails: object = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            jobId=read.maybe_text(data, "jobId"),
+            jobState=read.maybe_text(data, "jobState"),
+            status=read.text(data, "status", "pending"),
+            progress=read.whole(data, "progress"),
+            statusMessage=read.maybe_text(data, "statusMessage"),
+            error=read.maybe_text(data, "error"),
+            errorDetails=read.anything(data, "errorDetails"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class GenerationTranscription:
+    """`pending`, `available`, `unavailable`, or a word yet to come."""
+
+    status: str | None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            status=read.maybe_text(data, "status"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class GenerationProgressResponse:
+    """`get_generation_progress`' answer. Only `status` says whether the generation has ended."""
+
+    generationId: str
+    apiProjectId: str
+    status: str
+    hasVideo: bool
+    preProcessing: GenerationProgressStage | None
+    inference: GenerationProgressStage | None
+    restoredVideo: GenerationProgressStage | None
+    error: str | None
+    errorDetails: object = field(hash=False)
+    transcription: GenerationTranscription | None = None
+    stage: str | None = None
+    stageProgress: dict[str, Any] | None = field(default=None, hash=False)
+    queue: dict[str, Any] | None = field(default=None, hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            generationId=read.text(data, "generationId"),
+            apiProjectId=read.text(data, "apiProjectId"),
+            status=read.text(data, "status"),
+            hasVideo=read.flag(data, "hasVideo"),
+            preProcessing=read.one(GenerationProgressStage.from_dict, data, "preProcessing"),
+            inference=read.one(GenerationProgressStage.from_dict, data, "inference"),
+            restoredVideo=read.one(GenerationProgressStage.from_dict, data, "restoredVideo"),
+            error=read.maybe_text(data, "error"),
+            errorDetails=read.anything(data, "errorDetails"),
+            transcription=read.one(GenerationTranscription.from_dict, data, "transcription"),
+            stage=read.maybe_text(data, "stage"),
+            stageProgress=read.maybe_mapping(data, "stageProgress"),
+            queue=read.maybe_mapping(data, "queue"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class GenerationDownloadResponse:
+    """`get_generation_download`' answer: a signed link that expires and needs no credential."""
+
+    generationId: str
+    apiProjectId: str
+    downloadType: str
+    downloadUrl: str = field(repr=False)
+    fileName: str | None
+    storagePath: str | None
+    mimeType: str | None
+    bucket: str | None = field(default=None, kw_only=True)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            generationId=read.text(data, "generationId"),
+            apiProjectId=read.text(data, "apiProjectId"),
+            downloadType=read.text(data, "downloadType"),
+            downloadUrl=read.text(data, "downloadUrl"),
+            fileName=read.maybe_text(data, "fileName"),
+            storagePath=read.maybe_text(data, "storagePath"),
+            mimeType=read.maybe_text(data, "mimeType"),
+            bucket=read.maybe_text(data, "bucket"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class WebhookTestEventResponse:
+    """`webhooks/send_test_event`'s answer."""
+
+    svixMessageId: str
+    eventId: str | None
+    eventType: str | None
+    mode: str | None
+    apiKeyId: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            svixMessageId=read.text(data, "svixMessageId"),
+            eventId=read.maybe_text(data, "eventId"),
+            eventType=read.maybe_text(data, "eventType"),
+            mode=read.maybe_text(data, "mode"),
+            apiKeyId=read.maybe_text(data, "apiKeyId"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class AccountSettingsResponse:
+    """`account/settings`' answer: the account the key belongs to."""
+
+    account: dict[str, Any] = field(hash=False)
+    apiKeyId: str | None = None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            account=read.mapping(data, "account"),
+            apiKeyId=read.maybe_text(data, "apiKeyId"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ApiKeyResponse:
+    """An API key's record. `key` is the secret: shown once, when created or rotated."""
+
+    keyId: str
+    label: str
+    status: str
+    keyPrefix: str
+    role: str
+    scopes: list[str] = field(hash=False)
+    resourceBounds: dict[str, Any] = field(hash=False)
+    key: str | None = field(default=None, repr=False)
+    parentKeyId: str | None = None
+    createdAt: str | None = None
+    rotatedAt: str | None = None
+    revokedAt: str | None = None
+    permissions: dict[str, Any] | None = field(default=None, hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            keyId=read.text(data, "keyId"),
+            label=read.text(data, "label", ""),
+            status=read.text(data, "status", "active"),
+            keyPrefix=read.text(data, "keyPrefix", ""),
+            role=read.text(data, "role", "scoped"),
+            scopes=read.texts(data, "scopes"),
+            resourceBounds=read.mapping(data, "resourceBounds"),
+            key=read.maybe_text(data, "key"),
+            parentKeyId=read.maybe_text(data, "parentKeyId"),
+            createdAt=read.maybe_text(data, "createdAt"),
+            rotatedAt=read.maybe_text(data, "rotatedAt"),
+            revokedAt=read.maybe_text(data, "revokedAt"),
+            permissions=read.maybe_mapping(data, "permissions"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class ApiKeysListResponse:
+    """`api_keys/list`'s answer; no secrets in it."""
+
+    keys: list[ApiKeyResponse] = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            keys=read.each(ApiKeyResponse.from_dict, data, "keys"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class UsageSummaryResponse:
+    """`usage/summary`'s answer."""
+
+    usage: dict[str, Any] = field(hash=False)
+    billing: dict[str, Any] = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            usage=read.mapping(data, "usage"),
+            billing=read.mapping(data, "billing"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class WebhookConfigureResponse:
+    """`webhooks/configure`'s answer."""
+
+    webhook: dict[str, Any] = field(hash=False)
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            webhook=read.mapping(data, "webhook"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class GenerationWebhookEvent:
+    """One delivered event. Only its type is sure: types and fields of later are taken as well."""
+
+    eventType: str
+    eventId: str | None
+    createdAt: str | None
+    apiKeyId: str | None
+    apiProjectId: str | None
+    generationId: str | None
+    status: str | None
+    hasVideo: bool | None
+    modelKey: str | None
+    error: str | None
+    errorDetails: object = field(hash=False)
+    transcription: GenerationTranscription | None = None
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            eventType=read.text(data, "eventType", ""),
+            eventId=read.maybe_text(data, "eventId"),
+            createdAt=read.maybe_text(data, "createdAt"),
+            apiKeyId=read.maybe_text(data, "apiKeyId"),
+            apiProjectId=read.maybe_text(data, "apiProjectId"),
+            generationId=read.maybe_text(data, "generationId"),
+            status=read.maybe_text(data, "status"),
+            hasVideo=read.maybe_flag(data, "hasVideo"),
+            modelKey=read.maybe_text(data, "modelKey"),
+            error=read.maybe_text(data, "error"),
+            errorDetails=read.anything(data, "errorDetails"),
+            transcription=read.one(GenerationTranscription.from_dict, data, "transcription"),
+            extra=read.rest(data, fields_dict(cls)),
+        )
+
+
+@frozen(slots=False)
+class AudioIsolationResult:
+    """A recording that was uploaded and the generation started on it."""
+
+    project: CreateProjectResponse
+    generation: CreateGenerationResponse
+    extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
+
+    @classmethod
+    def from_dict(cls, data: read.Json) -> Self:
+        """Read an answer, or a part of one."""
+        return cls(
+            project=CreateProjectResponse.from_dict(read.mapping(data, "project")),
+            generation=CreateGenerationResponse.from_dict(read.mapping(data, "generation")),
+            extra=read.rest(data, fields_dict(cls)),
+        )

@@ -1,0 +1,102 @@
+"""Read answers into results: what is absent has the stand-in it has in the guide's package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, TypeVar
+
+from diffio_async.compat.errors import DiffioResponseInvalid
+
+T = TypeVar("T")
+Json = Mapping[str, object]
+
+
+def text(data: Json, name: str, fallback: str | None = None) -> str:
+    """A string that is due.
+
+    Raises:
+        DiffioResponseInvalid: It is not there, and nothing stands in for it.
+    """
+    value = data.get(name)
+    if isinstance(value, str) and (value or fallback is None):
+        return value
+    if fallback is None:
+        raise DiffioResponseInvalid(f"{name} is missing, or is no string", None, dict(data))
+    return fallback
+
+
+def maybe_text(data: Json, name: str, elsewhere: str = "") -> str | None:
+    """A string; where it is absent, the one at `elsewhere` (`upload.objectKey`)."""
+    value = data.get(name)
+    if isinstance(value, str):
+        return value
+    within, _, other = elsewhere.partition(".")
+    inner = data.get(within)
+    return maybe_text(inner, other) if isinstance(inner, Mapping) else None
+
+
+def flag(data: Json, name: str) -> bool:
+    """True or false; absent is false."""
+    return bool(data.get(name))
+
+
+def maybe_flag(data: Json, name: str) -> bool | None:
+    """True, false or unknown."""
+    value = data.get(name)
+    return value if isinstance(value, bool) else None
+
+
+def whole(data: Json, name: str) -> int:
+    """A whole number; absent is 0."""
+    return maybe_whole(data, name) or 0
+
+
+def maybe_whole(data: Json, name: str) -> int | None:
+    """A number without its fraction, also from a string."""
+    value = data.get(name)
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        return None
+    try:
+        return value if isinstance(value, int) else int(float(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def anything(data: Json, name: str) -> object:
+    """Whatever is there."""
+    return data.get(name)
+
+
+def mapping(data: Json, name: str) -> dict[str, Any]:
+    """An object with the API's own keys; an empty one where there is none."""
+    return maybe_mapping(data, name) or {}
+
+
+def maybe_mapping(data: Json, name: str) -> dict[str, Any] | None:
+    """An object with the API's own keys."""
+    value = data.get(name)
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def texts(data: Json, name: str) -> list[str]:
+    """A list of strings; an empty one where there is none."""
+    value = data.get(name)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def one(build: Callable[[Json], T], data: Json, name: str) -> T | None:
+    """A result within the result."""
+    value = data.get(name)
+    return build(value) if isinstance(value, Mapping) else None
+
+
+def each(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
+    """Results within the result; an empty list where there is none."""
+    value = data.get(name)
+    items = value if isinstance(value, list) else []
+    return [build(item) for item in items if isinstance(item, Mapping)]
+
+
+def rest(data: Json, known: Container[str]) -> dict[str, Any]:
+    """What the API said beyond what is known."""
+    return {name: value for name, value in data.items() if name not in known}
