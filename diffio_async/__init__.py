@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         Timeouts,
         WaitPolicy,
     )
+    from diffio_async.sync import Diffio
     from diffio_async.webhooks.verifier import WebhookVerifier
 
 #: Where each public name lives; kept equal to the block above by a test.
@@ -133,6 +134,7 @@ _HOMES = {
     "diffio_async.options": (
         "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
     ),
+    "diffio_async.sync": "Diffio",
     "diffio_async.webhooks.verifier": "WebhookVerifier",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -151,6 +153,7 @@ __all__ = [
     "ClientClosed",
     "ClientOptions",
     "ConfigurationError",
+    "Diffio",
     "DiffioError",
     "Download",
     "DownloadFailed",
@@ -212,13 +215,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -79,7 +79,13 @@ class Sender:
         answer = await self.perform(
             call.name, request, call.replay, under, body=body, also=call.also_transient
         )
-        model = decoded(answer.body, call.returns, call=call.name, status=answer.status)
+        model = decoded(
+            answer.body,
+            call.returns,
+            call=call.name,
+            status=answer.status,
+            secrets=request.secrets,
+        )
         hear = hearing.get()
         if hear is not None:
             hear(call.name, parsed(answer.body))
