@@ -18,6 +18,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from diffio_async import errors
 from diffio_async.sandbox import Sandbox, read_plan
 
 HERE = Path(__file__).parents[1]
@@ -121,6 +122,19 @@ def test_the_readme_starts_with_its_two_commands() -> None:
     assert "diffio-async restore --sandbox" in restore
     assert tests.rstrip().endswith("/pytest")
     assert (HERE / "samples" / "noisy-speech.wav").is_file()
+
+
+def test_every_error_is_on_its_page() -> None:
+    """The page of errors names each error this package raises, and none that it does not."""
+    text = (HERE / "docs" / "errors.md").read_text(encoding="utf-8")
+    known = {
+        name
+        for name, thing in vars(errors).items()
+        if isinstance(thing, type) and issubclass(thing, errors.DiffioError) and name[0] != "_"
+    }
+    in_tables = "\n".join(line for line in text.splitlines() if line.startswith("| "))
+    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", in_tables)) - {"ValueError", "TimeoutError"}
+    assert named == known - {"DiffioError"}
 
 
 def test_pages_link_to_what_is_there() -> None:

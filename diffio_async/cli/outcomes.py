@@ -44,6 +44,7 @@ class Outcome:
                 "message": str(self.error),
                 "api_project_id": self.error.api_project_id,
                 "generation_id": self.error.generation_id,
+                "idempotency_key": self.error.idempotency_key,
             }
         return {
             "event": "restored",
