@@ -107,3 +107,15 @@ asyncio.run(main())
     assert "was left open" in said
     for foreign in ("Unclosed", "client session", "connector", "transport", "Task"):
         assert foreign not in said
+
+
+@pytest.mark.slow
+async def test_a_client_left_open_by_a_loop_without_a_clean_end_is_named(
+    sandbox: Sandbox,
+) -> None:
+    said = await _said(
+        sandbox,
+        "loop = asyncio.new_event_loop(); loop.run_until_complete(ask()); loop.close()\n"
+        "del client; gc.collect()",
+    )
+    assert "AsyncDiffio(base_url=" in said

@@ -98,7 +98,7 @@ class Transport:
 
     @property
     def open_sessions(self) -> int:
-        """How many sessions are open on loops that still run."""
+        """How many sessions nobody closed: neither `aclose`, nor the clean end of their loop."""
         return self._sessions.open
 
     async def aclose(self) -> None:

@@ -111,12 +111,8 @@ class Sessions:
 
     @property
     def open(self) -> int:
-        """How many are open on loops that can still be used."""
-        return sum(
-            not kept.session.closed
-            for (loop, _), kept in list(self._kept.items())
-            if not loop.is_closed()
-        )
+        """How many nobody closed: neither `aclose`, nor the clean end of their loop."""
+        return sum(not kept.session.closed for kept in list(self._kept.values()))
 
     async def session(self, *, fresh: bool) -> Kept:
         """The session of the running loop; with `fresh` the one that never reuses a connection.
