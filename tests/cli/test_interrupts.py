@@ -55,6 +55,23 @@ async def test_an_interrupted_upload_is_aborted(
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
 
+async def test_a_second_interrupt_does_not_wait_for_the_cleaning_up(
+    start: Start, talk: Path, tmp_path: Path
+) -> None:
+    """Where even the abort hangs, a second Ctrl-C ends the command at once, still with 130."""
+    slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
+    hung = Fault(origin="edge", path="*/uploads/abort", times=None, action=Delay(LONG))
+    async with Sandbox(engine="echo", faults=[slow, hung]) as sandbox:
+        process = await start("restore", talk, env=sandbox.environment)
+        await until_seen(sandbox, "/uploads/parts/")
+        process.send_signal(signal.SIGINT)
+        await until_seen(sandbox, "/uploads/abort")
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(4):
+            assert await process.wait() == 130
+    assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 async def test_an_interrupted_wait_ends(
     start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
