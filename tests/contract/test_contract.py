@@ -1,0 +1,192 @@
+"""One contract, three clients: async, sync, and the guide's spelling, with and without faults."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import DiffioError
+from diffio_async.compat import DiffioApiError
+from diffio_async.sandbox import Answer, Drop, Fault, LoseAnswer, Sandbox
+from tests.contract.surfaces import NAMES, Surface, surface
+from tests.scripts import GENERATION, PROGRESS, answers, asked, forever, told
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SPEECH = b"speech " * 5000
+#: What a failure of any kind is: the one tree, or the guide's class (and what it raises itself).
+FAILURES = (DiffioError, DiffioApiError, RuntimeError, ValueError)
+
+
+@pytest.fixture(params=NAMES)
+async def client(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Surface]:
+    """Each of the three, one after the other."""
+    async with surface(request.param, sandbox) as made:
+        yield made
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> str:
+    """A file to upload, by its path: the one kind of source that all three take."""
+    path = tmp_path / "speech.wav"
+    path.write_bytes(SPEECH)
+    return str(path)
+
+
+async def project_of(client: Surface, recording: str) -> str:
+    """A project with its recording uploaded."""
+    project = await client.call("projects.create", source=recording, file_format="wav")
+    return str(client.seen(project, "api_project_id"))
+
+
+def status_of(failure: BaseException) -> Any:
+    """The HTTP status in a failure of either family."""
+    return getattr(failure, "status", getattr(failure, "statusCode", None))
+
+
+async def test_the_whole_path_of_the_guide(
+    client: Surface, sandbox: Sandbox, recording: str, tmp_path: Path
+) -> None:
+    """Create, generate, wait, list, download: the same requests, the same values."""
+    project = await project_of(client, recording)
+    generation = await client.call(
+        "generations.create",
+        api_project_id=project,
+        model="diffio-3.5",
+        sampling={"preset": "balanced"},
+        params={"tag": "docs"},
+    )
+    generation_id = client.seen(generation, "generation_id")
+    ids = {"generation_id": generation_id, "api_project_id": project}
+    progress = await client.call("generations.wait_for_complete", **ids, poll_interval=0.05)
+    assert client.seen(progress, "status") == "complete"
+    assert client.seen(progress, "has_video") is False
+    (summary,) = client.rows(await client.call("projects.list"), "projects")
+    assert client.seen(summary, "original_file_name") == "speech.wav"
+    listed = await client.call("projects.list_generations", api_project_id=project)
+    (row,) = client.rows(listed, "generations")
+    assert client.seen(row, "model_key") == "diffio-3.5"
+    link = await client.call("generations.get_download", **ids, download_type="mp3")
+    assert client.seen(link, "download_type") == "audio"
+    assert client.seen(link, "download_url").startswith(sandbox.media_url)
+    target = tmp_path / "restored.mp3"
+    await client.call(
+        "generations.download", **ids, download_file_path=str(target), download_type="mp3"
+    )
+    assert target.read_bytes() == SPEECH
+    (sent,) = asked(sandbox, "/v1/diffio-3.5-generation")
+    assert sent.json["sampling"] == {"preset": "balanced"}
+    assert sent.json["params"] == {"tag": "docs"}
+    (created,) = asked(sandbox, "/v1/create_project")
+    assert created.json["fileFormat"] == "wav"
+    assert created.json["contentLength"] == len(SPEECH)
+
+
+async def test_account_keys_usage_and_webhooks(client: Surface) -> None:
+    """The guide's second half."""
+    settings = await client.call("account.get_settings")
+    assert client.seen(settings, "api_key_id")
+    made = await client.call("api_keys.create", label="worker", scopes=["projects:read"])
+    key_id = client.seen(made, "key_id")
+    assert list(client.seen(made, "scopes")) == ["projects:read"]
+    keys = client.rows(await client.call("api_keys.list"), "keys")
+    assert key_id in {client.seen(key, "key_id") for key in keys}
+    rotated = await client.call("api_keys.rotate", key_id=key_id)
+    assert client.seen(rotated, "key") != client.seen(made, "key")
+    revoked = await client.call("api_keys.revoke", key_id=key_id)
+    assert client.seen(revoked, "status") == "revoked"
+    usage = await client.call("usage.summary")
+    assert client.seen(usage, "usage") is not None
+    await client.call(
+        "webhooks.configure",
+        mode="live",
+        url="https://example.com/webhooks/diffio",
+        event_types=["generation.completed"],
+    )
+
+
+async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, recording: str) -> None:
+    """Drops, 5xx and lost answers on the way: one project, one generation, one result."""
+    sandbox.faults.add(
+        Fault(origin="edge", path="*/start", action=Answer(503)),
+        Fault(origin="edge", path="*/parts/1", times=2, action=Drop()),
+        Fault(origin="edge", path="*/complete", action=LoseAnswer()),
+        Fault(path=GENERATION, action=LoseAnswer()),
+        *answers(502, 500),
+    )
+    project = await project_of(client, recording)
+    generation = await client.call(
+        "generations.create", api_project_id=project, idempotency_key="one"
+    )
+    progress = await client.call(
+        "generations.wait_for_complete",
+        generation_id=client.seen(generation, "generation_id"),
+        api_project_id=project,
+        poll_interval=0.05,
+    )
+    assert client.seen(progress, "status") == "complete"
+    assert len(asked(sandbox, "/v1/create_project")) == 1
+    listed = await client.call("projects.list_generations", api_project_id=project)
+    assert len(client.rows(listed, "generations")) == 1
+
+
+@pytest.mark.parametrize("status", ["failed", "error"])
+async def test_a_failed_generation_is_raised_with_its_reason(
+    client: Surface, sandbox: Sandbox, status: str
+) -> None:
+    """`failed` and `error` alike, at once."""
+    sandbox.faults.add(forever(told(status, error="no speech in it")))
+    with pytest.raises(FAILURES, match="no speech in it"):
+        await client.call(
+            "generations.wait_for_complete", generation_id="gen_1", poll_interval=0.05
+        )
+    assert len(asked(sandbox, PROGRESS)) == 1
+
+
+async def test_a_wait_ends_in_time(client: Surface, sandbox: Sandbox) -> None:
+    """The deadline is the deadline."""
+    sandbox.faults.add(forever(told("processing")))
+    with pytest.raises((TimeoutError, RuntimeError)):
+        await client.call("generations.wait_for_complete", generation_id="gen_1", timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, None), (402, "spendLimitExceeded"), (403, None), (404, None), (410, "model_retired")],
+)
+async def test_refusals_keep_their_status(
+    client: Surface, sandbox: Sandbox, status: int, code: str | None
+) -> None:
+    """What the API refuses is told with its status, and not asked again."""
+    body = {"error": "refused", **({"code": code} if code else {})}
+    sandbox.faults.add(Fault(path=GENERATION, times=None, action=Answer(status, json=body)))
+    with pytest.raises(FAILURES, match="refused") as caught:
+        await client.call("generations.create", api_project_id="proj_1")
+    assert status_of(caught.value) == status
+    assert len(asked(sandbox, "*-generation")) == 1
+
+
+async def test_progress_is_told_to_callbacks(client: Surface, sandbox: Sandbox) -> None:
+    """Each change once, in the caller's thread, from where the client may be called."""
+    sandbox.faults.add(*answers(told("queued"), told("processing")), forever(told("complete")))
+    seen: list[str] = []
+    await client.call(
+        "generations.wait_for_complete",
+        generation_id="gen_1",
+        poll_interval=0.05,
+        on_progress=lambda progress: seen.append(progress.status),
+    )
+    assert seen == ["queued", "processing", "complete"]
+
+
+@pytest.mark.parametrize("path", ["no-such-file.wav", ""])
+async def test_a_source_that_is_not_there_costs_no_request(
+    client: Surface, sandbox: Sandbox, path: str
+) -> None:
+    """Nothing is sent."""
+    with pytest.raises((*FAILURES, OSError)):
+        await client.call("projects.create", source=path)
+    assert list(sandbox.requests) == []
