@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO
 
 from attrs import frozen
 
@@ -47,11 +47,6 @@ def too_large(source: Source, max_bytes: int) -> SourceUnusable:
     )
 
 
-@runtime_checkable
-class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 @frozen
 class _Opening:
     """One opening: what it opens is closed by `stack`, after the threads that use it."""
@@ -71,7 +66,9 @@ class _Opening:
             return await self._path(os.fsdecode(source))
         if isinstance(source, AsyncIterable):
             return await spooled(source, None, self.max_bytes, self.threads, self.stack)
-        if isinstance(source, _Readable):
+        # No protocol: one that is checked at run time does not see what `tempfile`'s wrappers and
+        # their like pass on.
+        if callable(getattr(source, "read", None)):
             _check_readable(source)
             return await self._file(source)
         raise ConfigurationError(
@@ -153,7 +150,7 @@ def _open_regular(path: str, held: list[int]) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(path)
     if not stat.S_ISREG(mode):
-        raise OSError("not a regular file")
+        raise OSError("it is no regular file (for a pipe, pass an open file object)")
 
 
 def _why_unreadable(path: str, failure: Exception) -> str:
@@ -163,5 +160,4 @@ def _why_unreadable(path: str, failure: Exception) -> str:
         return f"{path!r} is a folder: name a file in it"
     if isinstance(failure, PermissionError):
         return f"{path!r} cannot be read: permission denied"
-    why = getattr(failure, "strerror", None) or str(failure)
-    return f"{path!r} cannot be read: {why} (for a pipe, pass an open file object)"
+    return f"{path!r} cannot be read: {getattr(failure, 'strerror', None) or failure}"

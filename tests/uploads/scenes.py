@@ -72,11 +72,10 @@ async def scene(
     uploads: Iterable[Any] = ("edge",),
     part_size: int = PART,
     faults: Iterable[Fault] = (),
-    blamed: bool = False,
     max_bytes: int = 64 * 1024 * KIB,
     **options: Any,
 ) -> AsyncIterator[Scene]:
-    """A sandbox and a client with these `ClientOptions`; `blamed` lets the sandbox complain."""
+    """A sandbox and a client with these `ClientOptions`; the sandbox has nothing to complain of."""
     made = ClientOptions(**{"retry": QUICK, **options})
     sandbox = Sandbox(
         engine="echo", uploads=uploads, part_size=part_size, faults=faults, max_bytes=max_bytes
@@ -86,7 +85,7 @@ async def scene(
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=made) as client,
     ):
         yield Scene(sandbox, client)
-        assert blamed or sandbox.complaints == []
+        assert sandbox.complaints == []
 
 
 def most_at_once(requests: Iterable[Seen]) -> int:

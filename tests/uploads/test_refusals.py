@@ -37,7 +37,7 @@ async def test_a_path_that_is_no_readable_file_is_named(on: Scene, tmp_path: Pat
         ("", "the source's path is empty: name a file"),
         (tmp_path / "file" / "below.wav", "cannot be read: Not a directory"),
         (tmp_path / "loop", "cannot be read: Too many levels"),
-        ("nu\0ll", "cannot be read: embedded null byte"),
+        ("nu\0ll", "cannot be read: .*embedded null"),
     ]
     for path, why in refusals:
         with pytest.raises(SourceUnusable, match=why):
@@ -48,7 +48,7 @@ async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_pa
     """Opening a named pipe does not wait for a writer; the message tells the way that works."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(SourceUnusable, match=r"not a regular file \(for a pipe, pass an"):
+        with pytest.raises(SourceUnusable, match=r"no regular file \(for a pipe, pass an"):
             await on.client.projects.create(path)
 
 

@@ -15,11 +15,11 @@ from diffio_async import ConfigurationError, SourceUnusable
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
-#: Not a multiple of a part, nor of a chunk, and more parts than are sent at once.
+#: No multiple of a part, and more parts than are sent at once.
 CONTENT = sound(6 * PART + 12_345)
 HEAD = b"what was read already"
 
@@ -60,11 +60,12 @@ class _Kept:
         return file
 
     def unwritten(self) -> Any:
-        """Some of it still in the object's own buffer."""
-        self.path.write_bytes(CONTENT[:-7])
+        """The head still in the object's own buffer, as it was written over what was read."""
+        self.path.write_bytes(bytes(100) + CONTENT[100:])
         file = self.opened(self.path.open("r+b"))
-        file.seek(0, os.SEEK_END)
-        file.write(CONTENT[-7:])
+        file.read(200)
+        file.seek(0)
+        file.write(CONTENT[:100])
         file.seek(0)
         return file
 
@@ -73,6 +74,14 @@ class _Kept:
         file.write(CONTENT)
         file.seek(0)
         return file
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[_Kept]:
+    """A file of the content, and whatever is opened of it; closed after the test."""
+    made = _Kept(tmp_path)
+    yield made
+    made.close()
 
 
 class _OnlyReads:
@@ -122,8 +131,7 @@ KINDS: dict[str, Callable[[_Kept], Any]] = {
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_source_arrives_byte_by_byte(era: str, kind: str, tmp_path: Path) -> None:
-    kept = _Kept(tmp_path)
+async def test_a_source_arrives_byte_by_byte(era: str, kind: str, kept: _Kept) -> None:
     source = KINDS[kind](kept)
     due = bytes(len(CONTENT)) if "gaps" in kind else CONTENT
     async with scene(uploads=(era,)) as on:
@@ -131,16 +139,13 @@ async def test_a_source_arrives_byte_by_byte(era: str, kind: str, tmp_path: Path
         assert on.landed(project) == due
         assert project.size_bytes == len(due)
         assert len(on.parts()) == (1 if era == "signed" else 7)
-    kept.close()
 
 
-async def test_a_file_object_keeps_its_place_and_stays_open(tmp_path: Path) -> None:
-    kept = _Kept(tmp_path)
+async def test_a_file_object_keeps_its_place_and_stays_open(kept: _Kept) -> None:
     file = kept.not_at_its_start()
     async with scene() as on:
         await on.client.projects.create(file)
         assert file.tell() == len(HEAD)
-    kept.close()
 
 
 async def test_what_was_uploaded_from_memory_is_free_afterwards() -> None:
@@ -154,15 +159,13 @@ async def test_what_was_uploaded_from_memory_is_free_afterwards() -> None:
 
 
 async def test_a_buffer_beyond_its_end_is_empty() -> None:
-    buffer = io.BytesIO(b"short")
-    buffer.seek(100)
+    (buffer := io.BytesIO(b"short")).seek(100)
     async with scene() as on:
         assert on.landed(await on.client.projects.create(buffer)) == b""
 
 
-async def test_names_and_types_are_the_sources_own(tmp_path: Path) -> None:
+async def test_names_and_types_are_the_sources_own(kept: _Kept, tmp_path: Path) -> None:
     """A GzipFile is named for what is in it; a name that is not UTF-8 is made sendable."""
-    kept = _Kept(tmp_path)
     odd = os.fsdecode(bytes(tmp_path) + b"/t\xe4lk.mp3")
     Path(odd).write_bytes(b"x")
     async with scene(uploads=("signed",)) as on:
@@ -177,7 +180,6 @@ async def test_names_and_types_are_the_sources_own(tmp_path: Path) -> None:
         project = await create(b"x", file_name="a.flac", content_type="audio/x-my-own")
         assert (project.file_name, project.content_type) == ("a.flac", "audio/x-my-own")
         assert on.parts()[-1].headers["content-type"] == "audio/x-my-own"
-    kept.close()
 
 
 async def test_an_empty_file_is_one_empty_part(tmp_path: Path) -> None:
@@ -225,7 +227,7 @@ async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
     assert ended
 
 
-async def test_text_is_refused(tmp_path: Path) -> None:
+async def test_text_is_refused(kept: _Kept) -> None:
     """A text-mode file, a generator of str and a reader of str are told to be binary."""
 
     async def words() -> AsyncIterator[str]:
@@ -235,7 +237,6 @@ async def test_text_is_refused(tmp_path: Path) -> None:
         def read(self, size: int = -1) -> str:
             return "la"
 
-    kept = _Kept(tmp_path)
     sources: list[Any] = [
         kept.opened(kept.path.open(encoding="latin-1")),
         io.StringIO("la"),
@@ -247,4 +248,3 @@ async def test_text_is_refused(tmp_path: Path) -> None:
             with pytest.raises(ConfigurationError, match="mode 'rb'"):
                 await on.client.projects.create(source)
         assert on.sandbox.requests == []
-    kept.close()
