@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -92,7 +93,8 @@ def _cause(raw: Exception) -> str:
     if isinstance(raw, aiohttp.ClientConnectorCertificateError):
         reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
         return str(reason)
-    if isinstance(raw, aiohttp.ClientConnectorDNSError):
+    # By its cause: aiohttp has a class of its own for this only since 3.10.6 or so.
+    if isinstance(raw, aiohttp.ClientConnectorError) and isinstance(raw.os_error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):
         return "what came is not HTTP"
