@@ -77,7 +77,12 @@ async def check_target(target: Path, on_conflict: OnConflict) -> None:
     """
     if on_conflict not in get_args(OnConflict):
         raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
-    await Threads().run(_check, target, on_conflict)
+    threads = Threads()
+    try:
+        await threads.run(_check, target, on_conflict)
+    finally:
+        # Whoever cancels finds the trial file gone when the cancellation is through.
+        await threads.settle()
 
 
 def _check(target: Path, on_conflict: OnConflict) -> None:

@@ -52,7 +52,10 @@ async def proxy(to: int, *, status: int = 200, silent: bool = False) -> AsyncIte
             writer.write(b"HTTP/1.1 %d Said\r\n\r\n" % status)
             if status == 200:
                 there, away = await asyncio.open_connection("127.0.0.1", to)
-                await asyncio.gather(copy(reader, away), copy(there, writer))
+                try:
+                    await asyncio.gather(copy(reader, away), copy(there, writer))
+                finally:
+                    away.close()
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
         finally:
