@@ -49,7 +49,11 @@ def iterate(
     talk = Talk()
     try:
         word = talk.begin(_generate, talk, func, args, kwargs)
-        while word.kind == "said":
+        # A `while` with a condition jumps back outside of the `try` in Python 3.13, and Ctrl-C
+        # may strike there.
+        while True:
+            if word.kind != "said":
+                break
             order: BaseException | None = None
             try:
                 yield word.claim()
@@ -105,35 +109,21 @@ def enter(
     func: Callable[P, AbstractAsyncContextManager[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> AbstractContextManager[T]:
     """The asynchronous context as a blocking one; one task enters and leaves it."""
-    return _Context(func, args, kwargs)
+    return _Context(_stay(func, args, kwargs))
 
 
 class _Context(AbstractContextManager[T]):
-    """A context that a task entered; it is never entered without being left again."""
+    """A context that is never entered without being left again."""
 
-    def __init__(
-        self,
-        func: Callable[..., AbstractAsyncContextManager[T]],
-        args: tuple[object, ...],
-        kwargs: dict[str, object],
-    ) -> None:
-        self._visit = func, args, kwargs
-        self._talk: Talk | None = None
+    def __init__(self, stay: Generator[T, BaseException | None, bool]) -> None:
+        self._stay = stay
 
     def __enter__(self) -> T:
-        if self._talk is not None:
-            raise RuntimeError("this context can be entered once: ask for another")
-        talk = self._talk = Talk()
         try:
-            word = talk.begin(_visit, talk, *self._visit)
-            del self._visit
-            if word.kind == "said":
-                value: T = word.claim()
-                return value
+            return next(self._stay)
         except BaseException:
-            talk.leave()
+            self._stay.close()  # Ctrl-C may strike between the yield and the return
             raise
-        raise word.claim()
 
     def __exit__(
         self,
@@ -141,25 +131,40 @@ class _Context(AbstractContextManager[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if (talk := self._talk) is None:
-            return False
+        # Ctrl-C before the next line drops the generator, and that leaves the context too.
         try:
+            self._stay.send(error)
+        except StopIteration as end:
+            if error is not None:
+                error.__traceback__ = trace
+            return bool(end.value)
+        return False
+
+
+def _stay(
+    func: Callable[..., AbstractAsyncContextManager[T]],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> Generator[T, BaseException | None, bool]:
+    """Yield the context's value, take the body's error; whether the context swallowed that."""
+    talk = Talk()
+    error: BaseException | None = None
+    try:
+        word = talk.begin(_visit, talk, func, args, kwargs)
+        if word.kind == "said":
+            error = yield word.claim()
             if talk.gone or not isinstance(error, Exception | None):
+                talk.leave()
                 return False
             word = talk.ask(error)
-        finally:
-            talk.leave()  # has nothing to do when the task has ended
-        if word.kind == "failed":
-            raise word.claim()
-        if error is not None:
-            error.__traceback__ = trace
-        swallowed: bool = word.claim()
-        return swallowed
-
-    def __del__(self) -> None:
-        # Ctrl-C between the body and the first line of __exit__.
-        if self._talk is not None:
-            self._talk.leave(patience=0)
+    except BaseException:
+        talk.leave()
+        raise
+    finally:
+        error = None
+    if word.kind == "failed":
+        raise word.claim()
+    return bool(word.claim())
 
 
 async def _visit(

@@ -13,6 +13,7 @@ import select
 import selectors
 import sys
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 #: How long a cancelled task may take to unwind before nobody waits for it any more.
 UNWIND_SECONDS = 5.0
+_FINALISE_SECONDS = 1.0
 OWN_THREAD = (
     "a blocking call was made in the event loop's own thread, where it would wait for itself: "
     "use the async client here, and await it"
@@ -50,14 +52,20 @@ class LoopThread:
         self.guests: set[Guest] = set()
         self.quiet = False
         self._told_to_end = asyncio.Event()
-        self._selector = selectors.DefaultSelector()
-        self.loop = _new_loop(self._selector)
-        self._thread = threading.Thread(target=self._run, name=__name__, daemon=True)
+        self._selector: selectors.BaseSelector | None = None
+        # The loop is made in its own thread, where no Ctrl-C can leave it half-made.
+        made: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=self._run, args=(made,), name=__name__, daemon=True)
         try:
             self._thread.start()
-        except RuntimeError:
-            self.loop.close()
+            self.loop = made.result()
+        except BaseException:
+            made.add_done_callback(self._unwanted)
             raise
+
+    def _unwanted(self, made: Future[asyncio.AbstractEventLoop]) -> None:
+        if made.exception() is None:
+            made.result().call_soon_threadsafe(self._told_to_end.set)
 
     def is_current(self) -> bool:
         """Whether the caller runs in this thread."""
@@ -73,16 +81,28 @@ class LoopThread:
             return False
         return True
 
-    def _run(self) -> None:
-        end = self.loop.create_task(self._until_told_to_end())
+    def _run(self, made: Future[asyncio.AbstractEventLoop]) -> None:
+        try:
+            loop = self._new_loop()
+        except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
+            made.set_exception(error)
+            return
+        end = loop.create_task(self._until_told_to_end())
+        made.set_result(loop)
         try:
             while not end.done():
                 # Raised by a task inside a task, these stop the loop; its parent hands them on.
                 with contextlib.suppress(KeyboardInterrupt, SystemExit):
-                    self.loop.run_until_complete(end)
+                    loop.run_until_complete(end)
         finally:
-            self.loop.close()
+            loop.close()
             self._turn_away()
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        if sys.platform == "win32":
+            return asyncio.new_event_loop()
+        self._selector = selectors.DefaultSelector()
+        return asyncio.SelectorEventLoop(self._selector)
 
     async def _until_told_to_end(self) -> None:
         await self._told_to_end.wait()
@@ -95,8 +115,8 @@ class LoopThread:
                 while tasks := asyncio.all_tasks() - {me}:
                     await asyncio.wait(tasks)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(UNWIND_SECONDS):
-                await self.loop.shutdown_asyncgens()
+            async with asyncio.timeout(_FINALISE_SECONDS):
+                await asyncio.get_running_loop().shutdown_asyncgens()
 
     def _turn_away(self) -> None:
         # At exit only daemon threads still wait, and they end with the process: without a word.
@@ -107,7 +127,7 @@ class LoopThread:
         """Cancel what runs, finalise the loop's generators, close the loop. Starts no thread."""
         self.gone, self.quiet = why, quiet
         if self.send(self._told_to_end.set):
-            self._thread.join(2 * UNWIND_SECONDS)
+            self._thread.join(UNWIND_SECONDS + _FINALISE_SECONDS)
 
     def disown(self) -> None:
         """Let go of it in the child of a fork, where its thread does not exist."""
@@ -118,12 +138,6 @@ class LoopThread:
             with select.epoll() as own:
                 os.dup2(own.fileno(), self._selector.fileno(), inheritable=False)
         self._turn_away()
-
-
-def _new_loop(selector: selectors.BaseSelector) -> asyncio.AbstractEventLoop:
-    if sys.platform == "win32":
-        return asyncio.new_event_loop()
-    return asyncio.SelectorEventLoop(selector)
 
 
 class Home:

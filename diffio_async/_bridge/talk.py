@@ -113,14 +113,11 @@ class Talk:
             self._run(word.claim())
 
     def _run(self, errand: Errand) -> None:
-        if errand.reply.done():
-            return
-        answer, problem = None, None
-        try:
-            answer = errand.function(errand.fact)
-        except Exception as error:  # noqa: BLE001 - raised again in the task
-            problem = from_its_cause(error)
-        self._loop_thread.send(_settle, errand.reply, (answer, problem))
+        if not errand.reply.done():
+            outcome = _outcome(errand.function, errand.fact)
+            self._loop_thread.send(_settle, errand.reply, outcome)
+            # Frames of a traceback lead to their callers, so from the error to this one.
+            del errand, outcome
 
     def leave(self, patience: float = UNWIND_SECONDS) -> None:
         """Cancel the task and wait until it has unwound; does nothing if it has ended."""
@@ -181,7 +178,10 @@ class Talk:
             raise RuntimeError(_OVER)
         reply = self._loop_thread.loop.create_future()
         self._posts.put(Word("errand", Errand(function, fact, reply)))
-        answer, problem = await reply
+        try:
+            answer, problem = await reply
+        finally:
+            del reply  # it leads to the error, whose traceback leads here
         if problem is not None:
             try:
                 raise problem
@@ -196,12 +196,20 @@ class Talk:
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        else:
-            self._posts.put(Word("ended", None))  # it never began, or is over
+        else:  # it never began, or is over
+            self._loop_thread.guests.discard(self)
+            self._posts.put(Word("ended", None))
 
     def turn_away(self, error: Exception) -> None:
         """The task will not work any more."""
         self._posts.put(Word("failed", error))
+
+
+def _outcome(function: Callable[[Any], object], fact: object) -> tuple[object, Exception | None]:
+    try:
+        return function(fact), None
+    except Exception as error:  # noqa: BLE001 - raised again in the task
+        return None, from_its_cause(error)
 
 
 def _settle(reply: asyncio.Future[T], answer: T) -> None:

@@ -1,0 +1,82 @@
+"""Real processes that real signals meet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parents[2]
+#: No program takes as long; one that hangs fails, with the stacks of its threads.
+SECONDS = 20
+
+
+class Ended(NamedTuple):
+    """How a program ended: its exit code, and the lines it said."""
+
+    code: int
+    said: list[str]
+    errors: str
+
+
+class Running:
+    """A program on its way."""
+
+    def __init__(self, name: str, scene: str, *flags: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *flags, "-m", f"tests.bridge.programs.{name}", scene],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(ROOT)},
+        )
+
+    def says(self) -> str:
+        """Its next line."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        assert line, self.ends().errors
+        return line
+
+    def send(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def ends(self) -> Ended:
+        """Wait for it."""
+        try:
+            out, errors = self._process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)
+            out, errors = self._process.communicate()
+            pytest.fail(f"it hangs:\n{out}\n{errors}")
+        return Ended(self._process.returncode, out.splitlines(), errors)
+
+    def close(self) -> None:
+        """Let nothing outlive the test."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Running]]:
+    """Start a scene of a program: `start("exits", "idle")`, with flags for Python after it."""
+    running: list[Running] = []
+
+    def begin(name: str, scene: str, *flags: str) -> Running:
+        running.append(Running(name, scene, *flags))
+        return running[-1]
+
+    yield begin
+    for program in running:
+        program.close()

@@ -1,0 +1,482 @@
+"""Programs in which nothing goes wrong, or only what is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import signal
+import threading
+import time
+import traceback
+import weakref
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from diffio_async import _bridge as bridge
+from tests.bridge.programs.stage import (
+    act,
+    answer,
+    count,
+    descriptors,
+    log,
+    room,
+    say,
+    sleeper,
+    threads,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Tell = Callable[[int], Awaitable[object]]
+
+
+class Thing:
+    """Something whose end can be seen."""
+
+
+def raised(function: Callable[[], object]) -> BaseException:
+    """What a function raises."""
+    try:
+        function()
+    except BaseException as error:  # noqa: BLE001 - whatever it is
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def inside_a_running_loop() -> None:
+    async def main() -> list[int]:
+        with bridge.enter(room) as name:
+            assert name == "room"
+            return [bridge.run(answer), *bridge.iterate(count, 2)]
+
+    say(*asyncio.run(main()), *asyncio.run(main()))
+
+
+def many_threads() -> None:
+    sums: list[int] = []
+
+    def work(number: int) -> None:
+        total = sum(bridge.run(answer, number) for _ in range(50))
+        with bridge.enter(room):
+            total += sum(bridge.iterate(count, 5))
+        sums.append(total)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(32)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    say(sorted(sums) == [50 * number + 10 for number in range(32)], len(threads()))
+
+
+def first_calls_at_once() -> None:
+    gate = threading.Barrier(16)
+    loops: set[int] = set()
+
+    async def here() -> None:
+        loops.add(id(asyncio.get_running_loop()))
+
+    def work() -> None:
+        gate.wait()
+        bridge.run(here)
+
+    workers = [threading.Thread(target=work) for _ in range(16)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    say(len(loops), len(threads()))
+
+
+def own_thread() -> None:
+    def enter() -> None:
+        with bridge.enter(room):
+            pass
+
+    begun = bridge.iterate(count, 3)
+    next(begun)
+    entered = bridge.enter(room)
+    entered.__enter__()
+
+    async def misuse() -> None:
+        for wrong in (
+            lambda: bridge.run(answer),
+            lambda: next(bridge.iterate(count, 1)),
+            lambda: next(begun),
+            enter,
+            bridge.stop,
+        ):
+            error = raised(wrong)
+            say(type(error).__name__, "use the async client" in str(error))
+
+    bridge.run(misuse)
+    say(bridge.run(answer))
+
+
+def collected_in_the_loops_thread() -> None:
+    """A generator that the loop's own thread happens to collect is closed without a wait."""
+    held = [bridge.iterate(count, 3)]
+    next(held[0])
+
+    async def drop() -> None:
+        held.clear()
+
+    started = time.monotonic()
+    bridge.run(drop)
+    until(lambda: log == ["closed"])
+    say(time.monotonic() - started < 1)
+
+
+def callbacks() -> None:
+    async def job(tell: Tell | None) -> list[object]:
+        return [] if tell is None else [await tell(number) for number in range(3)]
+
+    def told(number: int) -> tuple[bool, int]:
+        return threading.current_thread() is threading.main_thread(), bridge.run(answer, number)
+
+    say(bridge.run(job, bridge.hook(told)), bridge.run(job, bridge.hook(None)))
+
+    async def coloured(number: int) -> int:
+        await asyncio.sleep(0)
+        return number * 2
+
+    say(bridge.run(job, bridge.hook(coloured)))
+
+    async def many(tell: Tell) -> int:
+        await asyncio.gather(*(tell(number) for number in range(10)))
+        return len(seen)
+
+    seen: list[int] = []
+    say(bridge.run(many, bridge.hook(seen.append)), sorted(seen) == list(range(10)))
+
+    async def steps(tell: Tell) -> AsyncIterator[object]:
+        for number in range(2):
+            yield await tell(number)
+
+    say(*bridge.iterate(steps, bridge.hook(told)))
+
+
+def callback_errors() -> None:
+    async def job(tell: Tell) -> str:
+        try:
+            await tell(1)
+        except ValueError as error:
+            return f"caught {error}"
+        return "nothing"
+
+    async def uncaught(tell: Tell) -> None:
+        await tell(1)
+
+    def refuse(_: int) -> None:
+        raise ValueError("no")
+
+    def stop_here(_: int) -> None:
+        raise StopIteration
+
+    say(bridge.run(job, bridge.hook(refuse)))
+    error = raised(lambda: bridge.run(uncaught, bridge.hook(refuse)))
+    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    say(type(error).__name__, error.__context__, names[-1], names[2:4])
+    say(repr(raised(lambda: bridge.run(uncaught, bridge.hook(stop_here)))))
+
+
+async def _groups() -> AsyncIterator[int]:
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 60)
+            for number in range(3):
+                await anyio.sleep(0.001)
+                yield number
+            group.cancel_scope.cancel()
+
+
+async def _timeouts() -> AsyncIterator[int]:
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        task = group.create_task(asyncio.sleep(60))
+        me = asyncio.current_task()
+        for number in range(3):
+            await asyncio.sleep(0.001)
+            yield number
+            assert asyncio.current_task() is me
+        task.cancel()
+
+
+def scopes_around_a_yield() -> None:
+    say(*bridge.iterate(_groups), *bridge.iterate(_timeouts))
+    for generator in (_groups, _timeouts):
+        items = bridge.iterate(generator)
+        next(items)
+        items.close()
+    for _ in bridge.iterate(_groups):
+        break
+
+    async def hurried() -> AsyncIterator[int]:
+        with anyio.fail_after(0.01):
+            yield 1
+            await anyio.sleep(60)
+
+    say(repr(raised(lambda: list(bridge.iterate(hurried)))))
+
+
+def partial_iteration() -> None:
+    for _ in bridge.iterate(count, 10):
+        break
+    say(*log)
+    log.clear()
+    items = bridge.iterate(count, 10)
+    next(items)
+    items.close()
+    items.close()
+    say(list(items), *log)
+
+
+def thrown_into() -> None:
+    async def stubborn() -> AsyncIterator[str]:
+        while True:
+            try:
+                yield "item"
+            except ValueError as error:
+                yield f"caught {error}"
+
+    items = bridge.iterate(stubborn)
+    next(items)
+    say(items.throw(ValueError("it")), next(items))
+    error = KeyError("through")
+    say(raised(lambda: items.throw(error)) is error, list(items))
+
+
+def bare_iterator() -> None:
+    """An asynchronous iterator that is no generator has nothing to close or to throw into."""
+
+    class Bare:
+        def __aiter__(self) -> Bare:
+            return self
+
+        async def __anext__(self) -> int:
+            log.append("next")
+            if len(log) > 3:
+                raise StopAsyncIteration
+            return len(log)
+
+    say(*bridge.iterate(Bare))
+    log.clear()
+    items = bridge.iterate(Bare)
+    next(items)
+    error = ValueError()
+    say(raised(lambda: items.throw(error)) is error)
+
+
+def contexts() -> None:
+    with bridge.enter(room) as name:
+        say(name)
+    say(*log)
+    for error in (ValueError("body"), StopIteration("body"), StopAsyncIteration("body")):
+        log.clear()
+
+        def fail(error: Exception = error) -> None:
+            with bridge.enter(room):
+                raise error
+
+        say(raised(fail) is error, [f.name for f in traceback.extract_tb(error.__traceback__)][-1])
+        say(*log)
+
+    @asynccontextmanager
+    async def forgiving() -> AsyncIterator[None]:
+        try:
+            yield
+        except ValueError:
+            log.append("forgiven")
+
+    def be_forgiven() -> None:
+        with bridge.enter(forgiving):
+            raise ValueError
+
+    be_forgiven()
+    say(log[-1])
+
+    @asynccontextmanager
+    async def closed() -> AsyncIterator[None]:
+        if log:
+            raise LookupError("shut")
+        yield
+
+    def fail_to_enter() -> None:
+        with bridge.enter(closed):
+            log.append("body")
+
+    say(repr(raised(fail_to_enter)), log[-1])
+
+
+def context_variables() -> None:
+    tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+    async def who() -> str:
+        before = tenant.get()
+        tenant.set("changed inside")
+        return before
+
+    async def each() -> AsyncIterator[str]:
+        for _ in range(2):
+            yield tenant.get()
+
+    tenant.set("me")
+    say(bridge.run(who), *bridge.iterate(each), tenant.get())
+
+
+def nothing_kept() -> None:
+    """Results, arguments and errors end with their last user, without the collector's help."""
+    gc.disable()
+    ends: list[weakref.ref[Any]] = []
+
+    def watched() -> Thing:
+        thing = Thing()
+        ends.append(weakref.ref(thing))
+        return thing
+
+    async def give(_: Thing) -> Thing:
+        return watched()
+
+    async def fail(thing: Thing) -> None:
+        raise LookupError(thing)
+
+    async def items() -> AsyncIterator[Thing]:
+        for _ in range(2):
+            yield watched()
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[Thing]:
+        yield watched()
+
+    async def tell(told: Callable[[Thing], Awaitable[object]]) -> None:
+        await told(watched())
+
+    def refuse(thing: Thing) -> None:
+        raise LookupError(thing)
+
+    def fail_in_body() -> None:
+        with bridge.enter(context) as thing:
+            raise LookupError(thing)
+
+    bridge.run(give, watched())
+    list(bridge.iterate(items))
+    with bridge.enter(context) as thing:
+        pass
+    del thing
+    for failing in (
+        lambda: bridge.run(fail, watched()),
+        lambda: bridge.run(tell, bridge.hook(refuse)),
+        lambda: bridge.run(fail, watched(), 1),  # type: ignore[call-arg]
+        fail_in_body,
+    ):
+        raised(failing)
+    until(lambda: not [end for end in ends if end() is not None])
+    say(len(ends))
+
+
+def nothing_left_after_stop() -> None:
+    before = threads(), descriptors()
+
+    async def session() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.01)
+            log.append("finalised")
+
+    kept = session()
+
+    async def use() -> asyncio.AbstractEventLoop:
+        await anext(kept)
+        await asyncio.to_thread(time.sleep, 0)
+        await anyio.to_thread.run_sync(time.sleep, 0)
+        return asyncio.get_running_loop()
+
+    loop = bridge.run(use)
+    bridge.stop()
+    until(lambda: threads() == before[0])
+    say(loop.is_closed(), descriptors() == before[1], *log)
+    bridge.stop()
+    for _ in range(20):
+        bridge.run(answer)
+        bridge.stop()
+    say(threads() == before[0], descriptors() == before[1])
+
+
+def stopped_meanwhile() -> None:
+    errors: list[BaseException] = []
+    caller = threading.Thread(
+        target=lambda: errors.append(raised(lambda: bridge.run(sleeper))), daemon=True
+    )
+    caller.start()
+    items = bridge.iterate(count, 3)
+    next(items)
+    until(lambda: "asleep" in log)
+    with bridge.enter(room):
+        bridge.stop()
+    caller.join()
+    say(repr(errors[0]), *sorted(log))
+    say(repr(raised(lambda: next(items))), bridge.run(answer))
+
+
+def signal_handler_calls() -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: log.append(str(bridge.run(answer))))
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGUSR1))
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    bridge.run(asyncio.sleep, 0.2)
+    say(*log)
+
+
+def no_place_for_a_loop() -> None:
+    """The error of a system that is out of descriptors is the caller's, and the next call works."""
+    import resource
+
+    before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+    error = raised(lambda: bridge.run(answer))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+    say(type(error).__name__, bridge.run(answer), len(threads()))
+
+
+def tracebacks() -> None:
+    async def cause() -> None:
+        Path("/nowhere").read_text(encoding="utf-8")
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        await cause()
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        await cause()
+        yield
+
+    def enter() -> None:
+        with bridge.enter(context):
+            pass
+
+    for call in (
+        lambda: bridge.run(cause),
+        lambda: list(bridge.iterate(items)),
+        enter,
+        lambda: bridge.run(answer, nonsense=1),  # type: ignore[call-arg]
+    ):
+        error = raised(call)
+        assert error.__context__ is None
+        assert error.__cause__ is None
+        frames = traceback.extract_tb(error.__traceback__)
+        say(
+            type(error).__name__,
+            sum("_bridge" in frame.filename and "tests" not in frame.filename for frame in frames),
+            *[frame.name for frame in frames if "everyday" in frame.filename][1:],
+        )
+
+
+if __name__ == "__main__":
+    scenes: dict[str, Any] = dict(globals())
+    act(scenes)

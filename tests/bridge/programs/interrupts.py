@@ -1,0 +1,259 @@
+"""Programs that Ctrl-C, or an exit, meets in the middle."""
+# ruff: noqa: PT017 - programs, which have no pytest.raises
+
+from __future__ import annotations
+
+import gc
+import random
+import signal
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from diffio_async import _bridge as bridge
+from diffio_async._bridge.talk import home
+from tests.bridge.programs.stage import act, answer, count, log, room, say, sleeper, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+def call() -> None:
+    try:
+        bridge.run(sleeper, unwinding=0.3)
+    except KeyboardInterrupt as error:
+        assert error.__context__ is None
+        say(*log)
+    assert bridge.run(answer) == 42
+
+
+def uncaught() -> None:
+    bridge.run(sleeper)
+
+
+def unwinding_for_long() -> None:
+    started = time.monotonic()
+    try:
+        bridge.run(sleeper, unwinding=30)
+    except KeyboardInterrupt:
+        say(log, round(time.monotonic() - started))
+
+
+def unwinding_cut_short() -> None:
+    try:
+        bridge.run(_unwinding_aloud)
+    except KeyboardInterrupt as error:
+        assert error.__context__ is None
+        say(*log)
+
+
+async def _unwinding_aloud() -> None:
+    try:
+        await sleeper()
+    finally:
+        say("again")
+        await sleeper()
+
+
+def entering() -> None:
+    try:
+        with bridge.enter(room, 30.0):
+            log.append("body")
+    except KeyboardInterrupt:
+        say(*log)
+
+
+def body() -> None:
+    try:
+        with bridge.enter(room) as name:
+            say("ready")
+            log.append(name)
+            time.sleep(30)
+    except KeyboardInterrupt as error:
+        assert error.__context__ is None
+        say(*log)
+
+
+def leaving() -> None:
+    try:
+        with bridge.enter(_slow_to_leave):
+            pass
+    except KeyboardInterrupt:
+        say(*log)
+
+
+@asynccontextmanager
+async def _slow_to_leave() -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await sleeper()
+
+
+def waiting_for_an_item() -> None:
+    try:
+        for number in bridge.iterate(_stuck):
+            log.append(str(number))
+    except KeyboardInterrupt:
+        say(*log)
+
+
+async def _stuck() -> AsyncIterator[int]:
+    yield 1
+    await sleeper()
+
+
+def between_items() -> None:
+    try:
+        for _ in bridge.iterate(count, 3):
+            say("ready")
+            time.sleep(30)
+    except KeyboardInterrupt:
+        say(*log)
+
+
+async def _telling(tell: Callable[[int], Awaitable[object]]) -> None:
+    try:
+        await tell(1)
+    except BaseException as error:
+        log.append(type(error).__name__)
+        raise
+    finally:
+        log.append("unwound")
+
+
+def callback() -> None:
+    def dawdle(_: int) -> None:
+        say("ready")
+        time.sleep(30)
+
+    try:
+        bridge.run(_telling, bridge.hook(dawdle))
+    except KeyboardInterrupt as error:
+        assert error.__context__ is None
+        say(*log)
+
+
+def callback_while_unwinding() -> None:
+    async def job(tell: Callable[[int], Awaitable[object]]) -> None:
+        try:
+            await sleeper()
+        finally:
+            await _telling(tell)
+
+    told: list[int] = []
+    try:
+        bridge.run(job, bridge.hook(told.append))
+    except KeyboardInterrupt:
+        say(told, *log)
+
+
+def exit_inside() -> None:
+    for leave in (SystemExit(3), KeyboardInterrupt()):
+
+        async def goodbye(leave: BaseException = leave) -> None:
+            raise leave
+
+        try:
+            bridge.run(goodbye)
+        except BaseException as error:  # noqa: BLE001 - the very object
+            assert error is leave
+            assert bridge.run(answer) == 42
+    say("alive")
+    bridge.run(_exit)
+
+
+async def _exit() -> None:
+    raise SystemExit(7)
+
+
+def exit_in_a_child_task() -> None:
+    import asyncio
+
+    async def parent() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_exit())
+            await sleeper()
+
+    try:
+        bridge.run(parent)
+    except SystemExit as error:
+        say(error.code, *log)
+    assert bridge.run(answer) == 42
+
+
+def exit_in_a_callback() -> None:
+    def leave(_: int) -> None:
+        raise SystemExit(5)
+
+    try:
+        bridge.run(_telling, bridge.hook(leave))
+    except SystemExit as error:
+        say(error.code, *log)
+
+
+def at_any_moment() -> None:
+    """Ctrl-C hundreds of times, each at another moment of a call, a context and an iteration."""
+    begun: list[str] = []
+    ended: list[str] = []
+    armed = False
+
+    def strike(*_: object) -> None:
+        nonlocal armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, strike)
+
+    @asynccontextmanager
+    async def context() -> AsyncIterator[None]:
+        begun.append("context")
+        try:
+            yield
+        finally:
+            ended.append("context")
+
+    async def items() -> AsyncIterator[int]:
+        begun.append("items")
+        try:
+            for number in range(3):
+                yield number
+        finally:
+            ended.append("items")
+
+    async def once() -> None:
+        begun.append("once")
+        ended.append("once")
+
+    chance = random.Random(4)
+
+    def try_all() -> None:
+        nonlocal armed
+        armed = True
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 5e-4))
+        with bridge.enter(context):
+            pass
+        for _item in bridge.iterate(items):
+            pass
+        bridge.run(once)
+        until(lambda: not armed)
+
+    struck = 0
+    for _ in range(600):
+        try:
+            try_all()
+        except KeyboardInterrupt:
+            struck += 1
+    gc.collect()
+    until(lambda: sorted(begun) == sorted(ended))
+    until(lambda: not home.thread().guests)
+    assert bridge.run(answer) == 42
+    say(struck, len(begun) > 600)
+
+
+if __name__ == "__main__":
+    # As from a terminal, wherever this was started.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    scenes: dict[str, Any] = dict(globals())
+    act(scenes)

@@ -1,0 +1,320 @@
+"""Programs that fork, spawn and exit."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import gc
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from diffio_async import _bridge as bridge
+from tests.bridge.programs.stage import (
+    act,
+    answer,
+    count,
+    log,
+    room,
+    say,
+    sleeper,
+    threads,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+def forked(child: Callable[[], object], *, politely: bool = False) -> int:
+    """Run a function in a fork that has five seconds; its status."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(5)
+        code = 1
+        try:
+            child()
+            code = 0
+        finally:
+            if not politely or code:
+                os._exit(code)
+        sys.exit(0)
+    return os.waitpid(pid, 0)[1]
+
+
+def fork() -> None:
+    assert bridge.run(answer) == 42
+    say(forked(lambda: say("child", bridge.run(answer, 1))))
+    say("parent", bridge.run(answer, 2))
+
+
+def fork_before_the_first_call() -> None:
+    say(forked(lambda: say("child", bridge.run(answer, 1))))
+    say("parent", bridge.run(answer, 2))
+
+
+def fork_and_exit_politely() -> None:
+    """With calls and iterations under way in the parent; the child runs its exit handlers."""
+    caller = threading.Thread(target=bridge.run, args=(sleeper,), daemon=True)
+    caller.start()
+    until(lambda: log)
+    items = bridge.iterate(count, 3)
+    next(items)
+    say(forked(lambda: say("child", bridge.run(answer, 1)), politely=True))
+    say("parent", *items)
+
+
+def fork_while_another_thread_calls() -> None:
+    results: list[int] = []
+
+    async def slowly() -> int:
+        log.append("asleep")
+        await asyncio.sleep(0.5)
+        return 5
+
+    caller = threading.Thread(target=lambda: results.append(bridge.run(slowly)))
+    caller.start()
+    until(lambda: log)
+    say(forked(lambda: say("child", bridge.run(answer, 1))))
+    caller.join()
+    say("parent", *results)
+
+
+def fork_twice() -> None:
+    bridge.run(answer)
+
+    def child() -> None:
+        bridge.run(answer)
+        say(forked(lambda: say("grandchild", bridge.run(answer, 1))))
+
+    say(forked(child))
+
+
+def fork_inside() -> None:
+    """Inside a context and an iteration that the parent began."""
+    items = bridge.iterate(count, 2)
+    next(items)
+
+    def child() -> None:
+        try:
+            next(items)
+        except RuntimeError as error:
+            say("fork" in str(error))
+        items.close()
+
+    with bridge.enter(room):
+        say(forked(child))
+    say(*items, *log)
+
+    log.clear()
+    with bridge.enter(room):
+        pid = os.fork()
+    if pid == 0:  # having left the `with`, but not the parent's room
+        os._exit(len(log) - 2)
+    say(os.waitpid(pid, 0)[1], *log)
+
+
+def fork_in_a_callback() -> None:
+    async def job(tell: Callable[[int], Any]) -> str:
+        await tell(1)
+        return "done"
+
+    def fork_here(_: int) -> None:
+        say(forked(lambda: say("child", bridge.run(answer, 1))))
+
+    say(bridge.run(job, bridge.hook(fork_here)))
+
+
+def fork_with_a_connection() -> None:
+    """What the child finalises is not unregistered from the epoll that the parent waits on."""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+
+    async def listen() -> socket.socket:
+        reader = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(there, reader.set)
+        heard.append(reader)
+        return there
+
+    async def wait() -> bool:
+        async with asyncio.timeout(3):
+            await heard[0].wait()
+        return True
+
+    heard: list[asyncio.Event] = []
+    bridge.run(listen)
+
+    def child() -> None:
+        from diffio_async._bridge.talk import home
+
+        (disowned,) = home._disowned
+        disowned.loop.remove_reader(there)  # as a connection does that is finalised
+        gc.collect()
+
+    say(forked(child))
+    here.send(b"x")
+    say("parent", bridge.run(wait))
+    bridge.run(_deaf, there)
+    here.close()
+    there.close()
+
+
+async def _deaf(end: socket.socket) -> None:
+    asyncio.get_running_loop().remove_reader(end)
+
+
+class Broken(Exception):
+    """An error that crosses processes."""
+
+
+async def broken() -> None:
+    raise Broken("here")
+
+
+def _in_a_worker(number: int) -> int:
+    with bridge.enter(room):
+        assert list(bridge.iterate(count, 2)) == [0, 1]
+        return bridge.run(answer, number)
+
+
+def pools() -> None:
+    assert bridge.run(answer) == 42
+    for way in ("spawn", "fork", "forkserver"):
+        context = multiprocessing.get_context(way)
+        with ProcessPoolExecutor(2, mp_context=context) as pool:
+            say(way, *pool.map(_in_a_worker, range(3)))
+            say(pool.submit(bridge.run, answer, 7).result())
+            try:
+                pool.submit(bridge.run, broken).result()
+            except Broken as error:
+                say(type(pickle.loads(pickle.dumps(error))).__name__, error)
+    say(bridge.run(answer))
+
+
+def spawn() -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        say(pool.submit(bridge.run, answer, 7).result())
+
+
+def idle() -> None:
+    say(bridge.run(answer))
+
+
+def busy() -> None:
+    threading.Thread(target=bridge.run, args=(_unwinding_aloud,), daemon=True).start()
+    until(lambda: log)
+
+
+async def _unwinding_aloud() -> None:
+    try:
+        await sleeper()
+    finally:
+        await asyncio.sleep(0.01)
+        say("unwound")
+
+
+def busy_in_a_thread_that_is_waited_for() -> None:
+    async def soon() -> None:
+        await asyncio.sleep(0.3)
+        say("done")
+
+    threading.Thread(target=bridge.run, args=(soon,)).start()
+
+
+def unfinished() -> None:
+    """An iteration, a context and a session that were begun, and that nobody closes."""
+
+    @asynccontextmanager
+    async def lasting() -> AsyncIterator[str]:
+        try:
+            async with room() as name:
+                yield name
+        finally:
+            say("room left")
+
+    async def items() -> AsyncIterator[int]:
+        try:
+            yield 0
+        finally:
+            await asyncio.sleep(0.01)
+            say("items closed")
+
+    async def session() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.01)
+            say("session closed")
+
+    async def use() -> None:
+        await anext(kept[0])
+
+    kept = [session()]
+    bridge.run(use)
+    begun = bridge.iterate(items)
+    context = bridge.enter(lasting)
+    say(next(begun), context.__enter__())
+    globals().update(kept=kept, begun=begun, context=context)
+    atexit.register(lambda: say(*log))
+    # Runs before what was registered earlier.
+    atexit.register(lambda: say("a handler still calls", bridge.run(answer)))
+
+
+def at_exit_too_late() -> None:
+    """A handler registered before the bridge was imported runs after it has stopped."""
+    raise SystemExit(_late())
+
+
+def _late() -> int:
+    bridge.run(answer)
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    setattr(threading.Thread, "start", noted)  # noqa: B010 - for a type checker's peace
+
+    def late() -> None:
+        # Runs first: stops the bridge as its own handler would have.
+        from diffio_async._bridge.talk import home
+
+        home._exit()
+        try:
+            bridge.run(answer)
+        except RuntimeError as error:
+            say("exiting" in str(error), started, threads())
+
+    atexit.register(late)
+    return 0
+
+
+def raising() -> None:
+    bridge.run(broken)
+
+
+def stuck() -> None:
+    """A coroutine that blocks the loop for good does not keep the process."""
+
+    async def block() -> None:
+        log.append("blocking")
+        time.sleep(60)  # noqa: ASYNC251 - the mistake this is about
+
+    threading.Thread(target=bridge.run, args=(block,), daemon=True).start()
+    until(lambda: log)
+
+
+if __name__ == "__main__":
+    scenes: dict[str, Any] = dict(globals())
+    act(scenes)

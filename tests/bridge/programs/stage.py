@@ -1,0 +1,97 @@
+"""What the programs share: words to whoever runs them, and coroutines to call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+#: What happened, in order.
+log: list[str] = []
+
+
+def say(*words: object) -> None:
+    """One line on standard output, at once."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def act(scenes: dict[str, object]) -> None:
+    """Run the function of this program that the command line names."""
+    scene = scenes[sys.argv[1]]
+    assert callable(scene)
+    scene()
+
+
+def until(true: Callable[[], object], seconds: float = 2.0) -> None:
+    """Wait for something another thread does."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"never came true; so far: {log}"
+        time.sleep(0.002)
+
+
+async def answer(value: int = 42) -> int:
+    """Answer at once."""
+    return value
+
+
+async def sleeper(unwinding: float = 0.0) -> None:
+    """Sleep for long; take a while to unwind."""
+    log.append("asleep")
+    say("ready")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(unwinding)
+        log.append("unwound")
+
+
+@asynccontextmanager
+async def room(entering: float = 0.0) -> AsyncIterator[str]:
+    """A context that keeps a log."""
+    log.append("entering")
+    if entering:
+        say("ready")
+        try:
+            await asyncio.sleep(entering)
+        except BaseException:
+            log.append("never entered")
+            raise
+    log.append("entered")
+    try:
+        yield "room"
+    except BaseException as error:
+        log.append(type(error).__name__)
+        raise
+    finally:
+        await asyncio.sleep(0.01)
+        log.append("left")
+
+
+async def count(to: int, pause: float = 0.0) -> AsyncIterator[int]:
+    """Count, and note when the generator is closed."""
+    try:
+        for number in range(to):
+            await asyncio.sleep(pause)
+            yield number
+    finally:
+        await asyncio.sleep(0.01)
+        log.append("closed")
+
+
+def threads() -> list[str]:
+    """Names of the threads that run, without the main one."""
+    return [thread.name for thread in threading.enumerate() if thread.name != "MainThread"]
+
+
+def descriptors() -> list[str]:
+    """Descriptors of this process."""
+    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
