@@ -87,6 +87,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def compat(session: nox.Session) -> None:
+    """The published `diffio` and the guide's spelling of ours: one suite over both."""
+    session.install("-e", ".[all,test]", "diffio==0.3.10")
+    session.run("pytest", "tests/compat/published", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The pages, where every warning is an error."""
     session.install("-e", ".[docs]")
