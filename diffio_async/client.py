@@ -71,7 +71,8 @@ class AsyncDiffio:
             base_url or os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
             options or ClientOptions(),
         )
-        self.projects = AsyncProjects(self._sender, Uploader(self._sender))
+        self._uploader = Uploader(self._sender)
+        self.projects = AsyncProjects(self._sender, self._uploader)
         self.generations = AsyncGenerations(self._sender)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.account = AsyncAccounts(self._sender)
@@ -156,7 +157,11 @@ class AsyncDiffio:
         )
 
     async def aclose(self) -> None:
-        """Close the connections. Calls in flight and later ones raise `ClientClosed`."""
+        """Close the connections. Calls in flight and later ones raise `ClientClosed`.
+
+        Uploads under way are aborted first, which may take up to five seconds.
+        """
+        await self._uploader.aclose()
         await self._sender.aclose()
 
     async def __aenter__(self) -> Self:

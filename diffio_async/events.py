@@ -60,7 +60,7 @@ class DownloadResumed:
 
 @frozen
 class UploadProgress:
-    """Bytes of a source that the server has accepted, of `total` bytes."""
+    """Bytes of a source handed to the connection, of `total`; fewer when a part is sent again."""
 
     sent: int
     total: int

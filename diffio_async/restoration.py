@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -71,6 +72,10 @@ class AsyncAudioIsolation:
                 on_progress=on_progress,
                 options=options,
             )
+            if project.size_bytes == 0:
+                # A source that is read once tells only now; a generation would be billed.
+                with concerning(api_project_id=project.api_project_id):
+                    raise SourceUnusable("the source was empty: no generation was started")
             generation = await self._generations.create(
                 api_project_id=project.api_project_id,
                 model=model,
@@ -183,8 +188,11 @@ def _check_generation(
 
 def _refuse_empty(source: SourceLike) -> None:
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        empty = path.is_file() and path.stat().st_size == 0
+        try:
+            status = os.stat(os.fsdecode(source))  # noqa: PTH116 - a path may hold anything
+        except (OSError, ValueError):
+            return  # opening it says what is wrong, in better words
+        empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
     else:
         empty = isinstance(source, (bytes, bytearray, memoryview)) and len(source) == 0
     if empty:
@@ -195,7 +203,8 @@ def _stem(source: SourceLike, file_name: str | None) -> str:
     name = file_name
     if name is None:
         path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
-        name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else UNNAMED
+        name = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else UNNAMED
+        name = UNNAMED if name.startswith("<") else name  # "<stdin>"
     return Path(name).stem or UNNAMED
 
 
@@ -206,6 +215,6 @@ def _target(to: str | os.PathLike[str] | None, stem: str, kind: str) -> tuple[Pa
     if not os.fspath(to):
         raise ConfigurationError("the target's path is empty: name a file or a folder")
     target = Path(to)
-    if not (os.fspath(to).endswith(("/", os.sep)) or target.is_dir()):
+    if not (os.fspath(to).endswith(("/", os.sep)) or os.path.isdir(target)):  # noqa: PTH112
         return target, True
     return target / f"{stem}.restored{_SUFFIXES.get(kind, '')}", kind in _SUFFIXES

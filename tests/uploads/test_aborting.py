@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from diffio_async import UploadFailed
+from diffio_async import ClientClosed, UploadFailed
 from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
 from tests.uploads.scenes import PART, Scene, scene, sound
 
@@ -207,3 +207,15 @@ async def test_one_upload_that_ends_leaves_the_others_alone() -> None:
             await on.client.projects.create(sound(4 * PART))
         project = await on.client.projects.create(CONTENT)
         assert on.landed(project) == CONTENT
+
+
+async def test_closing_the_client_aborts_its_uploads_first() -> None:
+    """`aclose` in the middle of an upload leaves nothing open at the edge: `ClientClosed`."""
+    async with scene(faults=[NEVER]) as on:
+        upload = asyncio.create_task(on.client.projects.create(CONTENT))
+        await until_seen(on, "/parts/1")
+        await on.client.aclose()
+        with pytest.raises(ClientClosed) as caught:
+            await upload
+        assert caught.value.api_project_id == on.only_project()
+        assert aborted(on)

@@ -12,7 +12,8 @@ import yarl
 from attrs import frozen
 
 from diffio_async._engine.bodies import Body
-from diffio_async._engine.transport.ladder import CLOSED, expired, failure_of
+from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.transport.ladder import expired, failure_of
 from diffio_async._engine.transport.payload import Streamed
 from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
 from diffio_async._wire.redaction import public_url

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from diffio_async._engine.closing import CLOSED
 from diffio_async.errors import (
     AnswerLost,
     ClientClosed,
@@ -20,7 +21,6 @@ from diffio_async.errors import (
 if TYPE_CHECKING:
     from diffio_async._engine.transport.sessions import Connection
 
-CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
 
 # A proxy's no that another try will not change: a password, or a rule.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})

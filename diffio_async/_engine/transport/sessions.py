@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 from attrs import define, field
 
-from diffio_async._engine.transport.ladder import CLOSED
+from diffio_async._engine.closing import CLOSED
 from diffio_async._engine.transport.proxies import Proxies
 from diffio_async.errors import ClientClosed
 
