@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,7 @@ def test_many_threads(start: Start) -> None:
     assert said(start, "many_threads") == ["True 1"]
 
 
+@pytest.mark.slow
 def test_first_calls_at_once(start: Start) -> None:
     """Threads whose first calls come together start one loop between them."""
     assert said(start, "first_calls_at_once") == ["1 1"]
@@ -78,6 +81,7 @@ def test_thrown_into(start: Start) -> None:
     assert said(start, "thrown_into") == ["caught it item", "True []"]
 
 
+@pytest.mark.slow
 def test_bare_iterator(start: Start) -> None:
     """An asynchronous iterator that is no generator is iterated as well."""
     assert said(start, "bare_iterator") == ["1 2 3", "True"]
@@ -121,6 +125,7 @@ def test_signal_handler_calls(start: Start) -> None:
     assert said(start, "signal_handler_calls") == ["42"]
 
 
+@pytest.mark.slow
 def test_no_place_for_a_loop(start: Start) -> None:
     """Out of descriptors, the first call raises the system's error, and the next one works."""
     assert said(start, "no_place_for_a_loop") == ["OSError 42 1"]

@@ -45,6 +45,7 @@ def test_fork_while_another_thread_calls(start: Start) -> None:
     assert said(start, "fork_while_another_thread_calls") == ["child 1", "0", "parent 5"]
 
 
+@pytest.mark.slow
 @forks
 def test_fork_twice(start: Start) -> None:
     """A child's child calls as well."""

@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from diffio_async import _bridge as bridge
 from tests.bridge.programs.stage import (
     act,
@@ -187,6 +185,8 @@ def callback_errors() -> None:
 
 
 async def _groups() -> AsyncIterator[int]:
+    import anyio
+
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.sleep, 60)
@@ -208,6 +208,8 @@ async def _timeouts() -> AsyncIterator[int]:
 
 
 def scopes_around_a_yield() -> None:
+    import anyio
+
     say(*bridge.iterate(_groups), *bridge.iterate(_timeouts))
     for generator in (_groups, _timeouts):
         items = bridge.iterate(generator)
@@ -380,6 +382,8 @@ def nothing_kept() -> None:
 
 
 def nothing_left_after_stop() -> None:
+    import anyio.to_thread
+
     before = threads(), descriptors()
 
     async def session() -> AsyncIterator[None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import gc
-import multiprocessing
 import os
 import pickle
 import signal
@@ -13,7 +12,6 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +76,7 @@ def fork_while_another_thread_calls() -> None:
 
     async def slowly() -> int:
         log.append("asleep")
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.2)
         return 5
 
     caller = threading.Thread(target=lambda: results.append(bridge.run(slowly)))
@@ -188,6 +186,9 @@ def _in_a_worker(number: int) -> int:
 
 
 def pools() -> None:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     assert bridge.run(answer) == 42
     for way in ("spawn", "fork", "forkserver"):
         context = multiprocessing.get_context(way)
@@ -202,6 +203,9 @@ def pools() -> None:
 
 
 def spawn() -> None:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         say(pool.submit(bridge.run, answer, 7).result())
 
@@ -225,7 +229,7 @@ async def _unwinding_aloud() -> None:
 
 def busy_in_a_thread_that_is_waited_for() -> None:
     async def soon() -> None:
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
         say("done")
 
     threading.Thread(target=bridge.run, args=(soon,)).start()

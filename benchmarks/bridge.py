@@ -1,0 +1,146 @@
+"""What a blocking call costs over its coroutine, which does nothing: `python benchmarks/bridge.py`.
+
+Three ways to call a loop that runs in another thread, in turns, in one run:
+
+- `run`: what the facades stand on, `diffio_async._bridge.run`;
+- `asyncio`: `run_coroutine_threadsafe(...).result()`, which survives neither Ctrl-C nor a fork;
+- `anyio`: `BlockingPortal.call`, likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import statistics
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from anyio.from_thread import start_blocking_portal
+
+from diffio_async import _bridge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+THREADS = (1, 8, 32)
+
+
+async def nothing() -> None:
+    """Return at once: what is left is the way there and back."""
+
+
+@contextmanager
+def asyncio_call() -> Iterator[Callable[[], object]]:
+    """A loop in a thread, called as asyncio has it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda: asyncio.run_coroutine_threadsafe(nothing(), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def anyio_call() -> Iterator[Callable[[], object]]:
+    """A portal, called as anyio has it."""
+    with start_blocking_portal() as portal:
+        yield lambda: portal.call(nothing)
+
+
+@contextmanager
+def bridge_call() -> Iterator[Callable[[], object]]:
+    """The bridge."""
+    try:
+        yield lambda: _bridge.run(nothing)
+    finally:
+        _bridge.stop()
+
+
+def times(call: Callable[[], object], calls: int) -> list[float]:
+    """Microseconds of each call, in one thread."""
+    taken = []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - begun) * 1e6)
+    return taken
+
+
+def rate(call: Callable[[], object], threads: int, seconds: float) -> float:
+    """Calls a second of several threads together."""
+    counts = [0] * threads
+    gate = threading.Barrier(threads + 1)
+    end = 0.0
+
+    def work(which: int) -> None:
+        gate.wait()
+        done = 0
+        while time.perf_counter() < end:
+            call()
+            done += 1
+        counts[which] = done
+
+    workers = [threading.Thread(target=work, args=(which,)) for which in range(threads)]
+    for worker in workers:
+        worker.start()
+    begun = time.perf_counter()
+    end = begun + seconds
+    gate.wait()
+    for worker in workers:
+        worker.join()
+    return sum(counts) / (time.perf_counter() - begun)
+
+
+def awaited(calls: int) -> float:
+    """Microseconds of the coroutine alone, awaited on its loop, at the median."""
+
+    async def main() -> list[float]:
+        taken = []
+        for _ in range(calls):
+            begun = time.perf_counter()
+            await nothing()
+            taken.append((time.perf_counter() - begun) * 1e6)
+        return taken
+
+    return statistics.median(asyncio.run(main()))
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (5)")
+    parser.add_argument("--calls", type=int, default=4000, help="calls timed in a turn (4000)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="of each rate, a turn (0.5)")
+    given = parser.parse_args()
+    ways = {"run": bridge_call, "asyncio": asyncio_call, "anyio": anyio_call}
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[tuple[str, int], list[float]] = {}
+    alone = awaited(given.calls)
+    with ExitStack() as stack:
+        calls = {name: stack.enter_context(way()) for name, way in ways.items()}
+        for call in calls.values():
+            times(call, given.calls // 4)  # warm
+        # In turns, so that a noisy moment of the machine meets them all.
+        for _ in range(given.rounds):
+            for name, call in calls.items():
+                taken[name] += times(call, given.calls)
+                for threads in THREADS:
+                    found = rates.setdefault((name, threads), [])
+                    found.append(rate(call, threads, given.seconds))
+    print(f"Python {platform.python_version()}; the coroutine alone: {alone:.2f} µs")
+    head = "".join(f"{f'{threads} thr., calls/s':>20}" for threads in THREADS)
+    print(f"{'':10}{'median µs':>12}{'p99 µs':>10}{head}")
+    for name, found in taken.items():
+        p99 = statistics.quantiles(found, n=100)[98]
+        many = "".join(f"{statistics.median(rates[name, n]):>20,.0f}" for n in THREADS)
+        print(f"{name:10}{statistics.median(found) - alone:>12.1f}{p99:>10.1f}{many}")
+
+
+if __name__ == "__main__":
+    main()
