@@ -51,7 +51,8 @@ def tests(session: nox.Session) -> None:
 def tests_min(session: nox.Session) -> None:
     """Every test with the lowest version of each declared dependency."""
     session.install("uv")
-    lowest = Path(session.create_tmp()) / "lowest.txt"
+    # Not in `create_tmp()`: that folder would be where the tests make theirs, open to few users.
+    lowest = Path(session.virtualenv.location) / "lowest.txt"
     session.run(
         *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
         *("--resolution", "lowest-direct", "--python", f"{session.virtualenv.bin}/python"),
