@@ -77,7 +77,7 @@ class Talk:
         """Why the task cannot be asked any more, or None."""
         return self._loop_thread.gone
 
-    def begin(self, job: Callable[..., Awaitable[object]], *args: Any, **kwargs: Any) -> Word:
+    def begin(self, job: Callable[..., Awaitable[object]], /, *args: Any, **kwargs: Any) -> Word:
         """Start the task, in a copy of the thread's context; its first word."""
         thread = self._loop_thread
         thread.guests.add(self)
@@ -96,7 +96,8 @@ class Talk:
             return self._listen()
         if isinstance(order, GeneratorExit):
             # Whoever collects garbage closes generators, wherever that happens to be.
-            thread.send(self._go_on, order)
+            if thread.gone is None:
+                thread.send(self._go_on, order)
             self.ended = True
             return Word("ended", None)
         raise RuntimeError(why_not)
@@ -119,7 +120,7 @@ class Talk:
             # Frames of a traceback lead to their callers, so from the error to this one.
             del errand, outcome
 
-    def leave(self, patience: float = UNWIND_SECONDS) -> None:
+    def leave(self) -> None:
         """Cancel the task and wait until it has unwound; does nothing if it has ended."""
         if self.ended or self.left or self._loop_thread.gone:
             return
@@ -127,7 +128,7 @@ class Talk:
         self._loop_thread.send(self._cancel)
         if self._loop_thread.is_current():
             return
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + UNWIND_SECONDS
         # A second Ctrl-C means now.
         with contextlib.suppress(Empty, KeyboardInterrupt):
             while not self.ended:

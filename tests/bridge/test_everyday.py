@@ -95,6 +95,11 @@ def test_contexts(start: Start) -> None:
     assert said(start, "contexts") == [*lines, "forgiven", "LookupError('shut') forgiven"]
 
 
+def test_any_names(start: Start) -> None:
+    """The names of a coroutine's parameters are its own: none clashes with the bridge's."""
+    assert said(start, "any_names") == ["10 10"]
+
+
 def test_context_variables(start: Start) -> None:
     """Coroutines see the caller's context variables; what they set stays theirs."""
     assert said(start, "context_variables") == ["me me me me"]

@@ -315,6 +315,13 @@ def contexts() -> None:
     say(repr(raised(fail_to_enter)), log[-1])
 
 
+def any_names() -> None:
+    async def names(self: int, job: int, func: int, talk: int) -> int:
+        return self + job + func + talk
+
+    say(bridge.run(names, self=1, job=2, func=3, talk=4), bridge.run(names, 1, 2, func=3, talk=4))
+
+
 def context_variables() -> None:
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
 
