@@ -8,7 +8,7 @@ import random
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import urljoin
 
 from attrs import define, evolve
 
@@ -44,7 +44,6 @@ _MOST_REDIRECTS = 5
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _RANGE_REFUSED = 416
 #: Shorter values of a link's query (a version, a method) are no secrets, and words of messages.
-_LONG = 12
 
 
 class _LinkExpired(DownloadFailed):
@@ -201,7 +200,7 @@ class Downloading:
             call="download",
             host=Host.MEDIA,
             now=datetime.now(UTC),
-            secrets=_signatures(exchange.request.url),
+            secrets=exchange.request.secrets,
         )
         if exchange.status not in _EXPIRED:
             return error
@@ -220,12 +219,3 @@ def _elsewhere(request: Request, location: str) -> Request:
     except ValueError:
         raise DownloadFailed(f"{public_url(request.url)} points to no address") from None
     return evolve(to_media("GET", url, {}), headers=request.headers)
-
-
-def _signatures(url: str) -> list[str]:
-    """What must not show of a signed link: storage hosts quote the signature they refuse."""
-    query = urlsplit(url).query
-    values = {value for _, value in parse_qsl(query)} | {
-        piece.partition("=")[2] for piece in query.split("&")
-    }
-    return [query, *sorted((value for value in values if len(value) >= _LONG), key=len)[::-1]]

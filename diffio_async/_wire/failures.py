@@ -71,7 +71,7 @@ def error_for(
         message += f" {_short(code)}"
     if said:
         message += f": {said.rstrip('.')}"
-    advice = kind.advice or _advice(status, headers)
+    advice = kind.advice or _advice(status, headers, host)
     if wait is not None:
         advice = f"{advice} The server asks to wait {wait:g} s.".strip()
     return kind(
@@ -92,8 +92,8 @@ def _kind(status: int, code: str | None) -> type[ApiError] | None:
     return BY_CODE.get((status, code or ""), BY_STATUS.get(status))
 
 
-def _advice(status: int, headers: Mapping[str, str]) -> str:
-    if 300 <= status < 400:  # noqa: PLR2004 - the class of statuses
+def _advice(status: int, headers: Mapping[str, str], host: Host) -> str:
+    if host is Host.API and 300 <= status < 400:  # noqa: PLR2004 - the class of statuses
         return (
             "It points elsewhere, and credentials are not carried to another address: check the "
             "base URL."

@@ -68,7 +68,7 @@ def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> R
         # A key that was given and is empty is a mistake, not a wish for the client's.
         url, secret = base_url + call.path, api_key(key if under.api_key is None else under.api_key)
         headers = merged_headers(headers, header_items(under.headers))
-        # A user's own credential header takes the key's place: two are never sent.
+        # A user's own credential header takes the key's place, and the key is not sent beside it.
         if not CREDENTIALS & {name.lower() for name in headers}:
             headers["Authorization"] = f"Bearer {secret}"
     return Request(
@@ -108,6 +108,6 @@ def _secrets_in(url: str) -> Iterator[str]:
     """What must not be quoted of a signed link: its query, and each long value in it."""
     query = urlsplit(url).query
     yield query
-    for _, value in parse_qsl(query):
-        if len(value) >= _SHORTEST_SECRET:
-            yield value
+    plain = (value for _, value in parse_qsl(query))
+    as_sent = (piece.partition("=")[2] for piece in query.split("&"))
+    yield from (value for value in (*plain, *as_sent) if len(value) >= _SHORTEST_SECRET)
