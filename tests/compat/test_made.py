@@ -1,0 +1,87 @@
+"""What is generated is up to date, and costs nothing to those who do not use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from diffio_async import compat
+from diffio_async._facades.compat_shapes import SHAPES, Shape
+from diffio_async._facades.compat_words import camel, read_words, written_words
+from diffio_async._facades.facades import outputs
+
+
+def test_what_is_generated_is_what_is_due() -> None:
+    """The check found both files of the guide's spelling, and no difference."""
+    due = {path: text for path, text in outputs().items() if "compat" in path.parts}
+    assert len(due) == 2
+    for path, text in due.items():
+        assert path.read_text(encoding="utf-8") == text
+        assert len(text.splitlines()) > 250
+
+
+def test_importing_the_package_does_not_import_the_guides_spelling() -> None:
+    program = "import sys, diffio_async; print('diffio_async.compat' in sys.modules)"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "False"
+
+
+def test_importing_the_guides_spelling_loads_neither_svix_nor_httpx() -> None:
+    """They cost the published package most of the half second that its import takes."""
+    program = "import sys, diffio_async.compat; print({'svix', 'httpx'} & set(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "set()"
+
+
+def test_public_names_are_sorted_and_there() -> None:
+    assert compat.__all__ == sorted(compat.__all__)
+    assert all(getattr(compat, name) is not None for name in compat.__all__)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: Shape) -> None:
+    """No KeyError, no TypeError: ids alone are due, whatever else is absent has a stand-in."""
+    kind = getattr(compat, shape.name)
+    try:
+        empty = kind.from_dict({})
+    except compat.DiffioApiError as error:
+        missing = error.message.split()[0]
+    else:
+        missing = ""
+        assert empty == kind.from_dict(dict.fromkeys(shape.required.split()))
+        assert hash(empty) == hash(kind.from_dict({}))
+    assert missing in {"", "generationId", "apiProjectId", "keyId", *_DUE}
+
+
+#: What is due beside ids.
+_DUE = {"uploadSessionId", "svixMessageId"}
+
+
+def test_stages_may_be_absent_null_or_odd() -> None:
+    """Each of these crashes the published package's decoder."""
+    ids = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing"}
+    stage = {"progress": "12.5", "status": None, "jobId": 5, "newField": 1}
+    progress = compat.GenerationProgressResponse.from_dict(
+        {**ids, "preProcessing": None, "inference": stage, "queue": {"position": 3}, "eta": 9}
+    )
+    assert (progress.preProcessing, progress.restoredVideo) == (None, None)
+    assert progress.inference is not None
+    assert (progress.inference.progress, progress.inference.status) == (12, "pending")
+    assert progress.inference.jobId is None
+    assert (progress.queue, progress.extra) == ({"position": 3}, {"eta": 9})
+
+
+def test_docstrings_survive_being_taken_apart() -> None:
+    quoted = '"""Do it.\n\nMore.\n\nArgs:\n    api_key: A key\n        of yours.\n"""'
+    words = read_words(quoted)
+    assert (words.summary, words.args) == ("Do it.\n\nMore.", {"api_key": "A key of yours."})
+    lines = list(written_words(words, 4))
+    assert lines[0] == '    """Do it.'
+    assert lines[-2:] == ["        api_key: A key of yours.", '    """']
+    assert camel("api_project_id") == "apiProjectId"
