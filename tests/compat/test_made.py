@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from diffio_async import compat
 from diffio_async._facades.compat_shapes import SHAPES, Shape
 from diffio_async._facades.compat_words import camel, read_words, written_words
-from diffio_async._facades.facades import outputs
+from diffio_async._facades.facades import PACKAGE, outputs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_what_is_generated_is_what_is_due() -> None:
@@ -20,6 +25,26 @@ def test_what_is_generated_is_what_is_due() -> None:
     for path, text in due.items():
         assert path.read_text(encoding="utf-8") == text
         assert len(text.splitlines()) > 250
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new", "said"),
+    [
+        ("resources/usage.py", "api_key_id", "key_id", "no parameter for apiKeyId"),
+        ("models/projects.py", "original_file_name", "name", "no field for ProjectSummary"),
+    ],
+)
+def test_a_name_that_went_away_stops_the_generator(
+    tmp_path: Path, source: str, old: str, new: str, said: str
+) -> None:
+    """What the guide has and the coroutine client no longer has is not left out silently."""
+    package = tmp_path / "diffio_async"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "sandbox"))
+    assert len(outputs(package)) == 3
+    path = package / source
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        outputs(package)
 
 
 def test_importing_the_package_does_not_import_the_guides_spelling() -> None:

@@ -108,7 +108,7 @@ def test_the_tuples_of_words_are_the_same(packages: Mapping[str, Any], name: str
 def test_difference_results_compare_show_themselves_and_do_not_change(
     packages: Mapping[str, Any],
 ) -> None:
-    """The published results have no equality and no repr, and can be written to (scar 24)."""
+    """The published results have no equality and no repr, and can be written to."""
     made = {
         each: [packages[each].GenerationTranscription("available") for _ in range(2)]
         for each in packages
