@@ -5,6 +5,7 @@ It is started by the first call, renewed after a fork, and stopped when the inte
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import contextlib
@@ -13,7 +14,6 @@ import select
 import selectors
 import sys
 import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -53,19 +53,52 @@ class LoopThread:
         self.quiet = False
         self._told_to_end = asyncio.Event()
         self._selector: selectors.BaseSelector | None = None
-        # The loop is made in its own thread, where no Ctrl-C can leave it half-made.
-        made: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._run, args=(made,), name=__name__, daemon=True)
-        try:
-            self._thread.start()
-            self.loop = made.result()
-        except BaseException:
-            made.add_done_callback(self._unwanted)
-            raise
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._problem: BaseException | None = None
+        self._begun = False
+        self._settled = _thread.allocate_lock()  # held until the loop is made, or cannot be
+        self._settled.acquire()
+        self._thread = threading.Thread(target=self._run, name=__name__, daemon=True)
 
-    def _unwanted(self, made: Future[asyncio.AbstractEventLoop]) -> None:
-        if made.exception() is None:
-            made.result().call_soon_threadsafe(self._told_to_end.set)
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked for anything."""
+        return self._loop is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be started."""
+        return self._problem is not None
+
+    def begin(self) -> None:
+        """Start it, or wait until it is started by whoever was interrupted in here.
+
+        Raises:
+            OSError: The system has no place for a loop.
+            RuntimeError: It has none for a thread, or the interpreter is exiting.
+        """
+        # Thread.start and Event.wait wait in Python, where Ctrl-C leaves a lock in disorder and
+        # comes out as another error. They run in a thread that no signal meets; here we wait in C.
+        if not self._begun:
+            self._begun = True
+            try:
+                _thread.start_new_thread(self._start, ())
+            except RuntimeError as error:
+                self._fail(error)
+        with self._settled:
+            problem = self._problem
+        if problem is not None:
+            try:
+                raise problem
+            finally:
+                del problem
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, once it is made."""
+        if self._loop is None:
+            raise RuntimeError(_STOPPED)
+        return self._loop
 
     def is_current(self) -> bool:
         """Whether the caller runs in this thread."""
@@ -81,14 +114,24 @@ class LoopThread:
             return False
         return True
 
-    def _run(self, made: Future[asyncio.AbstractEventLoop]) -> None:
+    def _start(self) -> None:
         try:
-            loop = self._new_loop()
+            self._thread.start()
         except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
-            made.set_exception(error)
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._problem = error
+        self._settled.release()
+
+    def _run(self) -> None:
+        try:
+            loop = self._loop = self._new_loop()
+        except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
+            self._fail(error)
             return
         end = loop.create_task(self._until_told_to_end())
-        made.set_result(loop)
+        self._settled.release()
         try:
             while not end.done():
                 # Raised by a task inside a task, these stop the loop; its parent hands them on.
@@ -126,7 +169,10 @@ class LoopThread:
     def stop(self, why: str, *, quiet: bool = False) -> None:
         """Cancel what runs, finalise the loop's generators, close the loop. Starts no thread."""
         self.gone, self.quiet = why, quiet
-        if self.send(self._told_to_end.set):
+        if self._begun:
+            with self._settled:
+                pass
+        if self.ready and self.send(self._told_to_end.set):
             self._thread.join(UNWIND_SECONDS + _FINALISE_SECONDS)
 
     def disown(self) -> None:
@@ -159,14 +205,24 @@ class Home:
             RuntimeError: The caller is that thread itself, or the interpreter is exiting.
         """
         thread = self._thread
-        if thread is None:
-            with self._lock:
-                if self._exiting:
-                    raise RuntimeError(_EXITING)
-                thread = self._thread = self._thread or LoopThread()
+        if thread is None or not thread.ready:
+            thread = self._begun()
         if thread.is_current():
             raise RuntimeError(OWN_THREAD)
         return thread
+
+    def _begun(self) -> LoopThread:
+        with self._lock:
+            if self._exiting:
+                raise RuntimeError(_EXITING)
+            # Kept before it is started: whatever Ctrl-C cuts short, the next call goes on with.
+            thread = self._thread = self._thread or LoopThread()
+            try:
+                thread.begin()
+            finally:
+                if thread.failed:
+                    self._thread = None
+            return thread
 
     def stop(self, why: str = _STOPPED, *, quiet: bool = False) -> None:
         """Stop the loop thread, if there is one; the next call starts another.

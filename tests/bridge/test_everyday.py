@@ -76,6 +76,7 @@ def test_partial_iteration(start: Start) -> None:
     assert said(start, "partial_iteration") == ["closed", "[] closed"]
 
 
+@pytest.mark.slow
 def test_thrown_into(start: Start) -> None:
     """What is thrown into an iteration is raised at the generator's `yield`."""
     assert said(start, "thrown_into") == ["caught it item", "True []"]
@@ -95,11 +96,13 @@ def test_contexts(start: Start) -> None:
     assert said(start, "contexts") == [*lines, "forgiven", "LookupError('shut') forgiven"]
 
 
+@pytest.mark.slow
 def test_any_names(start: Start) -> None:
     """The names of a coroutine's parameters are its own: none clashes with the bridge's."""
     assert said(start, "any_names") == ["10 10"]
 
 
+@pytest.mark.slow
 def test_context_variables(start: Start) -> None:
     """Coroutines see the caller's context variables; what they set stays theirs."""
     assert said(start, "context_variables") == ["me me me me"]

@@ -73,6 +73,7 @@ def test_in_the_body_of_a_context(start: Start) -> None:
     assert interrupted(start, "body") == ["entering entered room CancelledError left"]
 
 
+@pytest.mark.slow
 def test_while_leaving_a_context(start: Start) -> None:
     """Ctrl-C while a `with` is being left cancels what leaving waits for."""
     assert interrupted(start, "leaving") == ["asleep unwound"]
@@ -113,6 +114,7 @@ def test_exit_in_a_child_task(start: Start) -> None:
     assert ended.said[-1] == "7 asleep unwound" or ended.said == ["7"]
 
 
+@pytest.mark.slow
 def test_exit_in_a_callback(start: Start) -> None:
     """`SystemExit` in a callback cancels the coroutine, and is raised by the call."""
     ended = start("interrupts", "exit_in_a_callback").ends()
@@ -122,4 +124,4 @@ def test_exit_in_a_callback(start: Start) -> None:
 def test_at_any_moment(start: Start) -> None:
     """Wherever Ctrl-C strikes, what was entered is left and what began has ended."""
     ended = start("interrupts", "at_any_moment").ends()
-    assert ended == (0, ["600 True"], "")
+    assert ended == (0, ["200 True"], "")

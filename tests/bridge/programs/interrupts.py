@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffio_async import _bridge as bridge
 from diffio_async._bridge.talk import home
-from tests.bridge.programs.stage import act, answer, count, log, room, say, sleeper, until
+from tests.bridge.programs.stage import act, answer, count, log, room, say, sleeper, threads, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -192,6 +192,10 @@ def exit_in_a_callback() -> None:
         say(error.code, *log)
 
 
+#: How often Ctrl-C strikes.
+ROUNDS = 200
+
+
 def at_any_moment() -> None:
     """Ctrl-C hundreds of times, each at another moment of a call, a context and an iteration."""
     begun: list[str] = []
@@ -231,7 +235,7 @@ def at_any_moment() -> None:
     def try_all() -> None:
         nonlocal armed
         armed = True
-        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 5e-4))
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 1e-3))
         with bridge.enter(context):
             pass
         for _item in bridge.iterate(items):
@@ -240,16 +244,19 @@ def at_any_moment() -> None:
         until(lambda: not armed)
 
     struck = 0
-    for _ in range(600):
+    for number in range(ROUNDS):
         try:
             try_all()
         except KeyboardInterrupt:
             struck += 1
+        if number % 2:
+            bridge.stop()  # and strike while the next loop is being started
     gc.collect()
     until(lambda: sorted(begun) == sorted(ended))
     until(lambda: not home.thread().guests)
+    until(lambda: len(threads()) == 1)
     assert bridge.run(answer) == 42
-    say(struck, len(begun) > 600)
+    say(struck, bool(begun))
 
 
 if __name__ == "__main__":

@@ -232,6 +232,8 @@ def busy_in_a_thread_that_is_waited_for() -> None:
         await asyncio.sleep(0.1)
         say("done")
 
+    # Python 3.12.1 starts no thread any more once the main one has ended: start the loop before.
+    bridge.run(answer)
     threading.Thread(target=bridge.run, args=(soon,)).start()
 
 
