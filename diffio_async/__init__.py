@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         DiffioError,
         DownloadFailed,
         GenerationFailed,
+        IdempotencyConflict,
         ModelRetired,
         NotFound,
         NotReached,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         DownloadProgress,
         DownloadResumed,
         Event,
+        GenerationStarted,
         PartSent,
         RequestSent,
         RetryScheduled,
@@ -109,14 +111,14 @@ _HOMES = {
     "diffio_async.client": "AsyncDiffio",
     "diffio_async.errors": (
         "AnswerLost ApiError AuthenticationFailed BadRequest ClientClosed ConfigurationError "
-        "DiffioError DownloadFailed GenerationFailed ModelRetired NotFound NotReached "
-        "NotReady PaymentRequired PermissionDenied RateLimited ResponseInvalid ServerError "
-        "SourceUnusable SpendLimitExceeded TargetUnusable Timeout TranscriptPending "
-        "TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
+        "DiffioError DownloadFailed GenerationFailed IdempotencyConflict ModelRetired "
+        "NotFound NotReached NotReady PaymentRequired PermissionDenied RateLimited "
+        "ResponseInvalid ServerError SourceUnusable SpendLimitExceeded TargetUnusable Timeout "
+        "TranscriptPending TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
     ),
     "diffio_async.events": (
-        "AnswerReceived DownloadProgress DownloadResumed Event PartSent RequestSent "
-        "RetryScheduled UploadProgress"
+        "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "
+        "RequestSent RetryScheduled UploadProgress"
     ),
     "diffio_async.models.account": (
         "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
@@ -165,7 +167,9 @@ __all__ = [
     "Generation",
     "GenerationFailed",
     "GenerationProgress",
+    "GenerationStarted",
     "GenerationSummary",
+    "IdempotencyConflict",
     "Isolation",
     "ModelRetired",
     "NotFound",

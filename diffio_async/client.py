@@ -17,7 +17,7 @@ from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
 from diffio_async.resources.usage import AsyncUsageReports
 from diffio_async.resources.webhooks import AsyncWebhooks
-from diffio_async.restoration import AsyncAudioIsolation, Restorer
+from diffio_async.restoration import AsyncAudioIsolation, restore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,9 @@ class AsyncDiffio:
         """
         self._sender = Sender(
             api_key if api_key is not None else os.environ.get("DIFFIO_API_KEY"),
-            base_url or os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
+            base_url
+            if base_url is not None
+            else os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
             options or ClientOptions(),
         )
         self._uploader = Uploader(self._sender)
@@ -79,7 +81,6 @@ class AsyncDiffio:
         self.api_keys = AsyncApiKeys(self._sender)
         self.usage = AsyncUsageReports(self._sender)
         self.webhooks = AsyncWebhooks(self._sender)
-        self._restorer = Restorer(self.audio_isolation, self.generations)
 
     async def restore(
         self,
@@ -119,11 +120,13 @@ class AsyncDiffio:
             sampling: The model's settings.
             project_params: Your own words about the project.
             generation_params: Your own words about the generation.
-            idempotency_key: The generation's key; made anew where None.
+            idempotency_key: The generation's key; made anew where None. Another `restore` with the
+                same key uploads anew and raises `IdempotencyConflict`, which has the ids of the
+                first one's generation; none is billed.
             on_conflict: `error` or `overwrite`, where the target exists.
             poll_interval: Seconds between questions; None lets the pause adapt.
             timeout: Seconds the generation is waited for; None is the client's (an hour),
-                `math.inf` no limit.
+                `math.inf` no limit. A transcript that is pending is waited for as well.
             on_progress: Told of `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
             options: Options of every request.
 
@@ -134,10 +137,13 @@ class AsyncDiffio:
             UploadFailed: The bytes could not be sent.
             GenerationFailed: The service could not restore it; the message has its reason.
             WaitTimeout: The generation took longer than `timeout`; it goes on.
+            IdempotencyConflict: The key was used before, for another upload.
             DownloadFailed: The result could not be fetched; it can be, with the ids.
             ApiError: The API refused, by status: `AuthenticationFailed`, `PaymentRequired`, ….
         """
-        return await self._restorer.restore(
+        return await restore(
+            self.audio_isolation,
+            self.generations,
             source,
             to,
             model=model,
@@ -154,6 +160,7 @@ class AsyncDiffio:
             timeout=timeout,
             on_progress=on_progress,
             options=options,
+            wait=self._sender.options.wait,
         )
 
     async def aclose(self) -> None:
@@ -183,7 +190,7 @@ class AsyncDiffio:
         sender = getattr(self, "_sender", None)
         if sender is not None and sender.transport.open_sessions:
             warnings.warn(
-                f"{self!r} was left open: use 'async with', or await aclose()",
+                f"{self!r} was left open: use it in a with statement, or close it",
                 ResourceWarning,
                 source=self,
                 stacklevel=1,

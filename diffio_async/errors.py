@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from diffio_async.models.generations import GenerationProgress
 
@@ -179,6 +179,13 @@ class ResponseInvalid(DiffioError):
         self.body = body
 
 
+class IdempotencyConflict(DiffioError):
+    """The key was used before, for another project: nothing was started and nothing is billed.
+
+    `api_project_id` and `generation_id` are those of the generation that the key belongs to.
+    """
+
+
 class UploadFailed(DiffioError):
     """A source could not be sent whole; `__cause__` says why."""
 
@@ -229,22 +236,3 @@ class WebhookRejected(DiffioError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-#: Errors by HTTP status and, where the contract names one, by code.
-BY_STATUS: Mapping[int, type[ApiError]] = {
-    400: BadRequest,
-    401: AuthenticationFailed,
-    402: PaymentRequired,
-    403: PermissionDenied,
-    404: NotFound,
-    409: NotReady,
-    410: ModelRetired,
-    429: RateLimited,
-}
-BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
-    (402, "spendLimitExceeded"): SpendLimitExceeded,
-    (404, "TRANSCRIPT_UNAVAILABLE"): TranscriptUnavailable,
-    (409, "TRANSCRIPT_PENDING"): TranscriptPending,
-    (410, "model_retired"): ModelRetired,
-}

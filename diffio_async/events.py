@@ -86,5 +86,16 @@ class DownloadProgress:
         return 100.0 * self.received / self.total if self.total else 100.0
 
 
+@frozen
+class GenerationStarted:
+    """A generation was accepted, and is billed: with the ids it can be waited on from anywhere."""
+
+    generation_id: str
+    api_project_id: str
+    idempotency_key: str
+
+
 #: What observers are given.
-Event = RequestSent | AnswerReceived | RetryScheduled | PartSent | DownloadResumed
+Event = (
+    RequestSent | AnswerReceived | RetryScheduled | PartSent | DownloadResumed | GenerationStarted
+)

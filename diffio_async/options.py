@@ -30,8 +30,9 @@ class RetryHook(Protocol):
     """Decides about a failure that is safe to repeat.
 
     True means again, False means stop, a number means again after so many seconds, None leaves
-    it to the policy. It is not asked about a call that may have been accepted and would then be
-    done (and billed) twice: no hook can make that safe.
+    it to the policy. It runs on the event loop and must not block. It is not asked about a call
+    that may have been accepted and would then be done (and billed) twice: no hook can make that
+    safe.
     """
 
     def __call__(self, failure: DiffioError, /) -> bool | float | None:
@@ -64,6 +65,11 @@ def _some_seconds_if_any(instance: object, attribute: Attribute[Any], value: obj
         _some_seconds(instance, attribute, value)
 
 
+def _seconds_or_none(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if value != math.inf:
+        _seconds_if_any(instance, attribute, value)
+
+
 def _at_least_one(_: object, attribute: Attribute[Any], value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigurationError(f"{attribute.name} must be 1 or more, not {value!r}")
@@ -90,7 +96,7 @@ class RetryPolicy:
     """
 
     attempts: int = field(default=5, validator=_at_least_one)
-    budget: float | None = field(default=120.0, validator=_seconds_if_any)
+    budget: float | None = field(default=120.0, validator=_some_seconds_if_any)
     base: float = field(default=0.5, validator=_seconds)
     cap: float = field(default=20.0, validator=_seconds)
     retry_after_cap: float = field(default=60.0, validator=_seconds)
@@ -145,7 +151,13 @@ class WaitPolicy:
 
     first: float = field(default=1.0, validator=_some_seconds)
     longest: float = field(default=15.0, validator=_some_seconds)
-    timeout: float | None = field(default=3600.0, validator=_seconds_if_any)
+    timeout: float | None = field(default=3600.0, validator=_seconds_or_none)
+
+    def __attrs_post_init__(self) -> None:
+        if self.first > self.longest:
+            raise ConfigurationError(
+                f"first ({self.first:g} s) must not be above longest ({self.longest:g} s)"
+            )
 
 
 @frozen(kw_only=True)
@@ -158,7 +170,8 @@ class ClientOptions:
         retry: The retry policy of every call.
         wait: How waits ask for progress.
         parts_in_flight: Upload parts sent at once, over all uploads of the client.
-        connections: Open connections at most.
+        connections: Open connections to each host at most, and as many again for calls that must
+            not be repeated: those never share one.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
             service takes 2 GiB.
         proxy: `http://host:port` of a proxy for every request.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import uuid
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from attrs import frozen
 
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
+from diffio_async._engine.threads import Threads
 from diffio_async._wire.calls import create_generation, wire_download_type
 from diffio_async.errors import ConfigurationError, SourceUnusable
 from diffio_async.models.generations import DEFAULT_MODEL
@@ -25,9 +29,29 @@ if TYPE_CHECKING:
     from diffio_async._engine.targets import OnConflict
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.generations import DownloadType, GenerationProgress
-    from diffio_async.options import RequestOptions
+    from diffio_async.options import RequestOptions, WaitPolicy
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
+
+
+class Ids(TypedDict):
+    """What names a generation."""
+
+    generation_id: str
+    api_project_id: str
+
+
+class Upload(TypedDict):
+    """What `restore` passes on to `isolate` as it is."""
+
+    file_name: str | None
+    content_type: str | None
+    file_format: str | None
+    model: str
+    sampling: Mapping[str, object] | None
+    project_params: Mapping[str, object] | None
+    generation_params: Mapping[str, object] | None
+
 
 # The contract: audio is MP3, the transcript JSON; a video's container is the recording's.
 _SUFFIXES = {"audio": ".mp3", "transcript": ".json"}
@@ -87,91 +111,69 @@ class AsyncAudioIsolation:
         return Isolation(project=project, generation=generation)
 
 
-class Restorer:
-    """A recording in, a restored one out."""
-
-    def __init__(self, isolation: AsyncAudioIsolation, generations: AsyncGenerations) -> None:
-        self._isolation = isolation
-        self._generations = generations
-
-    async def restore(
-        self,
-        source: SourceLike,
-        to: str | os.PathLike[str] | None,
-        *,
-        model: str,
-        download_type: DownloadType,
-        file_name: str | None,
-        content_type: str | None,
-        file_format: str | None,
-        sampling: Mapping[str, object] | None,
-        project_params: Mapping[str, object] | None,
-        generation_params: Mapping[str, object] | None,
-        idempotency_key: str | None,
-        on_conflict: OnConflict,
-        poll_interval: float | None,
-        timeout: float | None,
-        on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None,
-        options: RequestOptions | None,
-    ) -> Restoration:
-        """See `AsyncDiffio.restore`, which has the words for the user."""
-        kind = wire_download_type(download_type)
-        check_wait(poll_interval, timeout)
-        _refuse_empty(source)
-        stem = _stem(source, file_name)
-        target, named = _target(to, stem, kind)
-        if target is not None:
-            await check_target(target, on_conflict)
-        isolated = await self._isolation.isolate(
-            source,
-            file_name=file_name,
-            content_type=content_type,
-            file_format=file_format,
-            model=model,
-            sampling=sampling,
-            project_params=project_params,
-            generation_params=generation_params,
-            idempotency_key=idempotency_key,
-            on_progress=on_progress,
-            options=options,
+async def restore(
+    isolation: AsyncAudioIsolation,
+    generations: AsyncGenerations,
+    source: SourceLike,
+    to: str | os.PathLike[str] | None,
+    *,
+    download_type: DownloadType,
+    on_conflict: OnConflict,
+    poll_interval: float | None,
+    timeout: float | None,
+    idempotency_key: str | None,
+    on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None,
+    options: RequestOptions | None,
+    wait: WaitPolicy,
+    **upload: Unpack[Upload],
+) -> Restoration:
+    """See `AsyncDiffio.restore`, which has the words for the user."""
+    kind = wire_download_type(download_type)
+    check_wait(poll_interval, timeout)
+    target = await Threads().run(_place, source, to, upload["file_name"], kind)
+    if target is not None:
+        await check_target(target.path, on_conflict)
+    key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
+    with concerning(idempotency_key=key.strip()):
+        isolated = await isolation.isolate(
+            source, idempotency_key=key, on_progress=on_progress, options=options, **upload
         )
-        project, generation = isolated.project, isolated.generation
-        generation_id, project_id = generation.generation_id, project.api_project_id
-        with concerning(generation_id=generation_id, api_project_id=project_id):
-            progress = await self._generations.wait_for_complete(
-                generation_id=generation_id,
-                api_project_id=project_id,
+        generation, project = isolated.generation, isolated.project
+        ids = Ids(generation_id=generation.generation_id, api_project_id=project.api_project_id)
+        with concerning(**ids):
+            pending = Pending(wait, timeout)
+            progress = await generations.wait_for_complete(
+                **ids,
                 poll_interval=poll_interval,
                 timeout=timeout,
                 on_progress=on_progress,
                 options=options,
             )
-            if target is not None and not named:
-                link = await self._generations.get_download(
-                    generation_id=generation_id,
-                    api_project_id=project_id,
+            path = None if target is None else target.path
+            if target is not None and not target.named:
+                link = await generations.get_download(
+                    **ids, download_type=download_type, options=options
+                )
+                suffix = PurePosixPath(link.file_name or "").suffix or target.path.suffix
+                path = target.path.with_suffix(suffix)
+            result = await pending.until_there(
+                lambda: generations.download(
+                    **ids,
+                    download_file_path=path,
                     download_type=download_type,
+                    on_conflict=on_conflict,
+                    on_progress=on_progress,
                     options=options,
                 )
-                suffix = PurePosixPath(link.file_name or "").suffix
-                target = target.with_name(f"{target.name}{suffix}")
-            result = await self._generations.download(
-                generation_id=generation_id,
-                api_project_id=project_id,
-                download_file_path=target,
-                download_type=download_type,
-                on_conflict=on_conflict,
-                on_progress=on_progress,
-                options=options,
             )
-        return Restoration(
-            project=project,
-            generation=generation,
-            progress=progress,
-            download=result.download,
-            path=result.path,
-            content=result.content,
-        )
+    return Restoration(
+        project=project,
+        generation=generation,
+        progress=progress,
+        download=result.download,
+        path=result.path,
+        content=result.content,
+    )
 
 
 def _check_generation(
@@ -186,35 +188,52 @@ def _check_generation(
     )
 
 
-def _refuse_empty(source: SourceLike) -> None:
-    if isinstance(source, (str, os.PathLike)):
-        try:
-            status = os.stat(os.fsdecode(source))  # noqa: PTH116 - a path may hold anything
-        except (OSError, ValueError):
-            return  # opening it says what is wrong, in better words
-        empty = stat.S_ISREG(status.st_mode) and status.st_size == 0
-    else:
-        empty = isinstance(source, (bytes, bytearray, memoryview)) and len(source) == 0
-    if empty:
+@frozen
+class _Target:
+    """The file to write; `named` where its ending is sure, and not told with the link (video)."""
+
+    path: Path
+    named: bool
+
+
+def _place(
+    source: SourceLike, to: str | os.PathLike[str] | None, file_name: str | None, kind: str
+) -> _Target | None:
+    """Where the result goes. Looks at the disk: in a thread, for disks may be far away."""
+    if _is_empty(source):
         raise SourceUnusable("the source is empty: there is nothing to restore")
-
-
-def _stem(source: SourceLike, file_name: str | None) -> str:
-    name = file_name
-    if name is None:
-        path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
-        name = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else UNNAMED
-        name = UNNAMED if name.startswith("<") else name  # "<stdin>"
-    return Path(name).stem or UNNAMED
-
-
-def _target(to: str | os.PathLike[str] | None, stem: str, kind: str) -> tuple[Path | None, bool]:
-    """The file to write, and whether its ending is known: a video's is told with its link."""
     if to is None:
-        return None, True
-    if not os.fspath(to):
+        return None
+    shown = os.fsdecode(to)
+    if not shown:
         raise ConfigurationError("the target's path is empty: name a file or a folder")
-    target = Path(to)
-    if not (os.fspath(to).endswith(("/", os.sep)) or os.path.isdir(target)):  # noqa: PTH112
-        return target, True
-    return target / f"{stem}.restored{_SUFFIXES.get(kind, '')}", kind in _SUFFIXES
+    if not (shown.endswith(("/", os.sep)) or os.path.isdir(shown)):  # noqa: PTH112 - any text
+        return _Target(Path(shown), named=True)
+    return _Target(Path(shown) / restored_name(_name(source, file_name), kind), kind in _SUFFIXES)
+
+
+def restored_name(name: str, kind: str) -> str:
+    """The name of what a recording becomes: `talk.wav` -> `talk.restored.mp3`.
+
+    A video keeps its ending, unless the service chooses another container.
+    """
+    path = PurePath(name)
+    return f"{path.stem or UNNAMED}.restored{_SUFFIXES.get(kind, path.suffix)}"
+
+
+def _is_empty(source: SourceLike) -> bool:
+    if not isinstance(source, (str, os.PathLike)):
+        return isinstance(source, (bytes, bytearray, memoryview)) and len(source) == 0
+    try:
+        status = os.stat(os.fsdecode(source))  # noqa: PTH116 - a path may hold anything
+    except (OSError, ValueError):
+        return False  # opening it says what is wrong, in better words
+    return stat.S_ISREG(status.st_mode) and status.st_size == 0
+
+
+def _name(source: SourceLike, file_name: str | None) -> str:
+    if file_name is not None:
+        return file_name
+    path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
+    name = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else UNNAMED
+    return UNNAMED if name.startswith("<") else name  # "<stdin>"

@@ -26,3 +26,10 @@ def concerning(**ids: str | None) -> Iterator[None]:
                 setattr(error, name, value)
                 error.add_note(f"{name}={value}")
         raise
+    except BaseException as error:
+        # A cancellation has no attributes of ours, and the job goes on all the same.
+        noted = getattr(error, "__notes__", [])
+        for name, value in ids.items():
+            if value is not None and not any(note.startswith(f"{name}=") for note in noted):
+                error.add_note(f"{name}={value}")
+        raise

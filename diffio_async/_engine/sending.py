@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import random
 import time
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
     from diffio_async._engine.transport import Answer
     from diffio_async._wire.calls import Call
     from diffio_async.events import Event
-    from diffio_async.options import CallOptions, ClientOptions, RequestOptions
+    from diffio_async.options import CallOptions, ClientOptions, RequestOptions, RetryPolicy
 
 T = TypeVar("T")
 log = logging.getLogger("diffio_async")
 
 #: Told the name of each answered call and its JSON as it came, in the tasks where it is set: models
-#: do not keep how a time stamp was spelled, and `compat` answers in the API's own spelling.
+#: do not keep how a time stamp was spelled.
 hearing: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
 
 
@@ -103,6 +104,7 @@ class Sender:
     ) -> Answer:
         """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
         began = time.monotonic()
+        policy = _guarded(under.retry)
         earlier: list[str] = []
         while True:
             number = len(earlier) + 1
@@ -119,7 +121,7 @@ class Sender:
                 return await self._once(name, number, attempt)
             except DiffioError as failure:
                 delay = next_delay(
-                    under.retry,
+                    policy,
                     replay,
                     failure,
                     attempt=number,
@@ -177,3 +179,25 @@ def _total(under: CallOptions, elapsed: float) -> float | None:
         return total
     left = max(0.001, budget - elapsed)
     return left if total is None else min(total, left)
+
+
+def _guarded(policy: RetryPolicy) -> RetryPolicy:
+    """The policy, with a hook that cannot replace the failure (and its ids) by one of its own."""
+    hook = policy.on
+    if hook is None:
+        return policy
+
+    def guarded(failure: DiffioError) -> bool | float | None:
+        try:
+            verdict: object = hook(failure)
+        except Exception:
+            log.exception("a retry hook raised; the policy decides in its place")
+            return None
+        if verdict is None or isinstance(verdict, (bool, int, float)):
+            return verdict
+        log.error("a retry hook must return a bool, seconds or None, not %s", type(verdict))
+        if inspect.iscoroutine(verdict):
+            verdict.close()
+        return None
+
+    return evolve(policy, on=guarded)

@@ -44,6 +44,8 @@ class Waiting:
     timeout: float | None
     poll_interval: float | None
     on_progress: Callback[GenerationProgress] | None
+    #: Seconds that a server's `Retry-After` may stretch a pause to.
+    retry_after_cap: float = 60.0
     last: GenerationProgress | None = None
     failure: DiffioError | None = None
     unreadable: int = 0
@@ -115,10 +117,12 @@ class Waiting:
 
     def _pause(self, waited: float) -> float:
         asked_for = self.failure.retry_after if isinstance(self.failure, ApiError) else None
+        # An hour's maintenance announced once must not blind a wait for an hour.
+        least = min(asked_for or 0.0, self.retry_after_cap)
         if self.poll_interval is not None:
-            return max(self.poll_interval, asked_for or 0.0)
+            return max(self.poll_interval, least)
         jitter = random.random()  # noqa: S311 - jitter needs no secrecy
-        return max(next_pause(self.policy, waited, jitter), asked_for or 0.0)
+        return max(next_pause(self.policy, waited, jitter), least)
 
     def _generation_failed(self, progress: GenerationProgress) -> GenerationFailed:
         stages = (progress.pre_processing, progress.inference, progress.restored_video)

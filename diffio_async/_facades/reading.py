@@ -86,7 +86,8 @@ def read(path: Path) -> Module:
             for alias in node.names:
                 module.imports[alias.asname or alias.name] = f"from {node.module} import"
     for node in tree.body:
-        if isinstance(node, ast.ClassDef):
+        # The coroutine classes say so by their names; other classes have no facade.
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Async"):
             module.nouns[node.name] = _Reader(path, source).noun(node)
     return module
 

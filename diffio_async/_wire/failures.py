@@ -9,13 +9,48 @@ from typing import TYPE_CHECKING
 from diffio_async._wire.calls import Host
 from diffio_async._wire.contents import MAX_SHOWN, kept, parsed
 from diffio_async._wire.redaction import scrubbed
-from diffio_async.errors import BY_CODE, BY_STATUS, ApiError, ServerError
+from diffio_async.errors import (
+    ApiError,
+    AuthenticationFailed,
+    BadRequest,
+    IdempotencyConflict,
+    ModelRetired,
+    NotFound,
+    NotReady,
+    PaymentRequired,
+    PermissionDenied,
+    RateLimited,
+    ServerError,
+    SpendLimitExceeded,
+    TranscriptPending,
+    TranscriptUnavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from diffio_async.models.generations import Generation
+
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
 _SHOWN_IN_MESSAGE = 300
+
+#: Errors by HTTP status and, where the contract names one, by code.
+BY_STATUS: Mapping[int, type[ApiError]] = {
+    400: BadRequest,
+    401: AuthenticationFailed,
+    402: PaymentRequired,
+    403: PermissionDenied,
+    404: NotFound,
+    409: NotReady,
+    410: ModelRetired,
+    429: RateLimited,
+}
+BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
+    (402, "spendLimitExceeded"): SpendLimitExceeded,
+    (404, "TRANSCRIPT_UNAVAILABLE"): TranscriptUnavailable,
+    (409, "TRANSCRIPT_PENDING"): TranscriptPending,
+    (410, "model_retired"): ModelRetired,
+}
 _CODES = {code for _, code in BY_CODE}
 
 
@@ -126,3 +161,15 @@ def _short(text: str) -> str:
     # Whatever a terminal would obey is left out.
     text = " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_SHOWN]).split())
     return text if len(text) <= _SHOWN_IN_MESSAGE else f"{text[:_SHOWN_IN_MESSAGE]}…"
+
+
+def conflict(generation: Generation, key: str) -> IdempotencyConflict:
+    """The error for an answer that is another project's generation."""
+    error = IdempotencyConflict(
+        "the idempotency key was used before, for project "
+        f"{generation.api_project_id}: wait for generation {generation.generation_id} of it, or "
+        "use another key for another job"
+    )
+    error.idempotency_key = key
+    error.generation_id, error.api_project_id = generation.generation_id, generation.api_project_id
+    return error

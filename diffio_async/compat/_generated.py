@@ -176,6 +176,7 @@ class AudioIsolationClient:
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioIdempotencyConflict: The key was used before, for another upload.
             DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
             DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
@@ -253,6 +254,7 @@ class AudioIsolationClient:
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioIdempotencyConflict: The key was used before, for another upload.
             DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
             DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
@@ -280,7 +282,7 @@ class AudioIsolationClient:
 
 
 class GenerationsClient:
-    """The generations of the account the key belongs to."""
+    """The generations of the key's account."""
 
     def __init__(self, parent: Calls) -> None:
         self._parent = parent
@@ -295,19 +297,19 @@ class GenerationsClient:
         idempotencyKey: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> CreateGenerationResponse:
-        """Start a generation. It is billed, and never twice for one call.
+        """Start a generation. It is billed, and never twice for one key.
 
         Args:
             apiProjectId: The project.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
-            params: Your own words about the generation (`prompt`, `tag`, …).
-            idempotencyKey: 1 to 255 characters; the same key again is answered with the same
-                generation. Made anew where None; in every error as `idempotencyKey`.
+            model: Which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, …).
+            params: Your own words about it (`prompt`, `tag`, …).
+            idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
             DiffioConfigurationError: An argument cannot be right; nothing was sent.
+            DiffioIdempotencyConflict: The key was used before, for another project.
             DiffioModelRetired: The model is no longer served (410).
             DiffioPaymentRequired: A billing hold or a spend limit (402).
             DiffioNotReady: The upload has not landed (409).
@@ -355,15 +357,18 @@ class GenerationsClient:
     ) -> GenerationDownloadResponse:
         """A signed link to a result, good for some hours. Whoever has it has the recording.
 
+        `downloadType` None is the server's choice: `video` where there is one, else `audio`.
+
         Args:
             generationId: The generation.
-            apiProjectId: Its project.
-            downloadType: None is the server's choice: `video` where there is one, else `audio`.
+            apiProjectId: The project.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
-            DiffioNotReady: The generation is not complete (409; `DiffioTranscriptPending`).
-            DiffioTranscriptUnavailable: There is no transcript and will be none (404).
+            DiffioNotReady: It is not complete (409), or its transcript is not
+                (`DiffioTranscriptPending`).
+            DiffioTranscriptUnavailable: There will be no transcript (404).
         """
         return self._parent.answered(
             GenerationDownloadResponse.from_dict,
@@ -431,7 +436,6 @@ class GenerationsClient:
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
             DiffioWaitTimeout: The deadline came first; the generation goes on.
-            DiffioApiError: Asking failed for good; what may pass is absorbed.
         """
         return _waiting.wait_for_complete(
             self._parent,
@@ -465,8 +469,10 @@ class GenerationsClient:
             apiProjectId: The project.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
-            params: Your own words about the generation (`prompt`, `tag`, …).
-            idempotencyKey: The generation's key; made anew where None.
+            params: Your own words about it (`prompt`, `tag`, …).
+            idempotencyKey: The generation's key; made anew where None. Another `restore` with the
+                same key uploads anew and raises `DiffioIdempotencyConflict`, which has the ids of
+                the first one's generation; none is billed.
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
@@ -816,7 +822,7 @@ class DiffioClient:
         apiKey: The key.
         baseUrl: The address of the API, as it was given.
         audio_isolation: One call from a recording to its generation, or to its result.
-        generations: The generations of the account the key belongs to.
+        generations: The generations of the key's account.
         projects: The projects of the account the key belongs to.
         account: Read and change the settings of the account the key belongs to.
         api_keys: The keys of the account.
@@ -975,6 +981,7 @@ class DiffioClient:
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
+            DiffioIdempotencyConflict: The key was used before, for another upload.
             DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
             DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
@@ -1009,19 +1016,19 @@ class DiffioClient:
         idempotencyKey: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> CreateGenerationResponse:
-        """Start a generation. It is billed, and never twice for one call.
+        """Start a generation. It is billed, and never twice for one key.
 
         Args:
             apiProjectId: The project.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
-            params: Your own words about the generation (`prompt`, `tag`, …).
-            idempotencyKey: 1 to 255 characters; the same key again is answered with the same
-                generation. Made anew where None; in every error as `idempotencyKey`.
+            model: Which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, …).
+            params: Your own words about it (`prompt`, `tag`, …).
+            idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
             DiffioConfigurationError: An argument cannot be right; nothing was sent.
+            DiffioIdempotencyConflict: The key was used before, for another project.
             DiffioModelRetired: The model is no longer served (410).
             DiffioPaymentRequired: A billing hold or a spend limit (402).
             DiffioNotReady: The upload has not landed (409).
@@ -1065,15 +1072,18 @@ class DiffioClient:
     ) -> GenerationDownloadResponse:
         """A signed link to a result, good for some hours. Whoever has it has the recording.
 
+        `downloadType` None is the server's choice: `video` where there is one, else `audio`.
+
         Args:
             generationId: The generation.
-            apiProjectId: Its project.
-            downloadType: None is the server's choice: `video` where there is one, else `audio`.
+            apiProjectId: The project.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
-            DiffioNotReady: The generation is not complete (409; `DiffioTranscriptPending`).
-            DiffioTranscriptUnavailable: There is no transcript and will be none (404).
+            DiffioNotReady: It is not complete (409), or its transcript is not
+                (`DiffioTranscriptPending`).
+            DiffioTranscriptUnavailable: There will be no transcript (404).
         """
         return self.generations.get_download(
             generationId=generationId,
@@ -1107,7 +1117,6 @@ class DiffioClient:
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
             DiffioWaitTimeout: The deadline came first; the generation goes on.
-            DiffioApiError: Asking failed for good; what may pass is absorbed.
         """
         return self.generations.wait_for_complete(
             generationId=generationId,

@@ -149,6 +149,10 @@ class DiffioTargetUnusable(DiffioDownloadFailed, OSError):
     """The target's folder is missing or not writable, or it is no file that can be replaced."""
 
 
+class DiffioIdempotencyConflict(DiffioApiError):
+    """The key was used before, for another project's generation; nothing was started."""
+
+
 class DiffioGenerationFailed(DiffioApiError, RuntimeError):
     """The generation ended without a result; `progress` is the last that was read."""
 

@@ -15,7 +15,8 @@ from diffio_async._engine.reporting import report, show
 from diffio_async._engine.targets import check_target
 from diffio_async._engine.waiting import Waiting
 from diffio_async._wire import calls
-from diffio_async.errors import ResponseInvalid
+from diffio_async._wire.failures import conflict
+from diffio_async.events import GenerationStarted
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import NO_RETRY, RequestOptions, check_wait, merged
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class AsyncGenerations:
-    """The generations of the account the key belongs to."""
+    """The generations of the key's account."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
@@ -52,19 +53,19 @@ class AsyncGenerations:
         idempotency_key: str | None = None,
         options: RequestOptions | None = None,
     ) -> Generation:
-        """Start a generation. It is billed, and never twice for one call.
+        """Start a generation. It is billed, and never twice for one key.
 
         Args:
             api_project_id: The project.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
-            params: Your own words about the generation (`prompt`, `tag`, …).
-            idempotency_key: 1 to 255 characters; the same key again is answered with the same
-                generation. Made anew where None; in every error as `idempotency_key`.
+            model: Which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, …).
+            params: Your own words about it (`prompt`, `tag`, …).
+            idempotency_key: 1 to 255 characters, made anew where None; every error has it.
             options: Options of this call.
 
         Raises:
             ConfigurationError: An argument cannot be right; nothing was sent.
+            IdempotencyConflict: The key was used before, for another project.
             ModelRetired: The model is no longer served (410).
             PaymentRequired: A billing hold or a spend limit (402).
             NotReady: The upload has not landed (409).
@@ -75,11 +76,10 @@ class AsyncGenerations:
         )
         with concerning(api_project_id=api_project_id, idempotency_key=key.strip()):
             generation = await self._sender.send(call, options)
-            if generation.api_project_id != api_project_id:
-                raise ResponseInvalid(
-                    f"the idempotency key was used before, for project {generation.api_project_id} "
-                    f"(generation {generation.generation_id}): use one key for one job"
-                )
+        if generation.api_project_id != api_project_id:
+            raise conflict(generation, key.strip())
+        started = GenerationStarted(generation.generation_id, api_project_id, key.strip())
+        self._sender.tell(started)
         return generation
 
     async def get_progress(
@@ -110,21 +110,20 @@ class AsyncGenerations:
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            poll_interval: Seconds between questions; None asks often at first and then less.
-            timeout: Seconds; None is the client's (an hour), `math.inf` no limit, 0 asks once.
+            poll_interval: Seconds between questions; None asks less and less often.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed; what it raises is logged.
             show_progress: Write progress that changed to standard error.
-            options: Options of each question.
+            options: Options of each question; the wait itself is what asks again.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
             WaitTimeout: The deadline came first; the generation goes on.
-            DiffioError: Asking failed for good; what may pass is absorbed.
         """
         check_wait(poll_interval, timeout)
         policy = self._sender.options.wait
         limit = policy.timeout if timeout is None else timeout
-        # The wait itself asks again: a retry loop inside would only hide that from its pace.
+        # A retry loop inside the wait would hide failures from its pace.
         once = evolve(options or RequestOptions(), retry=NO_RETRY)
 
         async def read() -> GenerationProgress:
@@ -144,6 +143,7 @@ class AsyncGenerations:
             timeout=None if limit == math.inf else limit,
             poll_interval=poll_interval,
             on_progress=told,
+            retry_after_cap=self._sender.options.retry.retry_after_cap,
         )
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
             return await waiting.run()
@@ -162,7 +162,7 @@ class AsyncGenerations:
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """`create`, then `wait_for_complete`; arguments and errors are theirs."""
+        """`create`, then `wait_for_complete`: arguments and errors are theirs."""
         check_wait(poll_interval, timeout)
         generation = await self.create(
             api_project_id=api_project_id,
@@ -192,15 +192,11 @@ class AsyncGenerations:
     ) -> Download:
         """A signed link to a result, good for some hours. Whoever has it has the recording.
 
-        Args:
-            generation_id: The generation.
-            api_project_id: Its project.
-            download_type: None is the server's choice: `video` where there is one, else `audio`.
-            options: Options of this call.
+        `download_type` None is the server's choice: `video` where there is one, else `audio`.
 
         Raises:
-            NotReady: The generation is not complete (409; `TranscriptPending`).
-            TranscriptUnavailable: There is no transcript and will be none (404).
+            NotReady: It is not complete (409), or its transcript is not (`TranscriptPending`).
+            TranscriptUnavailable: There will be no transcript (404).
         """
         call = calls.get_generation_download(generation_id, api_project_id, download_type)
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
@@ -226,7 +222,7 @@ class AsyncGenerations:
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, where the file exists.
             on_progress: Told of bytes received.
-            options: Options of this call; headers and key do not leave the API.
+            options: Options of this call.
 
         Raises:
             TargetUnusable: Before anything is asked: the folder is missing or not writable, or

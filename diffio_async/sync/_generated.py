@@ -126,7 +126,7 @@ class Projects:
 
 
 class Generations:
-    """The generations of the account the key belongs to."""
+    """The generations of the key's account."""
 
     def __init__(self, aio: AsyncGenerations) -> None:
         self._aio = aio
@@ -141,19 +141,19 @@ class Generations:
         idempotency_key: str | None = None,
         options: RequestOptions | None = None,
     ) -> Generation:
-        """Start a generation. It is billed, and never twice for one call.
+        """Start a generation. It is billed, and never twice for one key.
 
         Args:
             api_project_id: The project.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, `steps`, `guidance`, …).
-            params: Your own words about the generation (`prompt`, `tag`, …).
-            idempotency_key: 1 to 255 characters; the same key again is answered with the same
-                generation. Made anew where None; in every error as `idempotency_key`.
+            model: Which are served is the server's word.
+            sampling: The model's settings (`seed`, `preset`, …).
+            params: Your own words about it (`prompt`, `tag`, …).
+            idempotency_key: 1 to 255 characters, made anew where None; every error has it.
             options: Options of this call.
 
         Raises:
             ConfigurationError: An argument cannot be right; nothing was sent.
+            IdempotencyConflict: The key was used before, for another project.
             ModelRetired: The model is no longer served (410).
             PaymentRequired: A billing hold or a spend limit (402).
             NotReady: The upload has not landed (409).
@@ -199,16 +199,15 @@ class Generations:
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            poll_interval: Seconds between questions; None asks often at first and then less.
-            timeout: Seconds; None is the client's (an hour), `math.inf` no limit, 0 asks once.
+            poll_interval: Seconds between questions; None asks less and less often.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed; what it raises is logged.
             show_progress: Write progress that changed to standard error.
-            options: Options of each question.
+            options: Options of each question; the wait itself is what asks again.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
             WaitTimeout: The deadline came first; the generation goes on.
-            DiffioError: Asking failed for good; what may pass is absorbed.
         """
         return bridge.run(
             self._aio.wait_for_complete,
@@ -235,7 +234,7 @@ class Generations:
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """`create`, then `wait_for_complete`; arguments and errors are theirs."""
+        """`create`, then `wait_for_complete`: arguments and errors are theirs."""
         return bridge.run(
             self._aio.create_and_wait,
             api_project_id=api_project_id,
@@ -260,15 +259,11 @@ class Generations:
     ) -> Download:
         """A signed link to a result, good for some hours. Whoever has it has the recording.
 
-        Args:
-            generation_id: The generation.
-            api_project_id: Its project.
-            download_type: None is the server's choice: `video` where there is one, else `audio`.
-            options: Options of this call.
+        `download_type` None is the server's choice: `video` where there is one, else `audio`.
 
         Raises:
-            NotReady: The generation is not complete (409; `TranscriptPending`).
-            TranscriptUnavailable: There is no transcript and will be none (404).
+            NotReady: It is not complete (409), or its transcript is not (`TranscriptPending`).
+            TranscriptUnavailable: There will be no transcript (404).
         """
         return bridge.run(
             self._aio.get_download,
@@ -298,7 +293,7 @@ class Generations:
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, where the file exists.
             on_progress: Told of bytes received.
-            options: Options of this call; headers and key do not leave the API.
+            options: Options of this call.
 
         Raises:
             TargetUnusable: Before anything is asked: the folder is missing or not writable, or
@@ -629,11 +624,13 @@ class Diffio:
             sampling: The model's settings.
             project_params: Your own words about the project.
             generation_params: Your own words about the generation.
-            idempotency_key: The generation's key; made anew where None.
+            idempotency_key: The generation's key; made anew where None. Another `restore` with the
+                same key uploads anew and raises `IdempotencyConflict`, which has the ids of the
+                first one's generation; none is billed.
             on_conflict: `error` or `overwrite`, where the target exists.
             poll_interval: Seconds between questions; None lets the pause adapt.
             timeout: Seconds the generation is waited for; None is the client's (an hour),
-                `math.inf` no limit.
+                `math.inf` no limit. A transcript that is pending is waited for as well.
             on_progress: Told of `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
             options: Options of every request.
 
@@ -644,6 +641,7 @@ class Diffio:
             UploadFailed: The bytes could not be sent.
             GenerationFailed: The service could not restore it; the message has its reason.
             WaitTimeout: The generation took longer than `timeout`; it goes on.
+            IdempotencyConflict: The key was used before, for another upload.
             DownloadFailed: The result could not be fetched; it can be, with the ids.
             ApiError: The API refused, by status: `AuthenticationFailed`, `PaymentRequired`, ….
         """

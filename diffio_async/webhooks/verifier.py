@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -132,10 +133,9 @@ def _signer(secret: str) -> Webhook:
         signer = Webhook(secret.strip())
         signer.sign("id", datetime.now(UTC), "")
     except Exception:  # noqa: BLE001 - svix raises whatever base64 does, the secret in its text
-        problem = True
-    else:
-        problem = False
-    if problem:
+        signer = None
+    # Outside the handler, whose exception would be kept as the context.
+    if signer is None:
         raise ConfigurationError(
             "a signing secret is not one: whsec_ and then base64, as the dashboard shows it"
         )
@@ -170,17 +170,29 @@ def _read(headers: Mapping[str, str]) -> tuple[str, str, str]:
 
 def _event(body: bytes, message_id: str) -> WebhookEvent:
     try:
-        event = decoded(body, WebhookEvent, call="webhook", status=200)
-    except ResponseInvalid as failure:
-        content = failure.body
-    else:
-        return evolve(event, message_id=message_id)
-    if isinstance(content, str):
-        raise WebhookRejected("the body is not JSON", reason="not_json")
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        raise WebhookRejected("the body is not JSON", reason="not_json") from None
     if not isinstance(content, dict):
         raise WebhookRejected("the body is JSON, but not an object", reason="not_an_object")
-    # Genuine, and of a shape yet to come: an error would have it delivered again for days.
-    kind = content.get("eventType")
-    return WebhookEvent(
-        event_type=kind if isinstance(kind, str) else "", message_id=message_id, extra=content
-    )
+    try:
+        return evolve(_decoded(content), message_id=message_id)
+    except ResponseInvalid:
+        # Genuine, and of a shape yet to come: an error would have it delivered again for days.
+        fitting = {name: value for name, value in content.items() if _fits(name, value)}
+    odd = {name: value for name, value in content.items() if name not in fitting}
+    event = _decoded(fitting)
+    return evolve(event, message_id=message_id, extra={**event.extra, **odd})
+
+
+def _fits(name: str, value: object) -> bool:
+    try:
+        _decoded({name: value})
+    except ResponseInvalid:
+        return False
+    return True
+
+
+def _decoded(content: dict[str, object]) -> WebhookEvent:
+    body = json.dumps({"eventType": "", **content}).encode()
+    return decoded(body, WebhookEvent, call="webhook", status=200)

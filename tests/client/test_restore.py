@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,37 +226,3 @@ async def test_isolate_uploads_and_starts_without_waiting(client: AsyncDiffio) -
     isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-3.5")
     assert isolated.generation.api_project_id == isolated.project.api_project_id
     assert isolated.generation.status == "queued"
-
-
-async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> None:
-    """The sandbox as it comes: an MP3 of the same length with less noise, and a transcript."""
-    async with (
-        Sandbox() as sandbox,
-        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
-    ):
-        result = await client.restore(sample, tmp_path)
-        assert result.path == tmp_path / "noisy-speech.restored.mp3"
-        gained: Any = result.progress.extra["restoration"]
-        assert gained["noiseFloorDb"]["after"] < gained["noiseFloorDb"]["before"] - 10
-        transcript = await client.generations.download(
-            generation_id=result.generation.generation_id,
-            api_project_id=result.project.api_project_id,
-            download_type="transcript",
-        )
-        assert transcript.content is not None
-        assert json.loads(transcript.content)["words"]
-
-
-async def test_a_text_file_renamed_to_wav_fails_with_the_reason(tmp_path: Path) -> None:
-    """The sandbox cannot decode it; the client says so, and does not wait for ever."""
-    source = tmp_path / "notes.wav"
-    source.write_text("These are notes, not sound.\n" * 50, encoding="utf-8")
-    async with (
-        Sandbox() as sandbox,
-        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
-    ):
-        with pytest.raises(GenerationFailed) as caught:
-            await client.restore(source, tmp_path / "notes.mp3")
-    assert caught.value.progress is not None
-    assert caught.value.progress.error
-    assert not (tmp_path / "notes.mp3").exists()

@@ -13,10 +13,10 @@ from diffio_async import (
     ClientOptions,
     DiffioError,
     Event,
+    IdempotencyConflict,
     RateLimited,
     RequestOptions,
     RequestSent,
-    ResponseInvalid,
     RetryPolicy,
     RetryScheduled,
     ServerError,
@@ -115,9 +115,29 @@ async def test_a_key_that_belongs_to_another_project_is_told(
         "status": "queued",
     }
     sandbox.faults.add(Fault(path=GENERATION, action=Answer(json=body)))
-    with pytest.raises(ResponseInvalid, match="used before, for project") as caught:
+    with pytest.raises(IdempotencyConflict, match="used before, for project") as caught:
         await client.generations.create(api_project_id=second, idempotency_key="k")
     assert caught.value.idempotency_key == "k"
+    assert caught.value.generation_id == theirs.generation_id
+    assert caught.value.api_project_id == first
+
+
+async def test_a_hook_that_fails_costs_neither_the_error_nor_its_ids(
+    client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A hook that raises, or is a coroutine function, is logged; the policy decides."""
+
+    def broken(_: DiffioError) -> bool:
+        raise ZeroDivisionError
+
+    async def coroutine(_: DiffioError) -> bool:
+        return True
+
+    for hook in (broken, coroutine):
+        sandbox.faults.add(Fault(path=LIST, action=Answer(500)))
+        policy = RetryPolicy(base=0.01, on=hook)  # type: ignore[arg-type]
+        assert await client.projects.list(options=RequestOptions(retry=policy)) == []
+    assert caplog.text.count("retry hook") == 2
 
 
 async def test_retry_after_beyond_the_cap_is_raised_at_once(

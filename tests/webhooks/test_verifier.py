@@ -119,6 +119,20 @@ def test_an_event_of_a_new_kind_is_an_event(kind: str) -> None:
     assert event.extra["shape"] == ["new"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("createdAt", 1767225600), ("hasVideo", "no"), ("apiKeyId", 7)]
+)
+def test_a_field_that_does_not_fit_costs_only_itself(name: str, value: object) -> None:
+    """The ids stay typed; what does not fit is kept as it came."""
+    link = "https://host/a.mp3?signature=abcdefghijklmnop"
+    body = json.dumps(
+        {"eventType": "x", "generationId": "gen_1", name: value, "link": link}
+    ).encode()
+    event = verifier().verify(body, signed(body))
+    assert event.generation_id == "gen_1"
+    assert event.extra == {name: value, "link": link}
+
+
 def test_a_body_that_was_parsed_and_written_again_is_told_so() -> None:
     """The message names the raw body, for that is the common mistake."""
     with pytest.raises(WebhookRejected, match="raw") as caught:
@@ -170,6 +184,7 @@ def test_genuine_bodies_that_say_nothing_are_told_apart() -> None:
     """Not JSON, JSON that is no object, bytes that are no text."""
     assert reason(b"hello", signed(b"hello")) == "not_json"
     assert reason(b"[1]", signed(b"[1]")) == "not_an_object"
+    assert reason(b'"text"', signed(b'"text"')) == "not_an_object"
     assert reason(b"\xff\xfe", headers()) == "not_json"
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import errors
+from diffio_async._wire import failures
 from diffio_async.errors import ApiError, DiffioError
 from diffio_async.models.generations import GenerationProgress, StageProgress
 
@@ -169,5 +170,5 @@ def test_ids_are_none_until_they_are_known() -> None:
 
 def test_the_tables_name_subclasses_of_their_status() -> None:
     """Whoever catches the status's class catches its codes' too."""
-    for (status, _), kind in errors.BY_CODE.items():
-        assert issubclass(kind, errors.BY_STATUS[status])
+    for (status, _), kind in failures.BY_CODE.items():
+        assert issubclass(kind, failures.BY_STATUS[status])

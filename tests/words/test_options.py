@@ -29,7 +29,6 @@ NEVER_SECONDS: tuple[object, ...] = (-1, -0.001, math.nan, math.inf, -math.inf, 
         (RetryPolicy, ["budget", "base", "cap", "retry_after_cap"], ()),
         (Timeouts, ["connect", "read", "total"], (0,)),
         (WaitPolicy, ["first", "longest"], (0, None)),
-        (WaitPolicy, ["timeout"], ()),
         (RetryPolicy, ["base", "cap", "retry_after_cap"], (None,)),
         (RequestOptions, ["timeout"], (0,)),
     ],
@@ -41,6 +40,18 @@ def test_seconds_that_are_none_are_refused(
         for value in (*NEVER_SECONDS, *more):
             with pytest.raises(ConfigurationError, match=name):
                 kind(**{name: value})
+
+
+def test_a_wait_may_have_no_end_but_no_odd_one() -> None:
+    """`math.inf` and None are no limit; a first pause above the longest is a mistake."""
+    for value in NEVER_SECONDS:
+        if value != math.inf:
+            with pytest.raises(ConfigurationError, match="timeout"):
+                WaitPolicy(timeout=value)  # type: ignore[arg-type]
+    assert WaitPolicy(timeout=math.inf).timeout == math.inf
+    assert WaitPolicy(timeout=None).timeout is None
+    with pytest.raises(ConfigurationError, match="longest"):
+        WaitPolicy(first=30)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""A transcript may be still in the making when its generation is complete (409): ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING
+
+from diffio_async._wire.pace import next_pause
+from diffio_async.errors import TranscriptPending
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from diffio_async.models.generations import Downloaded
+    from diffio_async.options import WaitPolicy
+
+
+class Pending:
+    """Asks for as long as the wait that began with it may last in all: `timeout` in seconds."""
+
+    def __init__(self, policy: WaitPolicy, timeout: float | None) -> None:
+        self._policy = policy
+        self._limit = policy.timeout if timeout is None else timeout
+        self._began = time.monotonic()
+
+    async def until_there(self, fetch: Callable[[], Awaitable[Downloaded]]) -> Downloaded:
+        """What `fetch` gives when it no longer raises `TranscriptPending`.
+
+        Raises:
+            TranscriptPending: It still is, and the time is over.
+        """
+        while True:
+            try:
+                return await fetch()
+            except TranscriptPending:
+                waited = time.monotonic() - self._began
+                jitter = random.random()  # noqa: S311 - jitter needs no secrecy
+                pause = next_pause(self._policy, waited, jitter)
+                if self._limit is not None and waited + pause > self._limit:
+                    raise
+            await asyncio.sleep(pause)

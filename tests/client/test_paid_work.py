@@ -1,0 +1,109 @@
+"""What was uploaded or billed is never out of reach, and nothing is billed for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    GenerationStarted,
+    IdempotencyConflict,
+    ServerError,
+    SourceUnusable,
+    TargetUnusable,
+    TranscriptPending,
+)
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.conftest import QUICK
+from tests.scripts import asked, forever, told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEECH = b"speech " * 1000
+
+
+async def test_every_later_error_has_the_key_and_the_ids() -> None:
+    """Given or made, the key is in the error of each stage; used again it leads to the first."""
+    options = ClientOptions(retry=QUICK)
+    async with (
+        Sandbox(engine="echo") as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
+    ):
+        sandbox.faults.add(forever(500, "/v1/get_generation_download"))
+        with pytest.raises(ServerError) as caught:
+            await client.restore(SPEECH)
+        first = caught.value
+        assert first.idempotency_key
+        assert first.generation_id
+        with pytest.raises(IdempotencyConflict) as again:
+            await client.restore(SPEECH, idempotency_key=first.idempotency_key)
+        assert again.value.generation_id == first.generation_id
+        assert again.value.api_project_id == first.api_project_id
+
+
+async def test_a_cancelled_restoration_notes_what_goes_on(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A deadline of the caller's cuts the wait; the paid generation's ids are noted."""
+    sandbox.faults.add(forever(told("processing")))
+    with pytest.raises(TimeoutError) as caught:
+        async with asyncio.timeout(0.5):
+            await client.restore(SPEECH, idempotency_key="mine")
+    notes = caught.value.__cause__.__notes__ if caught.value.__cause__ else []
+    (project,) = await client.projects.list()
+    assert f"api_project_id={project.api_project_id}" in notes
+    assert "idempotency_key=mine" in notes
+    assert any(note.startswith("generation_id=") for note in notes)
+
+
+async def test_observers_hear_of_a_generation_as_soon_as_it_is_billed(sandbox: Sandbox) -> None:
+    """A program that is killed later has written down what to pick up."""
+    heard: list[object] = []
+    options = ClientOptions(observers=(heard.append,))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        result = await client.restore(SPEECH, idempotency_key="mine")
+    started = GenerationStarted(
+        generation_id=result.generation.generation_id,
+        api_project_id=result.project.api_project_id,
+        idempotency_key="mine",
+    )
+    assert heard.count(started) == 1
+
+
+async def test_a_transcript_that_is_pending_is_waited_for(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The generation is complete, the transcript is not: asked again, within the timeout."""
+    pending = Answer(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
+    link = "/v1/get_generation_download"
+    sandbox.faults.add(Fault(path=link, action=pending))
+    result = await client.restore(SPEECH, download_type="transcript")
+    assert result.content
+    sandbox.faults.add(Fault(path=link, times=None, action=pending))
+    with pytest.raises(TranscriptPending):
+        await client.restore(SPEECH, download_type="transcript", timeout=0.5)
+
+
+async def test_an_empty_stream_starts_no_generation(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """What is empty is known only when it was read; it is not billed."""
+    with pytest.raises(SourceUnusable, match="no generation was started"):
+        await client.restore(io.BytesIO(b""))
+    assert asked(sandbox, "*-generation") == []
+
+
+async def test_a_video_for_a_folder_is_refused_before_the_upload_where_it_exists(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A video keeps its ending, so its name is known beforehand."""
+    source = tmp_path / "talk.mp4"
+    source.write_bytes(SPEECH)
+    (tmp_path / "talk.restored.mp4").write_bytes(b"yesterday")
+    with pytest.raises(TargetUnusable, match="exists"):
+        await client.restore(source, tmp_path, download_type="video")
+    assert list(sandbox.requests) == []
