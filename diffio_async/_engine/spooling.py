@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from diffio_async._engine.sources import RegularFile
-from diffio_async._engine.threads import Threads
+from diffio_async._engine.threads import Aside, Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
 from diffio_async.options import MIB
 
@@ -123,9 +123,9 @@ async def blocks_of(file: BinaryIO, shown: str) -> AsyncGenerator[bytes, None]:
     Raises:
         SourceUnusable: It cannot be read.
     """
-    threads = Threads()
+    aside = Aside()
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(threads.settle, PATIENCE)
+        stack.push_async_callback(aside.end, PATIENCE)
         arrival = _arrival(file, stack)
         read: Callable[[int], bytes | None] = file.read
         if arrival is not None:
@@ -135,7 +135,7 @@ async def blocks_of(file: BinaryIO, shown: str) -> AsyncGenerator[bytes, None]:
             try:
                 if arrival is not None:
                     await arrival()
-                block = await threads.run(read, MIB)
+                block = await aside.run(read, MIB)
             except Exception as failure:  # any kind of object, any kind of failure
                 raise SourceUnusable(f"{shown} cannot be read: {failure}") from failure
             if block is None:  # a descriptor that does not block, and has nothing yet

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import anyio
@@ -45,9 +48,66 @@ class Threads:
         future.add_done_callback(self._running.discard)
         return await asyncio.shield(future)
 
-    async def settle(self, patience: float | None = None) -> None:
-        """Wait until nothing runs, cancelled or not; for `patience` seconds at most."""
+    async def settle(self) -> None:
+        """Wait until nothing runs, cancelled or not."""
+        await all_settled(self._running)
+
+
+class Aside:
+    """Runs code of the user's that blocks, one call after another, in a thread of its own.
+
+    Such a call may never come back (a socket nobody writes to). In the pool it would keep a place
+    from everyone else's files, and the interpreter waits for the pool's threads when it exits.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._running: set[asyncio.Future[Any]] = set()
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result of `work`, run in the thread. A cancelled caller leaves at once."""
+        loop = asyncio.get_running_loop()
+        # What is raised travels as a result: a future takes no StopIteration, and one that
+        # nobody waits for any more is not logged.
+        future: asyncio.Future[Callable[[], R]] = loop.create_future()
+
+        def job() -> None:
+            outcome = _outcome(work, *args, **kwargs)
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(future.set_result, outcome)
+
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="diffio-source", daemon=True)
+            self._thread.start()
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        self._jobs.put(job)
+        return (await asyncio.shield(future))()
+
+    async def end(self, patience: float) -> None:
+        """End the thread; what still runs in it is waited for, `patience` seconds at most."""
+        self._jobs.put(None)
         await all_settled(self._running, patience)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+            del job  # and with it what it read
+
+
+def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+    """Run `work`; what is returned returns, or raises, the same."""
+    try:
+        result = work(*args, **kwargs)
+    except BaseException as raised:  # noqa: BLE001 - raised again where it is waited for
+        failure = raised
+
+        def fail() -> R:
+            raise failure
+
+        return fail
+    return lambda: result
 
 
 async def settled(future: asyncio.Future[R]) -> None:

@@ -1,0 +1,155 @@
+"""Sources whose `read` blocks for ever keep nobody else waiting: no upload, and no exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from diffio_async import SourceUnusable
+from diffio_async._engine.opening import opened
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(3 * PART + 5)
+
+#: Gives up on a socket that nobody writes to.
+COROUTINE = """
+import asyncio, socket
+from diffio_async import AsyncDiffio
+
+ours, theirs = socket.socketpair()
+
+async def main():
+    async with AsyncDiffio("key", base_url="http://127.0.0.1:9") as client:
+        try:
+            async with asyncio.timeout(0.1):
+                await client.projects.create(ours.makefile("rb"))
+        except TimeoutError:
+            print("gave up", flush=True)
+
+asyncio.run(main())
+"""
+
+#: Is interrupted while it waits for one.
+BLOCKING = """
+import os, signal, socket, threading
+from diffio_async import Diffio
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+ours, theirs = socket.socketpair()
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    Diffio("key", base_url="http://127.0.0.1:9").projects.create(ours.makefile("rb"))
+except KeyboardInterrupt:
+    print("gave up", flush=True)
+"""
+
+
+class Stuck:
+    """A file object whose `read` does not come back before `end` is set."""
+
+    def __init__(self, end: threading.Event) -> None:
+        self._end = end
+
+    def read(self, size: int = -1) -> bytes:
+        """Nothing, at last."""
+        self._end.wait()
+        return b""
+
+
+@pytest.fixture
+def end() -> Iterator[threading.Event]:
+    """Lets the threads of the stuck sources go, at the latest after the test."""
+    made = threading.Event()
+    yield made
+    made.set()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another thing there")
+@pytest.mark.parametrize("program", [COROUTINE, BLOCKING], ids=["coroutine", "blocking"])
+def test_a_process_ends_though_a_source_never_gave_a_byte(program: str) -> None:
+    """Nobody can wake the thread that reads, so nobody waits for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=10, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gave up\n", "")
+
+
+async def test_stuck_sources_do_not_keep_others_from_being_sent(
+    end: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many: files are uploaded, results downloaded, and the stuck calls can be left."""
+    monkeypatch.setattr("diffio_async._engine.spooling.PATIENCE", 0.1)
+    (tmp_path / "talk.wav").write_bytes(CONTENT)
+    stuck: Any = Stuck(end)
+    async with scene() as on:
+        uploads = [asyncio.create_task(on.client.projects.create(stuck)) for _ in range(20)]
+        await anyio.sleep(0.1)
+        with anyio.fail_after(10):
+            project = await on.client.projects.create(tmp_path / "talk.wav")
+            assert on.landed(project) == CONTENT
+            for upload in uploads:
+                upload.cancel()
+            await asyncio.wait(uploads)
+        assert all(upload.cancelled() for upload in uploads)
+
+
+async def test_the_thread_of_a_source_ends_with_its_call(end: threading.Event) -> None:
+    """Also that of a read that comes back late; what it gives then is for nobody."""
+    late: Any = Stuck(end)
+    with anyio.move_on_after(0.05):
+        async with anyio.create_task_group() as group:
+            group.start_soon(_opened, late)
+            await anyio.sleep(0.01)
+            end.set()
+    async with opened(socketfile(CONTENT), max_bytes=10 * PART) as found:
+        assert await found.read(0, found.size) == CONTENT
+    with anyio.fail_after(2):
+        while any(thread.name == "diffio-source" for thread in threading.enumerate()):
+            await anyio.sleep(0.01)
+
+
+async def _opened(source: Any) -> None:
+    async with opened(source, max_bytes=PART):
+        pass
+
+
+def socketfile(content: bytes) -> Any:
+    """What a socket gives, as a file object."""
+    ours, theirs = socket.socketpair()
+
+    def send() -> None:
+        with theirs:
+            theirs.sendall(content)
+
+    threading.Thread(target=send).start()
+    file = ours.makefile("rb")
+    ours.close()
+    return file
+
+
+@pytest.mark.parametrize("failure", [StopIteration("x"), OSError("gone"), ValueError("closed")])
+async def test_whatever_read_raises_is_told(failure: Exception) -> None:
+    """`StopIteration` too, which a future does not take."""
+
+    class Broken:
+        def read(self, size: int = -1) -> bytes:
+            raise failure
+
+    broken: Any = Broken()
+    with anyio.fail_after(5), pytest.raises(SourceUnusable, match="cannot be read"):
+        async with opened(broken, max_bytes=PART):
+            pass
