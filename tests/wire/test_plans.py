@@ -106,6 +106,7 @@ def test_a_pause_is_near_a_tenth_of_the_wait(
     first: float, longest: float, waited: float, jitter: float
 ) -> None:
     """Never more than a fifth over the longest, never none at all."""
+    first, longest = sorted((first, longest))
     pause = next_pause(WaitPolicy(first=first, longest=longest), waited, jitter)
     assert 0.79 * min(first, longest) <= pause <= 1.21 * longest
     assert pause <= 1.21 * max(first, waited / 10)

@@ -39,7 +39,7 @@ VERDICTS = st.sampled_from([True, False, None, 0, 3, -1.0, math.inf, -math.inf, 
 POLICIES = st.builds(
     RetryPolicy,
     attempts=st.integers(1, 10_000),
-    budget=st.none() | st.floats(0, 1e6),
+    budget=st.none() | st.floats(0.001, 1e6),
     base=st.floats(0, 1e300),
     cap=st.floats(0, 1e300),
     retry_after_cap=st.floats(0, 1e6),
@@ -151,7 +151,7 @@ def test_attempts_and_budget_whichever_ends_first() -> None:
     assert delay_of(policy, Timeout("late"), elapsed=9.0) is None
     assert delay_of(policy, answered(429, 10.0)) is None
     assert delay_of(RetryPolicy(attempts=1), NotReached("no")) is None
-    assert delay_of(RetryPolicy(budget=0), NotReached("no"), jitter=0) is None
+    assert delay_of(RetryPolicy(budget=1), NotReached("no"), elapsed=1, jitter=0) is None
 
 
 @pytest.mark.parametrize(
