@@ -1,6 +1,6 @@
 """The commands and their options; each command's work is a module of its own, loaded when run."""
 
-from enum import StrEnum
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +9,10 @@ import typer
 from diffio_async._version import __version__
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
-from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 
 EXIT_CODES = (
-    "Exit codes: 0 all restored; 1 at least one file failed; 2 wrong usage or configuration, "
+    "Exit codes: 0 all is there; 1 at least one file failed; 2 wrong usage or configuration, "
     "nothing was sent; 130 interrupted (Ctrl-C); 143 terminated."
 )
 
@@ -26,12 +26,37 @@ app = typer.Typer(
 )
 
 
-class Kind(StrEnum):
-    """What to fetch of a restored recording."""
+KINDS: dict[str, DownloadType] = {
+    "audio": "audio",
+    "video": "video",
+    "transcript": "transcript",
+}
 
-    audio = "audio"
-    video = "video"
-    transcript = "transcript"
+
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise typer.BadParameter(f"choose audio, video or transcript, not {value!r}.")
+    return value
+
+
+KindOption = Annotated[
+    str,
+    typer.Option(
+        "--type",
+        metavar="|".join(KINDS),
+        help="What to fetch.",
+        callback=_kind,
+        autocompletion=lambda: [*KINDS],
+    ),
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object per event, a line each, on stdout.")
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for a generation."),
+]
 
 
 def _version(wanted: bool) -> None:
@@ -53,43 +78,37 @@ def options(
 @app.command(epilog=EXIT_CODES)
 def restore(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Recordings: audio or video.")
+        list[str], typer.Argument(metavar="FILE...", help="Recordings: audio or video.")
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where results go, if not beside."),
     ] = None,
-    kind: Annotated[Kind, typer.Option("--type", help="What to fetch.")] = Kind.audio,
+    kind: KindOption = "audio",
     model: Annotated[str, typer.Option(help="The model that restores.")] = DEFAULT_MODEL,
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="Restore on this machine: no key, no network.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that exist.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per event, a line each, on stdout.")
-    ] = False,
-    timeout: Annotated[
-        float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for a generation."),
-    ] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    timeout: TimeoutOption = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at once.")] = 3,
 ) -> None:
     """Restore recordings: upload, generate, wait, download.
 
     talk.wav becomes talk.restored.mp3, beside it. The key is read from DIFFIO_API_KEY.
     """
+    from diffio_async.cli.orders import Order
     from diffio_async.cli.reports import reporter
-    from diffio_async.cli.restoring import Order, restore_files
+    from diffio_async.cli.restoring import restore_files
     from diffio_async.errors import ConfigurationError
     from diffio_async.sandbox import SandboxError
 
     try:
         order = Order(
             files=tuple(files),
-            folder=output,
-            download_type=kind.value,
+            output=output,
+            download_type=KINDS[kind],
             model=model,
             sandbox=sandbox,
             overwrite=overwrite,
@@ -98,8 +117,46 @@ def restore(
         )
         code = run(lambda: restore_files(order, reporter(as_json=as_json)))
     except (ConfigurationError, SandboxError) as error:
-        _complain(error)
-        code = USAGE
+        code = _refuse(error, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def download(
+    generation: Annotated[str, typer.Argument(metavar="GENERATION", help="Its id.")],
+    project: Annotated[str, typer.Option(help="The id of its project.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE|DIR", help="Where the result goes, if not here."
+        ),
+    ] = None,
+    kind: KindOption = "audio",
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Fetch the result of a generation that was started before, once it is complete.
+
+    Where `restore` ends too early, it prints the line to run. Nothing is billed again.
+    """
+    from diffio_async.cli.downloading import Fetch
+    from diffio_async.cli.downloading import download as fetch
+    from diffio_async.cli.reports import reporter
+    from diffio_async.errors import ConfigurationError
+
+    try:
+        order = Fetch(
+            generation_id=generation,
+            api_project_id=project,
+            output=output,
+            download_type=KINDS[kind],
+            overwrite=overwrite,
+            timeout=timeout,
+        )
+        code = run(lambda: fetch(order, reporter(as_json=as_json)))
+    except ConfigurationError as error:
+        code = _refuse(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -133,6 +190,15 @@ def sandbox(
         code = USAGE
     # Ctrl-C is how a server is asked to stop: that went well.
     raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+
+
+def _refuse(error: Exception, *, as_json: bool) -> int:
+    """Say why nothing was sent: to people, and to the program that reads stdout."""
+    if as_json:
+        said = {"error": type(error).__name__, "message": str(error), "exit_code": USAGE}
+        typer.echo(json.dumps({"event": "refused", **said}))
+    _complain(error)
+    return USAGE
 
 
 def _complain(error: Exception) -> None:

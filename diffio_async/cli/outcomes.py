@@ -1,71 +1,165 @@
-"""How one file ended, and the words for it: for people, and as JSON."""
+"""How the work on one thing ended, and the words for it: for people, and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Protocol
 
 from attrs import frozen
 
+from diffio_async.cli.picking_up import PickUp, said
 from diffio_async.errors import DiffioError
 from diffio_async.events import DownloadProgress, UploadProgress
-from diffio_async.models.generations import GenerationProgress
-from diffio_async.models.restorations import Restoration
+from diffio_async.models.generations import Download, GenerationProgress
 
 #: What a progress callback is told.
 Fact = UploadProgress | GenerationProgress | DownloadProgress
 
 
-@frozen(kw_only=True)
-class Outcome:
-    """One file, `seconds` after it was begun: restored, or not and why."""
+@frozen
+class Subject:
+    """What is worked on: a file as the user named it, or a generation's id.
 
-    file: Path
-    seconds: float
-    restoration: Restoration | None = None
-    error: DiffioError | None = None
+    `field` is what JSON calls it.
+    """
+
+    name: str
+    field: str = "file"
+
+    def __str__(self) -> str:
+        return self.name or "''"
+
+    @property
+    def short(self) -> str:
+        """Its name without folders."""
+        return PurePath(self.name).name or str(self)
+
+    def json(self) -> dict[str, object]:
+        """The field that names it."""
+        return {self.field: self.name}
+
+
+class Outcome(Protocol):
+    """How it ended."""
+
+    @property
+    def subject(self) -> Subject:
+        """What was worked on."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        ...
 
     def line(self) -> str:
         """One line for people, and a second one where more is known."""
-        if self.restoration is None:
-            return f"{self.file}: {self.error}{_ids(self.error)}"
-        gain = gained(self.restoration.progress)
-        return f"{self.file} -> {self.restoration.path}" + (f"\n  {gain}" if gain else "")
+        ...
 
     def json(self) -> dict[str, object]:
         """One object for programs."""
-        facts: dict[str, object] = {"file": str(self.file), "seconds": round(self.seconds, 3)}
-        if self.restoration is None:
-            assert self.error is not None  # noqa: S101 - one of the two is set
-            return {
-                "event": "failed",
-                **facts,
-                "error": type(self.error).__name__,
-                "message": str(self.error),
-                "api_project_id": self.error.api_project_id,
-                "generation_id": self.error.generation_id,
-                "idempotency_key": self.error.idempotency_key,
-            }
+        ...
+
+
+@frozen(kw_only=True)
+class Done:
+    """The result is at `path`, `seconds` after the work was begun; `model` where it is known."""
+
+    subject: Subject
+    event: str
+    seconds: float
+    path: Path | None
+    progress: GenerationProgress
+    download: Download
+    model: str | None = None
+    done: bool = True
+
+    def line(self) -> str:
+        """Where it is, and what was gained where that is known."""
+        gain = gained(self.progress)
+        return f"{self.subject} -> {self.path}" + (f"\n  {gain}" if gain else "")
+
+    def json(self) -> dict[str, object]:
+        """`restored` or `downloaded`."""
         return {
-            "event": "restored",
-            **facts,
-            "path": str(self.restoration.path),
-            "api_project_id": self.restoration.project.api_project_id,
-            "generation_id": self.restoration.generation.generation_id,
-            "model": self.restoration.generation.model_key,
-            "download_type": self.restoration.download.download_type,
+            "event": self.event,
+            **self.subject.json(),
+            "seconds": round(self.seconds, 3),
+            "path": str(self.path),
+            "api_project_id": self.download.api_project_id,
+            "generation_id": self.download.generation_id,
+            **({} if self.model is None else {"model": self.model}),
+            "download_type": self.download.download_type,
             # What the sandbox measured; the hosted service says nothing of the kind yet.
-            "restoration": self.restoration.progress.extra.get("restoration"),
+            "restoration": self.progress.extra.get("restoration"),
         }
 
 
-def _ids(error: DiffioError | None) -> str:
-    """What was paid for and can still be fetched, unless the message says so itself."""
-    ids = {
-        "project": error.api_project_id if error else None,
-        "generation": error.generation_id if error else None,
-    }
-    unsaid = [f"{name} {value}" for name, value in ids.items() if value and value not in str(error)]
+@frozen(kw_only=True)
+class Failed:
+    """There is no result, and why; `pick_up` where the generation can still be fetched."""
+
+    subject: Subject
+    error: DiffioError
+    seconds: float = 0.0
+    pick_up: PickUp | None = None
+    done: bool = False
+
+    def line(self) -> str:
+        """The reason, and how to go on."""
+        reason = said(self.error, goes_on=self.pick_up is not None)
+        if self.pick_up is None:
+            return f"{self.subject}: {reason}{_ids(self.error, reason)}"
+        return f"{self.subject}: {reason}\n  pick it up: {self.pick_up.command()}"
+
+    def json(self) -> dict[str, object]:
+        """`failed`."""
+        return {
+            "event": "failed",
+            **self.subject.json(),
+            "seconds": round(self.seconds, 3),
+            "error": type(self.error).__name__,
+            "message": said(self.error, goes_on=self.pick_up is not None),
+            "api_project_id": self.error.api_project_id,
+            "generation_id": self.error.generation_id,
+            "idempotency_key": self.error.idempotency_key,
+            "pick_up": self.pick_up.command() if self.pick_up else None,
+        }
+
+
+@frozen(kw_only=True)
+class Interrupted:
+    """The user ended the command; the generation, which is paid for, goes on without it."""
+
+    subject: Subject
+    pick_up: PickUp
+    done: bool = False
+
+    def line(self) -> str:
+        """What goes on, and how to fetch it."""
+        what = f"generation {self.pick_up.generation_id} of {self.pick_up.api_project_id}"
+        return f"{self.subject}: interrupted; {what} goes on\n  pick it up: {self._command()}"
+
+    def json(self) -> dict[str, object]:
+        """`interrupted`."""
+        return {
+            "event": "interrupted",
+            **self.subject.json(),
+            "api_project_id": self.pick_up.api_project_id,
+            "generation_id": self.pick_up.generation_id,
+            "idempotency_key": self.pick_up.idempotency_key,
+            "pick_up": self._command(),
+        }
+
+    def _command(self) -> str:
+        return self.pick_up.command()
+
+
+def _ids(error: DiffioError, text: str) -> str:
+    """What was made before it failed, unless the message says so itself."""
+    ids = {"project": error.api_project_id, "generation": error.generation_id}
+    unsaid = [f"{name} {value}" for name, value in ids.items() if value and value not in text]
     return f" ({', '.join(unsaid)})" if unsaid else ""
 
 

@@ -1,4 +1,4 @@
-"""What is shown while files are restored: bars on a terminal, lines elsewhere, or JSON."""
+"""What is shown during the work: bars on a terminal, lines elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from diffio_async.cli.outcomes import stage
 from diffio_async.events import DownloadProgress, UploadProgress
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
     from typing import Self
 
     from rich.progress import Progress, TaskID
 
-    from diffio_async.cli.outcomes import Fact, Outcome
+    from diffio_async.cli.outcomes import Fact, Outcome, Subject
 
 
 class Reporter(Protocol):
@@ -36,12 +35,12 @@ class Reporter(Protocol):
         """Leave the terminal as it was."""
         ...
 
-    def progressed(self, file: Path, fact: Fact) -> None:
-        """Show how far a file is."""
+    def progressed(self, subject: Subject, fact: Fact) -> None:
+        """Show how far the work is."""
         ...
 
     def ended(self, outcome: Outcome) -> None:
-        """Show how a file ended."""
+        """Show how it ended."""
         ...
 
 
@@ -62,12 +61,12 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         """Nothing to put back."""
 
-    def progressed(self, file: Path, fact: Fact) -> None:
+    def progressed(self, subject: Subject, fact: Fact) -> None:
         """Say nothing."""
 
     def ended(self, outcome: Outcome) -> None:
         """Say it."""
-        stream = sys.stdout if outcome.restoration is not None else sys.stderr
+        stream = sys.stdout if outcome.done else sys.stderr
         stream.write(outcome.line() + "\n")
         stream.flush()
 
@@ -75,7 +74,7 @@ class Lines:
 class JsonLines(Lines):
     """One object per line on stdout, for each step and each end."""
 
-    def progressed(self, file: Path, fact: Fact) -> None:
+    def progressed(self, subject: Subject, fact: Fact) -> None:
         """`upload`, `progress` or `download`."""
         said: dict[str, object]
         if isinstance(fact, UploadProgress):
@@ -91,10 +90,10 @@ class JsonLines(Lines):
                 "api_project_id": fact.api_project_id,
                 "generation_id": fact.generation_id,
             }
-        self._say({"file": str(file), **said})
+        self._say({**subject.json(), **said})
 
     def ended(self, outcome: Outcome) -> None:
-        """`restored` or `failed`."""
+        """`restored`, `downloaded`, `failed` or `interrupted`."""
         self._say(outcome.json())
 
     def _say(self, fact: dict[str, object]) -> None:
@@ -106,7 +105,7 @@ class Bars:
     """A bar per file in the works, on stderr; what has ended is printed above the bars."""
 
     def __init__(self) -> None:
-        self._bars: dict[Path, tuple[TaskID, type[Fact]]] = {}
+        self._bars: dict[Subject, tuple[TaskID, type[Fact]]] = {}
         self._progress = _progress()
 
     def __enter__(self) -> Self:
@@ -121,23 +120,23 @@ class Bars:
         self._bars.clear()
         self._progress.stop()
 
-    def progressed(self, file: Path, fact: Fact) -> None:
+    def progressed(self, subject: Subject, fact: Fact) -> None:
         """Move the file's bar: upload, generation and download each fill it anew."""
         words, kind = stage(fact), type(fact)
-        if file not in self._bars:
-            self._bars[file] = self._progress.add_task(file.name, stage=words), kind
-        bar, before = self._bars[file]
+        if subject not in self._bars:
+            self._bars[subject] = self._progress.add_task(subject.short, stage=words), kind
+        bar, before = self._bars[subject]
         if kind is not before:
-            self._bars[file] = bar, kind
+            self._bars[subject] = bar, kind
             self._progress.reset(bar)
         self._progress.update(bar, completed=fact.percent or 0.0, total=100, stage=words)
 
     def ended(self, outcome: Outcome) -> None:
         """Replace the file's bar by its lines: on stdout, where that is not the terminal."""
-        bar = self._bars.pop(outcome.file, None)
+        bar = self._bars.pop(outcome.subject, None)
         if bar is not None:
             self._progress.remove_task(bar[0])
-        if outcome.restoration is None or sys.stdout.isatty():
+        if not outcome.done or sys.stdout.isatty():
             self._progress.console.print(
                 outcome.line(), markup=False, highlight=False, soft_wrap=True
             )

@@ -2,85 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import time
-from collections import Counter
+import uuid
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import frozen
 
-from diffio_async._engine.opening import opened
-from diffio_async._wire.addresses import generation_path
 from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.cli.outcomes import Outcome
+from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import ConfigurationError, DiffioError, TargetUnusable
-from diffio_async.models.generations import DownloadType
+from diffio_async.errors import DiffioError
+from diffio_async.events import GenerationStarted
 from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
+    from diffio_async.cli.orders import Order
+    from diffio_async.cli.outcomes import Outcome
+    from diffio_async.cli.picking_up import PickUp
     from diffio_async.cli.reports import Reporter
-
-#: The endings that are known beforehand; a video's is the recording's own, or the server's choice.
-_SUFFIXES = {"audio": ".mp3", "transcript": ".json"}
-
-
-@frozen(kw_only=True)
-class Order:
-    """What the user asked for; `timeout` in seconds, `jobs` is files at once."""
-
-    files: tuple[Path, ...]
-    folder: Path | None
-    download_type: DownloadType
-    model: str
-    sandbox: bool
-    overwrite: bool
-    timeout: float | None
-    jobs: int
-
-    def check(self) -> None:
-        """Find what is wrong with the order as a whole.
-
-        Raises:
-            ConfigurationError: Nothing can be sent as things are.
-        """
-        generation_path(self.model)
-        if self.folder is not None and not self.folder.is_dir():
-            raise ConfigurationError(f"there is no folder {self.folder}: make it first")
-        results = Counter(self._result(file) for file in self.files)
-        twice = next((result for result, count in results.items() if count > 1), None)
-        if twice is not None:
-            sources = ", ".join(str(file) for file in self.files if self._result(file) == twice)
-            raise ConfigurationError(
-                f"{sources} would all become {twice}: restore them one by one, or into "
-                "different folders"
-            )
-        if not self.sandbox and not os.environ.get("DIFFIO_API_KEY"):
-            raise ConfigurationError(
-                "there is no API key: get one from the Diffio dashboard and set DIFFIO_API_KEY,\n"
-                "or add --sandbox to restore on this machine, without a key"
-            )
-
-    async def check_file(self, file: Path) -> None:
-        """Find what is wrong with one file, before any is sent: hours may pass until its turn.
-
-        Raises:
-            SourceUnusable: It cannot be read.
-            TargetUnusable: Its result exists, and may not be replaced.
-        """
-        async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
-            pass
-        suffix = _SUFFIXES.get(self.download_type)
-        result = anyio.Path(f"{self._result(file)}{suffix}")
-        if suffix and not self.overwrite and await result.exists():
-            raise TargetUnusable(f"{result} exists: --overwrite replaces it")
-
-    def _result(self, file: Path) -> Path:
-        """Where the result goes, but for its ending."""
-        return (self.folder or file.parent) / f"{file.stem}.restored"
+    from diffio_async.events import Event
 
 
 async def restore_files(order: Order, reporter: Reporter) -> int:
@@ -92,53 +34,95 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
         ConfigurationError: Nothing can be sent as things are, and nothing was.
     """
     order.check()
-    restored: list[bool] = []
+    done: list[bool] = []
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(await _client(order, stack))
+        work = _Work(order, reporter)
+        await work.connected(stack)
         turns = anyio.CapacityLimiter(order.jobs)
 
-        async def restore(file: Path) -> None:
+        async def restore(file: str) -> None:
             async with turns:
-                outcome = await _restored(client, file, order, reporter)
-            restored.append(outcome.restoration is not None)
+                outcome = await work.restored(file)
+            done.append(outcome.done)
             reporter.ended(outcome)
 
         stack.enter_context(reporter)
         usable = []
-        for file in order.files:
+        for file in order.each():
             try:
                 await order.check_file(file)
             except DiffioError as error:
-                reporter.ended(Outcome(file=file, seconds=0.0, error=error))
+                done.append(False)
+                reporter.ended(Failed(subject=Subject(file), error=error))
             else:
                 usable.append(file)
         async with anyio.create_task_group() as group:
             for file in usable:
                 group.start_soon(restore, file)
-    return OK if len(usable) == len(order.files) and all(restored) else FAILED
+    return OK if all(done) else FAILED
 
 
-async def _client(order: Order, stack: AsyncExitStack) -> AsyncDiffio:
-    if not order.sandbox:
-        return AsyncDiffio()
-    from diffio_async.sandbox import Sandbox
+class _Work:
+    """One client, and the generations it has started, by their idempotency keys."""
 
-    sandbox = await stack.enter_async_context(Sandbox())
-    return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
+    def __init__(self, order: Order, reporter: Reporter) -> None:
+        self._order, self._reporter = order, reporter
+        self._started: dict[str, GenerationStarted] = {}
 
+    async def connected(self, stack: AsyncExitStack) -> None:
+        """Make the client, and the sandbox where it is asked for; `stack` closes them."""
+        given: tuple[str | None, str | None] = None, None
+        if self._order.sandbox:
+            from diffio_async.sandbox import Sandbox
 
-async def _restored(client: AsyncDiffio, file: Path, order: Order, reporter: Reporter) -> Outcome:
-    begun = time.monotonic()
-    try:
-        restoration = await client.restore(
-            file,
-            order.folder or file.parent,
-            model=order.model,
-            download_type=order.download_type,
-            on_conflict="overwrite" if order.overwrite else "error",
-            timeout=order.timeout,
-            on_progress=lambda fact: reporter.progressed(file, fact),
+            sandbox = await stack.enter_async_context(Sandbox())
+            given = sandbox.api_key, sandbox.base_url
+        options = ClientOptions(observers=(self._observe,))
+        client = AsyncDiffio(given[0], base_url=given[1], options=options)
+        self._client = await stack.enter_async_context(client)
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, GenerationStarted):
+            self._started[event.idempotency_key] = event
+
+    async def restored(self, file: str) -> Outcome:
+        """Restore one file; where that is interrupted, say at once what goes on without us."""
+        begun, subject, key = time.monotonic(), Subject(file), str(uuid.uuid4())
+        order = self._order
+        try:
+            restoration = await self._client.restore(
+                file,
+                order.folder(file),
+                model=order.model,
+                download_type=order.download_type,
+                on_conflict="overwrite" if order.overwrite else "error",
+                timeout=order.timeout,
+                idempotency_key=key,
+                on_progress=lambda fact: self._reporter.progressed(subject, fact),
+            )
+        except DiffioError as error:
+            going_on = self._going_on(file, key)
+            return Failed(
+                subject=subject,
+                seconds=time.monotonic() - begun,
+                error=error,
+                pick_up=None if going_on is None else going_on.after(error),
+            )
+        except asyncio.CancelledError:
+            going_on = self._going_on(file, key)
+            if going_on is not None:
+                self._reporter.ended(Interrupted(subject=subject, pick_up=going_on))
+            raise
+        return Done(
+            subject=subject,
+            event="restored",
+            seconds=time.monotonic() - begun,
+            path=restoration.path,
+            progress=restoration.progress,
+            download=restoration.download,
+            model=restoration.generation.model_key,
         )
-    except DiffioError as error:
-        return Outcome(file=file, seconds=time.monotonic() - begun, error=error)
-    return Outcome(file=file, seconds=time.monotonic() - begun, restoration=restoration)
+
+    def _going_on(self, file: str, key: str) -> PickUp | None:
+        started = self._started.get(key)
+        return None if started is None else self._order.pick_up(file, started)

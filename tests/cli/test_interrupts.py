@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from diffio_async.sandbox import Delay, Fault, Sandbox, Stall
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from diffio_async.sandbox.witness import Seen
     from tests.cli.conftest import Start
 
 pytestmark = pytest.mark.slow
@@ -29,18 +32,26 @@ async def until_seen(sandbox: Sandbox, fragment: str) -> None:
 
 
 async def interrupted(
-    start: Start, sandbox: Sandbox, talk: Path, at: str, number: signal.Signals
-) -> int:
-    """Restore a file, send a signal once a request to `at` is there; the exit code."""
-    process = await start("restore", talk, env=sandbox.environment)
+    start: Start, sandbox: Sandbox, arguments: list[object], at: str, number: signal.Signals
+) -> tuple[int, str, str]:
+    """Run a command, send a signal once a request to `at` is there; its code, stdout, stderr."""
+    process = await start(*arguments, env=sandbox.environment)
     await until_seen(sandbox, at)
     await anyio.sleep(0.1)
     process.send_signal(number)
     with anyio.fail_after(10):
         code = await process.wait()
+    assert process.stdout is not None
     assert process.stderr is not None
-    assert b"".join([piece async for piece in process.stderr]) == b""
-    return code
+    said = b"".join([piece async for piece in process.stdout]).decode()
+    complained = b"".join([piece async for piece in process.stderr]).decode()
+    return code, said, complained
+
+
+def ids_in(sandbox: Sandbox) -> tuple[str, str]:
+    """The only generation there, and its project."""
+    (generation,) = sandbox.world.generations.values()
+    return generation.id, generation.project_id
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -50,7 +61,8 @@ async def test_an_interrupted_upload_is_aborted(
     """A signal in the middle of an upload aborts it at the edge and leaves no file."""
     slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
     async with Sandbox(engine="echo", faults=[slow]) as sandbox:
-        assert await interrupted(start, sandbox, talk, "/uploads/parts/", number) == code
+        ended = await interrupted(start, sandbox, ["restore", talk], "/uploads/parts/", number)
+        assert ended == (code, "", "")
         await until_seen(sandbox, "/uploads/abort")
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
@@ -76,10 +88,86 @@ async def test_a_second_interrupt_does_not_wait_for_the_cleaning_up(
 async def test_an_interrupted_wait_ends(
     start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """A signal while a generation runs ends the command, and leaves no file."""
+    """A signal while a generation runs ends the command, and says what goes on without it."""
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
-        assert await interrupted(start, sandbox, talk, "/get_generation_progress", number) == code
+        ended = await interrupted(
+            start, sandbox, ["restore", talk], "/get_generation_progress", number
+        )
+        generation, project = ids_in(sandbox)
+    command = f"diffio-async download {generation} --project {project} -o talk.restored.mp3"
+    assert ended[:2] == (code, "")
+    assert ended[2].splitlines() == [
+        f"talk.wav: interrupted; generation {generation} of {project} goes on",
+        f"  pick it up: {command}",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
+async def test_programs_are_told_what_goes_on(start: Start, talk: Path) -> None:
+    """With `--json`, the last line of an interrupted command has the ids; stderr stays empty."""
+    async with Sandbox(engine="echo", duration=LONG) as sandbox:
+        arguments: list[object] = ["restore", "--json", "--type", "transcript", talk]
+        code, said, complained = await interrupted(
+            start, sandbox, arguments, "/get_generation_progress", signal.SIGTERM
+        )
+        generation, project = ids_in(sandbox)
+        (made,) = sandbox.world.generations.values()
+    assert (code, complained) == (143, "")
+    last = json.loads(said.splitlines()[-1])
+    assert last.pop("pick_up").endswith(" --type transcript -o talk.restored.json")
+    assert last == {
+        "event": "interrupted",
+        "file": "talk.wav",
+        "generation_id": generation,
+        "api_project_id": project,
+        "idempotency_key": made.idempotency_key,
+    }
+
+
+async def test_each_file_that_goes_on_is_named(start: Start, talk: Path, tmp_path: Path) -> None:
+    """Of several files, those whose generations run are named, and no other."""
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (tmp_path / name).write_bytes((tmp_path / talk).read_bytes())
+    async with Sandbox(engine="echo", duration=LONG) as sandbox:
+        process = await start(
+            "restore", "a.wav", "b.wav", "c.wav", "-j", "2", env=sandbox.environment
+        )
+        with anyio.fail_after(20):
+            while len({seen.json["generationId"] for seen in asked(sandbox)}) < 2:
+                await anyio.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        with anyio.fail_after(10):
+            assert await process.wait() == 130
+        assert process.stderr is not None
+        said = b"".join([piece async for piece in process.stderr]).decode()
+        assert [generation in said for generation in sandbox.world.generations] == [True, True]
+    assert {line.partition(":")[0] for line in said.splitlines()[::2]} == {"a.wav", "b.wav"}
+
+
+async def test_an_interrupted_pick_up_can_be_repeated(start: Start, talk: Path) -> None:
+    """A signal while `download` waits prints the same command once more."""
+    async with Sandbox(engine="echo", duration=LONG) as sandbox:
+        first = await interrupted(
+            start, sandbox, ["restore", talk], "/get_generation_progress", signal.SIGINT
+        )
+        command = first[2].partition("pick it up: diffio-async ")[2].strip()
+        asked_before = len(asked(sandbox))
+        process = await start(*shlex.split(command), env=sandbox.environment)
+        with anyio.fail_after(20):
+            while len(asked(sandbox)) == asked_before:
+                await anyio.sleep(0.02)
+        await anyio.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(10):
+            assert await process.wait() == 143
+        assert process.stderr is not None
+        again = b"".join([piece async for piece in process.stderr]).decode()
+    assert again.partition("pick it up: diffio-async ")[2].strip() == command
+
+
+def asked(sandbox: Sandbox) -> list[Seen]:
+    """The questions for progress so far."""
+    return [seen for seen in sandbox.requests if "/get_generation_progress" in seen.path]
 
 
 async def test_an_interrupted_download_leaves_nothing(

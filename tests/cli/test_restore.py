@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Answer, Delay, Fault, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +50,16 @@ async def test_a_result_is_replaced_when_asked_to(
     done = await run("restore", talk, "--overwrite", env=echo.environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "talk.restored.mp3").read_bytes() != b"old"
+
+
+async def test_a_file_named_twice_is_restored_once(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """The same path, in whatever spelling, is one file: it is uploaded and billed once."""
+    done = await run("restore", talk, f"./{talk}", tmp_path / talk, talk, env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "talk.wav -> talk.restored.mp3"
+    assert len(echo.world.generations) == 1
 
 
 async def test_one_bad_file_does_not_stop_the_others(
@@ -121,7 +131,42 @@ async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox)
     )
     done = await run("restore", talk, "--timeout", "0.3", env=echo.environment)
     assert done.returncode == 1
-    assert "generation" in done.stderr
+    (generation,) = echo.world.generations.values()
+    command = f"diffio-async download {generation.id} --project {generation.project_id}"
+    reason, advice = done.stderr.splitlines()
+    assert reason.endswith("was 'queued' after 0.3 s; it goes on")
+    assert advice == f"  pick it up: {command} -o talk.restored.mp3"
+
+
+@pytest.mark.slow
+async def test_what_ends_with_the_command_is_not_to_be_picked_up(run: Run, long_talk: Path) -> None:
+    """After a `--timeout` with the sandbox inside, nothing is left: more time is the advice."""
+    done = await run("restore", "--sandbox", long_talk, "--timeout", "0.05")
+    assert done.returncode == 1
+    assert "allow more time with --timeout" in done.stderr
+    assert "diffio-async download" not in done.stderr
+    assert "goes on" not in done.stderr
+
+
+@pytest.mark.slow
+async def test_a_result_that_appears_meanwhile_is_kept(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """A file that came to stand in the way is not replaced; the advice is an option, by name."""
+
+    async def appear() -> None:
+        while not echo.world.generations:
+            await anyio.sleep(0.005)
+        (tmp_path / "talk.restored.mp3").write_bytes(b"precious")
+
+    echo.faults.add(Fault(origin="media", method="GET", action=Delay(1.0)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(appear)
+        done = await run("restore", talk, env=echo.environment)
+        assert done.returncode == 1
+        assert "--overwrite" in done.stderr
+        assert "on_conflict" not in done.stderr
+    assert (tmp_path / "talk.restored.mp3").read_bytes() == b"precious"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,9 +36,11 @@ async def test_a_key_that_cannot_be_sent_is_not_shown(run: Run, talk: Path) -> N
     [
         (["talk.wav", "--model", "Diffio 4"], "'Diffio 4' cannot be a model's name"),
         (["talk.wav", "-o", "nowhere"], "there is no folder nowhere"),
-        (["talk.wav", "-o", "talk.wav"], "there is no folder talk.wav"),
-        (["talk.wav", "talk.wav"], "would all become"),
-        (["talk.wav", "talk.flac"], "would all become"),
+        (["talk.wav", "-o", "talk.wav"], "-o talk.wav is a file: name a folder"),
+        (["talk.wav", "-o", ""], "the path given with -o is empty"),
+        (["talk.wav", "talk.flac"], "would each become talk.restored.mp3"),
+        (["talk.wav", "talk.flac"], "-o DIR"),
+        (["a.wav", "a.au", "--type", "transcript"], "would each become a.restored.json"),
     ],
 )
 async def test_a_wrong_order_is_refused_as_a_whole(
@@ -59,6 +62,64 @@ async def test_wrong_usage_is_refused(run: Run, talk: Path, arguments: list[str]
     done = await run("restore", "--sandbox", *arguments)
     assert done.returncode == 2
     assert "restore" in done.stderr
+
+
+async def test_a_type_that_is_none_is_answered_with_those_that_are(run: Run, talk: Path) -> None:
+    """A wrong `--type` is one sentence that names the choices, and no library's wording."""
+    done = await run("restore", "--sandbox", talk, "--type", "foo")
+    assert "choose audio, video or transcript, not 'foo'." in done.stderr
+    assert "Value error" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nonsense", "'nonsense'"),
+        ("http://diffio.example/v1", "'http://diffio.example/v1'"),
+        ("https://me:hid?den@host/v1", "'[redacted]@host/v1'"),
+        ("https://host/v1?token=hidden", "'https://host/v1'"),
+        ("diffio_live_hidden", "'[redacted]'"),
+    ],
+)
+async def test_an_address_that_cannot_be_is_named_with_its_variable(
+    run: Run, talk: Path, url: str, shown: str
+) -> None:
+    """A wrong `DIFFIO_API_BASE_URL` is named, and shown without what may be secret in it."""
+    wrong = {"DIFFIO_API_KEY": "diffio_key", "DIFFIO_API_BASE_URL": url}
+    done = await run("restore", talk, env=wrong)
+    assert done.returncode == 2
+    assert f"DIFFIO_API_BASE_URL is {shown}: " in done.stderr
+    assert "hid" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["restore", "talk.wav"], ["download", "gen_1", "--project", "proj_1"]]
+)
+async def test_programs_are_told_of_a_wrong_configuration(
+    run: Run, talk: Path, arguments: list[str]
+) -> None:
+    """With `--json` and no key, one object on stdout says so beside the message on stderr."""
+    done = await run(*arguments, "--json")
+    assert done.returncode == 2
+    said = json.loads(done.stdout)
+    assert (said["error"], said["exit_code"]) == ("ConfigurationError", 2)
+    assert done.stderr == f"diffio-async: {said['message']}\n"
+
+
+async def test_sound_has_no_video(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--type video` of a sound file is refused before anything is sent, and billed."""
+    done = await run("restore", talk, "--type", "video", env=echo.environment)
+    assert done.returncode == 1
+    assert "fetch the audio instead (--type audio)" in done.stderr
+    assert echo.requests == []
+
+
+async def test_an_empty_path_is_called_empty(run: Run, echo: Sandbox) -> None:
+    """An empty argument (an unset variable in a script) is not taken for the current folder."""
+    done = await run("restore", "", env=echo.environment)
+    assert done.stderr == "'': the path is empty: name a file\n"
 
 
 @pytest.mark.parametrize("name", ["missing.wav", ".", "", "existing.wav", "unreadable.wav"])

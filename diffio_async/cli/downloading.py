@@ -1,0 +1,176 @@
+"""The work of `diffio-async download`: wait for a generation that was started, and fetch it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import frozen
+
+from diffio_async._engine.pending import Pending
+from diffio_async._engine.targets import check_target
+from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.orders import folder_of
+from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
+from diffio_async.cli.picking_up import PickUp
+from diffio_async.client import AsyncDiffio
+from diffio_async.errors import ConfigurationError, DiffioError, TargetUnusable
+from diffio_async.models.generations import DownloadType
+from diffio_async.options import ClientOptions
+from diffio_async.restoration import Ids, restored_name
+
+if TYPE_CHECKING:
+    from diffio_async._engine.targets import OnConflict
+    from diffio_async.cli.outcomes import Fact, Outcome
+    from diffio_async.cli.reports import Reporter
+    from diffio_async.models.generations import Downloaded
+
+
+@frozen(kw_only=True)
+class Fetch:
+    """What the user asked for: a generation, and a file or folder for it; `timeout` in seconds."""
+
+    generation_id: str
+    api_project_id: str
+    output: str | None
+    download_type: DownloadType
+    overwrite: bool
+    timeout: float | None
+
+    def check(self) -> None:
+        """Find what is wrong before anything is sent.
+
+        Raises:
+            ConfigurationError: Nothing can be sent as things are.
+        """
+        if not self.generation_id or not self.api_project_id:
+            raise ConfigurationError("name the generation and its --project: an id is empty")
+        file = self._file()
+        if file is not None:
+            folder_of(str(file.parent))
+        elif self.output is not None:
+            folder_of(self.output)
+        check_environment()
+
+    async def check_target(self) -> None:
+        """Find out whether the file can be written, where its name is known.
+
+        Raises:
+            TargetUnusable: It exists and may not be replaced, or cannot be written.
+        """
+        file = self._file()
+        if file is not None:
+            await self._usable(file)
+
+    async def target(self, file_name: str | None) -> Path:
+        """The file to write; in a folder it gets the service's name for it.
+
+        Raises:
+            TargetUnusable: As for `check_target`.
+        """
+        file = self._file()
+        if file is None:
+            name = file_name or restored_name(self.generation_id, self.download_type)
+            file = Path(self.output or "") / (_plain(name) or "restored")
+            await self._usable(file)
+        return file
+
+    @property
+    def on_conflict(self) -> OnConflict:
+        """What to do where the file exists."""
+        return "overwrite" if self.overwrite else "error"
+
+    def pick_up(self) -> PickUp:
+        """How to try again."""
+        return PickUp(
+            generation_id=self.generation_id,
+            api_project_id=self.api_project_id,
+            download_type=self.download_type,
+            output=self.output,
+            # A file that was named for a video is not the audio's.
+            audio_output=None if self._file() else self.output,
+        )
+
+    def _file(self) -> Path | None:
+        output = self.output
+        if not output or output.endswith(("/", os.sep)) or Path(output).is_dir():
+            return None
+        return Path(output)
+
+    async def _usable(self, file: Path) -> None:
+        if not self.overwrite and await anyio.Path(file).exists():
+            raise TargetUnusable(f"{file} exists: --overwrite replaces it")
+        await check_target(file, self.on_conflict)
+
+
+def _plain(name: str) -> str:
+    """A name that leads to no other folder and hides nothing, whatever the service says."""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(c for c in name if c.isprintable()).strip().lstrip(".")
+
+
+async def download(order: Fetch, reporter: Reporter) -> int:
+    """Wait for the generation, and download its result.
+
+    Raises:
+        ConfigurationError: Nothing can be sent as things are, and nothing was.
+    """
+    order.check()
+    with reporter:
+        async with AsyncDiffio() as client:
+            outcome = await _downloaded(client, order, reporter)
+        reporter.ended(outcome)
+    return OK if outcome.done else FAILED
+
+
+async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter) -> Outcome:
+    begun, subject = time.monotonic(), Subject(order.generation_id, "generation_id")
+    ids = Ids(generation_id=order.generation_id, api_project_id=order.api_project_id)
+    kind = order.download_type
+
+    def progressed(fact: Fact) -> None:
+        reporter.progressed(subject, fact)
+
+    async def fetched() -> Downloaded:
+        link = await client.generations.get_download(**ids, download_type=kind)
+        return await client.generations.download(
+            **ids,
+            download_file_path=await order.target(link.file_name),
+            download_type=kind,
+            on_conflict=order.on_conflict,
+            on_progress=progressed,
+        )
+
+    try:
+        await order.check_target()
+        pending = Pending(ClientOptions().wait, order.timeout)
+        progress = await client.generations.wait_for_complete(
+            **ids, timeout=order.timeout, on_progress=progressed
+        )
+        result = await pending.until_there(fetched)
+    except ConfigurationError:
+        raise
+    except DiffioError as error:
+        return Failed(
+            subject=subject,
+            seconds=time.monotonic() - begun,
+            error=error,
+            # A target in the way stays in the way of the same command.
+            pick_up=None if isinstance(error, TargetUnusable) else order.pick_up().after(error),
+        )
+    except asyncio.CancelledError:
+        reporter.ended(Interrupted(subject=subject, pick_up=order.pick_up()))
+        raise
+    return Done(
+        subject=subject,
+        event="downloaded",
+        seconds=time.monotonic() - begun,
+        path=result.path,
+        progress=progress,
+        download=result.download,
+    )

@@ -1,0 +1,132 @@
+"""What the user asked `diffio-async restore` for, and what can be known beforehand to be wrong."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import frozen
+
+from diffio_async._engine.opening import opened
+from diffio_async._wire.addresses import generation_path
+from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.picking_up import PickUp
+from diffio_async.errors import ConfigurationError, SourceUnusable, TargetUnusable
+from diffio_async.models.generations import DownloadType
+from diffio_async.options import ClientOptions
+from diffio_async.restoration import restored_name
+
+if TYPE_CHECKING:
+    from diffio_async.events import GenerationStarted
+
+#: Python counts these as sound; telephones put pictures in them.
+_MAY_HAVE_PICTURES = frozenset({"audio/3gpp", "audio/3gpp2"})
+
+
+def folder_of(output: str) -> Path:
+    """The folder the user named for results.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    folder = Path(output)
+    if not output:
+        raise ConfigurationError("the path given with -o is empty: name a folder")
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ConfigurationError(f"-o {output} is a file: name a folder for the results")
+    raise ConfigurationError(f"there is no folder {output}: make it first")
+
+
+@frozen(kw_only=True)
+class Order:
+    """What the user asked for; `timeout` in seconds, `jobs` is files at once."""
+
+    files: tuple[str, ...]
+    output: str | None
+    download_type: DownloadType
+    model: str
+    sandbox: bool
+    overwrite: bool
+    timeout: float | None
+    jobs: int
+
+    def check(self) -> None:
+        """Find what is wrong with the order as a whole.
+
+        Raises:
+            ConfigurationError: Nothing can be sent as things are.
+        """
+        generation_path(self.model)
+        if self.output is not None:
+            folder_of(self.output)
+        results: dict[Path, list[str]] = {}
+        for file in self.each():
+            results.setdefault(self.result(file, self.download_type), []).append(file)
+        for result, files in results.items():
+            if len(files) > 1:
+                raise ConfigurationError(
+                    f"{' and '.join(files)} would each become {result}: restore them one by one, "
+                    "each with -o DIR and a folder of its own"
+                )
+        if not self.sandbox:
+            check_environment(without="or add --sandbox to restore on this machine, without a key")
+
+    def each(self) -> list[str]:
+        """The files, each once, however often and in whatever spelling it was named."""
+        first: dict[Path | None, str] = {}
+        for file in self.files:
+            first.setdefault(Path(file).absolute() if file else None, file)
+        return [*first.values()]
+
+    async def check_file(self, file: str) -> None:
+        """Find what is wrong with one file, before any is sent: hours may pass until its turn.
+
+        Raises:
+            SourceUnusable: It cannot be read, or has not what is asked for.
+            TargetUnusable: Its result exists, and may not be replaced.
+        """
+        if not file:
+            raise SourceUnusable("the path is empty: name a file")
+        async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
+            pass
+        kind, encoding = mimetypes.guess_type(Path(file).name)
+        sound = kind is not None and kind.startswith("audio/") and kind not in _MAY_HAVE_PICTURES
+        if self.download_type == "video" and sound and encoding is None:
+            raise SourceUnusable(
+                f"there is no picture in a file of the type {kind}: fetch the audio instead "
+                "(--type audio)"
+            )
+        result = anyio.Path(self.result(file, self.download_type))
+        if not self.overwrite and await result.exists():
+            raise TargetUnusable(f"{result} exists: --overwrite replaces it")
+
+    def folder(self, file: str) -> Path:
+        """Where the result goes."""
+        return Path(file).parent if self.output is None else Path(self.output)
+
+    def result(self, file: str, kind: str) -> Path:
+        """The file it becomes; a video's ending may be another, by the service's choice."""
+        return self.folder(file) / restored_name(Path(file).name, kind)
+
+    def pick_up(self, file: str, started: GenerationStarted) -> PickUp | None:
+        """How to go on with a generation, None where it ends with the command."""
+        if self.sandbox:
+            return None
+        if self.download_type == "video":
+            # Only its folder is sure; the name is made by the service.
+            folder = self.folder(file)
+            output = None if folder == Path() else str(folder)
+        else:
+            output = str(self.result(file, self.download_type))
+        return PickUp(
+            generation_id=started.generation_id,
+            api_project_id=started.api_project_id,
+            idempotency_key=started.idempotency_key,
+            download_type=self.download_type,
+            output=output,
+            audio_output=str(self.result(file, "audio")),
+        )

@@ -1,0 +1,177 @@
+"""`diffio-async download`: a generation that was started before is fetched, by its ids."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async.client import AsyncDiffio
+from diffio_async.sandbox import Answer, Fault, Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+pytestmark = pytest.mark.slow
+
+Ids = list[str]
+
+#: The service's name for it: what is given back as it was sent keeps its ending.
+NAMED = "talk.restored.wav"
+
+
+@pytest.fixture
+async def begun(echo: Sandbox, tmp_path: Path, talk: Path) -> Ids:
+    """A generation of the recording: the arguments that name it."""
+    async with AsyncDiffio(echo.api_key, base_url=echo.base_url) as client:
+        isolated = await client.audio_isolation.isolate(tmp_path / talk)
+    return [isolated.generation.generation_id, "--project", isolated.project.api_project_id]
+
+
+async def test_what_timed_out_is_picked_up(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """The line that `restore` prints on a time-out fetches that very result."""
+    queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
+    late = Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+    echo.faults.add(late)
+    (tmp_path / "my talks").mkdir()
+    done = await run("restore", talk, "-o", "my talks", "--timeout", "0.3", env=echo.environment)
+    program, *arguments = shlex.split(done.stderr.partition("pick it up:")[2])
+    assert program == "diffio-async"
+    echo.faults.clear()
+    done = await run(*arguments, env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert "-> my talks/talk.restored.mp3" in done.stdout
+    assert (tmp_path / "my talks" / "talk.restored.mp3").is_file()
+    assert len(echo.world.generations) == 1
+
+
+async def test_a_generation_is_waited_for(run: Run, talk: Path, tmp_path: Path) -> None:
+    """A generation that still runs is followed to its end; a folder gets the service's name."""
+    async with Sandbox(engine="echo", duration=1.0) as sandbox:
+        async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+            isolated = await client.audio_isolation.isolate(tmp_path / talk)
+        ids = [isolated.generation.generation_id, "--project", isolated.project.api_project_id]
+        done = await run("download", *ids, "--json", env=sandbox.environment)
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in said} == {"progress", "download", "downloaded"}
+    assert {fact["generation_id"] for fact in said} == {ids[0]}
+    assert said[-1]["path"] == NAMED
+    assert (tmp_path / NAMED).is_file()
+
+
+@pytest.mark.parametrize("output", ["out", "out/", f"out/{NAMED}"])
+async def test_a_folder_or_a_file_can_be_named(
+    run: Run, echo: Sandbox, begun: Ids, tmp_path: Path, output: str
+) -> None:
+    """`-o` takes a folder or a file."""
+    (tmp_path / "out").mkdir()
+    done = await run("download", *begun, "-o", output, env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / NAMED).is_file()
+
+
+@pytest.mark.parametrize("output", [[], ["-o", NAMED]])
+async def test_a_result_is_replaced_only_when_asked_to(
+    run: Run, echo: Sandbox, begun: Ids, tmp_path: Path, output: list[str]
+) -> None:
+    """A file that exists stays, unless `--overwrite` is given."""
+    there = tmp_path / NAMED
+    there.write_bytes(b"precious")
+    done = await run("download", *begun, *output, env=echo.environment)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f": {NAMED} exists: --overwrite replaces it\n")
+    assert there.read_bytes() == b"precious"
+    done = await run("download", *begun, *output, "--overwrite", env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert there.read_bytes() != b"precious"
+
+
+async def test_a_wait_that_is_too_long_ends(run: Run, echo: Sandbox, begun: Ids) -> None:
+    """`--timeout` ends the wait with code 1, and the line to run again."""
+    queued = {"generationId": begun[0], "apiProjectId": begun[2], "status": "queued"}
+    late = Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+    echo.faults.add(late)
+    done = await run("download", *begun, "--timeout", "0.3", env=echo.environment)
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"  pick it up: diffio-async download {shlex.join(begun)}\n")
+
+
+async def test_the_audio_is_advised_where_there_is_no_video(
+    run: Run, echo: Sandbox, begun: Ids
+) -> None:
+    """A generation without a video says so, and how to fetch what there is."""
+    done = await run("download", *begun, "--type", "video", env=echo.environment)
+    assert done.returncode == 1
+    reason, advice = done.stderr.splitlines()
+    assert reason.endswith("fetch the audio instead (--type audio)")
+    assert advice == f"  pick it up: diffio-async download {shlex.join(begun)}"
+
+
+async def test_the_audio_of_a_recording_without_picture_is_not_lost(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """A name that tells nothing is found out by the service; its line fetches the audio."""
+    (tmp_path / talk).rename(tmp_path / "talk.rec")
+    done = await run("restore", "talk.rec", "--type", "video", env=echo.environment)
+    assert done.returncode == 1
+    assert "fetch the audio instead" in done.stderr
+    assert "Check the id" not in done.stderr
+    _, *arguments = shlex.split(done.stderr.partition("pick it up:")[2])
+    done = await run(*arguments, env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "talk.restored.mp3").is_file()
+
+
+async def test_an_unknown_generation_is_not_to_be_picked_up(run: Run, echo: Sandbox) -> None:
+    """Ids that the service does not know are an error without advice to repeat it."""
+    done = await run("download", "gen_x", "--project", "proj_x", env=echo.environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("gen_x: ")
+    assert "pick it up" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["../../evil.mp3", "/tmp/evil.mp3", "..\\evil.mp3", ".evil.mp3"])
+async def test_a_name_of_the_service_leads_nowhere_else(
+    run: Run, echo: Sandbox, begun: Ids, tmp_path: Path, name: str
+) -> None:
+    """Whatever name the service gives a result, it is written in the folder asked for."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    link = {
+        "generationId": begun[0],
+        "apiProjectId": begun[2],
+        "downloadType": "audio",
+        "downloadUrl": "https://127.0.0.1:9/nothing",
+        "fileName": name,
+    }
+    echo.faults.add(Fault(path="*/get_generation_download", action=Answer(200, json=link)))
+    done = await run("download", *begun, "-o", "a/b", env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a" / "b" / "evil.mp3").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["", "--project", "p"], "an id is empty"),
+        (["g", "--project", "p", "-o", "nowhere/x.mp3"], "there is no folder nowhere"),
+        (["g", "--project", "p", "-o", "nowhere/"], "there is no folder nowhere/"),
+        (["g", "--project", "p", "-o", ""], "is empty: name a folder"),
+        (["g"], "--project"),
+        (["g", "--project", "p", "--type", "foo"], "choose audio, video or transcript"),
+    ],
+)
+async def test_a_wrong_order_is_refused(
+    run: Run, echo: Sandbox, arguments: list[str], words: str
+) -> None:
+    """What cannot work ends the command with code 2, before anything is sent."""
+    done = await run("download", *arguments, env=echo.environment)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert echo.requests == []
