@@ -166,9 +166,9 @@ class AsyncDiffio:
     async def aclose(self) -> None:
         """Close the connections. Calls in flight and later ones raise `ClientClosed`.
 
-        Uploads under way are aborted first, which may take up to five seconds.
+        Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
+        take up to five seconds.
         """
-        await self._uploader.aclose()
         await self._sender.aclose()
 
     async def __aenter__(self) -> Self:

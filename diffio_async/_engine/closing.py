@@ -1,26 +1,76 @@
-"""Work that a closing client lets tidy up first: it ends as `ClientClosed`, not half open."""
+"""What a closing client ends first: pauses at once, uploads when they have tidied up."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import anyio
+from attrs import define, field
 
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
+#: Seconds an upload may take to tidy up: whoever interrupts or closes does not wait longer.
+ABORT_SECONDS = 5.0
+
+
+@define(eq=False)
+class _Work:
+    """Something that can be cut on its loop, and who on other loops waits for its end."""
+
+    loop: asyncio.AbstractEventLoop
+    cut: Callable[[], None]
+    #: Whether it takes a while to end.
+    tidies: bool
+    waiting: list[Callable[[], None]] = field(factory=list)
+
+
+# A pause within an upload ends with the whole of it, and one of its tidying up goes on.
+_within: ContextVar[_Work | None] = ContextVar("within", default=None)
 
 
 class Closing:
-    """What is under way on a client, by its loop."""
+    """What is under way on a client, on any loop.
+
+    There is no lock (one that is held at a fork is held for ever in the child): each step on the
+    set is atomic, work is added before it looks whether the client is closed, and the client is
+    closed before it looks for work.
+    """
 
     def __init__(self) -> None:
-        self._scopes: dict[anyio.CancelScope, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
+        self._works: set[_Work] = set()
+        self._closed = False
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            ClientClosed: The client was closed, at once.
+        """
+        if seconds <= 0 or _within.get() in self._works:
+            await asyncio.sleep(seconds)
+            return
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[bool] = loop.create_future()
+
+        def end(closed: bool) -> None:
+            if not over.done():
+                over.set_result(closed)
+
+        with self._known(_Work(loop, lambda: end(True), tidies=False)):
+            timer = loop.call_later(seconds, end, False)
+            try:
+                closed = await over
+            finally:
+                timer.cancel()
+        if closed:
+            raise ClientClosed(CLOSED)
 
     @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
@@ -29,23 +79,49 @@ class Closing:
         Raises:
             ClientClosed: The client was closed meanwhile; the body had time to tidy up.
         """
-        ended = asyncio.Event()
         with anyio.CancelScope() as scope:
-            self._scopes[scope] = asyncio.get_running_loop(), ended
-            try:
-                yield
-            finally:
-                del self._scopes[scope]
-                ended.set()
+            work = _Work(asyncio.get_running_loop(), lambda: self._cancel(work, scope), tidies=True)
+            with self._known(work):
+                token = _within.set(work)
+                try:
+                    yield
+                finally:
+                    _within.reset(token)
         if scope.cancelled_caught:
             raise ClientClosed(CLOSED)
 
-    async def end(self, seconds: float) -> None:
-        """Cancel what is under way on this loop, and wait so long for it to tidy up."""
-        here = asyncio.get_running_loop()
-        waited = [(s, ended) for s, (loop, ended) in self._scopes.items() if loop is here]
-        for scope, _ in waited:
+    def _cancel(self, work: _Work, scope: anyio.CancelScope) -> None:
+        if work in self._works:
             scope.cancel()
-        with anyio.move_on_after(seconds):
-            for _, ended in waited:
-                await ended.wait()
+
+    @contextlib.contextmanager
+    def _known(self, work: _Work) -> Iterator[None]:
+        self._works.add(work)
+        try:
+            if self._closed:
+                raise ClientClosed(CLOSED)
+            yield
+        finally:
+            self._works.discard(work)
+            for tell in work.waiting:
+                tell()
+
+    async def end(self) -> None:
+        """Cut what is under way, and wait a while for what tidies up; nothing new begins."""
+        self._closed = True
+        here, news = asyncio.get_running_loop(), asyncio.Event()
+        waited = []
+        for work in self._works.copy():
+            if work.tidies and work.loop.is_running():
+                work.waiting.append(lambda: _tell(here, news.set))
+                waited.append(work)
+            _tell(work.loop, work.cut)
+        with anyio.move_on_after(ABORT_SECONDS):
+            while not self._works.isdisjoint(waited):
+                await news.wait()
+                news.clear()
+
+
+def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(call)

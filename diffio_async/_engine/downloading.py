@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import time
@@ -43,7 +42,6 @@ _MOST_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _RANGE_REFUSED = 416
-#: Shorter values of a link's query (a version, a method) are no secrets, and words of messages.
 
 
 class _LinkExpired(DownloadFailed):
@@ -98,7 +96,7 @@ class Downloading:
                 return self.offset
             earlier.append(reason)
             self.sender.tell(DownloadResumed(offset=self.offset, reason=reason))
-            await asyncio.sleep(delay)
+            await self.sender.closing.pause(delay)
             if expired:
                 url, renewed = await self.link(), True
 

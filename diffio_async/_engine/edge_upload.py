@@ -10,6 +10,7 @@ import anyio
 from attrs import evolve, frozen
 
 from diffio_async._engine.bodies import Body, unhurried
+from diffio_async._engine.closing import ABORT_SECONDS
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.sources import Source, called
 from diffio_async._engine.tally import Tally
@@ -33,8 +34,6 @@ from diffio_async.options import RequestOptions
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Seconds an abort may take: whoever interrupts does not wait longer.
-ABORT_SECONDS = 5.0
 NOT_LANDED_YET = frozenset({409})
 
 

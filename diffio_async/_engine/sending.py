@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import random
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
+from diffio_async._engine.closing import Closing
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
@@ -57,6 +57,7 @@ class Sender:
         self._key = api_key(key)
         header_items(options.headers)
         self.transport = Transport(options)
+        self.closing = Closing()
         self._observers = (log_event, *options.observers)
 
     def tell(self, event: Event) -> None:
@@ -136,7 +137,7 @@ class Sender:
                 reason = f"{type(failure).__name__}: {failure}"
             earlier.append(f"attempt {number}: {reason}")
             self.tell(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
-            await asyncio.sleep(delay)
+            await self.closing.pause(delay)
 
     async def _once(self, name: str, number: int, attempt: Attempt) -> Answer:
         request = attempt.request
@@ -168,8 +169,11 @@ class Sender:
         )
 
     async def aclose(self) -> None:
-        """Close the connections; calls in flight and later ones raise `ClientClosed`."""
-        await self.transport.aclose()
+        """End pauses and uploads, then close the connections: all raise `ClientClosed`."""
+        try:
+            await self.closing.end()
+        finally:
+            await self.transport.aclose()
 
 
 def _total(under: CallOptions, elapsed: float) -> float | None:

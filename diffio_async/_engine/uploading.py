@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.bodies import Body, unhurried
-from diffio_async._engine.closing import Closing
-from diffio_async._engine.edge_upload import ABORT_SECONDS, EdgeUploading
+from diffio_async._engine.edge_upload import EdgeUploading
 from diffio_async._engine.opening import too_large
 from diffio_async._engine.sources import Source, called
 from diffio_async._engine.tally import Tally
@@ -35,7 +34,6 @@ class Uploader:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
-        self._closing = Closing()
 
     def _slot(self) -> asyncio.Semaphore:
         """The running loop's places in the air."""
@@ -64,17 +62,13 @@ class Uploader:
         """
         tally = Tally(source.size, on_progress)
         try:
-            with self._closing.under_way():
+            with self._sender.closing.under_way():
                 async with tally.telling():
                     await self._sent(source, created, content_type, tally, options)
         except (UploadFailed, ClientClosed):
             raise
         except DiffioError as failure:
             raise UploadFailed(f"{called(source)} could not be uploaded: {failure}") from failure
-
-    async def aclose(self) -> None:
-        """End the uploads under way: each is aborted, and raises `ClientClosed`."""
-        await self._closing.end(ABORT_SECONDS)
 
     async def _sent(
         self,

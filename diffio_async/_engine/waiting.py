@@ -35,11 +35,13 @@ _LAST_MARGIN = 0.05
 class Waiting:
     """One wait.
 
-    `read` asks once. `poll_interval` fixes the beat, in seconds; None lets it adapt.
+    `read` asks once, `pause` sleeps for so many seconds. `poll_interval` fixes the beat, in
+    seconds; None lets it adapt.
     """
 
     generation_id: str
     read: Callable[[], Awaitable[GenerationProgress]]
+    pause: Callable[[float], Awaitable[None]]
     policy: WaitPolicy
     timeout: float | None
     poll_interval: float | None
@@ -90,7 +92,7 @@ class Waiting:
                 last_chance = left - max(_LAST_MARGIN, 2 * self.took)
                 if pause > last_chance:
                     pause = last_chance if last_chance > 0 else left
-            await asyncio.sleep(pause)
+            await self.pause(pause)
             if deadline is not None and loop.time() >= deadline:
                 break
         raise self._timed_out()

@@ -139,6 +139,7 @@ class AsyncGenerations:
         waiting = Waiting(
             generation_id=generation_id,
             read=read,
+            pause=self._sender.closing.pause,
             policy=policy,
             timeout=None if limit == math.inf else limit,
             poll_interval=poll_interval,
