@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
+#: Each test is a process of its own.
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_a_recording_is_restored_without_a_key(run: Run, talk: Path, tmp_path: Path) -> None:
     """`--sandbox` alone restores a recording, and says where it is and what was gained."""
     done = await run("restore", "--sandbox", talk)
@@ -138,7 +140,6 @@ async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox)
     assert advice == f"  pick it up: {command} -o talk.restored.mp3"
 
 
-@pytest.mark.slow
 async def test_what_ends_with_the_command_is_not_to_be_picked_up(run: Run, long_talk: Path) -> None:
     """After a `--timeout` with the sandbox inside, nothing is left: more time is the advice."""
     done = await run("restore", "--sandbox", long_talk, "--timeout", "0.05")
@@ -148,7 +149,6 @@ async def test_what_ends_with_the_command_is_not_to_be_picked_up(run: Run, long_
     assert "goes on" not in done.stderr
 
 
-@pytest.mark.slow
 async def test_a_result_that_appears_meanwhile_is_kept(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
@@ -169,7 +169,6 @@ async def test_a_result_that_appears_meanwhile_is_kept(
     assert (tmp_path / "talk.restored.mp3").read_bytes() == b"precious"
 
 
-@pytest.mark.slow
 async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
     """On a terminal, a bar shows each stage; the lines that stay are those of a quiet run."""
     async with Sandbox(engine="echo", duration=2.0) as sandbox:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
     from tests.cli.conftest import Run
 
+#: Each test is a process of its own.
+pytestmark = pytest.mark.slow
+
 
 async def test_a_missing_key_names_both_ways_out(run: Run, talk: Path) -> None:
     """Without a key, the error names the variable to set and the sandbox."""
@@ -71,7 +74,6 @@ async def test_a_type_that_is_none_is_answered_with_those_that_are(run: Run, tal
     assert "Value error" not in done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

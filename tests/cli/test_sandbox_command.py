@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
+#: Each test is a process of its own.
+pytestmark = pytest.mark.slow
+
 
 async def lines_to_copy(
     start: Start, *arguments: object
@@ -35,7 +38,6 @@ async def lines_to_copy(
     return process, dict(words[1].split("=", 1) for words in exports)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_two_lines_point_a_client_at_it(
     start: Start, run: Run, talk: Path, tmp_path: Path, number: signal.Signals

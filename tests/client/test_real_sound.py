@@ -13,6 +13,9 @@ from diffio_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Real sound takes real work.
+pytestmark = pytest.mark.slow
+
 
 async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> None:
     """The sandbox as it comes: an MP3 of the same length with less noise, and a transcript."""

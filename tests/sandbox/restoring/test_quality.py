@@ -10,6 +10,9 @@ import pytest
 
 from diffio_async.sandbox.restoring import Restored
 
+#: Real sound takes real work.
+pytestmark = pytest.mark.slow
+
 RATE = 48_000
 SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
 ENGINES = [
@@ -47,7 +50,6 @@ def test_the_sample_gains_three_decibels_at_least(
     assert result.engine == engine
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("kind", "floor"), [("white", 6.0), ("pink", 4.0), ("brown and hum", 4.5)])
 def test_noise_of_other_kinds_goes_too(

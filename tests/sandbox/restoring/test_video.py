@@ -10,6 +10,9 @@ import pytest
 
 from diffio_async.sandbox.restoring import Restored, probe
 
+#: Real sound takes real work.
+pytestmark = pytest.mark.slow
+
 
 def picture(path: Path) -> tuple[list[float], list[bytes]]:
     """When each packet of the picture is shown, counted from the first, and its bytes."""
