@@ -668,7 +668,8 @@ class Diffio:
     def close(self) -> None:
         """Close the connections. Calls in flight and later ones raise `ClientClosed`.
 
-        Uploads under way are aborted first, which may take up to five seconds.
+        Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
+        take up to five seconds.
         """
         return bridge.run(self._aio.aclose)
 
