@@ -11,6 +11,7 @@ import aiohttp
 from attrs import define, field
 
 from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.transport.burying import bury
 from diffio_async._engine.transport.proxies import Proxies
 from diffio_async.errors import ClientClosed
 
@@ -93,8 +94,8 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]
 
 
 _all: weakref.WeakSet[Sessions] = weakref.WeakSet()
-# Sessions of a loop that stopped without a clean end, or of the process before a fork: to finalise
-# them would unregister descriptors that the parent still waits on.
+# Sessions of a loop that stands still, or of the process before a fork: to finalise them would
+# unregister descriptors that the parent still waits on.
 _set_aside: list[object] = []
 _closings: set[asyncio.Task[None]] = set()
 
@@ -125,10 +126,10 @@ class Sessions:
         loop = asyncio.get_running_loop()
         kept = self._kept.get((loop, fresh))
         if kept is None or kept.session.closed:
-            self._forget_ended_loops()
             session = self._opened(fresh=fresh)
             kept = self._kept[loop, fresh] = Kept(session, _closing(session))
             await anext(kept.closer)
+            await self._bury_ended_loops()
         return kept
 
     def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
@@ -157,12 +158,16 @@ class Sessions:
         """
         return self._proxies.address_for(url)
 
-    def _forget_ended_loops(self) -> None:
-        for (loop, fresh), kept in list(self._kept.items()):
-            if loop.is_closed():
-                self._kept.pop((loop, fresh), None)
-                if not kept.session.closed:
-                    _set_aside.append(kept)
+    async def _bury_ended_loops(self) -> None:
+        # Loops that were just closed, as `new_event_loop`, `run_until_complete` and `close` do.
+        for key in list(self._kept):
+            kept = self._kept.pop(key, None) if key[0].is_closed() else None
+            if kept is None or kept.session.closed:
+                continue
+            try:
+                await bury(kept)
+            except RuntimeError:
+                _set_aside.append(kept)
 
     def set_aside(self) -> None:
         """Forget the sessions without finalising them: the child's part after a fork."""
@@ -172,7 +177,7 @@ class Sessions:
     async def aclose(self) -> None:
         """Close the sessions; those of loops that are stopped, but not closed, are set aside."""
         self.closed = True
-        self._forget_ended_loops()
+        await self._bury_ended_loops()
         here = asyncio.get_running_loop()
         ours = []
         while self._kept:
