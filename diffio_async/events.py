@@ -9,7 +9,8 @@ from attrs import frozen
 class RequestSent:
     """One attempt is about to be made.
 
-    `url` has no query and no credential; `attempt` counts from 1.
+    `url` has no query and no credential; `attempt` counts from 1, and a redirect of a download is
+    a request of the same attempt.
     """
 
     call: str
@@ -20,7 +21,7 @@ class RequestSent:
 
 @frozen
 class AnswerReceived:
-    """One attempt was answered, `seconds` after it was sent."""
+    """One attempt was answered, `seconds` after it was sent; a download's answer has begun."""
 
     call: str
     method: str
@@ -52,7 +53,10 @@ class PartSent:
 
 @frozen
 class DownloadResumed:
-    """A download broke for `reason` and goes on from byte `offset`."""
+    """A download broke, or its link expired, for `reason`: it is asked for from byte `offset` on.
+
+    That is 0 where nothing came yet, or where the host gave no word to tell its versions by.
+    """
 
     offset: int
     reason: str

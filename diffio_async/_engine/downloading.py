@@ -61,6 +61,7 @@ class Downloading:
     offset: int = 0
     total: int | None = None
     etag: str | None = None
+    attempts: int = 0
 
     async def run(self, url: str) -> int:
         """Fetch the whole result from `url`; the number of its bytes.
@@ -95,10 +96,14 @@ class Downloading:
             else:
                 return self.offset
             earlier.append(reason)
-            self.sender.tell(DownloadResumed(offset=self.offset, reason=reason))
+            self.sender.tell(DownloadResumed(offset=self._resumable(), reason=reason))
             await self.sender.closing.pause(delay)
             if expired:
                 url, renewed = await self.link(), True
+
+    def _resumable(self) -> int:
+        """Where to go on: without an etag nothing promises that the rest is of the same version."""
+        return 0 if self.etag is None else self.offset
 
     def _delay(self, failure: DiffioError, tries: int, elapsed: float) -> float | None:
         return next_delay(
@@ -123,12 +128,11 @@ class Downloading:
     async def _piece(self, url: str) -> None:
         """One attempt: as many bytes as come, from where the last one broke."""
         headers: dict[str, str] = {}
-        if self.offset:
-            if self.etag is None:
-                # Nothing promises that the rest would be of the same version.
-                await self._restart()
-            else:
-                headers = resuming(self.offset, self.etag)
+        if self._resumable() and self.etag is not None:
+            headers = resuming(self.offset, self.etag)
+        elif self.offset:
+            await self._restart()
+        self.attempts += 1
         async with contextlib.AsyncExitStack() as stack:
             exchange = await self._followed(to_media("GET", url, headers), stack)
             await self._begin(exchange)
@@ -146,9 +150,11 @@ class Downloading:
         """The first answer that points nowhere else; there is no credential to carry along."""
         timeouts = evolve(self.under.timeouts, total=None)
         for _ in range(_MOST_REDIRECTS + 1):
+            answered = self.sender.asked("download", self.attempts, request)
             exchange = await stack.enter_async_context(
                 self.sender.transport.stream(Attempt(request=request, timeouts=timeouts))
             )
+            answered(exchange)
             location = exchange.headers.get("location")
             if exchange.status not in _REDIRECTS or location is None:
                 return exchange

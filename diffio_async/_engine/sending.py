@@ -17,7 +17,7 @@ from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
 from diffio_async._wire.contents import parsed
-from diffio_async._wire.failures import error_for
+from diffio_async._wire.failures import error_for, request_id
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
 from diffio_async._wire.requests import Request, prepared
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diffio_async._engine.bodies import Body
-    from diffio_async._engine.transport import Answer
+    from diffio_async._engine.transport import Answer, Exchange
     from diffio_async._wire.calls import Call
     from diffio_async.events import Event
     from diffio_async.options import CallOptions, ClientOptions, RequestOptions, RetryPolicy
@@ -139,23 +139,33 @@ class Sender:
             self.tell(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
             await self.closing.pause(delay)
 
+    def asked(
+        self, name: str, number: int, request: Request
+    ) -> Callable[[Answer | Exchange], None]:
+        """Tell observers of a request; what is returned tells them of its answer."""
+        url, began = public_url(request.url), time.monotonic()
+        self.tell(RequestSent(call=name, method=request.method, url=url, attempt=number))
+
+        def answered(answer: Answer | Exchange) -> None:
+            self.tell(
+                AnswerReceived(
+                    call=name,
+                    method=request.method,
+                    url=url,
+                    attempt=number,
+                    status=answer.status,
+                    seconds=time.monotonic() - began,
+                    request_id=request_id(answer.headers, request.secrets),
+                )
+            )
+
+        return answered
+
     async def _once(self, name: str, number: int, attempt: Attempt) -> Answer:
         request = attempt.request
-        url = public_url(request.url)
-        self.tell(RequestSent(call=name, method=request.method, url=url, attempt=number))
-        began = time.monotonic()
+        answered = self.asked(name, number, request)
         answer = await self.transport.attempt(attempt)
-        self.tell(
-            AnswerReceived(
-                call=name,
-                method=request.method,
-                url=url,
-                attempt=number,
-                status=answer.status,
-                seconds=time.monotonic() - began,
-                request_id=answer.headers.get("x-request-id"),
-            )
-        )
+        answered(answer)
         if answer.ok:
             return answer
         raise error_for(

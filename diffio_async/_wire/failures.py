@@ -80,6 +80,12 @@ def _seconds(text: str, unit: float) -> float | None:
     return seconds if 0 <= seconds < float("inf") else None
 
 
+def request_id(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
+    """The server's name for a request, by the lower-case headers of its answer."""
+    given = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    return None if given is None else scrubbed(given, secrets)
+
+
 def error_for(
     status: int,
     headers: Mapping[str, str],
@@ -96,7 +102,6 @@ def error_for(
     content = kept(parsed(body), secrets)
     code, said = _code_and_message(content)
     wait = retry_after(headers, now)
-    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
     kind = _kind(status, code) if host is Host.API else None
     if kind is None:
@@ -113,7 +118,7 @@ def error_for(
         f"{message}. {advice}".rstrip() if advice else message,
         status=status,
         code=code,
-        request_id=None if request_id is None else scrubbed(request_id, secrets),
+        request_id=request_id(headers, secrets),
         body=content,
         retry_after=wait,
     )

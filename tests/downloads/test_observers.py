@@ -1,0 +1,123 @@
+"""What observers hear of a download: each request to the media host, its answer, and why again."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from diffio_async import (
+    AnswerReceived,
+    AsyncDiffio,
+    ClientOptions,
+    DownloadProgress,
+    DownloadResumed,
+    Event,
+    RequestSent,
+)
+from diffio_async.sandbox import Fault, Sandbox, Truncate
+from tests.conftest import QUICK
+from tests.downloads.scenes import RESULT, finished, leads_to, linked, media
+from tests.transport.peers import head, once, peer, says, sends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTENT = os.urandom(400_000)
+
+
+def watched(sandbox: Sandbox, events: list[Event]) -> AsyncDiffio:
+    """A client whose events are kept."""
+    options = ClientOptions(retry=QUICK, observers=(events.append,))
+    return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
+
+
+def heard(events: Sequence[Event]) -> list[tuple[object, ...]]:
+    """What was told of the download itself, in short."""
+    found: list[tuple[object, ...]] = []
+    for event in events:
+        match event:
+            case RequestSent(call="download"):
+                found.append(("sent", event.method, event.attempt))
+            case AnswerReceived(call="download"):
+                found.append(("answered", event.status, event.attempt))
+            case DownloadResumed():
+                found.append(("again", event.offset))
+    return found
+
+
+async def test_every_request_of_a_download_and_its_answer_are_told(sandbox: Sandbox) -> None:
+    """Of a whole one, of one that broke, and of one whose link expired meanwhile."""
+    events: list[Event] = []
+    async with watched(sandbox, events) as client:
+        job = await finished(client, CONTENT)
+        assert (await job.download()).content == CONTENT
+        assert heard(events) == [("sent", "GET", 1), ("answered", 200, 1)]
+        events.clear()
+        sandbox.faults.add(Fault(path=RESULT, action=Truncate(0.5)))
+
+        def expire(progress: DownloadProgress) -> None:
+            if len(media(sandbox)) == 2:
+                sandbox.forget_link()
+
+        assert (await job.download(on_progress=expire)).content == CONTENT
+    half = len(CONTENT) // 2
+    assert heard(events) == [
+        ("sent", "GET", 1),
+        ("answered", 200, 1),
+        ("again", half),
+        ("sent", "GET", 2),
+        ("answered", 403, 2),
+        ("again", half),
+        ("sent", "GET", 3),
+        ("answered", 206, 3),
+    ]
+    resumed = [event for event in events if isinstance(event, DownloadResumed)]
+    assert "signed link is refused" in resumed[1].reason
+    sent = [event for event in events if isinstance(event, RequestSent) and event.method == "GET"]
+    assert {event.url for event in sent} == {sandbox_url(sandbox)}
+    assert "signature" not in repr(events)
+
+
+def sandbox_url(sandbox: Sandbox) -> str:
+    """Where the result is, without what makes it a secret."""
+    seen = media(sandbox)[-1]
+    return f"http://{seen.headers['host']}{seen.path}"
+
+
+async def test_each_step_of_a_redirect_is_told(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    async with peer(says(200, CONTENT)) as there:
+        async with peer(says(302, location=there.url("/r?signature=s3cret"))) as here:
+            leads_to(sandbox, here.url("/l?signature=s3cret"))
+            async with watched(sandbox, events) as client:
+                assert (await linked(client).download()).content == CONTENT
+        assert heard(events) == [
+            ("sent", "GET", 1),
+            ("answered", 302, 1),
+            ("sent", "GET", 1),
+            ("answered", 200, 1),
+        ]
+        assert there.url("/r") in {e.url for e in events if isinstance(e, RequestSent)}
+        assert "s3cret" not in repr(events)
+
+
+async def test_a_download_that_has_to_start_anew_says_so(sandbox: Sandbox) -> None:
+    """Without an etag the bytes that came are worth nothing: it goes on from byte 0."""
+    events: list[Event] = []
+    broken = sends(head(200, {"content-length": len(CONTENT)}) + CONTENT[:1000])
+    async with peer(broken, says(200, CONTENT)) as host, watched(sandbox, events) as client:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == CONTENT
+    assert ("again", 0) in heard(events)
+
+
+async def test_the_name_of_a_request_is_found_under_each_of_its_headers() -> None:
+    """What an error has as `request_id`, the event has too."""
+    events: list[Event] = []
+    options = ClientOptions(observers=(events.append,))
+    async with (
+        peer(says(200, b'{"projects": []}', cf_ray="9a7-FRA")) as host,
+        once(host.url("/v1"), options) as client,
+    ):
+        await client.projects.list()
+    assert [e.request_id for e in events if isinstance(e, AnswerReceived)] == ["9a7-FRA"]
