@@ -28,7 +28,13 @@ from diffio_async.errors import (
     UploadFailed,
 )
 from diffio_async.events import PartSent
-from diffio_async.models.uploads import CreatedProject, EdgeUpload, StartedUpload
+from diffio_async.models.generations import FAILED
+from diffio_async.models.uploads import (
+    CreatedProject,
+    EdgeUpload,
+    StartedUpload,
+    UploadedProject,
+)
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
@@ -139,17 +145,27 @@ class EdgeUploading:
         if patiently:
             call = evolve(call, also_transient=NOT_LANDED_YET)
         try:
-            await self.sender.send(call, self.options)
+            self._check(await self.sender.send(call, self.options))
         except NotReady:
             return False
         except DiffioError:
             return None
         return True
 
+    def _check(self, landed: UploadedProject) -> None:
+        """A generation of half a recording would be billed as well."""
+        size = landed.size_bytes
+        if landed.status in FAILED or size not in {None, self.source.size}:
+            raise UploadFailed(
+                f"of {called(self.source)}'s {self.source.size:,} bytes the API says "
+                f"{landed.status!r}, with {size} bytes landed"
+            )
+
     async def _confirm(self) -> None:
         call = complete_project_upload(self.created.api_project_id)
         try:
-            await self.sender.send(evolve(call, also_transient=NOT_LANDED_YET), self.options)
+            call = evolve(call, also_transient=NOT_LANDED_YET)
+            self._check(await self.sender.send(call, self.options))
         except ClientClosed:
             raise
         except DiffioError as failure:

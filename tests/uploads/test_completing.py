@@ -149,3 +149,15 @@ async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
         with pytest.raises(AnswerLost) as caught:
             await on.client.projects.complete_upload(api_project_id="proj_x")
         assert caught.value.api_project_id == "proj_x"
+
+
+@pytest.mark.parametrize("said", [{"sizeBytes": 3}, {"status": "failed", "sizeBytes": 100_000}])
+async def test_a_recording_that_landed_short_is_no_project_to_generate_from(
+    said: dict[str, object],
+) -> None:
+    """What the API says of the landing is looked at: half a recording would be billed as well."""
+    body = {"apiProjectId": "proj_1", "status": "uploaded", **said}
+    async with scene(faults=[fault(CONFIRM, Answer(json=body))]) as on:
+        with pytest.raises(UploadFailed, match="bytes the API says") as caught:
+            await on.client.projects.create(CONTENT)
+        assert caught.value.api_project_id == on.only_project()
