@@ -73,8 +73,7 @@ class AsyncDiffio:
             else os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
             options or ClientOptions(),
         )
-        self._uploader = Uploader(self._sender)
-        self.projects = AsyncProjects(self._sender, self._uploader)
+        self.projects = AsyncProjects(self._sender, Uploader(self._sender))
         self.generations = AsyncGenerations(self._sender)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.account = AsyncAccounts(self._sender)

@@ -140,7 +140,7 @@ async def restore(
         )
         generation, project = isolated.generation, isolated.project
         ids = Ids(generation_id=generation.generation_id, api_project_id=project.api_project_id)
-        with concerning(**ids):
+        with concerning(generation_id=ids["generation_id"], api_project_id=ids["api_project_id"]):
             pending = Pending(wait, timeout)
             progress = await generations.wait_for_complete(
                 **ids,
@@ -154,8 +154,7 @@ async def restore(
                 link = await generations.get_download(
                     **ids, download_type=download_type, options=options
                 )
-                suffix = PurePosixPath(link.file_name or "").suffix or target.path.suffix
-                path = target.path.with_suffix(suffix)
+                path = target.ending_as(link.file_name)
             result = await pending.until_there(
                 lambda: generations.download(
                     **ids,
@@ -194,6 +193,12 @@ class _Target:
 
     path: Path
     named: bool
+
+    def ending_as(self, file_name: str | None) -> Path:
+        """The file with the ending of what the service made, where it tells one."""
+        suffix = PurePosixPath(file_name or "").suffix
+        bare, _, _ = self.path.name.rpartition(".restored")
+        return self.path.with_name(f"{bare}.restored{suffix}") if suffix else self.path
 
 
 def _place(

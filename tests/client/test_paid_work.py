@@ -107,3 +107,32 @@ async def test_a_video_for_a_folder_is_refused_before_the_upload_where_it_exists
     with pytest.raises(TargetUnusable, match="exists"):
         await client.restore(source, tmp_path, download_type="video")
     assert list(sandbox.requests) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "written"),
+    [
+        ("talk.mp4", "talk.restored.mp4", "talk.restored.mp4"),
+        ("talk.avi", "x.mp4", "talk.restored.mp4"),
+        ("talk", "x.mkv", "talk.restored.mkv"),
+        ("talk.one.mov", None, "talk.one.restored.mov"),
+    ],
+)
+async def test_a_video_for_a_folder_ends_as_the_service_says(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str, told: str | None, written: str
+) -> None:
+    """The stem is the source's, the ending that of the container the service chose."""
+    first = await client.restore(SPEECH)
+    link = {
+        "generationId": first.generation.generation_id,
+        "apiProjectId": first.project.api_project_id,
+        "downloadType": "video",
+        "downloadUrl": first.download.download_url,
+        "fileName": told,
+    }
+    sandbox.faults.add(forever(link, "/v1/get_generation_download"))
+    source = tmp_path / name
+    source.write_bytes(SPEECH)
+    result = await client.restore(source, tmp_path, download_type="video")
+    assert result.path == tmp_path / written
+    assert (tmp_path / written).read_bytes() == SPEECH
