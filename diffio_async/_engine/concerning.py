@@ -22,7 +22,9 @@ def concerning(**ids: str | None) -> Iterator[None]:
         yield
     except DiffioError as error:
         for name, value in ids.items():
-            if value is not None and getattr(error, name) is None:
+            # A key is of use with its project; before there is one, nothing was paid for.
+            useful = name != "idempotency_key" or error.api_project_id is not None
+            if value is not None and useful and getattr(error, name) is None:
                 setattr(error, name, value)
                 error.add_note(f"{name}={value}")
         raise

@@ -60,6 +60,10 @@ class Sender:
         self.closing = Closing()
         self._observers = (log_event, *options.observers)
 
+    def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
+        """Pickle what it was made from, the key included: connections stay where they are."""
+        return Sender, (self._key, self.base_url, self.options)
+
     def tell(self, event: Event) -> None:
         """Tell the observers; one that raises is logged and harms nobody."""
         for observer in self._observers:

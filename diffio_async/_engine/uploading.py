@@ -35,6 +35,10 @@ class Uploader:
         self._sender = sender
         self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
 
+    def __reduce__(self) -> tuple[type[Uploader], tuple[Sender]]:
+        """Pickle what it was made from."""
+        return Uploader, (self._sender,)
+
     def _slot(self) -> asyncio.Semaphore:
         """The running loop's places in the air."""
         loop = asyncio.get_running_loop()
