@@ -23,7 +23,7 @@ class Links:
     def sign(self, method: str, path: str, *, content_type: str = "") -> str:
         """Make the query that opens `path` to `method`; a PUT is bound to its content type."""
         self._issued += 1
-        expires = math.ceil((self._now() + self._ttl) * 1000)
+        expires = math.floor((self._now() + self._ttl) * 1000)
         signature = self._signature(method, path, expires, self._issued, content_type)
         return urlencode({"expires": expires, "issue": self._issued, "signature": signature})
 
