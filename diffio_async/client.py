@@ -160,6 +160,7 @@ class AsyncDiffio:
             on_progress=on_progress,
             options=options,
             wait=self._sender.options.wait,
+            pause=self._sender.closing.pause,
         )
 
     async def aclose(self) -> None:

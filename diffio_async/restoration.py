@@ -22,7 +22,7 @@ from diffio_async.options import check_wait
 from diffio_async.resources.projects import UNNAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from diffio_async._engine.opening import SourceLike
     from diffio_async._engine.reporting import Callback
@@ -125,6 +125,7 @@ async def restore(
     on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None,
     options: RequestOptions | None,
     wait: WaitPolicy,
+    pause: Callable[[float], Awaitable[None]],
     **upload: Unpack[Upload],
 ) -> Restoration:
     """See `AsyncDiffio.restore`, which has the words for the user."""
@@ -141,7 +142,7 @@ async def restore(
         generation, project = isolated.generation, isolated.project
         ids = Ids(generation_id=generation.generation_id, api_project_id=project.api_project_id)
         with concerning(generation_id=ids["generation_id"], api_project_id=ids["api_project_id"]):
-            pending = Pending(wait, timeout)
+            pending = Pending(wait, timeout, pause)
             progress = await generations.wait_for_complete(
                 **ids,
                 poll_interval=poll_interval,

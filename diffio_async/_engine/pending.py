@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from typing import TYPE_CHECKING
@@ -20,8 +19,14 @@ if TYPE_CHECKING:
 class Pending:
     """Asks for as long as the wait that began with it may last in all: `timeout` in seconds."""
 
-    def __init__(self, policy: WaitPolicy, timeout: float | None) -> None:
+    def __init__(
+        self,
+        policy: WaitPolicy,
+        timeout: float | None,
+        pause: Callable[[float], Awaitable[None]],
+    ) -> None:
         self._policy = policy
+        self._pause = pause
         self._limit = policy.timeout if timeout is None else timeout
         self._began = time.monotonic()
 
@@ -37,7 +42,7 @@ class Pending:
             except TranscriptPending:
                 waited = time.monotonic() - self._began
                 jitter = random.random()  # noqa: S311 - jitter needs no secrecy
-                pause = next_pause(self._policy, waited, jitter)
-                if self._limit is not None and waited + pause > self._limit:
+                seconds = next_pause(self._policy, waited, jitter)
+                if self._limit is not None and waited + seconds > self._limit:
                     raise
-            await asyncio.sleep(pause)
+            await self._pause(seconds)

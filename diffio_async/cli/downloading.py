@@ -148,7 +148,7 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter) -> 
 
     try:
         await order.check_target()
-        pending = Pending(ClientOptions().wait, order.timeout)
+        pending = Pending(ClientOptions().wait, order.timeout, asyncio.sleep)
         progress = await client.generations.wait_for_complete(
             **ids, timeout=order.timeout, on_progress=progressed
         )

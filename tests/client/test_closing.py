@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from diffio_async import AsyncDiffio, ClientClosed, ClientOptions, RetryPolicy
+from diffio_async import AsyncDiffio, ClientClosed, ClientOptions, RetryPolicy, WaitPolicy
 from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer, Sandbox
 from tests.downloads.scenes import RESULT, finished
 from tests.scripts import PROGRESS, asked, forever, told
@@ -204,3 +204,22 @@ async def test_a_loop_that_was_left_in_the_middle_does_not_hold_up_the_closing()
             loop.close()
 
         await asyncio.to_thread(rest)
+
+
+async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) -> None:
+    """The pause before a pending transcript is asked for again is no longer than any other."""
+    pending = Answer(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
+    link = "/v1/get_generation_download"
+    sandbox.faults.add(Fault(path=link, times=None, action=pending))
+    options = ClientOptions(wait=WaitPolicy(first=30, longest=30))
+    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
+    restoring = asyncio.create_task(
+        client.restore(b"speech", download_type="transcript", poll_interval=0.02)
+    )
+    await until(lambda: asked(sandbox, link))
+    await asyncio.sleep(0.05)
+    began = time.monotonic()
+    await client.aclose()
+    with pytest.raises(ClientClosed):
+        await restoring
+    assert time.monotonic() - began < 5
