@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 
 @frozen
@@ -64,10 +64,15 @@ class DownloadResumed:
 
 @frozen
 class UploadProgress:
-    """Bytes of a source handed to the connection, of `total`; fewer when a part is sent again."""
+    """Bytes of a source handed to the connection, of `total`; fewer when a part is sent again.
+
+    `rate` is bytes a second over the last five seconds, None before it can be told.
+    """
 
     sent: int
     total: int
+    # Measured, not a fact of the transfer: two tellings of the same bytes are equal.
+    rate: float | None = field(default=None, eq=False, kw_only=True)
 
     @property
     def percent(self) -> float:
@@ -77,10 +82,14 @@ class UploadProgress:
 
 @frozen
 class DownloadProgress:
-    """Bytes of a result received, of `total` bytes where the server told."""
+    """Bytes of a result received, of `total` bytes where the server told.
+
+    `rate` is bytes a second over the last five seconds, None before it can be told.
+    """
 
     received: int
     total: int | None
+    rate: float | None = field(default=None, eq=False, kw_only=True)
 
     @property
     def percent(self) -> float | None:

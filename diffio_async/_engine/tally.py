@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import settled
+from diffio_async._wire.rate import RateMeter
 from diffio_async.events import UploadProgress
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Tally:
             await settled(telling)
 
     async def _tell(self, callback: Callback[UploadProgress]) -> None:
-        told = -1
+        told, meter, now = -1, RateMeter(), asyncio.get_running_loop().time
         while not self._ended or told != self._total:
             await self._news.wait()
             self._news.clear()
@@ -64,4 +65,5 @@ class Tally:
             sent = self._total if self._ended else sum(self._by_part.values())
             if sent != told:
                 told = sent
-                await report(callback, UploadProgress(sent=sent, total=self._total))
+                rate = meter.told(sent, now())
+                await report(callback, UploadProgress(sent=sent, total=self._total, rate=rate))

@@ -184,12 +184,17 @@ def gained(progress: GenerationProgress) -> str | None:
     return "; ".join(parts) or None
 
 
+def _speed(rate: float | None) -> str:
+    """` 12.3 MB/s`, and nothing before it can be told."""
+    return "" if rate is None else f" {rate / 1e6:.1f} MB/s"
+
+
 def stage(fact: Fact) -> str:
     """What is being done, in a word or two."""
     if isinstance(fact, UploadProgress):
-        return "uploading"
+        return "uploading" + _speed(fact.rate)
     if isinstance(fact, DownloadProgress):
-        return "downloading"
+        return "downloading" + _speed(fact.rate)
     if fact.complete or fact.failed:
         return fact.status
     if fact.status == "queued" and fact.queue is not None and fact.queue.position is not None:

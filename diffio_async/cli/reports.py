@@ -79,8 +79,10 @@ class JsonLines(Lines):
         said: dict[str, object]
         if isinstance(fact, UploadProgress):
             said = {"event": "upload", "sent": fact.sent, "total": fact.total}
+            said |= _rate(fact)
         elif isinstance(fact, DownloadProgress):
             said = {"event": "download", "received": fact.received, "total": fact.total}
+            said |= _rate(fact)
         else:
             said = {
                 "event": "progress",
@@ -142,6 +144,11 @@ class Bars:
             )
         else:
             Lines().ended(outcome)
+
+
+def _rate(fact: UploadProgress | DownloadProgress) -> dict[str, object]:
+    """Bytes a second, once they can be told."""
+    return {} if fact.rate is None else {"bytes_per_second": round(fact.rate)}
 
 
 def _progress() -> Progress:

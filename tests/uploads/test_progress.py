@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.sandbox import Answer, Delay, Fault
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -93,3 +94,17 @@ async def test_a_callback_may_use_the_client() -> None:
 
         await on.client.projects.create(CONTENT, on_progress=curious)
     assert set(seen) == {1}
+
+
+async def test_progress_tells_the_rate() -> None:
+    """Bytes a second, once there is a while to look back on."""
+    told: list[UploadProgress] = []
+    slowly = Fault(method="PUT", times=None, action=Delay(0.1))
+    async with scene(faults=[slowly], parts_in_flight=1) as on:
+        began = time.monotonic()
+        await on.client.projects.create(CONTENT, on_progress=told.append)
+        seconds = time.monotonic() - began
+    assert told[0].rate is None
+    rate = told[-1].rate
+    assert rate is not None
+    assert 0.5 * len(CONTENT) / seconds < rate < 2 * len(CONTENT) / seconds
