@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         BadRequest,
         ClientClosed,
         ConfigurationError,
+        DatabaseUnusable,
         DiffioError,
         DownloadFailed,
         GenerationFailed,
@@ -111,8 +112,8 @@ _HOMES = {
     "diffio_async.client": "AsyncDiffio",
     "diffio_async.errors": (
         "AnswerLost ApiError AuthenticationFailed BadRequest ClientClosed ConfigurationError "
-        "DiffioError DownloadFailed GenerationFailed IdempotencyConflict ModelRetired "
-        "NotFound NotReached NotReady PaymentRequired PermissionDenied RateLimited "
+        "DatabaseUnusable DiffioError DownloadFailed GenerationFailed IdempotencyConflict "
+        "ModelRetired NotFound NotReached NotReady PaymentRequired PermissionDenied RateLimited "
         "ResponseInvalid ServerError SourceUnusable SpendLimitExceeded TargetUnusable Timeout "
         "TranscriptPending TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
     ),
@@ -155,6 +156,7 @@ __all__ = [
     "ClientClosed",
     "ClientOptions",
     "ConfigurationError",
+    "DatabaseUnusable",
     "Diffio",
     "DiffioError",
     "Download",

@@ -226,6 +226,10 @@ class WaitTimeout(DiffioError, TimeoutError):
         self.progress = progress
 
 
+class DatabaseUnusable(DiffioError):
+    """A file that remembers work (a batch journal, say) cannot be used; the message says why."""
+
+
 class WebhookRejected(DiffioError):
     """A delivery is not genuine, not timely or not readable; answer 400 and do nothing else.
 

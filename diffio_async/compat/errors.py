@@ -165,6 +165,10 @@ class DiffioWaitTimeout(DiffioApiError, RuntimeError, TimeoutError):
     progress: GenerationProgressResponse | None = None
 
 
+class DiffioDatabaseUnusable(DiffioApiError):
+    """A file that remembers work cannot be used."""
+
+
 class DiffioWebhookRejected(DiffioApiError):
     """A delivery is not genuine, not timely or not readable."""
 

@@ -1,0 +1,212 @@
+"""A SQLite file that several processes may share: a thread of its own, each commit durable."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from attrs import frozen
+
+from diffio_async._engine.database_opening import connected, explained, unusable
+from diffio_async._engine.threads import settled
+
+if TYPE_CHECKING:
+    from diffio_async._engine.database_opening import Schema
+
+T = TypeVar("T")
+
+#: Most pieces of work that share one commit.
+MOST_TOGETHER = 256
+
+
+@frozen(eq=False)
+class _Job:
+    """Work for the thread; `tell` is given its outcome: what that returns or raises."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    writes: bool
+    tell: Callable[[Callable[[], Any]], None]
+
+
+class Database:
+    """An open database; `Database.open` makes it. Its methods may be called on any event loop.
+
+    What waits at the same time is committed together: a hundred transitions cost one fsync.
+    A process that was forked opens its own.
+    """
+
+    def __init__(self, path: str, schema: Schema) -> None:
+        self._path, self._schema = path, schema
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._turn = threading.Lock()
+        self._process = os.getpid()
+        self._closed = False
+
+    @classmethod
+    async def open(
+        cls, path: str | os.PathLike[str], schema: Schema, *, create: bool = True
+    ) -> Self:
+        """Open the file; make it where it is missing and `create` says so, readable by its owner.
+
+        Raises:
+            DatabaseUnusable: Its folder is missing, it cannot be written, is damaged, is another
+                kind of file, or was made by a newer version; or it is missing.
+        """
+        database = cls(os.fspath(path), schema)
+
+        async def begun() -> None:
+            # Connecting comes first in the thread; what stands in the way is raised here.
+            answer = database._put(lambda _connection: None, writes=False)
+            threading.Thread(
+                target=database._live, args=(create,), name="diffio-database", daemon=True
+            ).start()
+            (await answer)()
+
+        opening = asyncio.ensure_future(begun())
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await settled(opening)
+            await database.close()
+            raise
+        return database
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives in a transaction of its own, which is on the disk when this returns.
+
+        `work` runs in the thread. What it raises undoes what it did, and is raised here. A
+        caller that is cancelled leaves; the work is done all the same.
+
+        Raises:
+            DatabaseUnusable: The disk is full or broken, or another process keeps the file busy.
+        """
+        return (await self._put(work, writes=True))()
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` gives of one state of the file; it must not write.
+
+        Raises:
+            DatabaseUnusable: As for `run`.
+        """
+        return (await self._put(work, writes=False))()
+
+    async def close(self) -> None:
+        """Do what was begun, then close the file; closing twice is closing once."""
+        if self._process != os.getpid():
+            return
+        with self._turn:
+            if self._closed:
+                return
+            self._closed = True
+            ended = self._queued(lambda _connection: None, writes=False)
+            self._jobs.put(None)
+        await settled(ended)
+
+    def _put(
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool
+    ) -> asyncio.Future[Callable[[], T]]:
+        if self._process == os.getpid():  # a lock that was held at a fork is held for ever
+            with self._turn:
+                if not self._closed:
+                    return self._queued(work, writes=writes)
+        raise unusable(self._path, self._schema, "it is closed in this process: open it again")
+
+    def _queued(
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool
+    ) -> asyncio.Future[Callable[[], T]]:
+        loop = asyncio.get_running_loop()
+        # What is raised travels as a result, so that nobody logs what a cancelled caller left.
+        answer: asyncio.Future[Callable[[], T]] = loop.create_future()
+
+        def answered(outcome: Callable[[], T]) -> None:
+            if not answer.done():
+                answer.set_result(outcome)
+
+        def tell(outcome: Callable[[], T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(answered, outcome)
+
+        self._jobs.put(_Job(work, writes, tell))
+        return answer
+
+    def _live(self, create: bool) -> None:
+        """The thread: connect, do what comes, close."""
+        try:
+            connection = connected(self._path, self._schema, create=create)
+        except Exception as failure:  # noqa: BLE001 - raised where `open` waits
+            with self._turn:
+                self._closed = True
+            self._refuse(failure)
+            return
+        ending = False
+        while not ending:
+            jobs, ending = self._waiting()
+            if ending:
+                # The caller of `close` finds the file closed.
+                self._do(connection, jobs[:-1])
+                connection.close()
+                jobs[-1].tell(lambda: None)
+            else:
+                self._do(connection, jobs)
+            del jobs  # and with them what their callers hold
+
+    def _refuse(self, failure: Exception) -> None:
+        with contextlib.suppress(Empty):
+            while (job := self._jobs.get_nowait()) is not None:
+                job.tell(_raising(failure))
+
+    def _waiting(self) -> tuple[list[_Job], bool]:
+        """What waits, at least one, and whether it is the last."""
+        jobs: list[_Job] = []
+        job = self._jobs.get()
+        with contextlib.suppress(Empty):
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= MOST_TOGETHER:
+                    return jobs, False
+                job = self._jobs.get_nowait()
+            return jobs, True
+        return jobs, False
+
+    def _do(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """One transaction for all, in which each job that fails is undone alone."""
+        if not jobs:
+            return
+        outcomes: list[Callable[[], Any]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
+            outcomes += [self._outcome(connection, job) for job in jobs]
+            connection.execute("COMMIT")
+        except Exception as failure:  # noqa: BLE001 - raised where each is waited for
+            with contextlib.suppress(sqlite3.Error):
+                connection.rollback()
+            said = explained(self._path, self._schema, failure)
+            outcomes = [_raising(said) for _ in jobs]
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            job.tell(outcome)
+
+    def _outcome(self, connection: sqlite3.Connection, job: _Job) -> Callable[[], Any]:
+        connection.execute("SAVEPOINT job")
+        try:
+            result = job.work(connection)
+        except Exception as failure:
+            if not connection.in_transaction:
+                raise  # a full disk ends the transaction, for all
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            return _raising(explained(self._path, self._schema, failure))
+        connection.execute("RELEASE job")
+        return lambda: result
+
+
+def _raising(failure: Exception) -> Callable[[], Any]:
+    def fail() -> Any:
+        raise failure
+
+    return fail

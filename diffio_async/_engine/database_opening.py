@@ -1,0 +1,168 @@
+"""Open a SQLite file as one of ours, or say in our words why it is not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+
+from attrs import frozen
+
+from diffio_async.errors import DatabaseUnusable
+
+#: Seconds another process may keep the file busy; each of our transactions takes milliseconds.
+PATIENCE = 30.0
+
+
+@frozen(kw_only=True)
+class Schema:
+    """What a kind of file holds.
+
+    Attributes:
+        what: What messages call it: "batch journal".
+        application_id: The number in its header that tells it from other people's files.
+        migrations: The statements that lead from each version to the next, the first from an
+            empty file. A released one is never changed.
+    """
+
+    what: str
+    application_id: int
+    migrations: tuple[tuple[str, ...], ...]
+
+    @property
+    def version(self) -> int:
+        """The version this package writes."""
+        return len(self.migrations)
+
+
+def connected(path: str, schema: Schema, *, create: bool) -> sqlite3.Connection:
+    """A connection to the file, made or migrated as need be; blocks.
+
+    Raises:
+        DatabaseUnusable: It cannot be; the message says why.
+    """
+    try:
+        _make(path, create=create)
+    except FileNotFoundError as failure:
+        missing = "there is no folder for it" if create else "there is no such file"
+        raise unusable(path, schema, missing) from failure
+    except OSError as failure:
+        raise unusable(path, schema, failure.strerror or str(failure)) from failure
+    except ValueError as failure:
+        raise unusable(path, schema, "this cannot be the name of a file") from failure
+    connection = sqlite3.connect(
+        path, timeout=PATIENCE, isolation_level=None, cached_statements=256
+    )
+    try:
+        _check_kind(connection, path, schema)
+        _set_up(connection)
+        _migrate(connection, path, schema)
+    except sqlite3.Error as failure:
+        connection.close()
+        raise explained(path, schema, failure) from failure
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make(path: str, *, create: bool) -> None:
+    # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
+    os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
+
+
+def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    """Refuse what is not ours before a byte of it is changed."""
+    application, version, tables = _header(connection)
+    if application != schema.application_id and (application or version or tables):
+        raise unusable(path, schema, f"it is another program's file, not a {schema.what}")
+    if version > schema.version:
+        raise unusable(
+            path,
+            schema,
+            f"it was written by a newer version of this package (its format is {version}, this "
+            f"package knows up to {schema.version}): update diffio-async",
+        )
+    fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if fault != "ok":
+        raise unusable(path, schema, f"it is damaged ({' '.join(str(fault).split())[:200]})")
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return application, version, tables
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    # Several processes that open a new file at once are not made to wait by SQLite itself here.
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # Where it cannot be (some network disks), the older way of commits stays: as safe.
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous = FULL")
+    # macOS: an fsync there leaves the bytes in the drive's memory; elsewhere it changes nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _migrate(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
+    try:
+        _bring_up(connection, path, schema)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+
+
+def _bring_up(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    # Another process may have migrated it meanwhile, and perhaps further.
+    version = _header(connection)[1]
+    if version > schema.version:
+        raise unusable(path, schema, "a newer version of this package is using it")
+    for number, statements in enumerate(schema.migrations[version:], version + 1):
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+    if version < schema.version:
+        connection.execute(f"PRAGMA application_id = {schema.application_id}")
+
+
+#: What SQLite's codes mean to the file's owner.
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "another process keeps it busy",
+    sqlite3.SQLITE_LOCKED: "another process keeps it busy",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: is its folder there, and writable?",
+    sqlite3.SQLITE_CORRUPT: "it is damaged",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_NOTADB: "it is damaged, or no database at all",
+    sqlite3.SQLITE_PERM: "permission denied",
+    sqlite3.SQLITE_READONLY: "it cannot be written",
+}
+
+
+def explained(path: str, schema: Schema, failure: Exception) -> Exception:
+    """The failure in our words where it is the file's or the disk's, and as it is where not."""
+    if not isinstance(failure, sqlite3.Error):
+        return failure
+    # A code has its kind in the lowest byte; misuse from Python has none at all.
+    reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
+    if reason is None:
+        return failure
+    error = unusable(path, schema, reason)
+    error.__cause__ = failure
+    return error
+
+
+def unusable(path: str, schema: Schema, reason: str) -> DatabaseUnusable:
+    """The error for a file that cannot be used, for `reason`."""
+    return DatabaseUnusable(f"the {schema.what} {path!r} cannot be used: {reason}")
