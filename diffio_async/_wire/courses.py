@@ -1,0 +1,160 @@
+"""A job's course as its answers told it: what the next question is placed by. Pure data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import evolve, frozen
+
+if TYPE_CHECKING:
+    from diffio_async.models.generations import GenerationProgress
+
+#: The stages of a generation in their order, by the names of our model's fields.
+_STAGES = ("pre_processing", "inference", "restored_video")
+#: Percentages are whole numbers mostly: so much is lost by cutting off the rest.
+WHOLE = 1.0
+FINE = 0.1
+_ALL = 100.0
+
+
+@frozen
+class Reading:
+    """What one answer told of a running job, at an instant (seconds of any steady clock).
+
+    Attributes:
+        at: When it was told.
+        stage: A name of the stage the job is in; the same name means the same scale of percent.
+            Empty where the job is queued.
+        percent: 0 to 100, how much of the stage is done; None where nothing was told.
+        position: How many jobs are before a queued one, where that was told.
+    """
+
+    at: float
+    stage: str
+    percent: float | None = None
+    position: int | None = None
+
+
+@frozen
+class Entry:
+    """A stage, and the instants between which the job entered it."""
+
+    stage: str
+    after: float
+    before: float
+
+    @property
+    def middle(self) -> float:
+        """The likeliest instant."""
+        return (self.after + self.before) / 2
+
+    @property
+    def error(self) -> float:
+        """The standard error of `middle`, in seconds."""
+        return (self.before - self.after) / 3.46
+
+
+@frozen
+class Course:
+    """What is known of one job, as it is waited on.
+
+    Attributes:
+        began: The instant the job began, as far as is known: its making, or the wait's beginning.
+        fresh: `began` is when the job was made, or soon after.
+        asked: The instant of the last answer, None before the first.
+        started: When the job left the queue; None while it is queued, or nothing is known.
+        entries: The stages it was seen to enter, the present one last.
+        first: The first reading in the present stage.
+        last: The last reading.
+        failures: Questions in a row that failed.
+    """
+
+    began: float
+    fresh: bool = False
+    asked: float | None = None
+    started: Entry | None = None
+    entries: tuple[Entry, ...] = ()
+    first: Reading | None = None
+    last: Reading | None = None
+    failures: int = 0
+
+
+def reading_of(progress: GenerationProgress, at: float) -> Reading:
+    """What an answer of a running job tells about its way."""
+    if progress.status == "queued":
+        position = None if progress.queue is None else progress.queue.position
+        return Reading(at, "", None, position)
+    video = " of a video" if progress.has_video else ""
+    now_in, percent = "running", None
+    for name in _STAGES:
+        stage = getattr(progress, name)
+        if stage is not None and (stage.progress or now_in == "running"):
+            now_in, percent = name + video, stage.progress
+    return Reading(at, now_in, percent)
+
+
+def after(course: Course, reading: Reading) -> Course:
+    """The course with one more answer."""
+    earlier = course.began if course.asked is None else course.asked
+    last = course.last
+    if not reading.stage:
+        return evolve(course, asked=reading.at, last=reading, first=reading, failures=0)
+    started = course.started
+    if started is None:
+        started = Entry("", earlier if last is not None else course.began, reading.at)
+        if last is None and course.fresh:
+            # Made and taken up at once: that is the likeliest.
+            started = Entry("", course.began, course.began)
+    entries, first = course.entries, course.first
+    if not entries or entries[-1].stage != reading.stage:
+        entered = Entry(reading.stage, earlier, reading.at)
+        if not entries:
+            entered = Entry(reading.stage, started.after, started.before)
+        entries, first = (*entries, entered)[-4:], reading
+    elif first is None or last is None or (reading.percent or 0) < (last.percent or 0):
+        # It began again, or another machine tells: what was before says nothing of its speed.
+        first = reading
+    return evolve(
+        course,
+        asked=reading.at,
+        started=started,
+        entries=entries,
+        first=first,
+        last=reading,
+        failures=0,
+    )
+
+
+def failed(course: Course) -> Course:
+    """The course after a question without an answer."""
+    return evolve(course, failures=course.failures + 1)
+
+
+def speed(course: Course) -> tuple[float, float] | None:
+    """When the present stage is likely to end (an instant), and the standard error in seconds.
+
+    None where the percentages told nothing: no motion was seen.
+    """
+    first, last = course.first, course.last
+    if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
+        return None
+    step = WHOLE if float(last.percent).is_integer() else FINE
+    ways = []
+    if first.percent is not None and last.percent > first.percent:
+        ways.append((first.at, first.percent + step / 2, 0.41 * step, 0.0))
+    if course.entries and (course.fresh or len(course.entries) > 1):
+        entered = course.entries[-1]
+        ways.append((entered.middle, 0.0, 0.29 * step, entered.error))
+    best: tuple[float, float] | None = None
+    done = last.percent + step / 2
+    for at, percent, of_percent, of_time in ways:
+        seconds, moved = last.at - at, done - percent
+        if seconds <= 0 or moved <= 0:
+            continue
+        pace = seconds / moved
+        left = max(0.0, _ALL - done) * pace
+        relative = ((of_percent / moved) ** 2 + (of_time / seconds) ** 2) ** 0.5
+        error = ((left * relative) ** 2 + (0.29 * step * pace) ** 2) ** 0.5
+        if best is None or error < best[1]:
+            best = last.at + left, error
+    return best
