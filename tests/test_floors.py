@@ -47,6 +47,9 @@ THIRD_PARTY = {
     "_bridge": {"anyio"},
     "_facades": set[str](),
 }
+#: Doors in rooms below: a receiver of webhooks is an application of aiohttp's, which its user runs.
+#: Only other doors go through them, and the room's own `__init__`, when it is asked.
+AIOHTTP_DOORS = {"webhooks.aiohttp_receiver"}
 #: What the pure floor has no use for: clocks, chance and the outside world.
 IMPURE = {"asyncio", "concurrent", "random", "secrets", "selectors", "socket", "threading", "time"}
 
@@ -124,6 +127,9 @@ def _complaint(arrow: Arrow, package: Path) -> str | None:
     if top != NAME:
         return _foreign(arrow.module, here, top)
     there = room(rest, package)
+    opens = any(rest.startswith(door) for door in AIOHTTP_DOORS)
+    if opens and here != "webhooks" and FLOORS.get(here, 0) < 7:
+        return "a door is for those who run servers"
     if there == here or here not in {*FLOORS, *BESIDE} or there not in {*FLOORS, *BESIDE}:
         return None
     if here in ALONE:
@@ -143,9 +149,9 @@ def _foreign(module: str, here: str, top: str) -> str | None:
         return "the wire knows no clock, no chance and no I/O" if impure else None
     if here in THIRD_PARTY and top not in THIRD_PARTY[here]:
         return f"{here} stands on {' and '.join(sorted({'stdlib', *THIRD_PARTY[here]}))}"
-    transport = module.startswith("_engine.transport")
-    if top == "aiohttp" and FLOORS.get(here, 7) < 7 and not transport:
-        return "only _engine/transport*.py imports aiohttp"
+    own = module.startswith("_engine.transport") or module in AIOHTTP_DOORS
+    if top == "aiohttp" and FLOORS.get(here, 7) < 7 and not own:
+        return "only _engine/transport*.py and doors import aiohttp"
     return None
 
 
@@ -189,6 +195,10 @@ PLANTED = {
     ),
     "aiohttp above the transport": ("client.py", "import aiohttp"),
     "aiohttp beside the transport": ("_engine/sending.py", "from aiohttp import web"),
+    "a door of aiohttp's from below": (
+        "resources/projects.py",
+        "from diffio_async.webhooks.aiohttp_receiver import aiohttp_app",
+    ),
     "cattrs among the words": ("errors.py", "import cattrs"),
     "a clock on the wire": ("_wire/calls.py", "from time import monotonic"),
     "the sandbox knows the client": ("sandbox/world.py", "from diffio_async.errors import X"),

@@ -1,1 +1,35 @@
-"""Receiving webhooks: is a delivery genuine, and what does it say?"""
+"""Receiving webhooks: is a delivery genuine, what does it say, and who has handled it?
+
+Names are loaded when first used: the doors for aiohttp and ASGI need their servers, nobody else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from diffio_async.webhooks.aiohttp_receiver import aiohttp_app
+    from diffio_async.webhooks.asgi import asgi_app
+    from diffio_async.webhooks.receiving import WebhookSink
+    from diffio_async.webhooks.verifier import WebhookVerifier
+
+_HOME_OF = {
+    "WebhookSink": "receiving",
+    "WebhookVerifier": "verifier",
+    "aiohttp_app": "aiohttp_receiver",
+    "asgi_app": "asgi",
+}
+
+__all__ = ["WebhookSink", "WebhookVerifier", "aiohttp_app", "asgi_app"]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        globals()[name] = value
+        return value

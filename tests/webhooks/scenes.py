@@ -1,0 +1,72 @@
+"""What receivers are tested with: signed deliveries, and a sink that keeps them in a list."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from aiohttp import web
+
+from diffio_async import WebhookEvent, WebhookVerifier
+from diffio_async.sandbox.webhooks import signed
+from diffio_async.webhooks import WebhookSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def body_of(event_type: str = "generation.completed", **more: Any) -> bytes:
+    """A delivery's body, in the API's words."""
+    return json.dumps({"eventType": event_type, "generationId": "gen_1", **more}).encode()
+
+
+def headers_of(
+    body: bytes, message_id: str = "msg_1", *, secret: str = SECRET, at: float | None = None
+) -> dict[str, str]:
+    """The headers of a delivery that is signed now, or at another second of the epoch."""
+    stamp = int(time.time() if at is None else at)
+    return {"Content-Type": "application/json", **signed(secret, message_id, stamp, body.decode())}
+
+
+class Kept(WebhookSink):
+    """A sink that keeps events in memory."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.verifier = WebhookVerifier(SECRET)
+        self.failure = failure
+        self.kept: dict[str, tuple[WebhookEvent, bytes]] = {}
+        self.doors: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        self.doors.append("opened")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.doors.append("closed")
+
+    async def store(self, event: WebhookEvent, body: bytes) -> bool:
+        """Keep it, or fail as told."""
+        if self.failure is not None:
+            raise self.failure
+        assert event.message_id is not None
+        new = event.message_id not in self.kept
+        self.kept.setdefault(event.message_id, (event, body))
+        return new
+
+
+@contextlib.asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """The address of an application that runs on a loopback port."""
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,389 @@
+"""What receivers answer: one set of scenes, through aiohttp and through ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import aiohttp.web
+import pytest
+from attrs import frozen
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from diffio_async import ConfigurationError
+from diffio_async.webhooks import aiohttp_app, asgi, asgi_app, receiving
+from tests.webhooks.scenes import SECRET, Kept, body_of, headers_of, served
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from diffio_async.webhooks.asgi import Message
+
+MIB = 1024 * 1024
+BODY = body_of()
+
+
+@frozen
+class Said:
+    """An answer."""
+
+    status: int
+    content: Any
+    headers: Mapping[str, str]
+
+
+class Door(Protocol):
+    """Sends one request to a receiver."""
+
+    async def __call__(
+        self, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
+    ) -> Said:
+        """Its answer."""
+        ...
+
+
+class AsgiDoor:
+    """Calls an ASGI application as a server would; `handed` counts the body's bytes it took."""
+
+    def __init__(self, app: Any, path: str = "/webhooks/diffio", piece: int = 64 * 1024) -> None:
+        self.app, self.path, self.piece = app, path, piece
+        self.handed = 0
+        #: The body breaks off after so many bytes.
+        self.gone_after: int | None = None
+
+    async def __call__(
+        self, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
+    ) -> Said:
+        """Its answer."""
+        sent: list[Message] = []
+        self.handed = 0
+
+        async def receive() -> Message:
+            if self.gone_after is not None and self.handed >= self.gone_after:
+                return {"type": "http.disconnect"}
+            piece = body[self.handed : self.handed + self.piece]
+            self.handed += len(piece)
+            return {"type": "http.request", "body": piece, "more_body": self.handed < len(body)}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "method": method, "path": self.path, "headers": pairs}
+        await self.app({**scope, "http_version": "1.1", "query_string": b""}, receive, send)
+        if not sent:
+            raise ConnectionResetError
+        content = b"".join(message.get("body", b"") for message in sent[1:])
+        answered = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
+        return Said(sent[0]["status"], json.loads(content) if content else None, answered)
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_door(sink: Kept) -> AsyncIterator[Door]:
+    """A real server, and a real client of it."""
+    async with served(aiohttp_app(sink)) as url, aiohttp.ClientSession() as session:
+
+        async def ask(body: bytes, headers: Mapping[str, str], *, method: str = "POST") -> Said:
+            async with session.request(method, url, data=body, headers=headers) as answer:
+                content = await answer.read()
+                said = json.loads(content) if content else None
+                return Said(answer.status, said, answer.headers)
+
+        yield ask
+
+
+@pytest.fixture
+def sink() -> Kept:
+    """Where events go."""
+    return Kept()
+
+
+@pytest.fixture(params=["aiohttp", "asgi"])
+async def door(
+    request: pytest.FixtureRequest, sink: Kept, _no_task_left: None
+) -> AsyncIterator[Door]:
+    """A receiver of each kind."""
+    if request.param == "asgi":
+        yield AsgiDoor(asgi_app(sink))
+    else:
+        async with aiohttp_door(sink) as opened:
+            yield opened
+
+
+async def test_a_genuine_delivery_is_kept_and_acknowledged(door: Door, sink: Kept) -> None:
+    """With its raw body; the second time it is acknowledged and known."""
+    for word in ("stored", "duplicate"):
+        said = await door(BODY, headers_of(BODY))
+        assert (said.status, said.content) == (200, {"status": word})
+    event, body = sink.kept["msg_1"]
+    assert (event.event_type, event.generation_id, body) == ("generation.completed", "gen_1", BODY)
+
+
+async def test_an_event_of_an_unknown_type_is_acknowledged(door: Door, sink: Kept) -> None:
+    """An error would have it delivered for days, and the endpoint disabled."""
+    body = body_of("project.archived", generationId=5)
+    assert (await door(body, headers_of(body))).status == 200
+    assert sink.kept["msg_1"][0].event_type == "project.archived"
+
+
+REFUSED = {
+    "another secret": (BODY, headers_of(BODY, secret="whsec_b3RoZXI="), 400, "bad_signature"),
+    "parsed and written again": (
+        json.dumps(json.loads(BODY), indent=1).encode(),
+        headers_of(BODY),
+        400,
+        "bad_signature",
+    ),
+    "a stale stamp": (BODY, headers_of(BODY, at=time.time() - 86400), 400, "too_old"),
+    "a future stamp": (BODY, headers_of(BODY, at=time.time() + 86400), 400, "too_new"),
+    "no signature": (BODY, {"Content-Type": "application/json"}, 400, "missing_header"),
+    "no JSON": (b"hello", headers_of(b"hello"), 400, "not_json"),
+    "no object": (b"[1]", headers_of(b"[1]"), 400, "not_an_object"),
+    "an empty body": (b"", headers_of(b""), 400, "not_json"),
+    "a form": (BODY, {**headers_of(BODY), "Content-Type": "text/plain"}, 415, "not_json_content"),
+    "compressed": (BODY, {**headers_of(BODY), "Content-Encoding": "gzip"}, 415, "compressed"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+async def test_what_is_not_genuine_is_refused_with_a_reason(
+    case: str, door: Door, sink: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A word in the answer, a sentence in the log, the secret in neither."""
+    body, headers, status, reason = REFUSED[case]
+    with caplog.at_level(logging.DEBUG):
+        said = await door(body, headers)
+    assert (said.status, said.content) == (status, {"error": reason})
+    assert sink.kept == {}
+    assert SECRET.removeprefix("whsec_") not in caplog.text
+    if case == "parsed and written again":
+        assert "raw" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [None, "application/json; charset=utf-8", "application/x+json"])
+async def test_json_may_be_called_by_its_names(kind: str | None, sink: Kept) -> None:
+    """A kind that a proxy dropped is no reason to lose an event."""
+    headers = {**headers_of(BODY), "Content-Type": kind or ""}
+    if kind is None:
+        del headers["Content-Type"]
+    assert (await AsgiDoor(asgi_app(sink))(BODY, headers)).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+async def test_other_methods_are_told_which_one_is_right(method: str, door: Door) -> None:
+    """405, with `Allow`."""
+    said = await door(b"", {}, method=method)
+    assert (said.status, said.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), ValueError("a bug")])
+async def test_what_could_not_be_stored_is_asked_for_again(
+    failure: Exception, door: Door, sink: Kept
+) -> None:
+    """503 whatever the reason, and 200 when it is mended."""
+    sink.failure = failure
+    said = await door(BODY, headers_of(BODY))
+    assert (said.status, said.content) == (503, {"error": "not_stored"})
+    sink.failure = None
+    assert (await door(BODY, headers_of(BODY))).status == 200
+
+
+async def test_a_large_body_is_refused_by_its_length_alone(
+    sink: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a byte of 100 MiB is taken from the server."""
+    monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
+    door = AsgiDoor(asgi_app(sink))
+    said = await door(bytes(100), {"Content-Length": str(100 * MIB)})
+    assert (said.status, said.content, door.handed) == (413, {"error": "too_large"}, 0)
+    assert said.headers["Connection"] == "close"
+    assert (await door(b"", {"Content-Length": "9" * 5000})).status == 413
+
+
+async def test_a_large_body_without_a_length_is_left_at_the_limit(
+    sink: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest is not read."""
+    monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
+    door = AsgiDoor(asgi_app(sink, max_body=1000), piece=100)
+    said = await door(bytes(100_000), {})
+    assert (said.status, door.handed) == (413, 1100)
+    assert (await door(body_of() + b" " * 900, headers_of(body_of() + b" " * 900))).status == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_100_mib_are_refused_over_a_socket_without_being_read(
+    chunked: bool, sink: Kept
+) -> None:
+    """The sender sees the answer while most of the body is still with it, and is cut off."""
+    sent = 0
+    async with served(aiohttp_app(sink)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {100 * MIB}"
+        writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
+        answer = asyncio.ensure_future(reader.readline())
+        piece = bytes(MIB // 4)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(5):
+                while sent < 100 * MIB:
+                    writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    await writer.drain()
+                    sent += len(piece)
+        assert b"413" in await answer
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+    assert sent < 40 * MIB
+
+
+async def test_a_sender_that_asks_first_need_not_send_a_large_body(sink: Kept) -> None:
+    """`Expect: 100-continue` is answered with 413 at once, and with 100 where the body is fine."""
+    async with served(aiohttp_app(sink)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        asks = {**headers_of(BODY), "Host": "x", "Expect": "100-continue"}
+        for length, word in ((100 * MIB, b"413"), (len(BODY), b"100")):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            lines = [f"{n}: {v}" for n, v in {**asks, "Content-Length": str(length)}.items()]
+            writer.write("\r\n".join(["POST / HTTP/1.1", *lines, "", ""]).encode())
+            assert word in await reader.readline()
+            if word == b"100":
+                writer.write(BODY)
+                await reader.readline()
+                assert b"200" in await reader.readline()
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def test_a_sender_that_leaves_mid_body_stores_nothing(
+    sink: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody is answered, and nothing is logged as an error."""
+    asgi = AsgiDoor(asgi_app(sink), piece=10)
+    asgi.gone_after = 20
+    with pytest.raises(ConnectionResetError):
+        await asgi(BODY, headers_of(BODY))
+    async with served(aiohttp_app(sink)) as url:
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+    assert sink.kept == {}
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_body_that_trickles_is_not_waited_for(
+    door: Door, sink: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """408, when the sender itself would have given up."""
+    monkeypatch.setattr(receiving, "BODY_SECONDS", 0.05)
+
+    async def trickle() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            await asyncio.sleep(0.02)
+            yield b"x"
+
+    said = await receiving.Receiver(sink).answer("POST", {}, trickle())
+    assert (said.status, said.content) == (408, {"error": "too_slow"})
+
+
+async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
+    """At its prefix, with and without a slash; opened with the server, closed with it."""
+    app = aiohttp.web.Application()
+    app.add_subapp("/webhooks/diffio", aiohttp_app(sink))
+    async with served(app) as url, aiohttp.ClientSession() as session:
+        assert sink.doors == ["opened"]
+        for path, status in (("/webhooks/diffio", 200), ("/webhooks/diffio/", 200), ("/", 404)):
+            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as answer:
+                assert answer.status == status, path
+    assert sink.doors == ["opened", "closed"]
+
+
+async def test_one_path_may_be_named(sink: Kept) -> None:
+    """Every other one is not found."""
+    app = asgi_app(sink, path="/hooks")
+    assert (await AsgiDoor(app, "/hooks")(BODY, headers_of(BODY))).status == 200
+    assert (await AsgiDoor(app, "/hook")(BODY, headers_of(BODY))).status == 404
+    async with (
+        served(aiohttp_app(sink, path="/hooks")) as url,
+        aiohttp.ClientSession() as session,
+    ):
+        for path, status in (("/hooks", 200), ("/hook", 404)):
+            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as answer:
+                assert answer.status == status, path
+
+
+async def test_starlette_and_fastapi_mount_it(sink: Kept) -> None:
+    """As a route of its own, and below a mount."""
+    fast = FastAPI()
+    fast.mount("/webhooks", asgi_app(sink))
+    fast.add_route("/hook", asgi_app(sink))  # type: ignore[arg-type]  # an ASGI application, too
+    apps: list[tuple[Any, str]] = [
+        (Starlette(routes=[Route("/webhooks/diffio", asgi_app(sink))]), "/webhooks/diffio"),
+        (Starlette(routes=[Mount("/webhooks", asgi_app(sink))]), "/webhooks/diffio"),
+        (fast, "/webhooks/diffio"),
+        (fast, "/hook"),
+    ]
+    for app, path in apps:
+        assert (await AsgiDoor(app, path)(BODY, headers_of(BODY))).status == 200
+
+
+async def test_an_asgi_server_opens_the_sink_and_closes_it(sink: Kept) -> None:
+    """By its lifespan; what stands in the way keeps the server from starting."""
+    said: list[str] = []
+    doors: list[tuple[str, ...]] = []
+    steps = iter(["lifespan.startup", "lifespan.shutdown"])
+
+    async def receive() -> Message:
+        return {"type": next(steps)}
+
+    async def send(message: Message) -> None:
+        said.append(str(message["type"]))
+        doors.append(tuple(sink.doors))
+
+    await asgi_app(sink)({"type": "lifespan"}, receive, send)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert doors == [("opened",), ("opened", "closed")]
+
+    class Shut(Kept):
+        async def __aenter__(self) -> Self:
+            raise OSError("no such folder")
+
+    said.clear()
+    steps = iter(["lifespan.startup"])
+    await asgi_app(Shut())({"type": "lifespan"}, receive, send)
+    assert said == ["lifespan.startup.failed"]
+
+
+async def test_a_websocket_is_closed(sink: Kept) -> None:
+    """There is nothing to talk about."""
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    await asgi_app(sink)({"type": "websocket"}, receive, send)
+    assert [message["type"] for message in said] == ["websocket.close"]
+
+
+def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
+    """An inbox without one is for consumers; a limit of nothing receives nothing."""
+    with pytest.raises(ConfigurationError, match="max_body"):
+        asgi_app(sink, max_body=0)
+    sink.verifier = None
+    with pytest.raises(ConfigurationError, match="verifier"):
+        aiohttp_app(sink)
