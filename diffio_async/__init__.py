@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from diffio_async._homes import HOME_OF
 from diffio_async._version import __version__
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         ApiError,
         AuthenticationFailed,
         BadRequest,
+        BatchFailed,
         ClientClosed,
         ConfigurationError,
         DatabaseUnusable,
@@ -55,9 +57,11 @@ if TYPE_CHECKING:
         Event,
         GenerationStarted,
         PartSent,
+        ProgressRead,
         RequestSent,
         RetryScheduled,
         UploadProgress,
+        WaitsPaused,
     )
     from diffio_async.models.account import (
         Account,
@@ -79,6 +83,7 @@ if TYPE_CHECKING:
         StageProgress,
         TranscriptionState,
     )
+    from diffio_async.models.outcomes import Outcome
     from diffio_async.models.projects import (
         Project,
         ProjectSummary,
@@ -107,40 +112,6 @@ if TYPE_CHECKING:
     from diffio_async.sync import Diffio
     from diffio_async.webhooks.verifier import WebhookVerifier
 
-#: Where each public name lives; kept equal to the block above by a test.
-_HOMES = {
-    "diffio_async.client": "AsyncDiffio",
-    "diffio_async.errors": (
-        "AnswerLost ApiError AuthenticationFailed BadRequest ClientClosed ConfigurationError "
-        "DatabaseUnusable DiffioError DownloadFailed GenerationFailed IdempotencyConflict "
-        "ModelRetired NotFound NotReached NotReady PaymentRequired PermissionDenied RateLimited "
-        "ResponseInvalid ServerError SourceUnusable SpendLimitExceeded TargetUnusable Timeout "
-        "TranscriptPending TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
-    ),
-    "diffio_async.events": (
-        "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "
-        "RequestSent RetryScheduled UploadProgress"
-    ),
-    "diffio_async.models.account": (
-        "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
-    ),
-    "diffio_async.models.generations": (
-        "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
-        "QueuePlace StageProgress TranscriptionState"
-    ),
-    "diffio_async.models.projects": "Project ProjectSummary",
-    "diffio_async.models.restorations": "Isolation Restoration",
-    "diffio_async.models.uploads": "UploadedProject",
-    "diffio_async.models.webhooks": (
-        "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode"
-    ),
-    "diffio_async.options": (
-        "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
-    ),
-    "diffio_async.sync": "Diffio",
-    "diffio_async.webhooks.verifier": "WebhookVerifier",
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "Account",
@@ -152,6 +123,7 @@ __all__ = [
     "AsyncDiffio",
     "AuthenticationFailed",
     "BadRequest",
+    "BatchFailed",
     "Billing",
     "ClientClosed",
     "ClientOptions",
@@ -178,9 +150,11 @@ __all__ = [
     "NotReached",
     "NotReady",
     "Observer",
+    "Outcome",
     "PartSent",
     "PaymentRequired",
     "PermissionDenied",
+    "ProgressRead",
     "Project",
     "ProjectSummary",
     "QueuePlace",
@@ -211,6 +185,7 @@ __all__ = [
     "UsageSummary",
     "WaitPolicy",
     "WaitTimeout",
+    "WaitsPaused",
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookEventType",
@@ -224,7 +199,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        home = _HOME_OF.get(name)
+        home = HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value: object = getattr(importlib.import_module(home), name)

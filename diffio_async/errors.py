@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from diffio_async.models.generations import GenerationProgress
+    from diffio_async.models.outcomes import Outcome
 
 
 class DiffioError(Exception):
@@ -228,6 +229,12 @@ class WaitTimeout(DiffioError, TimeoutError):
 
 class DatabaseUnusable(DiffioError):
     """A file that remembers work (a batch journal, say) cannot be used; the message says why."""
+
+
+class BatchFailed(DiffioError, ExceptionGroup[DiffioError]):
+    """Some of many ended without a result; `outcomes` has all of them, in the order given."""
+
+    outcomes: tuple[Outcome, ...] = ()
 
 
 class WebhookRejected(DiffioError):

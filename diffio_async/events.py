@@ -108,7 +108,32 @@ class GenerationStarted:
     idempotency_key: str
 
 
+@frozen
+class ProgressRead:
+    """A wait read progress that changed; `percent` is 0 to 100."""
+
+    generation_id: str
+    api_project_id: str | None
+    status: str
+    percent: float
+
+
+@frozen
+class WaitsPaused:
+    """All waits of the client ask nothing for `seconds`, for `reason`."""
+
+    seconds: float
+    reason: str
+
+
 #: What observers are given.
 Event = (
-    RequestSent | AnswerReceived | RetryScheduled | PartSent | DownloadResumed | GenerationStarted
+    RequestSent
+    | AnswerReceived
+    | RetryScheduled
+    | PartSent
+    | DownloadResumed
+    | GenerationStarted
+    | ProgressRead
+    | WaitsPaused
 )

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, field, frozen
 
+from diffio_async._numbers import (
+    at_least_one,
+    is_number,
+    none_or_more,
+    seconds,
+    seconds_or_none,
+    some,
+    some_seconds,
+    some_seconds_if_any,
+)
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.events import Event
 
@@ -40,44 +50,9 @@ class RetryHook(Protocol):
         ...
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _seconds(_: object, attribute: Attribute[Any], value: object) -> None:
-    if not (_is_number(value) and value >= 0):
-        raise ConfigurationError(f"{attribute.name} must be 0 or more seconds, not {value!r}")
-
-
-def _some_seconds(_: object, attribute: Attribute[Any], value: object) -> None:
-    # 0 is no time-out to aiohttp, and no time at all to asyncio: nobody can mean both.
-    if not (_is_number(value) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be above 0 seconds, not {value!r}")
-
-
-def _seconds_if_any(instance: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None:
-        _seconds(instance, attribute, value)
-
-
-def _some_seconds_if_any(instance: object, attribute: Attribute[Any], value: object) -> None:
-    if value is not None:
-        _some_seconds(instance, attribute, value)
-
-
-def _seconds_or_none(instance: object, attribute: Attribute[Any], value: object) -> None:
-    if value != math.inf:
-        _seconds_if_any(instance, attribute, value)
-
-
-def _at_least_one(_: object, attribute: Attribute[Any], value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{attribute.name} must be 1 or more, not {value!r}")
-
-
 def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None:
     if not isinstance(value, Timeouts):
-        _some_seconds_if_any(instance, attribute, value)
+        some_seconds_if_any(instance, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -95,11 +70,11 @@ class RetryPolicy:
         on: A hook that may decide; see `RetryHook`.
     """
 
-    attempts: int = field(default=5, validator=_at_least_one)
-    budget: float | None = field(default=120.0, validator=_some_seconds_if_any)
-    base: float = field(default=0.5, validator=_seconds)
-    cap: float = field(default=20.0, validator=_seconds)
-    retry_after_cap: float = field(default=60.0, validator=_seconds)
+    attempts: int = field(default=5, validator=at_least_one)
+    budget: float | None = field(default=120.0, validator=some_seconds_if_any)
+    base: float = field(default=0.5, validator=seconds)
+    cap: float = field(default=20.0, validator=seconds)
+    retry_after_cap: float = field(default=60.0, validator=seconds)
     on: RetryHook | None = None
 
 
@@ -118,9 +93,9 @@ class Timeouts:
             and downloads have no total: they may rightly take hours.
     """
 
-    connect: float | None = field(default=15.0, validator=_some_seconds_if_any)
-    read: float | None = field(default=60.0, validator=_some_seconds_if_any)
-    total: float | None = field(default=120.0, validator=_some_seconds_if_any)
+    connect: float | None = field(default=15.0, validator=some_seconds_if_any)
+    read: float | None = field(default=60.0, validator=some_seconds_if_any)
+    total: float | None = field(default=120.0, validator=some_seconds_if_any)
 
 
 @frozen(kw_only=True)
@@ -143,15 +118,28 @@ class RequestOptions:
 
 @frozen(kw_only=True)
 class WaitPolicy:
-    """How a wait asks for progress, in seconds.
+    """How the waits of a client ask for progress: all of them together, within one budget.
 
-    The pause is a tenth of what the wait has lasted so far, at least `first` and at most
-    `longest`: whoever waited a minute learns of the end six seconds late at the most.
+    A question is placed shortly after the likely end, as far as that can be told from the
+    progress and from earlier generations; where nothing is known, the pause is a tenth of what
+    the wait has lasted so far.
+
+    Attributes:
+        first: Seconds of the shortest pause of one wait.
+        longest: Seconds of the longest pause.
+        timeout: Seconds a wait lasts at most; `math.inf` or None for no limit.
+        budget: Questions a second, of all waits together.
+        burst: Questions that may be asked beyond that in one second, after a quiet time.
+        safety: Seconds between questions while events tell of the ends; up to five times as much
+            where the events miss nothing.
     """
 
-    first: float = field(default=1.0, validator=_some_seconds)
-    longest: float = field(default=15.0, validator=_some_seconds)
-    timeout: float | None = field(default=3600.0, validator=_seconds_or_none)
+    first: float = field(default=1.0, validator=some_seconds)
+    longest: float = field(default=15.0, validator=some_seconds)
+    timeout: float | None = field(default=3600.0, validator=seconds_or_none)
+    budget: float = field(default=10.0, validator=some)
+    burst: int = field(default=10, validator=none_or_more)
+    safety: float = field(default=60.0, validator=some_seconds)
 
     def __attrs_post_init__(self) -> None:
         if self.first > self.longest:
@@ -184,9 +172,9 @@ class ClientOptions:
     timeouts: Timeouts = Timeouts()
     retry: RetryPolicy = RetryPolicy()
     wait: WaitPolicy = WaitPolicy()
-    parts_in_flight: int = field(default=4, validator=_at_least_one)
-    connections: int = field(default=100, validator=_at_least_one)
-    max_upload_bytes: int = field(default=2048 * MIB, validator=_at_least_one)
+    parts_in_flight: int = field(default=4, validator=at_least_one)
+    connections: int = field(default=100, validator=at_least_one)
+    max_upload_bytes: int = field(default=2048 * MIB, validator=at_least_one)
     # A proxy's address may hold a password.
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
@@ -238,7 +226,7 @@ def check_wait(poll_interval: float | None, timeout: float | None) -> None:
     Raises:
         ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
     """
-    if poll_interval is not None and not (_is_number(poll_interval) and poll_interval > 0):
+    if poll_interval is not None and not (is_number(poll_interval) and poll_interval > 0):
         raise ConfigurationError(f"poll_interval must be above 0 seconds, not {poll_interval!r}")
-    if timeout is not None and timeout != math.inf and not (_is_number(timeout) and timeout >= 0):
+    if timeout is not None and timeout != math.inf and not (is_number(timeout) and timeout >= 0):
         raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")

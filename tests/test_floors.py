@@ -14,6 +14,8 @@ NAME = PACKAGE.name
 
 #: Every room (a module or package directly inside `diffio_async`) and the floor it is on.
 FLOORS = {
+    "_homes": 0,
+    "_numbers": 0,
     "_version": 0,
     "errors": 0,
     "events": 0,
@@ -42,7 +44,10 @@ BESIDE = {"_bridge": {"compat", "sync"}, "_facades": set[str]()}
 ALONE = {"sandbox", "_bridge", "_facades"}
 #: What rooms may import of other people's packages, where that is limited.
 THIRD_PARTY = {
-    **{words: {"attrs"} for words in ("_version", "errors", "events", "models", "options")},
+    **{
+        words: {"attrs"}
+        for words in ("_homes", "_numbers", "_version", "errors", "events", "models", "options")
+    },
     "_wire": {"attrs", "cattrs"},
     "_bridge": {"anyio"},
     "_facades": set[str](),

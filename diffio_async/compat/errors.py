@@ -159,6 +159,10 @@ class DiffioGenerationFailed(DiffioApiError, RuntimeError):
     progress: GenerationProgressResponse | None = None
 
 
+class DiffioBatchFailed(DiffioApiError):
+    """Some of many ended without a result."""
+
+
 class DiffioWaitTimeout(DiffioApiError, RuntimeError, TimeoutError):
     """The wait ended before the generation did, which goes on; `progress` as last read."""
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from diffio_async.models.handles import handle_of
+
 #: What can be downloaded; `mp3` is the guide's other name for `audio`.
 DownloadType = Literal["audio", "video", "transcript", "mp3"]
 
@@ -33,6 +35,11 @@ class Generation:
     model_key: str | None = None
     idempotent_replay: bool | None = None
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+    @property
+    def handle(self) -> str:
+        """Its ids as one small string without secrets: `attach` and every wait take it."""
+        return handle_of(self.generation_id, self.api_project_id)
 
 
 @frozen(kw_only=True)
@@ -127,7 +134,16 @@ class GenerationProgress:
             for stage in (self.pre_processing, self.inference, self.restored_video)
             if stage is not None
         ]
-        return min(99.0, max(0.0, sum(named) / len(named))) if named else 0.0
+        if not named:
+            # What a listing tells of the whole.
+            whole = self.extra.get("progress")
+            named = [whole] if isinstance(whole, (int, float)) else [0.0]
+        return min(99.0, max(0.0, sum(named) / len(named)))
+
+    @property
+    def handle(self) -> str:
+        """As `Generation.handle`."""
+        return handle_of(self.generation_id, self.api_project_id)
 
 
 @frozen(kw_only=True)

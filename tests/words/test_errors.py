@@ -52,7 +52,10 @@ KEYWORDS: dict[str, object] = {
 def made(kind: Callable[..., DiffioError]) -> DiffioError:
     taken = inspect.signature(kind.__init__).parameters.values()
     names = [each.name for each in taken if each.kind is each.KEYWORD_ONLY]
-    error = kind("what happened", **{name: KEYWORDS.get(name, "a word") for name in names})
+    several = [[errors.WaitTimeout("late")]] if kind is errors.BatchFailed else []
+    error = kind(
+        "what happened", *several, **{name: KEYWORDS.get(name, "a word") for name in names}
+    )
     error.api_project_id, error.generation_id, error.idempotency_key = "p", "g", "k"
     error.add_note("attempt 1: lost")
     return error
@@ -63,7 +66,7 @@ def same(one: BaseException, other: BaseException) -> bool:
         type(one) is type(other)
         and str(one) == str(other)
         and repr(one) == repr(other)
-        and one.args == other.args
+        and repr(one.args) == repr(other.args)
         and one.__dict__ == other.__dict__
         and one.__notes__ == other.__notes__ == ["attempt 1: lost"]
     )

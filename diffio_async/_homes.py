@@ -1,0 +1,37 @@
+"""Where each public name lives; kept equal to what type checkers are told by a test."""
+
+_HOMES = {
+    "diffio_async.client": "AsyncDiffio",
+    "diffio_async.errors": (
+        "AnswerLost ApiError AuthenticationFailed BadRequest BatchFailed ClientClosed "
+        "ConfigurationError DatabaseUnusable DiffioError DownloadFailed GenerationFailed "
+        "IdempotencyConflict ModelRetired NotFound NotReached NotReady PaymentRequired "
+        "PermissionDenied RateLimited ResponseInvalid ServerError SourceUnusable "
+        "SpendLimitExceeded TargetUnusable Timeout TranscriptPending TranscriptUnavailable "
+        "UploadFailed WaitTimeout WebhookRejected"
+    ),
+    "diffio_async.events": (
+        "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "
+        "ProgressRead RequestSent RetryScheduled UploadProgress WaitsPaused"
+    ),
+    "diffio_async.models.account": (
+        "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
+    ),
+    "diffio_async.models.generations": (
+        "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
+        "QueuePlace StageProgress TranscriptionState"
+    ),
+    "diffio_async.models.outcomes": "Outcome",
+    "diffio_async.models.projects": "Project ProjectSummary",
+    "diffio_async.models.restorations": "Isolation Restoration",
+    "diffio_async.models.uploads": "UploadedProject",
+    "diffio_async.models.webhooks": (
+        "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode"
+    ),
+    "diffio_async.options": (
+        "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
+    ),
+    "diffio_async.sync": "Diffio",
+    "diffio_async.webhooks.verifier": "WebhookVerifier",
+}
+HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

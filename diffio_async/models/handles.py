@@ -1,0 +1,47 @@
+"""Handles: a generation's ids as one small string, to be kept and waited on elsewhere."""
+
+from __future__ import annotations
+
+import re
+
+from diffio_async.errors import ConfigurationError
+
+#: What every handle begins with; the number is that of its format.
+PREFIX = "dgh1."
+_OTHER = re.compile(rb"[^A-Za-z0-9_-]")
+_ESCAPED = r"((?:[A-Za-z0-9_-]|~[0-9a-f]{2})+)"
+_HANDLE = re.compile(rf"{re.escape(PREFIX)}{_ESCAPED}\.{_ESCAPED}")
+
+
+def handle_of(generation_id: str, api_project_id: str) -> str:
+    """The handle of a generation: it fits in a URL, holds the two ids and no secret."""
+    return f"{PREFIX}{_escaped(generation_id)}.{_escaped(api_project_id)}"
+
+
+def is_handle(text: str) -> bool:
+    """Whether a string is meant as a handle; ids do not begin like one."""
+    return text.startswith(PREFIX)
+
+
+def ids_of(handle: str) -> tuple[str, str]:
+    """The generation's id and its project's.
+
+    Raises:
+        ConfigurationError: It is no handle, or not a whole one.
+    """
+    found = _HANDLE.fullmatch(handle.strip())
+    if found is None:
+        raise ConfigurationError(
+            f"{handle!r} is not a generation's handle: give what `generation.handle` said, whole"
+        )
+    return _plain(found[1]), _plain(found[2])
+
+
+def _escaped(text: str) -> str:
+    return _OTHER.sub(lambda found: b"~%02x" % found[0][0], text.encode()).decode()
+
+
+def _plain(part: str) -> str:
+    escaped = re.sub(r"~([0-9a-f]{2})", r"\\x\1", part)
+    raw = escaped.encode().decode("unicode_escape").encode("latin-1")
+    return raw.decode("utf-8", "replace")

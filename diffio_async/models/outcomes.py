@@ -1,0 +1,40 @@
+"""How the wait for one generation of many ended."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from diffio_async.errors import DiffioError
+from diffio_async.models.generations import GenerationProgress
+from diffio_async.models.handles import handle_of
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """How the wait for one generation ended; `error` is None where it is complete.
+
+    Attributes:
+        generation_id: The generation.
+        api_project_id: Its project, where that is known.
+        status: The last status that was told, None where none was.
+        progress: The last progress that was told, None where none was.
+        error: `GenerationFailed`, `WaitTimeout`, `NotFound`, …
+    """
+
+    generation_id: str
+    api_project_id: str | None = None
+    status: str | None = None
+    progress: GenerationProgress | None = None
+    error: DiffioError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The generation is complete: its result can be downloaded."""
+        return self.error is None
+
+    @property
+    def handle(self) -> str | None:
+        """What to wait on it by, here or elsewhere; None where its project is not known."""
+        if self.api_project_id is None:
+            return None
+        return handle_of(self.generation_id, self.api_project_id)
