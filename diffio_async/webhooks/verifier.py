@@ -13,15 +13,14 @@ from attrs import evolve
 from diffio_async._wire.codec import decoded
 from diffio_async.errors import ConfigurationError, ResponseInvalid, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.webhooks.headers import read_headers, seconds_of
+from diffio_async.webhooks.signing import signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from svix.webhooks import Webhook
-
 #: Seconds a delivery's clock may differ from ours, both ways: the sender's own figure.
 TOLERANCE = 300.0
-_PREFIXES = ("svix-", "webhook-")
 
 
 class WebhookVerifier:
@@ -52,7 +51,7 @@ class WebhookVerifier:
             raise ConfigurationError("pass the endpoint's signing secret (whsec_…)")
         if not tolerance >= 0:
             raise ConfigurationError(f"tolerance must be 0 or more seconds, not {tolerance!r}")
-        self._signers = tuple(_signer(secret) for secret in secrets)
+        self._signers = tuple(signer(secret) for secret in secrets)
         self._tolerance = tolerance
         self._clock = clock
 
@@ -77,7 +76,7 @@ class WebhookVerifier:
                 "was parsed and written again does not verify",
                 reason="not_json",
             )
-        message_id, stamp, signatures = _read(headers)
+        message_id, stamp, signatures = read_headers(headers)
         instant = self._timely(stamp)
         body = payload.encode("utf-8", "replace") if isinstance(payload, str) else bytes(payload)
         self._genuine(message_id, instant, body, signatures)
@@ -85,7 +84,7 @@ class WebhookVerifier:
 
     def _timely(self, stamp: str) -> datetime:
         try:
-            seconds = int(stamp)
+            seconds = seconds_of(stamp)
             instant = datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             raise WebhookRejected(
@@ -112,66 +111,29 @@ class WebhookVerifier:
         except UnicodeDecodeError:
             raise WebhookRejected("the body is not UTF-8, so no JSON", reason="not_json") from None
         candidates = given.encode("utf-8", "replace").split()
-        for signer in self._signers if message_id.isascii() else ():
-            due = signer.sign(message_id, instant, text).encode()
+        for each_signer in self._signers if message_id.isascii() else ():
+            due = each_signer.sign(message_id, instant, text).encode()
             if any(hmac.compare_digest(due, each) for each in candidates):
                 return
         raise WebhookRejected(
-            "no signature fits: is the secret this endpoint's, and is the body raw (not parsed "
-            "and written again)?",
+            "no signature fits: is the secret this endpoint's, and is the body the request's raw "
+            "bytes (not parsed and written again)? `diffio-async webhooks verify` finds out",
             reason="bad_signature",
         )
 
 
-def _signer(secret: str) -> Webhook:
-    # Half a second and 600 modules: only for those who verify.
-    from svix.webhooks import Webhook
-
-    if not secret.strip().removeprefix("whsec_"):
-        raise ConfigurationError("a signing secret is empty: it begins with whsec_")
-    try:
-        signer = Webhook(secret.strip())
-        signer.sign("id", datetime.now(UTC), "")
-    except Exception:  # noqa: BLE001 - svix raises whatever base64 does, the secret in its text
-        signer = None
-    # Outside the handler, whose exception would be kept as the context.
-    if signer is None:
-        raise ConfigurationError(
-            "a signing secret is not one: whsec_ and then base64, as the dashboard shows it"
-        )
-    return signer
-
-
-def _read(headers: Mapping[str, str]) -> tuple[str, str, str]:
-    """Id, time stamp and signatures, each from one family of names."""
-    try:
-        lower = {str(name).lower(): value for name, value in headers.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise WebhookRejected(
-            "headers must be a mapping of names to values", reason="missing_header"
-        ) from None
-    missing: list[str] = []
-    found: list[str] = []
-    for name in ("id", "timestamp", "signature"):
-        values = (lower.get(prefix + name) for prefix in _PREFIXES)
-        value = next((v for v in values if isinstance(v, str) and v.strip()), None)
-        if value is None:
-            missing.append(f"svix-{name}")
-        else:
-            found.append(value.strip())
-    if missing:
-        raise WebhookRejected(
-            f"{' and '.join(missing)} missing: was the request sent by Diffio, and are its headers "
-            "passed on?",
-            reason="missing_header",
-        )
-    return found[0], found[1], found[2]
-
-
 def _event(body: bytes, message_id: str) -> WebhookEvent:
     try:
+        return _read_event(body, message_id)
+    except RecursionError:
+        # Nested deeper than Python goes; how deep that is differs between reading and writing.
+        raise WebhookRejected("the body is JSON too deep to read", reason="not_json") from None
+
+
+def _read_event(body: bytes, message_id: str) -> WebhookEvent:
+    try:
         content = json.loads(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         raise WebhookRejected("the body is not JSON", reason="not_json") from None
     if not isinstance(content, dict):
         raise WebhookRejected("the body is JSON, but not an object", reason="not_an_object")

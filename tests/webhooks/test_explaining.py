@@ -1,0 +1,252 @@
+"""Why a signature fails: each mishap that users meet is named, and no secret is shown."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from svix.webhooks import Webhook
+
+from diffio_async.webhooks.explaining import Explanation, explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+OTHER = "whsec_" + base64.b64encode(b"another endpoint's secret").decode()
+ID = "msg_1"
+NOW = 1_764_000_000
+EVENT = {
+    "eventType": "generation.completed",
+    "generationId": "gen_1",
+    "note": "Café <b>&</b> a/b 1.50",
+    "cents": 12.0,
+    "transcription": {"status": "available"},
+}
+#: As the sender writes it: compact, not escaped.
+BODY = json.dumps(EVENT, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def told(body: bytes = BODY, secret: str = SECRET, at: float = NOW) -> dict[str, str]:
+    """The headers of a delivery, signed by svix itself."""
+    signature = Webhook(secret).sign(ID, datetime.fromtimestamp(at, UTC), body.decode())
+    return {"svix-id": ID, "svix-timestamp": str(at), "svix-signature": signature}
+
+
+def explain(
+    body: bytes = BODY, headers: Any = None, *secrets: str, now: float = NOW, **options: Any
+) -> Explanation:
+    headers = told() if headers is None else headers
+    return explained(body, headers, secrets or (SECRET,), now=now, **options)
+
+
+def codes(explanation: Explanation) -> list[str]:
+    return [finding.code for finding in explanation.findings]
+
+
+def test_a_genuine_delivery_is_its_event_and_nothing_is_found() -> None:
+    """Nothing is wrong, so nothing is said."""
+    explanation = explain()
+    assert explanation.event is not None
+    assert explanation.event.generation_id == "gen_1"
+    assert (explanation.reason, explanation.findings) == (None, ())
+
+
+REDUMPED: dict[str, Callable[[bytes], bytes]] = {
+    "python": lambda body: json.dumps(json.loads(body)).encode(),
+    "python, not ascii": lambda body: json.dumps(json.loads(body), ensure_ascii=False).encode(),
+    "compact, ascii": lambda body: json.dumps(json.loads(body), separators=(",", ":")).encode(),
+    "indented": lambda body: json.dumps(json.loads(body), indent=4).encode(),
+    "indented, with a newline": lambda body: (
+        json.dumps(json.loads(body), indent=2).encode() + b"\n"
+    ),
+}
+CHANGED: dict[str, list[Callable[[bytes], bytes]]] = {
+    "redumped": [*REDUMPED.values()],
+    "newline_added": [lambda b: b + b"\n", lambda b: b + b"\r\n", lambda b: b + b"  "],
+    "bom": [lambda b: b"\xef\xbb\xbf" + b],
+    "encoding": [
+        lambda b: b.decode().encode("latin-1"),
+        lambda b: b.decode("latin-1").encode(),
+        lambda b: b.decode("cp1252").encode(),
+    ],
+    "python_repr": [lambda b: str(b).encode(), lambda b: str(json.loads(b)).encode()],
+    "enveloped": [
+        lambda b: json.dumps({"body": b.decode(), "path": "/hook"}).encode(),
+        lambda b: json.dumps({"body": base64.b64encode(b).decode(), "v": 1}).encode(),
+        lambda b: json.dumps({"payload": json.loads(b)}).encode(),
+        lambda b: json.dumps(b.decode()).encode(),
+    ],
+    "base64": [base64.b64encode, base64.encodebytes],
+    "percent_encoded": [
+        lambda b: b.replace(b"{", b"%7B").replace(b'"', b"%22"),
+        lambda b: b"x=1&event=" + b"".join(b"%%%02X" % byte for byte in b),
+    ],
+    "compressed": [gzip.compress],
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "change"), [(code, change) for code, many in CHANGED.items() for change in many]
+)
+def test_a_changed_body_is_found_by_undoing_the_change(
+    code: str, change: Callable[[bytes], bytes]
+) -> None:
+    """What happened on the way is named, and that the secret is the right one."""
+    explanation = explain(change(BODY))
+    assert explanation.event is None
+    assert explanation.reason in {"bad_signature", "not_json"}
+    assert codes(explanation)[:2] == [f"changed_body_{code}", "fits"]
+
+
+@pytest.mark.parametrize(
+    ("signed", "came", "code"),
+    [
+        (BODY + b"\n", BODY, "newline_stripped"),
+        (b'{\n "a": 1\n}\n', b'{\r\n "a": 1\r\n}\r\n', "line_ends"),
+        (b'{\r\n "a": 1\r\n}', b'{\n "a": 1\n}', "line_ends"),
+        (b'{\n "a": 1\n}', b'{\r\n "a": 1\r\n}\r\n', "line_ends"),
+        (b'{"a":"\\u003cb\\u003e"}', b'{"a": "<b>"}', "redumped"),
+        (b'{"a":"x\\/y"}', b'{"a": "x/y"}', "redumped"),
+        (b'{"a":1,"b":2}', b'{"b": 2, "a": 1}', "redumped"),
+    ],
+)
+def test_bodies_of_other_senders_are_found_too(signed: bytes, came: bytes, code: str) -> None:
+    """Line ends of both kinds, a newline that was signed, escapes of Go and PHP, sorted keys."""
+    assert f"changed_body_{code}" in codes(explain(came, told(signed)))
+
+
+def test_the_clocks_skew_is_told_in_seconds() -> None:
+    """Too old and too new, by how much; a signature that fits is said to."""
+    for now, code, words in (
+        (NOW + 7200, "too_old", "7200 s behind this machine's"),
+        (NOW - 301, "too_new", "301 s ahead of this machine's"),
+    ):
+        explanation = explain(now=now)
+        assert explanation.reason == code
+        assert codes(explanation) == [code, "fits"]
+        assert explanation.findings[0].seconds == now - NOW
+        assert words in explanation.findings[0].message
+    assert explain(now=NOW + 1e9, tolerance=math.inf).event is not None
+
+
+def test_two_faults_are_both_told() -> None:
+    """A stale delivery whose body was written again under a secret in quotes: all three."""
+    explanation = explain(json.dumps(EVENT).encode(), None, f'"{SECRET}"', now=NOW + 1000)
+    assert codes(explanation) == ["secret_form", "too_old", "changed_body_redumped", "fits"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        f'"{SECRET}"',
+        f"'{SECRET}'",
+        f"whsec_{SECRET}",
+        SECRET.replace("_", "%5F"),
+        f"{SECRET[:20]} {SECRET[20:]}",
+        f"{OTHER} {SECRET}",
+    ],
+)
+def test_a_secret_of_a_wrong_form_is_mended_to_see_whether_it_is_the_right_one(form: str) -> None:
+    """What is wrong with its form, and that it fits once put right."""
+    explanation = explain(BODY, None, OTHER, form)
+    assert explanation.event is None
+    assert codes(explanation) == ["secret_form", "fits"]
+    assert explanation.findings[0].message.startswith("secret 2 ")
+    assert explanation.findings[1].message.endswith("by secret 2 once its form is put right")
+
+
+def test_a_wrong_secret_is_told_from_a_wrong_form() -> None:
+    """Sound, but of another endpoint; and one that can be no secret at all."""
+    assert codes(explain(BODY, None, OTHER)) == ["wrong_secret"]
+    assert codes(explain(BODY, None, "diffio_live_key", OTHER)) == ["secret_form", "wrong_secret"]
+    assert explain(BODY, None, OTHER, SECRET).event is not None
+
+
+@pytest.mark.parametrize("name", ["id", "timestamp", "signature"])
+def test_a_missing_header_is_named(name: str) -> None:
+    """By the name it should have."""
+    headers = told()
+    del headers[f"svix-{name}"]
+    explanation = explain(BODY, headers)
+    assert (explanation.reason, codes(explanation)) == ("missing_header", ["missing_header"])
+    assert f"svix-{name} missing" in explanation.findings[0].message
+
+
+def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
+    """WSGI's, CGI's, a list of one: what came is said, and the rest is verified all the same."""
+    plain = told()
+    wsgi = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in plain.items()}
+    explanation = explain(BODY, wsgi)
+    assert codes(explanation) == ["misnamed_header"] * 3 + ["fits"]
+    assert "HTTP_SVIX_ID" in explanation.findings[0].message
+    lists = {name: [text] for name, text in plain.items()}
+    assert codes(explain(BODY, lists)) == ["misnamed_header"] * 3 + ["fits"]
+    explanation = explain(BODY, {"content-type": "application/json"})
+    assert "no svix header at all" in explanation.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("signature", "code"),
+    [
+        ("v1a,bm90IG9mIG91cnM=", "other_version"),
+        ("v2,bm90IG9mIG91cnM=", "other_version"),
+        ("nonsense", "other_version"),
+        ("v1,c2hvcnQ=", "damaged_signature"),
+        ("v1," + base64.b64encode(bytes(32)).decode(), "wrong_secret"),
+    ],
+)
+def test_signatures_of_another_kind_are_told_apart(signature: str, code: str) -> None:
+    """Another version's, one that was cut, one of another secret."""
+    explanation = explain(BODY, {**told(), "svix-signature": signature})
+    assert (explanation.reason, codes(explanation)) == ("bad_signature", [code])
+
+
+def test_signatures_joined_by_a_comma_are_recognised() -> None:
+    """As a proxy folds repeated headers."""
+    right = told()["svix-signature"]
+    headers = {**told(), "svix-signature": f"v1,{'A' * 44},{right}"}
+    assert codes(explain(BODY, headers)) == ["fits"]
+
+
+def test_a_time_stamp_that_is_none_is_told() -> None:
+    """Milliseconds, and words."""
+    for stamp, words in ((f"{NOW}000", "milliseconds"), ("soon", "whole seconds")):
+        explanation = explain(BODY, {**told(), "svix-timestamp": stamp})
+        assert explanation.findings[0].code == "bad_timestamp"
+        assert words in explanation.findings[0].message
+
+
+def test_a_body_that_says_nothing_is_told() -> None:
+    """Empty because it was read before; signed, but no JSON; JSON, but no object."""
+    assert codes(explain(b"")) == ["empty_body", "wrong_secret"]
+    assert codes(explain(b"hello", told(b"hello"))) == ["fits", "not_json"]
+    assert codes(explain(b"[1]", told(b"[1]"))) == ["fits", "not_an_object"]
+
+
+@given(
+    body=st.binary(max_size=60)
+    | st.text(max_size=30).map(str.encode)
+    | st.sampled_from([b"b'", b'{"body":', b"\x1f\x8b\x08", b"[" * 5000, b"(" * 300, b"%", b"'\\"]),
+    headers=st.dictionaries(
+        st.sampled_from([*told(), "HTTP_SVIX_ID", "webhook-id"]) | st.text(max_size=5),
+        st.sampled_from([*told().values(), "v1,", "9" * 15, "-1"])
+        | st.text()
+        | st.lists(st.text()),
+    ),
+    secrets=st.lists(st.sampled_from([SECRET, OTHER, f'"{SECRET}"', "whsec_"]) | st.text()),
+)
+def test_whatever_comes_is_explained(body: bytes, headers: Any, secrets: list[str]) -> None:
+    """No exception, always a reason, and never the secret."""
+    explanation = explained(body, headers, secrets, now=NOW)
+    assert (explanation.event is None) == (explanation.reason is not None)
+    assert SECRET.removeprefix("whsec_") not in str(explanation.findings)
+    if explanation.event is None:
+        assert explanation.findings
