@@ -89,9 +89,14 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """The published `diffio` and the guide's spelling of ours: one suite over both."""
-    session.install("-e", ".[all,test]", "diffio==0.3.10")
-    session.run("pytest", "tests/compat/published", *session.posargs)
+    """The published `diffio` and the guide's spelling of ours: one suite over both.
+
+    The published package holds svix below 2: deliveries are verified with the lowest it takes.
+    """
+    session.install("-e", ".[all,test]", "diffio==0.3.10", "svix==1.84.1")
+    verifying = ("test_verifier.py", "test_known_answers.py", "test_explaining.py")
+    tests = [f"tests/webhooks/{name}" for name in verifying]
+    session.run("pytest", "tests/compat/published", *tests, *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,5 @@
 """The commands and their options; each command's work is a module of its own, loaded when run."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,8 @@ import typer
 from diffio_async._version import __version__
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
+from diffio_async.cli.refusing import complain, refuse
+from diffio_async.cli.webhooks.app import app as webhooks
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 
 EXIT_CODES = (
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+app.add_typer(webhooks)
 
 KINDS: dict[str, DownloadType] = {
     "audio": "audio",
@@ -117,7 +119,7 @@ def restore(
         )
         code = run(lambda: restore_files(order, reporter(as_json=as_json)))
     except (ConfigurationError, SandboxError) as error:
-        code = _refuse(error, as_json=as_json)
+        code = refuse(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -156,7 +158,7 @@ def download(
         )
         code = run(lambda: fetch(order, reporter(as_json=as_json)))
     except ConfigurationError as error:
-        code = _refuse(error, as_json=as_json)
+        code = refuse(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -176,6 +178,18 @@ def sandbox(
     faults: Annotated[
         Path | None, typer.Option(metavar="PLAN.json", help="Misfortunes to play on clients.")
     ] = None,
+    webhook_pace: Annotated[
+        float,
+        typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
+    ] = 1.0,
+    webhook_duplicates: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Of all events, delivered twice."),
+    ] = 0.0,
+    webhook_shuffle: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="By which events may be late, out of order."),
+    ] = 0.0,
 ) -> None:
     """Run a local Diffio until Ctrl-C, and print the two lines that point a client at it."""
     from diffio_async.cli.serving import serve
@@ -183,26 +197,19 @@ def sandbox(
 
     try:
         code = run(
-            lambda: serve(port=port, host=host, allow_remote=allow_remote, data=data, plan=faults)
+            lambda: serve(
+                port=port,
+                host=host,
+                allow_remote=allow_remote,
+                data=data,
+                plan=faults,
+                webhook_pace=webhook_pace,
+                webhook_duplicates=webhook_duplicates,
+                webhook_shuffle=webhook_shuffle,
+            )
         )
     except (OSError, PlanError, SandboxError) as error:
-        _complain(error)
+        complain(error)
         code = USAGE
     # Ctrl-C is how a server is asked to stop: that went well.
     raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
-
-
-def _refuse(error: Exception, *, as_json: bool) -> int:
-    """Say why nothing was sent: to people, and to the program that reads stdout."""
-    if as_json:
-        said = {"error": type(error).__name__, "message": str(error), "exit_code": USAGE}
-        typer.echo(json.dumps({"event": "refused", **said}))
-    _complain(error)
-    return USAGE
-
-
-def _complain(error: Exception) -> None:
-    if isinstance(error, OSError) and error.filename:
-        typer.echo(f"diffio-async: {error.filename}: {error.strerror}", err=True)
-    else:
-        typer.echo(f"diffio-async: {error}", err=True)

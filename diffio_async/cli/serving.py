@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 async def serve(
-    *, port: int, host: str, allow_remote: bool, data: Path | None, plan: Path | None
+    *,
+    port: int,
+    host: str,
+    allow_remote: bool,
+    data: Path | None,
+    plan: Path | None,
+    webhook_pace: float,
+    webhook_duplicates: float,
+    webhook_shuffle: float,
 ) -> int:
     """Serve until cancelled; the environment goes to stdout, the log to stderr.
 
@@ -28,7 +36,14 @@ async def serve(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     faults = read_plan(plan) if plan is not None else ()
     async with Sandbox(
-        data, host=host, port=port, faults=faults, allow_remote=allow_remote
+        data,
+        host=host,
+        port=port,
+        faults=faults,
+        allow_remote=allow_remote,
+        webhook_pace=webhook_pace,
+        webhook_duplicates=webhook_duplicates,
+        webhook_shuffle=webhook_shuffle,
     ) as sandbox:
         sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
         sys.stdout.flush()

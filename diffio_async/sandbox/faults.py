@@ -7,7 +7,8 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-ORIGINS = ("api", "edge", "media")
+#: The three that clients send requests to; and the deliveries that the sandbox sends itself.
+ORIGINS = ("api", "edge", "media", "webhooks")
 
 
 @frozen
@@ -68,7 +69,14 @@ class DropAfter:
     bytes: int = 0
 
 
-Action = Drop | RefuseBody | Delay | Answer | Truncate | Stall | LoseAnswer | DropAfter
+@frozen
+class Duplicate:
+    """Deliver a webhook, and once it was taken, so many more times."""
+
+    copies: int = 1
+
+
+Action = Drop | RefuseBody | Delay | Answer | Truncate | Stall | LoseAnswer | DropAfter | Duplicate
 
 ACTION_NAMES: Mapping[str, type[Action]] = {
     "drop": Drop,
@@ -79,8 +87,12 @@ ACTION_NAMES: Mapping[str, type[Action]] = {
     "stall": Stall,
     "lose_answer": LoseAnswer,
     "drop_after": DropAfter,
+    "duplicate": Duplicate,
 }
 """How a JSON plan and `Seen.fault` call the actions."""
+
+#: What can befall a delivery; `Duplicate` nothing else.
+_OF_WEBHOOKS = (Drop, Delay, Answer, LoseAnswer, Duplicate)
 
 _NAMES = {kind: name for name, kind in ACTION_NAMES.items()}
 
@@ -91,9 +103,10 @@ class Fault:
 
     Attributes:
         action: What happens to a request it strikes.
-        origin: "api", "edge" or "media"; None for any.
+        origin: "api", "edge" or "media"; None for any of them; "webhooks" for deliveries.
         method: The HTTP method; None for any.
-        path: A glob over the path without query ("*" crosses slashes).
+        path: A glob over the path without query ("*" crosses slashes); for deliveries, over the
+            event's type.
         skip: Matching requests to let pass first.
         times: Strikes before it is spent; None for no end.
         rate: The chance that it strikes a matching request, drawn from `seed`.
@@ -113,7 +126,12 @@ class Fault:
         if not isinstance(self.action, Action):
             raise TypeError(f"action must be one of {', '.join(ACTION_NAMES)}")
         if self.origin is not None and self.origin not in ORIGINS:
-            raise ValueError("origin must be 'api', 'edge' or 'media'")
+            raise ValueError("origin must be 'api', 'edge', 'media' or 'webhooks'")
+        if (self.origin == "webhooks") > isinstance(self.action, _OF_WEBHOOKS):
+            names = ", ".join(_NAMES[kind] for kind in _OF_WEBHOOKS)
+            raise ValueError(f"what can befall webhooks is {names}")
+        if isinstance(self.action, Duplicate) and self.origin != "webhooks":
+            raise ValueError("duplicate is for origin 'webhooks'")
         if self.skip < 0 or (self.times is not None and self.times < 0):
             raise ValueError("skip and times must not be negative")
         if not 0 <= self.rate <= 1:
@@ -126,8 +144,9 @@ class Fault:
 
     def matches(self, origin: str, method: str, path: str) -> bool:
         """Tell whether a request is of the kind this fault is meant for."""
+        # What strikes any request strikes what clients send, not the sandbox's own deliveries.
         return (
-            self.origin in (None, origin)
+            (self.origin == origin or (self.origin is None and origin != "webhooks"))
             and (self.method is None or self.method.upper() == method)
             and fnmatchcase(path, self.path)
         )

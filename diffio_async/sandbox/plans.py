@@ -49,7 +49,10 @@ def _fault(item: Any, place: str) -> Fault:
     for name, read in _FAULT_FIELDS.items():
         if name in item:
             values[name] = read(item[name], f"{place}.{name}")
-    return Fault(**values)
+    try:
+        return Fault(**values)
+    except ValueError as error:
+        raise PlanError(f"{place}.action: {error}") from error
 
 
 def _action(item: Any, place: str) -> Action:
@@ -157,4 +160,5 @@ _PARAMETERS = {
     "fraction": _share,
     "after": _whole,
     "bytes": _whole,
+    "copies": _whole,
 }

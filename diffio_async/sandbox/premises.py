@@ -89,7 +89,7 @@ class Premises:
         sweep(folder, keep=world.uploads)
         world.ensure_root_key(settings.api_key)
         disk = Disk()
-        deliveries = Deliveries(settings, world)
+        deliveries = Deliveries(settings, world, self._faults)
         self.house = House(
             settings=settings,
             world=world,

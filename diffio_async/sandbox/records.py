@@ -161,6 +161,8 @@ class Message:
     body: str
     attempt: int = 0
     due_at: float = 0.0
+    # Deliveries still to be made once one was taken.
+    copies: int = 0
 
 
 @define(kw_only=True)

@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             engine=options.engine,
             faults=read_plan(options.faults) if options.faults else (),
             allow_remote=options.allow_remote,
+            webhook_pace=options.webhook_pace,
+            webhook_duplicates=options.webhook_duplicates,
+            webhook_shuffle=options.webhook_shuffle,
         )
         asyncio.run(run(sandbox, ready=_say_where))
     except (SandboxError, PlanError, OSError, ValueError) as error:
@@ -86,4 +89,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
     parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
+    parser.add_argument(
+        "--webhook-pace", type=float, default=1.0, help="below 1 hurries deliveries' retries"
+    )
+    parser.add_argument(
+        "--webhook-duplicates", type=float, default=0.0, help="the share delivered twice"
+    )
+    parser.add_argument(
+        "--webhook-shuffle", type=float, default=0.0, help="seconds by which events may be late"
+    )
     return parser

@@ -47,6 +47,9 @@ class Sandbox:
         failure_word: How a failed generation's status is spelled: "failed" or "error".
         webhook_secret: The `whsec_…` secret that signs the deliveries of `api_key`.
         webhook_pace: Stretches (or, below 1, shortens) the waits between delivery attempts.
+        webhook_duplicates: The share of events (0 to 1) delivered twice, drawn repeatably.
+        webhook_shuffle: Seconds; each delivery waits for a time up to this, drawn repeatably, so
+            that events overtake each other.
         keep_requests: How many requests, complaints and deliveries are remembered.
         faults: Faults in force from the start.
         allow_remote: Listen where other machines can reach it.
@@ -76,6 +79,8 @@ class Sandbox:
         failure_word: FailureWord = "failed",
         webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
         webhook_pace: float = 1.0,
+        webhook_duplicates: float = 0.0,
+        webhook_shuffle: float = 0.0,
         keep_requests: int = 10_000,
         faults: Iterable[Fault] = (),
         allow_remote: bool = False,
@@ -98,6 +103,8 @@ class Sandbox:
             failure_word=failure_word,
             webhook_secret=webhook_secret,
             webhook_pace=webhook_pace,
+            webhook_duplicates=webhook_duplicates,
+            webhook_shuffle=webhook_shuffle,
             keep_requests=keep_requests,
             allow_remote=allow_remote,
         )

@@ -50,6 +50,8 @@ class Settings:
     failure_word: FailureWord = "failed"
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
     webhook_pace: float = 1.0
+    webhook_duplicates: float = 0.0
+    webhook_shuffle: float = 0.0
     keep_requests: int = 10_000
     allow_remote: bool = False
 
@@ -67,9 +69,11 @@ class Settings:
         for name in ("part_size", "max_bytes", "workers", "keep_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("link_ttl", "duration", "webhook_pace"):
+        for name in ("link_ttl", "duration", "webhook_pace", "webhook_shuffle"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        if not 0 <= self.webhook_duplicates <= 1:
+            raise ValueError("webhook_duplicates must lie between 0 and 1")
         if not self.allow_remote and not is_loopback(self.host):
             raise SandboxError(
                 f"the sandbox listens on loopback alone, and {self.host!r} is not loopback; "

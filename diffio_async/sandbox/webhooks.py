@@ -6,6 +6,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import random
 import secrets
 import time
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 from attrs import frozen
 
+from diffio_async.sandbox.faults import Answer, Drop, Duplicate, Fault, FaultBook, LoseAnswer
 from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
 from diffio_async.sandbox.settings import Settings
 from diffio_async.sandbox.witness import log
@@ -36,13 +38,14 @@ _AT_ONCE = 16
 
 @frozen(kw_only=True)
 class Delivery:
-    """One attempt to deliver; `status` is None when nothing answered."""
+    """One attempt to deliver; `status` is None when nothing answered, `fault` what struck it."""
 
     message_id: str
     event_type: str
     url: str
     status: int | None
     at: float
+    fault: str | None = None
 
 
 def new_secret() -> str:
@@ -79,9 +82,12 @@ def signed(secret: str, message_id: str, timestamp: int, body: str) -> dict[str,
 class Deliveries:
     """Sends events to the endpoints that asked for them."""
 
-    def __init__(self, settings: Settings, world: World) -> None:
+    def __init__(self, settings: Settings, world: World, faults: FaultBook) -> None:
         self._settings = settings
         self._world = world
+        self._faults = faults
+        # Repeatable on purpose: which events come twice, and late, is a script, not a secret.
+        self._chance = random.Random(0)  # noqa: S311
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -137,6 +143,8 @@ class Deliveries:
             endpoint_id=endpoint.id,
             event_type=event_type,
             body=json.dumps(body, separators=(",", ":")),
+            due_at=self._soon(),
+            copies=int(self._chance.random() < self._settings.webhook_duplicates),
         )
         self._world.save(message)
         self._post(message)
@@ -157,17 +165,30 @@ class Deliveries:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _soon(self) -> float:
+        """When to deliver: now, or a moment later, so that another event may overtake this one."""
+        return self._world.now() + self._chance.random() * self._settings.webhook_shuffle
+
     async def _deliver(self, message: Message) -> None:
         while True:
             await asyncio.sleep(max(0.0, message.due_at - self._world.now()))
+            wait, fault = self._faults.strike("webhooks", "POST", message.event_type)
+            if wait:
+                await asyncio.sleep(wait)
             # Looked up each time: the endpoint may have moved between two attempts.
             endpoint = self._world.endpoints.get(message.endpoint_id)
             if endpoint is None:
                 break
-            async with self._turns:
-                status = await self._attempt(endpoint, message)
+            status = await self._attempt(endpoint, message, fault)
             if status in range(200, 300):
-                break
+                if isinstance(action := fault and fault.action, Duplicate):
+                    message.copies += action.copies
+                if not message.copies:
+                    break
+                message.copies, message.attempt = message.copies - 1, 0
+                message.due_at = self._soon()
+                self._world.save(message)
+                continue
             if message.attempt == len(RETRY_AFTER):
                 log.warning("webhook %s given up: %s never took it", message.id, endpoint.url)
                 break
@@ -178,21 +199,20 @@ class Deliveries:
             log.info("webhook %s got %s; again in %.1f s", message.id, status, wait)
         self._world.drop(message)
 
-    async def _attempt(self, endpoint: Endpoint, message: Message) -> int | None:
-        session = self._session = self._session or aiohttp.ClientSession(timeout=_PATIENCE)
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "diffio-sandbox-webhooks",
-            **signed(endpoint.secret, message.id, int(time.time()), message.body),
-        }
-        status = None
-        try:
-            async with session.post(
-                endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
-            ) as answer:
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            log.info("webhook %s did not reach %s: %r", message.id, endpoint.url, error)
+    async def _attempt(
+        self, endpoint: Endpoint, message: Message, fault: Fault | None
+    ) -> int | None:
+        """The status as the sender sees it: what a fault does to the attempt included."""
+        status: int | None = None
+        match fault and fault.action:
+            case Drop():
+                pass
+            case Answer(status=status):
+                pass
+            case LoseAnswer():
+                await self._request(endpoint, message)
+            case _:
+                status = await self._request(endpoint, message)
         self.made.append(
             Delivery(
                 message_id=message.id,
@@ -200,6 +220,26 @@ class Deliveries:
                 url=endpoint.url,
                 status=status,
                 at=time.monotonic(),
+                fault=None if fault is None else fault.name,
             )
         )
         return status
+
+    async def _request(self, endpoint: Endpoint, message: Message) -> int | None:
+        session = self._session = self._session or aiohttp.ClientSession(timeout=_PATIENCE)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "diffio-sandbox-webhooks",
+            **signed(endpoint.secret, message.id, int(time.time()), message.body),
+        }
+        try:
+            async with (
+                self._turns,
+                session.post(
+                    endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
+                ) as answer,
+            ):
+                return answer.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.info("webhook %s did not reach %s: %r", message.id, endpoint.url, error)
+        return None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 #: `v1,` and the base64 of 32 bytes.
 _SIGNATURE_LENGTH = 47
+#: Seconds since the epoch do not reach this before the year 5138: they are milliseconds.
 _MILLISECONDS = 100_000_000_000
 
 
@@ -178,7 +179,9 @@ def _fitting(
 ) -> _Key | None:
     # What cannot have been signed (no UTF-8, no such time) fits nothing.
     with suppress(ValueError, OverflowError, OSError):
-        instant = datetime.fromtimestamp(seconds_of(values["timestamp"]), UTC)
+        seconds = seconds_of(values["timestamp"])
+        seconds = seconds // 1000 if seconds > _MILLISECONDS else seconds
+        instant = datetime.fromtimestamp(seconds, UTC)
         text = body.decode()
         for key in keys:
             due = key.sign(values["id"], instant, text).encode()

@@ -13,6 +13,18 @@ from attrs import define, field
 from raw_caller import Caller, calling, echoing
 from svix.webhooks import Webhook
 
+from diffio_async.sandbox import (
+    Answer,
+    Delay,
+    Drop,
+    Duplicate,
+    Fault,
+    LoseAnswer,
+    PlanError,
+    Truncate,
+    read_plan,
+)
+from diffio_async.sandbox.faults import Action
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.sandbox.webhooks import EVENT_TYPES, signed
 
@@ -201,3 +213,101 @@ def test_a_signature_is_the_one_svix_makes() -> None:
         "msg_1", datetime.fromtimestamp(1_700_000_000, UTC), '{"a":"é"}'
     )
     assert headers["svix-signature"] == told
+
+
+async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
+    """Every attempt, once nothing is left to be delivered."""
+    async with asyncio.timeout(5):
+        while caller.sandbox.world.messages or not caller.sandbox.deliveries:
+            await asyncio.sleep(0.01)
+    return [(made.event_type, made.status, made.fault) for made in caller.sandbox.deliveries]
+
+
+async def test_a_share_of_the_events_is_delivered_twice() -> None:
+    """All of them where told so: under the same id, each signed for its own time."""
+    async with (
+        receiving(500) as receiver,
+        calling(echoing(webhook_duplicates=1, webhook_pace=0.0001)) as caller,
+    ):
+        await configure(caller, receiver.url, eventTypes=["generation.completed"])
+        await caller.restored()
+        await caller.restored()
+        made = await delivered(caller)
+    assert sorted(status or 0 for _, status, _ in made) == [204] * 4 + [500]
+    ids = [headers["svix-id"] for headers, _ in receiver.taken]
+    assert len(set(ids)) == 2
+    for headers, body in receiver.taken:
+        Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
+
+
+async def test_events_overtake_each_other_when_told_to() -> None:
+    """Twelve generations' events, late by up to 0.3 seconds: not in the order they happened in."""
+    async with receiving() as receiver, calling(echoing(webhook_shuffle=0.3)) as caller:
+        await configure(caller, receiver.url)
+        for _ in range(4):
+            await caller.restored()
+        events = await receiver.until(12)
+    happened = [event["createdAt"] for event in events]
+    assert happened != sorted(happened)
+
+
+STRIKES: list[tuple[Action, list[int | None], int]] = [
+    (Drop(), [None, 204], 1),
+    (LoseAnswer(), [None, 204], 2),
+    (Answer(status=410), [410, 204], 1),
+    (Duplicate(copies=2), [204, 204, 204], 3),
+]
+
+
+@pytest.mark.parametrize(("action", "statuses", "taken"), STRIKES)
+async def test_a_delivery_is_struck_by_a_fault(
+    action: Action, statuses: list[int | None], taken: int
+) -> None:
+    """Of the type it names, once: lost, answered but the answer lost, not sent, or made thrice."""
+    fault = Fault(origin="webhooks", path="*.completed", action=action)
+    async with (
+        receiving() as receiver,
+        calling(echoing(faults=[fault], webhook_pace=0.0001)) as caller,
+    ):
+        await configure(caller, receiver.url, eventTypes=["generation.completed"])
+        await caller.restored()
+        made = await delivered(caller)
+    assert [status for _, status, _ in made] == statuses
+    assert made[0][2] == fault.name
+    assert len(receiver.taken) == taken
+
+
+async def test_a_delayed_delivery_is_overtaken() -> None:
+    """The first event comes last."""
+    late = Fault(origin="webhooks", path="generation.queued", action=Delay(0.3))
+    async with receiving() as receiver, calling(echoing(faults=[late])) as caller:
+        await configure(caller, receiver.url)
+        await caller.restored()
+        events = await receiver.until(3)
+    assert events[-1]["eventType"] == "generation.queued"
+
+
+async def test_a_fault_of_any_origin_leaves_deliveries_alone() -> None:
+    """It was meant for what clients send."""
+    fault = Fault(path="*.completed", times=None, action=Drop())
+    async with receiving() as receiver, calling(echoing(faults=[fault])) as caller:
+        await configure(caller, receiver.url, eventTypes=["generation.completed"])
+        await caller.restored()
+        assert await delivered(caller) == [("generation.completed", 204, None)]
+
+
+def test_what_cannot_befall_a_delivery_is_refused() -> None:
+    """In Python and in a plan; so is a duplicate of anything else, and a share beyond 1."""
+    with pytest.raises(ValueError, match="befall webhooks is drop, delay, answer"):
+        Fault(origin="webhooks", action=Truncate())
+    with pytest.raises(ValueError, match="duplicate is for"):
+        Fault(action=Duplicate())
+    plan = {"faults": [{"origin": "webhooks", "action": {"duplicate": {"copies": 2}}}]}
+    [fault] = read_plan(plan)
+    assert fault.action == Duplicate(copies=2)
+    plan["faults"][0]["action"] = "stall"
+    with pytest.raises(PlanError, match=r"faults\[0\]\.action: what can befall"):
+        read_plan(plan)
+    for wrong in ({"webhook_duplicates": 1.1}, {"webhook_shuffle": -1}):
+        with pytest.raises(ValueError, match="webhook_"):
+            echoing(**wrong)

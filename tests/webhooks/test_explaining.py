@@ -222,6 +222,7 @@ def test_a_time_stamp_that_is_none_is_told() -> None:
         explanation = explain(BODY, {**told(), "svix-timestamp": stamp})
         assert explanation.findings[0].code == "bad_timestamp"
         assert words in explanation.findings[0].message
+    assert codes(explain(BODY, {**told(), "svix-timestamp": f"{NOW}000"}))[1:] == ["fits"]
 
 
 def test_a_body_that_says_nothing_is_told() -> None:

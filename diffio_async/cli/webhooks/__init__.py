@@ -1,0 +1,1 @@
+"""`diffio-async webhooks …`: configure, test, verify, listen, and the inbox."""

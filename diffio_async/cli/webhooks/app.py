@@ -1,0 +1,129 @@
+"""The commands under `webhooks` and their options; each one's work is a module of its own."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from diffio_async.cli.interrupts import run
+from diffio_async.cli.refusing import refuse
+
+app = typer.Typer(
+    name="webhooks",
+    help="Have events delivered, receive them, and find out why a signature fails.",
+    no_args_is_help=True,
+)
+
+EVENTS = ("generation.completed", "generation.failed")
+EXIT_CODES = "Exit codes: 0 done; 1 it failed; 2 wrong usage or configuration, nothing was sent."
+
+Mode = Literal["test", "live"]
+ModeOption = Annotated[Mode, typer.Option(help="Which of the key's two endpoints.")]
+ApiKeyIdOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        envvar="DIFFIO_API_KEY_ID",
+        show_envvar=False,
+        help="The key whose endpoint it is; if not given, DIFFIO_API_KEY_ID or the calling one.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def configure(
+    url: Annotated[str, typer.Option(help="Where events are delivered: an https:// URL.")],
+    mode: ModeOption = "live",
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            metavar="TYPE",
+            help=f"Repeat it for several; if not given: {' and '.join(EVENTS)}.",
+        ),
+    ] = None,
+    api_key_id: ApiKeyIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say where events are delivered. Each API key and mode has an endpoint of its own.
+
+    The key is read from DIFFIO_API_KEY.
+    """
+    from diffio_async.cli.webhooks.configuring import configure as work
+    from diffio_async.errors import ConfigurationError
+
+    try:
+        code = run(
+            lambda: work(
+                mode=mode,
+                url=url,
+                event_types=events or EVENTS,
+                api_key_id=api_key_id,
+                as_json=as_json,
+            )
+        )
+    except ConfigurationError as error:
+        code = refuse(error, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command("test", epilog=EXIT_CODES)
+def send_test(
+    event: Annotated[
+        str, typer.Option(metavar="TYPE", help="The type of the event.")
+    ] = "generation.completed",
+    mode: ModeOption = "live",
+    api_key_id: ApiKeyIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a made-up event delivered to the endpoint, signed like a real one.
+
+    The key is read from DIFFIO_API_KEY.
+    """
+    from diffio_async.cli.webhooks.configuring import send_test_event as work
+    from diffio_async.errors import ConfigurationError
+
+    try:
+        code = run(
+            lambda: work(mode=mode, event_type=event, api_key_id=api_key_id, as_json=as_json)
+        )
+    except ConfigurationError as error:
+        code = refuse(error, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Exit codes: 0 genuine; 1 not, and why; 2 wrong usage or configuration.")
+def verify(
+    payload: Annotated[
+        str, typer.Option(metavar="FILE|-", help="The raw body, as it came; - reads stdin.")
+    ],
+    headers: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE|-|'NAME: VALUE'",
+            help="The request's headers: lines, JSON, or one header; may be repeated.",
+        ),
+    ],
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="How old it may be; inf for a kept delivery."),
+    ] = 300.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Is a delivery genuine? And if its signature fails: why?
+
+    Looks for missing and renamed headers, secrets of a wrong form, the clock's skew, a body that
+    was changed on the way, signatures of another version. The secrets are read from
+    DIFFIO_WEBHOOK_SECRET, several separated by spaces, and never shown.
+    """
+    from diffio_async.cli.webhooks.deliveries import kept_delivery
+    from diffio_async.cli.webhooks.secrets import secrets
+    from diffio_async.cli.webhooks.verifying import verify as work
+    from diffio_async.errors import ConfigurationError
+
+    try:
+        tried = secrets()
+        delivery = kept_delivery(payload, headers)
+    except ConfigurationError as error:
+        raise typer.Exit(refuse(error, as_json=as_json)) from None
+    raise typer.Exit(work(delivery, tried, tolerance=tolerance, as_json=as_json))
