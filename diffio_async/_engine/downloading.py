@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
-import time
-from datetime import UTC, datetime
+import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
-from attrs import define, evolve
+from attrs import define, field
 
+from diffio_async._engine.patience import LinkExpired, Patience, reason
 from diffio_async._engine.reporting import Callback, report
-from diffio_async._engine.transport import Attempt, Exchange
-from diffio_async._wire.calls import Host
-from diffio_async._wire.failures import error_for
-from diffio_async._wire.ranges import another_version, extent, resuming, strong_etag
-from diffio_async._wire.redaction import public_url
-from diffio_async._wire.replay import Replay, next_delay
-from diffio_async._wire.requests import Request, to_media
-from diffio_async.errors import (
-    AnswerLost,
-    ApiError,
-    ClientClosed,
-    DiffioError,
-    DownloadFailed,
-    TargetUnusable,
-)
+from diffio_async._engine.stretches import Anew, Stretch
+from diffio_async._engine.threads import all_settled
+from diffio_async._wire.rate import RateMeter
+from diffio_async._wire.shares import Share, Shares
+from diffio_async.errors import ClientClosed, DiffioError, DownloadFailed, TargetUnusable
 from diffio_async.events import DownloadProgress, DownloadResumed
 from diffio_async.options import MIB
 
@@ -34,23 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from diffio_async._engine.sending import Sender
-    from diffio_async._engine.targets import Sink
+    from diffio_async._engine.sinks import Sink
+    from diffio_async._wire.ranges import Version
     from diffio_async.options import CallOptions
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS = 5
-#: What a storage host answers to a link that is no longer good.
-_EXPIRED = frozenset({400, 401, 403, 404, 410})
-_RANGE_REFUSED = 416
+#: Bytes: less than this is not worth a connection of its own.
+_LEAST = 8 * MIB
 
 
-class _LinkExpired(DownloadFailed):
-    """Private: a new link is due."""
-
-
-@define
+@define(eq=False)
 class Downloading:
-    """One download under way."""
+    """One download under way.
+
+    Each connection is a task of its own; the download's own task starts them, tells the user, and
+    raises what one of them raised.
+    """
 
     sender: Sender
     under: CallOptions
@@ -58,168 +43,141 @@ class Downloading:
     link: Callable[[], Awaitable[str]]
     sink: Sink
     on_progress: Callback[DownloadProgress] | None
-    offset: int = 0
-    total: int | None = None
-    etag: str | None = None
-    attempts: int = 0
+    url: str
+    version: Version | None = field(init=False)
+    _done: int = field(init=False)
+    _shares: Shares = field(init=False)
+    _attempts: int = 0
+    _told: int = 0
+    _meter: RateMeter = field(factory=RateMeter)
+    _connections: set[asyncio.Task[None]] = field(factory=set)
+    _news: asyncio.Event = field(factory=asyncio.Event)
+    _renewing: asyncio.Lock = field(factory=asyncio.Lock)
 
-    async def run(self, url: str) -> int:
-        """Fetch the whole result from `url`; the number of its bytes.
+    def __attrs_post_init__(self) -> None:
+        self.version = version = self.sink.version
+        self._done = self.sink.there.size
+        self._shares = Shares.of(self.sink.there, None if version is None else version.total)
+
+    async def run(self) -> int:
+        """Fetch the whole result; the number of its bytes.
 
         Raises:
-            DownloadFailed: The retry policy's tries ended without a byte of progress, or the
-                host's answers contradict each other.
+            DownloadFailed: The retry policy's tries ended without a byte of progress, the host's
+                answers contradict each other, or the bytes are not what it says they are.
             TargetUnusable: The sink could not take the bytes.
         """
-        furthest, tries, began = 0, 0, time.monotonic()
-        renewed, earlier = False, list[str]()
+        patience = Patience(self.under.retry)
+        if self._done:
+            self.sender.tell(DownloadResumed(self._done, "an earlier download left its bytes"))
         while True:
             try:
-                await self._piece(url)
-            except (ClientClosed, TargetUnusable):
+                await self._fetched(patience)
+                break
+            except Anew as failure:
+                delay = patience.after(failure, self._done)
+                self.sender.tell(DownloadResumed(0, reason(failure)))
+                self.version, self._done, self._shares = None, 0, Shares()
+                await self.sender.closing.pause(delay)
+        await self._checked()
+        return self._done
+
+    async def _fetched(self, patience: Patience) -> None:
+        self._connect(patience)
+        try:
+            while self._connections:
+                await self._news.wait()
+                self._news.clear()
+                for ended in [one for one in self._connections if one.done()]:
+                    self._connections.discard(ended)
+                    ended.result()
+                await self._tell()
+        finally:
+            for connection in self._connections:
+                connection.cancel()
+            left, self._connections = self._connections, set()
+            await all_settled(left)
+
+    def _connect(self, patience: Patience) -> None:
+        connection = asyncio.create_task(self._connection(patience))
+        connection.add_done_callback(lambda _: self._news.set())
+        self._connections.add(connection)
+
+    async def _connection(self, patience: Patience) -> None:
+        """Fetch one share after the other."""
+        while (share := self._shares.take(_LEAST)) is not None:
+            await self._share(share, patience)
+            self._shares.give_back(share)
+
+    async def _share(self, share: Share, patience: Patience) -> None:
+        while share.left != 0 or self.version is None:
+            self._attempts += 1
+            url = self.url
+            try:
+                await Stretch(self, share, self._attempts).fetch(url)
+            except (ClientClosed, TargetUnusable, Anew):
                 raise
             except DiffioError as failure:
-                if self.offset > furthest:
-                    # What limits is failing without getting on: hours of bytes are no failure.
-                    furthest, tries, began = self.offset, 0, time.monotonic()
-                    renewed, earlier = False, []
-                tries += 1
-                expired = isinstance(failure, _LinkExpired)
-                if expired:
-                    # A new link at once; a second that is refused too is no matter of time.
-                    delay = None if renewed else 0.0
-                else:
-                    delay = self._delay(failure, tries, time.monotonic() - began)
-                if delay is None:
-                    raise self._failed(failure, earlier) from failure
-                reason = f"{type(failure).__name__}: {failure}"
+                delay = patience.after(failure, self._done)
+                expired = isinstance(failure, LinkExpired)
+                why = reason(failure)
             else:
-                return self.offset
-            earlier.append(reason)
-            self.sender.tell(DownloadResumed(offset=self._resumable(), reason=reason))
+                return
+            self.sender.tell(DownloadResumed(self._resumable(share), why))
             await self.sender.closing.pause(delay)
             if expired:
-                url, renewed = await self.link(), True
+                await self._renewed(url)
 
-    def _resumable(self) -> int:
+    def _resumable(self, share: Share) -> int:
         """Where to go on: without an etag nothing promises that the rest is of the same version."""
-        return 0 if self.etag is None else self.offset
+        return share.at if self.version is not None and self.version.etag is not None else 0
 
-    def _delay(self, failure: DiffioError, tries: int, elapsed: float) -> float | None:
-        return next_delay(
-            self.under.retry,
-            Replay.READ,
-            failure,
-            attempt=tries,
-            elapsed=elapsed,
-            jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
+    async def _renewed(self, refused: str) -> None:
+        """Another link; several connections whose link expired ask for one."""
+        async with self._renewing:
+            if self.url == refused:
+                self.url = await self.link()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no byte yet that others must fit to."""
+        return self._done == 0
+
+    def received(self, count: int) -> None:
+        """So many bytes came."""
+        self._done += count
+        if self.on_progress is not None:
+            self._news.set()
+
+    async def begin(self, version: Version, share: Share) -> None:
+        """The bytes that come now, for `share`, begin another version.
+
+        Raises:
+            Anew: Others are fetching bytes of the one before.
+        """
+        if len(self._connections) > 1:
+            raise Anew("the result changed while it was downloaded")
+        await self.sink.begin(version)
+        self.version, self._done = version, 0
+        share.at, share.end = 0, version.total
+        self._shares = Shares(free=[], taken=[share])
+
+    async def _tell(self) -> None:
+        """What came while the user was busy is told as one."""
+        if self._done > self._told:
+            self._told, total = self._done, None if self.version is None else self.version.total
+            rate = self._meter.told(self._done, asyncio.get_running_loop().time())
+            progress = DownloadProgress(received=self._done, total=total, rate=rate)
+            await report(self.on_progress, progress)
+
+    async def _checked(self) -> None:
+        """Compare what came with what the host says of it."""
+        version = self.version
+        found = await self.sink.digest(self._done)
+        if version is None or version.digest is None or found == version.digest.value:
+            return
+        self.sink.spoil()
+        raise DownloadFailed(
+            f"the result is damaged: its {version.digest.algorithm} is not the one that its host "
+            "announced. Nothing of it was kept: download it again"
         )
-
-    @staticmethod
-    def _failed(failure: DiffioError, earlier: list[str]) -> DownloadFailed:
-        if isinstance(failure, DownloadFailed):
-            error = DownloadFailed(str(failure))
-        else:
-            error = DownloadFailed(f"the result could not be downloaded: {failure}")
-        for note in earlier:
-            error.add_note(f"earlier: {note}")
-        return error
-
-    async def _piece(self, url: str) -> None:
-        """One attempt: as many bytes as come, from where the last one broke."""
-        headers: dict[str, str] = {}
-        if self._resumable() and self.etag is not None:
-            headers = resuming(self.offset, self.etag)
-        elif self.offset:
-            await self._restart()
-        self.attempts += 1
-        async with contextlib.AsyncExitStack() as stack:
-            exchange = await self._followed(to_media("GET", url, headers), stack)
-            await self._begin(exchange)
-            async with contextlib.aclosing(exchange.chunks(MIB)) as chunks:
-                async for chunk in chunks:
-                    await self.sink.write(chunk)
-                    self.offset += len(chunk)
-                    await report(
-                        self.on_progress, DownloadProgress(received=self.offset, total=self.total)
-                    )
-        if self.total is not None and self.offset != self.total:
-            raise AnswerLost(f"{self.offset:,} of {self.total:,} bytes came")
-
-    async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
-        """The first answer that points nowhere else; there is no credential to carry along."""
-        timeouts = evolve(self.under.timeouts, total=None)
-        for _ in range(_MOST_REDIRECTS + 1):
-            answered = self.sender.asked("download", self.attempts, request)
-            exchange = await stack.enter_async_context(
-                self.sender.transport.stream(Attempt(request=request, timeouts=timeouts))
-            )
-            answered(exchange)
-            location = exchange.headers.get("location")
-            if exchange.status not in _REDIRECTS or location is None:
-                return exchange
-            # Its connection goes first: where only one may be open, the next would wait for ever.
-            await stack.aclose()
-            request = _elsewhere(request, location)
-        raise DownloadFailed(f"{public_url(request.url)}: more than {_MOST_REDIRECTS} redirects")
-
-    async def _begin(self, exchange: Exchange) -> None:
-        """Check what the answer says of its bytes, and start anew where it is another version."""
-        where = public_url(exchange.request.url)
-        if exchange.status not in {200, 206}:
-            raise await self._refused(exchange, where)
-        if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
-        found = extent(exchange.status, exchange.headers)
-        if found is None or found.start not in {0, self.offset}:
-            raise await self._unusable(f"{where} sends other bytes than were asked for")
-        if not found.bounded:
-            raise await self._unusable(
-                f"{where} does not say where the result ends: a broken connection could not be "
-                "told from its end"
-            )
-        if found.start != self.offset:
-            await self._restart()
-        elif self.offset and (
-            another_version(exchange.headers, self.etag) or self.total not in {found.total, None}
-        ):
-            raise await self._unusable(f"{where} changed the result while it was downloaded")
-        self.etag = strong_etag(exchange.headers) or self.etag
-        self.total = found.total
-
-    async def _unusable(self, why: str) -> DiffioError:
-        """Nothing can be made of this answer; of one to a request for the whole, perhaps."""
-        if not self.offset:
-            return DownloadFailed(why)
-        await self._restart()
-        return AnswerLost(why)
-
-    async def _refused(self, exchange: Exchange, where: str) -> DiffioError:
-        if exchange.status == _RANGE_REFUSED and self.offset:
-            return await self._unusable(f"{where} has no such bytes any more")
-        error: ApiError = error_for(
-            exchange.status,
-            exchange.headers,
-            await exchange.start(MIB),
-            call="download",
-            host=Host.MEDIA,
-            now=datetime.now(UTC),
-            secrets=exchange.request.secrets,
-        )
-        if exchange.status not in _EXPIRED:
-            return error
-        expired = _LinkExpired(f"the signed link is refused: {error}")
-        expired.__cause__ = error
-        return expired
-
-    async def _restart(self) -> None:
-        await self.sink.restart()
-        self.offset, self.total, self.etag = 0, None, None
-
-
-def _elsewhere(request: Request, location: str) -> Request:
-    try:
-        url = urljoin(request.url, location)
-    except ValueError:
-        raise DownloadFailed(f"{public_url(request.url)} points to no address") from None
-    return evolve(to_media("GET", url, {}), headers=request.headers)

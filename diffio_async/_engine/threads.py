@@ -42,15 +42,26 @@ class Threads:
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of `work`, run in a thread."""
+        return await asyncio.shield(self.begin(work, *args, **kwargs))
+
+    def begin(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Run `work` in a thread; cancel what is returned only through a shield."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(_pool(), lambda: work(*args, **kwargs))
         self._running.add(future)
         future.add_done_callback(self._running.discard)
-        return await asyncio.shield(future)
+        # Nobody may be left to ask: what was raised is not logged then.
+        future.add_done_callback(_retrieved)
+        return future
 
     async def settle(self) -> None:
         """Wait until nothing runs, cancelled or not."""
         await all_settled(self._running)
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 class Aside:

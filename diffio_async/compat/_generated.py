@@ -400,7 +400,7 @@ class GenerationsClient:
         Raises:
             DiffioTargetUnusable: Before anything is asked: the folder is missing or not writable.
                 Later: the disk is full.
-            DiffioDownloadFailed: The result could not be fetched whole.
+            DiffioDownloadFailed: The result could not be fetched whole, or is damaged.
         """
         return _quirks.download(
             self._parent,

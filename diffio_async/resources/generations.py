@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -12,7 +11,7 @@ from attrs import evolve
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.fetching import fetch
 from diffio_async._engine.reporting import report, show
-from diffio_async._engine.targets import check_target
+from diffio_async._engine.targets import usable
 from diffio_async._engine.waiting import Waiting
 from diffio_async._wire import calls
 from diffio_async._wire.failures import conflict
@@ -211,6 +210,7 @@ class AsyncGenerations:
         download_file_path: str | os.PathLike[str] | None = None,
         download_type: DownloadType | None = None,
         on_conflict: OnConflict = "error",
+        resume: bool = False,
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Downloaded:
@@ -222,17 +222,17 @@ class AsyncGenerations:
             download_file_path: The file to write; None keeps the result in memory.
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, where the file exists.
+            resume: Go on from what an earlier download to this file left, and leave what this one
+                has when it fails: in a hidden file beside it, gone when the result is whole.
             on_progress: Told of bytes received.
             options: Options of this call.
 
         Raises:
             TargetUnusable: Before anything is asked: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
-            DownloadFailed: The result could not be fetched whole.
+            DownloadFailed: The result could not be fetched whole, or is damaged.
         """
-        target = None if download_file_path is None else Path(download_file_path)
-        if target is not None:
-            await check_target(target, on_conflict)
+        target = await usable(download_file_path, on_conflict, resume=resume)
 
         async def ask() -> Download:
             return await self.get_download(
@@ -244,4 +244,6 @@ class AsyncGenerations:
 
         under = merged(self._sender.options, options)
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
-            return await fetch(self._sender, under, ask, target, on_conflict, on_progress)
+            return await fetch(
+                self._sender, under, ask, target, on_conflict, on_progress, resume=resume
+            )

@@ -157,8 +157,13 @@ def _put_together(parts: Sequence[Path], whole: Path) -> None:
 
 def digest_of(file: Path) -> str:
     """Compute a strong validator of a file's content."""
+    return sha256_of(file).hex()[:32]
+
+
+def sha256_of(file: Path) -> bytes:
+    """Hash a file's content."""
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()[:32]
+        return hashlib.file_digest(content, "sha256").digest()
 
 
 def read_slice(file: Path, start: int, length: int) -> bytes:

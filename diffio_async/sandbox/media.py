@@ -1,15 +1,21 @@
 """The media origin: signed uploads and downloads; the URL is the credential."""
 
-from typing import Any
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
 
 from diffio_async.sandbox.api_generations import download_name
 from diffio_async.sandbox.api_projects import BUCKET
 from diffio_async.sandbox.credentials import expect_no_credential
+from diffio_async.sandbox.disk import sha256_of
 from diffio_async.sandbox.house import House
 from diffio_async.sandbox.incoming import Incoming
 from diffio_async.sandbox.ranges import Stretch, Unsatisfiable, asked_for
 from diffio_async.sandbox.records import Generation
 from diffio_async.sandbox.replies import FileSlice, Refusal, Reply
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Media:
@@ -18,6 +24,8 @@ class Media:
     def __init__(self, house: House) -> None:
         self._house = house
         self._world = house.world
+        # By path: what the file was like, and what it hashes to.
+        self._digests: dict[Path, tuple[tuple[int, int], bytes]] = {}
 
     async def handle(self, incoming: Incoming) -> Reply:
         """Answer one request.
@@ -73,6 +81,7 @@ class Media:
             "ETag": etag,
         }
         whole = await self._whole(generation, file)
+        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(await self._sha256(whole)).decode()}:"
         if incoming.headers.get("If-None-Match", "").strip() in (etag, "*"):
             return Reply(304, headers)
         stretch = self._stretch(incoming, etag, _length(whole))
@@ -92,6 +101,17 @@ class Media:
         except FileNotFoundError:
             raise Refusal(404, "the object was removed", code="NoSuchKey") from None
         return FileSlice(path, 0, status.st_size)
+
+    async def _sha256(self, whole: bytes | FileSlice) -> bytes:
+        if isinstance(whole, bytes):
+            return hashlib.sha256(whole).digest()
+        status = await self._house.disk.run(whole.path.stat)
+        now = (status.st_size, status.st_mtime_ns)
+        known = self._digests.get(whole.path)
+        if known is None or known[0] != now:
+            known = now, await self._house.disk.run(sha256_of, whole.path)
+            self._digests[whole.path] = known
+        return known[1]
 
     def _stretch(self, incoming: Incoming, etag: str, size: int) -> Stretch | None:
         # If-Range: a part of another version than the client holds would be worse than all of it.

@@ -281,6 +281,7 @@ class Generations:
         download_file_path: str | os.PathLike[str] | None = None,
         download_type: DownloadType | None = None,
         on_conflict: OnConflict = "error",
+        resume: bool = False,
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Downloaded:
@@ -292,13 +293,15 @@ class Generations:
             download_file_path: The file to write; None keeps the result in memory.
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, where the file exists.
+            resume: Go on from what an earlier download to this file left, and leave what this one
+                has when it fails: in a hidden file beside it, gone when the result is whole.
             on_progress: Told of bytes received.
             options: Options of this call.
 
         Raises:
             TargetUnusable: Before anything is asked: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
-            DownloadFailed: The result could not be fetched whole.
+            DownloadFailed: The result could not be fetched whole, or is damaged.
         """
         return bridge.run(
             self._aio.download,
@@ -307,6 +310,7 @@ class Generations:
             download_file_path=download_file_path,
             download_type=download_type,
             on_conflict=on_conflict,
+            resume=resume,
             on_progress=bridge.hook(on_progress),
             options=options,
         )

@@ -189,12 +189,14 @@ def test_a_file_over_the_process_limit_leaves_nothing_behind(tmp_path: Path) -> 
 import asyncio, os, resource, sys
 from pathlib import Path
 from diffio_async import TargetUnusable
-from diffio_async._engine.targets import written
+from diffio_async._engine.sinks import written
+from diffio_async._engine.temporaries import Temporary
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
+    target = Path(sys.argv[1]) / "voice.mp3"
     try:
-        async with written(Path(sys.argv[1]) / "voice.mp3", "error") as sink:
-            await sink.write(bytes(200_000))
+        async with written(Temporary(target.with_name("part")), target, "error") as sink:
+            await sink.write(0, [bytes(200_000)])
     except TargetUnusable as error:
         print(error)
 asyncio.run(main())

@@ -1,5 +1,7 @@
 """Downloads: ranges, validators, and links that end."""
 
+import base64
+import hashlib
 import re
 
 import pytest
@@ -19,6 +21,15 @@ async def test_a_whole_file_comes_with_length_and_strong_etag() -> None:
     assert got.headers["Content-Length"] == "200"
     assert got.headers["Accept-Ranges"] == "bytes"
     assert re.fullmatch(r'"[0-9a-f]{32}"', got.headers["ETag"])
+
+
+async def test_the_digest_of_the_whole_file_is_told_with_any_part_of_it() -> None:
+    expected = f"sha-256=:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}:"
+    async with calling(echoing()) as caller:
+        link = await caller.link(await caller.restored(CONTENT))
+        whole = await caller.send("GET", link)
+        part = await caller.send("GET", link, headers={"Range": "bytes=5-9"})
+    assert (whole.headers["Repr-Digest"], part.headers["Repr-Digest"]) == (expected, expected)
 
 
 @pytest.mark.parametrize(

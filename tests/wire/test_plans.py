@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from diffio_async._wire.pace import next_pause
 from diffio_async._wire.parts import MOST_PARTS, planned
-from diffio_async._wire.ranges import Extent, extent, resuming, strong_etag
+from diffio_async._wire.ranges import Extent, asking, extent, strong_etag
 from diffio_async.errors import ResponseInvalid
 from diffio_async.options import MIB, WaitPolicy
 
@@ -51,19 +51,20 @@ def test_a_tiny_part_size_does_not_fill_the_memory() -> None:
 @pytest.mark.parametrize(
     ("status", "headers", "found"),
     [
-        (200, {"content-length": "10"}, Extent(0, 10, bounded=True)),
-        (200, {"content-length": "0"}, Extent(0, 0, bounded=True)),
-        (200, {"transfer-encoding": "Chunked"}, Extent(0, None, bounded=True)),
-        (200, {}, Extent(0, None, bounded=False)),
-        (200, {"content-length": "-1"}, Extent(0, None, bounded=False)),
+        (200, {"content-length": "10"}, Extent(0, 10, 10, bounded=True)),
+        (200, {"content-length": "0"}, Extent(0, 0, 0, bounded=True)),
+        (200, {"transfer-encoding": "Chunked"}, Extent(0, None, None, bounded=True)),
+        (200, {}, Extent(0, None, None, bounded=False)),
+        (200, {"content-length": "-1"}, Extent(0, None, None, bounded=False)),
         (
             206,
             {"content-range": "bytes 3-9/10", "content-length": "7"},
-            Extent(3, 10, bounded=True),
+            Extent(3, 10, 10, bounded=True),
         ),
-        (200, {"content-length": "1" * 5000}, Extent(0, None, bounded=False)),
+        (200, {"content-length": "1" * 5000}, Extent(0, None, None, bounded=False)),
         (206, {"content-range": f"bytes 3-{'9' * 5000}/*"}, None),
-        (206, {"content-range": " Bytes 3-9/* "}, Extent(3, None, bounded=False)),
+        (206, {"content-range": " Bytes 3-9/* "}, Extent(3, 10, None, bounded=False)),
+        (206, {"content-range": "bytes 3-9/10", "content-length": "8"}, None),
         (206, {}, None),
         (206, {"content-range": "bytes */10"}, None),
         (206, {"content-range": "bytes 9-3/10"}, None),
@@ -93,7 +94,8 @@ def test_only_a_strong_etag_can_resume() -> None:
 
 
 def test_the_rest_is_asked_for_of_the_same_version_only() -> None:
-    assert resuming(5, '"abc"') == {"Range": "bytes=5-", "If-Range": '"abc"'}
+    assert asking(5, None, '"abc"') == {"Range": "bytes=5-", "If-Range": '"abc"'}
+    assert asking(5, 9, '"abc"') == {"Range": "bytes=5-8", "If-Range": '"abc"'}
 
 
 @given(

@@ -3,48 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, Mapping
-from typing import TYPE_CHECKING, Self, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import aiohttp
-import yarl
 from attrs import frozen
 
-from diffio_async._engine.bodies import Body
-from diffio_async._engine.closing import CLOSED
-from diffio_async._engine.transport.ladder import expired, failure_of
-from diffio_async._engine.transport.payload import Streamed
-from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
+from diffio_async._engine.transport.exchange import Attempt, Exchange
+from diffio_async._engine.transport.ladder import expired
+from diffio_async._engine.transport.sessions import Sessions
 from diffio_async._wire.redaction import public_url
-from diffio_async._wire.requests import Request
-from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
-from diffio_async.options import MIB, Timeouts
+from diffio_async.options import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-    from types import TracebackType
-
     from diffio_async.options import ClientOptions
-
-T = TypeVar("T")
 
 #: The largest answer of the API that is read; ten thousand projects take a tenth of it.
 MAX_ANSWER = 32 * MIB
-
-
-@frozen(kw_only=True)
-class Attempt:
-    """A request to be made once.
-
-    `fresh` asks for a connection of its own: on one that is reused, a request that the server
-    never saw cannot be told from one that it accepted.
-    """
-
-    request: Request
-    timeouts: Timeouts
-    body: Body | None = None
-    fresh: bool = False
 
 
 @frozen(kw_only=True)
@@ -107,134 +81,4 @@ class Transport:
         await self._sessions.aclose()
 
 
-class Exchange:
-    """One attempt under way. Every failure of aiohttp's is mapped here, by `failure_of`."""
-
-    def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
-        self._sessions = sessions
-        self._attempt = attempt
-        self._payload: Streamed | None = None
-        self._kept: Kept | None = None
-        self._response: aiohttp.ClientResponse | None = None
-        self.connection = Connection(attempt.timeouts.connect, asyncio.timeout(None))
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-
-    async def __aenter__(self) -> Self:
-        self._response = response = await self._mapped(self._connected())
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.headers.items()}
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._response is not None and self._kept is not None:
-            self._kept.reading.discard(self._response)
-            # Closes the connection unless the answer was read to its end.
-            self._response.close()
-
-    @property
-    def request(self) -> Request:
-        """What was asked."""
-        return self._attempt.request
-
-    async def _connected(self) -> aiohttp.ClientResponse:
-        # Idle until a connection is being made: waiting for a free place has no limit of its own.
-        async with self.connection.cut:
-            return await self._opened()
-
-    async def _opened(self) -> aiohttp.ClientResponse:
-        attempt, request = self._attempt, self._attempt.request
-        self._kept = kept = await self._sessions.session(fresh=attempt.fresh)
-        data: bytes | Streamed | None = request.content
-        if attempt.body is not None:
-            data = self._payload = Streamed(attempt.body, attempt.timeouts.read)
-        headers = {n: v for n, v in request.headers.items() if n.lower() != "accept-encoding"}
-        response = await kept.session.request(
-            request.method,
-            # Signed URLs are taken to the letter: another spelling breaks the signature.
-            yarl.URL(request.url, encoded=True),
-            data=data,
-            # Nothing is inflated behind our back: what is counted is what was sent.
-            headers={**headers, "Accept-Encoding": "identity"},
-            allow_redirects=False,
-            auto_decompress=False,
-            proxy=self._sessions.proxy_for(request.url),
-            # `total` is cut by `attempt`, connecting by `Connection`: aiohttp's own limits leave
-            # out a proxy that says nothing, and count the wait for a free place.
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeouts.read),
-            trace_request_ctx=self.connection,
-        )
-        kept.reading.add(response)
-        return response
-
-    async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
-        """The answer's bytes, at most `size` at a time."""
-        if self._response is None:
-            raise RuntimeError("the exchange is not open")
-        pieces = self._response.content.iter_chunked(size)
-        while True:
-            try:
-                piece = await self._mapped(anext(pieces))
-            except StopAsyncIteration:
-                return
-            yield piece
-
-    async def read(self, limit: int) -> bytes:
-        """The whole answer.
-
-        Raises:
-            ResponseInvalid: It has more than `limit` bytes.
-        """
-        body = bytearray()
-        async with contextlib.aclosing(self.chunks(MIB)) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    raise ResponseInvalid(
-                        f"the answer of {public_url(self._attempt.request.url)} has more than "
-                        f"{limit:,} bytes",
-                        status=self.status,
-                    )
-        return bytes(body)
-
-    async def start(self, limit: int) -> bytes:
-        """The first `limit` bytes of the answer, or as many of them as come: for pages of errors.
-
-        Raises:
-            ClientClosed: The client was closed.
-        """
-        body = bytearray()
-        with contextlib.suppress(AnswerLost):
-            async with contextlib.aclosing(self.chunks(limit)) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    if len(body) >= limit:
-                        break
-        return bytes(body[:limit])
-
-    async def _mapped(self, awaited: Awaitable[T]) -> T:
-        try:
-            return await awaited
-        except StopAsyncIteration:
-            raise
-        except asyncio.CancelledError:
-            # Closing cancels what waits for a free place or a name; nobody cancelled the caller.
-            task = asyncio.current_task()
-            if not self._sessions.closed or task is None or task.cancelling():
-                raise
-            failure: DiffioError = ClientClosed(CLOSED)
-        except Exception as raw:  # noqa: BLE001 - the ladder knows them all
-            failure = failure_of(
-                raw,
-                connection=self.connection,
-                payload_failure=self._payload.failure if self._payload is not None else None,
-                closed=self._sessions.closed,
-                url=public_url(self._attempt.request.url),
-            )
-        # Outside the handler: aiohttp's texts hold whole URLs, and a context would keep them.
-        raise failure
+__all__ = ["Answer", "Attempt", "Exchange", "Transport"]

@@ -1,0 +1,102 @@
+"""A temporary file that outlives a failure, so that a later download goes on from it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.journals import Journal, opened
+from diffio_async._engine.placing import beside
+from diffio_async._engine.temporaries import Temporary
+from diffio_async.options import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from diffio_async._wire.ranges import Version
+
+#: Bytes, and seconds, after which what was written is made safe and noted in the journal.
+_SAVE_BYTES, _SAVE_SECONDS = 32 * MIB, 1.0
+
+
+class KeptFile(Temporary):
+    """A temporary file of a name that is known again, with a journal of what can be trusted."""
+
+    def __init__(self, target: Path, result: tuple[str, ...]) -> None:
+        """Name it.
+
+        Args:
+            target: The file it is to become.
+            result: What names the result: another result's bytes are never gone on with.
+        """
+        names = json.dumps([os.fsdecode(target.name), *result]).encode()
+        key = hashlib.sha256(names).hexdigest()[:16]
+        super().__init__(beside(target, f"{key}.part"))
+        self._journal = Journal(beside(target, f"{key}.kept"))
+        self._version: Version | None = None
+        self._unsaved, self._saved_at = 0, 0.0
+
+    def open(self) -> Version | None:
+        """Open the file, for this process alone; the version of what is in it.
+
+        Raises:
+            OSError: It cannot be opened; `InUse`: another process goes on with it.
+        """
+        self._journal.open()
+        self._descriptor = opened(self.path, mode=0o666)
+        known = self._journal.read()
+        if known is None:
+            os.ftruncate(self._descriptor, 0)
+            return None
+        version, safe = known
+        # One byte at least is asked for: only the host knows whether this is still the version.
+        most = min(os.fstat(self._descriptor).st_size, (version.total or 0) - 1)
+        self.there, self._version = safe.before(most), version
+        self._count_on(version)
+        self._saved_at = time.monotonic()
+        return version if self.there else None
+
+    def begin(self, version: Version) -> None:
+        """Empty the file and the journal: what comes now is of this version."""
+        os.ftruncate(self._descriptor, 0)
+        super().begin(version)
+        self._version = version
+        self._unsaved, self._saved_at = 0, time.monotonic()
+        self._journal.begin(version)
+
+    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Write, and note now and then what is safe."""
+        super().put(offset, pieces)
+        self._unsaved += sum(map(len, pieces))
+        if self._unsaved >= _SAVE_BYTES or time.monotonic() - self._saved_at >= _SAVE_SECONDS:
+            self._save()
+
+    def _save(self) -> None:
+        # Another version's bytes could not be told from these without its etag.
+        if self._version is not None and self._version.etag is not None and self._unsaved:
+            getattr(os, "fdatasync", os.fsync)(self._descriptor)
+            self._journal.mark(self.there)
+        self._unsaved, self._saved_at = 0, time.monotonic()
+
+    @property
+    def kept(self) -> int:
+        """How many bytes a later download need not fetch again."""
+        version = None if self.over else self._version
+        return 0 if version is None or version.etag is None else self.there.size
+
+    def leave(self) -> None:
+        """Close the file; it stays where a later download can go on from it."""
+        if self._descriptor >= 0 and self.kept:
+            with contextlib.suppress(OSError):
+                self._save()
+            self._close()
+            self._journal.close()
+        elif self._journal.mine:
+            if self._descriptor >= 0 or self.over:
+                super().leave()
+            self._journal.remove()

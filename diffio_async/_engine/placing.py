@@ -1,0 +1,86 @@
+"""A file beside the target, and its step under the target's name: at once, and only when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async._engine.targets import OnConflict
+
+# File systems that know no hard links answer with one of these.
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EACCES,
+        errno.EINVAL,
+    }
+)
+_LONGEST_NAME = 255
+
+
+def beside(target: Path, ending: str) -> Path:
+    """A hidden name in the same folder, so that the last step is a rename."""
+    stem = os.fsencode(target.name)[: _LONGEST_NAME - len(ending) - 2]
+    return target.with_name(f".{stem.decode('utf-8', 'ignore')}.{ending}")
+
+
+def created(path: Path) -> int:
+    """A new file, open for reading and writing.
+
+    Raises:
+        OSError: It cannot be made, or is there already.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)  # the umask decides, as it does for any new file
+
+
+def place(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
+    """Give the file its name; the old one may stay for another name of it.
+
+    Raises:
+        FileExistsError: Somebody has the name, and may keep it.
+        OSError: The folder or the name stands in the way.
+    """
+    if on_conflict == "overwrite":
+        temporary.replace(target)
+    else:
+        _place_once(temporary, target)
+    _sync_folder(target.parent)
+
+
+def _place_once(temporary: Path, target: Path) -> None:
+    """Only if nobody has the name: a link fails where a rename would replace."""
+    try:
+        target.hardlink_to(temporary)
+    except (OSError, NotImplementedError) as failure:
+        if isinstance(failure, OSError) and failure.errno not in _NO_LINKS:
+            raise
+        os.close(created(target))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            # The name was only held for the result; an empty file under it would pass for one.
+            target.unlink(missing_ok=True)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without this, a power cut may lose the name of a file whose bytes are safe. Some network file
+    # systems cannot, and a folder may be writable but not readable: the file itself is safe.
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,188 @@
+"""Where a result's bytes go, in any order: to memory, or by threads to a file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import io
+from typing import TYPE_CHECKING, Protocol
+
+from diffio_async._engine.journals import InUse, NotOurs
+from diffio_async._engine.targets import exists, unwritable
+from diffio_async._engine.threads import Threads, all_settled
+from diffio_async._wire.spans import Spans
+from diffio_async.errors import TargetUnusable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+    from pathlib import Path
+
+    from diffio_async._engine.targets import OnConflict
+    from diffio_async._engine.temporaries import Temporary
+    from diffio_async._wire.ranges import Version
+
+
+class Sink(Protocol):
+    """Takes a result's bytes.
+
+    Attributes:
+        version: Of the bytes that are there already, None where none are.
+        there: Those bytes.
+    """
+
+    version: Version | None
+
+    @property
+    def there(self) -> Spans:
+        """The bytes that are there."""
+        ...
+
+    async def begin(self, version: Version) -> None:
+        """Forget what was written; what comes now is of this version."""
+        ...
+
+    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Take bytes; they may be written a little later."""
+        ...
+
+    async def digest(self, size: int) -> bytes:
+        """Wait until all is written; what it hashes to, by the version's algorithm if any."""
+        ...
+
+    def spoil(self) -> None:
+        """What is there is not what it should be: nobody goes on with it."""
+        ...
+
+
+class MemorySink:
+    """Keeps the result in memory."""
+
+    def __init__(self) -> None:
+        self.version: Version | None = None
+        self.there = Spans()
+        # Grows in place and gives its bytes away uncopied; a list, joined, would need them twice.
+        self._held = io.BytesIO()
+
+    async def begin(self, version: Version) -> None:
+        """Forget what was written."""
+        self.version = version
+        self._held = io.BytesIO()
+
+    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Keep."""
+        self._held.seek(offset)
+        self._held.writelines(pieces)
+
+    async def digest(self, size: int) -> bytes:
+        """Hash it all at the end, in a thread."""
+        digest = None if self.version is None else self.version.digest
+        if digest is None:
+            return b""
+        held = self._held.getvalue()[:size]
+        hashed = hashlib.new(digest.algorithm, usedforsecurity=False)
+        await Threads().run(hashed.update, held)
+        return hashed.digest()
+
+    def spoil(self) -> None:
+        """Nothing of it is kept anyway."""
+
+    def content(self) -> bytes:
+        """The whole result."""
+        return self._held.getvalue()
+
+
+class FileSink:
+    """A temporary file: while one batch is written by a thread, the next comes in."""
+
+    def __init__(
+        self, file: Temporary, threads: Threads, target: Path, version: Version | None
+    ) -> None:
+        self.version = version
+        self.file = file
+        self._threads, self._target = threads, target
+        self._turn = asyncio.Lock()
+        self._behind: asyncio.Future[None] | None = None
+
+    @property
+    def there(self) -> Spans:
+        """The bytes that were there when the download began, and all since."""
+        return self.file.there
+
+    async def begin(self, version: Version) -> None:
+        """Empty the file."""
+        self.version = version
+        async with self._turn:
+            await self.caught_up()
+            with named(self._target):
+                await self._threads.run(self.file.begin, version)
+
+    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Write as soon as the batch before is written."""
+        async with self._turn:
+            await self.caught_up()
+            self._behind = self._threads.begin(self.file.put, offset, pieces)
+
+    async def digest(self, size: int) -> bytes:
+        """What the whole hashes to; bytes that came out of order are read back for it."""
+        async with self._turn:
+            await self.caught_up()
+            with named(self._target):
+                while not await self._threads.run(self.file.hashed_on, size):
+                    pass
+        return self.file.digest()
+
+    def spoil(self) -> None:
+        """Remove it in the end."""
+        self.file.over = True
+
+    async def caught_up(self) -> None:
+        """Wait until all is written."""
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            with named(self._target):
+                await asyncio.shield(behind)
+
+
+@contextlib.contextmanager
+def named(target: Path) -> Iterator[None]:
+    """Turn what the system says into errors of ours."""
+    try:
+        yield
+    except FileExistsError as failure:
+        raise exists(target) from failure
+    except InUse as failure:
+        raise TargetUnusable(
+            f"{str(target)!r} is being downloaded already, here or in another process: wait for "
+            "that, or choose another name"
+        ) from failure
+    except NotOurs as failure:
+        raise TargetUnusable(f"{str(target)!r} cannot be written: {failure}") from failure
+    except OSError as failure:
+        raise unwritable(target, failure) from failure
+
+
+@contextlib.asynccontextmanager
+async def written(
+    file: Temporary, target: Path, on_conflict: OnConflict
+) -> AsyncIterator[FileSink]:
+    """A sink whose content stands under the target's name after the body, or nowhere.
+
+    Raises:
+        TargetUnusable: The folder, the disk or the name stands in the way.
+    """
+    threads = Threads()
+    try:
+        with named(target):
+            version = await threads.run(file.open)
+        sink = FileSink(file, threads, target, version)
+        yield sink
+        await sink.caught_up()
+        with named(target):
+            await threads.run(file.commit, target, on_conflict)
+    finally:
+        # No thread may write to a descriptor that is closed, and perhaps another's by then.
+        try:
+            await threads.settle()
+        finally:
+            await all_settled([threads.begin(file.leave)])

@@ -1,0 +1,199 @@
+"""One stretch of a result over one connection: as many bytes as come, from where the last broke."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from attrs import define, evolve, field
+
+from diffio_async._engine.patience import LinkExpired
+from diffio_async._engine.transport import Attempt, Exchange
+from diffio_async._wire.calls import Host
+from diffio_async._wire.digests import digest_of
+from diffio_async._wire.failures import error_for
+from diffio_async._wire.ranges import Extent, Version, another_version, asking, extent, strong_etag
+from diffio_async._wire.redaction import public_url
+from diffio_async._wire.requests import Request, to_media
+from diffio_async.errors import AnswerLost, ApiError, DiffioError, DownloadFailed
+from diffio_async.options import MIB
+
+if TYPE_CHECKING:
+    from diffio_async._engine.downloading import Downloading
+    from diffio_async._engine.sinks import Sink
+    from diffio_async._wire.shares import Share
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+#: What a storage host answers to a link that is no longer good.
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+_RANGE_REFUSED = 416
+#: Bytes, and seconds, after which what came is written.
+_BATCH_BYTES, _BATCH_SECONDS = MIB, 1.0
+
+
+class Anew(AnswerLost):
+    """Private: what is there cannot be gone on with, nor can this answer."""
+
+
+@define
+class Stretch:
+    """One attempt at a share."""
+
+    whole: Downloading
+    share: Share
+    attempt: int
+
+    async def fetch(self, url: str) -> None:
+        """Fetch as much of the share as comes.
+
+        Raises:
+            AnswerLost: Less came than was announced.
+            Anew: The bytes there are and those of the answer are not of one version.
+            LinkExpired: The link is refused.
+            ApiError: The host failed.
+            DownloadFailed: No other try can help.
+        """
+        share, headers = self.share, dict[str, str]()
+        version = self.whole.version
+        if version is not None and version.etag is not None:
+            end = None if share.end == version.total else share.end
+            headers = asking(share.at, end, version.etag) if share.at or end else {}
+        async with contextlib.AsyncExitStack() as stack:
+            exchange = await self._followed(to_media("GET", url, headers), stack)
+            found = await self._begun(exchange)
+            async with (
+                _Batch(self.whole.sink, share.at) as batch,
+                contextlib.aclosing(exchange.pieces()) as pieces,
+            ):
+                async for piece in pieces:
+                    if found.end is not None and share.at + len(piece) > found.end:
+                        where = public_url(exchange.request.url)
+                        raise DownloadFailed(f"{where} sends more bytes than it announced")
+                    left = share.left
+                    mine = piece if left is None or len(piece) <= left else piece[:left]
+                    share.at += len(mine)
+                    self.whole.received(len(mine))
+                    await batch.add(mine)
+                    if share.left == 0 and share.end != found.end:
+                        return  # another connection has the rest
+        if share.end is None:
+            share.end = share.at
+        if share.left:
+            raise AnswerLost(f"{share.at:,} of {share.end:,} bytes came")
+
+    async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
+        """The first answer that points nowhere else; there is no credential to carry along."""
+        sender, under = self.whole.sender, self.whole.under
+        timeouts = evolve(under.timeouts, total=None)
+        for _ in range(_MOST_REDIRECTS + 1):
+            answered = sender.asked("download", self.attempt, request)
+            exchange = await stack.enter_async_context(
+                sender.transport.stream(Attempt(request=request, timeouts=timeouts))
+            )
+            answered(exchange)
+            location = exchange.headers.get("location")
+            if exchange.status not in _REDIRECTS or location is None:
+                return exchange
+            # Its connection goes first: where only one may be open, the next would wait for ever.
+            await stack.aclose()
+            request = _elsewhere(request, location)
+        raise DownloadFailed(f"{public_url(request.url)}: more than {_MOST_REDIRECTS} redirects")
+
+    async def _begun(self, exchange: Exchange) -> Extent:
+        """Check what the answer says of its bytes, and start anew where it is another version."""
+        share, version, where = self.share, self.whole.version, public_url(exchange.request.url)
+        if exchange.status not in {200, 206}:
+            raise await self._refused(exchange, where)
+        if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
+        found = extent(exchange.status, exchange.headers)
+        if found is None or found.start not in {0, share.at}:
+            raise self._unusable(f"{where} sends other bytes than were asked for")
+        if not found.bounded:
+            raise self._unusable(
+                f"{where} does not say where the result ends: a broken connection could not be "
+                "told from its end"
+            )
+        if found.start != share.at or version is None or self.whole.empty:
+            told = Version(
+                etag=strong_etag(exchange.headers),
+                total=found.total,
+                digest=digest_of(exchange.status, exchange.headers),
+            )
+            await self.whole.begin(told, share)
+        elif another_version(exchange.headers, version.etag) or (
+            version.total not in {found.total, None}
+        ):
+            raise self._unusable(f"{where} changed the result while it was downloaded")
+        elif version.total is None:
+            self.whole.version, share.end = evolve(version, total=found.total), found.total
+        return found
+
+    def _unusable(self, why: str) -> DiffioError:
+        """Nothing can be made of this answer; of one to a request for the whole, perhaps."""
+        return DownloadFailed(why) if self.whole.empty else Anew(why)
+
+    async def _refused(self, exchange: Exchange, where: str) -> DiffioError:
+        if exchange.status == _RANGE_REFUSED and not self.whole.empty:
+            return self._unusable(f"{where} has no such bytes any more")
+        error: ApiError = error_for(
+            exchange.status,
+            exchange.headers,
+            await exchange.start(MIB),
+            call="download",
+            host=Host.MEDIA,
+            now=datetime.now(UTC),
+            secrets=exchange.request.secrets,
+        )
+        if exchange.status not in _EXPIRED:
+            return error
+        expired = LinkExpired(f"the signed link is refused: {error}")
+        expired.__cause__ = error
+        return expired
+
+
+@define
+class _Batch:
+    """Pieces that are written together: a thread is not asked for each.
+
+    What came before a failure is written, too, and what came before the user's Ctrl-C.
+    """
+
+    sink: Sink
+    at: int
+    _pieces: list[bytes] = field(factory=list)
+    _size: int = 0
+    _since: float = 0.0
+
+    async def __aenter__(self) -> _Batch:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._write()
+
+    async def add(self, piece: bytes) -> None:
+        now = asyncio.get_running_loop().time()
+        if not self._pieces:
+            self._since = now
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS:
+            await self._write()
+
+    async def _write(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if pieces:
+            at, self.at, self._size = self.at, self.at + self._size, 0
+            await self.sink.write(at, pieces)
+
+
+def _elsewhere(request: Request, location: str) -> Request:
+    try:
+        url = urljoin(request.url, location)
+    except ValueError:
+        raise DownloadFailed(f"{public_url(request.url)} points to no address") from None
+    return evolve(to_media("GET", url, {}), headers=request.headers)

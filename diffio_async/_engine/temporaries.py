@@ -1,0 +1,145 @@
+"""The file beside the target that a result grows in; all of this blocks, and is for threads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.placing import created, place
+from diffio_async._wire.spans import Spans
+from diffio_async.options import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from diffio_async._engine.targets import OnConflict
+    from diffio_async._wire.ranges import Version
+
+#: Bytes that are read back in one go, to be hashed: whoever cancels does not wait for more.
+_READ_BACK = 32 * MIB
+
+
+class Temporary:
+    """A file under a name that is nobody else's; gone at the end, whatever comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.there = Spans()
+        #: Nobody may go on with it: it has its final name, or is not what it should be.
+        self.over = False
+        self._descriptor = -1
+        self._hash: hashlib._Hash | None = None
+        self._hashed = 0
+
+    @property
+    def kept(self) -> int:
+        """How many bytes a later download need not fetch again."""
+        return 0
+
+    def open(self) -> Version | None:
+        """Make the file; the version of what is in it, None where nothing is.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._descriptor = created(self.path)
+        return None
+
+    def begin(self, version: Version) -> None:
+        """Empty the file: what comes now is of this version.
+
+        Raises:
+            OSError: As for any write.
+        """
+        if self.there:
+            self.there = Spans()
+            os.ftruncate(self._descriptor, 0)
+        self._count_on(version)
+
+    def _count_on(self, version: Version) -> None:
+        digest, self._hashed = version.digest, 0
+        self._hash = (
+            None if digest is None else hashlib.new(digest.algorithm, usedforsecurity=False)
+        )
+
+    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+        """Write.
+
+        Raises:
+            OSError: The disk is full, or gone.
+        """
+        end = _written(self._descriptor, offset, pieces)
+        if self._hash is not None and offset == self._hashed:
+            for piece in pieces:
+                self._hash.update(piece)
+            self._hashed = end
+        self.there.add(offset, end)
+
+    def hashed_on(self, size: int) -> bool:
+        """Read back and hash some more of `size` bytes; whether all of them are hashed."""
+        if os.fstat(self._descriptor).st_size != size:
+            raise OSError(None, "another program changed the length of what was downloaded so far")
+        if self._hash is None:
+            return True
+        buffer, limit = bytearray(MIB), min(size, self._hashed + _READ_BACK)
+        os.lseek(self._descriptor, self._hashed, os.SEEK_SET)
+        with memoryview(buffer) as view, open(self._descriptor, "rb", 0, closefd=False) as file:
+            while self._hashed < limit:
+                count = file.readinto(view[: limit - self._hashed])
+                if not count:
+                    raise OSError(None, "another program cut off what was downloaded so far")
+                self._hash.update(view[:count])
+                self._hashed += count
+        return self._hashed == size
+
+    def digest(self) -> bytes:
+        """What all bytes hash to."""
+        return b"" if self._hash is None else self._hash.digest()
+
+    def commit(self, target: Path, on_conflict: OnConflict) -> None:
+        """Give the file its final name.
+
+        Raises:
+            OSError: The disk, the folder or the name stands in the way.
+        """
+        os.fsync(self._descriptor)
+        if os.name == "nt":  # where nobody renames what is open
+            self._close()
+        place(self.path, target, on_conflict)
+        self.over = True
+
+    def leave(self) -> None:
+        """Close the file, and remove it or its second name.
+
+        Whatever ended the download says more than that its leavings could not be removed.
+        """
+        self._close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _written(descriptor: int, offset: int, pieces: Sequence[bytes]) -> int:
+    """Write all pieces; where they end."""
+    left = [memoryview(piece) for piece in pieces]
+    at_offset = getattr(os, "pwritev", None)
+    while left:
+        if at_offset is not None:
+            count = at_offset(descriptor, left, offset)
+        else:
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            count = os.write(descriptor, left[0])
+        offset += count
+        while left and count >= len(left[0]):
+            count -= len(left.pop(0))
+        if left:
+            left[0] = left[0][count:]
+    return offset

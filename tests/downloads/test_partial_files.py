@@ -1,0 +1,369 @@
+"""With `resume`, what came before a failure is kept, and trusted as far as it is known."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    ConfigurationError,
+    DownloadFailed,
+    DownloadProgress,
+    DownloadResumed,
+    Event,
+    RetryPolicy,
+    TargetUnusable,
+)
+from diffio_async.sandbox import Answer, Fault, Sandbox, Stall, Truncate
+from tests.downloads.scenes import LINK, RESULT, Job, entries, finished, leads_to, linked, media
+from tests.scripts import asked
+from tests.transport.peers import head, peer, says, sends
+
+CONTENT = os.urandom(900_000)
+HALF = len(CONTENT) // 2
+BROKEN = Fault(path=RESULT, times=None, action=Answer(503))
+
+
+async def left_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
+    """Download half of the result and fail; what is left in the folder."""
+    half = Fault(path=RESULT, action=Truncate(0.5))
+    sandbox.faults.add(half, BROKEN)
+    with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
+        await job.download(target, resume=True)
+    sandbox.faults.clear()
+    notes = "\n".join(caught.value.__notes__)
+    assert f"{HALF:,} bytes are kept beside {target.name!r}" in notes
+    return entries(target.parent)
+
+
+async def test_a_later_download_goes_on_from_what_an_earlier_one_left(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """In a hidden file and its journal, both gone at the end."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    left = await left_half(job, sandbox, target)
+    assert [(name[:11], name[-5:]) for name in left] == [
+        (".voice.mp3.", ".kept"),
+        (".voice.mp3.", ".part"),
+    ]
+    before, told = len(media(sandbox)), list[DownloadProgress]()
+    result = await job.download(target, resume=True, on_progress=told.append)
+    assert target.read_bytes() == CONTENT
+    assert result.size == len(CONTENT)
+    assert [seen.headers.get("range") for seen in media(sandbox)[before:]] == [f"bytes={HALF}-"]
+    assert told[0].received > HALF
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_observers_hear_where_a_later_download_goes_on(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    options = ClientOptions(observers=(events.append,), retry=RetryPolicy(attempts=2, base=0.01))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        job = await finished(client, CONTENT)
+        await left_half(job, sandbox, tmp_path / "voice.mp3")
+        events.clear()
+        await job.download(tmp_path / "voice.mp3", resume=True)
+    resumed = [event for event in events if isinstance(event, DownloadResumed)]
+    assert resumed == [DownloadResumed(HALF, "an earlier download left its bytes")]
+
+
+async def test_without_resume_nothing_is_left_and_nothing_is_gone_on_with(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    sandbox.faults.add(Fault(path=RESULT, action=Truncate(0.5)), BROKEN)
+    with pytest.raises(DownloadFailed) as caught:
+        await job.download(target)
+    assert "kept" not in "\n".join(caught.value.__notes__)
+    assert entries(tmp_path) == []
+    sandbox.faults.clear()
+    left = await left_half(job, sandbox, target)
+    before = len(media(sandbox))
+    await job.download(target)
+    assert "range" not in media(sandbox)[before].headers
+    assert entries(tmp_path) == [*left, "voice.mp3"]
+
+
+async def test_a_cancelled_download_is_gone_on_with(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By a task's cancellation and by a scope's, which goes on cancelling."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    sandbox.faults.add(Fault(path=RESULT, times=2, action=Stall(after=300_000, seconds=30)))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await job.download(target, resume=True)
+    with anyio.move_on_after(0.2) as scope:
+        await job.download(target, resume=True)
+    assert scope.cancelled_caught
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    ranges = [seen.headers.get("range") for seen in media(sandbox)]
+    assert ranges[0] is None
+    assert all(text is not None and int(text[6:-1]) > 0 for text in ranges[1:])
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_another_generation_or_type_never_goes_on_with_it(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    first, other = await finished(client, CONTENT), await finished(client, CONTENT[::-1])
+    target = tmp_path / "voice.mp3"
+    left = await left_half(first, sandbox, target)
+    before = len(media(sandbox))
+    await other.download(target, resume=True)
+    assert target.read_bytes() == CONTENT[::-1]
+    target.unlink()
+    await client.generations.download(
+        generation_id=first.generation_id,
+        api_project_id=first.api_project_id,
+        download_type="transcript",
+        download_file_path=target,
+        resume=True,
+    )
+    assert all("range" not in seen.headers for seen in media(sandbox)[before:])
+    assert entries(tmp_path) == [*left, "voice.mp3"]
+
+
+async def test_another_version_is_fetched_from_its_start(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The etag that was kept is asked for: another answers with all of its bytes."""
+    other, target = os.urandom(500_000), tmp_path / "voice.mp3"
+    one = {"content-length": len(CONTENT), "etag": '"one"'}
+    cut = sends(head(200, one) + CONTENT[:400_000], then=0.2)
+    async with peer(cut, says(503)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed):
+            await linked(client).download(target, resume=True)
+    sandbox.faults.clear()
+    async with peer(says(200, other, etag='"two"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(target, resume=True)
+    assert host.asked[0].headers["if-range"] == '"one"'
+    assert host.asked[0].headers["range"] == "bytes=400000-"
+    assert target.read_bytes() == other
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+@pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}])
+async def test_bytes_of_no_known_version_are_not_kept(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, etag: dict[str, str]
+) -> None:
+    cut = sends(head(200, {"content-length": len(CONTENT), **etag}) + CONTENT[:HALF], then=0.1)
+    async with peer(cut, says(503)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed) as caught:
+            await linked(client).download(tmp_path / "voice.mp3", resume=True)
+    assert "kept" not in "\n".join(caught.value.__notes__)
+    assert entries(tmp_path) == []
+
+
+async def test_what_was_whole_before_the_process_died_is_asked_for_one_byte(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The name was not given yet; the host is asked whether it is still the same."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    target.write_bytes(b"in the way")
+
+    def away(_: DownloadProgress) -> None:
+        target.write_bytes(b"in the way")
+
+    target.unlink()
+    with pytest.raises(TargetUnusable, match="exists"):
+        await job.download(target, resume=True, on_progress=away)
+    target.unlink()
+    before = len(media(sandbox))
+    await job.download(target, resume=True)
+    last = len(CONTENT) - 1
+    assert [seen.headers["range"] for seen in media(sandbox)[before:]] == [f"bytes={last}-"]
+    assert target.read_bytes() == CONTENT
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+def _torn(part: Path, journal: Path) -> None:
+    journal.write_bytes(journal.read_bytes()[:-9])
+
+
+def _foreign(part: Path, journal: Path) -> None:
+    journal.write_bytes(b"\x00\xffnot a journal\n\n[[0,1]]")
+
+
+def _empty(part: Path, journal: Path) -> None:
+    journal.write_bytes(b"")
+
+
+def _gone(part: Path, journal: Path) -> None:
+    journal.unlink()
+
+
+def _no_part(part: Path, journal: Path) -> None:
+    part.unlink()
+
+
+def _odd(part: Path, journal: Path) -> None:
+    first = journal.read_bytes().split(b"\n")[0]
+    text = json.dumps([[0], "x"]).encode()
+    journal.write_bytes(first + b"\n%s %08x\n" % (text, zlib.crc32(text)))
+
+
+def _second_name(part: Path, journal: Path) -> None:
+    (part.parent / "elsewhere").hardlink_to(part)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [_torn, _foreign, _empty, _gone, _no_part, _odd, _second_name],
+    ids=lambda f: f.__name__,
+)
+async def test_what_cannot_be_trusted_is_fetched_anew(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, damage: Callable[[Path, Path], None]
+) -> None:
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    journal, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    before = len(media(sandbox))
+    damage(part, journal)
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    assert "range" not in media(sandbox)[before].headers
+    assert [name for name in entries(tmp_path) if name.startswith(".")] == []
+
+
+async def test_a_file_shorter_than_its_journal_says_is_trusted_as_far_as_it_goes(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    os.truncate(part, 1000)
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    assert media(sandbox)[-1].headers["range"] == "bytes=1000-"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
+async def test_a_trap_under_the_hidden_name_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str
+) -> None:
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    journal, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    for trap in (part, journal):
+        trap.unlink(missing_ok=True)
+        if kind == "link":
+            trap.symlink_to(precious)
+        elif kind == "fifo":
+            os.mkfifo(trap)
+        else:
+            trap.mkdir()
+        with pytest.raises(TargetUnusable, match="cannot be written"):
+            await job.download(target, resume=True)
+        assert not target.exists()
+        trap.rmdir() if kind == "folder" else trap.unlink()
+    assert precious.read_bytes() == b"precious"
+
+
+async def test_damaged_bytes_are_found_by_the_digest_and_not_kept(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    with part.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"rot")
+    with pytest.raises(DownloadFailed, match="damaged"):
+        await job.download(target, resume=True)
+    assert entries(tmp_path) == []
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+
+
+async def test_two_downloads_at_once_do_not_share_one_partial_file(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The second is refused before it asks for a byte, and can go on when the first has failed."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=HALF, seconds=30)))
+    first = asyncio.create_task(job.download(target, resume=True))
+    while not media(sandbox):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    with pytest.raises(TargetUnusable, match="is being downloaded already"):
+        await job.download(target, resume=True)
+    assert len(media(sandbox)) == 1
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    with pytest.raises(ConfigurationError, match="only a file is resumed"):
+        await linked(client).download(resume=True)
+    assert asked(sandbox, LINK) == []
+
+
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from diffio_async import AsyncDiffio
+
+async def main(base_url, generation_id, api_project_id, target):
+    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url) as client:
+        await client.generations.download(
+            generation_id=generation_id, api_project_id=api_project_id, download_type="audio",
+            download_file_path=target, resume=True,
+            on_progress=lambda progress: print(progress.received, flush=True),
+        )
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_killed_process_is_gone_on_with_by_the_next(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Killed by signal 9 while the host stalls; the lock goes with the process."""
+    size, after = 80 * 2**20, 70 * 2**20
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        job = await finished(client, b"small")
+        source = sandbox.world.source_of(sandbox.world.projects[job.api_project_id])
+        pattern = os.urandom(2**20)
+        source.write_bytes(pattern * 80)
+        sandbox.faults.add(Fault(path=RESULT, action=Stall(after=after, seconds=60)))
+        target = tmp_path / "voice.mp3"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            _PROGRAM,
+            sandbox.base_url,
+            job.generation_id,
+            job.api_project_id,
+            str(target),
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        while int(await child.stdout.readline()) < after:
+            pass
+        child.send_signal(signal.SIGKILL)
+        await child.communicate()
+        assert [name[-5:] for name in entries(tmp_path)] == [".kept", ".part"]
+        await job.download(target, resume=True)
+    assert target.read_bytes() == pattern * 80
+    started = int(media(sandbox)[-1].headers["range"][6:-1])
+    assert 64 * 2**20 <= started <= after < size
+    assert entries(tmp_path) == ["voice.mp3"]
