@@ -112,6 +112,6 @@ def bench(session: nox.Session) -> None:
     programs = sorted((HERE / "benchmarks").glob("*.py"))
     if not programs:
         session.skip("there is nothing in benchmarks/ yet, so nothing was measured")
-    session.install("-e", ".[all]")
+    session.install("-e", ".[all,test]")
     for program in programs:
         session.run("python", str(program), *session.posargs)

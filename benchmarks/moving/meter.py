@@ -1,0 +1,69 @@
+"""What a process used for a piece of work. Standard library only: every contender imports it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moving.sink import content
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def kib(name: str) -> int | None:
+    """A figure of this process in KiB as Linux tells it: `VmRSS` now, `VmHWM` at most."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(name)), 0)
+
+
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def metered() -> Iterator[dict[str, Any]]:
+    """Meter the body: seconds, CPU seconds of all threads, and the peak over idle in MiB."""
+    found: dict[str, Any] = {}
+    idle = kib("VmRSS")
+    if idle is not None:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    processor, began = _processor(), time.perf_counter()
+    yield found
+    found["seconds"] = time.perf_counter() - began
+    found["cpu_seconds"] = _processor() - processor
+    peak = kib("VmHWM")
+    found["peak_mib"] = None if idle is None or peak is None else (peak - idle) / 1024
+
+
+def order() -> dict[str, Any]:
+    """What this process is to do."""
+    asked: dict[str, Any] = json.loads(sys.argv[1])
+    return asked
+
+
+def tell(found: dict[str, Any]) -> None:
+    """Hand the result to who gave the order."""
+    print(json.dumps(found), flush=True)
+
+
+def check(path: Path, size: int) -> None:
+    """Look whether a downloaded file is what the sink served: its size, and some of its bytes."""
+    found = path.stat().st_size
+    if found != size:
+        raise RuntimeError(f"{found:,} of {size:,} bytes are in the file")
+    with path.open("rb") as file:
+        for offset in range(0, size, max(1, size // 7)):
+            file.seek(offset)
+            length = min(4096, size - offset)
+            if file.read(length) != content(offset, length):
+                raise RuntimeError(f"other bytes than were served are at {offset:,}")

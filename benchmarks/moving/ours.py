@@ -1,0 +1,109 @@
+"""This package moves files, with its default options."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import statistics
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moving.meter import check, metered, order, tell
+from moving.profiling import profiled
+
+from diffio_async import AsyncDiffio, ClientOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: How many of many files are asked for at once; the client has limits of its own below that.
+AT_ONCE = 16
+_TICK = 0.002
+
+
+@contextmanager
+def lag() -> Iterator[dict[str, Any]]:
+    """Meter how late the loop is, in milliseconds; `_busy_ms` is what code of ours held it.
+
+    A machine with few cores stops the whole process now and then: then no CPU is used, and what
+    is late is not the loop's fault.
+    """
+    late: list[float] = []
+    busy: list[float] = []
+    found: dict[str, Any] = {}
+
+    async def meter() -> None:
+        before, used = time.perf_counter(), time.thread_time()
+        while True:
+            await asyncio.sleep(_TICK)
+            now, now_used = time.perf_counter(), time.thread_time()
+            late.append((now - before - _TICK) * 1000)
+            busy.append(min(late[-1], (now_used - used) * 1000))
+            before, used = now, now_used
+
+    task = asyncio.create_task(meter())
+    try:
+        yield found
+    finally:
+        task.cancel()
+        late.extend([0.0, 0.0])
+        busy.append(0.0)
+        found["lag_worst_ms"] = max(late)
+        found["lag_p99_ms"] = statistics.quantiles(late, n=100, method="inclusive")[98]
+        found["lag_busy_worst_ms"] = max(busy)
+
+
+async def move(client: AsyncDiffio, asked: dict[str, Any]) -> None:
+    """Do what is ordered."""
+    folder = Path(asked["folder"])
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def upload(path: str) -> None:
+        async with places:
+            await client.projects.create(path)
+
+    async def download(number: int, size: int) -> None:
+        async with places:
+            await client.generations.download(
+                generation_id=f"g-{size}",
+                api_project_id="p-0",
+                download_file_path=folder / str(number),
+            )
+
+    async with asyncio.TaskGroup() as tasks:
+        for path in asked["sources"]:
+            tasks.create_task(upload(path))
+        for number, size in enumerate(asked["results"]):
+            tasks.create_task(download(number, size))
+
+
+async def main() -> None:
+    """Warm up, then do what is ordered."""
+    asked = order()
+    trusted = ssl.create_default_context(cafile=asked["authority"]) if asked["authority"] else None
+    options = ClientOptions(ssl=trusted)
+    async with AsyncDiffio("key", base_url=asked["base"], options=options) as client:
+        await client.projects.create(asked["warm_up"])
+        await client.generations.download(
+            generation_id="g-1000",
+            api_project_id="p-0",
+            download_file_path=Path(asked["folder"], "warm"),
+        )
+        if asked["also"] == "lag":
+            with lag() as found:
+                await move(client, asked)
+        elif asked["also"] == "profile":
+            with profiled() as found:
+                await move(client, asked)
+        else:
+            with metered() as found:
+                await move(client, asked)
+        for number, size in enumerate(asked["results"]):
+            check(Path(asked["folder"], str(number)), size)
+    tell(found)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,55 @@
+"""Where the loop's thread spends its CPU: one kind of work for each line of a profile."""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import resource
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: The first whose word is in a function's file or name has its time.
+KINDS = (
+    ("TLS: encrypting and decrypting", ("_ssl._SSLSocket",)),
+    ("TLS: to and from its buffers", ("_ssl.MemoryBIO", "sslproto.py")),
+    ("sockets", ("_socket.socket", "of 'socket")),
+    ("waiting", ("select.epoll", "select.kqueue", "selectors.py")),
+    ("aiohttp", ("/aiohttp/", "/yarl/", "/multidict/")),
+    ("ours", ("/diffio_async/",)),
+    ("asyncio", ("/asyncio/", "_asyncio", "Context")),
+)
+
+
+def kind_of(function: str) -> str:
+    """Which kind of work a function is."""
+    return next((kind for kind, words in KINDS if any(word in function for word in words)), "other")
+
+
+@contextmanager
+def profiled() -> Iterator[dict[str, Any]]:
+    """Profile the thread of the body; the CPU seconds of each kind, and of the other threads."""
+    found: dict[str, Any] = {}
+    profile = cProfile.Profile(time.thread_time)
+    before, here = _processor(), time.thread_time()
+    profile.enable()
+    yield found
+    profile.disable()
+    kinds: dict[str, float] = {}
+    lines = []
+    stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    for (file, line, name), (_, calls, own, *_) in stats.items():
+        kind = kind_of(f"{file} {name}")
+        kinds[kind] = kinds.get(kind, 0.0) + own
+        lines.append((own, calls, f"{file}:{line} {name}"))
+    kinds["other threads"] = _processor() - before - (time.thread_time() - here)
+    found["profile"] = dict(sorted(kinds.items(), key=lambda item: -item[1]))
+    found["profile_lines"] = sorted(lines, reverse=True)[:25]
+
+
+def _processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,36 @@
+"""The published SDK moves files: run by an environment that has it, and nothing of ours."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from moving.meter import check, metered, order, tell
+
+
+def main() -> None:
+    """Warm up, then do what is ordered, one file after the other: the SDK knows no other way."""
+    asked = order()
+    client: Any = import_module("diffio").DiffioClient(apiKey="key", baseUrl=asked["base"])
+    folder = Path(asked["folder"])
+
+    def download(size: int, path: Path) -> None:
+        client.generations.download(
+            generationId=f"g-{size}", apiProjectId="p-0", downloadFilePath=path, downloadType="mp3"
+        )
+
+    client.create_project(filePath=asked["warm_up"])
+    download(1000, folder / "warm")
+    with metered() as found:
+        for path in asked["sources"]:
+            client.create_project(filePath=path)
+        for number, size in enumerate(asked["results"]):
+            download(size, folder / str(number))
+    for number, size in enumerate(asked["results"]):
+        check(folder / str(number), size)
+    tell(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What was measured, as a table."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Each column: its head, the figure, and how it is written.
+COLUMNS = (
+    ("MB/s", "mb_per_s", "{:,.0f}"),
+    ("s", "seconds", "{:.2f}"),
+    ("CPU s/GB", "cpu_s_per_gb", "{:.2f}"),
+    ("peak MiB", "peak_mib", "{:.1f}"),
+    ("at once", "connections", "{:.0f}"),
+    ("lag worst ms", "lag_worst_ms", "{:.1f}"),
+    ("ours", "lag_busy_worst_ms", "{:.1f}"),
+    ("p99", "lag_p99_ms", "{:.1f}"),
+)
+
+
+def row(scene: str, contender: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Medians of several runs, and the runs; of memory the worst counts."""
+    found: dict[str, Any] = {"scene": scene, "contender": contender}
+    for _, name, _ in COLUMNS:
+        values = [run[name] for run in runs if run.get(name) is not None]
+        if values:
+            found[name] = max(values) if name == "peak_mib" else statistics.median(values)
+    found["runs"] = list(runs)
+    return found
+
+
+def against(
+    ours: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]
+) -> tuple[float, float]:
+    """How ours compares, run by run in pairs, at the median: times its speed, times its CPU."""
+    pairs = list(zip(ours, other, strict=True))
+    speed = statistics.median(mine["mb_per_s"] / its["mb_per_s"] for mine, its in pairs)
+    return speed, statistics.median(mine["cpu_seconds"] / its["cpu_seconds"] for mine, its in pairs)
+
+
+def heading() -> str:
+    """The first line."""
+    return f"{'':20}{'':12}" + "".join(f"{head:>14}" for head, _, _ in COLUMNS)
+
+
+def line(found: Mapping[str, Any]) -> str:
+    """One line of it."""
+    cells = (
+        form.format(found[name]) if found.get(name) is not None else "-"
+        for _, name, form in COLUMNS
+    )
+    return f"{found['scene']:20}{found['contender']:12}" + "".join(f"{cell:>14}" for cell in cells)
+
+
+def profile(found: Mapping[str, Any]) -> str:
+    """Where ours spent its time: seconds of CPU each with its share."""
+    kinds: Mapping[str, float] = found["profile"]
+    whole = sum(kinds.values()) or 1.0
+    lines = [f"    {kind:34}{own:8.3f} s{own / whole:6.0%}" for kind, own in kinds.items()]
+    return "\n".join(lines)

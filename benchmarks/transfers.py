@@ -1,0 +1,264 @@
+"""Files up and down: ours, the published SDK's, curl's: `python benchmarks/transfers.py`.
+
+    python benchmarks/transfers.py [--quick] [--only loopback,link,small] [--json FILE] [--profile]
+
+The sink is a process of its own, and so is each run of a contender; they take turns. Every run
+warms up with one small file each way first. What each figure means is in docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import ssl
+import sys
+import tempfile
+import urllib.request
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trustme
+from attrs import define, field, frozen
+from moving.contenders import MIB, curl, pieces, ranges, sdk, with_published
+from moving.serving import running
+from moving.sink import BLOCK, content
+from moving.table import against, heading, line, profile, row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SMALL = 256 * 1024
+CONTENDERS = ("ours", "published", "curl")
+
+
+@frozen
+class Scene:
+    """What is moved, and over what: `files` files of `size` bytes."""
+
+    group: str
+    direction: str
+    tls: bool
+    files: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """As in the table."""
+        return f"{self.group} {self.direction}{' TLS' if self.tls else ''}"
+
+
+def scenes(asked: argparse.Namespace) -> list[Scene]:
+    """The scenes of this run."""
+    size = asked.size * MIB
+    many = 20 if asked.quick else 200
+    both = [(direction, tls) for tls in (False, True) for direction in ("up", "down")]
+    every = [
+        *(Scene("loopback", direction, tls, 1, size) for direction, tls in both),
+        *(Scene("link", direction, True, 1, size) for direction in ("up", "down")),
+        *(Scene("small", direction, True, many, SMALL) for direction in ("up", "down")),
+    ]
+    return [scene for scene in every if any(word in scene.name for word in asked.only.split(","))]
+
+
+@define
+class Hall:
+    """Where the contenders meet: servers, files, and who is there."""
+
+    folder: Path
+    authority: Path
+    ports: dict[tuple[str, bool], int]
+    python: str | None
+    on: set[int] | None
+    connections: dict[str, int] = field(factory=dict)
+    also: str | None = None
+
+    def base(self, scene: Scene) -> str:
+        """The address of the scene's server, or of the link to it."""
+        kind = "link" if scene.group == "link" else "sink"
+        return f"http{'s' * scene.tls}://localhost:{self.ports[kind, scene.tls]}"
+
+    def run(self, scene: Scene, contender: str) -> dict[str, Any]:
+        """One run: its figures."""
+        self._at_once(scene)
+        found = self._moved(scene, contender)
+        total = scene.files * scene.size
+        found["connections"] = self._at_once(scene)
+        if contender == "ours":
+            self.connections[scene.name] = found["connections"]
+        found["mb_per_s"] = total / 1e6 / found["seconds"]
+        found["cpu_s_per_gb"] = found["cpu_seconds"] / (total / 1e9)
+        return found
+
+    def watched(self, scene: Scene, what: str) -> dict[str, Any]:
+        """A run of ours that is not timed, with a meter in it: `lag` or `profile`."""
+        self.also = what
+        try:
+            return self._moved(scene, "ours")
+        finally:
+            self.also = None
+
+    def _moved(self, scene: Scene, contender: str) -> dict[str, Any]:
+        results = self.folder / "results"
+        results.mkdir()
+        _memory_at_hand(self.folder / "balloon", 2 * scene.files * scene.size)
+        try:
+            with _held_to(self.on):
+                moved = self._curl if contender == "curl" else self._sdk
+                return moved(scene, contender, results)
+        finally:
+            shutil.rmtree(results)
+
+    def _sources(self, scene: Scene) -> list[str]:
+        paths = [self.folder / f"{scene.size}-{number}" for number in range(scene.files)]
+        for path in paths:
+            if not path.exists():
+                path.write_bytes(content(0, scene.size))
+        return [str(path) for path in paths]
+
+    def _sdk(self, scene: Scene, contender: str, results: Path) -> dict[str, Any]:
+        up = scene.direction == "up"
+        order = {
+            "base": self.base(scene),
+            "authority": str(self.authority) if scene.tls else None,
+            "warm_up": str(self.folder / "warm"),
+            "folder": str(results),
+            "sources": self._sources(scene) if up else [],
+            "results": [] if up else [scene.size] * scene.files,
+            "also": self.also,
+        }
+        python = sys.executable if contender == "ours" else self.python or ""
+        return sdk(python, contender, order, self.authority if scene.tls else None)
+
+    def _curl(self, scene: Scene, _: str, results: Path) -> dict[str, Any]:
+        """As many connections as ours had on the link; one elsewhere, where more only cost."""
+        connections = self.connections.get(scene.name, 1) if scene.group == "link" else 1
+        authority = self.authority if scene.tls else None
+        base = self.base(scene)
+        if scene.direction == "up":
+            sources = [Path(path) for path in self._sources(scene)]
+            if connections > 1:
+                parts = self.folder / "parts"
+                parts.mkdir(exist_ok=True)
+                sources = sorted(parts.iterdir()) or pieces(sources[0], parts)
+            return curl(base, authority, sources=sources, connections=connections)
+        spans = ranges(scene.size, connections) if connections > 1 else [""] * scene.files
+        targets = [(span, results / str(number)) for number, span in enumerate(spans)]
+        return curl(base, authority, results=targets, size=scene.size, connections=connections)
+
+    def _at_once(self, scene: Scene) -> int:
+        """The most bodies that were under way at once since the last time this was asked."""
+        trust = ssl.create_default_context(cafile=self.authority) if scene.tls else None
+        url = f"http{'s' * scene.tls}://localhost:{self.ports['sink', scene.tls]}/stats"
+        with urllib.request.urlopen(url, context=trust) as answer:  # noqa: S310 - our own sink
+            told: dict[str, int] = json.load(answer)
+        return told["at_once"]
+
+
+def _memory_at_hand(path: Path, size: int) -> None:
+    """Have the system hold so much free memory: a virtual machine gives back what it does not use.
+
+    To get it again costs up to 1.5 s for a GiB (a file's pages are memory, too): it would be
+    counted for whoever runs first.
+    """
+    with path.open("wb") as file:
+        for _ in range(-(-size // len(BLOCK))):
+            file.write(BLOCK)
+    path.unlink()
+
+
+@contextmanager
+def _held_to(cores: set[int] | None) -> Iterator[None]:
+    """Children made meanwhile run on these cores only."""
+    if cores is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def hall(asked: argparse.Namespace) -> Iterator[Hall]:
+    """Servers, certificates and files, for as long as the body runs."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=asked.folder)))
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(folder / "authority.pem")
+        pem = folder / "sink.pem"
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
+        (folder / "warm").write_bytes(b"warm" * 1000)
+        cores = sorted(os.sched_getaffinity(0)) if asked.pin else []
+        ports: dict[tuple[str, bool], int] = {}
+        with _held_to(set(cores[:-1]) or None):
+            for tls in (False, True):
+                words = [str(pem)] if tls else []
+                sink = ports["sink", tls] = stack.enter_context(running("sink", *words))
+                ports["link", tls] = stack.enter_context(running("link", str(sink)))
+        python = asked.published
+        if python is None and not asked.without_published:
+            python = with_published(folder / "published")
+        yield Hall(
+            folder=folder,
+            authority=folder / "authority.pem",
+            ports=ports,
+            python=python,
+            on=set(cores[-1:]) or None,
+        )
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="", help="words; scenes with one of them in their name")
+    parser.add_argument("--rounds", type=int, help="runs of each contender (3; --quick: 1)")
+    parser.add_argument("--size", type=int, help="MiB of the large file (1024; --quick: 64)")
+    parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
+    parser.add_argument("--published", metavar="PYTHON", help="that has diffio==0.3.10 already")
+    parser.add_argument("--without-published", action="store_true")
+    parser.add_argument("--pin", action="store_true", help="contenders on a core of their own")
+    parser.add_argument("--folder", type=Path, help="for the files; a temporary one")
+    parser.add_argument("--profile", action="store_true", help="where ours spends its time")
+    parser.add_argument("--json", type=Path, help="for every run's figures")
+    asked = parser.parse_args()
+    asked.size = asked.size or (64 if asked.quick else 1024)
+    asked.rounds = asked.rounds or (1 if asked.quick else 3)
+    rows = []
+    with hall(asked) as place:
+        absent = {"published"} if place.python is None else set()
+        absent |= {"curl"} if shutil.which("curl") is None else set()
+        present = [name for name in CONTENDERS if name not in absent]
+        print(heading())
+        for scene in scenes(asked):
+            runs: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
+            for _ in range(asked.rounds):
+                for name in present:
+                    runs[name].append(place.run(scene, name))
+            for name in present:
+                rows.append(row(scene.name, name, runs[name]))
+                if name == "ours":
+                    rows[-1] |= place.watched(scene, "lag")
+                    rows[-1] |= place.watched(scene, "profile") if asked.profile else {}
+                print(line(rows[-1]), flush=True)
+                if name != "ours":
+                    speed, processor = against(runs["ours"], runs[name])
+                    rows[-1] |= {"ours_speed_times": speed, "ours_cpu_times": processor}
+                    print(f"    ours has {speed:.2f} x its speed at {processor:.2f} x its CPU")
+                if "profile" in rows[-1]:
+                    print(profile(rows[-1]), flush=True)
+    if asked.json:
+        about = {"python": platform.python_version(), "cores": os.cpu_count(), "pin": asked.pin}
+        text = json.dumps({**about, "size_mib": asked.size, "rows": rows}, indent=1)
+        asked.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The benchmark of transfers goes through, small: its figures are judged by people."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "transfers.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is metered as Linux tells it")
+def test_every_scene_of_a_quick_run_has_the_figures_of_every_contender(tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    words = ["--quick", "--without-published", "--folder", str(tmp_path), "--json", str(out)]
+    subprocess.run([sys.executable, PROGRAM, *words], check=True, timeout=120)
+    told = json.loads(out.read_text())
+    scenes = {row["scene"] for row in told["rows"]}
+    kinds = {scene.split()[0] for scene in scenes}
+    contenders = {"ours", "curl"} if shutil.which("curl") else {"ours"}
+    assert kinds == {"loopback", "link", "small"}
+    assert {(row["scene"], row["contender"]) for row in told["rows"]} == {
+        (scene, contender) for scene in scenes for contender in contenders
+    }
+    for row in told["rows"]:
+        assert row["mb_per_s"] > 0
+        assert row["cpu_s_per_gb"] > 0
+        if row["contender"] == "ours":
+            assert row["peak_mib"] >= 0
+            assert row["lag_worst_ms"] >= row["lag_busy_worst_ms"] >= 0
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
