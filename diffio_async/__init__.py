@@ -94,6 +94,8 @@ if TYPE_CHECKING:
     )
     from diffio_async.models.uploads import UploadedProject
     from diffio_async.models.webhooks import (
+        InboxEntry,
+        InboxState,
         SentTestEvent,
         WebhookEndpoint,
         WebhookEvent,
@@ -110,6 +112,7 @@ if TYPE_CHECKING:
         WaitPolicy,
     )
     from diffio_async.sync import Diffio
+    from diffio_async.webhooks.inbox import WebhookInbox
     from diffio_async.webhooks.verifier import WebhookVerifier
 
 
@@ -144,6 +147,8 @@ __all__ = [
     "GenerationStarted",
     "GenerationSummary",
     "IdempotencyConflict",
+    "InboxEntry",
+    "InboxState",
     "Isolation",
     "ModelRetired",
     "NotFound",
@@ -189,6 +194,7 @@ __all__ = [
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookEventType",
+    "WebhookInbox",
     "WebhookMode",
     "WebhookRejected",
     "WebhookVerifier",

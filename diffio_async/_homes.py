@@ -26,12 +26,14 @@ _HOMES = {
     "diffio_async.models.restorations": "Isolation Restoration",
     "diffio_async.models.uploads": "UploadedProject",
     "diffio_async.models.webhooks": (
-        "SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType WebhookMode"
+        "InboxEntry InboxState SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType "
+        "WebhookMode"
     ),
     "diffio_async.options": (
         "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
     ),
     "diffio_async.sync": "Diffio",
+    "diffio_async.webhooks.inbox": "WebhookInbox",
     "diffio_async.webhooks.verifier": "WebhookVerifier",
 }
 HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

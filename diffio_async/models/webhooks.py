@@ -73,3 +73,32 @@ class WebhookEvent:
     error_details: object = field(default=None, hash=False)
     transcription: TranscriptionState | None = None
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
+
+
+InboxState = Literal["waiting", "taken", "handled", "dead"]
+
+
+@frozen(kw_only=True)
+class InboxEntry:
+    """One delivery in an inbox.
+
+    Attributes:
+        message_id: The delivery's `svix-id`.
+        event_type: Such as `generation.completed`.
+        generation_id: The generation it is of, if any.
+        state: `waiting` for a consumer (until `due_at`, where that is ahead), `taken` by one whose
+            lease ends at `due_at`, `handled` at `due_at`, or `dead` since then: tried too often.
+        attempts: How often it was tried.
+        received_at: When it first came.
+        due_at: See `state`.
+        error: Why the last attempt failed.
+    """
+
+    message_id: str
+    event_type: str
+    generation_id: str | None
+    state: InboxState
+    attempts: int
+    received_at: datetime
+    due_at: datetime
+    error: str | None = None

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diffio_async.webhooks.aiohttp_receiver import aiohttp_app
     from diffio_async.webhooks.asgi import asgi_app
+    from diffio_async.webhooks.delivery import Delivery
+    from diffio_async.webhooks.inbox import WebhookInbox
     from diffio_async.webhooks.receiving import WebhookSink
     from diffio_async.webhooks.verifier import WebhookVerifier
 
 _HOME_OF = {
+    "Delivery": "delivery",
+    "WebhookInbox": "inbox",
     "WebhookSink": "receiving",
     "WebhookVerifier": "verifier",
     "aiohttp_app": "aiohttp_receiver",
     "asgi_app": "asgi",
 }
 
-__all__ = ["WebhookSink", "WebhookVerifier", "aiohttp_app", "asgi_app"]
+__all__ = ["Delivery", "WebhookInbox", "WebhookSink", "WebhookVerifier", "aiohttp_app", "asgi_app"]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hmac
-import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
-from diffio_async._wire.codec import decoded
-from diffio_async.errors import ConfigurationError, ResponseInvalid, WebhookRejected
-from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.webhooks.headers import read_headers, seconds_of
+from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.signing import signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from diffio_async.models.webhooks import WebhookEvent
 
 #: Seconds a delivery's clock may differ from ours, both ways: the sender's own figure.
 TOLERANCE = 300.0
@@ -80,7 +78,7 @@ class WebhookVerifier:
         instant = self._timely(stamp)
         body = payload.encode("utf-8", "replace") if isinstance(payload, str) else bytes(payload)
         self._genuine(message_id, instant, body, signatures)
-        return _event(body, message_id)
+        return event_of(body, message_id)
 
     def _timely(self, stamp: str) -> datetime:
         try:
@@ -120,41 +118,3 @@ class WebhookVerifier:
             "bytes (not parsed and written again)? `diffio-async webhooks verify` finds out",
             reason="bad_signature",
         )
-
-
-def _event(body: bytes, message_id: str) -> WebhookEvent:
-    try:
-        return _read_event(body, message_id)
-    except RecursionError:
-        # Nested deeper than Python goes; how deep that is differs between reading and writing.
-        raise WebhookRejected("the body is JSON too deep to read", reason="not_json") from None
-
-
-def _read_event(body: bytes, message_id: str) -> WebhookEvent:
-    try:
-        content = json.loads(body)
-    except ValueError:
-        raise WebhookRejected("the body is not JSON", reason="not_json") from None
-    if not isinstance(content, dict):
-        raise WebhookRejected("the body is JSON, but not an object", reason="not_an_object")
-    try:
-        return evolve(_decoded(content), message_id=message_id)
-    except ResponseInvalid:
-        # Genuine, and of a shape yet to come: an error would have it delivered again for days.
-        fitting = {name: value for name, value in content.items() if _fits(name, value)}
-    odd = {name: value for name, value in content.items() if name not in fitting}
-    event = _decoded(fitting)
-    return evolve(event, message_id=message_id, extra={**event.extra, **odd})
-
-
-def _fits(name: str, value: object) -> bool:
-    try:
-        _decoded({name: value})
-    except ResponseInvalid:
-        return False
-    return True
-
-
-def _decoded(content: dict[str, object]) -> WebhookEvent:
-    body = json.dumps({"eventType": "", **content}).encode()
-    return decoded(body, WebhookEvent, call="webhook", status=200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from aiohttp import web
 
-from diffio_async import WebhookEvent, WebhookVerifier
+from diffio_async import WebhookEvent, WebhookInbox, WebhookVerifier
 from diffio_async.sandbox.webhooks import signed
 from diffio_async.webhooks import WebhookSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+VERIFIER = WebhookVerifier(SECRET)
 
 
 def body_of(event_type: str = "generation.completed", **more: Any) -> bytes:
@@ -36,7 +38,7 @@ class Kept(WebhookSink):
     """A sink that keeps events in memory."""
 
     def __init__(self, failure: Exception | None = None) -> None:
-        self.verifier = WebhookVerifier(SECRET)
+        self.verifier = VERIFIER
         self.failure = failure
         self.kept: dict[str, tuple[WebhookEvent, bytes]] = {}
         self.doors: list[str] = []
@@ -70,3 +72,29 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
     finally:
         await runner.cleanup()
+
+
+class Clock:
+    """Seconds since the epoch that pass when told, beside those that pass by themselves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return time.time() + self.ahead
+
+
+async def stored(
+    inbox: WebhookInbox, message_id: str, event_type: str = "generation.completed", **more: Any
+) -> bool:
+    """Put an event into an inbox, as a receiver does; whether it was new."""
+    body = body_of(event_type, **more)
+    return await inbox.store(VERIFIER.verify(body, headers_of(body, message_id)), body)
+
+
+async def until(true: Callable[[], bool], seconds: float = 5) -> None:
+    """Look again and again until something is true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)

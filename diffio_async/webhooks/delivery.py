@@ -1,0 +1,219 @@
+"""One delivery in the hands of a consumer: its lease, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from diffio_async._wire.redaction import scrubbed
+from diffio_async.errors import DatabaseUnusable
+from diffio_async.webhooks import inbox_table
+from diffio_async.webhooks.reading import event_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from types import TracebackType
+
+    from diffio_async.models.webhooks import WebhookEvent
+    from diffio_async.webhooks.inbox_file import InboxFile
+
+log = logging.getLogger("diffio_async")
+
+#: The share of a lease after which it is renewed, so that two failures to do so are survived.
+_RENEWED_AT = 0.3
+#: Letters of a failure that are kept.
+_MOST_SAID = 500
+
+
+@frozen(kw_only=True)
+class Terms:
+    """How consumers take deliveries.
+
+    Attributes:
+        lease: Seconds a consumer that says nothing keeps one.
+        attempts: How often one is tried before it is dead.
+        retry_after: Seconds before the second attempt, doubled for each after that.
+        clock: Seconds since the epoch.
+    """
+
+    lease: float
+    attempts: int
+    retry_after: float
+    clock: Callable[[], float]
+
+    def pause(self, attempt: int, jitter: float) -> float | None:
+        """Seconds until the attempt after this one; None where there is none."""
+        if attempt >= self.attempts:
+            return None
+        longest = min(inbox_table.FARTHEST, self.retry_after * 2.0 ** min(attempt - 1, 64))
+        return longest * (0.8 + 0.2 * jitter)
+
+
+class Delivery:
+    """An event that this consumer has taken: handle it inside `async with delivery as event:`.
+
+    The end of the block acknowledges it, on the disk when the block is left. An exception gives it
+    back, to be tried again later, and is raised; a cancellation gives it back as if it had not been
+    taken. Within the block the lease is renewed for as long as it takes.
+
+    Attributes:
+        event: What was delivered.
+        body: The raw body.
+        attempt: Which try this is, from 1.
+        received_at: When it was first received.
+    """
+
+    def __init__(self, file: InboxFile, terms: Terms, taken: inbox_table.Claimed) -> None:
+        self._file, self._terms, self._taken = file, terms, taken
+        self._settled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self.event: WebhookEvent = event_of(taken.body, taken.message_id)
+        self.body: bytes = taken.body
+        self.attempt: int = taken.attempt
+        self.received_at: datetime = datetime.fromtimestamp(taken.received_at, UTC)
+
+    def __repr__(self) -> str:
+        return f"Delivery({self.event.message_id!r}, {self.event.event_type!r}, {self.attempt})"
+
+    async def __aenter__(self) -> WebhookEvent:
+        self._wind()
+        return self.event
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self.acknowledge()
+            elif isinstance(error, GeneratorExit):
+                await self.fail("the loop was left before the next event was asked for")
+            elif isinstance(error, Exception):
+                await self.fail(f"{type(error).__name__}: {error}")
+            else:
+                await self.release()
+        except DatabaseUnusable:
+            if error is None:
+                raise
+            # The lease gives it back as well; what is raised already says more.
+            log.exception("%r could not be given back before its lease ends", self)
+
+    async def acknowledge(self) -> None:
+        """It was handled: it is not given to anybody again.
+
+        Raises:
+            DatabaseUnusable: That could not be written; it will be handled again.
+        """
+        self._stop()
+        taken, now = self._taken, self._terms.clock()
+        await self._file.run(lambda db: inbox_table.handled(db, taken, now))
+
+    async def fail(self, reason: str) -> None:
+        """It was not handled: it is tried again after a pause, or is dead after the last attempt.
+
+        Raises:
+            DatabaseUnusable: That could not be written; it is tried again when the lease ends.
+        """
+        self._stop()
+        taken, said = self._taken, scrubbed(reason)[:_MOST_SAID]
+        pause = self._terms.pause(self.attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+        due = None if pause is None else self._terms.clock() + pause
+        if due is None:
+            log.error("%r is dead after %d attempts: %s", self, self.attempt, said)
+        else:
+            log.info("%r was not handled; again in %.0f s: %s", self, pause, said)
+        await self._file.run(lambda db: inbox_table.failed(db, taken, said, due), ring=True)
+
+    async def release(self) -> None:
+        """It was not tried: it may be taken again at once, and no attempt is counted.
+
+        Nothing is done where it was acknowledged, failed or released before.
+
+        Raises:
+            DatabaseUnusable: That could not be written; it is tried again when the lease ends.
+        """
+        if self._settled:
+            return
+        self._stop()
+        taken, now = self._taken, self._terms.clock()
+        claim, number = taken.claim, taken.number
+        await self._file.run(lambda db: inbox_table.released(db, claim, now, number), ring=True)
+
+    def _wind(self) -> None:
+        """Have the lease renewed later; most are handled before, and cost a timer."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._terms.lease * _RENEWED_AT, self._renew)
+
+    def _renew(self) -> None:
+        self._renewing = asyncio.get_running_loop().create_task(self._renewed())
+
+    async def _renewed(self) -> None:
+        taken, until = self._taken, self._terms.clock() + self._terms.lease
+        try:
+            ours = await self._file.run(lambda db: inbox_table.renew(db, taken, until))
+        except DatabaseUnusable as failure:
+            log.warning("the lease of %r could not be renewed: %s", self, failure)
+            ours = True
+        if ours:
+            self._wind()
+        else:
+            log.warning("the lease of %r had ended: another consumer may have taken it", self)
+
+    def _stop(self) -> None:
+        self._settled = True
+        for each in (self._timer, self._renewing):
+            if each is not None:
+                each.cancel()
+
+
+async def taken(file: InboxFile, terms: Terms, most: int) -> list[Delivery]:
+    """Take up to `most` deliveries; wait until there is one. None at all: the inbox was closed.
+
+    Raises:
+        DatabaseUnusable: The inbox's file cannot be used.
+    """
+    await file.opened()
+    closings = file.closings
+    while file.closings == closings:
+        try:
+            rung, foreign = file.bell.rung, await file.read(inbox_table.foreign_changes)
+            rows, due = await _taken(file, terms, most)
+            if rows:
+                return [Delivery(file, terms, row) for row in rows]
+            seconds = None if due is None else max(0.0, due - terms.clock())
+            await file.stirred(rung, foreign, seconds)
+        except DatabaseUnusable:
+            if file.closings == closings:
+                raise
+    return []
+
+
+async def _taken(
+    file: InboxFile, terms: Terms, most: int
+) -> tuple[list[inbox_table.Claimed], float | None]:
+    """What can be taken now, and when the next may be."""
+    claim, now = uuid.uuid4().hex, terms.clock()
+
+    def work(db: sqlite3.Connection) -> tuple[list[inbox_table.Claimed], float | None]:
+        rows = inbox_table.take(db, claim, now, terms.lease, most, terms.attempts)
+        return rows, inbox_table.next_due(db)
+
+    try:
+        return await file.run(work)
+    except asyncio.CancelledError:
+        # The thread takes them all the same, for nobody: this comes after it in the thread, whether
+        # or not there is time to wait for it.
+        with contextlib.suppress(asyncio.CancelledError, DatabaseUnusable):
+            await file.run(lambda db: inbox_table.released(db, claim, now))
+        raise

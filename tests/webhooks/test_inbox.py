@@ -1,0 +1,271 @@
+"""What an inbox keeps: each event once, for long enough, through forks, loops and full disks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import ConfigurationError, WebhookInbox
+from diffio_async.errors import DatabaseUnusable
+from diffio_async.webhooks import asgi_app
+from tests.webhooks.scenes import VERIFIER, Clock, body_of, headers_of, stored
+from tests.webhooks.test_receiving import AsgiDoor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+DAY = 86400
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The inbox's clock."""
+    return Clock()
+
+
+@pytest.fixture
+async def inbox(tmp_path: Path, clock: Clock, _no_task_left: None) -> AsyncIterator[WebhookInbox]:
+    """An open inbox."""
+    async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER, clock=clock) as opened:
+        yield opened
+
+
+async def test_an_event_is_kept_once(inbox: WebhookInbox) -> None:
+    """By the id of its delivery, with the body as it came."""
+    assert await stored(inbox, "msg_1", hasVideo=False)
+    assert not await stored(inbox, "msg_1", hasVideo=False)
+    assert await stored(inbox, "msg_2")
+    first = (await inbox.entries())[-1]
+    assert (first.message_id, first.state, first.attempts) == ("msg_1", "waiting", 0)
+    async for delivery in inbox.deliveries():
+        assert delivery.body == body_of(hasVideo=False)
+        assert delivery.event == VERIFIER.verify(delivery.body, headers_of(delivery.body))
+        break
+
+
+async def test_yesterdays_id_signed_anew_is_known(inbox: WebhookInbox, clock: Clock) -> None:
+    """A delivery made again by hand is acknowledged and dropped; its old headers are refused."""
+    door = AsgiDoor(asgi_app(inbox))
+    body = body_of()
+    yesterday = headers_of(body, at=clock() - DAY)
+    clock.ahead = -DAY
+    assert await stored(inbox, "msg_1")
+    clock.ahead = 0
+    assert (await door(body, yesterday)).content == {"error": "too_old"}
+    assert (await door(body, headers_of(body))).content == {"status": "duplicate"}
+
+
+async def test_ids_are_forgotten_after_the_retention_and_not_before(
+    inbox: WebhookInbox, clock: Clock
+) -> None:
+    """Of what was handled; what nobody handled is kept for ever."""
+    for number in range(6):
+        await stored(inbox, f"msg_{number}")
+    taken = 0
+    async for delivery in inbox.deliveries():
+        async with delivery:
+            taken += 1
+        if taken == 4:
+            break
+    clock.ahead = 6.9 * DAY
+    assert not await stored(inbox, "msg_0")
+    await stored(inbox, "msg_late")
+    assert len(await inbox.entries()) == 7
+    clock.ahead = 7.1 * DAY
+    # Each insertion sweeps up a little.
+    for number in range(2):
+        await stored(inbox, f"msg_new_{number}")
+    assert [entry.message_id for entry in await inbox.entries()] == [
+        *("msg_new_1", "msg_new_0", "msg_late", "msg_5", "msg_4"),
+    ]
+
+
+async def test_what_no_consumer_handles_is_forgotten_when_told_so(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """For an inbox that only ends waits."""
+    async with WebhookInbox(
+        tmp_path / "inbox.db", unhandled_retention=2 * DAY, clock=clock
+    ) as inbox:
+        await stored(inbox, "msg_1")
+        clock.ahead = 2.1 * DAY
+        await stored(inbox, "msg_2")
+        assert [entry.message_id for entry in await inbox.entries()] == ["msg_2"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+async def test_events_out_of_order_move_no_generation_backwards(
+    order: tuple[int, ...], inbox: WebhookInbox
+) -> None:
+    """Whatever comes last, the end is the end."""
+    told = [
+        ("generation.queued", {"status": "queued", "createdAt": "2026-11-22T10:00:00Z"}),
+        ("generation.processing", {"status": "processing", "createdAt": "2026-11-22T10:00:01Z"}),
+        ("generation.completed", {"status": "complete", "createdAt": "2026-11-22T10:00:02Z"}),
+    ]
+    assert await inbox.state("gen_1") is None
+    for number in order:
+        event_type, more = told[number]
+        await stored(inbox, f"msg_{number}", event_type, **more)
+    furthest = await inbox.state("gen_1")
+    assert furthest is not None
+    assert furthest.status == "complete"
+
+
+async def test_of_equal_standing_the_later_made_says_more(inbox: WebhookInbox) -> None:
+    """By the sender's clock, not by arrival; a word yet to come is above `queued`."""
+    for message_id, status, made in (
+        ("msg_1", "polishing", "2026-11-22T10:00:05Z"),
+        ("msg_2", "processing", "2026-11-22T10:00:01Z"),
+        ("msg_3", "queued", "2026-11-22T10:00:09Z"),
+    ):
+        await stored(inbox, message_id, "generation.updated", status=status, createdAt=made)
+    furthest = await inbox.state("gen_1")
+    assert furthest is not None
+    assert furthest.status == "polishing"
+
+
+async def test_a_full_disk_is_answered_with_503_until_there_is_room(inbox: WebhookInbox) -> None:
+    """And nothing is half kept."""
+    door = AsgiDoor(asgi_app(inbox))
+
+    def limit(pages: int) -> Any:
+        return lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+
+    await inbox._file.read(limit(1))  # SQLite's own way to be full: no page more
+    body = body_of(note="x" * 50_000)
+    said = await door(body, headers_of(body))
+    assert (said.status, said.content) == (503, {"error": "not_stored"})
+    await inbox._file.read(limit(1_000_000))
+    assert (await door(body, headers_of(body))).content == {"status": "stored"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lease": 0},
+        {"lease": 3601},
+        {"attempts": 0},
+        {"retry_after": -1},
+        {"retention": DAY},
+        {"unhandled_retention": 60},
+    ],
+)
+def test_terms_that_cannot_be_right_are_refused(wrong: dict[str, float], tmp_path: Path) -> None:
+    """When the inbox is made; the file is not touched."""
+    with pytest.raises(ConfigurationError, match=next(iter(wrong)).removeprefix("unhandled_")):
+        WebhookInbox(tmp_path / "inbox.db", **wrong)  # type: ignore[arg-type]  # one at a time
+    assert not (tmp_path / "inbox.db").exists()
+
+
+async def test_a_file_that_is_no_inbox_is_refused(tmp_path: Path) -> None:
+    """Before the server starts, where the app opens it."""
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    with pytest.raises(DatabaseUnusable, match="webhook inbox"):
+        async with WebhookInbox(other):
+            pass
+    with pytest.raises(DatabaseUnusable, match="folder"):
+        await WebhookInbox(tmp_path / "none" / "inbox.db").entries()
+
+
+async def test_many_deliveries_at_once_share_their_commits(inbox: WebhookInbox) -> None:
+    """A thousand, a hundred at a time; each id once."""
+
+    async def some(first: int) -> int:
+        return sum([await stored(inbox, f"msg_{number}") for number in range(first, first + 20)])
+
+    assert sum(await asyncio.gather(*(some(10 * each) for each in range(99)))) == 1000
+    assert len(await inbox.entries(limit=2000)) == 1000
+
+
+async def test_the_file_is_open_while_anybody_is_inside(tmp_path: Path) -> None:
+    """Entering twice is leaving twice; what uses it after opens it again."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+    async with inbox:
+        async with inbox:
+            await stored(inbox, "msg_1")
+        assert inbox._file._database is not None
+        assert await stored(inbox, "msg_2")
+    assert inbox._file._database is None
+    assert not await stored(inbox, "msg_1")
+    await inbox.aclose()
+
+
+async def test_opening_at_once_from_several_tasks_opens_once(tmp_path: Path) -> None:
+    """Also where the first of them is cancelled while it opens."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+    tasks = [asyncio.create_task(inbox.entries()) for _ in range(5)]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert done[1:] == [()] * 4
+    await inbox.aclose()
+
+
+def test_several_loops_use_one_inbox(tmp_path: Path) -> None:
+    """One receives, the other is told at once."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+
+    async def first_event() -> str | None:
+        async for event in inbox.watch():
+            return event.message_id
+        return None
+
+    async def here() -> str | None:
+        async with inbox:
+            following = asyncio.create_task(asyncio.to_thread(asyncio.run, first_event()))
+            await asyncio.sleep(0.1)
+            await stored(inbox, "msg_1")
+            return await following
+
+    assert asyncio.run(here()) == "msg_1"
+    # And another loop after that.
+    assert len(asyncio.run(_entries(inbox))) == 1
+
+
+async def _entries(inbox: WebhookInbox) -> tuple[object, ...]:
+    async with inbox:
+        return await inbox.entries()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_process_opens_its_own(tmp_path: Path) -> None:
+    """A server that forks its workers after the inbox was used."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+
+    async def use(message_id: str) -> None:
+        async with inbox:
+            await stored(inbox, message_id)
+
+    async def outer() -> int:
+        async with inbox:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    asyncio.events._set_running_loop(None)
+                    asyncio.run(use("msg_child"))
+                    code = 0
+                finally:
+                    os._exit(code)
+            _, status = await asyncio.to_thread(os.waitpid, child, 0)
+            await use("msg_parent")
+            assert len(await inbox.entries()) == 2
+            return os.waitstatus_to_exitcode(status)
+
+    assert asyncio.run(outer()) == 0
+
+
+async def test_an_inbox_shows_no_secret(inbox: WebhookInbox) -> None:
+    """Its path, that is all."""
+    assert "whsec" not in repr(inbox)
+    assert repr(inbox).endswith("inbox.db')")
