@@ -15,7 +15,7 @@ from attrs import frozen
 
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import DatabaseUnusable
-from diffio_async.webhooks import inbox_table
+from diffio_async.webhooks import inbox_claims, inbox_table
 from diffio_async.webhooks.reading import event_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Terms:
         """Seconds until the attempt after this one; None where there is none."""
         if attempt >= self.attempts:
             return None
-        longest = min(inbox_table.FARTHEST, self.retry_after * 2.0 ** min(attempt - 1, 64))
+        longest = min(inbox_claims.FARTHEST, self.retry_after * 2.0 ** min(attempt - 1, 64))
         return longest * (0.8 + 0.2 * jitter)
 
 
@@ -71,7 +71,7 @@ class Delivery:
         received_at: When it was first received.
     """
 
-    def __init__(self, file: InboxFile, terms: Terms, taken: inbox_table.Claimed) -> None:
+    def __init__(self, file: InboxFile, terms: Terms, taken: inbox_claims.Claimed) -> None:
         self._file, self._terms, self._taken = file, terms, taken
         self._settled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -117,7 +117,7 @@ class Delivery:
         """
         self._stop()
         taken, now = self._taken, self._terms.clock()
-        await self._file.run(lambda db: inbox_table.handled(db, taken, now))
+        await self._file.run(lambda db: inbox_claims.handled(db, taken, now))
 
     async def fail(self, reason: str) -> None:
         """It was not handled: it is tried again after a pause, or is dead after the last attempt.
@@ -133,7 +133,7 @@ class Delivery:
             log.error("%r is dead after %d attempts: %s", self, self.attempt, said)
         else:
             log.info("%r was not handled; again in %.0f s: %s", self, pause, said)
-        await self._file.run(lambda db: inbox_table.failed(db, taken, said, due), ring=True)
+        await self._file.run(lambda db: inbox_claims.failed(db, taken, said, due), ring=True)
 
     async def release(self) -> None:
         """It was not tried: it may be taken again at once, and no attempt is counted.
@@ -148,7 +148,7 @@ class Delivery:
         self._stop()
         taken, now = self._taken, self._terms.clock()
         claim, number = taken.claim, taken.number
-        await self._file.run(lambda db: inbox_table.released(db, claim, now, number), ring=True)
+        await self._file.run(lambda db: inbox_claims.released(db, claim, now, number), ring=True)
 
     def _wind(self) -> None:
         """Have the lease renewed later; most are handled before, and cost a timer."""
@@ -161,7 +161,7 @@ class Delivery:
     async def _renewed(self) -> None:
         taken, until = self._taken, self._terms.clock() + self._terms.lease
         try:
-            ours = await self._file.run(lambda db: inbox_table.renew(db, taken, until))
+            ours = await self._file.run(lambda db: inbox_claims.renew(db, taken, until))
         except DatabaseUnusable as failure:
             log.warning("the lease of %r could not be renewed: %s", self, failure)
             ours = True
@@ -201,13 +201,13 @@ async def taken(file: InboxFile, terms: Terms, most: int) -> list[Delivery]:
 
 async def _taken(
     file: InboxFile, terms: Terms, most: int
-) -> tuple[list[inbox_table.Claimed], float | None]:
+) -> tuple[list[inbox_claims.Claimed], float | None]:
     """What can be taken now, and when the next may be."""
     claim, now = uuid.uuid4().hex, terms.clock()
 
-    def work(db: sqlite3.Connection) -> tuple[list[inbox_table.Claimed], float | None]:
-        rows = inbox_table.take(db, claim, now, terms.lease, most, terms.attempts)
-        return rows, inbox_table.next_due(db)
+    def work(db: sqlite3.Connection) -> tuple[list[inbox_claims.Claimed], float | None]:
+        rows = inbox_claims.take(db, claim, now, terms.lease, most, terms.attempts)
+        return rows, inbox_claims.next_due(db)
 
     try:
         return await file.run(work)
@@ -215,5 +215,5 @@ async def _taken(
         # The thread takes them all the same, for nobody: this comes after it in the thread, whether
         # or not there is time to wait for it.
         with contextlib.suppress(asyncio.CancelledError, DatabaseUnusable):
-            await file.run(lambda db: inbox_table.released(db, claim, now))
+            await file.run(lambda db: inbox_claims.released(db, claim, now))
         raise

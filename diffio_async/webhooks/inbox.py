@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.webhooks import InboxEntry
-from diffio_async.webhooks import inbox_table
+from diffio_async.webhooks import inbox_claims, inbox_table
 from diffio_async.webhooks.consuming import Handlers
 from diffio_async.webhooks.delivery import Delivery, Terms, taken
 from diffio_async.webhooks.inbox_file import InboxFile
@@ -71,7 +71,7 @@ class WebhookInbox(WebhookSink):
         Raises:
             ConfigurationError: One of these cannot be right.
         """
-        if not 0 < lease <= inbox_table.FARTHEST:
+        if not 0 < lease <= inbox_claims.FARTHEST:
             raise ConfigurationError(f"lease must be above 0 and at most 3,600 s, not {lease!r}")
         if attempts < 1:
             raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}")
@@ -227,7 +227,7 @@ class WebhookInbox(WebhookSink):
         What a consumer has in its hands is left to it.
         """
         now = self._terms.clock()
-        return await self._file.run(lambda db: inbox_table.retried(db, now, message_id), ring=True)
+        return await self._file.run(lambda db: inbox_claims.retried(db, now, message_id), ring=True)
 
 
 def _entry(row: tuple[Any, ...]) -> InboxEntry:

@@ -192,11 +192,16 @@ async def test_the_file_is_open_while_anybody_is_inside(tmp_path: Path) -> None:
     async with inbox:
         async with inbox:
             await stored(inbox, "msg_1")
-        assert inbox._file._database is not None
+        assert is_open(inbox)
         assert await stored(inbox, "msg_2")
-    assert inbox._file._database is None
+    assert not is_open(inbox)
     assert not await stored(inbox, "msg_1")
     await inbox.aclose()
+
+
+def is_open(inbox: WebhookInbox) -> bool:
+    """Whether its file is."""
+    return inbox._file._database is not None
 
 
 async def test_opening_at_once_from_several_tasks_opens_once(tmp_path: Path) -> None:
