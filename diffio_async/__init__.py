@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         PermissionDenied,
         RateLimited,
         ResponseInvalid,
+        ResumeUnusable,
         ServerError,
         SourceUnusable,
         SpendLimitExceeded,
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
         RequestSent,
         RetryScheduled,
         UploadProgress,
+        UploadRestarted,
+        UploadResumed,
         WaitsPaused,
     )
     from diffio_async.models.account import (
@@ -92,6 +95,7 @@ if TYPE_CHECKING:
         Isolation,
         Restoration,
     )
+    from diffio_async.models.resuming import UploadRecord, UploadStore
     from diffio_async.models.uploads import UploadedProject
     from diffio_async.models.webhooks import (
         InboxEntry,
@@ -168,6 +172,7 @@ __all__ = [
     "RequestSent",
     "ResponseInvalid",
     "Restoration",
+    "ResumeUnusable",
     "RetryHook",
     "RetryPolicy",
     "RetryScheduled",
@@ -184,6 +189,10 @@ __all__ = [
     "TranscriptionState",
     "UploadFailed",
     "UploadProgress",
+    "UploadRecord",
+    "UploadRestarted",
+    "UploadResumed",
+    "UploadStore",
     "UploadedProject",
     "Usage",
     "UsagePeriod",

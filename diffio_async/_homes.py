@@ -6,13 +6,14 @@ _HOMES = {
         "AnswerLost ApiError AuthenticationFailed BadRequest BatchFailed ClientClosed "
         "ConfigurationError DatabaseUnusable DiffioError DownloadFailed GenerationFailed "
         "IdempotencyConflict ModelRetired NotFound NotReached NotReady PaymentRequired "
-        "PermissionDenied RateLimited ResponseInvalid ServerError SourceUnusable "
-        "SpendLimitExceeded TargetUnusable Timeout TranscriptPending TranscriptUnavailable "
-        "UploadFailed WaitTimeout WebhookRejected"
+        "PermissionDenied RateLimited ResponseInvalid ResumeUnusable ServerError "
+        "SourceUnusable SpendLimitExceeded TargetUnusable Timeout TranscriptPending "
+        "TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
     ),
     "diffio_async.events": (
         "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "
-        "ProgressRead RequestSent RetryScheduled UploadProgress WaitsPaused"
+        "ProgressRead RequestSent RetryScheduled UploadProgress UploadRestarted "
+        "UploadResumed WaitsPaused"
     ),
     "diffio_async.models.account": (
         "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
@@ -24,6 +25,7 @@ _HOMES = {
     "diffio_async.models.outcomes": "Outcome",
     "diffio_async.models.projects": "Project ProjectSummary",
     "diffio_async.models.restorations": "Isolation Restoration",
+    "diffio_async.models.resuming": "UploadRecord UploadStore",
     "diffio_async.models.uploads": "UploadedProject",
     "diffio_async.models.webhooks": (
         "InboxEntry InboxState SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType "

@@ -195,6 +195,10 @@ class SourceUnusable(UploadFailed):
     """The source is missing, unreadable, too large, empty, or changed while it was read."""
 
 
+class ResumeUnusable(UploadFailed):
+    """The file that `resume` names cannot be used: it is in use, damaged, or cannot be written."""
+
+
 class DownloadFailed(DiffioError):
     """A result could not be fetched whole; nothing was left under its final name."""
 

@@ -52,6 +52,26 @@ class PartSent:
 
 
 @frozen
+class UploadResumed:
+    """An upload of an earlier try goes on: `sent` of its `total` bytes are there already."""
+
+    api_project_id: str
+    sent: int
+    total: int
+
+
+@frozen
+class UploadRestarted:
+    """An earlier try cannot be gone on with, for `reason`: its bytes go to a new project.
+
+    `api_project_id` is that of the earlier try, which stays as it is.
+    """
+
+    api_project_id: str
+    reason: str
+
+
+@frozen
 class DownloadResumed:
     """A download broke, or its link expired, for `reason`: it is asked for from byte `offset` on.
 
@@ -132,6 +152,8 @@ Event = (
     | AnswerReceived
     | RetryScheduled
     | PartSent
+    | UploadResumed
+    | UploadRestarted
     | DownloadResumed
     | GenerationStarted
     | ProgressRead

@@ -7,40 +7,26 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import evolve, frozen
+from attrs import frozen
 
 from diffio_async._engine.bodies import Body, unhurried
 from diffio_async._engine.closing import ABORT_SECONDS
+from diffio_async._engine.notes import Notes
 from diffio_async._engine.sending import Sender
-from diffio_async._engine.sources import Source, called
+from diffio_async._engine.settling import Settling
+from diffio_async._engine.sources import Source
 from diffio_async._engine.tally import Tally
 from diffio_async._engine.threads import settled
 from diffio_async._engine.together import together
-from diffio_async._wire.calls import complete_project_upload
 from diffio_async._wire.edge_calls import abort_upload, complete_upload, put_part, start_upload
 from diffio_async._wire.parts import Part, planned
-from diffio_async.errors import (
-    ApiError,
-    ClientClosed,
-    DiffioError,
-    NotReady,
-    ResponseInvalid,
-    UploadFailed,
-)
+from diffio_async.errors import ApiError, DiffioError, ResponseInvalid, SourceUnusable
 from diffio_async.events import PartSent
-from diffio_async.models.generations import FAILED
-from diffio_async.models.uploads import (
-    CreatedProject,
-    EdgeUpload,
-    StartedUpload,
-    UploadedProject,
-)
+from diffio_async.models.uploads import CreatedProject, EdgeUpload, StartedUpload
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-NOT_LANDED_YET = frozenset({409})
 
 
 @frozen
@@ -54,17 +40,17 @@ class EdgeUploading:
     source: Source
     tally: Tally
     options: RequestOptions | None
+    #: Where another try could go on from; None where a failed upload is aborted.
+    notes: Notes | None = None
 
     async def run(self) -> None:
-        """Start, send every part, complete, and hear from the API that it landed."""
-        started = await self._started()
-        upload_id = started.upload_id
-        size = started.part_size_bytes or self.offer.part_size_bytes
+        """Start or go on, send every part, complete, and hear from the API that it landed."""
+        upload_id, parts = await self._begun()
         try:
-            etags = await self._parts(upload_id, planned(self.source.size, size))
+            etags = await self._parts(upload_id, parts)
             await self.source.verify()
         except BaseException:
-            await in_the_end(lambda: self._abort(upload_id))
+            await in_the_end(lambda: self._let_go(upload_id))
             raise
         try:
             confirmed = await self._completed(upload_id, etags)
@@ -72,10 +58,28 @@ class EdgeUploading:
             raise
         except BaseException:
             # Interrupted in the middle of it: it may be finished all the same.
-            await in_the_end(lambda: self._abort_unless_landed(upload_id))
+            if self.notes is None:
+                await in_the_end(lambda: self._abort_unless_landed(upload_id))
             raise
         if not confirmed:
-            await self._confirm()
+            await self._settling().confirm()
+
+    async def _begun(self) -> tuple[str, list[Part]]:
+        """The multipart upload, that of an earlier try where there is one, and its parts."""
+        if self.notes is not None:
+            record = self.notes.record
+            if record.upload_id is not None and record.part_size_bytes is not None:
+                return record.upload_id, planned(self.source.size, record.part_size_bytes)
+        started = await self._started()
+        size = started.part_size_bytes or self.offer.part_size_bytes
+        try:
+            parts = planned(self.source.size, size)
+            if self.notes is not None:
+                await self.notes.begun(started.upload_id, size)
+        except BaseException:
+            await in_the_end(lambda: self._abort(started.upload_id))
+            raise
+        return started.upload_id, parts
 
     async def _started(self) -> StartedUpload:
         """Start; an interruption waits for the answer, without which nobody could abort."""
@@ -91,16 +95,25 @@ class EdgeUploading:
             raise
 
     async def _parts(self, upload_id: str, parts: list[Part]) -> list[str]:
-        etags = [""] * len(parts)
-        waiting = iter(parts)
+        etags = {} if self.notes is None else dict(self.notes.record.etags)
+        missing = [part for part in parts if part.number not in etags]
+        for part in parts:
+            if part.number in etags:
+                self.tally.counter(part.number)(part.size)
+        waiting = iter(missing)
 
         async def work() -> None:
             for part in waiting:
                 async with self.slots:
-                    etags[part.number - 1] = await self._part(upload_id, part)
+                    etag = await self._part(upload_id, part)
+                if self.notes is not None:
+                    # What is kept is of the content that was digested, and of no other.
+                    await self.source.verify()
+                    await self.notes.acknowledged(part.number, etag)
+                etags[part.number] = etag
 
-        await together(work, min(len(parts), self.sender.options.parts_in_flight))
-        return etags
+        await together(work, min(len(missing), self.sender.options.parts_in_flight))
+        return [etags[part.number] for part in parts]
 
     async def _part(self, upload_id: str, part: Part) -> str:
         body = Body(self.source, part.offset, part.size, self.tally.counter(part.number))
@@ -128,54 +141,32 @@ class EdgeUploading:
         try:
             await self.sender.send(complete_upload(self.offer, upload_id, etags), self.options)
         except DiffioError as failure:
-            landed = await self._landed(patiently=not _refused(failure))
+            landed = await self._settling().landed(patiently=not _refused(failure))
             if landed:
                 return True
-            if landed is False:
-                await in_the_end(lambda: self._abort(upload_id))
+            if landed is False and (self.notes is None or _refused(failure)):
+                await in_the_end(lambda: self._end_of(upload_id))
             raise
         return False
 
-    async def _landed(self, *, patiently: bool) -> bool | None:
-        """Whether the bytes are there, None where the API does not say.
+    def _settling(self) -> Settling:
+        return Settling(self.sender, self.created.api_project_id, self.source, self.options)
 
-        With patience a "not landed yet" is asked about again: storage takes a moment.
-        """
-        call = complete_project_upload(self.created.api_project_id)
-        if patiently:
-            call = evolve(call, also_transient=NOT_LANDED_YET)
-        try:
-            self._check(await self.sender.send(call, self.options))
-        except NotReady:
-            return False
-        except DiffioError:
-            return None
-        return True
+    async def _let_go(self, upload_id: str) -> None:
+        """Abort what nobody will go on with."""
+        if self.notes is not None:
+            with contextlib.suppress(SourceUnusable):
+                await self.source.verify()
+                return
+        await self._end_of(upload_id)
 
-    def _check(self, landed: UploadedProject) -> None:
-        """A generation of half a recording would be billed as well."""
-        size = landed.size_bytes
-        if landed.status in FAILED or size not in {None, self.source.size}:
-            raise UploadFailed(
-                f"of {called(self.source)}'s {self.source.size:,} bytes the API says "
-                f"{landed.status!r}, with {size} bytes landed"
-            )
-
-    async def _confirm(self) -> None:
-        call = complete_project_upload(self.created.api_project_id)
-        try:
-            call = evolve(call, also_transient=NOT_LANDED_YET)
-            self._check(await self.sender.send(call, self.options))
-        except ClientClosed:
-            raise
-        except DiffioError as failure:
-            raise UploadFailed(
-                f"{called(self.source)} was sent whole, but the API did not confirm it: {failure} "
-                "(projects.complete_upload asks again)"
-            ) from failure
+    async def _end_of(self, upload_id: str) -> None:
+        if self.notes is not None:
+            await self.notes.forget()
+        await self._abort(upload_id)
 
     async def _abort_unless_landed(self, upload_id: str) -> None:
-        if await self._landed(patiently=False) is False:
+        if await self._settling().landed(patiently=False) is False:
             await self._abort(upload_id)
 
     async def _abort(self, upload_id: str) -> None:

@@ -18,9 +18,18 @@ from diffio_async._engine.spooling import blocks_of, plain, spooled
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
 
-#: A path, bytes, a binary file object (read from where it stands) or an async iterable of bytes.
+#: A path, bytes, a binary file object (read from where it stands) or an async iterable of bytes;
+#: or what was opened already, which whoever opened it closes.
 SourceLike = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncIterable[bytes]
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | AsyncIterable[bytes]
+    | Memory
+    | RegularFile
 )
 
 
@@ -58,6 +67,8 @@ class _Opening:
     held: list[int]
 
     async def open(self, source: SourceLike) -> Source:
+        if isinstance(source, (Memory, RegularFile)):
+            return source
         self.stack.callback(self._close)
         self.stack.push_async_callback(self.threads.settle)
         if isinstance(source, (bytes, bytearray, memoryview, io.BytesIO)):

@@ -22,7 +22,13 @@ from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
 from diffio_async._wire.requests import Request, prepared
 from diffio_async.errors import DiffioError
-from diffio_async.events import AnswerReceived, RequestSent, RetryScheduled
+from diffio_async.events import (
+    AnswerReceived,
+    RequestSent,
+    RetryScheduled,
+    UploadRestarted,
+    UploadResumed,
+)
 from diffio_async.options import merged
 
 if TYPE_CHECKING:
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("diffio_async")
 
+_TOLD_LOUDER = (RetryScheduled, UploadResumed)
+
 #: Told the name of each answered call and its JSON as it came, in the tasks where it is set: models
 #: do not keep how a time stamp was spelled.
 hearing: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
@@ -44,7 +52,8 @@ hearing: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing"
 
 def log_event(event: Event) -> None:
     """The first observer: every event at DEBUG, retries at INFO. Events hold no secrets."""
-    level = logging.INFO if isinstance(event, RetryScheduled) else logging.DEBUG
+    level = logging.INFO if isinstance(event, _TOLD_LOUDER) else logging.DEBUG
+    level = logging.WARNING if isinstance(event, UploadRestarted) else level
     log.log(level, "%s", event)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from diffio_async._engine.threads import Threads
 from diffio_async.errors import SourceUnusable
-
-if TYPE_CHECKING:
-    from diffio_async._engine.threads import Threads
 
 #: One hop to a thread costs 50 µs: chunks below this size would make it count.
 CHUNK = 512 * 1024
+#: Bytes that are digested in one go: a thread of the pool, a tenth of a second.
+DIGESTED = 64 * 1024 * 1024
 
 
 class Source(Protocol):
@@ -36,6 +37,10 @@ class Source(Protocol):
         """Raise `SourceUnusable` if the source changed since it was opened."""
         ...
 
+    async def digest(self) -> str:
+        """The SHA-256 of the whole content, in hex; read once."""
+        ...
+
 
 class Memory:
     """Bytes in memory."""
@@ -45,12 +50,23 @@ class Memory:
     def __init__(self, view: memoryview) -> None:
         self._view = view
         self.size = len(view)
+        self._digest: str | None = None
 
     async def read(self, offset: int, length: int) -> bytes:
         return bytes(self._view[offset : offset + length])
 
     async def verify(self) -> None:
         pass
+
+    async def digest(self) -> str:
+        if self._digest is None:
+            # The user's own bytes, in a thread that is waited for: they may be released after.
+            threads = Threads()
+            try:
+                self._digest = await threads.run(lambda: hashlib.sha256(self._view).hexdigest())
+            finally:
+                await threads.settle()
+        return self._digest
 
 
 class RegularFile:
@@ -65,6 +81,7 @@ class RegularFile:
         self._turn = threading.Lock()
         self._identity = self._stat()
         self.size = max(0, self._identity[0] - start)
+        self._digest: str | None = None
 
     def _stat(self) -> tuple[int, int]:
         status = os.fstat(self._descriptor)
@@ -103,6 +120,24 @@ class RegularFile:
             raise unreadable(self, failure) from failure
         if identity != self._identity:
             raise _changed(self)
+
+    async def digest(self) -> str:
+        if self._digest is None:
+            hashed, done = hashlib.sha256(), 0
+            try:
+                while done < self.size:
+                    length = min(DIGESTED, self.size - done)
+                    await self._threads.run(self._hash, hashed, done, length)
+                    done += length
+            except OSError as failure:
+                raise unreadable(self, failure) from failure
+            await self.verify()
+            self._digest = hashed.hexdigest()
+        return self._digest
+
+    def _hash(self, hashed: hashlib._Hash, offset: int, length: int) -> None:
+        for done in range(0, length, CHUNK):
+            hashed.update(self._read(offset + done, min(CHUNK, length - done)))
 
 
 def unreadable(source: Source, failure: OSError) -> SourceUnusable:

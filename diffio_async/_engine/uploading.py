@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from attrs import evolve, frozen
 
 from diffio_async._engine.bodies import Body, unhurried
+from diffio_async._engine.concerning import concerning
 from diffio_async._engine.edge_upload import EdgeUploading
 from diffio_async._engine.opening import too_large
+from diffio_async._engine.resuming import Resuming, created_of
 from diffio_async._engine.sources import Source, called
 from diffio_async._engine.tally import Tally
+from diffio_async._wire.calls import Call
 from diffio_async._wire.replay import Replay
 from diffio_async._wire.requests import to_media
 from diffio_async.errors import (
@@ -18,14 +24,38 @@ from diffio_async.errors import (
     ResponseInvalid,
     UploadFailed,
 )
+from diffio_async.models.projects import Project
+from diffio_async.models.uploads import CreatedProject
 from diffio_async.options import merged
 
 if TYPE_CHECKING:
+    from diffio_async._engine.notes import Notes
     from diffio_async._engine.reporting import Callback
     from diffio_async._engine.sending import Sender
     from diffio_async.events import UploadProgress
-    from diffio_async.models.uploads import CreatedProject
+    from diffio_async.models.resuming import UploadStore
     from diffio_async.options import RequestOptions
+
+
+@frozen
+class NewProject:
+    """What a project is asked for with."""
+
+    call: Call[CreatedProject]
+    file_name: str
+    content_type: str
+
+    def uploaded(self, created: CreatedProject, source: Source) -> Project:
+        """The project, its recording in it."""
+        return Project(
+            api_project_id=created.api_project_id,
+            status="uploaded",
+            file_name=self.file_name,
+            content_type=self.content_type,
+            size_bytes=source.size,
+            object_path=created.object_path,
+            expires_at=created.expires_at,
+        )
 
 
 class Uploader:
@@ -34,10 +64,62 @@ class Uploader:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._turns: WeakValueDictionary[tuple[object, int, str], asyncio.Lock] = (
+            WeakValueDictionary()
+        )
 
     def __reduce__(self) -> tuple[type[Uploader], tuple[Sender]]:
         """Pickle what it was made from."""
         return Uploader, (self._sender,)
+
+    async def create(
+        self,
+        source: Source,
+        new: NewProject,
+        *,
+        store: UploadStore | None,
+        on_progress: Callback[UploadProgress] | None,
+        options: RequestOptions | None,
+    ) -> Project:
+        """Make a project and upload its recording; with a store an earlier try is gone on with.
+
+        Raises:
+            UploadFailed: As `upload` does.
+            AnswerLost: The project may have been created, and was not asked for a second time.
+            ApiError: The API refused to create it.
+        """
+        if store is None:
+            created = await self._sender.send(new.call, options)
+            with concerning(api_project_id=created.api_project_id):
+                await self.upload(
+                    source,
+                    created,
+                    content_type=new.content_type,
+                    on_progress=on_progress,
+                    options=options,
+                )
+            return new.uploaded(created, source)
+
+        async def send(created: CreatedProject, notes: Notes) -> None:
+            await self.upload(
+                source,
+                created,
+                content_type=notes.record.content_type,
+                on_progress=on_progress,
+                options=options,
+                notes=notes,
+            )
+
+        resuming = Resuming(self._sender, source, store, new, send, options)
+        # One content has one record: the same content twice at once goes one after the other.
+        async with self._turn(store, await source.digest()):
+            record = await resuming.run()
+        earlier = evolve(new, file_name=record.file_name, content_type=record.content_type)
+        return earlier.uploaded(created_of(record), source)
+
+    def _turn(self, store: UploadStore, digest: str) -> asyncio.Lock:
+        key = asyncio.get_running_loop(), id(store), digest
+        return self._turns.setdefault(key, asyncio.Lock())
 
     def _slot(self) -> asyncio.Semaphore:
         """The running loop's places in the air."""
@@ -56,6 +138,7 @@ class Uploader:
         content_type: str,
         on_progress: Callback[UploadProgress] | None,
         options: RequestOptions | None,
+        notes: Notes | None = None,
     ) -> None:
         """Send the source the way the server offered; where it offered both, to the edge.
 
@@ -68,7 +151,7 @@ class Uploader:
         try:
             with self._sender.closing.under_way():
                 async with tally.telling():
-                    await self._sent(source, created, content_type, tally, options)
+                    await self._sent(source, created, content_type, tally, options, notes)
         except (UploadFailed, ClientClosed):
             raise
         except DiffioError as failure:
@@ -81,13 +164,14 @@ class Uploader:
         content_type: str,
         tally: Tally,
         options: RequestOptions | None,
+        notes: Notes | None,
     ) -> None:
         offer = created.upload
         if offer is not None:
             if offer.max_bytes is not None and source.size > offer.max_bytes:
                 raise too_large(source, offer.max_bytes)
             await EdgeUploading(
-                self._sender, self._slot(), created, offer, source, tally, options
+                self._sender, self._slot(), created, offer, source, tally, options, notes
             ).run()
         elif created.upload_url is not None:
             await self._signed(source, created, content_type, tally, options)

@@ -65,6 +65,19 @@ def decoded(
     raise error
 
 
+def structured(data: object, returns: type[T]) -> T:
+    """JSON of our own as a model.
+
+    Raises:
+        ValueError: A field does not fit; the message names it.
+    """
+    try:
+        return _converter().structure(data, returns)
+    except (BaseValidationError, ValueError, TypeError, KeyError) as failure:
+        place = _place(failure)
+    raise ValueError(place)
+
+
 def _attrs(returns: type[T]) -> Any:
     # attrs.fields wants to be told that this is one of its classes.
     return returns

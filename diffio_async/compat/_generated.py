@@ -915,6 +915,7 @@ class DiffioClient:
             DiffioSourceUnusable: Before anything is sent: the source is missing, a folder,
                 unreadable or too large. On the way: it changed.
             DiffioUploadFailed: The bytes could not be sent; `apiProjectId` names the project.
+            DiffioResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
             DiffioAnswerLost: The project may have been created, and was not asked for a second
                 time.
             DiffioApiError: The API refused to create it.

@@ -141,6 +141,10 @@ class DiffioSourceMissing(DiffioSourceUnreadable, FileNotFoundError):
     """There is no such file."""
 
 
+class DiffioResumeUnusable(DiffioUploadFailed):
+    """The file that uploads are gone on with from cannot be used."""
+
+
 class DiffioDownloadFailed(DiffioApiError):
     """A result could not be fetched whole; nothing was left under its final name."""
 

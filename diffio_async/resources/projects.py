@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.opening import opened
+from diffio_async._engine.resume_store import resume_store
+from diffio_async._engine.uploading import NewProject
 from diffio_async._wire import calls
 from diffio_async._wire.addresses import header_items
-from diffio_async.models.projects import Project
 
 if TYPE_CHECKING:
     import builtins
+    import os
     from collections.abc import Mapping
 
     from diffio_async._engine.opening import SourceLike
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from diffio_async._engine.uploading import Uploader
     from diffio_async.events import UploadProgress
     from diffio_async.models.generations import GenerationSummary
-    from diffio_async.models.projects import ProjectSummary
+    from diffio_async.models.projects import Project, ProjectSummary
+    from diffio_async.models.resuming import UploadStore
     from diffio_async.models.uploads import UploadedProject
     from diffio_async.options import RequestOptions
 
@@ -44,6 +47,7 @@ class AsyncProjects:
         content_type: str | None = None,
         file_format: str | None = None,
         params: Mapping[str, object] | None = None,
+        resume: str | os.PathLike[str] | UploadStore | None = None,
         on_progress: Callback[UploadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Project:
@@ -57,6 +61,10 @@ class AsyncProjects:
             content_type: Its MIME type; guessed from the name where None.
             file_format: A short label such as `wav`.
             params: Your own words about the project, kept with it.
+            resume: A file, or a store, that keeps what is needed to go on: the next call with the
+                same content and the same `resume`, in another process too, sends what is missing
+                to the same project, under the name and words that was made with. A failed upload
+                is then left open at the service, until its session ends.
             on_progress: Told of bytes handed to the connection; fewer when a part is sent again.
             options: Options of this call.
 
@@ -64,6 +72,7 @@ class AsyncProjects:
             SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
                 too large. On the way: it changed.
             UploadFailed: The bytes could not be sent; `api_project_id` names the project.
+            ResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
             AnswerLost: The project may have been created, and was not asked for a second time.
             ApiError: The API refused to create it.
         """
@@ -75,7 +84,7 @@ class AsyncProjects:
         calls.create_project(
             file_name="", content_type="", content_length=0, file_format=file_format, params=params
         )
-        async with opened(source, max_bytes=limit) as found:
+        async with resume_store(resume) as store, opened(source, max_bytes=limit) as found:
             name = _sendable(file_name or found.name or UNNAMED)
             kind = content_type or _kind_of(name)
             call = calls.create_project(
@@ -85,19 +94,12 @@ class AsyncProjects:
                 file_format=file_format,
                 params=params,
             )
-            created = await self._sender.send(call, options)
-            with concerning(api_project_id=created.api_project_id):
-                await self._uploader.upload(
-                    found, created, content_type=kind, on_progress=on_progress, options=options
-                )
-            return Project(
-                api_project_id=created.api_project_id,
-                status="uploaded",
-                file_name=name,
-                content_type=kind,
-                size_bytes=found.size,
-                object_path=created.object_path,
-                expires_at=created.expires_at,
+            return await self._uploader.create(
+                found,
+                NewProject(call, name, kind),
+                store=store,
+                on_progress=on_progress,
+                options=options,
             )
 
     async def complete_upload(

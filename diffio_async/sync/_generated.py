@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from diffio_async.models.projects import Project, ProjectSummary
     from diffio_async.models.restorations import Isolation, Restoration
+    from diffio_async.models.resuming import UploadStore
     from diffio_async.models.uploads import UploadedProject
     from diffio_async.models.webhooks import (
         SentTestEvent,
@@ -62,6 +63,7 @@ class Projects:
         content_type: str | None = None,
         file_format: str | None = None,
         params: Mapping[str, object] | None = None,
+        resume: str | os.PathLike[str] | UploadStore | None = None,
         on_progress: Callback[UploadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Project:
@@ -75,6 +77,10 @@ class Projects:
             content_type: Its MIME type; guessed from the name where None.
             file_format: A short label such as `wav`.
             params: Your own words about the project, kept with it.
+            resume: A file, or a store, that keeps what is needed to go on: the next call with the
+                same content and the same `resume`, in another process too, sends what is missing
+                to the same project, under the name and words that was made with. A failed upload
+                is then left open at the service, until its session ends.
             on_progress: Told of bytes handed to the connection; fewer when a part is sent again.
             options: Options of this call.
 
@@ -82,6 +88,7 @@ class Projects:
             SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
                 too large. On the way: it changed.
             UploadFailed: The bytes could not be sent; `api_project_id` names the project.
+            ResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
             AnswerLost: The project may have been created, and was not asked for a second time.
             ApiError: The API refused to create it.
         """
@@ -92,6 +99,7 @@ class Projects:
             content_type=content_type,
             file_format=file_format,
             params=params,
+            resume=resume,
             on_progress=bridge.hook(on_progress),
             options=options,
         )

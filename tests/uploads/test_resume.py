@@ -1,0 +1,359 @@
+"""An upload with `resume` is gone on with where it ended, and never with other bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from attrs import evolve
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientClosed,
+    SourceUnusable,
+    UploadFailed,
+    UploadProgress,
+    UploadRestarted,
+    UploadResumed,
+)
+from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
+from tests.uploads.scenes import PART, Scene, scene, sound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import UploadRecord
+
+pytestmark = pytest.mark.usefixtures("_no_task_left")
+
+CONTENT = sound(6 * PART + 17)
+ABORT = "/uploads/abort"
+COMPLETE = "/uploads/complete"
+CONFIRM = "/complete_project_upload"
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Where the state is kept."""
+    return tmp_path / "talk.upload"
+
+
+def refused(number: int, times: int | None = 1) -> Fault:
+    """A part that is refused for good."""
+    return Fault(path=f"*/parts/{number}", times=times, action=Answer(403))
+
+
+async def broken_off(on: Scene, kept: Any, content: bytes = CONTENT, number: int = 4) -> None:
+    """A first try that ends at part `number`; those before it are acknowledged."""
+    on.fail(refused(number))
+    with pytest.raises(UploadFailed):
+        await on.client.projects.create(content, resume=kept)
+
+
+def told(events: list[object], kind: type) -> list[Any]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+async def test_the_next_try_sends_what_is_missing_to_the_same_project(kept: Path) -> None:
+    events: list[object] = []
+    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+        await broken_off(on, kept)
+        assert on.seen(ABORT) == []
+        assert kept.exists()
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert project.api_project_id == on.only_project()
+        assert on.part_numbers() == [1, 2, 3, 4, 4, 5, 6, 7]
+        assert len(on.seen("/uploads/start")) == 1
+        (resumed,) = told(events, UploadResumed)
+        assert (resumed.sent, resumed.total) == (3 * PART, len(CONTENT))
+        assert not kept.exists()
+
+
+async def test_progress_goes_on_from_what_is_there(kept: Path) -> None:
+    progress: list[UploadProgress] = []
+    async with scene(parts_in_flight=1) as on:
+        await broken_off(on, kept)
+        await on.client.projects.create(CONTENT, resume=kept, on_progress=progress.append)
+    assert progress[0].sent >= 3 * PART
+    assert progress[-1].sent == len(CONTENT)
+
+
+async def test_an_upload_that_was_cancelled_or_closed_goes_on(kept: Path) -> None:
+    """Neither aborts what is to be gone on with."""
+    never = Fault(path="*/parts/3", times=2, action=Delay(60))
+    async with scene(faults=[never], parts_in_flight=1) as on:
+        with anyio.move_on_after(0.3):
+            await on.client.projects.create(CONTENT, resume=kept)
+        async with AsyncDiffio(on.sandbox.api_key, base_url=on.sandbox.base_url) as other:
+            uploading = asyncio.create_task(other.projects.create(CONTENT, resume=kept))
+            await asyncio.sleep(0.3)
+        with pytest.raises(ClientClosed):
+            await uploading
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert on.seen(ABORT) == []
+        assert on.part_numbers() == [1, 2, 3, 3, 3, 4, 5, 6, 7]
+
+
+async def test_another_content_of_the_same_length_never_goes_on_with_it(kept: Path) -> None:
+    """And the first one still can, from the same file."""
+    other = sound(len(CONTENT) + 1)[1:]
+    async with scene(parts_in_flight=1) as on:
+        await broken_off(on, kept)
+        first = on.only_project()
+        project = await on.client.projects.create(other, resume=kept)
+        assert project.api_project_id != first
+        assert on.landed(project) == other
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert project.api_project_id == first
+        assert on.landed(project) == CONTENT
+        assert not kept.exists()
+
+
+async def test_a_session_that_expired_starts_afresh_and_says_so(
+    kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[object] = []
+    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+        await broken_off(on, kept)
+        first = on.sandbox.world.projects[on.only_project()]
+        first.expires_at = on.sandbox.world.now() - 1
+        with caplog.at_level(logging.WARNING, "diffio_async"):
+            project = await on.client.projects.create(CONTENT, resume=kept)
+        assert project.api_project_id != first.id
+        assert on.landed(project) == CONTENT
+        (restarted,) = told(events, UploadRestarted)
+        assert restarted.api_project_id == first.id
+        assert "token_expired" in restarted.reason
+        assert first.id in caplog.text
+
+
+async def test_a_session_known_to_have_expired_is_not_tried() -> None:
+    """The record says when it ends."""
+    events: list[object] = []
+    store = Kept()
+    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+        await broken_off(on, store)
+        (record,) = store.records.values()
+        store.records[record.digest] = evolve(record, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
+        sent = len(on.parts())
+        await on.client.projects.create(CONTENT, resume=store)
+        assert len(on.parts()) == sent + 7
+        (restarted,) = told(events, UploadRestarted)
+        assert "expired at 2020-01-01" in restarted.reason
+
+
+async def test_an_upload_that_the_edge_forgot_starts_afresh(kept: Path) -> None:
+    events: list[object] = []
+    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+        await broken_off(on, kept)
+        on.sandbox.world.uploads.clear()
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert len(on.sandbox.world.projects) == 2
+        assert "upload_not_found" in told(events, UploadRestarted)[0].reason
+
+
+async def test_a_project_that_the_service_does_not_know_starts_afresh(kept: Path) -> None:
+    """Another service, or another account: found out before a byte is sent there."""
+    events: list[object] = []
+    async with scene(parts_in_flight=1) as first:
+        await broken_off(first, kept)
+    async with scene(observers=(events.append,)) as on:
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert len(told(events, UploadRestarted)) == 1
+        assert len(on.parts()) == 7
+
+
+async def test_a_lost_end_is_settled_by_asking(kept: Path) -> None:
+    """The process ended between `complete` and its answer: nothing is sent again."""
+    async with scene() as on:
+        on.fail(
+            Fault(path=f"*{COMPLETE}", times=None, action=LoseAnswer()),
+            Fault(path=f"*{CONFIRM}", times=None, action=Delay(60)),
+        )
+        with anyio.move_on_after(0.4):
+            await on.client.projects.create(CONTENT, resume=kept)
+        on.sandbox.faults.clear()
+        sent = len(on.parts())
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert project.api_project_id == on.only_project()
+        assert project.size_bytes == len(CONTENT)
+        assert len(on.parts()) == sent == 7
+        assert on.seen(ABORT) == []
+        assert not kept.exists()
+
+
+async def test_an_end_that_was_not_confirmed_is_asked_about_again(kept: Path) -> None:
+    async with scene() as on:
+        on.fail(Fault(path=f"*{CONFIRM}", times=5, action=Answer(503)))
+        with pytest.raises(UploadFailed, match="sent whole"):
+            await on.client.projects.create(CONTENT, resume=kept)
+        await on.client.projects.create(CONTENT, resume=kept)
+        assert len(on.parts()) == 7
+        assert on.landed(on.only_project()) == CONTENT
+
+
+async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
+    """What the edge will refuse each time is aborted, and the next try starts anew."""
+    async with scene(faults=[Fault(path=f"*{COMPLETE}", action=Answer(400))]) as on:
+        with pytest.raises(UploadFailed):
+            await on.client.projects.create(CONTENT, resume=kept)
+        assert on.sandbox.world.uploads == {}
+        assert not kept.exists()
+        assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
+
+
+async def test_a_file_that_changes_is_not_gone_on_with(kept: Path, tmp_path: Path) -> None:
+    """No part of it is kept as one of the content that was begun, and nothing is left open."""
+    path = tmp_path / "talk.wav"
+    path.write_bytes(CONTENT)
+
+    def change(progress: UploadProgress) -> None:
+        if progress.sent > 2 * PART:
+            path.write_bytes(sound(len(CONTENT) + 1)[1:])
+
+    async with scene(parts_in_flight=1) as on:
+        with pytest.raises(SourceUnusable, match="changed"):
+            await on.client.projects.create(path, resume=kept, on_progress=change)
+        assert on.sandbox.world.uploads == {}
+        assert not kept.exists()
+
+
+async def test_a_start_that_was_interrupted_leaves_nothing_open(kept: Path) -> None:
+    """The project is kept, and the next try starts its upload."""
+    async with scene(faults=[Fault(path="*/uploads/start", action=Delay(0.3))]) as on:
+        with anyio.move_on_after(0.15):
+            await on.client.projects.create(CONTENT, resume=kept)
+        assert on.sandbox.world.uploads == {}
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert project.api_project_id == on.only_project()
+        assert on.landed(project) == CONTENT
+
+
+async def test_a_signed_upload_keeps_its_project_and_is_sent_whole_again(kept: Path) -> None:
+    async with scene(uploads=("signed",)) as on:
+        on.fail(Fault(origin="media", action=Answer(400)))
+        with pytest.raises(UploadFailed):
+            await on.client.projects.create(CONTENT, resume=kept)
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert project.api_project_id == on.only_project()
+        assert on.landed(project) == CONTENT
+        assert not kept.exists()
+
+
+async def test_a_signed_link_that_expired_starts_afresh(kept: Path) -> None:
+    async with scene(uploads=("signed",)) as on:
+        on.fail(Fault(origin="media", action=Answer(400)))
+        with pytest.raises(UploadFailed):
+            await on.client.projects.create(CONTENT, resume=kept)
+        on.sandbox.forget_link()
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert len(on.sandbox.world.projects) == 2
+
+
+async def test_what_can_be_read_but_once_is_gone_on_with_too(kept: Path) -> None:
+    """It is kept in a temporary file first, and known again by what it gave."""
+
+    async def pieces() -> Any:
+        for start in range(0, len(CONTENT), 1000):
+            yield CONTENT[start : start + 1000]
+
+    async with scene(parts_in_flight=1) as on:
+        on.fail(refused(4))
+        with pytest.raises(UploadFailed):
+            await on.client.projects.create(pieces(), resume=kept)
+        project = await on.client.projects.create(pieces(), resume=kept)
+        assert on.landed(project) == CONTENT
+        assert on.part_numbers() == [1, 2, 3, 4, 4, 5, 6, 7]
+
+
+class Kept:
+    """A store of the user's."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, UploadRecord] = {}
+        self.history: list[UploadRecord] = []
+
+    async def load(self, digest: str) -> UploadRecord | None:
+        """What is kept."""
+        return self.records.get(digest)
+
+    async def save(self, record: UploadRecord) -> None:
+        """Keep it, and take a moment for it."""
+        await asyncio.sleep(0.001)
+        self.records[record.digest] = record
+        self.history.append(record)
+
+    async def forget(self, digest: str) -> None:
+        """Keep it no more."""
+        self.records.pop(digest, None)
+
+
+async def test_a_store_is_told_each_step_before_the_next() -> None:
+    """The project before the first part, each part before another takes its place."""
+    store = Kept()
+    async with scene(parts_in_flight=1) as on:
+        project = await on.client.projects.create(CONTENT, resume=store)
+        steps = [(r.upload_id is not None, sorted(r.etags)) for r in store.history]
+        every = [(True, list(range(1, n + 1))) for n in range(1, 8)]
+        assert steps == [(False, []), (True, []), *every]
+        assert {r.api_project_id for r in store.history} == {project.api_project_id}
+        assert store.records == {}
+
+
+async def test_the_same_content_twice_at_once_goes_one_after_the_other() -> None:
+    """A store has one record for a content; two uploads would spoil each other's."""
+    store = Kept()
+    async with scene() as on:
+        create = on.client.projects.create
+        projects = await asyncio.gather(
+            create(CONTENT, resume=store), create(CONTENT, resume=store)
+        )
+        assert len({project.api_project_id for project in projects}) == 2
+        for project in projects:
+            assert on.landed(project) == CONTENT
+
+
+async def test_a_store_that_fails_ends_the_upload_and_keeps_what_it_has() -> None:
+    class Failing(Kept):
+        full = True
+
+        async def save(self, record: UploadRecord) -> None:
+            if len(record.etags) == 3 and self.full:
+                raise LookupError("the user's own")
+            await super().save(record)
+
+    store = Failing()
+    async with scene(parts_in_flight=1) as on:
+        with pytest.raises(LookupError, match="the user's own"):
+            await on.client.projects.create(CONTENT, resume=store)
+        assert on.seen(ABORT) == []
+        store.full = False
+        project = await on.client.projects.create(CONTENT, resume=store)
+        assert project.api_project_id == on.only_project()
+        assert on.part_numbers() == [1, 2, 3, 3, 4, 5, 6, 7]
+
+
+async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Stubborn(Kept):
+        async def forget(self, digest: str) -> None:
+            raise LookupError("no")
+
+    store = Stubborn()
+    async with scene() as on:
+        first = await on.client.projects.create(CONTENT, resume=store)
+        assert "could not be removed" in caplog.text
+        again = await on.client.projects.create(CONTENT, resume=store)
+        assert again == first

@@ -1,0 +1,124 @@
+"""A process that is killed while it uploads: the next one goes on, wherever that was.
+
+`DIFFIO_KILLS=10 DIFFIO_KILLED_MIB=1024` makes of it what takes minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async.sandbox import Delay, Fault
+from tests.uploads.scenes import Scene, scene, sound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_no_task_left")]
+
+MIB = 1024 * 1024
+KILLS = int(os.environ.get("DIFFIO_KILLS", "5"))
+SIZE = int(os.environ.get("DIFFIO_KILLED_MIB", "12")) * MIB
+#: So many parts, whatever the size.
+PARTS = 32
+AT_ONCE = 4
+
+#: Uploads the file it is given and prints the project's id.
+PROGRAM = f"""
+import asyncio, sys
+from diffio_async import AsyncDiffio, ClientOptions
+
+async def main():
+    async with AsyncDiffio(options=ClientOptions(parts_in_flight={AT_ONCE})) as client:
+        project = await client.projects.create(sys.argv[1], resume=sys.argv[2])
+        print(project.api_project_id)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording that takes a while."""
+    path = tmp_path_factory.mktemp("recording") / "long.wav"
+    with path.open("wb") as file:
+        for _ in range(SIZE // MIB):
+            file.write(sound(MIB))
+        file.write(b"not a whole part")
+    return path
+
+
+async def uploading(on: Scene, recording: Path, kept: Path) -> anyio.abc.Process:
+    """A process that uploads."""
+    return await anyio.open_process(
+        [sys.executable, "-c", PROGRAM, str(recording), str(kept)],
+        env={**os.environ, **on.sandbox.environment},
+        stdout=subprocess.PIPE,
+        stderr=None,
+    )
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+async def test_a_killed_upload_is_finished_by_the_next_try(
+    kill: int, recording: Path, tmp_path: Path
+) -> None:
+    """One project, the right bytes, and no part sent again that had been acknowledged."""
+    chance = random.Random()
+    # Not so late that the first one may be through.
+    after, pause = chance.randrange(1, PARTS - 12), chance.random() * 0.03
+    kept = tmp_path / "long.upload"
+    slowly = Fault(method="PUT", times=None, action=Delay(0.02))
+    async with scene(part_size=SIZE // PARTS, max_bytes=2 * SIZE, faults=[slowly]) as on:
+        async with await uploading(on, recording, kept) as first:
+            with anyio.fail_after(120):
+                while len(on.parts()) < after:
+                    await anyio.sleep(0.005)
+                await anyio.sleep(pause)
+            first.kill()
+        on.sandbox.faults.clear()
+        async with await uploading(on, recording, kept) as second:
+            with anyio.fail_after(120):
+                assert second.stdout is not None
+                said = b"".join([piece async for piece in second.stdout]).decode().strip()
+                assert await second.wait() == 0
+        where = f"killed {pause:.3f} s after part {after}"
+        assert said == on.only_project(), where
+        project = on.sandbox.world.projects[said]
+        assert project.landed
+        with on.sandbox.world.source_of(project).open("rb") as landed, recording.open("rb") as sent:
+            digests = [hashlib.file_digest(file, "sha256").digest() for file in (landed, sent)]
+        assert digests[0] == digests[1], where
+        again = [number for number, times in Counter(on.part_numbers()).items() if times > 1]
+        assert len(again) <= AT_ONCE, where
+        assert not kept.exists()
+
+
+async def test_two_processes_with_one_file_do_not_spoil_each_other(
+    recording: Path, tmp_path: Path
+) -> None:
+    """The second is refused, in clear words, and the first one finishes."""
+    kept = tmp_path / "long.upload"
+    slowly = Fault(method="PUT", times=None, action=Delay(0.1))
+    async with scene(part_size=SIZE // PARTS, max_bytes=2 * SIZE, faults=[slowly]) as on:
+        async with await uploading(on, recording, kept) as first:
+            with anyio.fail_after(30):
+                while not on.parts():
+                    await anyio.sleep(0.005)
+            second = await anyio.run_process(
+                [sys.executable, "-c", PROGRAM, str(recording), str(kept)],
+                env={**os.environ, **on.sandbox.environment},
+                check=False,
+            )
+            assert second.returncode != 0
+            assert b"in use by another upload" in second.stderr
+            with anyio.fail_after(60):
+                assert await first.wait() == 0
+        assert on.sandbox.world.projects[on.only_project()].landed
