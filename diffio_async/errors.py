@@ -181,10 +181,7 @@ class ResponseInvalid(DiffioError):
 
 
 class IdempotencyConflict(DiffioError):
-    """The key was used before, for another project: nothing was started and nothing is billed.
-
-    `api_project_id` and `generation_id` are those of the generation that the key belongs to.
-    """
+    """The key belongs to another project's generation, which the ids name; nothing was started."""
 
 
 class UploadFailed(DiffioError):
