@@ -24,7 +24,7 @@ def test_what_was_resumed_is_no_part_of_the_rate() -> None:
 
 def test_a_change_shows_within_a_window_and_a_stall_ends_at_nothing() -> None:
     meter = RateMeter(window=2.0)
-    done = 0
+    done, rate = 0, None
     for n in range(100):
         done += 100
         meter.told(done, n / 10)
