@@ -11,10 +11,6 @@ if TYPE_CHECKING:
 
 #: The stages of a generation in their order, by the names of our model's fields.
 _STAGES = ("pre_processing", "inference", "restored_video")
-#: Percentages are whole numbers mostly: so much is lost by cutting off the rest.
-WHOLE = 1.0
-FINE = 0.1
-_ALL = 100.0
 
 
 @frozen
@@ -128,33 +124,3 @@ def after(course: Course, reading: Reading) -> Course:
 def failed(course: Course) -> Course:
     """The course after a question without an answer."""
     return evolve(course, failures=course.failures + 1)
-
-
-def speed(course: Course) -> tuple[float, float] | None:
-    """When the present stage is likely to end (an instant), and the standard error in seconds.
-
-    None where the percentages told nothing: no motion was seen.
-    """
-    first, last = course.first, course.last
-    if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
-        return None
-    step = WHOLE if float(last.percent).is_integer() else FINE
-    ways = []
-    if first.percent is not None and last.percent > first.percent:
-        ways.append((first.at, first.percent + step / 2, 0.41 * step, 0.0))
-    if course.entries and (course.fresh or len(course.entries) > 1):
-        entered = course.entries[-1]
-        ways.append((entered.middle, 0.0, 0.29 * step, entered.error))
-    best: tuple[float, float] | None = None
-    done = last.percent + step / 2
-    for at, percent, of_percent, of_time in ways:
-        seconds, moved = last.at - at, done - percent
-        if seconds <= 0 or moved <= 0:
-            continue
-        pace = seconds / moved
-        left = max(0.0, _ALL - done) * pace
-        relative = ((of_percent / moved) ** 2 + (of_time / seconds) ** 2) ** 0.5
-        error = ((left * relative) ** 2 + (0.29 * step * pace) ** 2) ** 0.5
-        if best is None or error < best[1]:
-            best = last.at + left, error
-    return best
