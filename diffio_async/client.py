@@ -6,6 +6,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Self
 
+from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import Uploader
 from diffio_async._wire.redaction import public_url
@@ -74,7 +75,8 @@ class AsyncDiffio:
             options or ClientOptions(),
         )
         self.projects = AsyncProjects(self._sender, Uploader(self._sender))
-        self.generations = AsyncGenerations(self._sender)
+        self._pacer = Pacer(self._sender)
+        self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.account = AsyncAccounts(self._sender)
         self.api_keys = AsyncApiKeys(self._sender)

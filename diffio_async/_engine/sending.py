@@ -89,11 +89,7 @@ class Sender:
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        under = merged(self.options, options)
-        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
-        answer = await self.perform(
-            call.name, request, call.replay, under, body=body, also=call.also_transient
-        )
+        request, answer = await self._answered(call, options, body)
         model = decoded(
             answer.body,
             call.returns,
@@ -105,6 +101,21 @@ class Sender:
         if hear is not None:
             hear(call.name, parsed(answer.body))
         return model
+
+    async def body(self, call: Call[T], options: RequestOptions | None = None) -> bytes:
+        """Send a call as `send` does; its answer as it came."""
+        _, answer = await self._answered(call, options, None)
+        return answer.body
+
+    async def _answered(
+        self, call: Call[T], options: RequestOptions | None, body: Body | None
+    ) -> tuple[Request, Answer]:
+        under = merged(self.options, options)
+        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
+        answer = await self.perform(
+            call.name, request, call.replay, under, body=body, also=call.also_transient
+        )
+        return request, answer
 
     async def perform(
         self,

@@ -93,6 +93,9 @@ def after(course: Course, reading: Reading) -> Course:
     """The course with one more answer."""
     earlier = course.began if course.asked is None else course.asked
     last = course.last
+    if last is None and not course.fresh and not reading.percent:
+        # It has not begun, as far as can be told: those beside it will be in the same place.
+        course = evolve(course, fresh=True)
     if not reading.stage:
         return evolve(course, asked=reading.at, last=reading, first=reading, failures=0)
     started = course.started

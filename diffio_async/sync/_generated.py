@@ -12,7 +12,7 @@ from diffio_async.models.generations import DEFAULT_MODEL
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GenerationProgress,
         GenerationSummary,
     )
+    from diffio_async.models.outcomes import Outcome
     from diffio_async.models.projects import Project, ProjectSummary
     from diffio_async.models.restorations import Isolation, Restoration
     from diffio_async.models.resuming import UploadStore
@@ -139,6 +140,154 @@ class Generations:
     def __init__(self, aio: AsyncGenerations) -> None:
         self._aio = aio
 
+    def wait_for_complete(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """Wait until a generation is complete.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            poll_interval: Seconds between questions, beside the client's budget; None lets the
+                client choose.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed; what it raises is logged.
+            show_progress: Write progress that changed to standard error.
+            options: Options of each question; the wait itself is what asks again.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        return bridge.run(
+            self._aio.wait_for_complete,
+            generation_id=generation_id,
+            api_project_id=api_project_id,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            on_progress=bridge.hook(on_progress),
+            show_progress=show_progress,
+            options=options,
+        )
+
+    def watch(
+        self,
+        generation_id: str,
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        options: RequestOptions | None = None,
+    ) -> Iterator[GenerationProgress]:
+        """Progress whenever it changed; what is told last says `complete`.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            options: Options of each question.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        return bridge.iterate(
+            self._aio.watch,
+            generation_id,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            options=options,
+        )
+
+    def wait_many(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        raise_on_failure: bool = False,
+        options: RequestOptions | None = None,
+    ) -> list[Outcome]:
+        """Wait until all generations have ended, one way or the other.
+
+        However many they are, the client asks no more often than its budget allows
+        (`WaitPolicy.budget`), and for all generations of one project at once.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
+            raise_on_failure: Raise in the end, if one did not complete.
+            options: Options of each question.
+
+        Returns:
+            An outcome for each, in the order given; failures and time-outs are in them.
+
+        Raises:
+            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
+            ConfigurationError: An item is no generation.
+        """
+        return bridge.run(
+            self._aio.wait_many,
+            generations,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            on_progress=bridge.hook(on_progress),
+            raise_on_failure=raise_on_failure,
+            options=options,
+        )
+
+    def as_completed(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        ahead: int = 10_000,
+        options: RequestOptions | None = None,
+    ) -> Iterator[Outcome]:
+        """The outcome of each generation, as they end.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable, which may be
+                endless. An iterator that is not asynchronous is run in a thread of its own.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            ahead: How many are waited for at once; further ones are taken as these end.
+            options: Options of each question.
+
+        Raises:
+            ConfigurationError: An item is no generation.
+        """
+        return bridge.iterate(
+            self._aio.as_completed,
+            generations,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            ahead=ahead,
+            options=options,
+        )
+
+    def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
+        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+
+        Raises:
+            ConfigurationError: It is no handle.
+            NotFound: There is no such generation for this key.
+        """
+        return bridge.run(self._aio.attach, handle, options=options)
+
     def create(
         self,
         *,
@@ -188,43 +337,6 @@ class Generations:
             self._aio.get_progress,
             generation_id=generation_id,
             api_project_id=api_project_id,
-            options=options,
-        )
-
-    def wait_for_complete(
-        self,
-        *,
-        generation_id: str,
-        api_project_id: str | None = None,
-        poll_interval: float | None = None,
-        timeout: float | None = None,
-        on_progress: Callback[GenerationProgress] | None = None,
-        show_progress: bool = False,
-        options: RequestOptions | None = None,
-    ) -> GenerationProgress:
-        """Wait until a generation is complete.
-
-        Args:
-            generation_id: The generation.
-            api_project_id: Its project.
-            poll_interval: Seconds between questions; None asks less and less often.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed; what it raises is logged.
-            show_progress: Write progress that changed to standard error.
-            options: Options of each question; the wait itself is what asks again.
-
-        Raises:
-            GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
-        """
-        return bridge.run(
-            self._aio.wait_for_complete,
-            generation_id=generation_id,
-            api_project_id=api_project_id,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            on_progress=bridge.hook(on_progress),
-            show_progress=show_progress,
             options=options,
         )
 
