@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from diffio_async._engine.pacing import Pacer
-    from diffio_async._engine.pacing.desk import Desk
     from diffio_async._engine.pacing.jobs import Heard, Waiter
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
 
 
 @contextlib.asynccontextmanager
-async def at_desk(pacer: Pacer, wait: Wait) -> AsyncIterator[Desk]:
+async def attended(pacer: Pacer, wait: Wait) -> AsyncIterator[None]:
     """Run the body as one wait: when it is left, no question of it is in the air.
 
     Raises:
@@ -30,7 +29,7 @@ async def at_desk(pacer: Pacer, wait: Wait) -> AsyncIterator[Desk]:
     """
     with pacer.sender.closing.heeded(lambda: wait.break_off(ClientClosed(CLOSED))):
         try:
-            yield pacer.desk()
+            yield
         finally:
             wait.leave()
             if wait.cut:
@@ -49,17 +48,17 @@ class LoneWait(Wait):
         self._news: deque[tuple[GenerationProgress, Heard]] = deque()
         self._end: GenerationProgress | DiffioError | None = None
         self._last: GenerationProgress | None = None
-        self._at: tuple[Desk, Waiter] | None = None
+        self._waiter: Waiter | None = None
 
-    def begin(self, desk: Desk, generation_id: str, api_project_id: str | None) -> None:
-        """Join the desk."""
-        self._at = desk, desk.join(self, generation_id, api_project_id)
+    def begin(self, pacer: Pacer, generation_id: str, api_project_id: str | None) -> None:
+        """Join the loop's desk."""
+        self._waiter = pacer.desk().join(self, generation_id, api_project_id)
 
     def leave(self) -> None:
         """Leave the desk."""
-        if self._at is not None:
-            desk, waiter = self._at
-            desk.leave(waiter)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.job.desk.leave(waiter)
 
     def changed(self, _: Waiter, progress: GenerationProgress, heard: Heard) -> None:
         """Keep it for the waiting task: a slow callback must not hold up the questions."""
@@ -84,10 +83,14 @@ class LoneWait(Wait):
                 if self.hear is not None and heard is not None:
                     self.hear("get_generation_progress", heard)
                 yield progress
-            if self.broken is not None:
-                raise self.broken
+            self.raise_broken()
             if isinstance(self._end, DiffioError):
-                raise self._end
+                error, self._end = self._end, None
+                try:
+                    raise error
+                finally:
+                    # Or else the error would hold itself, and the client, by its traceback.
+                    del error
             if self._end is not None:
                 return
             await self.rung()
@@ -120,7 +123,7 @@ async def followed(
         DiffioError: Asking failed for good (401, 403, 404, …).
     """
     wait = LoneWait(options, timeout=timeout, beat=beat, wants=wants)
-    async with at_desk(pacer, wait) as desk:
-        wait.begin(desk, generation_id, api_project_id)
+    async with attended(pacer, wait):
+        wait.begin(pacer, generation_id, api_project_id)
         async for progress in wait.told():
             yield progress

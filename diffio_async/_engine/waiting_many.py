@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from diffio_async._engine.pacing.jobs import Wait
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import Aside, all_settled
-from diffio_async._engine.waiting import at_desk
+from diffio_async._engine.waiting import attended
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.handles import ids_in
 from diffio_async.models.outcomes import Outcome
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
     from diffio_async._engine.pacing import Pacer
-    from diffio_async._engine.pacing.desk import Desk
     from diffio_async._engine.pacing.jobs import Heard, Waiter
     from diffio_async._engine.reporting import Callback
     from diffio_async.models.generations import GenerationProgress
@@ -45,27 +44,24 @@ class ManyWait(Wait):
         #: All have been taken.
         self.fed = False
         self._waiters: dict[str, tuple[Waiter, int]] = {}
-        self._desk: Desk | None = None
 
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def begin(self, desk: Desk, ids: Ids) -> None:
+    def begin(self, pacer: Pacer, ids: Ids) -> None:
         """Wait for one more."""
-        self._desk = desk
         generation_id, api_project_id = ids
         known = self._waiters.get(generation_id)
         if known is not None:
             self._waiters[generation_id] = known[0], known[1] + 1
         else:
-            waiter = desk.join(self, generation_id, api_project_id)
+            waiter = pacer.desk().join(self, generation_id, api_project_id)
             self._waiters[generation_id] = waiter, 1
 
     def leave(self) -> None:
         """Stop waiting for all of them."""
-        if self._desk is not None:
-            for waiter, _ in self._waiters.values():
-                self._desk.leave(waiter)
+        for waiter, _ in self._waiters.values():
+            waiter.job.desk.leave(waiter)
         self._waiters.clear()
 
     def changed(self, waiter: Waiter, progress: GenerationProgress, _: Heard) -> None:
@@ -127,7 +123,7 @@ async def outcomes(
     """
     source = _source(generations, api_project_id)
     wait = ManyWait(options, timeout=timeout, wants=on_progress is not None)
-    async with at_desk(pacer, wait) as desk, _feeding(wait, desk, source, ahead, taken) as room:
+    async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, taken) as room:
         while True:
             while wait.news:
                 _, progress = wait.news.popitem()
@@ -135,8 +131,7 @@ async def outcomes(
             while wait.over:
                 yield wait.over.popleft()
                 room.set()
-            if wait.broken is not None:
-                raise wait.broken
+            wait.raise_broken()
             if wait.fed and not len(wait):
                 return
             if not wait.news and not wait.over:
@@ -193,7 +188,7 @@ async def _lazily(items: Iterator[object], api_project_id: str | None) -> AsyncI
 @contextlib.asynccontextmanager
 async def _feeding(
     wait: ManyWait,
-    desk: Desk,
+    pacer: Pacer,
     source: AsyncIterator[Ids],
     ahead: int | None,
     taken: list[str] | None,
@@ -209,7 +204,7 @@ async def _feeding(
                     await room.wait()
                 if taken is not None:
                     taken.append(ids[0])
-                wait.begin(desk, ids)
+                wait.begin(pacer, ids)
         except Exception as failure:  # noqa: BLE001 - raised where the outcomes are waited for
             wait.break_off(failure)
         else:

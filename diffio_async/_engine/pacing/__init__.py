@@ -56,6 +56,8 @@ class Pacer:
         self.policy = sender.options.wait
         self.budget = Budget(self.policy.budget, self.policy.burst)
         self.learned = Learned()
+        #: Seconds that a question takes.
+        self.took = 0.0
         self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
         self._births: dict[str, float] = {}
         self._quiet_until = float("-inf")
@@ -77,6 +79,11 @@ class Pacer:
                 del self._desks[ended]
             self._desks[loop] = Desk(self)
         return self._desks[loop]
+
+    def dismiss(self, desk: Desk) -> None:
+        """Nobody waits at this desk any more."""
+        if self._desks.get(desk.loop) is desk:
+            del self._desks[desk.loop]
 
     # Births: ages are counted from them.
 
@@ -104,8 +111,9 @@ class Pacer:
         asked = failure.retry_after if isinstance(failure, ApiError) else None
         return min(asked or 0.0, self.sender.options.retry.retry_after_cap)
 
-    def answered(self) -> None:
-        """A question was answered."""
+    def answered(self, took: float) -> None:
+        """A question was answered, `took` seconds after it was asked."""
+        self.took = took if not self.took else self.took + 0.2 * (took - self.took)
         self._failures = self._refused = 0
 
     def troubled(self, failure: DiffioError) -> None:

@@ -6,15 +6,15 @@ import heapq
 import itertools
 import math
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.pacing.jobs import Queue
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
-    from diffio_async._engine.pacing import Pacer
+    from diffio_async._engine.pacing.desk import Desk
     from diffio_async._engine.pacing.jobs import Item, Waiter
 
 #: Questions in the air at once, those on a beat of their own not counted.
@@ -28,23 +28,16 @@ _FEW = 64
 class Agenda:
     """What is due; instants are of the loop.
 
-    `ask` sends a question about an item, if it is still to be sent; `expire` is told of each
-    deadline that has come. Beats of the user's own are kept whatever the budget; the rest is asked
-    as the budget allows, earliest due first: whoever waits longest is next, so nobody starves.
+    The desk asks about what is due, and is told of each deadline that has come. Beats of the
+    user's own are kept whatever the budget; the rest is asked as the budget allows, earliest due
+    first: whoever waits longest is next, so nobody starves.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        pacer: Pacer,
-        *,
-        ask: Callable[[Item, bool], bool],
-        expire: Callable[[Waiter], None],
-    ) -> None:
-        self._loop = loop
-        self._pacer = pacer
-        self._ask = ask
-        self._expire = expire
+    def __init__(self, desk: Desk) -> None:
+        self._loop = desk.loop
+        self._pacer = desk.pacer
+        # Weak: what a client is made of must not wait for the collector of cycles, or sockets do.
+        self._desk = weakref.ref(desk)
         #: Questions in the air that count.
         self.asking = 0
         self._count = itertools.count(1)
@@ -109,15 +102,18 @@ class Agenda:
 
     def _turn(self) -> None:
         self._timer, self._timed = None, math.inf
+        desk = self._desk()
+        if desk is None:
+            return
         self._turning = True
         try:
             now = self._loop.time() + _EARLY
             while self._next_deadline() <= now:
-                self._expire(heapq.heappop(self._deadlines)[2])
+                desk.expire(heapq.heappop(self._deadlines)[2])
             while self._next_beat() <= now:
-                self._ask(self._beats.pop(), False)
+                desk.ask(self._beats.pop(), counted=False)
             while self._next_due() <= now:
-                if self._ask(self._due.pop(), True):
+                if desk.ask(self._due.pop(), counted=True):
                     self._pacer.budget.take(time.monotonic())
         finally:
             self._turning = False

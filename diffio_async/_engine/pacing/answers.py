@@ -48,8 +48,7 @@ async def ask(desk: Desk, job: Job) -> None:
             waiter.wait.break_off(bug)
     else:
         took = time.monotonic() - began
-        desk.took = took if not desk.took else desk.took + 0.2 * (took - desk.took)
-        desk.pacer.answered()
+        desk.pacer.answered(took)
         told(desk, job, progress, heard[-1] if heard else None)
 
 

@@ -41,10 +41,8 @@ class Desk:
         self.loop = asyncio.get_running_loop()
         self.jobs: dict[tuple[RequestOptions, str], Job] = {}
         self.groups: dict[tuple[RequestOptions, str], Group] = {}
-        #: Seconds that a question takes.
-        self.took = 0.0
         self._kinds: set[RequestOptions] = set()
-        self.agenda = Agenda(self.loop, pacer, ask=self._ask, expire=self._expire)
+        self.agenda = Agenda(self)
 
     # Waits come and go.
 
@@ -56,6 +54,7 @@ class Desk:
         if job is None:
             born = self.pacer.born(generation_id)
             job = self.jobs[key] = Job(
+                desk=self,
                 generation_id=generation_id,
                 api_project_id=api_project_id,
                 options=wait.options,
@@ -99,16 +98,17 @@ class Desk:
         """Drop a job that nobody waits for any more; what is in the air for it is cut."""
         self.jobs.pop((wait.options, job.generation_id), None)
         job.ticket = 0
+        # Its traceback holds the client.
+        job.failure = None
         self._cut(job, wait)
         listings.leave(self, job, wait)
         if not self.jobs:
             self.agenda.clear()
-            self._kinds.clear()
+            self.pacer.dismiss(self)
 
     def drop(self, group: Group, wait: Wait) -> None:
         """Drop a group that has no members."""
-        if group.options is not None:
-            self.groups.pop((group.options, group.api_project_id), None)
+        self.groups.pop((group.options, group.api_project_id), None)
         group.ticket = 0
         self._cut(group, wait)
 
@@ -142,7 +142,7 @@ class Desk:
         now, due, beat = self.loop.time(), math.inf, math.inf
         for waiter in job.waiters:
             wait = waiter.wait
-            chance = waiter.deadline - max(LAST_MARGIN, 2 * self.took)
+            chance = waiter.deadline - max(LAST_MARGIN, 2 * self.pacer.took)
             if chance <= max(now, job.answered):
                 chance = math.inf
             if wait.beat is not None:
@@ -162,7 +162,7 @@ class Desk:
         """Put a group where its next listing is due."""
         self.agenda.put(group, due)
 
-    def _ask(self, item: Item, counted: bool) -> bool:
+    def ask(self, item: Item, *, counted: bool) -> bool:
         """Ask about an item that is due; whether a question was sent."""
         if isinstance(item, Group):
             if not listings.ready(self, item):
@@ -192,7 +192,7 @@ class Desk:
 
         task.add_done_callback(over)
 
-    def _expire(self, waiter: Waiter) -> None:
+    def expire(self, waiter: Waiter) -> None:
         """A deadline has come."""
         job = waiter.job
         end = job.verdict

@@ -16,6 +16,7 @@ from diffio_async._wire.courses import Course
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from diffio_async._engine.pacing.desk import Desk
     from diffio_async._wire.listing import Row
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import GenerationProgress
@@ -63,6 +64,15 @@ class Wait:
             self.broken = reason
         self.ring()
 
+    def raise_broken(self) -> None:
+        """Raise what ended the call, if anything did."""
+        reason, self.broken = self.broken, None
+        if reason is not None:
+            try:
+                raise reason
+            finally:
+                del reason
+
     def ring(self) -> None:
         """Wake whoever waits in `rung`."""
         if self._bell is not None and not self._bell.done():
@@ -100,13 +110,14 @@ class Item:
     task: asyncio.Task[None] | None = None
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Job(Item):
     """One generation that is waited for, under one set of options."""
 
-    generation_id: str = ""
-    api_project_id: str | None = None
-    options: RequestOptions | None = None
+    desk: Desk
+    generation_id: str
+    api_project_id: str | None
+    options: RequestOptions
     course: Course = field(factory=lambda: Course(0.0))
     waiters: list[Waiter] = field(factory=list)
     group: Group | None = None
@@ -130,12 +141,12 @@ class Job(Item):
     checking: bool = False
 
 
-@define(eq=False)
+@define(eq=False, kw_only=True)
 class Group(Item):
     """The jobs of one project under one set of options: from two on, one listing serves all."""
 
-    api_project_id: str = ""
-    options: RequestOptions | None = None
+    api_project_id: str
+    options: RequestOptions
     members: dict[str, Job] = field(factory=dict)
     #: The listing cannot be had, until this instant: its jobs are asked about one by one.
     broken_until: float = -math.inf

@@ -57,7 +57,7 @@ def enter(desk: Desk, job: Job) -> None:
         # Whoever has a beat of its own is answered one by one.
         leave(desk, job, job.waiters[0].wait)
         return
-    if job.group is not None or not job.api_project_id or job.options is None:
+    if job.group is not None or not job.api_project_id:
         return
     key = (job.options, job.api_project_id)
     group = desk.groups.get(key)
@@ -130,7 +130,7 @@ async def ask(desk: Desk, group: Group) -> None:
             for waiter in job.waiters.copy():
                 waiter.wait.break_off(bug)
     else:
-        desk.pacer.answered()
+        desk.pacer.answered(desk.loop.time() - asked)
         group.failures = 0
         members = len(group.members)
         if members <= FEW and len(body) > DEAR * SINGLE * max(1, members):
@@ -156,7 +156,7 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
     floor = pacer.policy.first * (1 + 0.2 * jitter)
     gap = max(gap, floor, SHARE * group.cost, pacer.safety(jitter), least)
     deadline = min(waiter.deadline for job in members for waiter in job.waiters)
-    chance = deadline - max(0.05, 2 * desk.took) - group.cost
+    chance = deadline - max(0.05, 2 * pacer.took) - group.cost
     due = now + gap
     desk.place_group(group, min(due, chance) if chance > now else due)
 
