@@ -21,6 +21,7 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "client.py",
     "restoration.py",
+    "batch/batches.py",
     "resources/account.py",
     "resources/api_keys.py",
     "resources/waits.py",
@@ -35,6 +36,7 @@ CLASSES = (
     "AsyncProjects",
     "AsyncGenerations",
     "AsyncAudioIsolation",
+    "AsyncBatches",
     "AsyncAccounts",
     "AsyncApiKeys",
     "AsyncUsageReports",
