@@ -23,7 +23,7 @@ _PRIOR_ENDS = 0.3
 #: Ages that fewer jobs lived through are unknown: that no younger job ended says nothing of them.
 _THIN = 0.5
 #: What was made of the ends so far is good for so many times as many.
-_STALE = 1.05
+_STALE = 1.03
 
 
 @define
@@ -40,7 +40,7 @@ class Durations:
     _total: float = 0.0
     _sums: list[float] | None = None
     _shape: tuple[float, float] | None = None
-    _known_at: float = 0.0
+    _known_at: tuple[float, float] = (0.0, 0.0)
 
     def alive(self, since: float, until: float) -> None:
         """A job was running at the ages `since` to `until`."""
@@ -66,11 +66,12 @@ class Durations:
             self.count /= 2
             self.ends = [each / 2 for each in self.ends]
             self.lived = [each / 2 for each in self.lived]
-        self._total += 1
+            self._known_at = (0.0, 0.0)
         self._forget()
 
     def _forget(self) -> None:
-        if self._sums is not None and self._total > _STALE * self._known_at:
+        ends, lived = self._known_at
+        if self.count > _STALE * ends or self._total > _STALE * lived:
             self._sums = self._shape = None
 
     def hazards(self) -> list[float]:
@@ -135,7 +136,7 @@ class Durations:
             square += dies * middle * middle
         mean /= weight
         self._shape = mean, math.sqrt(max(1e-4, square / weight - mean * mean))
-        self._sums, self._known_at = sums, self._total
+        self._sums, self._known_at = sums, (self.count, self._total)
         return sums
 
 

@@ -35,9 +35,12 @@ _GOOD = 0.4
 #: So many standard errors behind the likely end, a job is late: by as much again, maybe.
 _LATE = 3.0
 _LATE_GAP = 0.3
+#: A forecast is of use where its error is so much of the deviation of all durations, or less.
+_USEFUL = 0.7
+#: That deviation (of logarithms), before it is known.
+_VARIED = 0.7
 #: Stages are searched for as finely as their entry tells the end, and no finer than that.
 _SEARCH = 0.8
-_USEFUL = 0.7
 _SEARCH_ERROR = 1.5
 #: An entry that was seen worse, relative to the age, teaches nothing.
 _VAGUE = 0.2
@@ -116,6 +119,8 @@ def _to_the_end(
     whole = max(1e-3, forecast[0] - course.started.middle)
     mean, error = math.log(whole), max(1e-6, forecast[1] / whole)
     usual = learned.durations.shape
+    if error >= _USEFUL * (_VARIED if usual is None else usual[1]):
+        return learned.durations.gap(age, price)
     if usual is not None:
         # Two witnesses of the logarithm of the duration: each counts by its precision.
         seen, known = error**-2, usual[1] ** -2
