@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: The stages of a generation in their order, by the names of our model's fields.
 _STAGES = ("pre_processing", "inference", "restored_video")
+#: The scale of a listing's percentages: the whole job's, whatever its stage.
+LISTED = "listed"
 
 
 @frozen
@@ -105,7 +107,10 @@ def after(course: Course, reading: Reading) -> Course:
             # Made and taken up at once: that is the likeliest.
             started = Entry("", course.began, course.began)
     entries, first = course.entries, course.first
-    if not entries or entries[-1].stage != reading.stage:
+    if entries and (entries[-1].stage == LISTED) != (reading.stage == LISTED):
+        # Told on another scale from here on: it began at some time before.
+        entries, first = (Entry(reading.stage, started.after, reading.at),), reading
+    elif not entries or entries[-1].stage != reading.stage:
         entered = Entry(reading.stage, earlier, reading.at)
         if not entries:
             entered = Entry(reading.stage, started.after, started.before)

@@ -6,11 +6,13 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from diffio_async._engine.pacing import checking, listings
 from diffio_async._engine.pacing.ends import another, generation_failed, timed_out
 from diffio_async._engine.sending import hearing
 from diffio_async._wire import calls
-from diffio_async._wire.courses import after, failed, reading_of
+from diffio_async._wire.courses import LISTED, after, failed, reading_of
 from diffio_async._wire.listing import rank
 from diffio_async._wire.pace import learn, next_question, saw_alive
 from diffio_async._wire.replay import transient
@@ -24,6 +26,7 @@ from diffio_async.errors import (
 if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
     from diffio_async._engine.pacing.jobs import Heard, Job
+    from diffio_async._wire.courses import Course, Reading
     from diffio_async.models.generations import GenerationProgress
 
 #: Unreadable answers in a row that are put down to a passing fault (a portal, a proxy).
@@ -71,13 +74,22 @@ def told(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> No
     job.rank = max(job.rank, rank(progress.status))
     checking.agreed(job)
     progressed(desk, job, progress, heard)
-    course = after(job.course, reading_of(progress, now))
+    course = _after(job, reading_of(progress, now))
     saw_alive(desk.pacer.learned, job.course, course)
     job.course = course
     again(desk, job)
     for waiter in job.waiters.copy():
         if waiter.once:
             desk.end(waiter, timed_out(waiter, progress))
+
+
+def _after(job: Job, reading: Reading) -> Course:
+    """The job's course with this answer; one that listings tell is only looked at in between."""
+    course = job.course
+    listed = bool(course.entries) and course.entries[-1].stage == LISTED
+    if listed and not listings.asked_alone(job):
+        return evolve(course, asked=reading.at, failures=0)
+    return after(course, reading)
 
 
 def progressed(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class Desk:
         self.loop = asyncio.get_running_loop()
         self.jobs: dict[tuple[RequestOptions, str], Job] = {}
         self.groups: dict[tuple[RequestOptions, str], Group] = {}
+        self._count = itertools.count()
         self._kinds: set[RequestOptions] = set()
         self.agenda = Agenda(self)
 
@@ -55,6 +57,7 @@ class Desk:
             born = self.pacer.born(generation_id)
             job = self.jobs[key] = Job(
                 desk=self,
+                number=next(self._count),
                 generation_id=generation_id,
                 api_project_id=api_project_id,
                 options=wait.options,

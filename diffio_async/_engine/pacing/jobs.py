@@ -115,6 +115,7 @@ class Job(Item):
     """One generation that is waited for, under one set of options."""
 
     desk: Desk
+    number: int
     generation_id: str
     api_project_id: str | None
     options: RequestOptions

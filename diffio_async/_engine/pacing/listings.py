@@ -16,7 +16,7 @@ from diffio_async._engine.pacing import answers, checking
 from diffio_async._engine.pacing.ends import timed_out
 from diffio_async._engine.pacing.jobs import Group
 from diffio_async._wire import calls
-from diffio_async._wire.courses import Reading, after
+from diffio_async._wire.courses import LISTED, Reading, after
 from diffio_async._wire.listing import progress_of, rank, rows
 from diffio_async._wire.pace import next_question, saw_alive
 from diffio_async._wire.replay import transient
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 #: Jobs of one project from which on a listing is worth it.
 SEVERAL = 2
-#: Of so many members the pace is taken.
-SAMPLE = 32
+#: So many members are followed closely, of so many of these the pace is taken.
+FOLLOWED, SAMPLE = 200, 32
+#: That a job still runs is noted when it was not for this part of its age.
+OLD = 0.05
 #: A listing takes at most one part in so many of the time.
 SHARE = 40
 #: Listings that lacked a job before it is asked about alone.
@@ -147,7 +149,10 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
     now, pacer = desk.loop.time(), desk.pacer
     jitter = random.random()  # noqa: S311 - jitter needs no secrecy
     members = list(group.members.values())
-    sample = members if len(members) <= SAMPLE else random.sample(members, SAMPLE)
+    every = _every(group)
+    sample = [job for job in members if job.number % every == 0] or members
+    if len(sample) > SAMPLE:
+        sample = random.sample(sample, SAMPLE)
     often = 0.0
     for job in sample:
         gap = next_question(pacer.policy, job.course, pacer.learned, now, jitter)
@@ -161,16 +166,21 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
     desk.place_group(group, min(due, chance) if chance > now else due)
 
 
+def _every(group: Group) -> int:
+    """One in so many of the members is followed closely; the others are much like it."""
+    return max(1, len(group.members) // FOLLOWED)
+
+
 def _apply(desk: Desk, group: Group, body: bytes, asked: float) -> None:
     """Take over what a listing says that is new; never backwards."""
     now = desk.loop.time()
     group.round += 1
-    before = group.answered
+    before, every = group.answered, _every(group)
     for row in rows(body):
         job = group.members.get(row.generation_id)
         if job is not None:
             job.round, job.missing = group.round, 0
-            _take(desk, job, row, asked, before)
+            _take(desk, job, row, asked, before, followed=job.number % every == 0)
     group.asked, group.answered = asked, now
     for job in [each for each in group.members.values() if each.round != group.round]:
         job.missing += 1
@@ -179,7 +189,12 @@ def _apply(desk: Desk, group: Group, body: bytes, asked: float) -> None:
             answers.again(desk, job)
 
 
-def _take(desk: Desk, job: Job, row: Row, asked: float, before: float) -> None:
+def _long_ago(job: Job, now: float) -> bool:
+    asked = job.course.asked
+    return asked is not None and now - asked > OLD * (now - job.course.began)
+
+
+def _take(desk: Desk, job: Job, row: Row, asked: float, before: float, *, followed: bool) -> None:
     place_in_life = rank(row.status)
     if place_in_life < job.rank:
         return
@@ -197,15 +212,15 @@ def _take(desk: Desk, job: Job, row: Row, asked: float, before: float) -> None:
     moved = known is None or row.status != known.status or row.percent != known.percent
     if asked >= job.answered and moved and (place_in_life > job.rank or not backwards):
         job.row, job.rank, job.alone = row, place_in_life, False
-        stage = "listing" if place_in_life else ""
-        course = after(job.course, Reading(now, stage, row.percent))
-        saw_alive(desk.pacer.learned, job.course, course)
-        job.course = course
+        if followed:
+            course = after(job.course, Reading(now, LISTED if place_in_life else "", row.percent))
+            saw_alive(desk.pacer.learned, job.course, course)
+            job.course = course
         if any(waiter.wait.wants for waiter in job.waiters):
             answers.progressed(desk, job, progress_of(row, job.api_project_id or ""), None)
         else:
             job.last = None
-    elif job.course.asked is not None and now - job.course.asked > 0.05 * (now - job.course.began):
+    elif followed and _long_ago(job, now):
         course = evolve(job.course, asked=now, failures=0)
         saw_alive(desk.pacer.learned, job.course, course)
         job.course = course
