@@ -148,7 +148,8 @@ def test_signatures_and_docstrings_are_the_coroutines(name: str) -> None:
     for method in public:
         ours = getattr(coroutine, method)
         theirs = getattr(facade, RENAMED.get(method, method))
-        assert inspect.signature(theirs) == inspect.signature(ours), method
+        due = str(inspect.signature(ours)).replace("-> 'AsyncIterator[", "-> 'Iterator[")
+        assert str(inspect.signature(theirs)) == due, method
         assert theirs.__doc__ == ours.__doc__, method
         assert not inspect.iscoroutinefunction(theirs)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from diffio_async._engine.pacing import checking, listings
+from diffio_async._engine.pacing import checking, groups
 from diffio_async._engine.pacing.ends import another, generation_failed, timed_out
 from diffio_async._engine.sending import hearing
 from diffio_async._wire import calls
@@ -61,7 +61,7 @@ def told(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> No
     job.answered, job.failure, job.unreadable = now, None, 0
     if job.api_project_id is None and progress.api_project_id:
         job.api_project_id = progress.api_project_id
-        listings.enter(desk, job)
+        groups.enter(desk, job)
     if progress.complete or progress.failed:
         checking.caught(job)
         if job.verdict is None:
@@ -87,7 +87,7 @@ def _after(job: Job, reading: Reading) -> Course:
     """The job's course with this answer; one that listings tell is only looked at in between."""
     course = job.course
     listed = bool(course.entries) and course.entries[-1].stage == LISTED
-    if listed and not listings.asked_alone(job):
+    if listed and not groups.asked_alone(job):
         return evolve(course, asked=reading.at, failures=0)
     return after(course, reading)
 

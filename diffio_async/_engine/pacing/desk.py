@@ -7,7 +7,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._engine.pacing import answers, listings
+from diffio_async._engine.pacing import answers, groups, listings
 from diffio_async._engine.pacing.agenda import Agenda
 from diffio_async._engine.pacing.ends import timed_out
 from diffio_async._engine.pacing.jobs import Group, Job, Wait, Waiter
@@ -77,7 +77,7 @@ class Desk:
         self._kinds.add(wait.options)
         if job.api_project_id is None:
             job.api_project_id = api_project_id
-        listings.enter(self, job)
+        groups.enter(self, job)
         if job.last is not None:
             waiter.told = job.last
             wait.changed(waiter, job.last, None)
@@ -94,7 +94,7 @@ class Desk:
         if not job.waiters:
             self.forget(job, waiter.wait)
         else:
-            listings.enter(self, job)
+            groups.enter(self, job)
             self.place(job)
 
     def forget(self, job: Job, wait: Wait) -> None:
@@ -104,7 +104,7 @@ class Desk:
         # Its traceback holds the client.
         job.failure = None
         self._cut(job, wait)
-        listings.leave(self, job, wait)
+        groups.leave(self, job, wait)
         if not self.jobs:
             self.agenda.clear()
             self.pacer.dismiss(self)
@@ -152,7 +152,7 @@ class Desk:
                 beat = min(beat, chance, job.answered + max(wait.beat, self.pacer.least(job)))
             elif waiter.once and wait.lone:
                 beat = now
-            elif listings.asked_alone(job):
+            elif groups.asked_alone(job):
                 due = min(due, chance, job.next)
         if beat <= due:
             self.agenda.put(job, max(beat, now), beat=True)
@@ -168,7 +168,7 @@ class Desk:
     def ask(self, item: Item, *, counted: bool) -> bool:
         """Ask about an item that is due; whether a question was sent."""
         if isinstance(item, Group):
-            if not listings.ready(self, item):
+            if not groups.ready(self, item):
                 return False
             wait = next(iter(item.members.values())).waiters[0].wait
             self._start(item, listings.ask(self, item), wait.context.copy(), counted=True)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from diffio_async._engine.pacing import answers, checking
+from diffio_async._engine.pacing import answers, checking, groups
 from diffio_async._engine.pacing.ends import timed_out
-from diffio_async._engine.pacing.jobs import Group
 from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, Reading, after
 from diffio_async._wire.listing import progress_of, rank, rows
@@ -24,12 +23,10 @@ from diffio_async.errors import AuthenticationFailed, DiffioError, PermissionDen
 
 if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
-    from diffio_async._engine.pacing.jobs import Job, Wait
+    from diffio_async._engine.pacing.jobs import Group, Job
     from diffio_async._wire.listing import Row
     from diffio_async.models.generations import GenerationProgress
 
-#: Jobs of one project from which on a listing is worth it.
-SEVERAL = 2
 #: So many members are followed closely, of so many of these the pace is taken.
 FOLLOWED, SAMPLE = 200, 32
 #: That a job still runs is noted when it was not for this part of its age.
@@ -44,76 +41,6 @@ MOST_FAILURES = 3
 BROKEN = 30.0
 #: Bytes of a single answer, and how many times as much a listing may cost for a few jobs.
 SINGLE, DEAR, FEW = 800, 20, 10
-
-
-def asked_alone(job: Job) -> bool:
-    """Whether a job is asked about by itself."""
-    if job.group is None or not job.group.active:
-        return True
-    return job.alone or job.checking or job.verdict is not None
-
-
-def enter(desk: Desk, job: Job) -> None:
-    """Let a job be served by its project's listings, if its project is known."""
-    if all(w.wait.beat is not None or (w.once and w.wait.lone) for w in job.waiters):
-        # Whoever has a beat of its own is answered one by one.
-        leave(desk, job, job.waiters[0].wait)
-        return
-    if job.group is not None or not job.api_project_id:
-        return
-    key = (job.options, job.api_project_id)
-    group = desk.groups.get(key)
-    if group is None:
-        group = desk.groups[key] = Group(api_project_id=job.api_project_id, options=job.options)
-    job.group = group
-    group.members[job.generation_id] = job
-    _tune(desk, group)
-    if group.active and group.task is None:
-        # Somebody new wants to know: not later than the shortest pause allows.
-        soon = max(job.next, group.answered + desk.pacer.policy.first)
-        if soon < group.due:
-            desk.place_group(group, soon)
-
-
-def leave(desk: Desk, job: Job, wait: Wait) -> None:
-    """A job is no longer waited for."""
-    group = job.group
-    if group is None:
-        return
-    job.group = None
-    group.members.pop(job.generation_id, None)
-    if group.members:
-        _tune(desk, group)
-    else:
-        desk.drop(group, wait)
-
-
-def _tune(desk: Desk, group: Group) -> None:
-    """Begin or end to list, as there are several members or not."""
-    now = desk.loop.time()
-    active = len(group.members) >= SEVERAL and now >= group.broken_until
-    if active == group.active:
-        return
-    group.active = active
-    if active:
-        for job in group.members.values():
-            desk.place(job)
-        if group.task is None:
-            first = min(job.next for job in group.members.values())
-            desk.place_group(group, max(first, group.answered + desk.pacer.policy.first))
-    else:
-        group.ticket = 0
-        for job in group.members.values():
-            if job.task is None:
-                answers.again(desk, job)
-
-
-def ready(desk: Desk, group: Group) -> bool:
-    """Whether a group that is due is to be listed; one that was broken may be tried again."""
-    if not group.active:
-        _tune(desk, group)
-        return False
-    return group.task is None
 
 
 async def ask(desk: Desk, group: Group) -> None:
@@ -258,5 +185,5 @@ def _break(desk: Desk, group: Group, seconds: float) -> None:
     """Do without listings for a while."""
     now = desk.loop.time()
     group.broken_until = now + seconds
-    _tune(desk, group)
+    groups.tune(desk, group)
     desk.place_group(group, group.broken_until)
