@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve
 
 from diffio_async._engine.closing import Closing
+from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
@@ -67,6 +68,7 @@ class Sender:
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
+        self.ranges = RangesInFlight(options.ranges_in_flight)
         self._observers = (log_event, *options.observers)
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
