@@ -143,18 +143,18 @@ class Downloading:
     def _connect(self, patience: Patience, share: Share | None) -> None:
         self._live += 1
         connection = asyncio.create_task(self._connection(patience, share))
+        self.sender.ranges.counted(connection)
         connection.add_done_callback(lambda _: self._news.set())
         self._connections.add(connection)
 
     async def _connection(self, patience: Patience, share: Share | None) -> None:
         """Fetch one share after the other, as long as so many connections are wanted."""
         try:
-            with self.sender.ranges.one_more():
-                while share is not None:
-                    await self._share(share, patience)
-                    self._shares.give_back(share)
-                    wanted = self._live <= self._growth.wanted
-                    share = self._shares.take(_LEAST) if wanted else None
+            while share is not None:
+                await self._share(share, patience)
+                self._shares.give_back(share)
+                wanted = self._live <= self._growth.wanted
+                share = self._shares.take(_LEAST) if wanted else None
         except TargetUnusable:
             raise
         except (RangeIgnored, DownloadFailed) as failure:
@@ -182,7 +182,7 @@ class Downloading:
                 expired = isinstance(failure, LinkExpired)
                 why = reason(failure)
             else:
-                return
+                continue
             self.sender.tell(DownloadResumed(self._resumable(share), why))
             await self.sender.closing.pause(delay)
             if expired:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class RangesInFlight:
@@ -22,14 +17,13 @@ class RangesInFlight:
         """How many more the running loop may have."""
         return self.most - self._open.get(asyncio.get_running_loop(), 0)
 
-    @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count a connection while the body runs."""
+    def counted(self, connection: asyncio.Task[None]) -> None:
+        """Count a connection until its task ends."""
         loop = asyncio.get_running_loop()
         for ended in [known for known in self._open if known.is_closed()]:
             del self._open[ended]
         self._open[loop] = self._open.get(loop, 0) + 1
-        try:
-            yield
-        finally:
-            self._open[loop] -= 1
+        connection.add_done_callback(lambda _: self._ended(loop))
+
+    def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._open[loop] -= 1

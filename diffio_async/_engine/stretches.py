@@ -60,7 +60,7 @@ class Stretch:
     attempt: int
 
     async def fetch(self, url: str) -> None:
-        """Fetch as much of the share as comes.
+        """Fetch as much of the share as the host gives in one answer.
 
         Raises:
             AnswerLost: Less came than was announced.
@@ -77,15 +77,14 @@ class Stretch:
         async with contextlib.AsyncExitStack() as stack:
             exchange = await self._followed(to_media("GET", url, headers), stack)
             found = await self._begun(exchange)
-            if await self._read(exchange, found):
-                return
+            await self._read(exchange, found)
         if share.end is None:
             share.end = share.at
-        if share.left:
+        if share.left and share.at != found.end:
             raise AnswerLost(f"{share.at:,} of {share.end:,} bytes came")
 
-    async def _read(self, exchange: Exchange, found: Extent) -> bool:
-        """Read the answer; whether another connection has the rest of it."""
+    async def _read(self, exchange: Exchange, found: Extent) -> None:
+        """Read the answer, or as much of it as is not another connection's."""
         share, whole = self.share, self.whole
         async with (
             _Batch(whole.sink, share.at) as batch,
@@ -103,10 +102,9 @@ class Stretch:
                     whole.received(len(mine))
                     await batch.add(mine)
                     if share.left == 0 and share.end != found.end:
-                        return True
+                        return
             finally:
                 whole.flowing -= 1
-        return False
 
     async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
         """The first answer that points nowhere else; there is no credential to carry along."""
