@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         AuthenticationFailed,
         BadRequest,
         BatchFailed,
-        BatchStopped,
         ClientClosed,
         ConfigurationError,
         DatabaseUnusable,
@@ -76,7 +75,6 @@ if TYPE_CHECKING:
         UsagePeriod,
         UsageSummary,
     )
-    from diffio_async.models.batches import BatchItem, BatchProgress, FileOutcome
     from diffio_async.models.generations import (
         Download,
         Downloaded,
@@ -133,9 +131,6 @@ __all__ = [
     "AuthenticationFailed",
     "BadRequest",
     "BatchFailed",
-    "BatchItem",
-    "BatchProgress",
-    "BatchStopped",
     "Billing",
     "ClientClosed",
     "ClientOptions",
@@ -150,7 +145,6 @@ __all__ = [
     "DownloadType",
     "Downloaded",
     "Event",
-    "FileOutcome",
     "Generation",
     "GenerationFailed",
     "GenerationProgress",

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from diffio_async._engine.air import Air, Flight
 from diffio_async._engine.sources import CHUNK, Source
 from diffio_async.options import ClientOptions, RequestOptions, merged
+
+if TYPE_CHECKING:
+    from diffio_async._wire.parts import Part
 
 
 @frozen
 class Body:
     """Bytes `offset` to `offset + size` of a source, never held whole.
 
-    `handed_over` is told how many bytes of this attempt went to the connection so far.
+    `handed_over` is told how many bytes of this attempt went to the connection so far, and so is
+    the `flight`.
     """
 
     source: Source
     offset: int
     size: int
     handed_over: Callable[[int], None]
+    flight: Flight = field(factory=Flight)
+    #: Held during each attempt, and not in the pauses between them.
+    place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes, from the first again each time."""
@@ -30,7 +40,22 @@ class Body:
             chunk = await self.source.read(self.offset + done, min(CHUNK, self.size - done))
             yield chunk
             done += len(chunk)
+            self.flight.handed = done
             self.handed_over(done)
+
+
+def aloft(
+    air: Air,
+    whose: object,
+    source: Source,
+    part: Part,
+    handed_over: Callable[[int], None],
+) -> Body:
+    """A part as a body that takes a place in the air for each attempt, in the turn of `whose`."""
+    flight = Flight()
+    return Body(
+        source, part.offset, part.size, handed_over, flight, lambda: air.place(whose, flight)
+    )
 
 
 def unhurried(client: ClientOptions, call: RequestOptions | None) -> RequestOptions:

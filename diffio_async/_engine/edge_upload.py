@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
-from diffio_async._engine.bodies import Body, unhurried
+from diffio_async._engine.air import Air
+from diffio_async._engine.bodies import aloft, unhurried
 from diffio_async._engine.closing import ABORT_SECONDS
 from diffio_async._engine.notes import Notes
 from diffio_async._engine.sending import Sender
@@ -34,7 +35,7 @@ class EdgeUploading:
     """One multipart upload, from `start` to the API's word that it landed."""
 
     sender: Sender
-    slots: asyncio.Semaphore
+    air: Air
     created: CreatedProject
     offer: EdgeUpload
     source: Source
@@ -104,8 +105,7 @@ class EdgeUploading:
 
         async def work() -> None:
             for part in waiting:
-                async with self.slots:
-                    etag = await self._part(upload_id, part)
+                etag = await self._part(upload_id, part)
                 if self.notes is not None:
                     # What is kept is of the content that was digested, and of no other.
                     await self.source.verify()
@@ -116,7 +116,8 @@ class EdgeUploading:
         return [etags[part.number] for part in parts]
 
     async def _part(self, upload_id: str, part: Part) -> str:
-        body = Body(self.source, part.offset, part.size, self.tally.counter(part.number))
+        count = self.tally.counter(part.number)
+        body = aloft(self.air, self.tally, self.source, part, count)
         call = put_part(self.offer, upload_id, part.number)
         options = unhurried(self.sender.options, self.options)
         receipt = await self.sender.send(call, options, body=body)

@@ -6,6 +6,7 @@ import inspect
 import logging
 import random
 import time
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve
 
 from diffio_async._engine.closing import Closing
-from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
@@ -68,7 +68,6 @@ class Sender:
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
-        self.ranges = RangesInFlight(options.ranges_in_flight)
         self._observers = (log_event, *options.observers)
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
@@ -91,7 +90,11 @@ class Sender:
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        request, answer = await self._answered(call, options, body)
+        under = merged(self.options, options)
+        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
+        answer = await self.perform(
+            call.name, request, call.replay, under, body=body, also=call.also_transient
+        )
         model = decoded(
             answer.body,
             call.returns,
@@ -103,21 +106,6 @@ class Sender:
         if hear is not None:
             hear(call.name, parsed(answer.body))
         return model
-
-    async def body(self, call: Call[T], options: RequestOptions | None = None) -> bytes:
-        """Send a call as `send` does; its answer as it came."""
-        _, answer = await self._answered(call, options, None)
-        return answer.body
-
-    async def _answered(
-        self, call: Call[T], options: RequestOptions | None, body: Body | None
-    ) -> tuple[Request, Answer]:
-        under = merged(self.options, options)
-        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
-        answer = await self.perform(
-            call.name, request, call.replay, under, body=body, also=call.also_transient
-        )
-        return request, answer
 
     async def perform(
         self,
@@ -145,7 +133,8 @@ class Sender:
                 fresh=replay is Replay.NEVER,
             )
             try:
-                return await self._once(name, number, attempt)
+                async with nullcontext() if body is None else body.place():
+                    return await self._once(name, number, attempt)
             except DiffioError as failure:
                 delay = next_delay(
                     policy,

@@ -8,7 +8,8 @@ from weakref import WeakValueDictionary
 
 from attrs import evolve, frozen
 
-from diffio_async._engine.bodies import Body, unhurried
+from diffio_async._engine.air import Air
+from diffio_async._engine.bodies import aloft, unhurried
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.edge_upload import EdgeUploading
 from diffio_async._engine.opening import too_large
@@ -16,6 +17,7 @@ from diffio_async._engine.resuming import Resuming, created_of
 from diffio_async._engine.sources import Source, called
 from diffio_async._engine.tally import Tally
 from diffio_async._wire.calls import Call
+from diffio_async._wire.parts import Part
 from diffio_async._wire.replay import Replay
 from diffio_async._wire.requests import to_media
 from diffio_async.errors import (
@@ -63,7 +65,7 @@ class Uploader:
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
-        self._slots: dict[asyncio.AbstractEventLoop, asyncio.Semaphore] = {}
+        self._air: dict[asyncio.AbstractEventLoop, Air] = {}
         self._turns: WeakValueDictionary[tuple[object, int, str], asyncio.Lock] = (
             WeakValueDictionary()
         )
@@ -121,14 +123,14 @@ class Uploader:
         key = asyncio.get_running_loop(), id(store), digest
         return self._turns.setdefault(key, asyncio.Lock())
 
-    def _slot(self) -> asyncio.Semaphore:
+    def _here(self) -> Air:
         """The running loop's places in the air."""
         loop = asyncio.get_running_loop()
-        if loop not in self._slots:
-            for ended in [known for known in self._slots if known.is_closed()]:
-                del self._slots[ended]
-            self._slots[loop] = asyncio.Semaphore(self._sender.options.parts_in_flight)
-        return self._slots[loop]
+        if loop not in self._air:
+            for ended in [known for known in self._air if known.is_closed()]:
+                del self._air[ended]
+            self._air[loop] = Air(self._sender.options.parts_in_flight)
+        return self._air[loop]
 
     async def upload(
         self,
@@ -171,7 +173,7 @@ class Uploader:
             if offer.max_bytes is not None and source.size > offer.max_bytes:
                 raise too_large(source, offer.max_bytes)
             await EdgeUploading(
-                self._sender, self._slot(), created, offer, source, tally, options, notes
+                self._sender, self._here(), created, offer, source, tally, options, notes
             ).run()
         elif created.upload_url is not None:
             await self._signed(source, created, content_type, tally, options)
@@ -191,11 +193,8 @@ class Uploader:
             created.upload_url or "",
             {"Content-Type": content_type},
         )
-        body = Body(source, 0, source.size, tally.counter(1))
+        body = aloft(self._here(), tally, source, Part(1, 0, source.size), tally.counter(1))
         under = merged(self._sender.options, unhurried(self._sender.options, options))
-        async with self._slot():
-            # Until the last byte is in, a signed PUT changes nothing; after it, the same again.
-            await self._sender.perform(
-                "signed upload", request, Replay.IDEMPOTENT, under, body=body
-            )
+        # Until the last byte is in, a signed PUT changes nothing; after it, the same again.
+        await self._sender.perform("signed upload", request, Replay.IDEMPOTENT, under, body=body)
         await source.verify()

@@ -82,12 +82,6 @@ def _landed() -> dict[str, object]:
     return {"apiProjectId": "proj_1", "status": "uploaded", "sizeBytes": 250}
 
 
-async def test_several_parts_are_in_the_air() -> None:
-    async with scene(faults=[SLOW], parts_in_flight=3) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
-        assert most_at_once(on.parts()) == 3
-
-
 @pytest.mark.parametrize("era", ["edge", "signed"])
 async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
     async with scene(uploads=(era,), faults=[SLOW], parts_in_flight=2) as on:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import aiohttp
 
+from diffio_async._engine.transport.unsent import unsent
 from diffio_async.errors import AnswerLost, DiffioError, Timeout
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class Streamed(aiohttp.Payload):
         self._begun = True
         # Taken now: at a cancellation aiohttp has already let go of it.
         transport = writer.transport
+        if transport is not None:
+            self._body.flight.unsent = partial(unsent, transport)
         try:
             async with contextlib.aclosing(self._body.chunks()) as chunks:
                 async for chunk in chunks:

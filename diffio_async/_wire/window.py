@@ -1,0 +1,161 @@
+"""How many parts may be in the air: more while that helps, fewer when the other side pushes back.
+
+Where each connection is limited (a long link), parts add up; where one or two fill the link or a
+core, more of them only cost. So a larger number is tried, and kept only where more bytes get
+through. What is told is what the other side has acknowledged: bytes that were handed to a socket
+may lie in its buffer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from attrs import define, field
+
+#: Parts in the air to begin with.
+START = 2
+#: Seconds after a change in which nothing is measured: connections are made, buffers fill.
+SETTLE = 0.1
+#: Seconds of bytes that a rate is taken from, at least and at most.
+MEASURED = 0.1
+LOOK_BACK = 0.6
+#: Seconds until a number that brought nothing is given up: a long link takes a while to fill.
+PATIENCE = 1.5
+#: What a larger number has to bring, as a share of what it would if the parts added up fully: so
+#: much to be kept and followed by a larger one at once, and so much to be kept at all.
+PLENTY, ENOUGH = 0.5, 0.25
+#: Seconds until a larger number is tried again, doubled each time that it brings nothing.
+AGAIN, SELDOM = 5.0, 60.0
+#: Seconds after a push-back until one more is tried.
+RECOVERY = 2.0
+#: The share of its time that the loop's thread may work; above it, the processor is the limit.
+BUSY = 0.85
+#: How much of that is news each time.
+CALM = 0.3
+
+
+@define
+class _Trial:
+    """A larger number on trial, against the rate of the smaller one."""
+
+    smaller: int
+    rate: float
+
+
+@define
+class Window:
+    """The number of parts that may be in the air.
+
+    Attributes:
+        cap: The greatest number.
+        limit: The number now, 1 to `cap`.
+    """
+
+    cap: int
+    limit: int = field(init=False)
+    _since: float | None = field(default=None, init=False)
+    _moments: deque[tuple[float, int]] = field(factory=deque, init=False)
+    _trial: _Trial | None = field(default=None, init=False)
+    _not_before: float = field(default=0.0, init=False)
+    _pause: float = field(default=AGAIN, init=False)
+    _halved_at: float | None = field(default=None, init=False)
+    _careful: bool = field(default=False, init=False)
+    _busy: float = field(default=0.0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.limit = min(START, self.cap)
+
+    def told(self, now: float, through: int, *, full: bool, busy: float) -> None:
+        """Take in a moment; about twenty of them a second.
+
+        Args:
+            now: Seconds on any clock.
+            through: Bytes that got through so far, of all parts.
+            full: Whether `limit` parts, no fewer and no more, are in the air and others wait.
+            busy: The share of the time since the last moment that the loop's thread worked.
+        """
+        if not full:
+            self._forget()  # what is measured now says nothing of the limit
+            return
+        # One long turn of the loop is no limit.
+        self._busy += CALM * (busy - self._busy)
+        if self._busy >= BUSY:
+            self._shrink(now)
+            return
+        rate = self._rate(now, through)
+        if rate is None:
+            return
+        if self._trial is None:
+            if self.limit < self.cap and now >= self._not_before and busy < BUSY:
+                self._try(rate)
+            return
+        self._judge(self._trial, rate, now)
+
+    def pushed_back(self, now: float, began: float) -> None:
+        """An attempt that began at `began` was answered 429 or 503, or not in time: halve.
+
+        Attempts of before the last halving say nothing of the number since.
+        """
+        if self._halved_at is not None and began <= self._halved_at:
+            return
+        self._halved_at = now
+        self._careful = True
+        self._settle(max(1, self.limit // 2))
+        self._not_before = now + RECOVERY
+
+    def _rate(self, now: float, through: int) -> float | None:
+        """Bytes a second of late, None before there is enough to tell."""
+        moments = self._moments
+        if self._since is None and through:  # before the first byte, connections are made
+            self._since = now
+        if self._since is None or now - self._since < SETTLE:
+            return None
+        moments.append((now, through))
+        while moments[0][0] < now - LOOK_BACK:
+            moments.popleft()
+        seconds = now - moments[0][0]
+        return (through - moments[0][1]) / seconds if seconds >= MEASURED else None
+
+    def _try(self, rate: float) -> None:
+        step = 1 if self._careful else self.limit
+        self._trial = _Trial(self.limit, rate)
+        self._change(min(self.cap, self.limit + step))
+
+    def _judge(self, trial: _Trial, rate: float, now: float) -> None:
+        share = self.limit / trial.smaller - 1
+        gain = rate / trial.rate - 1 if trial.rate > 0 else share
+        late = self._since is not None and now - self._since >= PATIENCE
+        if gain >= PLENTY * share:
+            self._pause = AGAIN
+            self._trial = None
+            if self.limit < self.cap and not self._careful:
+                self._try(rate)
+            else:
+                self._not_before = now + RECOVERY
+        elif late and gain >= ENOUGH * share:
+            self._trial = None
+            self._later(now)
+        elif late:
+            self._settle(trial.smaller)
+            self._later(now)
+
+    def _shrink(self, now: float) -> None:
+        self._busy = 0.0
+        self._settle(max(1, self.limit - 1))
+        self._later(now)
+
+    def _later(self, now: float) -> None:
+        self._not_before = now + self._pause
+        self._pause = min(SELDOM, 2 * self._pause)
+
+    def _settle(self, limit: int) -> None:
+        self._trial = None
+        self._change(limit)
+
+    def _change(self, limit: int) -> None:
+        self.limit = limit
+        self._forget()
+
+    def _forget(self) -> None:
+        self._since = None
+        self._moments.clear()

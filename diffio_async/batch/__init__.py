@@ -1,1 +1,0 @@
-"""Many recordings: listed in a journal, restored through bounded stages, each paid for once."""
