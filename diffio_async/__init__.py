@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AuthenticationFailed,
         BadRequest,
         BatchFailed,
+        BatchStopped,
         ClientClosed,
         ConfigurationError,
         DatabaseUnusable,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         UsagePeriod,
         UsageSummary,
     )
+    from diffio_async.models.batches import BatchItem, BatchProgress, FileOutcome
     from diffio_async.models.generations import (
         Download,
         Downloaded,
@@ -131,6 +133,9 @@ __all__ = [
     "AuthenticationFailed",
     "BadRequest",
     "BatchFailed",
+    "BatchItem",
+    "BatchProgress",
+    "BatchStopped",
     "Billing",
     "ClientClosed",
     "ClientOptions",
@@ -145,6 +150,7 @@ __all__ = [
     "DownloadType",
     "Downloaded",
     "Event",
+    "FileOutcome",
     "Generation",
     "GenerationFailed",
     "GenerationProgress",

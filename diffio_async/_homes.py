@@ -3,7 +3,7 @@
 _HOMES = {
     "diffio_async.client": "AsyncDiffio",
     "diffio_async.errors": (
-        "AnswerLost ApiError AuthenticationFailed BadRequest BatchFailed ClientClosed "
+        "AnswerLost ApiError AuthenticationFailed BadRequest BatchFailed BatchStopped ClientClosed "
         "ConfigurationError DatabaseUnusable DiffioError DownloadFailed GenerationFailed "
         "IdempotencyConflict ModelRetired NotFound NotReached NotReady PaymentRequired "
         "PermissionDenied RateLimited ResponseInvalid ResumeUnusable ServerError "
@@ -18,6 +18,7 @@ _HOMES = {
     "diffio_async.models.account": (
         "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
     ),
+    "diffio_async.models.batches": "BatchItem BatchProgress FileOutcome",
     "diffio_async.models.generations": (
         "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
         "QueuePlace StageProgress TranscriptionState"

@@ -6,9 +6,11 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Self
 
+from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import Uploader
 from diffio_async._wire.redaction import public_url
+from diffio_async.batch.batches import AsyncBatches
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
 from diffio_async.resources.account import AsyncAccounts
@@ -42,6 +44,7 @@ class AsyncDiffio:
         projects: Upload recordings, list them.
         generations: Start, follow and download restorations.
         audio_isolation: Upload and start in one call.
+        restore_many: Call it to restore many recordings, each paid for once.
         account: The account's settings.
         api_keys: Make, list, rotate and revoke keys.
         usage: What was processed, and what it costs.
@@ -74,8 +77,10 @@ class AsyncDiffio:
             options or ClientOptions(),
         )
         self.projects = AsyncProjects(self._sender, Uploader(self._sender))
-        self.generations = AsyncGenerations(self._sender)
+        self._pacer = Pacer(self._sender)
+        self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
+        self.restore_many = AsyncBatches(self.projects, self.generations, self._sender.options)
         self.account = AsyncAccounts(self._sender)
         self.api_keys = AsyncApiKeys(self._sender)
         self.usage = AsyncUsageReports(self._sender)

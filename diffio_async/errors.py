@@ -205,11 +205,7 @@ class TargetUnusable(DownloadFailed):
 
 
 class GenerationFailed(DiffioError):
-    """The generation ended without a result.
-
-    Attributes:
-        progress: The last progress read, with the service's reason in `error`.
-    """
+    """It ended without a result; `progress` is the last that was read, its `error` the reason."""
 
     def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
         super().__init__(message)
@@ -217,15 +213,21 @@ class GenerationFailed(DiffioError):
 
 
 class WaitTimeout(DiffioError, TimeoutError):
-    """The wait ended before the generation did; the generation goes on and can be waited on again.
-
-    Attributes:
-        progress: The last progress read, None when none was.
-    """
+    """The wait ended before the generation, which goes on; `progress` is the last read, if any."""
 
     def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
         super().__init__(message)
         self.progress = progress
+
+
+class BatchStopped(DiffioError):
+    """A batch ended before all its files did, for `__cause__`: run again, it goes on.
+
+    `journal` is the path of its journal, `left` how many files have no end yet.
+    """
+
+    journal: str = ""
+    left: int = 0
 
 
 class DatabaseUnusable(DiffioError):
@@ -239,11 +241,7 @@ class BatchFailed(DiffioError, ExceptionGroup[DiffioError]):
 
 
 class WebhookRejected(DiffioError):
-    """A delivery is not genuine, not timely or not readable; answer 400 and do nothing else.
-
-    Attributes:
-        reason: A word such as `missing_header`, `bad_signature` or `too_old`.
-    """
+    """A delivery is not genuine, timely or readable: answer 400. `reason` is a word for why."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)

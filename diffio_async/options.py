@@ -160,6 +160,9 @@ class ClientOptions:
         parts_in_flight: Upload parts sent at once at most, over all uploads of the client. How
             many are follows the link: two at first, more while that brings more bytes through,
             half as many where a host pushes back.
+        ranges_in_flight: Connections of downloads at most, over all downloads of the client; each
+            has one in any case. A large result is fetched over several where that measures
+            faster; 1 never tries.
         connections: Open connections to each host at most, and as many again for calls that must
             not be repeated: those never share one.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
@@ -175,6 +178,7 @@ class ClientOptions:
     retry: RetryPolicy = RetryPolicy()
     wait: WaitPolicy = WaitPolicy()
     parts_in_flight: int = field(default=8, validator=at_least_one)
+    ranges_in_flight: int = field(default=8, validator=at_least_one)
     connections: int = field(default=100, validator=at_least_one)
     max_upload_bytes: int = field(default=2048 * MIB, validator=at_least_one)
     # A proxy's address may hold a password.

@@ -73,6 +73,16 @@ class Closing:
             raise ClientClosed(CLOSED)
 
     @contextlib.contextmanager
+    def heeded(self, end: Callable[[], None]) -> Iterator[None]:
+        """Run the body; `end` is called, on its loop, when the client is closed meanwhile.
+
+        Raises:
+            ClientClosed: The client is closed already.
+        """
+        with self._known(_Work(asyncio.get_running_loop(), end, tidies=False)):
+            yield
+
+    @contextlib.contextmanager
     def under_way(self) -> Iterator[None]:
         """Run the body until it ends or the client is closed.
 

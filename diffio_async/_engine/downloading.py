@@ -9,9 +9,11 @@ from attrs import define, field
 
 from diffio_async._engine.patience import LinkExpired, Patience, reason
 from diffio_async._engine.reporting import Callback, report
-from diffio_async._engine.stretches import Anew, Stretch
+from diffio_async._engine.stretches import Anew, RangeIgnored, Stretch
 from diffio_async._engine.threads import all_settled
+from diffio_async._wire.growth import Growth
 from diffio_async._wire.rate import RateMeter
+from diffio_async._wire.replay import REFUSED_FOR_NOW
 from diffio_async._wire.shares import Share, Shares
 from diffio_async.errors import ClientClosed, DiffioError, DownloadFailed, TargetUnusable
 from diffio_async.events import DownloadProgress, DownloadResumed
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Bytes: less than this is not worth a connection of its own.
 _LEAST = 8 * MIB
+#: Seconds between two looks at the rate.
+_TICK = 0.1
 
 
 @define(eq=False)
@@ -47,6 +51,11 @@ class Downloading:
     version: Version | None = field(init=False)
     _done: int = field(init=False)
     _shares: Shares = field(init=False)
+    #: Whether the host gives parts of this version; and how many connections bring bytes.
+    divisible: bool = False
+    flowing: int = 0
+    _growth: Growth = field(init=False)
+    _live: int = 0
     _attempts: int = 0
     _told: int = 0
     _meter: RateMeter = field(factory=RateMeter)
@@ -58,6 +67,8 @@ class Downloading:
         self.version = version = self.sink.version
         self._done = self.sink.there.size
         self._shares = Shares.of(self.sink.there, None if version is None else version.total)
+        self.divisible = version is not None
+        self._growth = Growth(self.sender.ranges.most)
 
     async def run(self) -> int:
         """Fetch the whole result; the number of its bytes.
@@ -83,31 +94,78 @@ class Downloading:
         return self._done
 
     async def _fetched(self, patience: Patience) -> None:
-        self._connect(patience)
+        loop = asyncio.get_running_loop()
         try:
-            while self._connections:
-                await self._news.wait()
+            while self._connections or self._shares.free:
+                if not self._connections:
+                    self._connect(patience, self._shares.take(_LEAST))
+                tick = loop.call_later(_TICK, self._news.set) if self._may_grow else None
+                try:
+                    await self._news.wait()
+                finally:
+                    if tick is not None:
+                        tick.cancel()
                 self._news.clear()
                 for ended in [one for one in self._connections if one.done()]:
                     self._connections.discard(ended)
                     ended.result()
                 await self._tell()
+                self._grow(loop.time())
         finally:
             for connection in self._connections:
                 connection.cancel()
-            left, self._connections = self._connections, set()
+            left, self._connections, self._live = self._connections, set(), 0
             await all_settled(left)
 
-    def _connect(self, patience: Patience) -> None:
-        connection = asyncio.create_task(self._connection(patience))
+    @property
+    def _may_grow(self) -> bool:
+        """Small results are there before it is known whether more connections help."""
+        total = None if self.version is None else self.version.total
+        return (
+            self.divisible
+            and self._growth.most > 1
+            and total is not None
+            and total - self._done >= 2 * _LEAST
+        )
+
+    def _grow(self, now: float) -> None:
+        """Open as many connections as help."""
+        if not self._may_grow or self.version is None:
+            return
+        left = (self.version.total or 0) - self._done
+        wanted = self._growth.told(now, self._done, left, self.flowing)
+        while 0 < self._live < wanted and self.sender.ranges.free > 0:
+            share = self._shares.take(_LEAST)
+            if share is None:
+                return
+            self._connect(Patience(self.under.retry), share)
+
+    def _connect(self, patience: Patience, share: Share | None) -> None:
+        self._live += 1
+        connection = asyncio.create_task(self._connection(patience, share))
+        self.sender.ranges.counted(connection)
         connection.add_done_callback(lambda _: self._news.set())
         self._connections.add(connection)
 
-    async def _connection(self, patience: Patience) -> None:
-        """Fetch one share after the other."""
-        while (share := self._shares.take(_LEAST)) is not None:
-            await self._share(share, patience)
+    async def _connection(self, patience: Patience, share: Share | None) -> None:
+        """Fetch one share after the other, as long as so many connections are wanted."""
+        try:
+            while share is not None:
+                await self._share(share, patience)
+                self._shares.give_back(share)
+                wanted = self._live <= self._growth.wanted
+                share = self._shares.take(_LEAST) if wanted else None
+        except TargetUnusable:
+            raise
+        except (RangeIgnored, DownloadFailed) as failure:
+            if self._live == 1 or share is None:
+                raise
+            # One fewer, then: if it is not the number, the last of them will say.
+            self._growth.pushed_back(asyncio.get_running_loop().time())
+            self.divisible = self.divisible and not isinstance(failure, RangeIgnored)
             self._shares.give_back(share)
+        finally:
+            self._live -= 1
 
     async def _share(self, share: Share, patience: Patience) -> None:
         while share.left != 0 or self.version is None:
@@ -115,14 +173,16 @@ class Downloading:
             url = self.url
             try:
                 await Stretch(self, share, self._attempts).fetch(url)
-            except (ClientClosed, TargetUnusable, Anew):
+            except (ClientClosed, TargetUnusable, Anew, RangeIgnored):
                 raise
             except DiffioError as failure:
+                if self._live > 1 and getattr(failure, "status", None) in REFUSED_FOR_NOW:
+                    raise DownloadFailed(str(failure)) from failure
                 delay = patience.after(failure, self._done)
                 expired = isinstance(failure, LinkExpired)
                 why = reason(failure)
             else:
-                return
+                continue
             self.sender.tell(DownloadResumed(self._resumable(share), why))
             await self.sender.closing.pause(delay)
             if expired:
@@ -155,12 +215,15 @@ class Downloading:
         Raises:
             Anew: Others are fetching bytes of the one before.
         """
-        if len(self._connections) > 1:
+        if self._live > 1:
+            if self.version is not None and self.version.etag == version.etag:
+                raise RangeIgnored("the host sent all where a part was asked for")
             raise Anew("the result changed while it was downloaded")
         await self.sink.begin(version)
         self.version, self._done = version, 0
         share.at, share.end = 0, version.total
         self._shares = Shares(free=[], taken=[share])
+        self._news.set()
 
     async def _tell(self) -> None:
         """What came while the user was busy is told as one."""

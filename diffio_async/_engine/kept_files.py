@@ -63,6 +63,7 @@ class KeptFile(Temporary):
 
     def begin(self, version: Version) -> None:
         """Empty the file and the journal: what comes now is of this version."""
+        self._version = None
         os.ftruncate(self._descriptor, 0)
         super().begin(version)
         self._version = version

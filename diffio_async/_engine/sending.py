@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import evolve
 
 from diffio_async._engine.closing import Closing
+from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
 from diffio_async._wire.codec import decoded
@@ -68,6 +69,7 @@ class Sender:
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
+        self.ranges = RangesInFlight(options.ranges_in_flight)
         self._observers = (log_event, *options.observers)
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
@@ -90,11 +92,7 @@ class Sender:
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        under = merged(self.options, options)
-        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
-        answer = await self.perform(
-            call.name, request, call.replay, under, body=body, also=call.also_transient
-        )
+        request, answer = await self._answered(call, options, body)
         model = decoded(
             answer.body,
             call.returns,
@@ -106,6 +104,21 @@ class Sender:
         if hear is not None:
             hear(call.name, parsed(answer.body))
         return model
+
+    async def body(self, call: Call[T], options: RequestOptions | None = None) -> bytes:
+        """Send a call as `send` does; its answer as it came."""
+        _, answer = await self._answered(call, options, None)
+        return answer.body
+
+    async def _answered(
+        self, call: Call[T], options: RequestOptions | None, body: Body | None
+    ) -> tuple[Request, Answer]:
+        under = merged(self.options, options)
+        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
+        answer = await self.perform(
+            call.name, request, call.replay, under, body=body, also=call.also_transient
+        )
+        return request, answer
 
     async def perform(
         self,

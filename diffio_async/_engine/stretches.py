@@ -15,7 +15,15 @@ from diffio_async._engine.transport import Attempt, Exchange
 from diffio_async._wire.calls import Host
 from diffio_async._wire.digests import digest_of
 from diffio_async._wire.failures import error_for
-from diffio_async._wire.ranges import Extent, Version, another_version, asking, extent, strong_etag
+from diffio_async._wire.ranges import (
+    Extent,
+    Version,
+    another_version,
+    asking,
+    extent,
+    serves_ranges,
+    strong_etag,
+)
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request, to_media
 from diffio_async.errors import AnswerLost, ApiError, DiffioError, DownloadFailed
@@ -30,13 +38,17 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
-_RANGE_REFUSED = 416
+_PARTIAL, _RANGE_REFUSED = 206, 416
 #: Bytes, and seconds, after which what came is written.
 _BATCH_BYTES, _BATCH_SECONDS = MIB, 1.0
 
 
 class Anew(AnswerLost):
     """Private: what is there cannot be gone on with, nor can this answer."""
+
+
+class RangeIgnored(Anew):
+    """Private: all came where a part was asked for, while others fetch other parts."""
 
 
 @define
@@ -48,7 +60,7 @@ class Stretch:
     attempt: int
 
     async def fetch(self, url: str) -> None:
-        """Fetch as much of the share as comes.
+        """Fetch as much of the share as the host gives in one answer.
 
         Raises:
             AnswerLost: Less came than was announced.
@@ -65,10 +77,21 @@ class Stretch:
         async with contextlib.AsyncExitStack() as stack:
             exchange = await self._followed(to_media("GET", url, headers), stack)
             found = await self._begun(exchange)
-            async with (
-                _Batch(self.whole.sink, share.at) as batch,
-                contextlib.aclosing(exchange.pieces()) as pieces,
-            ):
+            await self._read(exchange, found)
+        if share.end is None:
+            share.end = share.at
+        if share.left and share.at != found.end:
+            raise AnswerLost(f"{share.at:,} of {share.end:,} bytes came")
+
+    async def _read(self, exchange: Exchange, found: Extent) -> None:
+        """Read the answer, or as much of it as is not another connection's."""
+        share, whole = self.share, self.whole
+        async with (
+            _Batch(whole.sink, share.at) as batch,
+            contextlib.aclosing(exchange.pieces()) as pieces,
+        ):
+            whole.flowing += 1
+            try:
                 async for piece in pieces:
                     if found.end is not None and share.at + len(piece) > found.end:
                         where = public_url(exchange.request.url)
@@ -76,14 +99,12 @@ class Stretch:
                     left = share.left
                     mine = piece if left is None or len(piece) <= left else piece[:left]
                     share.at += len(mine)
-                    self.whole.received(len(mine))
+                    whole.received(len(mine))
                     await batch.add(mine)
                     if share.left == 0 and share.end != found.end:
-                        return  # another connection has the rest
-        if share.end is None:
-            share.end = share.at
-        if share.left:
-            raise AnswerLost(f"{share.at:,} of {share.end:,} bytes came")
+                        return
+            finally:
+                whole.flowing -= 1
 
     async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
         """The first answer that points nowhere else; there is no credential to carry along."""
@@ -106,7 +127,7 @@ class Stretch:
     async def _begun(self, exchange: Exchange) -> Extent:
         """Check what the answer says of its bytes, and start anew where it is another version."""
         share, version, where = self.share, self.whole.version, public_url(exchange.request.url)
-        if exchange.status not in {200, 206}:
+        if exchange.status not in {200, _PARTIAL}:
             raise await self._refused(exchange, where)
         if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
             raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
@@ -125,11 +146,14 @@ class Stretch:
                 digest=digest_of(exchange.status, exchange.headers),
             )
             await self.whole.begin(told, share)
+            self.whole.divisible = told.etag is not None and (
+                exchange.status == _PARTIAL or serves_ranges(exchange.headers)
+            )
         elif another_version(exchange.headers, version.etag) or (
             version.total not in {found.total, None}
         ):
             raise self._unusable(f"{where} changed the result while it was downloaded")
-        elif version.total is None:
+        if version is not None and version.total is None:
             self.whole.version, share.end = evolve(version, total=found.total), found.total
         return found
 

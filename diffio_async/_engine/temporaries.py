@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from diffio_async._wire.spans import Spans
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from diffio_async._engine.targets import OnConflict
@@ -57,6 +58,7 @@ class Temporary:
         if self.there:
             self.there = Spans()
             os.ftruncate(self._descriptor, 0)
+        _check_room(self._descriptor, version.total or 0)
         self._count_on(version)
 
     def _count_on(self, version: Version) -> None:
@@ -71,12 +73,13 @@ class Temporary:
         Raises:
             OSError: The disk is full, or gone.
         """
-        end = _written(self._descriptor, offset, pieces)
+        end = offset
+        for end in _writing(self._descriptor, offset, pieces):
+            self.there.add(offset, end)
         if self._hash is not None and offset == self._hashed:
             for piece in pieces:
                 self._hash.update(piece)
             self._hashed = end
-        self.there.add(offset, end)
 
     def hashed_on(self, size: int) -> bool:
         """Read back and hash some more of `size` bytes; whether all of them are hashed."""
@@ -127,8 +130,17 @@ class Temporary:
                 os.close(descriptor)
 
 
-def _written(descriptor: int, offset: int, pieces: Sequence[bytes]) -> int:
-    """Write all pieces; where they end."""
+def _check_room(descriptor: int, size: int) -> None:
+    """Better now than after hours. Some network file systems say 0, and mean that they know not."""
+    status = os.fstatvfs(descriptor) if hasattr(os, "fstatvfs") else None
+    free = 0 if status is None else status.f_bavail * status.f_frsize
+    if 0 < free < size:
+        words = os.strerror(errno.ENOSPC)
+        raise OSError(errno.ENOSPC, f"{words}: {size:,} bytes are needed, {free:,} are free")
+
+
+def _writing(descriptor: int, offset: int, pieces: Sequence[bytes]) -> Iterator[int]:
+    """Write all pieces; before which byte those end that are written, again and again."""
     left = [memoryview(piece) for piece in pieces]
     at_offset = getattr(os, "pwritev", None)
     while left:
@@ -142,4 +154,4 @@ def _written(descriptor: int, offset: int, pieces: Sequence[bytes]) -> int:
             count -= len(left.pop(0))
         if left:
             left[0] = left[0][count:]
-    return offset
+        yield offset

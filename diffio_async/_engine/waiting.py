@@ -1,149 +1,129 @@
-"""Wait for a generation: exact deadlines, transient failures absorbed, an interval that adapts."""
+"""Wait for one generation: exact deadlines, transient failures absorbed, told of what changes."""
 
 from __future__ import annotations
 
-import asyncio
-import random
+import contextlib
+from collections import deque
 from typing import TYPE_CHECKING
 
-from attrs import define
-
-from diffio_async._engine.reporting import Callback, report
-from diffio_async._wire.pace import next_pause
-from diffio_async._wire.replay import transient
-from diffio_async.errors import (
-    ApiError,
-    DiffioError,
-    GenerationFailed,
-    ResponseInvalid,
-    WaitTimeout,
-)
+from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.pacing.jobs import Wait
+from diffio_async._engine.threads import all_settled
+from diffio_async.errors import ClientClosed, DiffioError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator
 
+    from diffio_async._engine.pacing import Pacer
+    from diffio_async._engine.pacing.jobs import Heard, Waiter
     from diffio_async.models.generations import GenerationProgress
-    from diffio_async.options import WaitPolicy
-
-#: Unreadable answers in a row that are put down to a passing fault (a portal, a proxy).
-MOST_UNREADABLE = 5
-#: The last question is placed so many seconds before the deadline, or twice what one takes.
-_LAST_MARGIN = 0.05
+    from diffio_async.options import RequestOptions
 
 
-@define
-class Waiting:
-    """One wait.
+@contextlib.asynccontextmanager
+async def attended(pacer: Pacer, wait: Wait) -> AsyncIterator[None]:
+    """Run the body as one wait: when it is left, no question of it is in the air.
 
-    `read` asks once, `pause` sleeps for so many seconds. `poll_interval` fixes the beat, in
-    seconds; None lets it adapt.
+    Raises:
+        ClientClosed: The client is closed; a wait is broken off when it is closed meanwhile.
     """
-
-    generation_id: str
-    read: Callable[[], Awaitable[GenerationProgress]]
-    pause: Callable[[float], Awaitable[None]]
-    policy: WaitPolicy
-    timeout: float | None
-    poll_interval: float | None
-    on_progress: Callback[GenerationProgress] | None
-    #: Seconds that a server's `Retry-After` may stretch a pause to.
-    retry_after_cap: float = 60.0
-    last: GenerationProgress | None = None
-    failure: DiffioError | None = None
-    unreadable: int = 0
-    took: float = 0.0
-
-    async def run(self) -> GenerationProgress:
-        """The progress that says `complete`. With a timeout of 0, one question is asked.
-
-        Raises:
-            GenerationFailed: It ended without a result.
-            WaitTimeout: The deadline came first.
-            DiffioError: Asking failed for good (401, 403, 404, …).
-        """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        deadline = None if self.timeout is None else began + self.timeout
-        while True:
-            asked = loop.time()
-            # A timeout of 0 means "ask once", which takes what one question takes.
-            cut = asyncio.timeout_at(deadline if self.timeout else None)
-            try:
-                async with cut:
-                    changed = await self._ask()
-            except TimeoutError:
-                if not cut.expired():
-                    raise
-                break
-            now = loop.time()
-            self.took = now - asked
-            if changed and self.last is not None:
-                # Not under the deadline: a slow callback must not turn a result into a time-out.
-                await report(self.on_progress, self.last)
-            if self.last is not None and self.last.complete:
-                return self.last
-            if self.last is not None and self.last.failed:
-                raise self._generation_failed(self.last)
-            pause = self._pause(now - began)
-            if deadline is not None:
-                left = deadline - now
-                if left <= 0:
-                    break
-                last_chance = left - max(_LAST_MARGIN, 2 * self.took)
-                if pause > last_chance:
-                    pause = last_chance if last_chance > 0 else left
-            await self.pause(pause)
-            if deadline is not None and loop.time() >= deadline:
-                break
-        raise self._timed_out()
-
-    async def _ask(self) -> bool:
-        """Ask once; whether the answer said anything new. Failures that may pass are kept."""
+    with pacer.sender.closing.heeded(lambda: wait.break_off(ClientClosed(CLOSED))):
         try:
-            progress = await self.read()
-        except ResponseInvalid as failure:
-            self.unreadable += 1
-            if self.unreadable >= MOST_UNREADABLE:
-                raise
-            self.failure = failure
-        except DiffioError as failure:
-            if not transient(failure):
-                raise
-            self.failure = failure
-        else:
-            self.failure, self.unreadable = None, 0
-            changed = progress != self.last
-            self.last = progress
-            return changed
-        return False
+            yield
+        finally:
+            wait.leave()
+            if wait.cut:
+                await all_settled(wait.cut)
 
-    def _pause(self, waited: float) -> float:
-        asked_for = self.failure.retry_after if isinstance(self.failure, ApiError) else None
-        # An hour's maintenance announced once must not blind a wait for an hour.
-        least = min(asked_for or 0.0, self.retry_after_cap)
-        if self.poll_interval is not None:
-            return max(self.poll_interval, least)
-        jitter = random.random()  # noqa: S311 - jitter needs no secrecy
-        return max(next_pause(self.policy, waited, jitter), least)
 
-    def _generation_failed(self, progress: GenerationProgress) -> GenerationFailed:
-        stages = (progress.pre_processing, progress.inference, progress.restored_video)
-        reason = progress.error or next((s.error for s in stages if s and s.error), None)
-        error = GenerationFailed(
-            f"generation {self.generation_id} ended as {progress.status!r}"
-            + (f": {reason}" if reason else " without a reason"),
-            progress=progress,
-        )
-        error.generation_id, error.api_project_id = progress.generation_id, progress.api_project_id
-        return error
+class LoneWait(Wait):
+    """The wait for one generation, and what it was told that is still to be reported."""
 
-    def _timed_out(self) -> WaitTimeout:
-        status = f"was {self.last.status!r}" if self.last else "had given no answer"
-        error = WaitTimeout(
-            f"generation {self.generation_id} {status} after {self.timeout:g} s; it goes on: wait "
-            "again with the same ids, or with a longer timeout",
-            progress=self.last,
-        )
-        error.generation_id = self.generation_id
-        error.__cause__ = self.failure
-        return error
+    lone = True
+
+    def __init__(
+        self, options: RequestOptions, *, timeout: float | None, beat: float | None, wants: bool
+    ) -> None:
+        super().__init__(options, timeout=timeout, beat=beat, wants=wants)
+        self._news: deque[tuple[GenerationProgress, Heard]] = deque()
+        self._end: GenerationProgress | DiffioError | None = None
+        self._last: GenerationProgress | None = None
+        self._waiter: Waiter | None = None
+
+    def begin(self, pacer: Pacer, generation_id: str, api_project_id: str | None) -> None:
+        """Join the loop's desk."""
+        self._waiter = pacer.desk().join(self, generation_id, api_project_id)
+
+    def leave(self) -> None:
+        """Leave the desk."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.job.desk.leave(waiter)
+
+    def changed(self, _: Waiter, progress: GenerationProgress, heard: Heard) -> None:
+        """Keep it for the waiting task: a slow callback must not hold up the questions."""
+        if progress != self._last:
+            self._last = progress
+            self._news.append((progress, heard))
+            self.ring()
+
+    def ended(self, _: Waiter, end: GenerationProgress | DiffioError, heard: Heard) -> None:
+        """Keep the end; the progress that told of it is news as well."""
+        progress = getattr(end, "progress", None) if isinstance(end, DiffioError) else end
+        if progress is not None:
+            self.changed(_, progress, heard)
+        self._end = end
+        self.ring()
+
+    async def told(self) -> AsyncGenerator[GenerationProgress, None]:
+        """Progress as it changes; ends, or raises, with the job."""
+        while True:
+            while self._news:
+                progress, heard = self._news.popleft()
+                if self.hear is not None and heard is not None:
+                    self.hear("get_generation_progress", heard)
+                yield progress
+            self.raise_broken()
+            if isinstance(self._end, DiffioError):
+                error, self._end = self._end, None
+                try:
+                    raise error
+                finally:
+                    # Or else the error would hold itself, and the client, by its traceback.
+                    del error
+            if self._end is not None:
+                return
+            await self.rung()
+
+
+async def followed(
+    pacer: Pacer,
+    generation_id: str,
+    api_project_id: str | None,
+    options: RequestOptions,
+    *,
+    timeout: float | None,
+    beat: float | None = None,
+    wants: bool = True,
+) -> AsyncGenerator[GenerationProgress, None]:
+    """Progress of one generation as it changes, the last of which says `complete`.
+
+    Args:
+        pacer: The client's.
+        generation_id: The generation.
+        api_project_id: Its project.
+        options: Options of each question.
+        timeout: Seconds; None for no limit, 0 asks once.
+        beat: Seconds between questions; None lets the pacer choose.
+        wants: Whether progress on the way is of interest; the last is told in any case.
+
+    Raises:
+        GenerationFailed: It ended without a result.
+        WaitTimeout: The deadline came first.
+        DiffioError: Asking failed for good (401, 403, 404, …).
+    """
+    wait = LoneWait(options, timeout=timeout, beat=beat, wants=wants)
+    async with attended(pacer, wait):
+        wait.begin(pacer, generation_id, api_project_id)
+        async for progress in wait.told():
+            yield progress

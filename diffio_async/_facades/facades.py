@@ -9,7 +9,7 @@ from diffio_async._facades.compat_results import written_results
 from diffio_async._facades.compat_words import Spelling
 from diffio_async._facades.compat_writing import ClientsWriter
 from diffio_async._facades.models_reading import read_models
-from diffio_async._facades.reading import read
+from diffio_async._facades.reading import inherit, read
 from diffio_async._facades.writing import written
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "client.py",
     "restoration.py",
+    "batch/batches.py",
     "resources/account.py",
     "resources/api_keys.py",
+    "resources/waits.py",
     "resources/generations.py",
     "resources/projects.py",
     "resources/usage.py",
@@ -34,6 +36,7 @@ CLASSES = (
     "AsyncProjects",
     "AsyncGenerations",
     "AsyncAudioIsolation",
+    "AsyncBatches",
     "AsyncAccounts",
     "AsyncApiKeys",
     "AsyncUsageReports",
@@ -45,6 +48,7 @@ CLASSES = (
 def outputs(package: Path = PACKAGE) -> dict[Path, str]:
     """Every file the workshop writes, and what is due in it."""
     modules = [read(package / source) for source in SOURCES]
+    inherit(modules)
     names = {name: name.removeprefix("Async") for name in CLASSES}
     sync = written(
         modules, names, "The blocking client: the coroutine client's surface, line by line."

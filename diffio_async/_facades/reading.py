@@ -6,7 +6,7 @@ The grammar is closed: what is not understood stops the generator with file and 
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,7 @@ class Noun:
     docstring: str
     methods: tuple[Method, ...]
     parts: dict[str, str]
+    bases: tuple[str, ...] = ()
 
 
 @dataclass
@@ -92,6 +93,22 @@ def read(path: Path) -> Module:
     return module
 
 
+def inherit(modules: list[Module]) -> None:
+    """Give each class the methods of those it is derived from, and its module their imports."""
+    known = {name: (noun, module) for module in modules for name, noun in module.nouns.items()}
+    for module in modules:
+        for name, noun in module.nouns.items():
+            methods = {method.name: method for method in noun.methods}
+            for base in noun.bases:
+                if base not in known:
+                    raise NotUnderstood(module.path, ast.Pass(), f"{name} is derived from {base}")
+                above, home = known[base]
+                methods = {**{method.name: method for method in above.methods}, **methods}
+                for imported, origin in home.imports.items():
+                    module.imports.setdefault(imported, origin)
+            module.nouns[name] = replace(noun, methods=tuple(methods.values()))
+
+
 @dataclass(frozen=True)
 class _Reader:
     path: Path
@@ -111,7 +128,8 @@ class _Reader:
         docstring = self._docstring(node)
         if docstring is None:
             raise NotUnderstood(self.path, node, f"{node.name} has no docstring")
-        return Noun(node.name, docstring, tuple(methods), parts)
+        bases = tuple(self._text(base) for base in node.bases)
+        return Noun(node.name, docstring, tuple(methods), parts, bases)
 
     def _parts(self, init: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
         """`self.projects = Projects(…)` makes a part; private attributes are nobody's business."""

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
 
 #: The stages of a generation in their order, by the names of our model's fields.
 _STAGES = ("pre_processing", "inference", "restored_video")
-#: Percentages are whole numbers mostly: so much is lost by cutting off the rest.
-WHOLE = 1.0
-FINE = 0.1
-_ALL = 100.0
+#: The scale of a listing's percentages: the whole job's, whatever its stage.
+LISTED = "listed"
 
 
 @frozen
@@ -97,6 +95,9 @@ def after(course: Course, reading: Reading) -> Course:
     """The course with one more answer."""
     earlier = course.began if course.asked is None else course.asked
     last = course.last
+    if last is None and not course.fresh and not reading.percent:
+        # It has not begun, as far as can be told: those beside it will be in the same place.
+        course = evolve(course, fresh=True)
     if not reading.stage:
         return evolve(course, asked=reading.at, last=reading, first=reading, failures=0)
     started = course.started
@@ -106,7 +107,10 @@ def after(course: Course, reading: Reading) -> Course:
             # Made and taken up at once: that is the likeliest.
             started = Entry("", course.began, course.began)
     entries, first = course.entries, course.first
-    if not entries or entries[-1].stage != reading.stage:
+    if entries and (entries[-1].stage == LISTED) != (reading.stage == LISTED):
+        # Told on another scale from here on: it began at some time before.
+        entries, first = (Entry(reading.stage, started.after, reading.at),), reading
+    elif not entries or entries[-1].stage != reading.stage:
         entered = Entry(reading.stage, earlier, reading.at)
         if not entries:
             entered = Entry(reading.stage, started.after, started.before)
@@ -128,33 +132,3 @@ def after(course: Course, reading: Reading) -> Course:
 def failed(course: Course) -> Course:
     """The course after a question without an answer."""
     return evolve(course, failures=course.failures + 1)
-
-
-def speed(course: Course) -> tuple[float, float] | None:
-    """When the present stage is likely to end (an instant), and the standard error in seconds.
-
-    None where the percentages told nothing: no motion was seen.
-    """
-    first, last = course.first, course.last
-    if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
-        return None
-    step = WHOLE if float(last.percent).is_integer() else FINE
-    ways = []
-    if first.percent is not None and last.percent > first.percent:
-        ways.append((first.at, first.percent + step / 2, 0.41 * step, 0.0))
-    if course.entries and (course.fresh or len(course.entries) > 1):
-        entered = course.entries[-1]
-        ways.append((entered.middle, 0.0, 0.29 * step, entered.error))
-    best: tuple[float, float] | None = None
-    done = last.percent + step / 2
-    for at, percent, of_percent, of_time in ways:
-        seconds, moved = last.at - at, done - percent
-        if seconds <= 0 or moved <= 0:
-            continue
-        pace = seconds / moved
-        left = max(0.0, _ALL - done) * pace
-        relative = ((of_percent / moved) ** 2 + (of_time / seconds) ** 2) ** 0.5
-        error = ((left * relative) ** 2 + (0.29 * step * pace) ** 2) ** 0.5
-        if best is None or error < best[1]:
-            best = last.at + left, error
-    return best

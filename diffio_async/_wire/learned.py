@@ -1,136 +1,53 @@
-"""What earlier jobs of a client taught about those to come: durations, and when stages begin."""
+"""What earlier answers taught a client about jobs to come."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 
 from attrs import define, field
 
-#: Ages are kept in bins that grow by this ratio, from the shortest age on.
-_RATIO = 1.1
-_SHORTEST = 0.25
-_BINS = 140
-_EDGES = tuple(_SHORTEST * _RATIO**n for n in range(_BINS))
-_WIDTHS = tuple(edge - (0.0 if n == 0 else _EDGES[n - 1]) for n, edge in enumerate(_EDGES))
-#: Before so many ends nothing was learned.
-ENOUGH = 8
+from diffio_async._wire.durations import Durations
+
 _FEW = 3
-#: After so many, what is older counts half.
-_FULL = 2000
-#: What is taken for granted: ends at a rate of so many per age, as much as so many ends say.
-_PRIOR_RATE = 0.7
-_PRIOR_ENDS = 0.3
-
-
-@define
-class Durations:
-    """How likely a running job is to end at which age (seconds), from whole and cut-off lives.
-
-    Jobs that still run count for as long as they were seen running: or else the first to end
-    would make all the others look late.
-    """
-
-    ends: list[float] = field(factory=lambda: [0.0] * _BINS)
-    lived: list[float] = field(factory=lambda: [0.0] * _BINS)
-    count: float = 0.0
-    _sums: list[float] | None = None
-    _known_at: float = 0.0
-
-    def alive(self, since: float, until: float) -> None:
-        """A job was running at the ages `since` to `until`."""
-        if until <= since:
-            return
-        index = min(bisect_left(_EDGES, since), _BINS - 1)
-        while index < _BINS:
-            edge = _EDGES[index]
-            self.lived[index] += min(edge, until) - since
-            if until <= edge:
-                return
-            since = edge
-            index += 1
-
-    def ended(self, age: float) -> None:
-        """A job ended at about this age; `alive` was told up to it."""
-        self.ends[min(bisect_left(_EDGES, age), _BINS - 1)] += 1
-        self.count += 1
-        if self.count > _FULL:
-            self.count /= 2
-            self.ends = [each / 2 for each in self.ends]
-            self.lived = [each / 2 for each in self.lived]
-        if self._sums is not None and self.count > 1.02 * self._known_at:
-            self._sums = None
-
-    @property
-    def enough(self) -> bool:
-        """Whether there is anything to go by."""
-        return self.count >= ENOUGH
-
-    def hazards(self) -> list[float]:
-        """Ends per second and job, bin by bin, smoothed the more the less is known."""
-        reach = max(1, round(10 * max(1.0, self.count) ** (-1 / 3)))
-        hazards = []
-        for n in range(_BINS):
-            ends = lived = 0.0
-            for other in range(max(0, n - reach), min(_BINS, n + reach + 1)):
-                share = 1 - abs(other - n) / (reach + 1)
-                # In proportion to age: a bin is as wide as its age.
-                ends += share * self.ends[other]
-                lived += share * self.lived[other] / _EDGES[other]
-            relative = (ends + _PRIOR_ENDS) / (lived + _PRIOR_ENDS / _PRIOR_RATE)
-            hazards.append(relative / _EDGES[n])
-        return hazards
-
-    def gap(self, age: float, price: float) -> float:
-        """Seconds to the next question, of a job that runs since `age` seconds.
-
-        Question by question, the sum of the roots of the hazard is the same: that is the least
-        delay for a number of questions.
-
-        Args:
-            age: Seconds it ran so far.
-            price: Seconds of delay that one question is worth.
-        """
-        if self._sums is None:
-            total, sums = 0.0, []
-            for hazard, width in zip(self.hazards(), _WIDTHS, strict=True):
-                total += math.sqrt(hazard) * width
-                sums.append(total)
-            self._sums, self._known_at = sums, self.count
-        sums = self._sums
-        aim = _at(sums, age) + math.sqrt(2 * price)
-        index = bisect_left(sums, aim)
-        if index >= _BINS:
-            return math.inf
-        below = sums[index - 1] if index else 0.0
-        start = _EDGES[index - 1] if index else 0.0
-        return max(0.0, start + _WIDTHS[index] * (aim - below) / (sums[index] - below) - age)
-
-
-def _at(sums: list[float], age: float) -> float:
-    index = bisect_left(_EDGES, age)
-    if index >= _BINS:
-        return sums[-1]
-    below = sums[index - 1] if index else 0.0
-    start = _EDGES[index - 1] if index else 0.0
-    return below + (sums[index] - below) * (age - start) / _WIDTHS[index]
+#: A spread of shares that is taken for granted, as much as so many jobs tell.
+_SHARE_SPREAD = 0.05
+_SHARE_COUNT = 2.0
+_SHARE_MEMORY = 100.0
+#: How uneven percentages are taken to run, as much as so many answers tell.
+_UNEVEN = 0.02**2
+_UNEVEN_COUNT = 2.0
+_UNEVEN_MEMORY = 200.0
+#: So many percentages are looked at before their step is believed.
+_STEPS_SEEN = 8
+FINE = 0.1
 
 
 @define
 class Share:
-    """The part of a job's life that is over when it enters a stage: a mean of logarithms."""
+    """The part of a job's life that is over when it enters a stage: a mean of logarithms.
 
-    count: float = 0.0
+    Each job counts by how well its entry and its end were seen, and `spread` (a variance) is what
+    is left when that is taken off.
+    """
+
+    count: int = 0
     mean: float = 0.0
-    spread: float = 0.0
+    spread: float = _SHARE_SPREAD
+    _weight: float = 0.0
 
-    def add(self, fraction: float) -> None:
-        """One more job's."""
+    def add(self, fraction: float, error: float) -> None:
+        """One more job's; `error` is the relative standard error it was seen with."""
         value = math.log(fraction)
-        self.count = min(self.count + 1, 50.0)
         delta = value - self.mean
-        self.mean += delta / self.count
-        self.spread += (delta * (value - self.mean) - self.spread) / self.count
+        if self.count:
+            seen = delta * delta - error * error - 1 / self._weight
+            self.spread += (max(-0.01, min(4.0, seen)) - self.spread) / min(
+                self.count + _SHARE_COUNT, _SHARE_MEMORY
+            )
+        weight = 1 / (error * error + max(1e-5, self.spread))
+        self._weight = min(self._weight, _SHARE_MEMORY * weight) + weight
+        self.mean += weight / self._weight * delta
+        self.count += 1
 
     @property
     def known(self) -> bool:
@@ -144,8 +61,50 @@ class Share:
 
     @property
     def error(self) -> float:
-        """The relative standard error of one more job's; large while little is known."""
-        return math.sqrt(max(0.0, self.spread) + 0.25 / max(1.0, self.count) ** 2)
+        """The relative standard error of one more job's."""
+        return math.sqrt(max(0.0, self.spread) + 1 / self._weight)
+
+
+@define
+class Unevenness:
+    """How far the speed of percentages is from what it was before: a mean of squares, relative."""
+
+    square: float = _UNEVEN
+    _count: float = _UNEVEN_COUNT
+
+    def add(self, square: float) -> None:
+        """One more answer's."""
+        self._count = min(self._count + 1, _UNEVEN_MEMORY)
+        self.square += (min(1.0, square) - self.square) / self._count
+
+    @property
+    def error(self) -> float:
+        """Its root."""
+        return math.sqrt(max(0.0, self.square))
+
+
+@define
+class Steps:
+    """In what steps percentages come: whole numbers, tens, or finer."""
+
+    count: int = 0
+    common: int = 0
+    whole: bool = True
+
+    def add(self, percent: float) -> None:
+        """One more percentage, between 0 and 100."""
+        self.count += 1
+        if not float(percent).is_integer():
+            self.whole = False
+        else:
+            self.common = math.gcd(self.common, int(percent))
+
+    @property
+    def step(self) -> float:
+        """The step; whole numbers until more is known."""
+        if not self.whole:
+            return FINE
+        return float(self.common) if self.count >= _STEPS_SEEN else 1.0
 
 
 @define
@@ -157,3 +116,11 @@ class Learned:
     shares: dict[str, Share] = field(factory=dict)
     #: The stage that was last seen to follow another.
     following: dict[str, str] = field(factory=dict)
+    #: By stage: in what steps its percentages come.
+    steps: dict[str, Steps] = field(factory=dict)
+    unevenness: Unevenness = field(factory=Unevenness)
+
+    def step(self, stage: str) -> float:
+        """In what steps the percentages of a stage come."""
+        steps = self.steps.get(stage)
+        return 1.0 if steps is None else steps.step

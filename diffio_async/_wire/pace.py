@@ -1,21 +1,20 @@
 """When to ask for progress next. Pure: time and randomness are arguments.
 
 A question costs as much as some seconds of delay in learning of the end (`PRICE`). Whatever is
-known of the end is a distribution of its instant: a forecast from percentages, from the stages
-entered so far, or the durations of earlier jobs. The least cost is reached when questions lie so
-that the integral of the root of the hazard from one to the next is the same; near a good forecast
-that is: one question shortly before the likely end, one shortly after.
+known of the end is a distribution of its instant: a forecast from percentages or from the stages
+entered so far, weighed against the durations of earlier jobs. The least cost is reached when
+questions lie so that the integral of the root of the hazard from one to the next is the same;
+near a good forecast that is: one question shortly behind the likely end.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.courses import speed
-from diffio_async._wire.learned import Share
+from diffio_async._wire.forecasts import likely_end, stage_end, unevenness
+from diffio_async._wire.learned import Share, Steps
 
 if TYPE_CHECKING:
     from diffio_async._wire.courses import Course
@@ -23,33 +22,46 @@ if TYPE_CHECKING:
     from diffio_async.options import WaitPolicy
 
 #: Seconds of delay that one question is worth, for each second of the policy's `first`.
-PRICE = 0.06
+PRICE = 0.1
 #: A pause is drawn this far around its middle, so that a fleet does not march in step.
 _SPREAD = 0.2
 #: The share of the time waited so far that learning of the end may cost on top.
 _SHARE = 0.1
-#: What a forecast is wrong by beside what the percentages cut off, of the time that is left.
-_MODEL = 0.03
 #: A question that lands on a forecast lies so many standard errors behind it, and so many seconds.
 _BEHIND = 1.3
 _MARGIN = 0.05
 #: Forecasts are good from so many times `first` on: the question lands on them.
 _GOOD = 0.4
+#: So many standard errors behind the likely end, a job is late: by as much again, maybe.
+_LATE = 3.0
+_LATE_GAP = 0.3
+#: A forecast is of use where its error is so much of the deviation of all durations, or less.
+_USEFUL = 0.7
+#: That deviation (of logarithms), before it is known.
+_VARIED = 0.7
+#: Stages are searched for as finely as their entry tells the end, and no finer than that.
+_SEARCH = 0.8
+_SEARCH_ERROR = 1.5
+#: An entry that was seen worse, relative to the age, teaches nothing.
+_VAGUE = 0.2
+_ALL = 100.0
+#: The deviation of what is evenly spread over a second.
+_EVEN = 0.29
 
-_Z = tuple(-4 + 0.05 * n for n in range(161))
+_STEP = 0.05
+_Z = tuple(-4 + _STEP * n for n in range(161))
 
 
-def _normal_sums() -> tuple[float, ...]:
-    total, sums = 0.0, []
+def _normal_roots() -> tuple[float, ...]:
+    """The root of the normal distribution's hazard, from one of `_Z` to the next."""
+    roots = []
     for z in _Z:
         alive = 0.5 * math.erfc(z / math.sqrt(2))
-        total += 0.05 * math.sqrt(math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / alive)
-        sums.append(total)
-    return tuple(sums)
+        roots.append(_STEP * math.sqrt(math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / alive))
+    return tuple(roots)
 
 
-#: The integral of the root of the normal distribution's hazard.
-_SUMS = _normal_sums()
+_ROOTS = _normal_roots()
 
 
 def next_pause(policy: WaitPolicy, waited: float, jitter: float) -> float:
@@ -84,15 +96,10 @@ def next_question(
         return _spread(min(policy.longest, max(doubled, waited * _SHARE)), jitter)
     if course.started is None:
         return next_pause(policy, waited, jitter)
-    forecast = likely_end(course, learned)
     price = PRICE * policy.first
-    if forecast is not None:
-        end, error = forecast
-        gap = _towards(end - now, error, policy.first, price)
-    elif learned.durations.enough:
-        gap = learned.durations.gap(max(0.0, now - course.started.middle), price)
-    else:
-        return next_pause(policy, max(0.0, now - course.started.middle), jitter)
+    age = max(0.0, now - course.started.middle)
+    gap = _to_the_end(policy, course, learned, age, price)
+    gap = min(gap, _to_the_next_stage(course, learned, now, price))
     if gap <= policy.first:
         return policy.first * (1 + _SPREAD * jitter)
     # Not around a forecast's instant: the jitter would spoil it. A twentieth breaks the step.
@@ -103,45 +110,87 @@ def _spread(middle: float, jitter: float) -> float:
     return middle * (1 - _SPREAD + 2 * _SPREAD * jitter)
 
 
-def _towards(left: float, error: float, first: float, price: float) -> float:
-    """Seconds to the next question, where an end is forecast `left` seconds away."""
-    if left < -2 * error:
-        # It is late: the forecast was wrong, by as much again, maybe.
-        return max(first, -0.3 * left)
-    if error <= _GOOD * first:
-        return left + _BEHIND * error + _MARGIN
-    at = max(-4.0, -left / error)
-    aim = _SUMS[min(len(_Z) - 1, int((at + 4) / 0.05))] + math.sqrt(2 * price / error)
-    index = bisect_left(_SUMS, aim)
-    return left + error * _Z[index] if index < len(_Z) else max(first, left + 4 * error)
+def _to_the_end(
+    policy: WaitPolicy, course: Course, learned: Learned, age: float, price: float
+) -> float:
+    forecast = likely_end(course, learned)
+    if forecast is None or course.started is None:
+        return learned.durations.gap(age, price)
+    whole = max(1e-3, forecast[0] - course.started.middle)
+    mean, error = math.log(whole), max(1e-6, forecast[1] / whole)
+    usual = learned.durations.shape
+    if error >= _USEFUL * (_VARIED if usual is None else usual[1]):
+        return learned.durations.gap(age, price)
+    if usual is not None:
+        # Two witnesses of the logarithm of the duration: each counts by its precision.
+        seen, known = error**-2, usual[1] ** -2
+        mean = (mean * seen + usual[0] * known) / (seen + known)
+        error = (seen + known) ** -0.5
+    return _placed(mean, error, age, policy.first, price)
 
 
-def likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
-    """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
-    if course.last is None or course.started is None or not course.entries:
-        return None
+def _placed(mean: float, error: float, age: float, first: float, price: float) -> float:
+    """Seconds to the next question of a job of some age, whose duration is lognormal."""
+    whole = math.exp(mean)
+    good = whole + _BEHIND * error * whole - age
+    if error * whole <= _GOOD * first and good > 0:
+        return good + _MARGIN
+    now = (math.log(max(age, 1e-3)) - mean) / error
+    if now > _LATE:
+        return max(first, _LATE_GAP * (age - whole))
+    aim, at, ends = math.sqrt(2 * price), max(0, int((now + 4) / _STEP)), age
+    while aim > 0 and at + 1 < len(_Z):
+        at += 1
+        ends = math.exp(mean + error * _Z[at])
+        aim -= _ROOTS[at] * math.sqrt(error * ends)
+    return max(0.0, ends - age)
+
+
+def _to_the_next_stage(course: Course, learned: Learned, now: float, price: float) -> float:
+    """Seconds to a question that finds when the next stage began, where that tells the end."""
+    stage = course.entries[-1].stage
+    share = learned.shares.get(learned.following.get(stage, ""))
+    here = stage_end(course, learned.step(stage))
+    if here is not None:
+        # Its own percentages tell when; what follows is not known as well.
+        known = share is not None and share.known
+        return math.inf if known else max(0.0, here.at - now) + here.error + _MARGIN
+    usual = learned.durations.shape
+    if share is None or not share.known or usual is None or course.started is None:
+        return math.inf
+    if share.error >= _USEFUL * usual[1]:
+        return math.inf
+    age = now - course.started.middle
+    likely = share.fraction * math.exp(usual[0])
+    soonest = likely * math.exp(-2 * usual[1])
+    if age < soonest:
+        return soonest - age + _MARGIN
+    # `2 A / B` to the power of 2/3, where A seconds are searched and an entry seen to within g
+    # seconds makes the rest cost B √g.
+    searched = max(likely, age)
+    rest = 2 / 3 * math.sqrt(2 / (price * share.fraction))
+    worth = math.pow(2 * searched / rest, 2 / 3)
+    return max(_SEARCH * worth, _SEARCH_ERROR * share.error * searched)
+
+
+def saw_alive(learned: Learned, before: Course, course: Course) -> None:
+    """Learn from an answer that the job of `before` still runs."""
+    if course.started is None or course.last is None or not course.entries:
+        return
+    stage, percent = course.entries[-1].stage, course.last.percent
+    if percent is not None and 0 < percent < _ALL:
+        steps = learned.steps.get(stage)
+        if steps is None:
+            steps = learned.steps[stage] = Steps()
+        steps.add(percent)
+        uneven = unevenness(before, course, steps.step)
+        if uneven is not None:
+            learned.unevenness.add(uneven)
+    if not course.fresh or course.asked is None:
+        return
     began = course.started.middle
-    stage_end = speed(course)
-    stage = course.entries[-1]
-    then = learned.following.get(stage.stage)
-    if stage_end is not None:
-        end, error = stage_end
-        share = learned.shares.get(then) if then is not None else None
-        if share is not None and share.known:
-            whole = (end - began) / share.fraction
-            error = math.hypot(error / share.fraction, whole * share.error)
-            end = began + whole
-        left = max(0.0, end - course.last.at)
-        return end, math.hypot(error, _MODEL * left)
-    share = learned.shares.get(stage.stage)
-    if share is None or not share.known:
-        return None
-    gone = stage.middle - began
-    if gone <= 0:
-        return None
-    whole = gone / share.fraction
-    error = whole * math.hypot(share.error, math.hypot(stage.error, course.started.error) / gone)
-    return began + whole, error
+    since = began if before.asked is None or before.started is None else before.asked
+    learned.durations.alive(max(0.0, since - began), course.asked - began)
 
 
 def learn(learned: Learned, course: Course, ended: float, *, complete: bool) -> None:
@@ -149,29 +198,20 @@ def learn(learned: Learned, course: Course, ended: float, *, complete: bool) -> 
     if course.started is None or not course.fresh or course.asked is None:
         return
     forecast = likely_end(course, learned)
-    at = (course.asked + ended) / 2 if forecast is None else forecast[0]
+    at, error = (course.asked + ended) / 2, _EVEN * (ended - course.asked)
+    if forecast is not None:
+        at, error = forecast[0], min(error, forecast[1])
     at = min(max(at, course.asked), ended)
     began = course.started.middle
     age = at - began
     learned.durations.alive(max(0.0, course.asked - began), age)
-    learned.durations.ended(age)
+    learned.durations.ended(max(0.0, age))
     if not complete or age <= 0:
         return
     for entry in course.entries[1:]:
-        fraction = (entry.middle - began) / age
-        if 0 < fraction < 1 and entry.error < 0.1 * age:
-            share = learned.shares.get(entry.stage)
-            if share is None:
-                share = learned.shares[entry.stage] = Share()
-            share.add(fraction)
+        gone = entry.middle - began
+        if 0 < gone < age and entry.error < _VAGUE * gone:
+            share = learned.shares.setdefault(entry.stage, Share())
+            share.add(gone / age, math.hypot(entry.error / gone, error / age))
     for earlier, later in itertools.pairwise(course.entries):
         learned.following[earlier.stage] = later.stage
-
-
-def saw_alive(learned: Learned, before: Course, course: Course) -> None:
-    """Learn from an answer that the job of `before` still runs."""
-    if course.started is None or not course.fresh or course.asked is None:
-        return
-    began = course.started.middle
-    since = began if before.asked is None or before.started is None else before.asked
-    learned.durations.alive(max(0.0, since - began), course.asked - began)

@@ -335,8 +335,8 @@ class GenerationsClient:
         """How far a generation is; the project's id speeds the look-up.
 
         Args:
-            generationId: The generation.
-            apiProjectId: The project.
+            generationId: The generation's id, or its handle.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
         """
         return self._parent.answered(
@@ -360,8 +360,8 @@ class GenerationsClient:
         `downloadType` None is the server's choice: `video` where there is one, else `audio`.
 
         Args:
-            generationId: The generation.
-            apiProjectId: The project.
+            generationId: The generation's id, or its handle.
+            apiProjectId: Its project.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
             requestOptions: Options of this call, an object or a dict.
 
@@ -425,7 +425,7 @@ class GenerationsClient:
         """Wait until a generation is complete.
 
         Args:
-            generationId: The generation.
+            generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
@@ -466,7 +466,7 @@ class GenerationsClient:
         """`create`, then `wait_for_complete`: the answers of both.
 
         Args:
-            apiProjectId: The project.
+            apiProjectId: Its project.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
             params: Your own words about it (`prompt`, `tag`, …).
@@ -523,7 +523,7 @@ class ProjectsClient:
         """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
 
         Args:
-            apiProjectId: The project.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
@@ -545,7 +545,7 @@ class ProjectsClient:
         """Every generation of a project, with its status.
 
         Args:
-            apiProjectId: The project.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
@@ -1053,8 +1053,8 @@ class DiffioClient:
         """How far a generation is; the project's id speeds the look-up.
 
         Args:
-            generationId: The generation.
-            apiProjectId: The project.
+            generationId: The generation's id, or its handle.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
         """
         return self.generations.get_progress(
@@ -1076,8 +1076,8 @@ class DiffioClient:
         `downloadType` None is the server's choice: `video` where there is one, else `audio`.
 
         Args:
-            generationId: The generation.
-            apiProjectId: The project.
+            generationId: The generation's id, or its handle.
+            apiProjectId: Its project.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
             requestOptions: Options of this call, an object or a dict.
 
@@ -1107,7 +1107,7 @@ class DiffioClient:
         """Wait until a generation is complete.
 
         Args:
-            generationId: The generation.
+            generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
@@ -1146,7 +1146,7 @@ class DiffioClient:
         """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
 
         Args:
-            apiProjectId: The project.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
@@ -1166,7 +1166,7 @@ class DiffioClient:
         """Every generation of a project, with its status.
 
         Args:
-            apiProjectId: The project.
+            apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
 
         Raises:

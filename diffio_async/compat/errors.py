@@ -173,6 +173,10 @@ class DiffioWaitTimeout(DiffioApiError, RuntimeError, TimeoutError):
     progress: GenerationProgressResponse | None = None
 
 
+class DiffioBatchStopped(DiffioApiError):
+    """A batch ended before all its files did; running it again goes on."""
+
+
 class DiffioDatabaseUnusable(DiffioApiError):
     """A file that remembers work cannot be used."""
 

@@ -45,3 +45,26 @@ def _plain(part: str) -> str:
     escaped = re.sub(r"~([0-9a-f]{2})", r"\\x\1", part)
     raw = escaped.encode().decode("unicode_escape").encode("latin-1")
     return raw.decode("utf-8", "replace")
+
+
+def ids_in(item: object, api_project_id: str | None = None) -> tuple[str, str | None]:
+    """The ids in an id, a handle, or anything that has a `generation_id`.
+
+    `api_project_id` is for what has none of its own.
+
+    Raises:
+        ConfigurationError: There is no generation's id in it.
+    """
+    if isinstance(item, str):
+        if is_handle(item.strip()):
+            return ids_of(item)
+        generation_id: object = item
+    else:
+        generation_id = getattr(item, "generation_id", None)
+        own = getattr(item, "api_project_id", None)
+        api_project_id = own if isinstance(own, str) and own else api_project_id
+    if not isinstance(generation_id, str) or not generation_id.strip():
+        raise ConfigurationError(
+            f"{item!r} is no generation: give its id, its handle, or a model that has its id"
+        )
+    return generation_id, api_project_id

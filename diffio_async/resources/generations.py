@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import uuid
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.fetching import fetch
-from diffio_async._engine.reporting import report, show
 from diffio_async._engine.targets import usable
-from diffio_async._engine.waiting import Waiting
 from diffio_async._wire import calls
 from diffio_async._wire.failures import conflict
 from diffio_async.events import GenerationStarted
 from diffio_async.models.generations import DEFAULT_MODEL
-from diffio_async.options import NO_RETRY, RequestOptions, check_wait, merged
+from diffio_async.options import check_wait, merged
+from diffio_async.resources.waits import AsyncWaits
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
     from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.sending import Sender
     from diffio_async._engine.targets import OnConflict
     from diffio_async.events import DownloadProgress
     from diffio_async.models.generations import (
@@ -34,13 +29,11 @@ if TYPE_CHECKING:
         Generation,
         GenerationProgress,
     )
+    from diffio_async.options import RequestOptions
 
 
-class AsyncGenerations:
+class AsyncGenerations(AsyncWaits):
     """The generations of the key's account."""
-
-    def __init__(self, sender: Sender) -> None:
-        self._sender = sender
 
     async def create(
         self,
@@ -78,6 +71,7 @@ class AsyncGenerations:
         if generation.api_project_id != api_project_id:
             raise conflict(generation, key.strip())
         started = GenerationStarted(generation.generation_id, api_project_id, key.strip())
+        self._pacer.bear(generation.generation_id)
         self._sender.tell(started)
         return generation
 
@@ -92,61 +86,6 @@ class AsyncGenerations:
         call = calls.get_generation_progress(generation_id, api_project_id)
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
             return await self._sender.send(call, options)
-
-    async def wait_for_complete(
-        self,
-        *,
-        generation_id: str,
-        api_project_id: str | None = None,
-        poll_interval: float | None = None,
-        timeout: float | None = None,
-        on_progress: Callback[GenerationProgress] | None = None,
-        show_progress: bool = False,
-        options: RequestOptions | None = None,
-    ) -> GenerationProgress:
-        """Wait until a generation is complete.
-
-        Args:
-            generation_id: The generation.
-            api_project_id: Its project.
-            poll_interval: Seconds between questions; None asks less and less often.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed; what it raises is logged.
-            show_progress: Write progress that changed to standard error.
-            options: Options of each question; the wait itself is what asks again.
-
-        Raises:
-            GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
-        """
-        check_wait(poll_interval, timeout)
-        policy = self._sender.options.wait
-        limit = policy.timeout if timeout is None else timeout
-        # A retry loop inside the wait would hide failures from its pace.
-        once = evolve(options or RequestOptions(), retry=NO_RETRY)
-
-        async def read() -> GenerationProgress:
-            return await self.get_progress(
-                generation_id=generation_id, api_project_id=api_project_id, options=once
-            )
-
-        async def told(progress: GenerationProgress) -> None:
-            if show_progress:
-                show(progress)
-            await report(on_progress, progress)
-
-        waiting = Waiting(
-            generation_id=generation_id,
-            read=read,
-            pause=self._sender.closing.pause,
-            policy=policy,
-            timeout=None if limit == math.inf else limit,
-            poll_interval=poll_interval,
-            on_progress=told,
-            retry_after_cap=self._sender.options.retry.retry_after_cap,
-        )
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
-            return await waiting.run()
 
     async def create_and_wait(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,17 @@ class Jobs:
         """Percentages of the stages that have begun."""
         if generation.id in self._timers and generation.started_at is not None:
             gone = self._world.now() - generation.started_at
-            fraction = min(1.0, gone / self._settings.duration) if self._settings.duration else 1.0
+            duration = self._duration(generation)
+            fraction = min(1.0, gone / duration) if duration else 1.0
             return spread(fraction, has_video=generation.has_video)
         return generation.stages
+
+    def _duration(self, generation: Generation) -> float:
+        """Seconds an echo takes: the same for one generation, whenever it is asked."""
+        spread = self._settings.duration_spread
+        # Repeatable on purpose: this is no secret.
+        share = random.Random(generation.id).uniform(-spread, spread)  # noqa: S311
+        return self._settings.duration * (1 + share)
 
     def percent(self, generation: Generation) -> int | None:
         """Percentage of the whole; None where there is nothing to tell yet."""
@@ -130,7 +139,7 @@ class Jobs:
         self._processing(generation)
         loop = asyncio.get_running_loop()
         self._timers[generation.id] = loop.call_later(
-            self._settings.duration, self._echoed, generation
+            self._duration(generation), self._echoed, generation
         )
 
     def _echoed(self, generation: Generation) -> None:

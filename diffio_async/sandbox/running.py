@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             host=options.host,
             port=options.port,
             engine=options.engine,
+            duration=options.duration,
+            duration_spread=options.duration_spread,
             faults=read_plan(options.faults) if options.faults else (),
             allow_remote=options.allow_remote,
             webhook_pace=options.webhook_pace,
@@ -88,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults", help="a JSON plan of faults")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
+    parser.add_argument("--duration", type=float, default=0.0, help="seconds an echo takes")
+    parser.add_argument(
+        "--duration-spread", type=float, default=0.0, help="the share by which echoes differ"
+    )
     parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
     parser.add_argument(
         "--webhook-pace", type=float, default=1.0, help="below 1 hurries deliveries' retries"

@@ -43,6 +43,7 @@ class Sandbox:
         retired: Models answered with 410 even so.
         engine: "restore", or "echo": the result is the upload, unchanged.
         duration: Seconds an echo pretends to take.
+        duration_spread: The share by which single echoes are shorter or longer, 0 to 1.
         workers: Most restorations at once; None for one per core, up to four.
         failure_word: How a failed generation's status is spelled: "failed" or "error".
         webhook_secret: The `whsec_…` secret that signs the deliveries of `api_key`.
@@ -75,6 +76,7 @@ class Sandbox:
         retired: Collection[str] = (),
         engine: Engine = "restore",
         duration: float = 0.0,
+        duration_spread: float = 0.0,
         workers: int | None = None,
         failure_word: FailureWord = "failed",
         webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
@@ -99,6 +101,7 @@ class Sandbox:
             retired=frozenset(retired),
             engine=engine,
             duration=duration,
+            duration_spread=duration_spread,
             **({} if workers is None else {"workers": workers}),
             failure_word=failure_word,
             webhook_secret=webhook_secret,

@@ -46,6 +46,7 @@ class Settings:
     retired: frozenset[str] = frozenset()
     engine: Engine = "restore"
     duration: float = 0.0
+    duration_spread: float = 0.0
     workers: int = field(factory=lambda: min(4, os.cpu_count() or 1))
     failure_word: FailureWord = "failed"
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
@@ -72,6 +73,8 @@ class Settings:
         for name in ("link_ttl", "duration", "webhook_pace", "webhook_shuffle"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        if not 0 <= self.duration_spread <= 1:
+            raise ValueError("duration_spread must lie between 0 and 1")
         if not 0 <= self.webhook_duplicates <= 1:
             raise ValueError("webhook_duplicates must lie between 0 and 1")
         if not self.allow_remote and not is_loopback(self.host):

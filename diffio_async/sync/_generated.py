@@ -6,21 +6,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffio_async import _bridge as bridge
+from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.models.generations import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from diffio_async._engine.opening import SourceLike
     from diffio_async._engine.reporting import Callback
     from diffio_async._engine.targets import OnConflict
+    from diffio_async.batch.batches import AsyncBatches
+    from diffio_async.batch.plan import BatchConflict, OnError
+    from diffio_async.batch.sources import Sources
     from diffio_async.events import DownloadProgress, UploadProgress
     from diffio_async.models.account import AccountSettings, ApiKey, UsageSummary
+    from diffio_async.models.batches import BatchProgress, FileOutcome
     from diffio_async.models.generations import (
         Download,
         Downloaded,
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
         GenerationProgress,
         GenerationSummary,
     )
+    from diffio_async.models.outcomes import Outcome
     from diffio_async.models.projects import Project, ProjectSummary
     from diffio_async.models.restorations import Isolation, Restoration
     from diffio_async.models.resuming import UploadStore
@@ -139,6 +146,154 @@ class Generations:
     def __init__(self, aio: AsyncGenerations) -> None:
         self._aio = aio
 
+    def wait_for_complete(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """Wait until a generation is complete.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            poll_interval: Seconds between questions, beside the client's budget; None lets the
+                client choose.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed; what it raises is logged.
+            show_progress: Write progress that changed to standard error.
+            options: Options of each question; the wait itself is what asks again.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        return bridge.run(
+            self._aio.wait_for_complete,
+            generation_id=generation_id,
+            api_project_id=api_project_id,
+            poll_interval=poll_interval,
+            timeout=timeout,
+            on_progress=bridge.hook(on_progress),
+            show_progress=show_progress,
+            options=options,
+        )
+
+    def watch(
+        self,
+        generation_id: str,
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        options: RequestOptions | None = None,
+    ) -> Iterator[GenerationProgress]:
+        """Progress whenever it changed; what is told last says `complete`.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            options: Options of each question.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        return bridge.iterate(
+            self._aio.watch,
+            generation_id,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            options=options,
+        )
+
+    def wait_many(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        raise_on_failure: bool = False,
+        options: RequestOptions | None = None,
+    ) -> list[Outcome]:
+        """Wait until all generations have ended, one way or the other.
+
+        However many they are, the client asks no more often than its budget allows
+        (`WaitPolicy.budget`), and for all generations of one project at once.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
+            raise_on_failure: Raise in the end, if one did not complete.
+            options: Options of each question.
+
+        Returns:
+            An outcome for each, in the order given; failures and time-outs are in them.
+
+        Raises:
+            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
+            ConfigurationError: An item is no generation.
+        """
+        return bridge.run(
+            self._aio.wait_many,
+            generations,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            on_progress=bridge.hook(on_progress),
+            raise_on_failure=raise_on_failure,
+            options=options,
+        )
+
+    def as_completed(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        ahead: int = 10_000,
+        options: RequestOptions | None = None,
+    ) -> Iterator[Outcome]:
+        """The outcome of each generation, as they end.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable, which may be
+                endless. An iterator that is not asynchronous is run in a thread of its own.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            ahead: How many are waited for at once; further ones are taken as these end.
+            options: Options of each question.
+
+        Raises:
+            ConfigurationError: An item is no generation.
+        """
+        return bridge.iterate(
+            self._aio.as_completed,
+            generations,
+            api_project_id=api_project_id,
+            timeout=timeout,
+            ahead=ahead,
+            options=options,
+        )
+
+    def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
+        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+
+        Raises:
+            ConfigurationError: It is no handle.
+            NotFound: There is no such generation for this key.
+        """
+        return bridge.run(self._aio.attach, handle, options=options)
+
     def create(
         self,
         *,
@@ -188,43 +343,6 @@ class Generations:
             self._aio.get_progress,
             generation_id=generation_id,
             api_project_id=api_project_id,
-            options=options,
-        )
-
-    def wait_for_complete(
-        self,
-        *,
-        generation_id: str,
-        api_project_id: str | None = None,
-        poll_interval: float | None = None,
-        timeout: float | None = None,
-        on_progress: Callback[GenerationProgress] | None = None,
-        show_progress: bool = False,
-        options: RequestOptions | None = None,
-    ) -> GenerationProgress:
-        """Wait until a generation is complete.
-
-        Args:
-            generation_id: The generation.
-            api_project_id: Its project.
-            poll_interval: Seconds between questions; None asks less and less often.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed; what it raises is logged.
-            show_progress: Write progress that changed to standard error.
-            options: Options of each question; the wait itself is what asks again.
-
-        Raises:
-            GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
-        """
-        return bridge.run(
-            self._aio.wait_for_complete,
-            generation_id=generation_id,
-            api_project_id=api_project_id,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            on_progress=bridge.hook(on_progress),
-            show_progress=show_progress,
             options=options,
         )
 
@@ -361,6 +479,103 @@ class AudioIsolation:
             project_params=project_params,
             generation_params=generation_params,
             idempotency_key=idempotency_key,
+            on_progress=bridge.hook(on_progress),
+            options=options,
+        )
+
+
+class Batches:
+    """Restores many recordings, each paid for once: call it."""
+
+    def __init__(self, aio: AsyncBatches) -> None:
+        self._aio = aio
+
+    def __call__(
+        self,
+        sources: Sources | None,
+        to: str | os.PathLike[str],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        model: str = DEFAULT_MODEL,
+        download_types: Sequence[DownloadType] = ("audio",),
+        name: str = DEFAULT_NAME,
+        recursive: bool = True,
+        suffixes: Collection[str] = RECORDINGS,
+        sampling: Mapping[str, object] | None = None,
+        project_params: Mapping[str, object] | None = None,
+        generation_params: Mapping[str, object] | None = None,
+        max_in_flight: int = 100,
+        on_conflict: BatchConflict = "error",
+        on_error: OnError = "continue",
+        max_spend_seconds: float | None = None,
+        retry_failed: bool = False,
+        salt: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[BatchProgress] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Iterator[FileOutcome]:
+        """Restore many recordings, each paid for once, whatever happens on the way.
+
+        All is written down in a journal before the first upload, and each step before the next.
+        Run it again after a crash, a stop or a break out of the loop, and it goes on. Files of
+        the same content share one generation; several processes with one journal share the work.
+
+        Args:
+            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
+                iterable, or an async iterable. None works on what the journal lists already.
+            to: The folder of the results, made if missing; sub-folders of sources are kept.
+            journal: The journal, on a local disk; `.diffio-batch.sqlite` in `to` where None.
+            model: `diffio-` and a name; a manifest may name another for a file.
+            download_types: What is fetched of each: `audio`, `video`, `transcript`.
+            name: The results' names: `{stem}`, `{name}`, `{type}` and `{ext}`.
+            recursive: Whether folders in folders are read.
+            suffixes: The endings by which recordings are known in folders.
+            sampling: The model's settings.
+            project_params: Your own words about the projects.
+            generation_params: Your own words about the generations.
+            max_in_flight: Files uploaded or generated at once.
+            on_conflict: `error`, `overwrite` or `skip`, where a result's name is taken.
+            on_error: `continue`, or `stop`: after a failure begin nothing new.
+            max_spend_seconds: Begin nothing new where all generations of the journal would bill
+                more seconds than these: 60 are counted for each, the least it can be.
+            retry_failed: Start failed generations anew, which bills them anew.
+            salt: Makes the idempotency keys: with the same one, another machine's batch is not
+                billed again for the same content. Made anew with the journal where None.
+            timeout: Seconds each generation is waited for; None is the client's.
+            on_progress: Told a few times a second.
+            options: Options of every request.
+
+        Yields:
+            What became of each file, in the order they end; first those that ended in earlier
+            runs. A file that fails does not stop the others.
+
+        Raises:
+            ConfigurationError: Before anything is sent: an argument is wrong, a source names
+                nothing, two results would have one name, or the journal is of another batch.
+            BatchStopped: The key or the account was refused, the disk is full, the limit is
+                reached, or a file failed and `on_error` is `stop`: what ran has ended.
+            DatabaseUnusable: The journal cannot be used.
+        """
+        return bridge.iterate(
+            self._aio.__call__,
+            sources,
+            to,
+            journal=journal,
+            model=model,
+            download_types=download_types,
+            name=name,
+            recursive=recursive,
+            suffixes=suffixes,
+            sampling=sampling,
+            project_params=project_params,
+            generation_params=generation_params,
+            max_in_flight=max_in_flight,
+            on_conflict=on_conflict,
+            on_error=on_error,
+            max_spend_seconds=max_spend_seconds,
+            retry_failed=retry_failed,
+            salt=salt,
+            timeout=timeout,
             on_progress=bridge.hook(on_progress),
             options=options,
         )
@@ -565,6 +780,7 @@ class Diffio:
         projects: Upload recordings, list them.
         generations: Start, follow and download restorations.
         audio_isolation: Upload and start in one call.
+        restore_many: Call it to restore many recordings, each paid for once.
         account: The account's settings.
         api_keys: Make, list, rotate and revoke keys.
         usage: What was processed, and what it costs.
@@ -593,6 +809,7 @@ class Diffio:
         self.projects = Projects(self._aio.projects)
         self.generations = Generations(self._aio.generations)
         self.audio_isolation = AudioIsolation(self._aio.audio_isolation)
+        self.restore_many = Batches(self._aio.restore_many)
         self.account = Accounts(self._aio.account)
         self.api_keys = ApiKeys(self._aio.api_keys)
         self.usage = UsageReports(self._aio.usage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self
@@ -28,6 +29,8 @@ MAX_BODY = 1024 * 1024
 BODY_SECONDS = 15.0
 #: Seconds a connection is kept after a body was refused unread, for the sender to see the answer.
 LINGER_SECONDS = 0.5
+#: Seconds between two warnings of one reason; those between are logged for debugging.
+WARN_SECONDS = 60.0
 
 
 class WebhookSink(ABC):
@@ -103,6 +106,7 @@ class Receiver:
         self.sink = sink
         self._verifier = sink.verifier
         self._max_body = max_body
+        self._silent_until: dict[str, float] = {}
 
     async def answer(
         self, method: str, headers: Mapping[str, str], chunks: AsyncIterable[bytes]
@@ -150,7 +154,7 @@ class Receiver:
         try:
             event = self._verifier.verify(body, headers)
         except WebhookRejected as rejected:
-            log.warning("a webhook delivery was refused (%s): %s", rejected.reason, rejected)
+            self._complain(rejected)
             return _refused(400, rejected.reason)
         try:
             new = await self.sink.store(event, body)
@@ -159,6 +163,15 @@ class Receiver:
             log.exception("event %s could not be stored; it is delivered again", event.message_id)
             return _refused(503, "not_stored")
         return Reply(200, {"status": "stored" if new else "duplicate"})
+
+    def _complain(self, rejected: WebhookRejected) -> None:
+        """Warn of each reason now and then: anybody may send what is not genuine, and often."""
+        now = time.monotonic()
+        loud = now >= self._silent_until.get(rejected.reason, 0.0)
+        if loud:
+            self._silent_until[rejected.reason] = now + WARN_SECONDS
+        level = logging.WARNING if loud else logging.DEBUG
+        log.log(level, "a webhook delivery was refused (%s): %s", rejected.reason, rejected)
 
 
 def _refused(status: int, reason: str, *, read_whole: bool = True) -> Reply:

@@ -1,6 +1,5 @@
 """Targets that cannot be written: found before the API is asked, or leaving nothing behind."""
 
-import contextlib
 import os
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, DownloadProgress, TargetUnusable
 from diffio_async.sandbox import Sandbox
-from tests.downloads.scenes import LINK, entries, finished, linked
+from tests.downloads.scenes import LINK, entries, file_system, finished, linked
 from tests.scripts import asked
 
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
@@ -159,16 +158,7 @@ async def test_a_target_that_becomes_a_folder_meanwhile_is_left_alone(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mounted = False
-    with contextlib.suppress(OSError):  # there may be no such program
-        command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    if not mounted:
-        pytest.skip("nothing can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    yield from file_system(tmp_path / "tiny", "1m")
 
 
 async def test_a_full_disk_leaves_nothing_behind(

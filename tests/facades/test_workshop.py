@@ -139,14 +139,17 @@ def test_signatures_and_docstrings_are_the_coroutines(name: str) -> None:
         homes[type(part).__name__] = type(part)
     coroutine, facade = homes[name], getattr(_generated, name.removeprefix("Async"))
     assert facade.__doc__ == coroutine.__doc__
-    public = {n for n in vars(coroutine) if not n.startswith("_") or n in RENAMED}
+    # Those of the classes it is derived from are written out in the facade.
+    named = {n for kind in coroutine.__mro__[:-1] for n in vars(kind)}
+    public = {n for n in named if not n.startswith("_") or n in RENAMED}
     assert {n for n in vars(facade) if not n.startswith("_") or n in RENAMED.values()} == {
         RENAMED.get(n, n) for n in public
     }
     for method in public:
         ours = getattr(coroutine, method)
         theirs = getattr(facade, RENAMED.get(method, method))
-        assert inspect.signature(theirs) == inspect.signature(ours), method
+        due = str(inspect.signature(ours)).replace("-> 'AsyncIterator[", "-> 'Iterator[")
+        assert str(inspect.signature(theirs)) == due, method
         assert theirs.__doc__ == ours.__doc__, method
         assert not inspect.iscoroutinefunction(theirs)
 

@@ -26,6 +26,22 @@ async def test_stages_advance_and_only_the_status_says_complete() -> None:
     assert "restoredVideo" not in seen[-1]
 
 
+async def test_echoes_take_differently_long_where_they_are_told_to() -> None:
+    """With a spread, each generation's duration is its own, around the one that was asked for."""
+    async with calling(echoing(duration=0.2, duration_spread=0.5)) as caller:
+        project = await caller.project()
+        made = [await caller.generation(project) for _ in range(6)]
+        for ids in made:
+            while (await caller.ok("get_generation_progress", **ids))["status"] != "complete":
+                await asyncio.sleep(0.02)
+        took = [
+            (one.finished_at or 0) - (one.started_at or 0)
+            for one in caller.sandbox.world.generations.values()
+        ]
+    assert all(0.09 < seconds < 0.5 for seconds in took)
+    assert max(took) - min(took) > 0.02
+
+
 async def test_an_idempotency_key_answers_the_existing_generation() -> None:
     async with calling(echoing()) as caller:
         project = await caller.project()

@@ -387,3 +387,13 @@ def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
     sink.verifier = None
     with pytest.raises(ConfigurationError, match="verifier"):
         aiohttp_app(sink)
+
+
+async def test_refusals_do_not_flood_the_log(sink: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody may send nonsense, and often: each reason is a warning once a minute."""
+    door = AsgiDoor(asgi_app(sink))
+    for _ in range(5):
+        await door(BODY, headers_of(BODY, secret="whsec_b3RoZXI="))
+    await door(BODY, {})
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 2

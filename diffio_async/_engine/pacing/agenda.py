@@ -1,0 +1,120 @@
+"""What is due when on one loop: a timer for the next of deadlines, beats and budgeted questions."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.pacing.jobs import Queue
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from diffio_async._engine.pacing.desk import Desk
+    from diffio_async._engine.pacing.jobs import Item, Waiter
+
+#: Questions in the air at once, those on a beat of their own not counted.
+MOST = 32
+#: A timer may come early by the clock's resolution.
+_EARLY = 1e-3
+#: So many entries that count no more are no burden.
+_FEW = 64
+
+
+class Agenda:
+    """What is due; instants are of the loop.
+
+    The desk asks about what is due, and is told of each deadline that has come. Beats of the
+    user's own are kept whatever the budget; the rest is asked as the budget allows, earliest due
+    first: whoever waits longest is next, so nobody starves.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._loop = desk.loop
+        self._pacer = desk.pacer
+        # Weak: what a client is made of must not wait for the collector of cycles, or sockets do.
+        self._desk = weakref.ref(desk)
+        #: Questions in the air that count.
+        self.asking = 0
+        self._count = itertools.count(1)
+        self._timer: asyncio.TimerHandle | None = None
+        self._timed = math.inf
+        self._turning = False
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: nobody waits any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timed = None, math.inf
+        self._beats, self._due = Queue(), Queue()
+        self._deadlines: list[tuple[float, int, Waiter]] = []
+
+    def put(self, item: Item, when: float, *, beat: bool = False) -> None:
+        """Put an item where it is due, and nowhere else."""
+        queue = self._beats if beat else self._due
+        queue.put(when, next(self._count), item)
+        queue.tidy()
+        self.set_timer()
+
+    def put_deadline(self, waiter: Waiter) -> None:
+        """Note a waiter's deadline."""
+        gone = sum(each[2].gone for each in self._deadlines[:_FEW])
+        if gone > _FEW // 2:
+            self._deadlines = [each for each in self._deadlines if not each[2].gone]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (waiter.deadline, next(self._count), waiter))
+
+    def set_timer(self) -> None:
+        """See to it that there is a turn when something is due."""
+        if self._turning:
+            return
+        when = min(self._next_deadline(), self._next_beat(), self._next_due())
+        if self._timer is not None:
+            if self._timed <= when:
+                return
+            self._timer.cancel()
+        self._timed = when
+        self._timer = None if when == math.inf else self._loop.call_at(when, self._turn)
+
+    def _next_deadline(self) -> float:
+        while self._deadlines and self._deadlines[0][2].gone:
+            heapq.heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else math.inf
+
+    def _next_beat(self) -> float:
+        first = self._beats.first()
+        if first is None:
+            return math.inf
+        return max(first[0], self._loop.time() + self._pacer.quiet(time.monotonic(), beat=True))
+
+    def _next_due(self) -> float:
+        first = self._due.first()
+        if first is None or self.asking >= MOST:
+            return math.inf
+        now = time.monotonic()
+        wait = max(self._pacer.quiet(now, beat=False), self._pacer.budget.wait(now))
+        return max(first[0], self._loop.time() + wait if wait else 0.0)
+
+    def _turn(self) -> None:
+        self._timer, self._timed = None, math.inf
+        desk = self._desk()
+        if desk is None:
+            return
+        self._turning = True
+        try:
+            now = self._loop.time() + _EARLY
+            while self._next_deadline() <= now:
+                desk.expire(heapq.heappop(self._deadlines)[2])
+            while self._next_beat() <= now:
+                desk.ask(self._beats.pop(), counted=False)
+            while self._next_due() <= now:
+                if desk.ask(self._due.pop(), counted=True):
+                    self._pacer.budget.take(time.monotonic())
+        finally:
+            self._turning = False
+        self.set_timer()

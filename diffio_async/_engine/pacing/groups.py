@@ -1,0 +1,85 @@
+"""Which jobs are asked about alone, and which by their project's listing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.pacing import answers
+from diffio_async._engine.pacing.jobs import Group
+
+if TYPE_CHECKING:
+    from diffio_async._engine.pacing.desk import Desk
+    from diffio_async._engine.pacing.jobs import Job, Wait
+
+#: Jobs of one project from which on a listing is worth it.
+SEVERAL = 2
+
+
+def asked_alone(job: Job) -> bool:
+    """Whether a job is asked about by itself."""
+    if job.group is None or not job.group.active:
+        return True
+    return job.alone or job.checking or job.verdict is not None
+
+
+def enter(desk: Desk, job: Job) -> None:
+    """Let a job be served by its project's listings, if its project is known."""
+    if all(w.wait.beat is not None or (w.once and w.wait.lone) for w in job.waiters):
+        # Whoever has a beat of its own is answered one by one.
+        leave(desk, job, job.waiters[0].wait)
+        return
+    if job.group is not None or not job.api_project_id:
+        return
+    key = (job.options, job.api_project_id)
+    group = desk.groups.get(key)
+    if group is None:
+        group = desk.groups[key] = Group(api_project_id=job.api_project_id, options=job.options)
+    job.group = group
+    group.members[job.generation_id] = job
+    tune(desk, group)
+    if group.active and group.task is None:
+        # Somebody new wants to know: not later than the shortest pause allows.
+        soon = max(job.next, group.answered + desk.pacer.policy.first)
+        if soon < group.due:
+            desk.place_group(group, soon)
+
+
+def leave(desk: Desk, job: Job, wait: Wait) -> None:
+    """A job is no longer waited for."""
+    group = job.group
+    if group is None:
+        return
+    job.group = None
+    group.members.pop(job.generation_id, None)
+    if group.members:
+        tune(desk, group)
+    else:
+        desk.drop(group, wait)
+
+
+def tune(desk: Desk, group: Group) -> None:
+    """Begin or end to list, as there are several members or not."""
+    now = desk.loop.time()
+    active = len(group.members) >= SEVERAL and now >= group.broken_until
+    if active == group.active:
+        return
+    group.active = active
+    if active:
+        for job in group.members.values():
+            desk.place(job)
+        if group.task is None:
+            first = min(job.next for job in group.members.values())
+            desk.place_group(group, max(first, group.answered + desk.pacer.policy.first))
+    else:
+        group.ticket = 0
+        for job in group.members.values():
+            if job.task is None:
+                answers.again(desk, job)
+
+
+def ready(desk: Desk, group: Group) -> bool:
+    """Whether a group that is due is to be listed; one that was broken may be tried again."""
+    if not group.active:
+        tune(desk, group)
+        return False
+    return group.task is None

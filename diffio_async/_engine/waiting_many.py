@@ -1,0 +1,222 @@
+"""Wait for many generations in one call: taken one after another, told as they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterable, Collection
+from typing import TYPE_CHECKING
+
+from diffio_async._engine.pacing.jobs import Wait
+from diffio_async._engine.reporting import report
+from diffio_async._engine.threads import Aside, all_settled
+from diffio_async._engine.waiting import attended
+from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.models.handles import ids_in
+from diffio_async.models.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+
+    from diffio_async._engine.pacing import Pacer
+    from diffio_async._engine.pacing.jobs import Heard, Waiter
+    from diffio_async._engine.reporting import Callback
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.options import RequestOptions
+
+Ids = tuple[str, str | None]
+
+#: Jobs begun between two breaths of the loop.
+_AT_ONCE = 200
+#: Seconds that an iterator which blocks is waited for, when nobody wants its items any more.
+_PATIENCE = 0.1
+_END = object()
+
+
+class ManyWait(Wait):
+    """The wait for many generations, each of which may be given several times."""
+
+    def __init__(self, options: RequestOptions, *, timeout: float | None, wants: bool) -> None:
+        super().__init__(options, timeout=timeout, beat=None, wants=wants)
+        self.news: dict[str, GenerationProgress] = {}
+        self.over: deque[Outcome] = deque()
+        #: All have been taken.
+        self.fed = False
+        self._waiters: dict[str, tuple[Waiter, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def begin(self, pacer: Pacer, ids: Ids) -> None:
+        """Wait for one more."""
+        generation_id, api_project_id = ids
+        known = self._waiters.get(generation_id)
+        if known is not None:
+            self._waiters[generation_id] = known[0], known[1] + 1
+        else:
+            waiter = pacer.desk().join(self, generation_id, api_project_id)
+            self._waiters[generation_id] = waiter, 1
+
+    def leave(self) -> None:
+        """Stop waiting for all of them."""
+        for waiter, _ in self._waiters.values():
+            waiter.job.desk.leave(waiter)
+        self._waiters.clear()
+
+    def changed(self, waiter: Waiter, progress: GenerationProgress, _: Heard) -> None:
+        """Keep the newest of each for the waiting task."""
+        self.news[waiter.job.generation_id] = progress
+        self.ring()
+
+    def ended(self, waiter: Waiter, end: GenerationProgress | DiffioError, _: Heard) -> None:
+        """Keep how it ended."""
+        job = waiter.job
+        times = self._waiters.pop(job.generation_id)[1]
+        error: DiffioError | None = None
+        progress: GenerationProgress | None
+        if isinstance(end, DiffioError):
+            error, progress = end, getattr(end, "progress", None) or job.last
+            error.generation_id = error.generation_id or job.generation_id
+            error.api_project_id = error.api_project_id or job.api_project_id
+        else:
+            progress = end
+        outcome = Outcome(
+            generation_id=job.generation_id,
+            api_project_id=job.api_project_id,
+            status=None if progress is None else progress.status,
+            progress=progress,
+            error=error,
+        )
+        if progress is not None and self.wants and progress != waiter.told:
+            self.news[job.generation_id] = progress
+        self.over.extend([outcome] * times)
+        self.ring()
+
+
+async def outcomes(
+    pacer: Pacer,
+    generations: Iterable[object] | AsyncIterable[object],
+    api_project_id: str | None,
+    options: RequestOptions,
+    *,
+    timeout: float | None,
+    on_progress: Callback[GenerationProgress] | None = None,
+    ahead: int | None = None,
+    taken: list[str] | None = None,
+) -> AsyncGenerator[Outcome, None]:
+    """How the wait for each generation ended, as they end: as many outcomes as items.
+
+    Args:
+        pacer: The client's.
+        generations: Ids, handles, or models with ids.
+        api_project_id: The project of those that have none of their own.
+        options: Options of each question.
+        timeout: Seconds for each, from when it is taken; None for no limit, 0 asks once.
+        on_progress: Told of progress that changed.
+        ahead: How many are waited for at once at most; no more are taken.
+        taken: Gets the ids in the order in which they are taken.
+
+    Raises:
+        ConfigurationError: An item is none of these.
+        ClientClosed: The client was closed.
+    """
+    source = _source(generations, api_project_id)
+    wait = ManyWait(options, timeout=timeout, wants=on_progress is not None)
+    async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, taken) as room:
+        while True:
+            while wait.news:
+                _, progress = wait.news.popitem()
+                await report(on_progress, progress)
+            while wait.over:
+                yield wait.over.popleft()
+                room.set()
+            wait.raise_broken()
+            if wait.fed and not len(wait):
+                return
+            if not wait.news and not wait.over:
+                await wait.rung()
+
+
+def _source(
+    generations: Iterable[object] | AsyncIterable[object], api_project_id: str | None
+) -> AsyncIterator[Ids]:
+    if isinstance(generations, (str, bytes)):
+        raise ConfigurationError(
+            f"generations must be several, not {generations!r}: put it into a list"
+        )
+    if isinstance(generations, AsyncIterable):
+        return _each(generations, api_project_id)
+    try:
+        iterator = iter(generations)
+    except TypeError:
+        raise ConfigurationError(
+            f"generations must be an iterable of ids, handles or models, not {generations!r}"
+        ) from None
+    if isinstance(generations, Collection):
+        # All are looked at before the first is asked for.
+        return _several([ids_in(item, api_project_id) for item in iterator])
+    return _lazily(iterator, api_project_id)
+
+
+async def _each(items: AsyncIterable[object], api_project_id: str | None) -> AsyncIterator[Ids]:
+    async for item in items:
+        yield ids_in(item, api_project_id)
+
+
+async def _several(items: list[Ids]) -> AsyncIterator[Ids]:
+    for n, ids in enumerate(items, 1):
+        yield ids
+        if n % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+async def _lazily(items: Iterator[object], api_project_id: str | None) -> AsyncIterator[Ids]:
+    """Items of an iterator of the user's: it may block, or call a blocking client itself."""
+    aside = Aside()
+
+    def following() -> object:
+        return next(items, _END)
+
+    try:
+        while (item := await aside.run(following)) is not _END:
+            yield ids_in(item, api_project_id)
+    finally:
+        await aside.end(_PATIENCE)
+
+
+@contextlib.asynccontextmanager
+async def _feeding(
+    wait: ManyWait,
+    pacer: Pacer,
+    source: AsyncIterator[Ids],
+    ahead: int | None,
+    taken: list[str] | None,
+) -> AsyncIterator[asyncio.Event]:
+    """Take items while the body runs; the event says that there may be room again."""
+    room = asyncio.Event()
+
+    async def feed() -> None:
+        try:
+            async for ids in source:
+                while ahead is not None and len(wait) + len(wait.over) >= ahead:
+                    room.clear()
+                    await room.wait()
+                if taken is not None:
+                    taken.append(ids[0])
+                wait.begin(pacer, ids)
+        except Exception as failure:  # noqa: BLE001 - raised where the outcomes are waited for
+            wait.break_off(failure)
+        else:
+            wait.fed = True
+            wait.ring()
+        finally:
+            with contextlib.suppress(AttributeError):
+                await source.aclose()  # type: ignore[attr-defined]
+
+    feeder = asyncio.get_running_loop().create_task(feed())
+    try:
+        yield room
+    finally:
+        feeder.cancel()
+        await all_settled([feeder])

@@ -1,0 +1,118 @@
+"""When a job is likely to end, by its own percentages and stages, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+if TYPE_CHECKING:
+    from diffio_async._wire.courses import Course
+    from diffio_async._wire.learned import Learned
+
+_ALL = 100.0
+#: Standard errors of a number that was cut off to whole steps, and of the difference of two.
+CUT_OFF = 0.29
+_TWO_CUT_OFF = 0.41
+#: Answers tell of unevenness once percentages should have moved so many steps.
+_FAR_ENOUGH = 4.0
+
+
+@frozen
+class StageEnd:
+    """When a stage will be over at its present speed, with the standard error, in seconds.
+
+    `per_percent` is how long one percent takes.
+    """
+
+    at: float
+    error: float
+    per_percent: float
+
+
+def stage_end(course: Course, step: float) -> StageEnd | None:
+    """When the present stage is likely to end; None where the percentages told nothing.
+
+    Args:
+        course: The job's.
+        step: In what steps its percentages come.
+    """
+    first, last = course.first, course.last
+    if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
+        return None
+    ways = []
+    if first.percent is not None and last.percent > first.percent:
+        ways.append((first.at, first.percent + step / 2, _TWO_CUT_OFF * step, 0.0))
+    if course.entries and (course.fresh or len(course.entries) > 1):
+        entered = course.entries[-1]
+        ways.append((entered.middle, 0.0, CUT_OFF * step, entered.error))
+    best: StageEnd | None = None
+    done = min(_ALL, last.percent + step / 2)
+    for at, percent, of_percent, of_time in ways:
+        seconds, moved = last.at - at, done - percent
+        if seconds <= 0 or moved <= 0:
+            continue
+        pace = seconds / moved
+        left = (_ALL - done) * pace
+        relative = math.hypot(of_percent / moved, of_time / seconds)
+        error = math.hypot(left * relative, CUT_OFF * step * pace)
+        if best is None or error < best.error:
+            best = StageEnd(last.at + left, error, pace)
+    return best
+
+
+def likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
+    if course.last is None or course.started is None or not course.entries:
+        return None
+    began = course.started.middle
+    stage = course.entries[-1]
+    now = stage_end(course, learned.step(stage.stage))
+    if now is None:
+        return _by_entry(course, learned)
+    end, error = now.at, now.error
+    then = learned.following.get(stage.stage)
+    if then is not None:
+        share = learned.shares.get(then)
+        if share is None or not share.known:
+            return None
+        whole = (end - began) / share.fraction
+        end, error = began + whole, math.hypot(error / share.fraction, whole * share.error)
+    left = max(0.0, end - course.last.at)
+    return end, math.hypot(error, learned.unevenness.error * left)
+
+
+def _by_entry(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """Where percentages tell nothing: by the instant the present stage began."""
+    stage, started = course.entries[-1], course.started
+    share = learned.shares.get(stage.stage)
+    if share is None or not share.known or started is None:
+        return None
+    gone = stage.middle - started.middle
+    if gone <= 0:
+        return None
+    whole = gone / share.fraction
+    relative = math.hypot(share.error, math.hypot(stage.error, started.error) / gone)
+    return started.middle + whole, whole * relative
+
+
+def unevenness(before: Course, course: Course, step: float) -> float | None:
+    """How far the speed since the last answer is from the speed before, relative and squared.
+
+    What the steps of percentages explain is taken off; None where nothing can be told.
+    """
+    earlier, last = before.last, course.last
+    if earlier is None or last is None or not earlier.percent or last.percent is None:
+        return None
+    if before.entries[-1:] != course.entries[-1:] or last.percent < earlier.percent:
+        return None
+    foretold = stage_end(before, step)
+    if foretold is None:
+        return None
+    due = (last.at - earlier.at) / foretold.per_percent
+    if due < _FAR_ENOUGH * step or earlier.percent + due > _ALL - step:
+        return None
+    off = (last.percent - earlier.percent) / due - 1
+    left = max(0.01, foretold.at - earlier.at)
+    return off * off - (_TWO_CUT_OFF * step / due) ** 2 - (foretold.error / left) ** 2

@@ -1,0 +1,78 @@
+"""How many connections one download is worth. Pure: time is an argument.
+
+One is enough where the link or the processor is the limit. Where each connection is limited (a
+long link, a host that paces), more of them add up: their number doubles while that helps.
+"""
+
+from __future__ import annotations
+
+import math
+
+from attrs import define, field
+
+from diffio_async.options import MIB
+
+#: Seconds a measurement takes at least; and how often longer than connecting took.
+_LEAST, _TIMES = 0.4, 2.0
+#: Seconds new connections may take to bring something; those that did not are not waited for.
+_PATIENCE = 5.0
+#: Twice the connections must bring this much more.
+_GAIN = 1.25
+#: Bytes a second of one connection above which it is no limit: the processor is.
+_FAST = 150 * MIB
+#: Seconds the rest must take for more connections to be worth it.
+_WORTH = 1.5
+#: Seconds after which what did not help, or was refused, is tried again.
+_AGAIN = 60.0
+
+
+@define
+class Growth:
+    """The number of connections, `most` at most.
+
+    Attributes:
+        wanted: How many there should be.
+    """
+
+    most: int
+    wanted: int = 1
+    #: Bytes a second before there were more connections, while it is not known whether they help.
+    _before: float | None = None
+    _changed: float | None = None
+    _flowing: float | None = None
+    _done: int = 0
+    _rest: float = field(default=-math.inf)
+
+    def told(self, now: float, done: int, left: int, flowing: int) -> int:
+        """How many connections there should be.
+
+        Args:
+            now: Seconds of any clock that does not jump.
+            done: Bytes that came, of all connections.
+            left: Bytes still to come.
+            flowing: How many connections bring bytes.
+        """
+        if self._changed is None:
+            self._changed = now
+        if self._flowing is None:
+            # What comes while they connect and warm up says nothing of what they will carry.
+            if flowing < self.wanted and now - self._changed < _PATIENCE:
+                return self.wanted
+            self._flowing, self._done = now, done
+        took = now - self._flowing
+        if now < self._rest or took < max(_LEAST, _TIMES * (self._flowing - self._changed)):
+            return self.wanted
+        rate, before = (done - self._done) / took, self._before
+        self._before = self._changed = self._flowing = None
+        if before is not None and rate < before * _GAIN:
+            # No connection is closed for that, but none follows on one that has ended.
+            self.pushed_back(now)
+        elif self.wanted < self.most and 0 < rate < _FAST * self.wanted and left > _WORTH * rate:
+            self._before, self.wanted = rate, min(self.most, 2 * self.wanted)
+        return self.wanted
+
+    def pushed_back(self, now: float) -> None:
+        """More connections do not help, or the host refuses them for now."""
+        self.wanted = max(1, self.wanted // 2)
+        self._before = self._changed = self._flowing = None
+        self._rest = now + _AGAIN

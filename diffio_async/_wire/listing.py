@@ -1,0 +1,68 @@
+"""A project's listing, read lightly: what each generation's status is, without building models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from diffio_async._wire.contents import parsed
+from diffio_async.errors import ResponseInvalid
+from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Row(NamedTuple):
+    """One generation in a listing; `percent` is 0 to 100."""
+
+    generation_id: str
+    status: str
+    percent: float | None
+    error: str | None
+
+
+def rows(body: bytes) -> Iterator[Row]:
+    """The rows of an answer to `list_project_generations`; odd ones are left out.
+
+    Raises:
+        ResponseInvalid: The answer is no listing at all.
+    """
+    content = parsed(body)
+    found = content.get("generations") if isinstance(content, dict) else None
+    if not isinstance(found, list):
+        raise ResponseInvalid("list_project_generations was answered without a list of generations")
+    return _rows(found)
+
+
+def _rows(found: list[object]) -> Iterator[Row]:
+    for each in found:
+        if not isinstance(each, dict):
+            continue
+        generation_id, status = each.get("generationId"), each.get("status")
+        if isinstance(generation_id, str) and isinstance(status, str):
+            percent, error = each.get("progress"), each.get("error")
+            number = isinstance(percent, (int, float)) and not isinstance(percent, bool)
+            yield Row(
+                generation_id,
+                status,
+                percent if number else None,
+                error if isinstance(error, str) else None,
+            )
+
+
+def rank(status: str) -> int:
+    """Statuses in the order in which a job has them: 0 queued, 1 at work, 2 ended."""
+    if status == COMPLETE or status in FAILED:
+        return 2
+    return 0 if status == "queued" else 1
+
+
+def progress_of(row: Row, api_project_id: str) -> GenerationProgress:
+    """The progress that a row tells: no stages, the percentage in `extra`."""
+    return GenerationProgress(
+        generation_id=row.generation_id,
+        api_project_id=api_project_id,
+        status=row.status,
+        error=row.error,
+        extra={} if row.percent is None else {"progress": row.percent},
+    )

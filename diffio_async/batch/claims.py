@@ -1,0 +1,141 @@
+"""Who works on a journal: runs hold what they work on, until they let go of it or are dead.
+
+A run of this machine is dead when its process is; a run of elsewhere when it has not been heard
+of for a while. Were one wrongly taken for dead, its files would be worked on twice, and still be
+billed once: the idempotency key sees to that.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+#: Seconds for which a run is believed to live, since it was last heard of.
+LEASE = 60.0
+#: Seconds between two signs of life.
+BEAT = 10.0
+
+#: The runs of this process that have not ended.
+_living: set[str] = set()
+
+
+def place() -> str:
+    """This machine since it was started, and the part of it whose processes we can see."""
+    parts = [socket.gethostname()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        try:
+            link = Path(path)
+            parts.append(str(link.readlink()) if link.is_symlink() else link.read_text().strip())
+        except OSError:
+            pass
+    return " ".join(parts)
+
+
+def _born(pid: int) -> str:
+    """When a process began, so that another one with its number is told apart; "" if unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    # The name may hold anything, brackets too; the time is the 20th word after it.
+    words = text.rpartition(")")[2].split()
+    return "" if words[0] in {"Z", "X"} else words[19]
+
+
+def enlisted(connection: sqlite3.Connection) -> int:
+    """Make a run known; its number."""
+    token = secrets.token_hex(8)
+    _living.add(token)
+    pid = os.getpid()
+    cursor = connection.execute(
+        "INSERT INTO runner (token, place, pid, born, until) VALUES (?, ?, ?, ?, ?)",
+        (token, place(), pid, _born(pid), time.time() + LEASE),
+    )
+    number = cursor.lastrowid
+    assert number is not None  # noqa: S101 - a row was just inserted
+    return number
+
+
+def beaten(connection: sqlite3.Connection, runner: int) -> bool:
+    """Give a sign of life, and free what dead runs held; whether there was any.
+
+    A run that was taken for dead is put back, and finds out what it lost as it goes on.
+    """
+    connection.execute("UPDATE runner SET until = ? WHERE id = ?", (time.time() + LEASE, runner))
+    return bury(connection, apart_from=runner)
+
+
+def bury(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
+    """Free what dead runs held; whether there was any."""
+    here, now, any_dead = place(), time.time(), False
+    rows = connection.execute("SELECT id, token, place, pid, born, until FROM runner").fetchall()
+    for number, token, where, pid, born, until in rows:
+        if number != apart_from and not _lives(token, where == here, pid, born, until > now):
+            release(connection, number)
+            any_dead = True
+    return any_dead
+
+
+def others(connection: sqlite3.Connection, runner: int) -> int:
+    """How many other runs are at work."""
+    found = connection.execute("SELECT count(*) FROM runner WHERE id != ?", (runner,)).fetchone()
+    count: int = found[0]
+    return count
+
+
+def _lives(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:
+    if not here or os.name != "posix":
+        return fresh
+    if pid == os.getpid():
+        return token in _living
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    now = _born(pid)
+    return now == born if born else fresh
+
+
+def release(connection: sqlite3.Connection, runner: int) -> None:
+    """Let go of all a run held, and forget the run: others may take it up where it stands."""
+    token = connection.execute("SELECT token FROM runner WHERE id = ?", (runner,)).fetchone()
+    if token is not None:
+        _living.discard(token[0])
+    # An upload begins with the file again, whose content is looked at anew.
+    connection.execute(
+        "UPDATE file SET state = 'listed' WHERE state = 'joined' AND work IN"
+        " (SELECT id FROM work WHERE runner = ? AND state = 'new')",
+        (runner,),
+    )
+    _count_lost(connection, runner)
+    connection.execute(
+        "DELETE FROM result WHERE file IN (SELECT id FROM file WHERE state = 'draft'"
+        " AND runner = ?)",
+        (runner,),
+    )
+    connection.execute("DELETE FROM file WHERE state = 'draft' AND runner = ?", (runner,))
+    for table in ("file", "work", "result"):
+        connection.execute(
+            f"UPDATE {table} SET runner = NULL WHERE runner = ?",  # noqa: S608 - our own names
+            (runner,),
+        )
+    connection.execute("DELETE FROM runner WHERE id = ?", (runner,))
+
+
+def _count_lost(connection: sqlite3.Connection, runner: int) -> None:
+    """Note the projects that were asked for, and whose ids nobody got to know."""
+    connection.execute(
+        "INSERT INTO orphan (work, reason, at) SELECT id, 'the run ended while it was asked for',"
+        " ? FROM work WHERE runner = ? AND state = 'new' AND asked = 1",
+        (time.time(), runner),
+    )
+    connection.execute("UPDATE work SET asked = 0 WHERE runner = ? AND state = 'new'", (runner,))

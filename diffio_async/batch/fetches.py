@@ -1,0 +1,110 @@
+"""Each step of a result, committed before the next one is taken."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from diffio_async.batch.ends import end_if_all
+from diffio_async.batch.paths import kept, path_of
+from diffio_async.batch.rows import Fetch, Lost
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from diffio_async.batch.ends import Problem
+
+
+def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> list[Fetch]:
+    """Hold results that can be fetched. From now on what stands under their names is ours."""
+    rows = connection.execute(
+        "SELECT result.file, result.type, result.path, result.tries, result.begun, result.bytes,"
+        " work.project, work.generation, work.complete_at FROM result"
+        " JOIN file ON file.id = result.file JOIN work ON work.id = file.work"
+        " WHERE result.state = 'ready' AND result.runner IS NULL AND result.due <= ?"
+        " ORDER BY result.due LIMIT ?",
+        (time.time(), most),
+    ).fetchall()
+    connection.executemany(
+        "UPDATE result SET runner = ?, begun = 1, bytes = NULL, tries = tries + 1"
+        " WHERE file = ? AND type = ?",
+        [(runner, row[0], row[1]) for row in rows],
+    )
+    return [
+        Fetch(
+            file=file,
+            kind=kind,
+            path=path_of(path),
+            tries=tries + 1,
+            ours=bool(begun),
+            bytes=size,
+            project=project,
+            generation=generation,
+            complete_at=complete_at,
+        )
+        for file, kind, path, tries, begun, size, project, generation, complete_at in rows
+    ]
+
+
+def fetched(
+    connection: sqlite3.Connection, runner: int, fetch: Fetch, path: str, size: int
+) -> bool:
+    """It is there, whole; whether its file has ended."""
+    _change(
+        connection,
+        runner,
+        fetch,
+        "state = 'done', path = ?, bytes = ?, done_at = ?, error_type = NULL, error = NULL",
+        kept(path),
+        size,
+        time.time(),
+    )
+    return end_if_all(connection, fetch.file)
+
+
+def fetch_failed(
+    connection: sqlite3.Connection,
+    runner: int,
+    fetch: Fetch,
+    problem: Problem,
+    *,
+    again: bool,
+    ours: bool,
+) -> bool:
+    """It is not there; `ours` whether something of the batch's may stand under its name."""
+    _change(
+        connection,
+        runner,
+        fetch,
+        "state = 'failed', error_type = ?, error = ?, again = ?, begun = ?",
+        *problem,
+        int(again),
+        int(ours),
+    )
+    return end_if_all(connection, fetch.file)
+
+
+def fetch_put_back(
+    connection: sqlite3.Connection, runner: int, fetch: Fetch, delay: float, *, counts: bool
+) -> None:
+    """Another time, `delay` seconds from now; `counts` where the failure was its own."""
+    _change(
+        connection,
+        runner,
+        fetch,
+        "due = ?, tries = tries - ?",
+        time.time() + delay,
+        int(not counts),
+    )
+
+
+def _change(
+    connection: sqlite3.Connection, runner: int, fetch: Fetch, change: str, *values: object
+) -> None:
+    written = connection.execute(
+        f"UPDATE result SET runner = NULL, {change}"  # noqa: S608 - our own words
+        " WHERE file = ? AND type = ? AND runner = ?",
+        (*values, fetch.file, fetch.kind, runner),
+    ).rowcount
+    if not written:
+        raise Lost

@@ -1,0 +1,155 @@
+"""A result to its file: whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, cast
+
+from attrs import define
+
+from diffio_async._engine.placing import beside
+from diffio_async._engine.threads import Threads
+from diffio_async.batch import fetches
+from diffio_async.batch.intake import stands_there
+from diffio_async.batch.kinds import disk_is_full
+from diffio_async.batch.troubles import fetch_set_back, problem_of
+from diffio_async.errors import (
+    DiffioError,
+    NotFound,
+    TargetUnusable,
+    TranscriptPending,
+)
+
+if TYPE_CHECKING:
+    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.rows import Fetch
+    from diffio_async.events import DownloadProgress
+    from diffio_async.models.generations import Downloaded, DownloadType
+
+#: Seconds until a transcript that is still being made is asked for again.
+_PENDING = 5.0
+
+
+@define(eq=False)
+class Fetching:
+    """One result, held by this run."""
+
+    desk: Desk
+    fetch: Fetch
+
+    async def run(self) -> None:
+        """Download it, and write down what came of it."""
+        desk, fetch, journal = self.desk, self.fetch, self.desk.journal
+        runner, successes = journal.runner, desk.weather.successes
+        try:
+            path = await self._path()
+            size = await Threads().run(_there, path, fetch) if self._keeps else None
+            if size is None:
+                size = await self._downloaded(path)
+        except TranscriptPending as failure:
+            # As long as a generation may take, its transcript may.
+            limit = desk.plan.timeout
+            if limit is not None and time.time() - fetch.complete_at > limit:
+                await self._failed(failure, again=True, ours=True)
+            else:
+                await journal.do(fetches.fetch_put_back, runner, fetch, _PENDING, counts=False)
+        except TargetUnusable as failure:
+            if disk_is_full(failure):
+                desk.unfetched = failure
+                await journal.do(fetches.fetch_put_back, runner, fetch, 0.0, counts=False)
+            else:
+                await self._failed(failure, again=True, ours=fetch.ours)
+        except NotFound as failure:
+            # Such a transcript will never be made; of another generation perhaps.
+            await self._failed(failure, again=False, ours=True)
+        except DiffioError as failure:
+            await fetch_set_back(desk, fetch, failure, successes)
+        else:
+            desk.weather.good()
+            await journal.do(fetches.fetched, runner, fetch, str(path), size)
+        desk.ended.tell()
+
+    async def _failed(self, failure: DiffioError, *, again: bool, ours: bool) -> None:
+        journal = self.desk.journal
+        problem = problem_of(failure)
+        await journal.do(
+            fetches.fetch_failed, journal.runner, self.fetch, problem, again=again, ours=ours
+        )
+        if self.desk.plan.on_error == "stop":
+            self.desk.stop(failure)
+
+    async def _path(self) -> Path:
+        """Where it goes, with its folder made; a video's ending is the service's choice."""
+        fetch, path = self.fetch, Path(self.fetch.path)
+        if fetch.kind == "video":
+            link = await self.desk.generations.get_download(
+                generation_id=fetch.generation, api_project_id=fetch.project, download_type="video"
+            )
+            suffix = PurePosixPath(link.file_name or "").suffix
+            path = path.with_suffix(suffix) if suffix and path.suffix else path
+        await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
+        return path
+
+    @property
+    def _keeps(self) -> bool:
+        return self.desk.plan.on_conflict == "skip"
+
+    async def _downloaded(self, path: Path) -> int:
+        desk, fetch = self.desk, self.fetch
+        before = 0
+
+        def count(fact: DownloadProgress) -> None:
+            nonlocal before
+            desk.received += max(0, fact.received - before)
+            before = fact.received
+
+        overwrite = fetch.ours or desk.plan.on_conflict == "overwrite"
+        downloaded = await desk.generations.download(
+            generation_id=fetch.generation,
+            api_project_id=fetch.project,
+            download_file_path=path,
+            download_type=cast("DownloadType", fetch.kind),
+            on_conflict="overwrite" if overwrite else "error",
+            resume=True,
+            on_progress=count,
+            options=desk.plan.options,
+        )
+        return await Threads().run(_size, downloaded, path)
+
+
+def _make_place(path: Path, fetch: Fetch, refuse: bool) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise TargetUnusable(
+            f"the folder {str(path.parent)!r} cannot be made: {failure.strerror}"
+        ) from failure
+    if fetch.ours:
+        _sweep(path)
+    if refuse and stands_there(str(path), fetch.ours, fetch.bytes):
+        raise TargetUnusable(
+            f"{str(path)!r} exists and is not of this batch: move it away, and run again to fetch "
+            "the result, which is paid for"
+        )
+
+
+def _sweep(path: Path) -> None:
+    """Remove the trial file that a killed run may have left beside the result."""
+    ending = "0" * 8 + ".part"
+    known = re.escape(beside(path, ending).name.removesuffix(ending))
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            if re.fullmatch(known + "[0-9a-f]{8}[.]part", entry.name):
+                entry.unlink(missing_ok=True)
+
+
+def _there(path: Path, fetch: Fetch) -> int | None:
+    """The size of what stands under the name and is to be kept, None where nothing does."""
+    return path.stat().st_size if stands_there(str(path), fetch.ours, fetch.bytes) else None
+
+
+def _size(downloaded: Downloaded, path: Path) -> int:
+    return (downloaded.path or path).stat().st_size

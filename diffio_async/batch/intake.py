@@ -1,0 +1,149 @@
+"""A file's turn: its content is looked at, and uploaded unless a generation of it is paid for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from attrs import define
+
+from diffio_async._engine.opening import opened
+from diffio_async._engine.threads import Threads
+from diffio_async.batch import ends, works
+from diffio_async.batch.joining import Joined, joined
+from diffio_async.batch.keeping import Keeping
+from diffio_async.batch.kinds import may_have_been_done
+from diffio_async.batch.paths import path_of
+from diffio_async.batch.troubles import set_back
+from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from diffio_async._engine.sources import RegularFile
+    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.rows import File, Work
+    from diffio_async.events import UploadProgress
+
+
+class _Kept(Exception):
+    """All its results are there already, and are to be kept."""
+
+
+@define(eq=False)
+class Intake:
+    """One file, from its turn until its recording is at the service."""
+
+    desk: Desk
+    file: File
+
+    async def run(self) -> Work | None:
+        """The work, uploaded and held; None where nothing is left to do here."""
+        desk, runner = self.desk, self.desk.journal.runner
+        try:
+            await self._look_at_places()
+            async with opened(self.file.path, max_bytes=desk.plan.max_upload_bytes) as found:
+                source = cast("RegularFile", found)  # what a path is opened as
+                work = await self._joined(source)
+                return None if work is None else await self._uploaded(work, source)
+        except _Kept:
+            await desk.journal.do(ends.file_skipped, runner, self.file.id)
+        except (SourceUnusable, TargetUnusable) as failure:
+            text = self.file.problem or str(failure)
+            problem = (type(failure).__name__, text)
+            await desk.journal.do(ends.file_failed, runner, self.file.id, problem)
+            if desk.plan.on_error == "stop":
+                desk.stop(failure)
+        desk.ended.tell()
+        return None
+
+    async def _look_at_places(self) -> None:
+        """Before anything is paid: may the results have their names?"""
+        rows = await self.desk.journal.see(_places, self.file.id)
+        there = await Threads().run(_not_ours, rows)
+        conflict = self.desk.plan.on_conflict
+        if there and conflict == "skip" and len(there) == len(rows):
+            raise _Kept
+        if there and conflict == "error":
+            raise TargetUnusable(
+                f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
+                "on_conflict='overwrite' or 'skip'"
+            )
+
+    async def _joined(self, source: RegularFile) -> Work | None:
+        if source.size == 0:
+            raise SourceUnusable(f"{self.file.path!r} is empty: there is nothing to restore")
+        desk = self.desk
+        digest = await source.digest()
+        work = await desk.journal.do(
+            joined, desk.journal.runner, self.file.id, digest, source.size, desk.plan.seconds
+        )
+        if work is Joined.TOO_DEAR:
+            desk.stop(
+                f"another generation would bill more than {desk.plan.seconds:g} seconds in all "
+                "(max_spend_seconds)"
+            )
+        if isinstance(work, Joined):
+            desk.ready.tell()
+            desk.ended.tell()
+            return None
+        return work
+
+    async def _uploaded(self, work: Work, source: RegularFile) -> Work | None:
+        desk, runner = self.desk, self.desk.journal.runner
+        before = 0
+
+        def count(fact: UploadProgress) -> None:
+            nonlocal before
+            desk.sent += max(0, fact.sent - before)
+            before = fact.sent
+
+        successes, keeping = desk.weather.successes, Keeping(desk.journal, work)
+        try:
+            project = await desk.projects.create(
+                source,
+                file_name=source.name,
+                params=desk.plan.project_params,
+                resume=keeping,
+                on_progress=count,
+                options=desk.plan.options,
+            )
+        except DiffioError as failure:
+            await self._failed(work, failure, keeping, successes)
+            return None
+        desk.weather.good()
+        await desk.journal.do(works.uploaded, runner, work.id, project.api_project_id)
+        return work.at_project(project.api_project_id)
+
+    async def _failed(
+        self, work: Work, failure: DiffioError, keeping: Keeping, successes: int
+    ) -> None:
+        journal, project = self.desk.journal, failure.api_project_id
+        if project is not None and not keeping.kept:
+            await journal.do(works.project_in_vain, journal.runner, work.id, project)
+        elif project is None and may_have_been_done(failure):
+            await journal.do(works.project_unheard, journal.runner, work.id)
+        await set_back(self.desk, work, failure, successes)
+
+
+def _places(connection: sqlite3.Connection, file: int) -> list[tuple[str, bool, int | None]]:
+    """Where the results go: the path, whether what is there is ours, and how long that is."""
+    return [
+        (path_of(path), bool(begun), size)
+        for path, begun, size in connection.execute(
+            "SELECT path, begun, bytes FROM result WHERE file = ?", (file,)
+        )
+    ]
+
+
+def _not_ours(rows: list[tuple[str, bool, int | None]]) -> list[str]:
+    return [path for path, ours, size in rows if stands_there(path, ours, size)]
+
+
+def stands_there(path: str, ours: bool, size: int | None) -> bool:
+    """Whether something stands under the name that the batch did not write."""
+    try:
+        status = Path(path).lstat()
+    except (OSError, ValueError):
+        return False
+    return not ours or (size is not None and status.st_size != size)

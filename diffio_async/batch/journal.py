@@ -1,0 +1,147 @@
+"""The journal of a batch, open: its terms, its salt, and a run's place in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from attrs import asdict
+
+from diffio_async._engine.database import Database
+from diffio_async.batch import claims
+from diffio_async.batch.schema import SCHEMA
+from diffio_async.batch.settings import Terms
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: The journal's name where none is given: beside the results.
+DEFAULT_JOURNAL = ".diffio-batch.sqlite"
+#: Seconds between two looks at whether another run's listing is over.
+_TURN = 0.1
+
+
+class Journal:
+    """A journal that a run takes part in; `runner` is its number there."""
+
+    def __init__(self, database: Database, path: str) -> None:
+        self._database, self.path = database, path
+        self.runner = 0
+
+    @classmethod
+    async def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
+        """Open it.
+
+        Raises:
+            DatabaseUnusable: It cannot be; the message says why.
+        """
+        shown = os.fspath(path)
+        return cls(await Database.open(shown, SCHEMA, create=create), shown)
+
+    async def do(
+        self,
+        step: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """What `step` gives; what it did is on the disk when this returns."""
+        return await self._database.run(lambda connection: step(connection, *args, **kwargs))
+
+    async def see(
+        self,
+        look: Callable[Concatenate[sqlite3.Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """What `look` gives of one state of the journal; it writes nothing."""
+        return await self._database.read(lambda connection: look(connection, *args, **kwargs))
+
+    async def enter(self, terms: Terms, salt: str | None) -> None:
+        """Take part: as the first run, or under the terms of the first.
+
+        Raises:
+            ConfigurationError: It is of another batch, or has another salt.
+        """
+        await self.do(_agree, self.path, terms, salt)
+        self.runner = await self.do(claims.enlisted)
+        await self.do(claims.beaten, self.runner)
+
+    async def listing_turn(self) -> None:
+        """Wait until no other run is listing; `listed` ends the turn, as does the run's end."""
+        while not await self.do(_taken_turn, self.runner):
+            await asyncio.sleep(_TURN)
+            await self.do(claims.beaten, self.runner)
+
+    async def listed(self) -> None:
+        """End the turn."""
+        await self.do(_left_turn)
+
+    async def close(self) -> None:
+        """Let go of all that is held, and close the file."""
+        try:
+            if self.runner:
+                await self.do(claims.release, self.runner)
+        finally:
+            await self._database.close()
+
+
+def terms_of(connection: sqlite3.Connection) -> Terms | None:
+    """The terms of the batch, None where no run has begun yet."""
+    said = dict(connection.execute("SELECT name, value FROM batch").fetchall())
+    names = ("model", "sampling", "params", "to", "name")
+    if "salt" not in said:
+        return None
+    return Terms(**{name: str(said[name]) for name in names})
+
+
+def salt_of(connection: sqlite3.Connection) -> str:
+    """What makes this batch's keys its own."""
+    row = connection.execute("SELECT value FROM batch WHERE name = 'salt'").fetchone()
+    return str(row[0])
+
+
+def _agree(connection: sqlite3.Connection, path: str, terms: Terms, salt: str | None) -> None:
+    recorded = terms_of(connection)
+    # A batch that never got a file is bound to nothing.
+    bound = connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0]
+    if recorded is not None and bound:
+        terms.check(recorded, path)
+        if salt is not None and salt != salt_of(connection):
+            raise ConfigurationError(
+                f"the journal {path!r} has another salt: its generations would be paid again "
+                "under this one"
+            )
+        return
+    connection.executemany(
+        "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",
+        [
+            ("salt", secrets.token_hex(16) if salt is None else salt),
+            ("begun_at", time.time()),
+            ("spent_seconds", 0),
+            *asdict(terms).items(),
+        ],
+    )
+
+
+def _taken_turn(connection: sqlite3.Connection, runner: int) -> bool:
+    row = connection.execute(
+        "SELECT value FROM batch JOIN runner ON runner.id = value WHERE name = 'listing'"
+    ).fetchone()
+    if row is not None and row[0] != runner:
+        return False
+    connection.execute(
+        "INSERT OR REPLACE INTO batch (name, value) VALUES ('listing', ?)", (runner,)
+    )
+    return True
+
+
+def _left_turn(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM batch WHERE name = 'listing'")

@@ -1,0 +1,45 @@
+"""How far an upload is, kept in the journal: the store that `projects.create` goes on from."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from diffio_async._wire.upload_records import record_as_json, record_from_json
+from diffio_async.batch import works
+
+if TYPE_CHECKING:
+    from diffio_async.batch.journal import Journal
+    from diffio_async.batch.rows import Work
+    from diffio_async.models.resuming import UploadRecord
+
+
+class Keeping:
+    """The upload of one work."""
+
+    def __init__(self, journal: Journal, work: Work) -> None:
+        self._journal, self._work = journal, work
+        #: Whether there is something to go on with.
+        self.kept = work.upload is not None
+
+    async def load(self, digest: str) -> UploadRecord | None:
+        """What was kept of this content."""
+        if self._work.upload is None:
+            return None
+        try:
+            record = record_from_json(json.loads(self._work.upload))
+        except ValueError:
+            return None
+        return record if record.digest == digest else None
+
+    async def save(self, record: UploadRecord) -> None:
+        """Keep it; on the disk when this returns."""
+        text = json.dumps(record_as_json(record))
+        await self._journal.do(
+            works.upload_kept, self._journal.runner, self._work.id, record.api_project_id, text
+        )
+        self.kept = True
+
+    async def forget(self, digest: str) -> None:  # noqa: ARG002 - one store, one content
+        """Nothing yet: what the upload came to is written down in one step with this."""
+        self.kept = False

@@ -1,0 +1,100 @@
+"""A manifest: a CSV or JSON-lines file that names recordings, with settings of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffio_async.errors import ConfigurationError
+from diffio_async.models.batches import BatchItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_COLUMNS = ("source", "to", "model", "sampling", "params")
+_LINES = frozenset({".jsonl", ".ndjson"})
+
+
+def is_manifest(path: str) -> bool:
+    """Whether a path's ending says so."""
+    return Path(path).suffix.lower() in {".csv", *_LINES}
+
+
+def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
+    """Where each row stands ("files.csv, line 2") and what it says; blocks.
+
+    A source that is no absolute path lies beside the manifest.
+
+    Raises:
+        ConfigurationError: It cannot be read, or a column or a value is wrong.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            by_line = _json_rows if Path(path).suffix.lower() in _LINES else _csv_rows
+            for line, row in by_line(path, file):
+                where = f"{path}, line {line}"
+                yield where, _item(where, row, Path(path).parent)
+    except (OSError, UnicodeDecodeError, csv.Error) as failure:
+        reason = getattr(failure, "strerror", None) or failure
+        raise ConfigurationError(f"the manifest {path!r} cannot be read: {reason}") from failure
+
+
+def _csv_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+    reader = csv.DictReader(file, strict=True)
+    _check_columns(f"{path}, line 1", reader.fieldnames or ())
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        if None in row:
+            raise ConfigurationError(f"{where}: there are more values than columns")
+        said: dict[str, object] = {name: value for name, value in row.items() if value}
+        for name in ("sampling", "params"):
+            if name in said:
+                said[name] = _parsed(where, name, str(said[name]))
+        yield reader.line_num, said
+
+
+def _json_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            row = _parsed(where, "line", line)
+            if not isinstance(row, dict):
+                raise ConfigurationError(f"{where}: it is no JSON object")
+            _check_columns(where, row)
+            yield number, {name: value for name, value in row.items() if value is not None}
+
+
+def _check_columns(where: str, names: object) -> None:
+    found = [str(name) for name in names] if isinstance(names, (list, tuple, dict)) else []
+    wrong = [name for name in found if name not in _COLUMNS]
+    if wrong or "source" not in found:
+        problem = f"{wrong[0]!r} is no column of a manifest" if wrong else "'source' is missing"
+        raise ConfigurationError(f"{where}: {problem}; the columns are {', '.join(_COLUMNS)}")
+
+
+def _parsed(where: str, name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as failure:
+        raise ConfigurationError(f"{where}: {name} is no JSON: {failure}") from None
+
+
+def _item(where: str, row: Mapping[str, object], folder: Path) -> BatchItem:
+    for name, value in row.items():
+        wanted = dict if name in {"sampling", "params"} else str
+        if not isinstance(value, wanted):
+            kind = "a JSON object" if wanted is dict else "text"
+            raise ConfigurationError(f"{where}: {name} must be {kind}, not {value!r}")
+    if not row.get("source"):
+        raise ConfigurationError(f"{where}: there is no source")
+    texts = {name: str(row[name]) if name in row else None for name in ("to", "model")}
+    maps = {name: row.get(name) for name in ("sampling", "params")}
+    return BatchItem(
+        source=folder / str(row["source"]),
+        to=texts["to"],
+        model=texts["model"],
+        sampling=maps["sampling"] if isinstance(maps["sampling"], dict) else None,
+        params=maps["params"] if isinstance(maps["params"], dict) else None,
+    )

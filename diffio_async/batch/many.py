@@ -1,0 +1,212 @@
+"""Many recordings: list them, run, and tell what became of each in the order they end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from attrs import evolve, frozen
+
+from diffio_async._engine.reporting import report
+from diffio_async._engine.threads import Threads, settled
+from diffio_async._wire.calls import wire_download_type
+from diffio_async.batch.journal import Journal
+from diffio_async.batch.listing import Listing
+from diffio_async.batch.naming import Naming, folds_names
+from diffio_async.batch.plan import BatchConflict, Desk, OnError, Plan
+from diffio_async.batch.progress import Counting
+from diffio_async.batch.reading import ended_after, last_end, left
+from diffio_async.batch.reopening import reopened
+from diffio_async.batch.running import Run
+from diffio_async.batch.settings import Settings, Terms
+from diffio_async.batch.sources import Scan, Sources
+from diffio_async.batch.weather import Weather
+from diffio_async.errors import BatchStopped, ConfigurationError, DiffioError
+from diffio_async.options import check_wait, merged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from diffio_async._engine.reporting import Callback
+    from diffio_async.models.batches import BatchProgress, FileOutcome
+    from diffio_async.options import ClientOptions
+    from diffio_async.resources.generations import AsyncGenerations
+    from diffio_async.resources.projects import AsyncProjects
+
+#: Ends that are read from the journal at once.
+_PAGE = 200
+#: Seconds between two looks at what other runs ended, and between two reports of progress.
+_LOOK, _TOLD = 1.0, 0.25
+
+
+@frozen(kw_only=True)
+class Order:
+    """What the user asked for; `AsyncDiffio.restore_many` has the words."""
+
+    sources: Sources | None
+    to: Path
+    journal: Path
+    settings: Settings
+    kinds: tuple[str, ...]
+    name: str
+    recursive: bool
+    suffixes: frozenset[str]
+    salt: str | None
+    retry_failed: bool
+    plan: Plan
+
+    @property
+    def terms(self) -> Terms:
+        """What the journal is bound to."""
+        return Terms(
+            model=self.settings.model,
+            sampling=self.settings.sampling,
+            params=self.settings.params,
+            to=str(self.to),
+            name=self.name,
+        )
+
+    def check(self) -> None:
+        """Find out what is wrong before anything is done.
+
+        Raises:
+            ConfigurationError: An argument cannot be right.
+        """
+        Naming(self.name, self.to).check()
+        for word, words in ((self.plan.on_conflict, BatchConflict), (self.plan.on_error, OnError)):
+            if word not in get_args(words):
+                raise ConfigurationError(f"{word!r} must be one of {', '.join(get_args(words))}")
+        if not self.kinds:
+            raise ConfigurationError("name at least one download type")
+        if self.plan.max_in_flight < 1:
+            raise ConfigurationError("max_in_flight must be 1 or more")
+        if self.plan.seconds is not None and self.plan.seconds < 0:
+            raise ConfigurationError("max_spend_seconds must be 0 or more seconds")
+        if self.salt is not None and not self.salt.strip():
+            raise ConfigurationError("the salt is empty: leave it out to have one made")
+        check_wait(None, self.plan.timeout)
+
+
+def wire_kinds(download_types: object) -> tuple[str, ...]:
+    """The API's words for download types, each once.
+
+    Raises:
+        ConfigurationError: One is none.
+    """
+    if isinstance(download_types, str) or not isinstance(
+        download_types, (tuple, list, frozenset, set)
+    ):
+        raise ConfigurationError(f"download_types must be several words, not {download_types!r}")
+    return tuple(dict.fromkeys(wire_download_type(kind) for kind in download_types))
+
+
+async def restore_many(
+    projects: AsyncProjects,
+    generations: AsyncGenerations,
+    order: Order,
+    on_progress: Callback[BatchProgress] | None,
+    options: ClientOptions,
+) -> AsyncGenerator[FileOutcome, None]:
+    """See `AsyncDiffio.restore_many`."""
+    order.check()
+    weather = Weather()
+    retry = weather.listening(merged(options, order.plan.options).retry)
+    limit = options.wait.timeout if order.plan.timeout is None else order.plan.timeout
+    plan = evolve(order.plan, timeout=limit, options=evolve(order.plan.options, retry=retry))
+    journal = await _opened(order)
+    desk = Desk(journal, projects, generations, plan, weather)
+    try:
+        await _listed(order, journal)
+        async for outcome in _outcomes(desk, on_progress):
+            yield outcome
+        if desk.stopped is not None or desk.unfetched is not None:
+            raise await _stopped(desk)
+    finally:
+        closing = asyncio.ensure_future(journal.close())
+        await settled(closing)
+        closing.result()
+
+
+async def _opened(order: Order) -> Journal:
+    def make() -> None:
+        try:
+            order.to.mkdir(parents=True, exist_ok=True)
+        except OSError as failure:
+            raise ConfigurationError(
+                f"the folder {str(order.to)!r} cannot be made: {failure.strerror}"
+            ) from failure
+
+    await Threads().run(make)
+    journal = await Journal.open(order.journal)
+    try:
+        await journal.enter(order.terms, order.salt)
+    except BaseException:
+        closing = asyncio.ensure_future(journal.close())
+        await settled(closing)
+        raise
+    return journal
+
+
+async def _listed(order: Order, journal: Journal) -> None:
+    """Write down what is new, and open what failed."""
+    if order.sources is not None:
+        await journal.listing_turn()
+        naming = Naming(order.name, order.to, await Threads().run(folds_names, order.to))
+        scan = Scan(
+            recursive=order.recursive,
+            suffixes=order.suffixes,
+            is_result=naming.is_result,
+            beyond=order.to,
+        )
+        await Listing(scan, naming, order.settings, order.kinds).run(order.sources, journal)
+        await journal.listed()
+    await journal.do(reopened, billed=order.retry_failed)
+
+
+async def _outcomes(
+    desk: Desk, on_progress: Callback[BatchProgress] | None
+) -> AsyncGenerator[FileOutcome, None]:
+    """Run, and read the ends from the journal as they come: this run's, others', earlier ones."""
+    journal = desk.journal
+    before, seen = await journal.see(last_end), 0
+    counting = await Counting.of(desk)
+    running = asyncio.create_task(Run(desk).run())
+    running.add_done_callback(lambda _: desk.tell_all())
+    told_at = 0.0
+    try:
+        while True:
+            over, told = running.done(), desk.ended.told
+            page = await journal.see(ended_after, seen, _PAGE, before)
+            for number, outcome in page:
+                seen = number
+                counting.ended(outcome)
+                yield outcome
+            now = time.monotonic()
+            if on_progress is not None and (now - told_at >= _TOLD or over):
+                told_at = now
+                await report(on_progress, counting.progress())
+            if page:
+                continue
+            if over:
+                break
+            await desk.ended.wait(told, _TOLD if on_progress is not None else _LOOK)
+        running.result()
+    finally:
+        running.cancel()
+        await settled(running)
+
+
+async def _stopped(desk: Desk) -> BatchStopped:
+    waiting = await desk.journal.see(left)
+    why = desk.stopped if desk.stopped is not None else desk.unfetched
+    error = BatchStopped(
+        f"the batch stopped: {str(why).rstrip('.')}. {waiting} of its files have no end yet; "
+        "nothing is lost: correct it and run the same again, with the journal "
+        f"{desk.journal.path!r}"
+    )
+    error.journal, error.left = desk.journal.path, waiting
+    if isinstance(why, DiffioError):
+        error.__cause__ = why
+    return error

@@ -1,0 +1,76 @@
+"""What one run does with the files of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from attrs import define, field, frozen
+
+from diffio_async.batch.news import News
+from diffio_async.options import RequestOptions
+
+if TYPE_CHECKING:
+    from diffio_async.batch.journal import Journal
+    from diffio_async.batch.weather import Weather
+    from diffio_async.resources.generations import AsyncGenerations
+    from diffio_async.resources.projects import AsyncProjects
+
+#: What to do where a result's file exists, and is not ours: fail, replace it, or leave the file.
+BatchConflict = Literal["error", "overwrite", "skip"]
+OnError = Literal["continue", "stop"]
+
+
+@frozen(kw_only=True)
+class Plan:
+    """How files are restored; times in seconds.
+
+    `seconds` limits what all generations of the journal may bill at least. A `timeout` of None is
+    the client's.
+    """
+
+    on_conflict: BatchConflict
+    on_error: OnError
+    max_in_flight: int
+    max_upload_bytes: int
+    seconds: float | None
+    timeout: float | None
+    project_params: Mapping[str, object] | None
+    options: RequestOptions
+
+
+@define(eq=False)
+class Desk:
+    """What the stages of one run share.
+
+    `stopped` says why nothing new is begun, `unfetched` why nothing is downloaded. `room` is told
+    where something new may be begun, `ready` where a result may be fetched, `ended` where a file
+    may have ended.
+    """
+
+    journal: Journal
+    projects: AsyncProjects
+    generations: AsyncGenerations
+    plan: Plan
+    weather: Weather
+    room: News = field(factory=News)
+    ready: News = field(factory=News)
+    ended: News = field(factory=News)
+    stopped: Exception | str | None = None
+    unfetched: Exception | None = None
+    uploading: int = 0
+    in_flight: int = 0
+    fetching: int = 0
+    sent: int = 0
+    received: int = 0
+
+    def stop(self, why: Exception | str) -> None:
+        """Begin nothing new; what runs goes on."""
+        if self.stopped is None:
+            self.stopped = why
+        self.tell_all()
+
+    def tell_all(self) -> None:
+        """Let everybody look anew."""
+        for news in (self.room, self.ready, self.ended):
+            news.tell()

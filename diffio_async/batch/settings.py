@@ -1,0 +1,95 @@
+"""What a batch is asked to do, and the key under which each content is paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from attrs import fields, frozen
+
+from diffio_async._wire.calls import create_generation
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def canonical(value: Mapping[str, object] | None) -> str:
+    """One spelling for one JSON object; nothing and `{}` are the same."""
+    return json.dumps(value or {}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@frozen
+class Settings:
+    """A model and its settings, in the one spelling that the journal compares."""
+
+    model: str
+    sampling: str = "{}"
+    params: str = "{}"
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        sampling: Mapping[str, object] | None,
+        params: Mapping[str, object] | None,
+    ) -> Settings:
+        """Check and spell them.
+
+        Raises:
+            ConfigurationError: The model cannot be one, or the settings are no JSON.
+        """
+        create_generation(
+            api_project_id="not yet known", model=model, key="-", sampling=sampling, params=params
+        )
+        return cls(model, canonical(sampling), canonical(params))
+
+    @property
+    def text(self) -> str:
+        """Sampling and params, as the journal keeps them."""
+        return f'{{"params":{self.params},"sampling":{self.sampling}}}'
+
+
+def opened_settings(text: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Sampling and params out of the journal."""
+    found = json.loads(text)
+    return found["sampling"], found["params"]
+
+
+def key_of(salt: str, digest: str, model: str, settings: str, attempt: int) -> str:
+    """The idempotency key: the same for the same content, wherever the salt is the same."""
+    text = json.dumps([salt, digest, model, settings, attempt])
+    return f"batch-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@frozen(kw_only=True)
+class Terms:
+    """What all of a journal's files have in common, and may not change under way.
+
+    `to` is the folder of the results, absolute.
+    """
+
+    model: str
+    sampling: str
+    params: str
+    to: str
+    name: str
+
+    def check(self, recorded: Terms, journal: str) -> None:
+        """Refuse to go on under other terms.
+
+        Raises:
+            ConfigurationError: They differ; the message shows where.
+        """
+        differences = [
+            f"{each.name} is {getattr(self, each.name)!r} here and "
+            f"{getattr(recorded, each.name)!r} there"
+            for each in fields(Terms)
+            if getattr(self, each.name) != getattr(recorded, each.name)
+        ]
+        if differences:
+            raise ConfigurationError(
+                f"the journal {journal!r} is of another batch: {'; '.join(differences)}. Ask for "
+                "the same again to go on with it, or name another journal for another batch"
+            )

@@ -1,0 +1,194 @@
+"""What the user named: files, folders, globs, manifests, one after the other, never all at once."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from pathlib import Path, PurePath
+
+from attrs import frozen
+
+from diffio_async.batch.manifest import is_manifest, rows
+from diffio_async.errors import ConfigurationError
+from diffio_async.models.batches import BatchItem
+
+#: One thing that names recordings: a file, a folder, a glob, a manifest, or an item of its own.
+SourceName = str | os.PathLike[str] | BatchItem
+#: One of them, or many, awaited or not.
+Sources = SourceName | Iterable[SourceName] | AsyncIterable[SourceName]
+
+#: The endings by which a recording is known in a folder.
+RECORDINGS = frozenset(
+    f".{ending}"
+    for ending in (
+        *("3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "au", "avi", "caf", "flac", "flv"),
+        *("m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mts"),
+        *("oga", "ogg", "ogv", "opus", "wav", "weba", "webm", "wma", "wmv"),
+    )
+)
+
+
+@frozen(kw_only=True)
+class Found:
+    """A recording that was named, or what stands in its way; size in bytes.
+
+    `below` is its path below the folder that was named, which results keep; `where` says who
+    named it ("files.csv, line 7").
+    """
+
+    path: str
+    below: PurePath
+    size: int = 0
+    mtime_ns: int = 0
+    item: BatchItem | None = None
+    where: str = ""
+    problem: str | None = None
+
+
+@frozen(kw_only=True)
+class Scan:
+    """How folders are read.
+
+    Attributes:
+        recursive: Whether the folders in them are read too.
+        suffixes: The endings of recordings, in small letters.
+        is_result: Whether a name found there is that of a result.
+        beyond: A folder that is not entered from above: that of the results.
+    """
+
+    recursive: bool
+    suffixes: frozenset[str]
+    is_result: Callable[[str], bool]
+    beyond: Path
+
+    def each(self, source: SourceName) -> Iterator[Found]:
+        """The recordings that one name stands for; blocks.
+
+        A file that cannot be read is given with its problem.
+
+        Raises:
+            ConfigurationError: It stands for none, or is a manifest with a mistake.
+        """
+        if isinstance(source, BatchItem):
+            yield self._file(os.fsdecode(source.source), item=source)
+            return
+        path = os.fsdecode(source)
+        if not path:
+            raise ConfigurationError("a path is empty: name a file or a folder")
+        if is_manifest(path):
+            found = self._manifest(path)
+        elif os.path.isdir(path):  # noqa: PTH112 - any text
+            found = self._folder(Path(path), PurePath())
+        elif glob.has_magic(path) and not os.path.lexists(path):
+            found = self._glob(path)
+        else:
+            yield self._file(path)
+            return
+        nothing = True
+        for each in found:
+            nothing = False
+            yield each
+        if nothing:
+            raise ConfigurationError(self._nothing(path))
+
+    def _nothing(self, path: str) -> str:
+        if is_manifest(path):
+            return f"the manifest {path!r} names no recording"
+        if not os.path.isdir(path):  # noqa: PTH112 - any text
+            return f"nothing matches {path!r}"
+        deep = "" if self.recursive else ", and folders in it are not looked into"
+        return f"there is no recording in {path!r} (known by endings such as .wav or .mp4){deep}"
+
+    def _manifest(self, path: str) -> Iterator[Found]:
+        for where, item in rows(path):
+            yield self._file(os.fsdecode(item.source), item=item, where=where)
+
+    def _glob(self, pattern: str) -> Iterator[Found]:
+        base = _base_of(pattern)
+        for path in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - any pattern, at any root
+            if os.path.isfile(path) and not self.is_result(Path(path).name):  # noqa: PTH113
+                yield self._file(path, below=PurePath(path).relative_to(base))
+
+    def _folder(self, folder: Path, below: PurePath) -> Iterator[Found]:
+        try:
+            entries = os.scandir(folder)
+        except OSError as failure:
+            reason = failure.strerror or str(failure)
+            yield Found(
+                path=str(folder.absolute()),
+                below=below / "_",
+                problem=f"the folder {str(folder)!r} cannot be read: {reason}",
+            )
+            return
+        folders = []
+        with entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                # A link to a folder may lead round in a circle; one to a file is a file.
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif self._is_recording(entry):
+                    yield self._file(entry.path, below=below / entry.name)
+        for name in sorted(folders) if self.recursive else ():
+            if (folder / name).absolute() != self.beyond:
+                yield from self._folder(folder / name, below / name)
+
+    def _is_recording(self, entry: os.DirEntry[str]) -> bool:
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten thousand of them
+        return suffix in self.suffixes and entry.is_file() and not self.is_result(entry.name)
+
+    def _file(
+        self,
+        path: str,
+        *,
+        below: PurePath | None = None,
+        item: BatchItem | None = None,
+        where: str = "",
+    ) -> Found:
+        name = below if below is not None else PurePath(PurePath(path).name or "_")
+        size, mtime_ns, problem = _identity(path)
+        return Found(
+            path=os.path.abspath(path),  # noqa: PTH100 - links are kept, `..` is not
+            below=name,
+            size=size,
+            mtime_ns=mtime_ns,
+            item=item,
+            where=where,
+            problem=problem,
+        )
+
+
+def _identity(path: str) -> tuple[int, int, str | None]:
+    """Size in bytes, time of the last change in ns, and what is wrong with the file."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - any text
+    except FileNotFoundError:
+        return 0, 0, f"there is no file {path!r}"
+    except (OSError, ValueError) as failure:
+        return 0, 0, f"{path!r} cannot be read: {getattr(failure, 'strerror', None) or failure}"
+    if not stat.S_ISREG(status.st_mode):
+        return 0, 0, f"{path!r} is no regular file"
+    if status.st_size == 0:
+        return 0, status.st_mtime_ns, f"{path!r} is empty: there is nothing to restore"
+    return status.st_size, status.st_mtime_ns, None
+
+
+def _base_of(pattern: str) -> PurePath:
+    """The folder that a pattern starts from."""
+    parts: list[str] = []
+    for part in PurePath(pattern).parts:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return PurePath(*parts)
+
+
+def names_of(sources: Iterable[SourceName] | SourceName) -> Iterator[SourceName]:
+    """Each name, whether one was given or many."""
+    if isinstance(sources, (str, os.PathLike, BatchItem)):
+        yield sources
+    else:
+        yield from sources

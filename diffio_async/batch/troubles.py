@@ -1,0 +1,81 @@
+"""What becomes of a work or a result when a call failed: again later, or over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffio_async.batch import fetches, works
+from diffio_async.batch.kinds import Kind, kind_of, root_of
+from diffio_async.errors import ClientClosed, DatabaseUnusable
+
+if TYPE_CHECKING:
+    from diffio_async.batch.ends import Problem
+    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.rows import Fetch, Work
+    from diffio_async.errors import DiffioError
+
+#: Tries of one step of one file in a run, where the failure seems to be its own.
+MOST_TRIES = 4
+
+
+def problem_of(failure: DiffioError) -> Problem:
+    """The class and the words of a failure, as the journal keeps them."""
+    return type(failure).__name__, str(failure)
+
+
+def judged(desk: Desk, failure: DiffioError, tries: int, successes: int) -> tuple[bool, bool]:
+    """Whether to try again, and whether that counts as a try.
+
+    `successes` is how many there had been when the step began: a failure among successes is the
+    step's own, one among failures is the weather's.
+
+    Raises:
+        DiffioError: It ends the run: the client is closed, or the journal cannot be written.
+    """
+    root = root_of(failure)
+    if isinstance(root, (ClientClosed, DatabaseUnusable)):
+        raise root
+    kind = kind_of(failure)
+    if kind is Kind.EVERYBODYS:
+        desk.stop(failure)
+        return True, False
+    if kind is Kind.ALONE:
+        return False, True
+    counts = kind is Kind.ODD or desk.weather.successes > successes
+    if kind is Kind.WEATHER:
+        desk.weather.bad(failure)
+        if desk.weather.hopeless:
+            desk.stop(failure)
+            return True, False
+    return tries < MOST_TRIES or not counts, counts
+
+
+async def set_back(desk: Desk, work: Work, failure: DiffioError, successes: int) -> None:
+    """A step of a work failed: it is taken up again later, or its files fail."""
+    journal = desk.journal
+    again, counts = judged(desk, failure, work.tries + 1, successes)
+    if again:
+        delay = desk.weather.pause
+        await journal.do(works.work_put_back, journal.runner, work.id, delay, counts=counts)
+        return
+    await journal.do(works.work_failed, journal.runner, work.id, problem_of(failure), again=True)
+    if desk.plan.on_error == "stop":
+        desk.stop(failure)
+
+
+async def fetch_set_back(desk: Desk, fetch: Fetch, failure: DiffioError, successes: int) -> None:
+    """A download failed: it is begun again later, or the result fails."""
+    journal = desk.journal
+    again, counts = judged(desk, failure, fetch.tries, successes)
+    if desk.stopped is failure:
+        # What may not be asked for is not asked for again and again.
+        desk.unfetched = failure
+    if again:
+        delay = desk.weather.pause
+        await journal.do(fetches.fetch_put_back, journal.runner, fetch, delay, counts=counts)
+        return
+    await journal.do(
+        fetches.fetch_failed, journal.runner, fetch, problem_of(failure), again=True, ours=True
+    )
+    if desk.plan.on_error == "stop":
+        desk.stop(failure)

@@ -1,0 +1,172 @@
+"""Each step of a work, committed before the next one is taken."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from diffio_async.batch.ends import end_with_work
+from diffio_async.batch.joining import given_back
+from diffio_async.batch.rows import WORK, Work, change_work, work_column
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from diffio_async.batch.ends import Problem
+
+
+def taken_works(connection: sqlite3.Connection, runner: int, most: int) -> list[Work]:
+    """Hold works that are uploaded, or started, and that no run holds."""
+    rows = connection.execute(
+        f"SELECT {WORK} FROM work"  # noqa: S608 - our own names
+        " WHERE state IN ('uploaded', 'started') AND runner IS NULL AND due <= ?"
+        " ORDER BY due, id LIMIT ?",
+        (time.time(), most),
+    ).fetchall()
+    works = [Work.of(row) for row in rows]
+    connection.executemany(
+        "UPDATE work SET runner = ? WHERE id = ?", [(runner, work.id) for work in works]
+    )
+    return works
+
+
+def upload_kept(
+    connection: sqlite3.Connection, runner: int, work: int, project: str, record: str
+) -> None:
+    """The project is there, and so much of the recording: how to go on."""
+    _replace(connection, work, project, "its upload could not be gone on with")
+    change_work(connection, runner, work, "project = ?, upload = ?, asked = 0", project, record)
+
+
+def uploaded(connection: sqlite3.Connection, runner: int, work: int, project: str) -> None:
+    """The recording is at the service, whole."""
+    _replace(connection, work, project, "its upload could not be gone on with")
+    change_work(
+        connection,
+        runner,
+        work,
+        "state = 'uploaded', project = ?, upload = NULL, asked = 0, uploaded_at = ?",
+        project,
+        time.time(),
+    )
+
+
+def started(
+    connection: sqlite3.Connection, runner: int, work: int, project: str, generation: str
+) -> None:
+    """The generation is accepted, and billed. Another project's may answer: its content is ours."""
+    _replace(connection, work, project, "the same content was being restored in another project")
+    change_work(
+        connection,
+        runner,
+        work,
+        "state = 'started', project = ?, generation = ?, started_at = ?, tries = 0",
+        project,
+        generation,
+        time.time(),
+    )
+
+
+def complete(connection: sqlite3.Connection, runner: int, work: int) -> None:
+    """Its results can be fetched."""
+    change_work(
+        connection, runner, work, "state = 'complete', runner = NULL, complete_at = ?", time.time()
+    )
+    connection.execute(
+        "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file IN"
+        " (SELECT id FROM file WHERE work = ? AND state = 'joined')",
+        (work,),
+    )
+
+
+def work_put_back(
+    connection: sqlite3.Connection, runner: int, work: int, delay: float, *, counts: bool
+) -> None:
+    """Another time, `delay` seconds from now; `counts` where the failure was its own."""
+    due = time.time() + delay
+    new = work_column(connection, work, "state") == "new"
+    change_work(
+        connection,
+        runner,
+        work,
+        "runner = NULL, asked = 0, due = ?, tries = tries + ?",
+        due,
+        int(counts),
+    )
+    if new:
+        connection.execute(
+            "UPDATE file SET state = 'listed', due = ? WHERE work = ? AND state = 'joined'",
+            (due, work),
+        )
+
+
+def project_lost(connection: sqlite3.Connection, runner: int, work: int) -> None:
+    """The service does not know the project (any more): the recording is to be sent again."""
+    _replace(connection, work, None, "the service no longer knows it")
+    change_work(
+        connection,
+        runner,
+        work,
+        "state = 'new', project = NULL, upload = NULL, runner = NULL, tries = tries + 1",
+    )
+    connection.execute(
+        "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (work,)
+    )
+
+
+def project_unheard(connection: sqlite3.Connection, runner: int, work: int) -> None:
+    """A project was asked for and the answer was lost: it may be there, and nobody knows its id."""
+    if work_column(connection, work, "asked"):
+        change_work(connection, runner, work, "asked = 0")
+        _orphaned(connection, work, None, "the answer was lost that would have named it")
+
+
+def project_in_vain(connection: sqlite3.Connection, runner: int, work: int, project: str) -> None:
+    """A project was made whose upload failed and cannot be gone on with."""
+    change_work(connection, runner, work, "asked = 0, project = NULL, upload = NULL")
+    _orphaned(connection, work, project, "its upload failed")
+
+
+def _replace(connection: sqlite3.Connection, work: int, project: str | None, reason: str) -> None:
+    before = work_column(connection, work, "project")
+    if before is not None and before != project:
+        _orphaned(connection, work, str(before), reason)
+
+
+def _orphaned(connection: sqlite3.Connection, work: int, project: str | None, reason: str) -> None:
+    connection.execute(
+        "INSERT INTO orphan (work, project, reason, at) VALUES (?, ?, ?, ?)",
+        (work, project, reason, time.time()),
+    )
+
+
+def work_failed(
+    connection: sqlite3.Connection, runner: int, work: int, problem: Problem, *, again: bool
+) -> None:
+    """It is over, and its files fail with it."""
+    if work_column(connection, work, "state") in {"new", "uploaded"}:
+        given_back(connection, work)
+    change_work(
+        connection,
+        runner,
+        work,
+        "state = 'failed', asked = 0, runner = NULL, error_type = ?, error = ?, again = ?",
+        *problem,
+        int(again),
+    )
+    _end_files(connection, work)
+
+
+def wait_ended(connection: sqlite3.Connection, runner: int, work: int, problem: Problem) -> None:
+    """Only the waiting is over: the generation goes on, and another run can wait for it again."""
+    change_work(
+        connection, runner, work, "runner = NULL, error_type = ?, error = ?, again = 1", *problem
+    )
+    _end_files(connection, work)
+
+
+def _end_files(connection: sqlite3.Connection, work: int) -> None:
+    for (file,) in connection.execute(
+        "SELECT id FROM file WHERE work = ? AND state = 'joined'", (work,)
+    ).fetchall():
+        end_with_work(connection, file, work)

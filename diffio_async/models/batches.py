@@ -1,0 +1,105 @@
+"""Batches: what goes in beside paths, and what is said of each file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from attrs import field, frozen
+
+from diffio_async.models.generations import DownloadType
+
+#: How a file of a batch ended: `skipped` where its results were there and were to be kept.
+FileState = Literal["done", "failed", "skipped"]
+
+
+@frozen(kw_only=True)
+class BatchItem:
+    """One recording of a batch with settings of its own; what is None is the batch's.
+
+    Attributes:
+        source: The file.
+        to: The result's name below the batch's folder, without its ending.
+        model: The model.
+        sampling: The model's settings.
+        params: Your own words about the generation.
+    """
+
+    source: str | os.PathLike[str]
+    to: str | None = None
+    model: str | None = None
+    sampling: Mapping[str, object] | None = field(default=None, hash=False)
+    params: Mapping[str, object] | None = field(default=None, hash=False)
+
+
+@frozen(kw_only=True)
+class FileOutcome:
+    """What became of one file of a batch.
+
+    Attributes:
+        source: The recording.
+        state: `done`, `failed` or `skipped`.
+        paths: The results that are there, by their type.
+        api_project_id: Its project, where one is known.
+        generation_id: Its generation, where one was started.
+        idempotency_key: The key it was asked for with.
+        error: Why it failed, in words.
+        error_type: The name of the error's class: "GenerationFailed".
+        billed_again: True where only a new generation can help, which is billed anew: the next
+            run leaves the file alone, `retry_failed` starts it. What else failed is tried again.
+        attempts: How often it was taken up.
+        size_bytes: The recording's size.
+        received_bytes: Bytes of results.
+        seconds: From its being taken up to its end, over all runs.
+        changed: The recording changed since the batch first saw it; the results are of the new.
+        earlier: It had ended before this run began.
+    """
+
+    source: Path
+    state: FileState
+    paths: Mapping[DownloadType, Path] = field(factory=dict, hash=False)
+    api_project_id: str | None = None
+    generation_id: str | None = None
+    idempotency_key: str | None = None
+    error: str | None = None
+    error_type: str | None = None
+    billed_again: bool = False
+    attempts: int = 0
+    size_bytes: int = 0
+    received_bytes: int = 0
+    seconds: float = 0.0
+    changed: bool = False
+    earlier: bool = False
+
+
+@frozen(kw_only=True)
+class BatchProgress:
+    """How far a batch is: numbers of files and bytes.
+
+    Attributes:
+        files: All of the journal.
+        done: Ended well (`skipped` included), in this run and before.
+        failed: Ended without a result.
+        uploading: Being read and sent now, by this run.
+        generating: Generations waited for now.
+        downloading: Results being fetched now.
+        sent_bytes: Bytes sent in this run.
+        received_bytes: Bytes received in this run.
+        seconds: Since this run began.
+        seconds_left: Until the end at the pace of this run, None where nothing tells.
+        pausing: Why nothing new is begun at the moment, None where nothing stands in the way.
+    """
+
+    files: int
+    done: int
+    failed: int
+    uploading: int = 0
+    generating: int = 0
+    downloading: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    pausing: str | None = None

@@ -1,0 +1,223 @@
+"""Waiting for generations: one, many, or one change after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from diffio_async._engine.concerning import concerning
+from diffio_async._engine.reporting import report, show
+from diffio_async._engine.waiting import followed
+from diffio_async._engine.waiting_many import outcomes
+from diffio_async._wire import calls
+from diffio_async.errors import BatchFailed
+from diffio_async.models.generations import Generation
+from diffio_async.models.handles import ids_in, ids_of
+from diffio_async.options import NO_RETRY, RequestOptions, check_wait
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
+
+    from diffio_async._engine.pacing import Pacer
+    from diffio_async._engine.reporting import Callback
+    from diffio_async._engine.sending import Sender
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.models.outcomes import Outcome
+
+
+class AsyncWaits:
+    """The ways to wait for generations; all of a client's share one budget of questions."""
+
+    def __init__(self, sender: Sender, pacer: Pacer) -> None:
+        self._sender = sender
+        self._pacer = pacer
+
+    async def wait_for_complete(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """Wait until a generation is complete.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            poll_interval: Seconds between questions, beside the client's budget; None lets the
+                client choose.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed; what it raises is logged.
+            show_progress: Write progress that changed to standard error.
+            options: Options of each question; the wait itself is what asks again.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        check_wait(poll_interval, timeout)
+        generation_id, api_project_id = ids_in(generation_id, api_project_id)
+        steps = followed(
+            self._pacer,
+            generation_id,
+            api_project_id,
+            _once(options),
+            timeout=self._limit(timeout),
+            beat=poll_interval,
+            wants=show_progress or on_progress is not None,
+        )
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            async with contextlib.aclosing(steps):
+                async for progress in steps:
+                    if show_progress:
+                        show(progress)
+                    await report(on_progress, progress)
+        return progress
+
+    async def watch(
+        self,
+        generation_id: str,
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        options: RequestOptions | None = None,
+    ) -> AsyncIterator[GenerationProgress]:
+        """Progress whenever it changed; what is told last says `complete`.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            options: Options of each question.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        check_wait(None, timeout)
+        generation_id, api_project_id = ids_in(generation_id, api_project_id)
+        limit, once = self._limit(timeout), _once(options)
+        steps = followed(self._pacer, generation_id, api_project_id, once, timeout=limit)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            async with contextlib.aclosing(steps):
+                async for progress in steps:
+                    yield progress
+
+    async def wait_many(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        raise_on_failure: bool = False,
+        options: RequestOptions | None = None,
+    ) -> list[Outcome]:
+        """Wait until all generations have ended, one way or the other.
+
+        However many they are, the client asks no more often than its budget allows
+        (`WaitPolicy.budget`), and for all generations of one project at once.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
+            raise_on_failure: Raise in the end, if one did not complete.
+            options: Options of each question.
+
+        Returns:
+            An outcome for each, in the order given; failures and time-outs are in them.
+
+        Raises:
+            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
+            ConfigurationError: An item is no generation.
+        """
+        check_wait(None, timeout)
+        taken: list[str] = []
+        ended: dict[str, Outcome] = {}
+        steps = outcomes(
+            self._pacer,
+            generations,
+            api_project_id,
+            _once(options),
+            timeout=self._limit(timeout),
+            on_progress=on_progress,
+            taken=taken,
+        )
+        async with contextlib.aclosing(steps):
+            async for outcome in steps:
+                ended[outcome.generation_id] = outcome
+        errors = [outcome.error for outcome in ended.values() if outcome.error is not None]
+        result = [ended[generation_id] for generation_id in taken]
+        if raise_on_failure and errors:
+            failed = BatchFailed(
+                f"{len(errors)} of {len(ended)} generations have no result", errors
+            )
+            failed.outcomes = tuple(result)
+            raise failed
+        return result
+
+    async def as_completed(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        ahead: int = 10_000,
+        options: RequestOptions | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """The outcome of each generation, as they end.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable, which may be
+                endless. An iterator that is not asynchronous is run in a thread of its own.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            ahead: How many are waited for at once; further ones are taken as these end.
+            options: Options of each question.
+
+        Raises:
+            ConfigurationError: An item is no generation.
+        """
+        check_wait(None, timeout)
+        limit, once = self._limit(timeout), _once(options)
+        steps = outcomes(self._pacer, generations, api_project_id, once, timeout=limit, ahead=ahead)
+        async with contextlib.aclosing(steps):
+            async for outcome in steps:
+                yield outcome
+
+    async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
+        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+
+        Raises:
+            ConfigurationError: It is no handle.
+            NotFound: There is no such generation for this key.
+        """
+        generation_id, api_project_id = ids_of(handle)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            call = calls.get_generation_progress(generation_id, api_project_id)
+            progress = await self._sender.send(call, options)
+        return Generation(
+            generation_id=progress.generation_id,
+            api_project_id=progress.api_project_id,
+            status=progress.status,
+        )
+
+    def _limit(self, timeout: float | None) -> float | None:
+        limit = self._sender.options.wait.timeout if timeout is None else timeout
+        return None if limit == math.inf else limit
+
+
+def _once(options: RequestOptions | None) -> RequestOptions:
+    # A retry loop inside the wait would hide failures from its pace.
+    return evolve(options or RequestOptions(), retry=NO_RETRY)

@@ -1,0 +1,189 @@
+"""A batch on a good day: every file once, named as asked, and again for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import anyio
+
+from diffio_async import AsyncDiffio, BatchItem, Diffio
+from tests.batch.scenes import (
+    JOURNAL,
+    below,
+    content,
+    generations,
+    recordings,
+    restored,
+    rows,
+    states,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from diffio_async import BatchProgress
+    from diffio_async.sandbox import Sandbox
+
+
+async def test_a_folder_is_restored_with_its_sub_folders(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Every recording of a folder, however deep, becomes a result below the other folder."""
+    source = recordings(tmp_path / "in", "a.wav", "deep/er/b.MP4", "deep/c.flac", "notes.txt")
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert states(outcomes) == {"a.wav": "done", "b.MP4": "done", "c.flac": "done"}
+    assert below(tmp_path / "out") == [
+        "a.restored.mp3",
+        "deep/c.restored.mp3",
+        "deep/er/b.restored.mp3",
+    ]
+    outcome = outcomes["c.flac"]
+    assert outcome.paths["audio"].read_bytes() == content("deep/c.flac")
+    assert outcome.api_project_id in sandbox.world.projects
+    assert outcome.generation_id in sandbox.world.generations
+    assert (outcome.attempts, outcome.size_bytes, outcome.received_bytes) == (1, 700, 700)
+    assert outcome.seconds > 0
+    assert not outcome.earlier
+
+
+async def test_running_again_does_nothing_twice(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The second run asks the service for nothing, and tells the outcomes of the first."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    first = await restored(client, source, tmp_path / "out")
+    before = len(sandbox.requests)
+    second = await restored(client, source, tmp_path / "out")
+    assert len(sandbox.requests) == before
+    assert all(outcome.earlier for outcome in second.values())
+    assert {o.generation_id for o in first.values()} == {o.generation_id for o in second.values()}
+
+
+async def test_equal_contents_share_one_generation(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Three files of one content are paid for once, and each has its result."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    for name in ("c.wav", "d.wav"):
+        (source / name).write_bytes((source / "a.wav").read_bytes())
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == 2
+    assert len(sandbox.world.projects) == 2
+    for name in ("a", "c", "d"):
+        assert (tmp_path / "out" / f"{name}.restored.mp3").read_bytes() == content("a.wav")
+
+
+async def test_several_types_and_a_type_asked_for_later(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Each type is fetched; one that is asked for later is fetched without being paid again."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    await restored(client, source, tmp_path / "out")
+    outcomes = await restored(
+        client, source, tmp_path / "out", download_types=("audio", "transcript")
+    )
+    assert set(outcomes["a.wav"].paths) == {"audio", "transcript"}
+    assert generations(sandbox) == 2
+    assert below(tmp_path / "out") == [
+        "a.restored.json",
+        "a.restored.mp3",
+        "b.restored.json",
+        "b.restored.mp3",
+    ]
+
+
+async def test_results_are_no_recordings(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Results that lie among the recordings are not restored themselves by the next run."""
+    source = recordings(tmp_path / "in", "a.mp3", "sub/b.mp3")
+    await restored(client, source, source)
+    await restored(client, source, source)
+    await restored(client, source, source / "sub" / "out", journal=tmp_path / "second.sqlite")
+    await restored(client, source, source / "sub" / "out", journal=tmp_path / "second.sqlite")
+    # The second journal knows nothing of the first, but of what results look like.
+    assert generations(sandbox) == 4
+
+
+async def test_items_and_iterables_and_globs(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Sources come one by one or as they are awaited; an item has a name and words of its own."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav", "c.wav", "deep/d.wav", "deep/e.wav")
+
+    async def named() -> AsyncIterator[str | BatchItem]:
+        yield str(source / "[ab].wav")
+        await asyncio.sleep(0)
+        yield BatchItem(
+            source=source / "c.wav", to="other/name", model="diffio-3.5", params={"tag": "x"}
+        )
+
+    await restored(client, named(), tmp_path / "one")
+    assert below(tmp_path / "one") == ["a.restored.mp3", "b.restored.mp3", "other/name.mp3"]
+    own = [each for each in sandbox.world.generations.values() if each.params]
+    assert [(each.model_key, each.params) for each in own] == [("diffio-3.5", {"tag": "x"})]
+    await restored(client, [f"{source}/**/[de].wav"], tmp_path / "two", name="{type}/{name}{ext}")
+    assert below(tmp_path / "two") == ["deep/audio/d.wav.mp3", "deep/audio/e.wav.mp3"]
+
+
+async def test_breaking_out_parks_what_runs(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Leaving the loop after one outcome loses nothing: the next run goes on to the end."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
+    outcomes = client.restore_many(source, tmp_path / "out", max_in_flight=3)
+    async for outcome in outcomes:
+        assert outcome.state == "done"
+        break
+    await outcomes.aclose()
+    assert rows(tmp_path / "out" / JOURNAL, "SELECT count(*) FROM runner") == [(0,)]
+    held = "SELECT count(*) FROM file WHERE runner IS NOT NULL"
+    assert rows(tmp_path / "out" / JOURNAL, held) == [(0,)]
+    rest = await restored(client, source, tmp_path / "out")
+    assert len(rest) == 12
+    assert generations(sandbox) == 12
+    assert len(below(tmp_path / "out")) == 12
+
+
+async def test_two_runs_at_once_share_the_work(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Two runs on one journal do each file once between them, and each tells of all."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(20)))
+    found: list[int] = []
+
+    async def run() -> None:
+        found.append(len(await restored(client, source, tmp_path / "out", max_in_flight=4)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        group.start_soon(run)
+    assert found == [20, 20]
+    assert generations(sandbox) == 20
+    assert len(sandbox.world.projects) == 20
+
+
+async def test_progress_is_told(client: AsyncDiffio, tmp_path: Path) -> None:
+    """The callback hears of numbers that end as they should."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    heard: list[BatchProgress] = []
+    await restored(client, source, tmp_path / "out", on_progress=heard.append)
+    last = heard[-1]
+    assert (last.files, last.done, last.failed) == (2, 2, 0)
+    assert (last.sent_bytes, last.received_bytes) == (1400, 1400)
+    assert last.uploading == last.generating == last.downloading == 0
+
+
+async def test_the_blocking_client_iterates_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`Diffio().restore_many` yields the outcomes without a loop."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+
+    def run() -> list[str]:
+        with Diffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+            outcomes = client.restore_many(source, tmp_path / "out")
+            return sorted(outcome.source.name for outcome in outcomes)
+
+    assert await anyio.to_thread.run_sync(run) == ["a.wav", "b.wav"]

@@ -1,0 +1,278 @@
+"""Several connections for one result, where each is limited and the host gives parts."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    Downloaded,
+    DownloadProgress,
+    RetryPolicy,
+)
+from diffio_async._engine import downloading
+from diffio_async._wire import growth
+from diffio_async.sandbox import Sandbox
+from tests.downloads.scenes import LINK, entries, finished, leads_to, linked, media
+from tests.scripts import asked as asked_for
+from tests.transport.peers import Asked, head, peer
+
+CONTENT = os.urandom(1_500_000)
+STEP = 16_384
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small results are worth several connections, and a moment is enough to measure."""
+    monkeypatch.setattr(downloading, "_LEAST", 50_000)
+    monkeypatch.setattr(downloading, "_TICK", 0.005)
+    monkeypatch.setattr(growth, "_LEAST", 0.02)
+    monkeypatch.setattr(growth, "_WORTH", 0.02)
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox, soon: None) -> AsyncIterator[AsyncDiffio]:
+    """A client of the sandbox."""
+    options = ClientOptions(retry=RetryPolicy(base=0.01, cap=0.05))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as made:
+        yield made
+
+
+@define
+class Slow:
+    """A host that sends `STEP` bytes every few milliseconds over each connection.
+
+    Attributes:
+        most: How many requests it served at once.
+        served: How many bytes it sent.
+    """
+
+    content: bytes = CONTENT
+    etag: str = '"one"'
+    pause: float = 0.008
+    ranges: bool = True
+    #: Connections at once above which it says 503.
+    limit: int = 100
+    #: Bytes after which it hangs up, the first time so many connections are open.
+    drops: int | None = None
+    now: int = 0
+    most: int = 0
+    served: int = 0
+    ranged: list[str] = field(factory=list)
+
+    async def __call__(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        """Serve one request."""
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await self._serve(asked, writer)
+        finally:
+            self.now -= 1
+
+    async def _serve(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+        if self.now > self.limit:
+            writer.write(head(503, {"content-length": 0}))
+            return
+        start, end = 0, len(self.content)
+        told: dict[str, object] = {"etag": self.etag, "accept-ranges": "bytes"}
+        same = asked.headers.get("if-range", self.etag) == self.etag
+        if self.ranges and same and "range" in asked.headers:
+            first, _, last = asked.headers["range"][len("bytes=") :].partition("-")
+            start, end = int(first), int(last) + 1 if last else end
+            told["content-range"] = f"bytes {start}-{end - 1}/{len(self.content)}"
+        self.ranged.append(asked.headers.get("range", ""))
+        status = 206 if "content-range" in told else 200
+        writer.write(head(status, {**told, "content-length": end - start}))
+        for at in range(start, end, STEP):
+            if self.drops is not None and self.now > 2 and at - start >= self.drops:
+                self.drops = None
+                return
+            piece = self.content[at : min(at + STEP, end)]
+            writer.write(piece)
+            self.served += len(piece)
+            await writer.drain()
+            await asyncio.sleep(self.pause)
+
+
+async def _fetched(client: AsyncDiffio, sandbox: Sandbox, slow: Slow, to: Path) -> Downloaded:
+    async with peer(slow) as host:
+        leads_to(sandbox, host.url("/r"))
+        return await linked(client).download(to)
+
+
+async def test_a_host_that_limits_each_connection_is_asked_over_several(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Each asks for a part of the same version, and hardly a byte comes twice."""
+    slow = Slow()
+    await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert slow.most >= 4
+    assert slow.served < 1.4 * len(CONTENT)
+    assert slow.ranged[0] == ""
+    assert all(text.startswith("bytes=") for text in slow.ranged[1:])
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_in_memory_the_parts_are_put_together_too(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    slow, told = Slow(), list[DownloadProgress]()
+    async with peer(slow) as host:
+        leads_to(sandbox, host.url("/r"))
+        result = await linked(client).download(on_progress=told.append)
+    assert result.content == CONTENT
+    assert slow.most >= 4
+    received = [progress.received for progress in told]
+    assert received == sorted(set(received))
+    assert received[-1] == len(CONTENT)
+
+
+async def test_one_range_in_flight_is_one_connection(
+    sandbox: Sandbox, soon: None, tmp_path: Path
+) -> None:
+    options = ClientOptions(ranges_in_flight=1)
+    slow = Slow(pause=0.001)
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
+    assert slow.ranged == [""]
+
+
+async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
+    sandbox: Sandbox, soon: None, tmp_path: Path
+) -> None:
+    options = ClientOptions(ranges_in_flight=3)
+    slow = Slow()
+    async with (
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
+        peer(slow) as host,
+    ):
+        leads_to(sandbox, host.url("/r"))
+        job = linked(client)
+        await asyncio.gather(*(job.download(tmp_path / str(number)) for number in range(2)))
+        assert slow.most == 3
+        slow.ranged.clear()
+        await asyncio.gather(*(job.download(tmp_path / f"b{number}") for number in range(4)))
+        assert slow.ranged == [""] * 4
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT}
+
+
+async def test_a_host_that_gives_no_parts_goes_on_over_the_first_connection(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Though it says that it would: what came is not thrown away."""
+    slow = Slow(ranges=False)
+    await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert len(slow.ranged) == 2
+    assert slow.served < 1.2 * len(CONTENT)
+
+
+async def test_a_host_that_refuses_more_connections_gets_fewer(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    slow = Slow(limit=2)
+    await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert slow.most <= 4
+    assert slow.served < 1.4 * len(CONTENT)
+
+
+async def test_a_part_that_breaks_is_resumed_alone(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    slow = Slow(drops=STEP)
+    await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
+    assert slow.drops is None
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert slow.served < 1.4 * len(CONTENT)
+
+
+async def test_a_result_that_changes_while_parts_come_is_fetched_anew(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    other = os.urandom(1_200_000)
+    first, second = Slow(), Slow(content=other, etag='"two"')
+
+    async def changing(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await (first if not first.ranged else second)(asked, writer)
+
+    async with peer(changing) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == other
+
+
+async def test_connections_whose_link_expired_ask_for_one_new_link(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    slow = Slow()
+    expired = False
+
+    async def expiring(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        nonlocal expired
+        if slow.now >= 2 and not expired:
+            expired = True
+            for task in asyncio.all_tasks():
+                if "peer.<locals>.serve" in repr(task) and task is not asyncio.current_task():
+                    task.cancel()
+        if expired and asked.target == "/first":
+            writer.write(head(403, {"content-length": 0}))
+            return
+        await slow(asked, writer)
+
+    async with peer(expiring) as host:
+        leads_to(sandbox, host.url("/first"), host.url("/second"))
+        await linked(client).download(tmp_path / "voice.mp3")
+    assert expired
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert len(asked_for(sandbox, LINK)) == 2
+
+
+async def test_holes_of_a_killed_download_are_filled_by_the_next(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    slow = Slow()
+    async with peer(slow) as host:
+        leads_to(sandbox, host.url("/r"))
+        task = asyncio.create_task(linked(client).download(tmp_path / "voice.mp3", resume=True))
+        while slow.most < 4 or slow.served < len(CONTENT) / 3:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        before = slow.served
+        await linked(client).download(tmp_path / "voice.mp3", resume=True)
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert slow.served - before < 0.95 * len(CONTENT)
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_cancelled_with_several_connections_nothing_is_left(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    slow = Slow()
+    async with peer(slow) as host:
+        leads_to(sandbox, host.url("/r"))
+        task = asyncio.create_task(linked(client).download(tmp_path / "voice.mp3"))
+        while slow.most < 4:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert entries(tmp_path) == []
+
+
+async def test_a_fast_host_is_asked_over_one_connection(sandbox: Sandbox, tmp_path: Path) -> None:
+    """As things are by default: on loopback more connections only cost."""
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        job = await finished(client, b"small")
+        source = sandbox.world.source_of(sandbox.world.projects[job.api_project_id])
+        with source.open("wb") as file:
+            file.truncate(150 * 2**20)
+        await job.download(tmp_path / "voice.mp3")
+    assert len(media(sandbox)) == 1

@@ -1,0 +1,114 @@
+"""One inbox, several processes: woken by each other, killed, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import WebhookInbox
+from tests.webhooks.scenes import VERIFIER, stored, until
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncIterator
+
+STORM = Path(__file__).parents[2] / "benchmarks" / "inbox.py"
+
+#: Takes what comes; says so; and holds an event called `msg_heavy` until it is killed.
+CONSUMER = """
+import asyncio, sys
+from diffio_async import WebhookInbox
+
+async def main():
+    inbox = WebhookInbox(sys.argv[1], lease=0.5)
+
+    @inbox.on()
+    async def handle(event):
+        print(event.message_id, flush=True)
+        if event.message_id == "msg_heavy":
+            await asyncio.sleep(60)
+
+    print("ready", flush=True)
+    await inbox.run()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def inbox(tmp_path: Path, _no_task_left: None) -> AsyncIterator[WebhookInbox]:
+    """An open inbox, whose consumers are forgotten soon after they are silent."""
+    async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER, lease=0.5) as opened:
+        yield opened
+
+
+async def consumer(path: Path) -> Process:
+    """A process that handles the events of an inbox."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CONSUMER, str(path), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"ready\n"
+    return process
+
+
+@pytest.mark.slow
+async def test_a_killed_consumers_event_is_handled_by_another(
+    inbox: WebhookInbox, tmp_path: Path
+) -> None:
+    """When its lease has ended; a living one keeps it for as long as it likes."""
+    process = await consumer(tmp_path / "inbox.db")
+    try:
+        assert process.stdout is not None
+        await stored(inbox, "msg_light")
+        async with asyncio.timeout(2):
+            # Another process's arrival wakes it.
+            assert await process.stdout.readline() == b"msg_light\n"
+        await stored(inbox, "msg_heavy")
+        assert await process.stdout.readline() == b"msg_heavy\n"
+        taken: list[str | None] = []
+
+        @inbox.on()
+        def handle(event: object) -> None:
+            taken.append(getattr(event, "message_id", None))
+
+        running = asyncio.create_task(inbox.run())
+        await asyncio.sleep(1.5)
+        assert taken == []
+        process.kill()
+        await until(lambda: taken == ["msg_heavy"])
+        await asyncio.sleep(0.1)
+        running.cancel()
+        await asyncio.wait([running])
+        found = {entry.message_id: (entry.state, entry.attempts) for entry in await inbox.entries()}
+        assert found == {"msg_light": ("handled", 1), "msg_heavy": ("handled", 2)}
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.slow
+async def test_no_event_is_lost_in_a_storm_with_a_killed_receiver(tmp_path: Path) -> None:
+    """Duplicates, disorder, bad signatures, a SIGKILL: stored once, handled, none invalid taken."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(STORM), "--deliveries", "2000", "--rate", "250", "--kills", "1"),
+        *("--folder", str(tmp_path), "--json"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(90):
+        said = json.loads((await process.communicate())[0])
+    assert process.returncode == 0
+    lost = ("stored_twice", "missing", "invalid_stored", "never_handled", "left_open_or_dead")
+    assert {name: said[name] for name in lost} == dict.fromkeys(lost, 0)
+    assert not said["damaged"]
+    assert (said["valid"], said["stored"], said["kills"]) == (1500, 1500, 1)
+    assert said["answers"]["bad 400"] == 100
+    assert set(said["answers"]) == {"bad 400", "genuine 200"}
+    # The receiver was gone for a while, and what was not answered was sent again.
+    assert said["sent_again"] > 0
