@@ -133,7 +133,11 @@ def test_every_error_is_on_its_page() -> None:
         if isinstance(thing, type) and issubclass(thing, errors.DiffioError) and name[0] != "_"
     }
     in_tables = "\n".join(line for line in text.splitlines() if line.startswith("| "))
-    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", in_tables)) - {"ValueError", "TimeoutError", "ExceptionGroup"}
+    named = set(re.findall(r"`([A-Z][A-Za-z]+)`", in_tables)) - {
+        "ValueError",
+        "TimeoutError",
+        "ExceptionGroup",
+    }
     assert named == known - {"DiffioError"}
 
 
