@@ -1,0 +1,255 @@
+"""Events become Taskiq tasks: in memory, and through a real Redis with a worker that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from taskiq import InMemoryBroker, TaskiqMiddleware
+from taskiq_redis import RedisStreamBroker
+
+from diffio_async import WebhookInbox, WebhookVerifier
+from diffio_async.webhooks.receiving import Receiver
+from diffio_async.webhooks.taskiq import TaskiqSink, event_in_task, forward
+from tests.webhooks.scenes import SECRET, body_of, headers_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from taskiq import TaskiqMessage
+
+WORKER = Path(__file__).parent / "programs"
+
+
+class Broker(InMemoryBroker):
+    """Keeps what it is sent, and fails as often as told."""
+
+    def __init__(self) -> None:
+        super().__init__(await_inplace=True)
+        self.sent: list[TaskiqMessage] = []
+        self.failures = 0
+        self.stuck = False
+        self.add_middlewares(_Witness(self))
+
+
+class _Witness(TaskiqMiddleware):
+    def __init__(self, broker: Broker) -> None:
+        super().__init__()
+        self._of = broker
+
+    async def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        if self._of.stuck:
+            await asyncio.sleep(3600)
+        if self._of.failures:
+            self._of.failures -= 1
+            raise ConnectionError("the broker is away")
+        self._of.sent.append(message)
+        return message
+
+
+async def stored(inbox: WebhookInbox, *message_ids: str) -> None:
+    """Have deliveries received."""
+    verifier = WebhookVerifier(SECRET)
+    for message_id in message_ids:
+        body = body_of(note="é", id=message_id)
+        await inbox.store(verifier.verify(body, headers_of(body, message_id)), body)
+
+
+async def until(true: Callable[[], bool], seconds: float = 5) -> None:
+    with anyio.fail_after(seconds):
+        while not true():
+            await asyncio.sleep(0.02)
+
+
+@contextmanager
+def forwarding(inbox: WebhookInbox, task: Any, **options: Any) -> Iterator[asyncio.Task[None]]:
+    running = asyncio.create_task(forward(inbox, task, **options))
+    try:
+        yield running
+    finally:
+        running.cancel()
+
+
+async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Path) -> None:
+    """The body unchanged, the id as the task's and as a label; and it is handled for the inbox."""
+    broker, got = Broker(), []
+
+    @broker.task
+    async def handle(body: str, message_id: str) -> None:
+        got.append(event_in_task(body, message_id))
+
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        await stored(inbox, "msg_1", "msg_2")
+        with forwarding(inbox, handle):
+            await until(lambda: len(got) == 2)
+            while await inbox.entries("taken"):
+                await asyncio.sleep(0.01)
+        assert {entry.state for entry in await inbox.entries()} == {"handled"}
+    assert {event.message_id for event in got} == {"msg_1", "msg_2"}
+    assert got[0].extra["note"] == "é"
+    message = broker.sent[0]
+    assert message.task_id == message.labels["svix_id"] == message.kwargs["message_id"]
+    assert message.labels["event_type"] == "generation.completed"
+    assert message.kwargs["body"].encode() == body_of(note="é", id=message.task_id)
+
+
+async def test_a_broker_that_is_away_is_asked_again(tmp_path: Path) -> None:
+    """Each failure gives the event back; it comes under the same id once the broker is there."""
+    broker, got = Broker(), []
+    broker.failures = 3
+
+    @broker.task
+    async def handle(body: str, message_id: str) -> None:
+        got.append(message_id)
+
+    async with WebhookInbox(tmp_path / "inbox.db", retry_after=0.01) as inbox:
+        await stored(inbox, "msg_1")
+        with forwarding(inbox, handle):
+            await until(lambda: got == ["msg_1"])
+    assert broker.failures == 0
+
+
+async def test_a_broker_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    """After the time-out the event is back in the inbox, with the reason."""
+    broker = Broker()
+    broker.stuck = True
+
+    @broker.task
+    async def handle(body: str, message_id: str) -> None:
+        raise AssertionError
+
+    async with WebhookInbox(tmp_path / "inbox.db", attempts=1) as inbox:
+        await stored(inbox, "msg_1")
+        with forwarding(inbox, handle, timeout=0.05):
+            while not (dead := await inbox.dead()):
+                await asyncio.sleep(0.01)
+    assert "TimeoutError" in (dead[0].error or "")
+
+
+async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None:
+    """The event was handed over: the inbox is done with it."""
+    broker = Broker()
+
+    @broker.task
+    async def handle(body: str, message_id: str) -> None:
+        raise ValueError(message_id)
+
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        await stored(inbox, "msg_1")
+        with forwarding(inbox, handle):
+            while not await inbox.entries("handled"):
+                await asyncio.sleep(0.01)
+    assert len(broker.sent) == 1
+
+
+async def test_a_receiver_hands_deliveries_straight_to_the_broker() -> None:
+    """200 once the broker has it, 503 where it has not; 400 without it for what is not genuine."""
+    broker, got = Broker(), []
+
+    @broker.task
+    async def handle(body: str, message_id: str) -> None:
+        got.append(message_id)
+
+    receiver = Receiver(TaskiqSink(handle, verifier=WebhookVerifier(SECRET), timeout=0.05))
+    body = body_of()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body
+
+    async def status(headers: dict[str, str]) -> int:
+        return (await receiver.answer("POST", headers, chunks())).status
+
+    assert await status(headers_of(body)) == 200
+    broker.failures = 1
+    assert await status(headers_of(body, "msg_2")) == 503
+    assert await status(headers_of(body, "msg_2")) == 200
+    broker.stuck = True
+    assert await status(headers_of(body, "msg_3")) == 503
+    assert await status({**headers_of(body), "svix-signature": "v1,AAAA"}) == 400
+    assert got == ["msg_1", "msg_2"]
+
+
+@pytest.fixture
+async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
+    """A Redis of our own on a loopback port."""
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(tmp_path)]
+    process = await anyio.open_process([server, *words], stdout=subprocess.DEVNULL)
+    try:
+        with anyio.fail_after(10):
+            while not await _listens(port):
+                await asyncio.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.aclose()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
+
+
+@contextmanager
+def working(url: str, done: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Taskiq worker, a process of its own, that notes in `done` what it has handled."""
+    few = ["--workers", "1", "--max-async-tasks", "4"]
+    command = [sys.executable, "-m", "taskiq", "worker", "taskiq_worker:broker", *few]
+    environment = {**os.environ, "REDIS_URL": url, "DONE": str(done)}
+    with subprocess.Popen(
+        command, cwd=WORKER, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+async def test_through_redis_every_event_is_handled_though_a_worker_is_killed(
+    tmp_path: Path, redis_url: str
+) -> None:
+    """Forty events, a worker killed in the middle of one: another worker handles all the rest."""
+    ids = [f"msg_{number}" for number in range(40)]
+    done = tmp_path / "done"
+    done.touch()
+    broker = RedisStreamBroker(redis_url)
+
+    @broker.task(task_name="handle")
+    async def handle(body: str, message_id: str) -> None:
+        """Only sent from here."""
+
+    await broker.startup()
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        with forwarding(inbox, handle):
+            await stored(inbox, *ids[:20])
+            with working(redis_url, done):
+                await until(lambda: len(done.read_text().split()) >= 5, 20)
+            handled_before = set(done.read_text().split())
+            await stored(inbox, *ids[20:])
+            with working(redis_url, done):
+                await until(lambda: set(done.read_text().split()) == set(ids), 30)
+            while await inbox.entries("taken"):
+                await asyncio.sleep(0.01)
+        assert {entry.state for entry in await inbox.entries()} == {"handled"}
+    await broker.shutdown()
+    assert handled_before != set(ids)
