@@ -170,11 +170,13 @@ class Deliveries:
         return self._world.now() + self._chance.random() * self._settings.webhook_shuffle
 
     async def _deliver(self, message: Message) -> None:
+        was_taken = False
         while True:
             await asyncio.sleep(max(0.0, message.due_at - self._world.now()))
-            wait, fault = self._faults.strike("webhooks", "POST", message.event_type)
-            if wait:
-                await asyncio.sleep(wait)
+            wait, fault = 0.0, None
+            if not was_taken:  # a copy is no delivery to be struck again, and copied
+                wait, fault = self._faults.strike("webhooks", "POST", message.event_type)
+            await asyncio.sleep(wait)
             # Looked up each time: the endpoint may have moved between two attempts.
             endpoint = self._world.endpoints.get(message.endpoint_id)
             if endpoint is None:
@@ -185,7 +187,7 @@ class Deliveries:
                     message.copies += action.copies
                 if not message.copies:
                     break
-                message.copies, message.attempt = message.copies - 1, 0
+                was_taken, message.copies, message.attempt = True, message.copies - 1, 0
                 message.due_at = self._soon()
                 self._world.save(message)
                 continue

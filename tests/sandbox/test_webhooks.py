@@ -277,6 +277,15 @@ async def test_a_delivery_is_struck_by_a_fault(
     assert len(receiver.taken) == taken
 
 
+async def test_copies_are_not_copied() -> None:
+    """A fault without end duplicates each event once."""
+    fault = Fault(origin="webhooks", times=None, action=Duplicate())
+    async with receiving() as receiver, calling(echoing(faults=[fault])) as caller:
+        await configure(caller, receiver.url)
+        await caller.restored()
+        assert len(await delivered(caller)) == 6
+
+
 async def test_a_delayed_delivery_is_overtaken() -> None:
     """The first event comes last."""
     late = Fault(origin="webhooks", path="generation.queued", action=Delay(0.3))

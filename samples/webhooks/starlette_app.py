@@ -1,0 +1,38 @@
+"""Starlette: `DIFFIO_WEBHOOK_SECRET=whsec_… uvicorn starlette_app:app`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from diffio_async import WebhookEvent, WebhookInbox, WebhookVerifier
+from diffio_async.webhooks import asgi_app
+
+inbox = WebhookInbox(
+    os.environ.get("DIFFIO_INBOX", "diffio-inbox.db"),
+    verifier=WebhookVerifier(*os.environ["DIFFIO_WEBHOOK_SECRET"].split()),
+)
+
+
+@inbox.on("generation.completed", "generation.failed")
+async def ended(event: WebhookEvent) -> None:
+    """Called at least once for each; the answer to the sender does not wait for it."""
+    print(event.event_type, event.generation_id, event.error or "", flush=True)
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """The inbox is open, and its handlers run, while the server does."""
+    async with inbox:
+        running = asyncio.create_task(inbox.run())
+        yield
+        # What they had in hand is given back, and handled after the next start.
+        running.cancel()
+        await asyncio.wait([running])
+
+
+# A route, not a mount: that would answer /webhooks/diffio with a redirect to /webhooks/diffio/.
+app = Starlette(lifespan=lifespan, routes=[Route("/webhooks/diffio", asgi_app(inbox))])

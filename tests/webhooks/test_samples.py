@@ -1,0 +1,119 @@
+"""The examples in `samples/webhooks` as real servers, with deliveries of the sandbox."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import anyio
+import pytest
+
+from diffio_async import AsyncDiffio, WebhookInbox
+from diffio_async.sandbox import Duplicate, Fault, Sandbox
+from tests.webhooks.scenes import SECRET, body_of, headers_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from anyio.abc import Process
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "webhooks"
+
+pytestmark = pytest.mark.slow
+
+
+def command(sample: str, port: int) -> list[str]:
+    """How its first line says it is started."""
+    if sample == "aiohttp_server":
+        return [sys.executable, str(SAMPLES / "aiohttp_server.py"), str(port)]
+    return [sys.executable, "-m", "uvicorn", f"{sample}:app", "--port", str(port)]
+
+
+@asynccontextmanager
+async def running(sample: str, folder: Path) -> AsyncIterator[tuple[Process, str]]:
+    """The sample as a process, and the URL it receives at; what it says is in files."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        process = await anyio.open_process(
+            command(sample, port),
+            cwd=SAMPLES,
+            env={
+                "DIFFIO_WEBHOOK_SECRET": SECRET,
+                "DIFFIO_INBOX": str(folder / "inbox.db"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            with anyio.fail_after(20):
+                while not await _listens(port):
+                    await anyio.sleep(0.05)
+            yield process, f"http://127.0.0.1:{port}/webhooks/diffio"
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
+
+
+@pytest.mark.parametrize(
+    "sample", ["aiohttp_server", "fastapi_app", "litestar_app", "starlette_app"]
+)
+async def test_a_sample_receives_what_is_genuine_and_handles_it(
+    sample: str, tmp_path: Path
+) -> None:
+    """Every event of the sandbox, delivered twice, is handled once; what is forged is refused."""
+    twice = Fault(origin="webhooks", times=None, action=Duplicate())
+    async with running(sample, tmp_path) as (process, url):
+        async with Sandbox(engine="echo", webhook_secret=SECRET, faults=[twice]) as sandbox:
+            async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+                kinds = ["generation.completed", "generation.failed"]
+                await client.webhooks.configure(mode="live", url=url, event_types=kinds)
+                for kind in kinds:
+                    await client.webhooks.send_test_event(event_type=kind, mode="live")
+            with anyio.fail_after(10):
+                while sandbox.world.messages:
+                    await anyio.sleep(0.02)
+            assert [made.status for made in sandbox.deliveries] == [200] * 4
+            ids = {made.message_id for made in sandbox.deliveries}
+        body = body_of()
+        async with aiohttp.ClientSession() as session:
+            forged = {**headers_of(body), "svix-id": "msg_other"}
+            async with session.post(url, data=body, headers=forged) as answer:
+                assert (answer.status, await answer.json()) == (400, {"error": "bad_signature"})
+            async with session.get(url) as answer:
+                assert answer.status == 405
+        with anyio.fail_after(10):
+            while (tmp_path / "out").read_text().count("generation.") < 2:
+                await anyio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        with anyio.fail_after(10):
+            assert await process.wait() in {0, -signal.SIGTERM}
+    said = [line for line in (tmp_path / "out").read_text().splitlines() if "generation." in line]
+    assert sorted(said) == [
+        "generation.completed gen_test ",
+        "generation.failed gen_test a test failure",
+    ]
+    assert "Traceback" not in (tmp_path / "err").read_text()
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        entries = await inbox.entries()
+    assert {entry.message_id for entry in entries} == ids
+    assert {entry.state for entry in entries} == {"handled"}
