@@ -1,9 +1,11 @@
 """The commands under `webhooks` and their options; each one's work is a module of its own."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.refusing import refuse
 
@@ -12,11 +14,16 @@ app = typer.Typer(
     help="Have events delivered, receive them, and find out why a signature fails.",
     no_args_is_help=True,
 )
+inbox_app = typer.Typer(
+    name="inbox", help="Look at an inbox, and have events handled anew.", no_args_is_help=True
+)
+app.add_typer(inbox_app)
 
 EVENTS = ("generation.completed", "generation.failed")
 EXIT_CODES = "Exit codes: 0 done; 1 it failed; 2 wrong usage or configuration, nothing was sent."
 
 Mode = Literal["test", "live"]
+State = Literal["waiting", "taken", "handled", "dead"]
 ModeOption = Annotated[Mode, typer.Option(help="Which of the key's two endpoints.")]
 ApiKeyIdOption = Annotated[
     str | None,
@@ -27,6 +34,7 @@ ApiKeyIdOption = Annotated[
         help="The key whose endpoint it is; if not given, DIFFIO_API_KEY_ID or the calling one.",
     ),
 ]
+InboxOption = Annotated[str, typer.Option(metavar="FILE", help="The inbox.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
 
 
@@ -127,3 +135,81 @@ def verify(
     except ConfigurationError as error:
         raise typer.Exit(refuse(error, as_json=as_json)) from None
     raise typer.Exit(work(delivery, tried, tolerance=tolerance, as_json=as_json))
+
+
+@app.command(epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM; 2 it could not start.")
+def listen(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = 8491,
+    path: Annotated[str, typer.Option(help="The one path that receives.")] = "/webhooks/diffio",
+    inbox: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Keep events here before answering 2xx.")
+    ] = None,
+    forward: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Pass them on: the raw body under its signature."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Receive events and print each as it comes, until Ctrl-C.
+
+    The secrets are read from DIFFIO_WEBHOOK_SECRET, several separated by spaces. With --inbox, an
+    event is acknowledged once it is on the disk, and passed on from there until that succeeds;
+    without, it is acknowledged once it was passed on, and else delivered again by the sender.
+    """
+    from diffio_async.cli.webhooks.listening import Order
+    from diffio_async.cli.webhooks.listening import listen as work
+    from diffio_async.cli.webhooks.secrets import secrets
+    from diffio_async.cli.webhooks.shown import Shown
+    from diffio_async.errors import ConfigurationError, DatabaseUnusable
+
+    try:
+        order = Order(
+            host=host, port=port, path=path, inbox=inbox, forward=forward, secrets=secrets()
+        )
+        code = run(lambda: work(order, Shown(as_json=as_json)))
+    except (ConfigurationError, DatabaseUnusable, OSError) as error:
+        code = refuse(error, as_json=as_json)
+    # Ctrl-C is how a server is asked to stop: that went well.
+    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+
+
+@inbox_app.command("list", epilog=EXIT_CODES)
+def inbox_list(
+    inbox: InboxOption,
+    state: Annotated[
+        State | None, typer.Option(help="Only what is in this state; any if not given.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List the events of an inbox, the newest first."""
+    from diffio_async.cli.webhooks.inboxes import show
+
+    _on_inbox(lambda: show(inbox, state=state, limit=limit, as_json=as_json), as_json=as_json)
+
+
+@inbox_app.command("retry", epilog=EXIT_CODES)
+def inbox_retry(
+    inbox: InboxOption,
+    message_id: Annotated[
+        str | None, typer.Argument(metavar="[MESSAGE]", help="Its id; every dead one if not given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have an event handled anew, dead or handled; without its id, every dead one."""
+    from diffio_async.cli.webhooks.inboxes import retry
+
+    _on_inbox(lambda: retry(inbox, message_id, as_json=as_json), as_json=as_json)
+
+
+def _on_inbox(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> NoReturn:
+    from diffio_async.errors import ConfigurationError, DatabaseUnusable
+
+    try:
+        code = run(work)
+    except (ConfigurationError, DatabaseUnusable) as error:
+        code = refuse(error, as_json=as_json)
+    raise typer.Exit(code)

@@ -1,0 +1,85 @@
+"""The work of `diffio-async webhooks inbox`: what is in an inbox, and having it handled anew."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.errors import ConfigurationError
+from diffio_async.webhooks.inbox import WebhookInbox
+
+if TYPE_CHECKING:
+    from diffio_async.models.webhooks import InboxEntry, InboxState
+
+
+async def show(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
+    """List deliveries, the newest first.
+
+    Raises:
+        ConfigurationError: There is no such file.
+        DatabaseUnusable: It is no inbox.
+    """
+    async with _inbox(path) as inbox:
+        entries = await inbox.entries(state, limit=limit)
+    for entry in entries:
+        sys.stdout.write((json.dumps(_fact(entry)) if as_json else _line(entry)) + "\n")
+    if not entries and not as_json:
+        sys.stderr.write("Nothing there.\n")
+    return OK
+
+
+async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
+    """Have a delivery handled anew, or every dead one; 1 where the one named is not to be had.
+
+    Raises:
+        ConfigurationError: There is no such file.
+        DatabaseUnusable: It is no inbox.
+    """
+    async with _inbox(path) as inbox:
+        count = await inbox.retry(message_id)
+    if as_json:
+        sys.stdout.write(json.dumps({"event": "retried", "count": count}) + "\n")
+    elif count:
+        sys.stdout.write(f"{count} to be handled anew\n")
+    else:
+        what = "no dead event" if message_id is None else f"{message_id} is not there, or in hand"
+        sys.stdout.write(f"nothing to be handled anew: {what}\n")
+    return FAILED if message_id is not None and not count else OK
+
+
+def _inbox(path: str) -> WebhookInbox:
+    # Looking at an inbox makes none.
+    if not Path(path).is_file():
+        raise ConfigurationError(f"there is no inbox at {path}")
+    return WebhookInbox(path)
+
+
+def _fact(entry: InboxEntry) -> dict[str, object]:
+    return {
+        "message_id": entry.message_id,
+        "event_type": entry.event_type,
+        "generation_id": entry.generation_id,
+        "state": entry.state,
+        "attempts": entry.attempts,
+        "received_at": entry.received_at.isoformat(),
+        "due_at": entry.due_at.isoformat(),
+        "error": entry.error,
+    }
+
+
+def _line(entry: InboxEntry) -> str:
+    words = [
+        f"{entry.received_at:%Y-%m-%d %H:%M:%S}",
+        f"{entry.state:<8}",
+        entry.event_type,
+        entry.generation_id or "-",
+        entry.message_id,
+    ]
+    if entry.attempts:
+        words.append(f"({entry.attempts} attempt{'s' * (entry.attempts > 1)})")
+    if entry.error:
+        words.append(f"error: {entry.error}")
+    return "".join(c if c.isprintable() else "?" for c in " ".join(words))

@@ -1,0 +1,344 @@
+"""`diffio-async webhooks listen` and `inbox`: received, shown, kept, passed on, never lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import anyio
+import pytest
+from aiohttp import web
+from attrs import define, field
+
+from diffio_async import AsyncDiffio, WebhookInbox, WebhookVerifier
+from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
+from diffio_async.sandbox import Duplicate, Fault, Sandbox
+from tests.webhooks.scenes import SECRET, body_of, headers_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from anyio.abc import Process
+
+    from tests.cli.conftest import Run, Start
+
+#: Each test is a process of its own.
+pytestmark = pytest.mark.slow
+
+OTHER = "whsec_b3RoZXIgc2VjcmV0IG9mIG91cnM="
+ENVIRONMENT = {"DIFFIO_WEBHOOK_SECRET": f"{OTHER} {SECRET}"}
+
+
+class Listener:
+    """A listener that prints JSON."""
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdout is not None
+        self.process = process
+        self._pieces = process.stdout
+        self._text = b""
+        self.url = ""
+
+    async def next(self) -> dict[str, Any]:
+        """The next object it prints."""
+        with anyio.fail_after(15):
+            while b"\n" not in self._text:
+                self._text += await self._pieces.receive()
+        line, _, self._text = self._text.partition(b"\n")
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    async def until(self, event: str) -> dict[str, Any]:
+        """The next object of a kind."""
+        while (told := await self.next())["event"] != event:
+            pass
+        return told
+
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
+        """Its exit code, and what it said on stderr."""
+        self.process.send_signal(number)
+        with anyio.fail_after(10):
+            code = await self.process.wait()
+        assert self.process.stderr is not None
+        return code, b"".join([piece async for piece in self.process.stderr]).decode()
+
+
+async def listening(start: Start, *arguments: object) -> Listener:
+    """A listener on a free port, once it listens."""
+    words = ("webhooks", "listen", "--port", "0", "--json", *arguments)
+    listener = Listener(await start(*words, env=ENVIRONMENT))
+    listener.url = (await listener.until("listening"))["url"]
+    return listener
+
+
+@define
+class Target:
+    """Where events are passed on to; answers each with the next of `statuses`, then with 204."""
+
+    port: int
+    statuses: list[int] = field(factory=list)
+    taken: list[tuple[dict[str, str], bytes]] = field(factory=list)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    async def take(self, request: web.BaseRequest) -> web.Response:
+        """Take one delivery."""
+        self.taken.append((dict(request.headers), await request.read()))
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def target(*statuses: int, port: int = 0) -> AsyncIterator[Target]:
+    made = Target(port or free_port(), list(statuses))
+    runner = web.ServerRunner(web.Server(made.take), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", made.port).start()
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=body, headers=headers) as answer,
+    ):
+        return answer.status
+
+
+async def test_events_are_shown_as_they_come(start: Start) -> None:
+    """Of the sandbox, one of them twice; then Ctrl-C, which ends it well."""
+    listener = await listening(start)
+    assert listener.url.endswith("/webhooks/diffio")
+    twice = Fault(origin="webhooks", action=Duplicate())
+    async with (
+        Sandbox(engine="echo", webhook_secret=SECRET, faults=[twice]) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        await client.webhooks.configure(
+            mode="live", url=listener.url, event_types=["generation.failed"]
+        )
+        sent = await client.webhooks.send_test_event(event_type="generation.failed", mode="live")
+        first, second = await listener.next(), await listener.next()
+        while sandbox.world.messages:
+            await anyio.sleep(0.01)
+        assert [made.status for made in sandbox.deliveries] == [200, 200]
+    assert first == {
+        "event": "received",
+        "message_id": sent.svix_message_id,
+        "event_type": "generation.failed",
+        "generation_id": "gen_test",
+        "api_project_id": "proj_test",
+        "status": "error",
+        "error": "a test failure",
+        "duplicate": False,
+    }
+    assert second == {**first, "duplicate": True}
+    assert await listener.stop() == (0, "")
+
+
+async def test_what_is_not_genuine_is_told_and_not_shown_as_an_event(start: Start) -> None:
+    """With the reason, in JSON and in the log; another path is not there."""
+    listener = await listening(start, "--path", "/hook")
+    assert await post(listener.url, body_of(), headers_of(body_of() + b" ")) == 400
+    assert await listener.next() == {
+        "event": "rejected",
+        "status": 400,
+        "reason": "bad_signature",
+    }
+    assert await post(f"{listener.url}/other", body_of(), headers_of(body_of())) == 404
+    code, said = await listener.stop(signal.SIGTERM)
+    assert (code, "bad_signature" in said, SECRET in said) == (0, True, False)
+
+
+async def test_people_read_a_line_for_each_event(start: Start) -> None:
+    """Plain where it is no terminal, in colour where it is one; control characters are no more."""
+    process = await start("webhooks", "listen", "--port", "0", env=ENVIRONMENT)
+    assert process.stderr is not None
+    assert process.stdout is not None
+    url = (await process.stderr.receive()).decode().split()[2].rstrip(",")
+    body = body_of("generation.failed", error="no \x1b[31mspeech")
+    assert await post(url, body, headers_of(body)) == 200
+    with anyio.fail_after(10):
+        line = (await process.stdout.receive()).decode()
+    assert line.endswith(" generation.failed gen_1 msg_1 error: no ?[31mspeech\n")
+
+    ours, theirs = pty.openpty()
+    try:
+        process = await start(
+            "webhooks", "listen", "--port", "0", env={**ENVIRONMENT, "TERM": "xterm"}, stdout=theirs
+        )
+        assert process.stderr is not None
+        url = (await process.stderr.receive()).decode().split()[2].rstrip(",")
+        assert await post(url, body, headers_of(body)) == 200
+        shown = os.read(ours, 1000).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert "\x1b[31m" in shown
+    assert "msg_1 error: no ?[31mspeech" in shown
+
+
+async def test_an_event_is_acknowledged_once_it_was_passed_on(start: Start) -> None:
+    """Body and signature as they came, though the other side refuses at first."""
+    body = body_of(note="é").replace(b": ", b" :  ")
+    async with target(500) as other:
+        listener = await listening(start, "--forward", other.url)
+        headers = headers_of(body)
+        assert await post(listener.url, body, headers) == 200
+        assert (await listener.until("forwarded"))["status"] == 204
+        assert (await listener.next())["event"] == "received"
+        for came, content in other.taken:
+            assert content == body
+            assert {name: came[name] for name in headers} == headers
+        assert len(other.taken) == 2
+    assert (await listener.stop())[0] == 0
+
+
+async def test_an_event_that_cannot_be_passed_on_is_left_to_the_sender() -> None:
+    """It is tried for some seconds; then the receiver answers 503, as for what was not stored."""
+    async with (
+        target(*[500] * 9) as other,
+        Forwarder(other.url, [SECRET]) as forwarder,
+    ):
+        with pytest.raises(NotForwarded, match="answered 500"):
+            await forwarder.send_soon("msg_1", body_of(), within=0.6)
+        assert len(other.taken) == 2
+    async with Forwarder(other.url, [SECRET]) as forwarder:
+        with pytest.raises(NotForwarded, match="cannot be reached"):
+            await forwarder.send_soon("msg_1", body_of(), within=0.2)
+
+
+async def test_what_is_in_the_inbox_is_passed_on_though_the_listener_is_killed(
+    start: Start, run: Run, tmp_path: Path
+) -> None:
+    """Acknowledged while the other side is away; passed on by the next listener, newly signed."""
+    port, body = free_port(), body_of(note="é")
+    arguments = ("--inbox", "inbox.db", "--forward", f"http://127.0.0.1:{port}/hook")
+    listener = await listening(start, *arguments)
+    assert await post(listener.url, body, headers_of(body)) == 200
+    assert await post(listener.url, body, headers_of(body)) == 200
+    told = [await listener.next() for _ in range(3)]
+    assert sorted(each["event"] for each in told) == ["not_forwarded", "received", "received"]
+    assert {each["duplicate"] for each in told if "duplicate" in each} == {True, False}
+    listener.process.kill()
+    await listener.process.wait()
+
+    done = await run("webhooks", "inbox", "list", "--inbox", "inbox.db", "--json")
+    entry = json.loads(done.stdout)
+    assert (entry["message_id"], entry["state"], entry["attempts"]) == ("msg_1", "waiting", 1)
+    async with target(port=port) as other:
+        listener = await listening(start, *arguments)
+        assert (await listener.until("forwarded"))["message_id"] == "msg_1"
+        assert (await listener.stop())[0] == 0
+    for headers, content in other.taken:
+        assert content == body
+        for secret in (OTHER, SECRET):
+            assert WebhookVerifier(secret).verify(content, headers).message_id == "msg_1"
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        assert [entry.state for entry in await inbox.entries()] == ["handled"]
+
+
+async def test_what_is_kept_goes_on_under_its_own_signature(start: Start) -> None:
+    """While it is fresh, and known to the listener that received it."""
+    body = body_of()
+    async with target() as other:
+        listener = await listening(start, "--inbox", "inbox.db", "--forward", other.url)
+        headers = headers_of(body)
+        assert await post(listener.url, body, headers) == 200
+        await listener.until("forwarded")
+        [(came, _)] = other.taken
+        assert {name: came[name] for name in headers} == headers
+        assert (await listener.stop())[0] == 0
+
+
+async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: Path) -> None:
+    """For people and for programs; 1 where the event named is not there, 2 without an inbox."""
+    async with WebhookInbox(tmp_path / "inbox.db", attempts=1) as inbox:
+        verifier = WebhookVerifier(SECRET)
+        for message_id in ("msg_1", "msg_2"):
+            body = body_of()
+            await inbox.store(verifier.verify(body, headers_of(body, message_id)), body)
+        async for delivery in inbox.deliveries():
+            await delivery.fail("no luck\x1b")
+            break
+    on = ("--inbox", "inbox.db")
+    done = await run("webhooks", "inbox", "list", *on)
+    newest, oldest = done.stdout.splitlines()
+    assert " waiting  generation.completed gen_1 msg_2" in newest
+    assert oldest.endswith("dead     generation.completed gen_1 msg_1 (1 attempt) error: no luck?")
+    done = await run("webhooks", "inbox", "list", *on, "--state", "dead", "--json")
+    assert [json.loads(line)["message_id"] for line in done.stdout.splitlines()] == ["msg_1"]
+    done = await run("webhooks", "inbox", "retry", *on)
+    assert (done.returncode, done.stdout) == (0, "1 to be handled anew\n")
+    done = await run("webhooks", "inbox", "retry", "msg_2", *on, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"event": "retried", "count": 1})
+    done = await run("webhooks", "inbox", "retry", "msg_3", *on)
+    assert (done.returncode, "msg_3 is not there" in done.stdout) == (1, True)
+    done = await run("webhooks", "inbox", "list", *on, "--state", "handled")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing there.\n")
+    (tmp_path / "none").write_text("this is no inbox" * 100)
+    for path, words in (("missing.db", "no inbox at missing.db"), ("none", "none")):
+        done = await run("webhooks", "inbox", "list", "--inbox", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert words in done.stderr
+    assert not (tmp_path / "missing.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "words"),
+    [
+        ([], {}, "set DIFFIO_WEBHOOK_SECRET"),
+        ([], {"DIFFIO_WEBHOOK_SECRET": "diffio_live_key"}, "an API key, it seems"),
+        (["--forward", "localhost:8000"], ENVIRONMENT, "--forward takes a URL"),
+        (["--path", "hook"], ENVIRONMENT, "--path begins with /"),
+        (["--inbox", "."], ENVIRONMENT, "."),
+        (["--host", "192.0.2.1"], ENVIRONMENT, "192.0.2.1"),
+    ],
+)
+async def test_what_cannot_start_says_why(
+    run: Run, arguments: list[str], env: dict[str, str], words: str
+) -> None:
+    """In a line, with exit code 2, and no secret in it."""
+    done = await run("webhooks", "listen", "--port", "0", *arguments, env=env)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) <= 2
+    assert "live_key" not in done.stderr
+
+
+async def test_it_ends_when_nobody_reads_it(start: Start, tmp_path: Path) -> None:
+    """`listen --json | head -1`: the next event is kept all the same, and it ends with 0."""
+    ours, theirs = os.pipe()
+    try:
+        words = ("webhooks", "listen", "--port", "0", "--json", "--inbox", "inbox.db")
+        process = await start(*words, env=ENVIRONMENT, stdout=theirs)
+        url = json.loads(os.read(ours, 1000))["url"]
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert await post(url, body_of(), headers_of(body_of())) == 200
+    with anyio.fail_after(10):
+        assert await process.wait() == 0
+    assert process.stderr is not None
+    assert b"".join([piece async for piece in process.stderr]) == b""
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        assert len(await inbox.entries()) == 1
