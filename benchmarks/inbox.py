@@ -287,7 +287,7 @@ def milliseconds(seconds: list[float], share: int) -> float:
 
 def main() -> None:
     """Run one of the processes; the sender where none is named."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--deliveries", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=500.0, help="deliveries a second")
     parser.add_argument("--kills", type=int, default=3)

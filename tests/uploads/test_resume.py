@@ -24,6 +24,7 @@ from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from diffio_async import UploadRecord
@@ -264,7 +265,7 @@ async def test_a_signed_link_that_expired_starts_afresh(kept: Path) -> None:
 async def test_what_can_be_read_but_once_is_gone_on_with_too(kept: Path) -> None:
     """It is kept in a temporary file first, and known again by what it gave."""
 
-    async def pieces() -> Any:
+    async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(CONTENT), 1000):
             yield CONTENT[start : start + 1000]
 

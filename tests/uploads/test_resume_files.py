@@ -17,7 +17,7 @@ from diffio_async.sandbox import Answer, Delay, Fault
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
@@ -108,7 +108,7 @@ async def test_what_is_no_path_and_no_store_is_refused(wrong: Any) -> None:
     """And a source that can be read but once is not touched."""
     asked = False
 
-    async def never() -> Any:
+    async def never() -> AsyncGenerator[bytes, None]:
         nonlocal asked
         asked = True
         yield b""
