@@ -137,6 +137,13 @@ def download(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     timeout: TimeoutOption = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on from what an earlier try left in a hidden file, and leave that again.",
+        ),
+    ] = True,
 ) -> None:
     """Fetch the result of a generation that was started before, once it is complete.
 
@@ -155,6 +162,7 @@ def download(
             download_type=KINDS[kind],
             overwrite=overwrite,
             timeout=timeout,
+            resume=resume,
         )
         code = run(lambda: fetch(order, reporter(as_json=as_json)))
     except ConfigurationError as error:

@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Fetch:
-    """What the user asked for: a generation, and a file or folder for it; `timeout` in seconds."""
+    """What the user asked for: a generation, and a file or folder for it; `timeout` in seconds.
+
+    `resume`: go on from what an earlier try left.
+    """
 
     generation_id: str
     api_project_id: str
@@ -41,6 +44,7 @@ class Fetch:
     download_type: DownloadType
     overwrite: bool
     timeout: float | None
+    resume: bool = True
 
     def check(self) -> None:
         """Find what is wrong before anything is sent.
@@ -143,6 +147,7 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter) -> 
             download_file_path=await order.target(link.file_name),
             download_type=kind,
             on_conflict=order.on_conflict,
+            resume=order.resume,
             on_progress=progressed,
         )
 

@@ -184,17 +184,19 @@ def gained(progress: GenerationProgress) -> str | None:
     return "; ".join(parts) or None
 
 
-def _speed(rate: float | None) -> str:
-    """` 12.3 MB/s`, and nothing before it can be told."""
-    return "" if rate is None else f" {rate / 1e6:.1f} MB/s"
+def _amount(done: int, total: int | None, rate: float | None) -> str:
+    """`12.3 of 90.0 MB, 4.5 MB/s`: the total and the rate where they are known."""
+    of = "" if total is None else f" of {total / 1e6:.1f}"
+    speed = "" if rate is None else f", {rate / 1e6:.1f} MB/s"
+    return f"{done / 1e6:.1f}{of} MB{speed}"
 
 
 def stage(fact: Fact) -> str:
     """What is being done, in a word or two."""
     if isinstance(fact, UploadProgress):
-        return "uploading" + _speed(fact.rate)
+        return f"uploading {_amount(fact.sent, fact.total, fact.rate)}"
     if isinstance(fact, DownloadProgress):
-        return "downloading" + _speed(fact.rate)
+        return f"downloading {_amount(fact.received, fact.total, fact.rate)}"
     if fact.complete or fact.failed:
         return fact.status
     if fact.status == "queued" and fact.queue is not None and fact.queue.position is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async.client import AsyncDiffio
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Answer, Fault, Sandbox, Truncate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +175,25 @@ async def test_a_wrong_order_is_refused(
     assert done.returncode == 2
     assert words in done.stderr
     assert echo.requests == []
+
+
+@pytest.mark.parametrize("option", [[], ["--no-resume"]])
+async def test_a_download_that_broke_is_gone_on_with_unless_told_not_to(
+    run: Run, echo: Sandbox, begun: Ids, tmp_path: Path, talk: Path, option: list[str]
+) -> None:
+    """By the same command, from what it left in a hidden file."""
+    half = Fault(path="/*/results/*", action=Truncate(0.5))
+    gone = Fault(path="/*/results/*", times=None, action=Answer(501))
+    echo.faults.add(half, gone)
+    done = await run("download", *begun, *option, env=echo.environment)
+    assert done.returncode == 1
+    assert "pick it up: diffio-async download" in done.stderr
+    hidden = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert len(hidden) == (0 if option else 2)
+    echo.faults.clear()
+    done = await run("download", *begun, *option, env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    ranges = [one.headers.get("range") for one in echo.requests if one.origin == "media"]
+    assert (ranges[-1] is None) is bool(option)
+    assert (tmp_path / NAMED).read_bytes() == (tmp_path / talk).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [NAMED, "talk.wav"]
