@@ -65,24 +65,21 @@ class Handlers:
             raise ConfigurationError(f"concurrency must be 1 or more, not {most!r}")
         # Not the pool of files: what handlers do may take long.
         pool = ThreadPoolExecutor(most, thread_name_prefix="diffio-webhooks")
-        running: dict[asyncio.Task[None], Delivery] = {}
+        running: set[asyncio.Task[None]] = set()
         try:
             while deliveries := await taken(file, terms, most - len(running)):
                 for delivery in deliveries:
                     task = asyncio.create_task(self._handle(delivery, pool))
-                    running[task] = delivery
-                    task.add_done_callback(running.pop)
+                    running.add(task)
+                    task.add_done_callback(running.discard)
                 while len(running) >= most:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             await all_settled(running)
         finally:
-            left = running.copy()
-            for task in left:
+            # Each has begun (tasks begin in the order they were made), and gives back what it has.
+            for task in running:
                 task.cancel()
-            await all_settled(left)
-            # Cancelled before its first step, a task did not even begin to give back what it has.
-            for delivery in left.values():
-                await delivery.release()
+            await all_settled(running)
             pool.shutdown(wait=False)
 
     async def _handle(self, delivery: Delivery, pool: ThreadPoolExecutor) -> None:

@@ -73,7 +73,6 @@ class Delivery:
 
     def __init__(self, file: InboxFile, terms: Terms, taken: inbox_claims.Claimed) -> None:
         self._file, self._terms, self._taken = file, terms, taken
-        self._settled = False
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self.event: WebhookEvent = event_of(taken.body, taken.message_id)
@@ -138,13 +137,9 @@ class Delivery:
     async def release(self) -> None:
         """It was not tried: it may be taken again at once, and no attempt is counted.
 
-        Nothing is done where it was acknowledged, failed or released before.
-
         Raises:
             DatabaseUnusable: That could not be written; it is tried again when the lease ends.
         """
-        if self._settled:
-            return
         self._stop()
         taken, now = self._taken, self._terms.clock()
         claim, number = taken.claim, taken.number
@@ -171,7 +166,6 @@ class Delivery:
             log.warning("the lease of %r had ended: another consumer may have taken it", self)
 
     def _stop(self) -> None:
-        self._settled = True
         for each in (self._timer, self._renewing):
             if each is not None:
                 each.cancel()

@@ -399,3 +399,32 @@ async def test_handlers_that_cannot_be_are_refused(inbox: WebhookInbox) -> None:
     inbox.on()(lambda _: None)
     with pytest.raises(ConfigurationError, match="concurrency"):
         await inbox.run(concurrency=0)
+
+
+@pytest.mark.parametrize("moment", range(8))
+async def test_a_run_cancelled_at_any_moment_gives_all_back(
+    moment: int, inbox: WebhookInbox
+) -> None:
+    """Whatever step it was in."""
+    await stored(inbox, "msg_1")
+
+    @inbox.on()
+    async def endless(_: WebhookEvent) -> None:
+        await asyncio.sleep(60)
+
+    running = asyncio.create_task(inbox.run())
+    for _ in range(moment):
+        await asyncio.sleep(0.0005)
+    running.cancel()
+    await asyncio.wait([running])
+    (entry,) = await inbox.entries()
+    assert (entry.state, entry.attempts) == ("waiting", 0)
+
+
+async def test_what_is_being_handled_is_not_retried(inbox: WebhookInbox) -> None:
+    """Its consumer has it, and settles it."""
+    await stored(inbox, "msg_1")
+    delivery = await anext(inbox.deliveries())
+    assert await inbox.retry("msg_1") == 0
+    await delivery.acknowledge()
+    assert await inbox.retry("msg_1") == 1
