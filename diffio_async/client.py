@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from diffio_async.models.generations import DownloadType, GenerationProgress
     from diffio_async.models.restorations import Restoration
     from diffio_async.options import RequestOptions
+    from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class AsyncDiffio:
@@ -57,6 +58,7 @@ class AsyncDiffio:
         *,
         base_url: str | None = None,
         options: ClientOptions | None = None,
+        inbox: WebhookInbox | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -65,6 +67,9 @@ class AsyncDiffio:
             base_url: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
                 hosted service where that is unset.
             options: Time-outs, retries, limits, proxy, TLS, observers.
+            inbox: Where webhooks of this account are received, by this process or another on this
+                machine: every wait ends the moment its event arrives, and questions fall to safety
+                checks while events come.
 
         Raises:
             ConfigurationError: The key is missing or cannot be one, or the address is not secure.
@@ -77,7 +82,7 @@ class AsyncDiffio:
             options or ClientOptions(),
         )
         self.projects = AsyncProjects(self._sender, Uploader(self._sender))
-        self._pacer = Pacer(self._sender)
+        self._pacer = Pacer(self._sender, None if inbox is None else inbox.tells())
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.restore_many = AsyncBatches(self.projects, self.generations, self._sender.options)
@@ -175,6 +180,8 @@ class AsyncDiffio:
         take up to five seconds.
         """
         await self._sender.aclose()
+        if self._pacer.source is not None:
+            await self._pacer.source.aclose()
 
     async def __aenter__(self) -> Self:
         return self

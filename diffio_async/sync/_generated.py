@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from diffio_async.resources.usage import AsyncUsageReports
     from diffio_async.resources.webhooks import AsyncWebhooks
     from diffio_async.restoration import AsyncAudioIsolation
+    from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class Projects:
@@ -793,6 +794,7 @@ class Diffio:
         *,
         base_url: str | None = None,
         options: ClientOptions | None = None,
+        inbox: WebhookInbox | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -801,11 +803,14 @@ class Diffio:
             base_url: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
                 hosted service where that is unset.
             options: Time-outs, retries, limits, proxy, TLS, observers.
+            inbox: Where webhooks of this account are received, by this process or another on this
+                machine: every wait ends the moment its event arrives, and questions fall to safety
+                checks while events come.
 
         Raises:
             ConfigurationError: The key is missing or cannot be one, or the address is not secure.
         """
-        self._aio = AsyncDiffio(api_key, base_url=base_url, options=options)
+        self._aio = AsyncDiffio(api_key, base_url=base_url, options=options, inbox=inbox)
         self.projects = Projects(self._aio.projects)
         self.generations = Generations(self._aio.generations)
         self.audio_isolation = AudioIsolation(self._aio.audio_isolation)

@@ -17,6 +17,7 @@ from diffio_async.webhooks.inbox_file import InboxFile
 from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.receiving import WebhookSink
 from diffio_async.webhooks.standing import rank
+from diffio_async.webhooks.telling import InboxTells
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -193,7 +194,8 @@ class WebhookInbox(WebhookSink):
         Raises:
             DatabaseUnusable: The inbox's file cannot be used.
         """
-        async for _, events in self._file.news(await self._file.read(inbox_table.last_number)):
+        newest, _ = await self._file.read(inbox_table.newest)
+        async for _, events in self._file.news(newest):
             for event in events:
                 yield event
 
@@ -204,6 +206,10 @@ class WebhookInbox(WebhookSink):
         """
         row = await self._file.read(lambda db: inbox_table.furthest(db, generation_id))
         return None if row is None else event_of(row[1], row[0])
+
+    def tells(self) -> InboxTells:
+        """What a client's waits listen to."""
+        return InboxTells(self._file, self._terms.clock)
 
     async def entries(
         self, state: InboxState | None = None, *, limit: int = 100

@@ -36,6 +36,10 @@ class InboxFile:
         self.path = path
         self._begin()
 
+    def __reduce__(self) -> tuple[type[InboxFile], tuple[str]]:
+        """Pickle where it is."""
+        return InboxFile, (self.path,)
+
     def _begin(self) -> None:
         self._process = os.getpid()
         self._turn = threading.Lock()

@@ -114,10 +114,12 @@ def news(db: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, 
     ).fetchall()
 
 
-def last_number(db: sqlite3.Connection) -> int:
-    """The number of the newest row ever."""
+def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
+    """The number of the newest row ever, and when it was received if it is there yet."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'deliveries'").fetchone()
-    return row[0] if row else 0
+    number = row[0] if row else 0
+    kept = db.execute("SELECT received_at FROM deliveries WHERE number = ?", (number,)).fetchone()
+    return number, kept[0] if kept else None
 
 
 def entries(db: sqlite3.Connection, state: str | None, most: int) -> list[tuple[Any, ...]]:

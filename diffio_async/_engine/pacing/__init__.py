@@ -9,9 +9,11 @@ them, earliest due first, and asks for a project's listing in place of several s
 `transcription` where told) and ends, or advances, the waits for that generation at once, on
 whichever loop they are; it may be called from any thread, twice, late or out of order. A wait that
 needs the service's own words (`compat`) asks once instead, at once. `with pacer.listening():`
-says that such facts are expected: from the first one on, questions fall to a safety check every
-`WaitPolicy.safety` seconds, up to five times that while nothing was missed; as soon as a check
-finds an end that no signal told, or nobody listens any more, polling takes over again.
+says that such facts are expected: from the first one on, questions fall to safety checks: of a job
+every `WaitPolicy.safety` seconds, up to five times that while nothing was missed, and of all jobs
+together not many more than two for each hundred ends (`Trust`); as soon as a check finds an end
+that no signal told, or nobody listens any more, polling takes over again. With a `Pacer.source`,
+each desk listens by itself while anybody waits there (`Ears`).
 """
 
 from __future__ import annotations
@@ -22,17 +24,17 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from diffio_async._engine.pacing import answers
 from diffio_async._engine.pacing.budget import Budget
 from diffio_async._engine.pacing.desk import Desk
+from diffio_async._engine.pacing.trust import Trust
 from diffio_async._wire.learned import Learned
-from diffio_async._wire.listing import rank
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import ProgressRead, WaitsPaused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diffio_async._engine.pacing.ears import Source
     from diffio_async._engine.pacing.jobs import Job
     from diffio_async._engine.sending import Sender
     from diffio_async.errors import DiffioError
@@ -42,17 +44,15 @@ if TYPE_CHECKING:
 _MOST_BIRTHS = 10_000
 #: Failures in a row, of whatever jobs, from which on everybody slows down.
 _MANY = 6
-#: How many times the safety check's pause may grow.
-_SAFEST = 5.0
-#: Seconds in which it grows by once itself.
-_SAFER = 300.0
 
 
 class Pacer:
     """Paces the waits of one client, on all its loops."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, source: Source | None = None) -> None:
         self.sender = sender
+        #: Who tells of generations from elsewhere, if anybody does.
+        self.source = source
         self.policy = sender.options.wait
         self.budget = Budget(self.policy.budget, self.policy.burst)
         self.learned = Learned()
@@ -63,13 +63,11 @@ class Pacer:
         self._quiet_until = float("-inf")
         self._slow_until = float("-inf")
         self._failures = self._refused = 0
-        self._listeners = 0
-        self._trusted = False
-        self._trusted_since = 0.0
+        self.trust = Trust(self.policy)
 
-    def __reduce__(self) -> tuple[type[Pacer], tuple[Sender]]:
+    def __reduce__(self) -> tuple[type[Pacer], tuple[Sender, Source | None]]:
         """Pickle what it was made from: what was learned, and who waits, stay where they are."""
-        return Pacer, (self.sender,)
+        return Pacer, (self.sender, self.source)
 
     def desk(self) -> Desk:
         """The running loop's desk."""
@@ -146,48 +144,35 @@ class Pacer:
 
     def hear(self, progress: GenerationProgress) -> None:
         """Take a fact about a generation from elsewhere; from any thread."""
-        if self._listeners and not self._trusted:
-            self._trusted, self._trusted_since = True, time.monotonic()
+        self.relied()
         for loop, desk in list(self._desks.items()):
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(self._heard, desk, progress)
+                loop.call_soon_threadsafe(desk.hear, progress)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Within the body, facts from elsewhere are expected."""
-        self._listeners += 1
+        self.trust.listen(1)
         try:
             yield
         finally:
-            self._listeners -= 1
-            if not self._listeners:
-                self._distrust()
+            if self.trust.listen(-1):
+                self._turned()
 
     def missed(self, progress: GenerationProgress) -> None:
         """A question found an end that nobody had told."""
-        if self._trusted and progress.generation_id:
-            self._distrust()
+        if progress.generation_id and self.trust.lose():
+            self._turned()
 
-    def safety(self, jitter: float) -> float:
-        """Seconds a question waits at least, because facts from elsewhere are trusted."""
-        if not self._trusted:
-            return 0.0
-        safer = min(_SAFEST, 1 + (time.monotonic() - self._trusted_since) / _SAFER)
-        return self.policy.safety * safer * (0.9 + 0.2 * jitter)
+    def relied(self) -> None:
+        """Facts from elsewhere are seen to come."""
+        if self.trust.gain():
+            self._turned()
 
-    def _distrust(self) -> None:
-        self._trusted = False
+    def _turned(self) -> None:
         for loop, desk in list(self._desks.items()):
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(desk.resume)
-
-    def _heard(self, desk: Desk, progress: GenerationProgress) -> None:
-        for job in desk.named(progress.generation_id):
-            if rank(progress.status) > 1:
-                answers.told_elsewhere(desk, job, progress, sure=True)
-            elif rank(progress.status) > job.rank:
-                job.rank = rank(progress.status)
-                answers.progressed(desk, job, progress, None)
 
     def tell_progress(self, progress: GenerationProgress) -> None:
         """Tell observers of progress that changed."""

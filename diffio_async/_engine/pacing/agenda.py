@@ -51,12 +51,12 @@ class Agenda:
         if self._timer is not None:
             self._timer.cancel()
         self._timer, self._timed = None, math.inf
-        self._beats, self._due = Queue(), Queue()
+        self._beats, self._due, self._checks = Queue(), Queue(), Queue()
         self._deadlines: list[tuple[float, int, Waiter]] = []
 
-    def put(self, item: Item, when: float, *, beat: bool = False) -> None:
+    def put(self, item: Item, when: float, *, beat: bool = False, check: bool = False) -> None:
         """Put an item where it is due, and nowhere else."""
-        queue = self._beats if beat else self._due
+        queue = self._beats if beat else self._checks if check else self._due
         queue.put(when, next(self._count), item)
         queue.tidy()
         self.set_timer()
@@ -73,7 +73,7 @@ class Agenda:
         """See to it that there is a turn when something is due."""
         if self._turning:
             return
-        when = min(self._next_deadline(), self._next_beat(), self._next_due())
+        when = min(self._next_deadline(), self._next_beat(), self._next_due(), self._next_check())
         if self._timer is not None:
             if self._timed <= when:
                 return
@@ -100,6 +100,15 @@ class Agenda:
         wait = max(self._pacer.quiet(now, beat=False), self._pacer.budget.wait(now))
         return max(first[0], self._loop.time() + wait if wait else 0.0)
 
+    def _next_check(self) -> float:
+        first = self._checks.first()
+        if first is None or self.asking >= MOST:
+            return math.inf
+        now = time.monotonic()
+        pacer = self._pacer
+        wait = max(pacer.quiet(now, beat=False), pacer.budget.wait(now), pacer.trust.wait(now))
+        return max(first[0], self._loop.time() + wait if wait else 0.0)
+
     def _turn(self) -> None:
         self._timer, self._timed = None, math.inf
         desk = self._desk()
@@ -115,6 +124,10 @@ class Agenda:
             while self._next_due() <= now:
                 if desk.ask(self._due.pop(), counted=True):
                     self._pacer.budget.take(time.monotonic())
+            while self._next_check() <= now:
+                if desk.ask(self._checks.pop(), counted=True):
+                    self._pacer.budget.take(time.monotonic())
+                    self._pacer.trust.take(time.monotonic())
         finally:
             self._turning = False
         self.set_timer()

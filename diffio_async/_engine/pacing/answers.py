@@ -58,13 +58,14 @@ async def ask(desk: Desk, job: Job) -> None:
 def told(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> None:
     """An answer about one job."""
     now = desk.loop.time()
+    known = job.known
     job.answered, job.failure, job.unreadable = now, None, 0
     if job.api_project_id is None and progress.api_project_id:
         job.api_project_id = progress.api_project_id
         groups.enter(desk, job)
     if progress.complete or progress.failed:
         checking.caught(job)
-        if job.verdict is None:
+        if job.verdict is None and known:
             desk.pacer.missed(progress)
         finish(desk, job, progress, heard)
         return
@@ -111,7 +112,7 @@ def again(desk: Desk, job: Job) -> None:
     jitter = random.random()  # noqa: S311 - jitter needs no secrecy
     pacer = desk.pacer
     gap = next_question(pacer.policy, job.course, pacer.learned, now, jitter)
-    job.next = now + max(gap, pacer.least(job), pacer.safety(jitter))
+    job.next = now + max(gap, pacer.least(job), pacer.trust.safety(jitter))
     desk.place(job)
 
 

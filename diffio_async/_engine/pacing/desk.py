@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from diffio_async._engine.pacing import answers, groups, listings
 from diffio_async._engine.pacing.agenda import Agenda
+from diffio_async._engine.pacing.ears import HOLD, Ears, hasten
 from diffio_async._engine.pacing.ends import timed_out
 from diffio_async._engine.pacing.jobs import Group, Job, Wait, Waiter
 from diffio_async._wire.courses import Course
+from diffio_async._wire.listing import rank
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -45,6 +47,7 @@ class Desk:
         self._count = itertools.count()
         self._kinds: set[RequestOptions] = set()
         self.agenda = Agenda(self)
+        self._ears: Ears | None = None
 
     # Waits come and go.
 
@@ -55,6 +58,7 @@ class Desk:
         job = self.jobs.get(key)
         if job is None:
             born = self.pacer.born(generation_id)
+            held = HOLD if self.pacer.source is not None else 0.0 if wait.lone else GATHER
             job = self.jobs[key] = Job(
                 desk=self,
                 number=next(self._count),
@@ -62,9 +66,10 @@ class Desk:
                 api_project_id=api_project_id,
                 options=wait.options,
                 course=Course(now if born is None else now - born, fresh=born is not None),
-                next=now if wait.lone else now + GATHER,
+                next=now + held,
             )
-        elif job.next > now:
+            self._look_up(job)
+        elif job.next > now and not (job.covered and self.pacer.trust.holds):
             # Somebody new wants to know: not later than the shortest pause allows.
             job.next = min(job.next, max(now, job.answered + self.pacer.policy.first))
         waiter = Waiter(wait, job)
@@ -108,6 +113,9 @@ class Desk:
         if not self.jobs:
             self.agenda.clear()
             self.pacer.dismiss(self)
+            ears, self._ears = self._ears, None
+            if ears is not None:
+                ears.end(wait)
 
     def drop(self, group: Group, wait: Wait) -> None:
         """Drop a group that has no members."""
@@ -128,13 +136,33 @@ class Desk:
         keys = [(options, generation_id) for options in self._kinds]
         return [self.jobs[key] for key in keys if key in self.jobs]
 
+    # What is told elsewhere.
+
+    def _look_up(self, job: Job) -> None:
+        if self.pacer.source is not None:
+            if self._ears is None:
+                self._ears = Ears(self, self.pacer.source)
+            self._ears.look_up(job)
+
+    def hear(self, progress: GenerationProgress) -> None:
+        """Take a fact about a generation."""
+        for job in self.named(progress.generation_id):
+            job.covered = True
+            if rank(progress.status) > 1:
+                self.pacer.trust.earn()
+                answers.told_elsewhere(self, job, progress, sure=True)
+            elif rank(progress.status) > job.rank:
+                job.rank = rank(progress.status)
+                answers.progressed(self, job, progress, None)
+
     def resume(self) -> None:
-        """Ask as if nothing had been heard from elsewhere."""
+        """Trust in what is told elsewhere began, or ended: ask accordingly."""
         for job in list(self.jobs.values()):
-            answers.again(self, job)
+            if job.known or not self.pacer.trust.holds:
+                answers.again(self, job)
         for group in list(self.groups.values()):
             if group.task is None:
-                listings.place(self, group)
+                hasten(self, group)
 
     # What is due when.
 
@@ -157,13 +185,14 @@ class Desk:
         if beat <= due:
             self.agenda.put(job, max(beat, now), beat=True)
         elif due < math.inf:
-            self.agenda.put(job, due)
+            safety = self.pacer.trust.holds and job.known and job.verdict is None
+            self.agenda.put(job, due, check=safety and due == job.next and not job.checking)
         else:
             job.ticket = 0
 
-    def place_group(self, group: Group, due: float) -> None:
-        """Put a group where its next listing is due."""
-        self.agenda.put(group, due)
+    def place_group(self, group: Group, due: float, *, check: bool = False) -> None:
+        """Put a group where its next listing is due; `check` where it is only a safety check."""
+        self.agenda.put(group, due, check=check)
 
     def ask(self, item: Item, *, counted: bool) -> bool:
         """Ask about an item that is due; whether a question was sent."""

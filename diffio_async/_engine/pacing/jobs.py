@@ -140,6 +140,13 @@ class Job(Item):
     alone: bool = False
     round: int = 0
     checking: bool = False
+    #: It was told of from elsewhere, or will be: it need not be asked about at once.
+    covered: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Something was learned of it since it is waited for."""
+        return self.covered or self.answered > -math.inf or self.row is not None
 
 
 @define(eq=False, kw_only=True)

@@ -86,11 +86,11 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
         often += 1 / max(gap, 0.1) ** 2
     gap = 1 / math.sqrt(often * len(members) / len(sample))
     floor = pacer.policy.first * (1 + 0.2 * jitter)
-    gap = max(gap, floor, SHARE * group.cost, pacer.safety(jitter), least)
+    gap = max(gap, floor, SHARE * group.cost, pacer.trust.safety(jitter), least)
     deadline = min(waiter.deadline for job in members for waiter in job.waiters)
     chance = deadline - max(0.05, 2 * pacer.took) - group.cost
-    due = now + gap
-    desk.place_group(group, min(due, chance) if chance > now else due)
+    last = now < chance < now + gap
+    desk.place_group(group, chance if last else now + gap, check=pacer.trust.holds and not last)
 
 
 def _every(group: Group) -> int:
@@ -131,7 +131,8 @@ def _take(desk: Desk, job: Job, row: Row, asked: float, before: float, *, follow
             if job.course.asked is not None and before > job.course.asked:
                 job.course = evolve(job.course, asked=before)
             progress = progress_of(row, job.api_project_id or "")
-            desk.pacer.missed(progress)
+            if job.known:
+                desk.pacer.missed(progress)
             answers.told_elsewhere(desk, job, progress, sure=False)
         return
     known = job.row

@@ -1,0 +1,71 @@
+"""An inbox as waits listen to it: what its events tell of generations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from diffio_async.webhooks import inbox_table
+from diffio_async.webhooks.reading import event_of
+from diffio_async.webhooks.standing import progress_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.webhooks.inbox_file import InboxFile
+
+
+class InboxTells:
+    """The source of a client's waits; the file stays open from the first of them to its end."""
+
+    def __init__(self, file: InboxFile, clock: Callable[[], float]) -> None:
+        self._file, self._clock = file, clock
+        self._inside = False
+
+    def __reduce__(self) -> tuple[type[InboxTells], tuple[InboxFile, Callable[[], float]]]:
+        """Pickle which file it is."""
+        return InboxTells, (self._file, self._clock)
+
+    async def mark(self) -> tuple[int, float | None]:
+        """The number of the newest event, and its age in seconds.
+
+        Raises:
+            DatabaseUnusable: The file cannot be used.
+        """
+        if not self._inside:
+            self._inside = True
+            try:
+                await self._file.enter()
+            except BaseException:
+                self._inside = False
+                raise
+        number, received_at = await self._file.read(inbox_table.newest)
+        return number, None if received_at is None else max(0.0, self._clock() - received_at)
+
+    async def latest(self, generation_ids: Sequence[str]) -> list[GenerationProgress]:
+        """The furthest that events tell of each.
+
+        Raises:
+            DatabaseUnusable: The file cannot be used.
+        """
+        rows = await self._file.read(
+            lambda db: [inbox_table.furthest(db, each) for each in generation_ids]
+        )
+        told = [progress_of(event_of(row[1], row[0])) for row in rows if row is not None]
+        return [progress for progress in told if progress is not None]
+
+    async def following(self, mark: int) -> AsyncGenerator[list[GenerationProgress], None]:
+        """What events tell from a number on, until the inbox is closed.
+
+        Raises:
+            DatabaseUnusable: The file cannot be used.
+        """
+        async for _, events in self._file.news(mark):
+            told = map(progress_of, events)
+            yield [progress for progress in told if progress is not None]
+
+    async def aclose(self) -> None:
+        """Let the file be closed, where nobody else has it open."""
+        if self._inside:
+            self._inside = False
+            await self._file.leave()

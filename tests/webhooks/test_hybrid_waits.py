@@ -1,0 +1,293 @@
+"""Waits that listen to an inbox: ended by the event, and by questions where none comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pickle
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from attrs import frozen
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    Diffio,
+    GenerationFailed,
+    WaitPolicy,
+    WaitTimeout,
+    WebhookInbox,
+    WebhookVerifier,
+)
+from diffio_async.sandbox import Sandbox
+from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
+from diffio_async.webhooks import aiohttp_app
+from tests.conftest import QUICK
+from tests.scripts import asked, uploaded
+from tests.webhooks.scenes import served, stored
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+VERIFIER = WebhookVerifier(DEFAULT_WEBHOOK_SECRET)
+QUESTIONS = ("/v1/get_generation_progress", "/v1/list_project_generations")
+#: Alone, questions would come so late that only an event can have ended a wait in time.
+LATE = WaitPolicy(first=20, longest=20, safety=20)
+
+
+@frozen
+class Scene:
+    """A sandbox whose events come to an inbox, and a client that listens to it."""
+
+    sandbox: Sandbox
+    client: AsyncDiffio
+    path: Path
+
+    def questions(self) -> int:
+        """How often progress was asked for, in either way."""
+        return sum(len(asked(self.sandbox, path)) for path in QUESTIONS)
+
+    async def started(self, count: int = 1, *, projects: int | None = None) -> list[str]:
+        """The ids of generations that were just started, each in a project of its own."""
+        homes = [await uploaded(self.client) for _ in range(projects or count)]
+        made = await asyncio.gather(
+            *(
+                self.client.generations.create(api_project_id=homes[number % len(homes)])
+                for number in range(count)
+            )
+        )
+        return [generation.generation_id for generation in made]
+
+
+@asynccontextmanager
+async def scene(
+    path: Path, policy: WaitPolicy = LATE, *, types: str = "all", **settings: Any
+) -> AsyncIterator[Scene]:
+    """A scene whose receiver has an inbox object of its own, as another process would."""
+    kinds = ["completed", "failed"] + (["queued", "processing"] if types == "all" else [])
+    async with (
+        Sandbox(engine="echo", webhook_pace=0.01, **settings) as sandbox,
+        WebhookInbox(path / "inbox.db", verifier=VERIFIER) as receiving,
+        served(aiohttp_app(receiving)) as url,
+        AsyncDiffio(
+            sandbox.api_key,
+            base_url=sandbox.base_url,
+            options=ClientOptions(retry=QUICK, wait=policy),
+            inbox=WebhookInbox(path / "inbox.db"),
+        ) as client,
+    ):
+        await client.webhooks.configure(
+            mode="live", url=url, event_types=[f"generation.{kind}" for kind in kinds]
+        )
+        yield Scene(sandbox, client, path)
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
+    """Long before the next question; the progress is what the event says."""
+    async with scene(tmp_path, duration=0.3) as here:
+        (generation,) = await here.started()
+        async with asyncio.timeout(5):
+            progress = await here.client.generations.wait_for_complete(generation_id=generation)
+        late = time.time() - (here.sandbox.world.generations[generation].finished_at or 0)
+        assert progress.complete
+        assert (progress.generation_id, progress.has_video) == (generation, False)
+        assert late < 0.5
+        assert here.questions() <= 1
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_a_failure_is_raised_with_the_reason_its_event_gave(tmp_path: Path) -> None:
+    """Nobody is asked for it."""
+    async with scene(tmp_path, types="ends", duration=20) as here:
+        (generation,) = await here.started()
+        async with WebhookInbox(tmp_path / "inbox.db") as receiving:
+            await stored(
+                receiving,
+                "msg_1",
+                "generation.failed",
+                generationId=generation,
+                status="error",
+                error="no speech was found",
+            )
+        with pytest.raises(GenerationFailed, match="no speech was found") as caught:
+            async with asyncio.timeout(5):
+                await here.client.generations.wait_for_complete(generation_id=generation)
+        assert caught.value.generation_id == generation
+        assert here.questions() == 0
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
+    """In whatever order, and although this client was not there."""
+    async with scene(tmp_path) as here:
+        (generation,) = await here.started()
+        async with WebhookInbox(tmp_path / "inbox.db") as receiving, asyncio.timeout(5):
+            while len(await receiving.entries()) < 3:
+                await asyncio.sleep(0.02)
+        began = time.monotonic()
+        async with AsyncDiffio(
+            here.sandbox.api_key,
+            base_url=here.sandbox.base_url,
+            inbox=WebhookInbox(tmp_path / "inbox.db"),
+        ) as other:
+            progress = await other.generations.wait_for_complete(generation_id=generation)
+        assert progress.complete
+        assert time.monotonic() - began < 0.5
+        assert here.questions() == 0
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_an_old_generation_of_which_nothing_was_told_is_asked_about(tmp_path: Path) -> None:
+    """At once, though events of others flow; and its end is no sign that they stopped."""
+    async with scene(tmp_path, types="ends") as here:
+        (old,) = await here.started()
+        async with WebhookInbox(tmp_path / "other.db") as other:
+            client = AsyncDiffio(
+                here.sandbox.api_key,
+                base_url=here.sandbox.base_url,
+                options=ClientOptions(wait=LATE),
+                inbox=other,
+            )
+            async with client:
+                await stored(other, "msg_1", generationId="gen_other")
+                async with asyncio.timeout(2):
+                    await client.generations.wait_for_complete(generation_id=old)
+                assert here.questions() == 1
+
+
+@pytest.mark.usefixtures("_no_task_left")
+@pytest.mark.parametrize("projects", [1, 20])
+async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> None:
+    """Of one project and of many, with hardly a question asked."""
+    async with scene(tmp_path, duration=0.5, duration_spread=0.5) as here:
+        ids = await here.started(20, projects=projects)
+        async with asyncio.timeout(5):
+            outcomes = await here.client.generations.wait_many(ids)
+        assert [outcome.status for outcome in outcomes] == ["complete"] * 20
+        assert here.questions() <= 1
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path) -> None:
+    """After a safety check; every wait ends."""
+    policy = WaitPolicy(first=0.1, longest=0.2, safety=0.5)
+    async with scene(tmp_path, policy, duration=1.5, duration_spread=0.5) as here:
+        ids = await here.started(20)
+        waiting = asyncio.create_task(here.client.generations.wait_many(ids))
+        await asyncio.sleep(1.2)
+        here.sandbox.world.endpoints.clear()  # nothing is delivered any more
+        before = here.questions()
+        async with asyncio.timeout(10):
+            outcomes = await waiting
+        assert [outcome.status for outcome in outcomes] == ["complete"] * 20
+        assert here.questions() - before > 5
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
+    """The others of the fleet end by theirs."""
+    async with scene(tmp_path, WaitPolicy(first=20, longest=20, safety=0.8), duration=0.3) as here:
+        ids = await here.started(5)
+        async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+            lost = ids[2]
+
+            def forget(db: object) -> None:
+                db.execute(  # type: ignore[attr-defined]  # a connection of SQLite's
+                    "CREATE TRIGGER lose BEFORE INSERT ON deliveries WHEN new.generation_id ="
+                    f" '{lost}' AND new.rank = 2 BEGIN SELECT RAISE(IGNORE); END"
+                )
+
+            await inbox._file.run(forget)
+            async with asyncio.timeout(5):
+                outcomes = await here.client.generations.wait_many(ids)
+        assert [outcome.status for outcome in outcomes] == ["complete"] * 5
+        assert 1 <= here.questions() <= 8
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wait asks, as if there were none, and says why."""
+    (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
+    async with (
+        Sandbox(engine="echo", duration=0.2) as sandbox,
+        AsyncDiffio(
+            sandbox.api_key,
+            base_url=sandbox.base_url,
+            options=ClientOptions(wait=WaitPolicy(first=0.1)),
+            inbox=WebhookInbox(tmp_path / "inbox.db"),
+        ) as client,
+    ):
+        made = await client.generations.create(api_project_id=await uploaded(client))
+        async with asyncio.timeout(5):
+            assert (
+                await client.generations.wait_for_complete(generation_id=made.generation_id)
+            ).complete
+    said = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(said) == 1
+    assert "webhook inbox" in said[0]
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_deadlines_hold_and_cancellation_ends_the_listening(tmp_path: Path) -> None:
+    """No task outlives the wait, and the file is closed with the client."""
+    async with scene(tmp_path, duration=30) as here:
+        (generation,) = await here.started()
+        with pytest.raises(WaitTimeout):
+            await here.client.generations.wait_for_complete(generation_id=generation, timeout=0.3)
+        waiting = asyncio.create_task(
+            here.client.generations.wait_for_complete(generation_id=generation)
+        )
+        await asyncio.sleep(0.2)
+        before = len(asyncio.all_tasks())
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert len(asyncio.all_tasks()) == before - 2  # the wait, and what listened for it
+        source = here.client._pacer.source
+        assert source is not None
+    assert not source._inside  # type: ignore[attr-defined]  # an inbox's
+
+
+def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
+    """`Diffio(inbox=…)`: its loop runs in a thread of its own."""
+
+    async def serve() -> None:
+        async with scene(tmp_path, duration=0.3) as here:
+            (generation,) = await here.started()
+            await asyncio.to_thread(work, here.sandbox, generation)
+
+    def work(sandbox: Sandbox, generation: str) -> None:
+        with Diffio(
+            sandbox.api_key,
+            base_url=sandbox.base_url,
+            options=ClientOptions(wait=LATE),
+            inbox=WebhookInbox(tmp_path / "inbox.db"),
+        ) as client:
+            assert client.generations.wait_for_complete(
+                generation_id=generation, timeout=5
+            ).complete
+
+    asyncio.run(serve())
+
+
+async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
+    """It listens to the same file there."""
+    async with scene(tmp_path, duration=0.3) as here:
+        (generation,) = await here.started()
+        async with pickle.loads(pickle.dumps(here.client)) as other, asyncio.timeout(5):
+            assert (await other.generations.wait_for_complete(generation_id=generation)).complete
+        assert here.questions() <= 1
+
+
+async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
+    """One call, whose wait ends by the event."""
+    async with scene(tmp_path, duration=0.3) as here, asyncio.timeout(5):
+        restored = await here.client.restore(sample)
+        assert restored.content
+        assert here.questions() <= 1
