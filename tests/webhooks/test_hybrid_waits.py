@@ -172,6 +172,7 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
         assert here.questions() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path) -> None:
     """After a safety check; every wait ends."""
