@@ -1,14 +1,11 @@
 """Fleets on a virtual clock, asked by the pure decision alone: requests against delay.
 
-    python benchmarks/waits/simulation.py [--jobs 1000]
-
 No socket, no loop: what `next_question` decides, under a budget, and what that costs beside a
 fixed beat. An answer takes no time here.
 """
 
 from __future__ import annotations
 
-import argparse
 import heapq
 import math
 import random
@@ -24,6 +21,8 @@ from diffio_async._wire.learned import Learned
 from diffio_async._wire.pace import learn, next_question, saw_alive
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from waits.fleets import Job
 
 #: Stages by the names that `reading_of` gives them.
@@ -162,27 +161,16 @@ FIRSTS = (0.25, 0.5, 1.0, 2.0, 4.0)
 UNLIMITED = WaitPolicy(budget=1e6)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--median", type=float, default=60.0)
-    asked = parser.parse_args()
-    print("most that durations alone can gain, by sigma:", end=" ")
-    print(", ".join(f"{sigma}: {bound(sigma):.2f}" for sigma in (0.2, 0.3, 0.5, 0.8)))
+def lines(jobs: int, median: float) -> Iterator[str]:
+    """What the fleets cost with the policy's defaults, and the bound, in words."""
+    bounds = ", ".join(f"{sigma}: {bound(sigma):.2f}" for sigma in (0.2, 0.3, 0.5, 0.8))
+    yield f"most that durations alone can gain over a beat, by sigma: {bounds}"
     for name, fleet in FLEETS.items():
         for over, begun in ((0.0, "at once"), (600.0, "over 10 min")):
-            sized = evolve(fleet, jobs=asked.jobs, median=asked.median, over=over)
+            sized = evolve(fleet, jobs=jobs, median=median, over=over)
             ours = asked_by_us(sized, UNLIMITED)
-            print(
-                f"{name:33} {begun:12} requests/job {ours.requests / asked.jobs:5.1f}  "
+            yield (
+                f"{name:33} {begun:12} requests/job {ours.requests / jobs:5.1f}  "
                 f"delay mean {ours.mean:5.2f} s, p95 {ours.p95:5.2f} s  "
-                f"fewer than a beat of that delay: {advantage(sized, ours):4.1f}x",
-                flush=True,
+                f"a beat of that delay asks {advantage(sized, ours):4.1f} times as often"
             )
-
-
-if __name__ == "__main__":
-    main()

@@ -17,7 +17,7 @@ from diffio_async.models.handles import ids_in
 from diffio_async.models.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 
     from diffio_async._engine.pacing import Pacer
     from diffio_async._engine.pacing.jobs import Heard, Waiter
@@ -103,7 +103,7 @@ async def outcomes(
     timeout: float | None,
     on_progress: Callback[GenerationProgress] | None = None,
     ahead: int | None = None,
-    taken: list[str] | None = None,
+    on_taken: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[Outcome, None]:
     """How the wait for each generation ended, as they end: as many outcomes as items.
 
@@ -115,7 +115,7 @@ async def outcomes(
         timeout: Seconds for each, from when it is taken; None for no limit, 0 asks once.
         on_progress: Told of progress that changed.
         ahead: How many are waited for at once at most; no more are taken.
-        taken: Gets the ids in the order in which they are taken.
+        on_taken: Told of each id when it is taken, in their order.
 
     Raises:
         ConfigurationError: An item is none of these.
@@ -123,7 +123,7 @@ async def outcomes(
     """
     source = _source(generations, api_project_id)
     wait = ManyWait(options, timeout=timeout, wants=on_progress is not None)
-    async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, taken) as room:
+    async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, on_taken) as room:
         while True:
             while wait.news:
                 _, progress = wait.news.popitem()
@@ -191,7 +191,7 @@ async def _feeding(
     pacer: Pacer,
     source: AsyncIterator[Ids],
     ahead: int | None,
-    taken: list[str] | None,
+    on_taken: Callable[[str], None] | None,
 ) -> AsyncIterator[asyncio.Event]:
     """Take items while the body runs; the event says that there may be room again."""
     room = asyncio.Event()
@@ -202,8 +202,8 @@ async def _feeding(
                 while ahead is not None and len(wait) + len(wait.over) >= ahead:
                     room.clear()
                     await room.wait()
-                if taken is not None:
-                    taken.append(ids[0])
+                if on_taken is not None:
+                    on_taken(ids[0])
                 wait.begin(pacer, ids)
         except Exception as failure:  # noqa: BLE001 - raised where the outcomes are waited for
             wait.break_off(failure)

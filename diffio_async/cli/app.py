@@ -8,14 +8,17 @@ import typer
 from diffio_async._version import __version__
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
+from diffio_async.cli.parameters import (
+    EXIT_CODES,
+    KINDS,
+    JsonOption,
+    KindOption,
+    OverwriteOption,
+    TimeoutOption,
+)
 from diffio_async.cli.refusing import complain, refuse
 from diffio_async.cli.webhooks.app import app as webhooks
-from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
-
-EXIT_CODES = (
-    "Exit codes: 0 all is there; 1 at least one file failed; 2 wrong usage or configuration, "
-    "nothing was sent; 130 interrupted (Ctrl-C); 143 terminated."
-)
+from diffio_async.models.generations import DEFAULT_MODEL
 
 app = typer.Typer(
     name="diffio-async",
@@ -27,38 +30,6 @@ app = typer.Typer(
 )
 
 app.add_typer(webhooks)
-
-KINDS: dict[str, DownloadType] = {
-    "audio": "audio",
-    "video": "video",
-    "transcript": "transcript",
-}
-
-
-def _kind(value: str) -> str:
-    if value not in KINDS:
-        raise typer.BadParameter(f"choose audio, video or transcript, not {value!r}.")
-    return value
-
-
-KindOption = Annotated[
-    str,
-    typer.Option(
-        "--type",
-        metavar="|".join(KINDS),
-        help="What to fetch.",
-        callback=_kind,
-        autocompletion=lambda: [*KINDS],
-    ),
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object per event, a line each, on stdout.")
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for a generation."),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -165,6 +136,36 @@ def download(
             resume=resume,
         )
         code = run(lambda: fetch(order, reporter(as_json=as_json)))
+    except ConfigurationError as error:
+        code = refuse(error, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def wait(
+    generations: Annotated[
+        list[str] | None, typer.Argument(metavar="[GENERATION...]", help="Their ids or handles.")
+    ] = None,
+    project: Annotated[
+        list[str] | None,
+        typer.Option(help="Of these ids; or, without ids, wait for all that runs in it."),
+    ] = None,
+    as_json: JsonOption = False,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Wait for generations that were started, however many, until each has ended.
+
+    On a terminal one table shows how they stand.
+    """
+    from diffio_async.cli.waiting import Wanted
+    from diffio_async.cli.waiting import wait as follow
+    from diffio_async.errors import ConfigurationError
+
+    wanted = Wanted(
+        generations=tuple(generations or ()), projects=tuple(project or ()), timeout=timeout
+    )
+    try:
+        code = run(lambda: follow(wanted, as_json=as_json))
     except ConfigurationError as error:
         code = refuse(error, as_json=as_json)
     raise typer.Exit(code)

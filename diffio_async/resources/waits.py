@@ -10,6 +10,7 @@ from attrs import evolve
 
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.reporting import report, show
+from diffio_async._engine.showing import Silent, display
 from diffio_async._engine.waiting import followed
 from diffio_async._engine.waiting_many import outcomes
 from diffio_async._wire import calls
@@ -117,6 +118,7 @@ class AsyncWaits:
         api_project_id: str | None = None,
         timeout: float | None = None,
         on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
         raise_on_failure: bool = False,
         options: RequestOptions | None = None,
     ) -> list[Outcome]:
@@ -131,6 +133,8 @@ class AsyncWaits:
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed, of any of them.
+            show_progress: Show counts by state, the rate and an estimate of the end on standard
+                error: as a live table on a terminal (with the extra `cli`), else as lines.
             raise_on_failure: Raise in the end, if one did not complete.
             options: Options of each question.
 
@@ -144,18 +148,30 @@ class AsyncWaits:
         check_wait(None, timeout)
         taken: list[str] = []
         ended: dict[str, Outcome] = {}
+        shown = display() if show_progress else Silent()
+
+        def takes(generation_id: str) -> None:
+            taken.append(generation_id)
+            shown.taken(generation_id)
+
+        async def told(progress: GenerationProgress) -> None:
+            shown.progressed(progress)
+            await report(on_progress, progress)
+
         steps = outcomes(
             self._pacer,
             generations,
             api_project_id,
             _once(options),
             timeout=self._limit(timeout),
-            on_progress=on_progress,
-            taken=taken,
+            on_progress=told if show_progress or on_progress is not None else None,
+            on_taken=takes,
         )
-        async with contextlib.aclosing(steps):
-            async for outcome in steps:
-                ended[outcome.generation_id] = outcome
+        with shown:
+            async with contextlib.aclosing(steps):
+                async for outcome in steps:
+                    ended[outcome.generation_id] = outcome
+                    shown.ended(outcome)
         errors = [outcome.error for outcome in ended.values() if outcome.error is not None]
         result = [ended[generation_id] for generation_id in taken]
         if raise_on_failure and errors:
@@ -172,6 +188,7 @@ class AsyncWaits:
         *,
         api_project_id: str | None = None,
         timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
         ahead: int = 10_000,
         options: RequestOptions | None = None,
     ) -> AsyncIterator[Outcome]:
@@ -183,6 +200,7 @@ class AsyncWaits:
             api_project_id: The project of those that have none of their own.
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
             ahead: How many are waited for at once; further ones are taken as these end.
             options: Options of each question.
 
@@ -191,7 +209,15 @@ class AsyncWaits:
         """
         check_wait(None, timeout)
         limit, once = self._limit(timeout), _once(options)
-        steps = outcomes(self._pacer, generations, api_project_id, once, timeout=limit, ahead=ahead)
+        steps = outcomes(
+            self._pacer,
+            generations,
+            api_project_id,
+            once,
+            timeout=limit,
+            on_progress=on_progress,
+            ahead=ahead,
+        )
         async with contextlib.aclosing(steps):
             async for outcome in steps:
                 yield outcome

@@ -220,6 +220,7 @@ class Generations:
         api_project_id: str | None = None,
         timeout: float | None = None,
         on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
         raise_on_failure: bool = False,
         options: RequestOptions | None = None,
     ) -> list[Outcome]:
@@ -234,6 +235,8 @@ class Generations:
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed, of any of them.
+            show_progress: Show counts by state, the rate and an estimate of the end on standard
+                error: as a live table on a terminal (with the extra `cli`), else as lines.
             raise_on_failure: Raise in the end, if one did not complete.
             options: Options of each question.
 
@@ -250,6 +253,7 @@ class Generations:
             api_project_id=api_project_id,
             timeout=timeout,
             on_progress=bridge.hook(on_progress),
+            show_progress=show_progress,
             raise_on_failure=raise_on_failure,
             options=options,
         )
@@ -260,6 +264,7 @@ class Generations:
         *,
         api_project_id: str | None = None,
         timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
         ahead: int = 10_000,
         options: RequestOptions | None = None,
     ) -> Iterator[Outcome]:
@@ -271,6 +276,7 @@ class Generations:
             api_project_id: The project of those that have none of their own.
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
             ahead: How many are waited for at once; further ones are taken as these end.
             options: Options of each question.
 
@@ -282,6 +288,7 @@ class Generations:
             generations,
             api_project_id=api_project_id,
             timeout=timeout,
+            on_progress=bridge.hook(on_progress),
             ahead=ahead,
             options=options,
         )

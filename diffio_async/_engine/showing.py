@@ -1,0 +1,146 @@
+"""One display for many generations: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from diffio_async._wire.census import STATES, Census, lasting
+from diffio_async.errors import WaitTimeout
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from rich.live import Live
+    from rich.table import Table
+
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.models.outcomes import Outcome
+
+#: Seconds between two plain lines.
+_EVERY = 10.0
+_REFRESHES = 4
+
+
+class Lines:
+    """Plain lines on standard error: how all stand, from time to time and in the end."""
+
+    def __init__(self) -> None:
+        self.census = Census(time.monotonic())
+        self._said = ""
+        self._said_at = self.census.began
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say how it stands in the end."""
+        self._say(time.monotonic())
+
+    def taken(self, generation_id: str) -> None:
+        """A generation is waited for."""
+        self.census.see(generation_id, "waiting", None, time.monotonic())
+
+    def progressed(self, progress: GenerationProgress) -> None:
+        """Take progress that changed; what has ended is left to `ended`."""
+        if not (progress.complete or progress.failed):
+            state = "queued" if progress.status == "queued" else "running"
+            self._see(progress.generation_id, state, progress.percent)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take how the wait for one ended."""
+        late = isinstance(outcome.error, WaitTimeout)
+        state = "complete" if outcome.ok else "late" if late else "failed"
+        self._see(outcome.generation_id, state, None)
+
+    def say(self, line: str) -> None:
+        """Print a line on standard error."""
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - what was asked for
+
+    def _see(self, generation_id: str, state: str, percent: float | None) -> None:
+        now = time.monotonic()
+        self.census.see(generation_id, state, percent, now)
+        if now - self._said_at >= _EVERY:
+            self._say(now)
+
+    def _say(self, now: float) -> None:
+        line = self.census.line(now)
+        if self.census.total and line != self._said:
+            self.say(line)
+        self._said, self._said_at = line, now
+
+
+class Silent(Lines):
+    """Counts, and says nothing."""
+
+    def say(self, line: str) -> None:
+        """Say nothing."""
+
+
+class Board(Lines):
+    """A table of counts on standard error, drawn anew several times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._live = _live(self)
+
+    def __enter__(self) -> Self:
+        """Take the terminal's last lines."""
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wipe the table, and say how it stands in the end."""
+        self._live.stop()
+        super().__exit__(*_)
+
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def __rich__(self) -> Table:
+        """The table as it is now; drawn by a thread of its own."""
+        from rich.table import Table
+
+        now, census = time.monotonic(), self.census
+        rate, left = census.rate(now), census.left(now)
+        table = Table(title=f"{census.ended} of {census.total} generations ended")
+        cells = []
+        for state in STATES:
+            table.add_column(state, justify="right")
+            cells.append(f"{census.counts[state]:,}")
+        for name, value in (
+            ("ends a minute", "" if rate is None else f"{rate:.0f}"),
+            ("left", "" if left is None else f"about {lasting(left)}"),
+            ("for", lasting(now - census.began)),
+        ):
+            table.add_column(name, justify="right")
+            cells.append(value)
+        table.add_row(*cells)
+        return table
+
+    def _see(self, generation_id: str, state: str, percent: float | None) -> None:
+        self.census.see(generation_id, state, percent, time.monotonic())
+
+
+def _live(board: Board) -> Live:
+    from rich.console import Console
+    from rich.live import Live
+
+    return Live(
+        get_renderable=board.__rich__,
+        console=Console(stderr=True),
+        refresh_per_second=_REFRESHES,
+        redirect_stdout=False,
+        redirect_stderr=False,
+        transient=True,
+    )
+
+
+def display() -> Lines:
+    """A table where someone watches and rich is installed, lines elsewhere."""
+    watched = sys.stderr.isatty() and find_spec("rich") is not None
+    return Board() if watched else Lines()

@@ -1,0 +1,199 @@
+"""The work of `diffio-async wait`: follow generations that were started, each to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+
+from diffio_async._engine.showing import Lines, Silent, display
+from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.picking_up import said
+from diffio_async.client import AsyncDiffio
+from diffio_async.errors import ConfigurationError, DiffioError, GenerationFailed, NotFound
+from diffio_async.models.generations import COMPLETE
+from diffio_async.models.generations import FAILED as FAILURES
+from diffio_async.models.handles import ids_in
+
+if TYPE_CHECKING:
+    from diffio_async.models.outcomes import Outcome
+
+#: So many generations that go on are named by name; more would not fit into a line.
+_NAMED = 20
+
+Ids = tuple[str, str | None]
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """What the user asked for: ids or handles, or all that run in projects; `timeout` in s."""
+
+    generations: tuple[str, ...]
+    projects: tuple[str, ...]
+    timeout: float | None
+
+    def check(self) -> list[Ids]:
+        """The generations that are named, each once; none where projects are meant.
+
+        Raises:
+            ConfigurationError: Nothing can be sent as things are.
+        """
+        if not self.generations and not self.projects:
+            raise ConfigurationError("name generations, by id or handle, or a --project")
+        if not all(project.strip() for project in self.projects):
+            raise ConfigurationError("the id given with --project is empty")
+        if self.generations and len(self.projects) > 1:
+            raise ConfigurationError(
+                "with generations, name at most one --project, or give handles, which know theirs"
+            )
+        of = self.projects[0] if self.projects else None
+        named = [ids_in(generation, of) for generation in self.generations]
+        check_environment()
+        return list({ids[0]: ids for ids in named}.values())
+
+    def again(self, left: list[str]) -> str:
+        """The line that waits for those that are left."""
+        words = ["diffio-async", "wait"]
+        if self.generations:
+            few = len(left) <= _NAMED
+            words += [name for name in self.generations if not few or self._id(name) in left]
+        for project in self.projects:
+            words += ["--project", project]
+        return shlex.join(words)
+
+    def _id(self, name: str) -> str:
+        return ids_in(name)[0]
+
+
+@define
+class Teller:
+    """Tells how each ended: a line, or an object, each."""
+
+    wanted: Wanted
+    display: Lines
+    as_json: bool
+    began: float = field(factory=time.monotonic)
+    failed: bool = False
+    #: What is still waited for, in the order it was named.
+    left: dict[str, None] = field(factory=dict)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A generation's wait is over."""
+        self.left.pop(outcome.generation_id, None)
+        self.display.ended(outcome)
+        error = outcome.error
+        self.failed = self.failed or error is not None
+        goes_on = error is not None and not isinstance(error, (GenerationFailed, NotFound))
+        again = self.wanted.again([outcome.generation_id]) if goes_on else None
+        if self.as_json:
+            self._json(
+                "complete" if error is None else "failed",
+                generation_id=outcome.generation_id,
+                api_project_id=outcome.api_project_id,
+                handle=outcome.handle,
+                status=outcome.status,
+                seconds=round(time.monotonic() - self.began, 3),
+                **({} if error is None else _why(error, again)),
+            )
+        elif error is None:
+            self._result(f"{outcome.generation_id}: complete")
+        else:
+            self.display.say(f"{outcome.generation_id}: {said(error, goes_on=goes_on)}")
+
+    def unknown(self, project: str, error: DiffioError) -> None:
+        """A project could not be asked for what runs in it."""
+        self.failed = True
+        if self.as_json:
+            self._json("failed", api_project_id=project, **_why(error, None))
+        else:
+            self.display.say(f"{project}: {error}")
+
+    def interrupted(self) -> None:
+        """The user ended the command; the generations go on without it."""
+        again, many = self.wanted.again([*self.left]), len(self.left)
+        if self.as_json:
+            self._json("interrupted", generation_ids=[*self.left], again=again)
+        elif many:
+            what = f"generation {next(iter(self.left))} goes"
+            what = what if many == 1 else f"{many} generations go"
+            self.display.say(f"interrupted; {what} on\n  wait again: {again}")
+
+    def _json(self, event: str, **more: object) -> None:
+        sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
+        sys.stdout.flush()
+
+    def _result(self, line: str) -> None:
+        if sys.stdout.isatty():
+            self.display.say(line)
+        else:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+
+def _why(error: DiffioError, again: str | None) -> dict[str, object]:
+    message = said(error, goes_on=again is not None)
+    return {"error": type(error).__name__, "message": message, "again": again}
+
+
+async def wait(wanted: Wanted, *, as_json: bool) -> int:
+    """Wait for all of them, and tell how each ended, as they end.
+
+    Raises:
+        ConfigurationError: Nothing can be sent as things are, and nothing was.
+    """
+    named = wanted.check()
+    with Silent() if as_json else display() as shown:
+        teller = Teller(wanted, shown, as_json)
+        try:
+            async with AsyncDiffio() as client:
+                await _followed(client, teller, named)
+        except asyncio.CancelledError:
+            teller.interrupted()
+            raise
+    return FAILED if teller.failed else OK
+
+
+async def _followed(client: AsyncDiffio, teller: Teller, named: list[Ids]) -> None:
+    if not named:
+        for project in dict.fromkeys(teller.wanted.projects):
+            named += await _running(client, teller, project)
+    for generation_id, _ in named:
+        teller.left[generation_id] = None
+        teller.display.taken(generation_id)
+    outcomes = client.generations.as_completed(
+        [_Named(*ids) for ids in named],
+        timeout=teller.wanted.timeout,
+        on_progress=teller.display.progressed,
+        ahead=max(1, len(named)),
+    )
+    async for outcome in outcomes:
+        teller.ended(outcome)
+
+
+@frozen
+class _Named:
+    """What a wait takes for a generation."""
+
+    generation_id: str
+    api_project_id: str | None
+
+
+async def _running(client: AsyncDiffio, teller: Teller, project: str) -> list[Ids]:
+    """What has not ended in a project."""
+    try:
+        rows = await client.projects.list_generations(api_project_id=project)
+    except ConfigurationError:
+        raise
+    except DiffioError as error:
+        teller.unknown(project, error)
+        return []
+    running = [row.generation_id for row in rows if row.status not in {COMPLETE, *FAILURES}]
+    if not running:
+        teller.display.say(f"{project}: nothing runs")
+    return [(generation_id, project) for generation_id in running]

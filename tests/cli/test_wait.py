@@ -1,0 +1,179 @@
+"""`diffio-async wait`: generations that were started are followed, each to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shlex
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async import AsyncDiffio, Generation
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.cli.test_interrupts import interrupted
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run, Start
+
+pytestmark = pytest.mark.slow
+
+PROGRESS = "*/get_generation_progress"
+
+
+async def begun(sandbox: Sandbox, *per_project: int) -> list[Generation]:
+    """So many generations in one project after the other."""
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        projects = [
+            await client.projects.create(b"speech " * 100, file_name="speech.wav")
+            for _ in per_project
+        ]
+        return [
+            await client.generations.create(api_project_id=project.api_project_id)
+            for project, many in zip(projects, per_project, strict=True)
+            for _ in range(many)
+        ]
+
+
+def failed(generation: Generation) -> Fault:
+    """The generation ends without a result."""
+    told = {
+        "generationId": generation.generation_id,
+        "apiProjectId": generation.api_project_id,
+        "status": "failed",
+        "error": "no speech in it",
+    }
+    return Fault(path=PROGRESS, times=None, action=Answer(200, json=told))
+
+
+async def test_handles_are_followed_to_their_ends(run: Run) -> None:
+    """A line for each on stdout, as they end; how all stood on stderr; code 0."""
+    async with Sandbox(engine="echo", duration=0.5) as sandbox:
+        made = await begun(sandbox, 2, 1)
+        handles = [generation.handle for generation in made]
+        done = await run("wait", *handles, handles[0], env=sandbox.environment)
+    assert done.returncode == 0, done.stderr
+    lines = sorted(f"{generation.generation_id}: complete" for generation in made)
+    assert sorted(done.stdout.splitlines()) == lines
+    assert done.stderr.startswith("3 of 3 ended: 3 complete")
+
+
+async def test_all_that_run_in_projects_are_followed(run: Run) -> None:
+    """Without ids, `--project` means what has not ended in it; JSON tells each end."""
+    async with Sandbox(engine="echo", duration=3.0) as sandbox:
+        made = await begun(sandbox, 2, 1)
+        projects = list({generation.api_project_id: None for generation in made})
+        named = [word for project in projects for word in ("--project", project)]
+        done = await run("wait", *named, "--json", env=sandbox.environment)
+        again = await run("wait", *named, env=sandbox.environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in said} == {"complete"}
+    assert {fact["handle"] for fact in said} == {generation.handle for generation in made}
+    assert again.returncode == 0
+    assert again.stdout == ""
+    assert again.stderr == "".join(f"{project}: nothing runs\n" for project in projects)
+
+
+async def test_what_failed_or_is_late_makes_the_code_1(run: Run, echo: Sandbox) -> None:
+    """Reasons are told; of what goes on, the line that waits for it again."""
+    bad, lost = await begun(echo, 1, 1)
+    echo.faults.add(failed(bad))
+    done = await run("wait", bad.handle, env=echo.environment)
+    assert done.returncode == 1
+    assert "no speech in it" in done.stderr
+    echo.faults.clear()
+    queued = {
+        "generationId": lost.generation_id,
+        "apiProjectId": lost.api_project_id,
+        "status": "queued",
+    }
+    echo.faults.add(Fault(path=PROGRESS, times=None, action=Answer(200, json=queued)))
+    named = [lost.generation_id, "--project", lost.api_project_id]
+    done = await run("wait", *named, "--timeout", "0.3", "--json", env=echo.environment)
+    assert done.returncode == 1
+    (fact,) = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (fact["event"], fact["error"], fact["status"]) == ("failed", "WaitTimeout", "queued")
+    assert shlex.split(fact["again"]) == ["diffio-async", "wait", *named]
+
+
+async def test_an_unknown_project_does_not_stop_the_others(run: Run, echo: Sandbox) -> None:
+    """It is reported, and the code is 1."""
+    (made,) = await begun(echo, 1)
+    named = ["--project", "proj_none", "--project", made.api_project_id]
+    done = await run("wait", *named, env=echo.environment)
+    assert done.returncode == 1
+    assert "proj_none: list_project_generations was answered 404" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "name generations, by id or handle, or a --project"),
+        (["--project", ""], "the id given with --project is empty"),
+        (["gen_1", "--project", "a", "--project", "b"], "at most one --project"),
+        (["dgh1.broken"], "is not a generation's handle"),
+    ],
+)
+async def test_what_cannot_be_meant_is_refused(
+    run: Run, echo: Sandbox, arguments: list[str], reason: str
+) -> None:
+    """Wrong usage ends with code 2 before anything is sent."""
+    before = len(echo.requests)
+    done = await run("wait", *arguments, env=echo.environment)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert len(echo.requests) == before
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_an_interrupted_wait_says_how_to_wait_again(start: Start, as_json: bool) -> None:
+    """The generations go on: code 130, and the line that waits for what is left."""
+    async with Sandbox(engine="echo", duration=60.0) as sandbox:
+        made = await begun(sandbox, 1, 1)
+        handles = [generation.handle for generation in made]
+        arguments: list[object] = ["wait", *handles, *(["--json"] if as_json else [])]
+        code, said, complained = await interrupted(
+            start, sandbox, arguments, "/get_generation_progress", signal.SIGINT
+        )
+    assert code == 130
+    if as_json:
+        (fact,) = [json.loads(line) for line in said.splitlines()]
+        again = fact["again"]
+        assert fact["event"] == "interrupted"
+        assert fact["generation_ids"] == [generation.generation_id for generation in made]
+    else:
+        assert "interrupted; 2 generations go on" in complained
+        again = complained.partition("wait again: ")[2].splitlines()[0]
+    assert shlex.split(again) == ["diffio-async", "wait", *handles]
+
+
+async def test_a_terminal_shows_one_table(start: Start) -> None:
+    """Counts by state while they run, and a line for each result above it."""
+    ours, its = pty.openpty()
+    async with Sandbox(engine="echo", duration=2.0) as sandbox:
+        (made,) = await begun(sandbox, 1)
+        env = {**sandbox.environment, "TERM": "xterm", "COLUMNS": "120"}
+        process = await start("wait", made.handle, env=env, stdout=its, stderr=its)
+        os.close(its)
+        with anyio.fail_after(20):
+            shown = await anyio.to_thread.run_sync(read, ours)
+            assert await process.wait() == 0
+    assert "generations ended" in shown
+    assert "running" in shown
+    assert f"{made.generation_id}: complete" in shown
+    assert "1 of 1 ended: 1 complete" in shown
+
+
+def read(terminal: int) -> str:
+    """All that is written to a terminal until nobody has it open any more."""
+    pieces = []
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as stream:
+        while piece := stream.read(65536):
+            pieces.append(piece)
+    return b"".join(pieces).decode()
