@@ -91,7 +91,7 @@ def test_lines_come_from_time_to_time(
     """Not for each of ten thousand ends, but every ten seconds, and only where there is news."""
     now = [0.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731 - a clock that is set by hand
-    monkeypatch.setattr(showing.time, "monotonic", clock)
+    monkeypatch.setattr("diffio_async._engine.showing.time.monotonic", clock)
     with showing.Lines() as lines:
         for number in range(50):
             lines.taken(f"gen_{number}")
