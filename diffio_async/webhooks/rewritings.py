@@ -29,7 +29,8 @@ _SPELLINGS: list[dict[str, Any]] = [
 ]
 #: What undoing a mishap may raise: the body was of another kind.
 _NOT_SO = (ValueError, RecursionError, SyntaxError, OSError, EOFError, MemoryError, zlib.error)
-_MOST_UNPACKED = 8 * 1024 * 1024
+#: Bytes; an event has about one thousand, and each guess costs a hash.
+_MOST = 1024 * 1024
 
 
 @frozen
@@ -42,6 +43,8 @@ class Rewriting:
 
     def undone(self, body: bytes) -> Iterator[bytes]:
         """Bodies that may have become this one; none where the mishap cannot have happened."""
+        if len(body) > _MOST:
+            return
         try:
             for origin in self.origins(body):
                 if origin != body:
@@ -112,7 +115,7 @@ def _form(body: bytes) -> Iterator[bytes]:
 
 def _unpacked(body: bytes) -> Iterator[bytes]:
     # Bounded: a small body may unpack to gigabytes.
-    yield zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MOST_UNPACKED)
+    yield zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MOST)
 
 
 REWRITINGS = (

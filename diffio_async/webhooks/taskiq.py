@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from diffio_async.errors import DatabaseUnusable
+from diffio_async._engine.together import together
+from diffio_async.errors import ConfigurationError, DatabaseUnusable
 from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.receiving import WebhookSink
 
@@ -82,11 +84,12 @@ async def forward(
         timeout: Seconds the broker may take for one.
 
     Raises:
+        ConfigurationError: The concurrency is below 1.
         DatabaseUnusable: The inbox's file cannot be used.
     """
-    async with asyncio.TaskGroup() as group:
-        for _ in range(concurrency):
-            group.create_task(_forward(inbox, task, timeout))
+    if concurrency < 1:
+        raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
+    await together(partial(_forward, inbox, task, timeout), concurrency)
 
 
 async def _forward(

@@ -233,6 +233,8 @@ def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2L!", "base64"),
         ("whsec_MfKQ9r8GKYqr-_jUPD8ILPZIo2LaLaSw", "base64"),
         ("whsec_MfKQ9", "base64"),
+        # base64 that is read carelessly leaves these out.
+        (f"{SECRET}!!!!", "base64"),
         (None, "NoneType"),
         ([SECRET], "list"),
         (SECRET.encode(), "bytes"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -46,6 +47,7 @@ async def running(sample: str, folder: Path) -> AsyncIterator[tuple[Process, str
             command(sample, port),
             cwd=SAMPLES,
             env={
+                **os.environ,
                 "DIFFIO_WEBHOOK_SECRET": SECRET,
                 "DIFFIO_INBOX": str(folder / "inbox.db"),
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -18,7 +18,7 @@ import pytest
 from taskiq import InMemoryBroker, TaskiqMiddleware
 from taskiq_redis import RedisStreamBroker
 
-from diffio_async import WebhookInbox, WebhookVerifier
+from diffio_async import ConfigurationError, DatabaseUnusable, WebhookInbox, WebhookVerifier
 from diffio_async.webhooks.receiving import Receiver
 from diffio_async.webhooks.taskiq import TaskiqSink, event_in_task, forward
 from tests.webhooks.scenes import SECRET, body_of, headers_of
@@ -150,6 +150,20 @@ async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None
             while not await inbox.entries("handled"):
                 await asyncio.sleep(0.01)
     assert len(broker.sent) == 1
+
+
+async def test_what_ends_the_forwarding_is_raised_as_it_is(tmp_path: Path) -> None:
+    """No group wraps it: a file that is no inbox, or a concurrency of none."""
+
+    @Broker().task
+    async def task(body: str, message_id: str) -> None:
+        """Never called."""
+
+    (tmp_path / "none").write_text("this is no inbox" * 100)
+    with pytest.raises(DatabaseUnusable):
+        await forward(WebhookInbox(tmp_path / "none"), task)
+    with pytest.raises(ConfigurationError, match="concurrency"):
+        await forward(WebhookInbox(tmp_path / "none"), task, concurrency=0)
 
 
 async def test_a_receiver_hands_deliveries_straight_to_the_broker() -> None:

@@ -8,11 +8,13 @@ import logging
 from collections import OrderedDict
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from attrs import frozen
 
+from diffio_async._engine.together import together
 from diffio_async.cli.exit_codes import OK
 from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
 from diffio_async.errors import ConfigurationError
@@ -58,6 +60,15 @@ class Order:
         """
         if not self.path.startswith("/") or set(self.path) & set("{}?#"):
             raise ConfigurationError("--path begins with / and is a path alone")
+
+
+class _Lines(logging.Formatter):
+    """A line each: what was raised is said, and not traced."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, and the failure in brackets."""
+        failure = record.exc_info[1] if record.exc_info else None
+        return record.getMessage() + (f" ({type(failure).__name__}: {failure})" if failure else "")
 
 
 class _Sink(WebhookSink):
@@ -114,7 +125,9 @@ async def listen(order: Order, shown: Shown) -> int:
         OSError: The address cannot be listened on.
     """
     order.check()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     verifier = WebhookVerifier(*order.secrets)
     inbox = forwarder = None
     async with AsyncExitStack() as stack:
@@ -126,17 +139,13 @@ async def listen(order: Order, shown: Shown) -> int:
         sink = _Sink(verifier, shown, inbox, forwarder)
         url = await _serve(stack, sink, order, shown)
         shown.listening(url, order.forward)
-        async with asyncio.TaskGroup() as tasks:
-            if inbox is not None and forwarder is not None:
-                passing = [
-                    tasks.create_task(_passing_on(inbox, forwarder, shown))
-                    for _ in range(_PASSED_ON_AT_ONCE)
-                ]
-            else:
-                passing = []
-            await shown.gone.wait()
-            for task in passing:
-                task.cancel()
+        passing = None
+        if inbox is not None and forwarder is not None:
+            passing = asyncio.create_task(
+                together(partial(_passing_on, inbox, forwarder, shown), _PASSED_ON_AT_ONCE)
+            )
+            stack.push_async_callback(_ended, passing)
+        await _first_of(passing, asyncio.create_task(shown.gone.wait()))
     return OK
 
 
@@ -165,6 +174,22 @@ async def _serve(stack: AsyncExitStack, sink: WebhookSink, order: Order, shown: 
 def _reason(answer: web.StreamResponse) -> str:
     body = answer.body if isinstance(answer, web.Response) else None
     return str(json.loads(body)["error"]) if isinstance(body, bytes) else "not_found"
+
+
+async def _first_of(passing: asyncio.Task[None] | None, gone: asyncio.Task[bool]) -> None:
+    """Wait for one of them, and raise what ended it."""
+    try:
+        both = [gone] if passing is None else [gone, passing]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    if passing is not None and passing.done():
+        passing.result()
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def _passing_on(inbox: WebhookInbox, forwarder: Forwarder, shown: Shown) -> None:
