@@ -102,7 +102,7 @@ class UploadProgress:
 
 @frozen
 class DownloadProgress:
-    """Bytes of a result received, of `total` bytes where the server told.
+    """Bytes of a result received, of `total` where the server told; fewer where it begins anew.
 
     `rate` is bytes a second over the last five seconds, None before it can be told.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -88,7 +89,9 @@ class Downloading:
             except Anew as failure:
                 delay = patience.after(failure, self._done)
                 self.sender.tell(DownloadResumed(0, reason(failure)))
-                self.version, self._done, self._shares = None, 0, Shares()
+                self.version, self._done, self._told, self._shares = None, 0, 0, Shares()
+                # Where versions differ from answer to answer, one at a time is the way to one.
+                self._growth = Growth(1)
                 await self.sender.closing.pause(delay)
         await self._checked()
         return self._done
@@ -133,7 +136,7 @@ class Downloading:
         if not self._may_grow or self.version is None:
             return
         left = (self.version.total or 0) - self._done
-        wanted = self._growth.told(now, self._done, left, self.flowing)
+        wanted = self._growth.told(now, self._done, left, self.flowing, time.thread_time())
         while 0 < self._live < wanted and self.sender.ranges.free > 0:
             share = self._shares.take(_LEAST)
             if share is None:
@@ -220,7 +223,7 @@ class Downloading:
                 raise RangeIgnored("the host sent all where a part was asked for")
             raise Anew("the result changed while it was downloaded")
         await self.sink.begin(version)
-        self.version, self._done = version, 0
+        self.version, self._done, self._told = version, 0, 0
         share.at, share.end = 0, version.total
         self._shares = Shares(free=[], taken=[share])
         self._news.set()

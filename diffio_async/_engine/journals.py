@@ -95,8 +95,8 @@ class Journal:
         os.lseek(self._descriptor, 0, os.SEEK_SET)
         with open(self._descriptor, "rb", closefd=False) as file:
             lines = file.read(_LONGEST).split(b"\n")
-        said = [_said(line) for line in lines]
-        version = _version(said[0])
+        said = [fact for fact in map(_said, lines) if fact is not None]
+        version = _version(said[0]) if said else None
         marks = [mark for mark in map(_spans, said[1:]) if mark is not None]
         return (version, marks[-1]) if version is not None and marks else None
 
@@ -120,7 +120,8 @@ class Journal:
     def _append(self, said: object) -> None:
         text = json.dumps(said, separators=(",", ":")).encode()
         os.lseek(self._descriptor, 0, os.SEEK_END)
-        os.write(self._descriptor, b"%s %08x\n" % (text, zlib.crc32(text)))
+        # On a line of its own, even where a full disk tore the one before.
+        os.write(self._descriptor, b"\n%s %08x\n" % (text, zlib.crc32(text)))
 
     def close(self) -> None:
         """Let others have it."""

@@ -69,7 +69,7 @@ class Sender:
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
-        self.ranges = RangesInFlight(options.ranges_in_flight)
+        self.ranges = RangesInFlight(min(options.ranges_in_flight, options.connections))
         self._observers = (log_event, *options.observers)
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:

@@ -138,10 +138,11 @@ class FileSink:
 
     async def caught_up(self) -> None:
         """Wait until all is written."""
-        behind, self._behind = self._behind, None
-        if behind is not None:
+        if self._behind is not None:
             with named(self._target):
-                await asyncio.shield(behind)
+                await asyncio.shield(self._behind)
+            # Not where the wait was cut short: the thread still has the file.
+            self._behind = None
 
 
 @contextlib.contextmanager

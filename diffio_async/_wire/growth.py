@@ -18,8 +18,10 @@ _LEAST, _TIMES = 0.4, 2.0
 _PATIENCE = 5.0
 #: Twice the connections must bring this much more.
 _GAIN = 1.25
-#: Bytes a second of one connection above which it is no limit: the processor is.
+#: Bytes a second of one connection above which it is hardly a limit.
 _FAST = 150 * MIB
+#: The share of its time that the loop's thread may work: above it, the processor is the limit.
+_BUSY = 0.85
 #: Seconds the rest must take for more connections to be worth it.
 _WORTH = 1.5
 #: Seconds after which what did not help, or was refused, is tried again.
@@ -41,9 +43,10 @@ class Growth:
     _changed: float | None = None
     _flowing: float | None = None
     _done: int = 0
+    _worked: float = 0.0
     _rest: float = field(default=-math.inf)
 
-    def told(self, now: float, done: int, left: int, flowing: int) -> int:
+    def told(self, now: float, done: int, left: int, flowing: int, worked: float) -> int:
         """How many connections there should be.
 
         Args:
@@ -51,6 +54,7 @@ class Growth:
             done: Bytes that came, of all connections.
             left: Bytes still to come.
             flowing: How many connections bring bytes.
+            worked: Seconds that the loop's thread has worked, of any start.
         """
         if self._changed is None:
             self._changed = now
@@ -58,7 +62,7 @@ class Growth:
             # What comes while they connect and warm up says nothing of what they will carry.
             if flowing < self.wanted and now - self._changed < _PATIENCE:
                 return self.wanted
-            self._flowing, self._done = now, done
+            self._flowing, self._done, self._worked = now, done, worked
         took = now - self._flowing
         if now < self._rest or took < max(_LEAST, _TIMES * (self._flowing - self._changed)):
             return self.wanted
@@ -67,7 +71,12 @@ class Growth:
         if before is not None and rate < before * _GAIN:
             # No connection is closed for that, but none follows on one that has ended.
             self.pushed_back(now)
-        elif self.wanted < self.most and 0 < rate < _FAST * self.wanted and left > _WORTH * rate:
+        elif (
+            self.wanted < self.most
+            and 0 < rate < _FAST * self.wanted
+            and left > _WORTH * rate
+            and worked - self._worked < _BUSY * took
+        ):
             self._before, self.wanted = rate, min(self.most, 2 * self.wanted)
         return self.wanted
 

@@ -197,6 +197,26 @@ def _torn(part: Path, journal: Path) -> None:
     journal.write_bytes(journal.read_bytes()[:-9])
 
 
+async def test_a_torn_line_of_the_journal_is_passed_over(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What was noted before it counts, and what is noted after it."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    journal, _ = (tmp_path / name for name in await left_half(job, sandbox, target))
+    with journal.open("ab") as file:
+        file.write(b"\n[[0,8999")
+    left = Fault(path=RESULT, action=Truncate(0.5))
+    sandbox.faults.add(left, BROKEN)
+    with pytest.raises(DownloadFailed):
+        await job.download(target, resume=True)
+    sandbox.faults.clear()
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    ranges = [seen.headers.get("range") for seen in media(sandbox)]
+    assert f"bytes={HALF}-" in ranges
+    assert ranges[-1] == f"bytes={HALF + HALF // 2}-"
+
+
 def _foreign(part: Path, journal: Path) -> None:
     journal.write_bytes(b"\x00\xffnot a journal\n\n[[0,1]]")
 
@@ -214,7 +234,7 @@ def _no_part(part: Path, journal: Path) -> None:
 
 
 def _odd(part: Path, journal: Path) -> None:
-    first = journal.read_bytes().split(b"\n")[0]
+    first = journal.read_bytes().split(b"\n")[1]
     text = json.dumps([[0], "x"]).encode()
     journal.write_bytes(first + b"\n%s %08x\n" % (text, zlib.crc32(text)))
 

@@ -28,11 +28,16 @@ STEP = 16_384
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small results are worth several connections, and a moment is enough to measure."""
+    """Small results are worth several connections, and each is found to help at once.
+
+    What helps when is `Growth`'s own matter, and measured by a clock: see `test_growth`.
+    """
     monkeypatch.setattr(downloading, "_LEAST", 50_000)
     monkeypatch.setattr(downloading, "_TICK", 0.005)
     monkeypatch.setattr(growth, "_LEAST", 0.02)
     monkeypatch.setattr(growth, "_WORTH", 0.02)
+    monkeypatch.setattr(growth, "_GAIN", 0.0)
+    monkeypatch.setattr(growth, "_BUSY", 100.0)
 
 
 @pytest.fixture
@@ -131,6 +136,8 @@ async def test_in_memory_the_parts_are_put_together_too(
     received = [progress.received for progress in told]
     assert received == sorted(set(received))
     assert received[-1] == len(CONTENT)
+    assert told[-1].rate is not None
+    assert 1e5 < told[-1].rate < 1e8
 
 
 async def test_one_range_in_flight_is_one_connection(
@@ -206,6 +213,25 @@ async def test_a_result_that_changes_while_parts_come_is_fetched_anew(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == other
+
+
+async def test_a_host_that_calls_the_same_by_other_names_is_asked_over_one_connection(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """As mirrors behind one address do: after the first surprise nothing is put together."""
+    slow = Slow(pause=0.002)
+
+    async def renaming(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        slow.etag = f'"{len(slow.ranged)}"'
+        await slow(asked, writer)
+
+    async with peer(renaming) as host:
+        leads_to(sandbox, host.url("/r"))
+        await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert [bool(text) for text in slow.ranged][:2] == [False, True]
+    assert slow.ranged[-1] == ""
+    assert len(slow.ranged) <= 4
 
 
 async def test_connections_whose_link_expired_ask_for_one_new_link(

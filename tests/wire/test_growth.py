@@ -9,7 +9,13 @@ GB = 1_000_000_000
 
 
 def downloaded(
-    each: float, total: float, *, size: int = GB, most: int = 8, opens: float = 0.16
+    each: float,
+    total: float,
+    *,
+    size: int = GB,
+    most: int = 8,
+    opens: float = 0.16,
+    busy: float = 0.3,
 ) -> tuple[list[int], float]:
     """The numbers of connections there were, in order, and the seconds it took.
 
@@ -19,6 +25,7 @@ def downloaded(
         size: Bytes of the result.
         most: Connections at most.
         opens: Seconds from opening a connection to its first byte.
+        busy: The share of its time that the loop's thread works.
     """
     growth, now, done = Growth(most), 0.0, 0.0
     opened = [0.0]
@@ -27,7 +34,7 @@ def downloaded(
         now += 0.05
         flowing = sum(now >= since + opens for since in opened)
         done += 0.05 * min(flowing * each, total)
-        if growth.told(now, int(done), max(0, size - int(done)), flowing) != wanted[-1]:
+        if growth.told(now, int(done), max(0, size - int(done)), flowing, busy * now) != wanted[-1]:
             wanted.append(growth.wanted)
         while len(opened) < growth.wanted:
             opened.append(now)
@@ -54,6 +61,7 @@ def test_where_the_link_is_the_limit_more_are_given_up() -> None:
 def test_a_link_that_is_fast_or_nearly_done_gets_no_second_connection() -> None:
     assert downloaded(each=400 * MB, total=700 * MB)[0] == [1]
     assert downloaded(each=20 * MB, total=200 * MB, size=30_000_000)[0] == [1]
+    assert downloaded(each=60 * MB, total=60 * MB, busy=0.9)[0] == [1], "a slow processor"
 
 
 def test_a_link_of_long_delays_is_measured_when_its_connections_flow() -> None:
@@ -65,7 +73,7 @@ def test_a_host_that_pushes_back_gets_half_as_many_for_a_while() -> None:
     growth.pushed_back(100.0)
     assert growth.wanted == 4
     for step in range(550):
-        assert growth.told(100.0 + step / 10, step * 10**6, GB, 4) == 4
+        assert growth.told(100.0 + step / 10, step * 10**6, GB, 4, 0.0) == 4
     growth.pushed_back(200.0)
     growth.pushed_back(200.0)
     growth.pushed_back(200.0)
@@ -77,5 +85,5 @@ def test_connections_that_bring_nothing_are_not_waited_for_long(flowing: int) ->
     """Nor is anything made of a link that stands still."""
     growth = Growth(8)
     for step in range(200):
-        growth.told(step / 10, 0, GB, flowing)
+        growth.told(step / 10, 0, GB, flowing, 0.0)
     assert growth.wanted == 1
