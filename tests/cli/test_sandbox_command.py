@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from aiohttp import web
 from anyio.streams.text import TextReceiveStream
 
 from diffio_async.sandbox.running import PORT
@@ -62,6 +63,31 @@ async def test_faults_are_played(start: Start, run: Run, talk: Path, tmp_path: P
     done = await run("restore", talk, env=environment)
     assert done.returncode == 1
     assert "billing" in done.stderr
+
+
+async def test_deliveries_are_hurried_and_made_twice(start: Start, run: Run) -> None:
+    """By its options: a refused delivery comes again at once, and one more time when taken."""
+    taken: list[str] = []
+
+    async def take(request: web.BaseRequest) -> web.Response:
+        taken.append(request.headers["svix-id"])
+        return web.Response(status=503 if len(taken) == 1 else 204)
+
+    options = ("--webhook-pace", "0.01", "--webhook-duplicates", "1", "--webhook-shuffle", "0.01")
+    _process, environment = await lines_to_copy(start, *options)
+    runner = web.ServerRunner(web.Server(take))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+        await run("webhooks", "configure", "--url", url, env=environment)
+        done = await run("webhooks", "test", env=environment)
+        with anyio.fail_after(10):
+            while len(taken) < 3:
+                await anyio.sleep(0.02)
+    finally:
+        await runner.cleanup()
+    assert set(taken) == {done.stdout.split()[6]}
 
 
 @pytest.mark.parametrize(

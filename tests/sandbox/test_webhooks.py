@@ -305,6 +305,12 @@ async def test_a_fault_of_any_origin_leaves_deliveries_alone() -> None:
         assert await delivered(caller) == [("generation.completed", 204, None)]
 
 
+def test_the_page_has_the_secret_that_deliveries_are_signed_with() -> None:
+    """What the page on the command says to export is what the sandbox signs with."""
+    page = Path(__file__).parents[2] / "docs" / "cli.md"
+    assert f"DIFFIO_WEBHOOK_SECRET={DEFAULT_WEBHOOK_SECRET} " in page.read_text(encoding="utf-8")
+
+
 def test_what_cannot_befall_a_delivery_is_refused() -> None:
     """In Python and in a plan; so is a duplicate of anything else, and a share beyond 1."""
     with pytest.raises(ValueError, match="befall webhooks is drop, delay, answer"):

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +71,14 @@ async def until(true: Callable[[], bool], seconds: float = 5) -> None:
             await asyncio.sleep(0.02)
 
 
-@contextmanager
-def forwarding(inbox: WebhookInbox, task: Any, **options: Any) -> Iterator[asyncio.Task[None]]:
+@asynccontextmanager
+async def forwarding(inbox: WebhookInbox, task: Any, **options: Any) -> AsyncIterator[None]:
     running = asyncio.create_task(forward(inbox, task, **options))
     try:
-        yield running
+        yield
     finally:
         running.cancel()
+        await asyncio.wait([running])
 
 
 async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Pat
 
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:
         await stored(inbox, "msg_1", "msg_2")
-        with forwarding(inbox, handle):
+        async with forwarding(inbox, handle):
             await until(lambda: len(got) == 2)
             while await inbox.entries("taken"):
                 await asyncio.sleep(0.01)
@@ -114,7 +115,7 @@ async def test_a_broker_that_is_away_is_asked_again(tmp_path: Path) -> None:
 
     async with WebhookInbox(tmp_path / "inbox.db", retry_after=0.01) as inbox:
         await stored(inbox, "msg_1")
-        with forwarding(inbox, handle):
+        async with forwarding(inbox, handle):
             await until(lambda: got == ["msg_1"])
     assert broker.failures == 0
 
@@ -130,7 +131,7 @@ async def test_a_broker_that_does_not_answer_is_given_up(tmp_path: Path) -> None
 
     async with WebhookInbox(tmp_path / "inbox.db", attempts=1) as inbox:
         await stored(inbox, "msg_1")
-        with forwarding(inbox, handle, timeout=0.05):
+        async with forwarding(inbox, handle, timeout=0.05):
             while not (dead := await inbox.dead()):
                 await asyncio.sleep(0.01)
     assert "TimeoutError" in (dead[0].error or "")
@@ -146,7 +147,7 @@ async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None
 
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:
         await stored(inbox, "msg_1")
-        with forwarding(inbox, handle):
+        async with forwarding(inbox, handle):
             while not await inbox.entries("handled"):
                 await asyncio.sleep(0.01)
     assert len(broker.sent) == 1
@@ -254,7 +255,7 @@ async def test_through_redis_every_event_is_handled_though_a_worker_is_killed(
 
     await broker.startup()
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:
-        with forwarding(inbox, handle):
+        async with forwarding(inbox, handle):
             await stored(inbox, *ids[:20])
             with working(redis_url, done):
                 await until(lambda: len(done.read_text().split()) >= 5, 20)
