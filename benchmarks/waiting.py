@@ -39,7 +39,6 @@ def rows() -> list[Row]:
     jumps = Fleet(jobs=1000, projects=1000, way="jumps")
     later = Fleet(jobs=1000, projects=1000, way="jumps", over=600)
     twelve = Fleet(jobs=256, projects=256, median=12, within=0.8)
-    wide = {"budget": 150.0, "burst": 50}
     return [
         Row(title="1 job, median 20 s", who="ours", fleet=single),
         Row(title="1 job, median 20 s", who="naive", fleet=single),
@@ -48,11 +47,17 @@ def rows() -> list[Row]:
         Row(title=f"1,000 jobs, median 60 s, {ONE}", who="ours", fleet=together, speed=2),
         Row(title="1,000 jobs, median 60 s", who="naive", fleet=thousand, speed=2),
         *(
-            Row(title=title, who="ours", fleet=fleet, policy=wide, speed=speed)
-            for title, fleet, speed in (
-                (f"1,000 jobs, median 60 s, {MANY}, budget 150/s", thousand, 2),
-                (f"1,000 jobs, median 60 s, {MANY}, stages jump, budget 150/s", jumps, 2),
-                ("the same, begun over 10 min", later, 4),
+            Row(
+                title=f"1,000 jobs, median 60 s, {MANY}{how}, budget {budget}/s",
+                who="ours",
+                fleet=fleet,
+                policy={"budget": float(budget), "burst": 50},
+                speed=speed,
+            )
+            for how, fleet, budget, speed in (
+                ("", thousand, 150, 2),
+                (", stages jump", jumps, 400, 1),
+                (", stages jump, begun over 10 min", later, 150, 4),
             )
         ),
         Row(
@@ -83,7 +88,12 @@ def rows() -> list[Row]:
             for where, projects in ((ONE, 1), (MANY, 10_000))
         ),
         *(
-            Row(title="256 jobs, 12 s ± 80 %", who=who, fleet=twelve, policy=wide)
+            Row(
+                title="256 jobs, 12 s ± 80 %",
+                who=who,
+                fleet=twelve,
+                policy={"budget": 150.0, "burst": 50},
+            )
             for who in ("ours", "naive", "published")
         ),
     ]

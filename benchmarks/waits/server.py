@@ -18,6 +18,8 @@ from waits.fleets import INFERENCE, PREPARING, Fleet
 if TYPE_CHECKING:
     from waits.fleets import Job
 
+#: Of a stage, by whether it has begun.
+_STATUS = {True: "processing", False: "pending"}
 _HEAD_END = b"\r\n\r\n"
 #: Weights of stages in what a listing tells of the whole.
 _PREPARING_WEIGHT = 0.1
@@ -92,7 +94,11 @@ def _progress(watched: Watched, at: float) -> bytes:
             "apiProjectId": job.api_project_id,
             "status": status,
             "hasVideo": False,
-            **{name: {"status": status, "progress": value} for name, value in stages.items()},
+            # Both are always told, as the published SDK takes for granted.
+            **{
+                name: {"status": _STATUS[name in stages], "progress": stages.get(name, 0)}
+                for name in (PREPARING, INFERENCE)
+            },
         }
     ).encode()
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 _STAGES = ("pre_processing", "inference", "restored_video")
 #: The scale of a listing's percentages: the whole job's, whatever its stage.
 LISTED = "listed"
+_OVER = ", over"
+_ALL = 100.0
+#: Where a job is that has only just begun, as far as can be told.
+_BEGINNINGS = frozenset({"", "running", LISTED, "pre_processing", "pre_processing of a video"})
 
 
 @frozen
@@ -83,11 +87,16 @@ def reading_of(progress: GenerationProgress, at: float) -> Reading:
         position = None if progress.queue is None else progress.queue.position
         return Reading(at, "", None, position)
     video = " of a video" if progress.has_video else ""
-    now_in, percent = "running", None
+    now_in, percent, over = "running", None, False
     for name in _STAGES:
         stage = getattr(progress, name)
-        if stage is not None and (stage.progress or now_in == "running"):
+        # One that has told nothing yet has begun when the one before is over.
+        if stage is not None and (stage.progress or over or now_in == "running"):
             now_in, percent = name + video, stage.progress
+            over = (stage.progress or 0) >= _ALL
+    if over:
+        # The end of the last stage is not the end of the job: what follows has no percentages.
+        return Reading(at, now_in + _OVER)
     return Reading(at, now_in, percent)
 
 
@@ -95,7 +104,8 @@ def after(course: Course, reading: Reading) -> Course:
     """The course with one more answer."""
     earlier = course.began if course.asked is None else course.asked
     last = course.last
-    if last is None and not course.fresh and not reading.percent:
+    beginning = not reading.percent and reading.stage in _BEGINNINGS
+    if last is None and not course.fresh and beginning:
         # It has not begun, as far as can be told: those beside it will be in the same place.
         course = evolve(course, fresh=True)
     if not reading.stage:
