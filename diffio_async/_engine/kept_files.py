@@ -70,7 +70,7 @@ class KeptFile(Temporary):
         self._unsaved, self._saved_at = 0, time.monotonic()
         self._journal.begin(version)
 
-    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+    def put(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write, and note now and then what is safe."""
         super().put(offset, pieces)
         self._unsaved += sum(map(len, pieces))

@@ -42,8 +42,8 @@ class Sink(Protocol):
         """Forget what was written; what comes now is of this version."""
         ...
 
-    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
-        """Take bytes; they may be written a little later."""
+    async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Take bytes; when this returns, their memory is the caller's again."""
         ...
 
     async def digest(self, size: int) -> bytes:
@@ -69,7 +69,7 @@ class MemorySink:
         self.version = version
         self._held = io.BytesIO()
 
-    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
+    async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Keep."""
         self._held.seek(offset)
         self._held.writelines(pieces)
@@ -93,7 +93,7 @@ class MemorySink:
 
 
 class FileSink:
-    """A temporary file: while one batch is written by a thread, the next comes in."""
+    """A temporary file, written by threads."""
 
     def __init__(
         self, file: Temporary, threads: Threads, target: Path, version: Version | None
@@ -117,11 +117,12 @@ class FileSink:
             with named(self._target):
                 await self._threads.run(self.file.begin, version)
 
-    async def write(self, offset: int, pieces: Sequence[bytes]) -> None:
-        """Write as soon as the batch before is written."""
+    async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write."""
         async with self._turn:
             await self.caught_up()
             self._behind = self._threads.begin(self.file.put, offset, pieces)
+            await self.caught_up()
 
     async def digest(self, size: int) -> bytes:
         """What the whole hashes to; bytes that came out of order are read back for it."""
@@ -137,7 +138,7 @@ class FileSink:
         self.file.over = True
 
     async def caught_up(self) -> None:
-        """Wait until all is written."""
+        """Wait for the write under way: it goes on when its caller is cancelled."""
         if self._behind is not None:
             with named(self._target):
                 await asyncio.shield(self._behind)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from diffio_async._engine.patience import LinkExpired
 from diffio_async._engine.transport import Attempt, Exchange
@@ -31,7 +30,6 @@ from diffio_async.options import MIB
 
 if TYPE_CHECKING:
     from diffio_async._engine.downloading import Downloading
-    from diffio_async._engine.sinks import Sink
     from diffio_async._wire.shares import Share
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -39,8 +37,6 @@ _MOST_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _PARTIAL, _RANGE_REFUSED = 206, 416
-#: Bytes, and seconds, after which what came is written.
-_BATCH_BYTES, _BATCH_SECONDS = MIB, 1.0
 
 
 class Anew(AnswerLost):
@@ -86,10 +82,7 @@ class Stretch:
     async def _read(self, exchange: Exchange, found: Extent) -> None:
         """Read the answer, or as much of it as is not another connection's."""
         share, whole = self.share, self.whole
-        async with (
-            _Batch(whole.sink, share.at) as batch,
-            contextlib.aclosing(exchange.pieces()) as pieces,
-        ):
+        async with contextlib.aclosing(exchange.pieces()) as pieces:
             whole.flowing += 1
             try:
                 async for piece in pieces:
@@ -98,9 +91,9 @@ class Stretch:
                         raise DownloadFailed(f"{where} sends more bytes than it announced")
                     left = share.left
                     mine = piece if left is None or len(piece) <= left else piece[:left]
-                    share.at += len(mine)
+                    at, share.at = share.at, share.at + len(mine)
                     whole.received(len(mine))
-                    await batch.add(mine)
+                    await whole.sink.write(at, [mine])
                     if share.left == 0 and share.end != found.end:
                         return
             finally:
@@ -178,41 +171,6 @@ class Stretch:
         expired = LinkExpired(f"the signed link is refused: {error}")
         expired.__cause__ = error
         return expired
-
-
-@define
-class _Batch:
-    """Pieces that are written together: a thread is not asked for each.
-
-    What came before a failure is written, too, and what came before the user's Ctrl-C.
-    """
-
-    sink: Sink
-    at: int
-    _pieces: list[bytes] = field(factory=list)
-    _size: int = 0
-    _since: float = 0.0
-
-    async def __aenter__(self) -> _Batch:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._write()
-
-    async def add(self, piece: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        if not self._pieces:
-            self._since = now
-        self._pieces.append(piece)
-        self._size += len(piece)
-        if self._size >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS:
-            await self._write()
-
-    async def _write(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        if pieces:
-            at, self.at, self._size = self.at, self.at + self._size, 0
-            await self.sink.write(at, pieces)
 
 
 def _elsewhere(request: Request, location: str) -> Request:

@@ -67,7 +67,7 @@ class Temporary:
             None if digest is None else hashlib.new(digest.algorithm, usedforsecurity=False)
         )
 
-    def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+    def put(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write.
 
         Raises:
@@ -139,7 +139,7 @@ def _check_room(descriptor: int, size: int) -> None:
         raise OSError(errno.ENOSPC, f"{words}: {size:,} bytes are needed, {free:,} are free")
 
 
-def _writing(descriptor: int, offset: int, pieces: Sequence[bytes]) -> Iterator[int]:
+def _writing(descriptor: int, offset: int, pieces: Sequence[bytes | memoryview]) -> Iterator[int]:
     """Write all pieces; before which byte those end that are written, again and again."""
     left = [memoryview(piece) for piece in pieces]
     at_offset = getattr(os, "pwritev", None)

@@ -14,6 +14,7 @@ from diffio_async._engine.bodies import Body
 from diffio_async._engine.closing import CLOSED
 from diffio_async._engine.transport.ladder import failure_of
 from diffio_async._engine.transport.payload import Streamed
+from diffio_async._engine.transport.receiving import taken_over
 from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
@@ -106,23 +107,36 @@ class Exchange:
         kept.reading.add(response)
         return response
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The answer's bytes as they come, uncopied, in pieces of some hundred kilobytes.
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
+        """The answer's bytes as they come, uncopied, at most a MiB at once.
 
-        What arrived before a failure is given before that is raised.
+        A piece is good until the next is asked for. What arrived before a failure, or before the
+        caller was cancelled, is given before that is raised.
         """
         if self._response is None:
             raise RuntimeError("the exchange is not open")
+        receiver = taken_over(self._response, self._attempt.timeouts.read)
+        if receiver is not None:
+            try:
+                while piece := await self._mapped(receiver.piece()):
+                    yield piece
+            except asyncio.CancelledError:
+                for piece in receiver.rest():
+                    yield piece
+                raise
+            finally:
+                receiver.leave()
+            return
         content = self._response.content
         failure: DiffioError | None = None
         while failure is None:
             try:
-                piece = await self._mapped(content.readany())
+                some = await self._mapped(content.readany())
             except DiffioError as raised:
                 failure = raised
-                piece = _unread(content)
-            if piece:
-                yield piece
+                some = _unread(content)
+            if some:
+                yield some
             elif failure is None:
                 return
         raise failure
