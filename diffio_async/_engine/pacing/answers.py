@@ -98,12 +98,24 @@ def progressed(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard)
     job.last = progress
     news = False
     for waiter in job.waiters:
-        if progress != waiter.told:
+        if progress != waiter.told and not _behind(progress, waiter.told):
             waiter.told, news = progress, True
             if waiter.wait.wants:
                 waiter.wait.changed(waiter, progress, heard)
     if news:
         desk.pacer.tell_progress(progress)
+
+
+def _behind(progress: GenerationProgress, told: GenerationProgress | None) -> bool:
+    """Whether it only seems to go back, because listings and answers have scales of their own."""
+    if told is None or rank(progress.status) != rank(told.status):
+        return False
+    return _scale(progress) != _scale(told) and progress.percent < told.percent
+
+
+def _scale(progress: GenerationProgress) -> tuple[bool, bool]:
+    stages = progress.pre_processing or progress.inference or progress.restored_video
+    return stages is not None, "progress" in progress.extra
 
 
 def again(desk: Desk, job: Job) -> None:

@@ -6,6 +6,8 @@ from collections import deque
 
 #: Requests do not travel at one speed: what was sent a second apart arrives a bit closer.
 _WINDOW = 1.02
+#: What floats lose must not cost another turn.
+_INSTANT = 1e-6
 
 
 class Budget:
@@ -26,7 +28,7 @@ class Budget:
         short = max(0.0, 1 - self._filled(now)) / self._rate
         if len(self._sent) == self._sent.maxlen:
             short = max(short, self._sent[0] + _WINDOW - now)
-        return short
+        return short if short > _INSTANT else 0.0
 
     def take(self, now: float) -> None:
         """Count a question."""
@@ -39,5 +41,4 @@ class Budget:
 
     def _filled(self, now: float) -> float:
         gone = min(now - self._at, 3600.0)
-        # What a float loses of a whole token must not cost another turn.
-        return min(self._most, self._tokens + max(0.0, gone) * self._rate + 1e-9)
+        return min(self._most, self._tokens + max(0.0, gone) * self._rate)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
     from diffio_async._engine.pacing.jobs import Group, Job
 
-#: A single job is checked when it was not for so many seconds, or half of its age.
+#: A single job is checked when it was not for so many of the shortest pauses, or half of its age.
 CHECKED = 3.0
 #: Single questions for each listing: at least for a large group, and at most.
 DOUBT, MOST_DOUBT = 0.1, 8.0
@@ -29,7 +29,10 @@ def check_some(desk: Desk, group: Group) -> None:
         # Whoever was looked at goes to the end.
         group.members[job.generation_id] = group.members.pop(job.generation_id)
         since = max(job.answered, job.course.began)
-        if now - since < max(CHECKED, 0.5 * (now - job.course.began)) or job.task is not None:
+        if (
+            now - since < max(CHECKED * desk.pacer.policy.first, 0.5 * (now - job.course.began))
+            or job.task is not None
+        ):
             continue
         group.credit -= 1
         job.checking, job.next = True, now
