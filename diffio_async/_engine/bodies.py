@@ -15,6 +15,9 @@ from diffio_async.options import ClientOptions, RequestOptions, merged
 if TYPE_CHECKING:
     from diffio_async._wire.parts import Part
 
+#: Bytes that may be written in one turn of the loop, and the least that is worth a thread's hop.
+AT_ONCE, SMALLEST = 3 * CHUNK, CHUNK // 4
+
 
 @frozen
 class Body:
@@ -29,6 +32,8 @@ class Body:
     size: int
     handed_over: Callable[[int], None]
     flight: Flight = field(factory=Flight)
+    #: Bytes that are read and written in one go.
+    chunk: Callable[[], int] = lambda: CHUNK
     #: Held during each attempt, and not in the pauses between them.
     place: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
@@ -37,10 +42,11 @@ class Body:
         self.handed_over(0)
         done = 0
         while done < self.size:
-            chunk = await self.source.read(self.offset + done, min(CHUNK, self.size - done))
-            yield chunk
+            chunk = await self.source.read(self.offset + done, min(self.chunk(), self.size - done))
             done += len(chunk)
+            # Now, though it is only being written: what is not through is told by the connection.
             self.flight.handed = done
+            yield chunk
             self.handed_over(done)
 
 
@@ -54,8 +60,23 @@ def aloft(
     """A part as a body that takes a place in the air for each attempt, in the turn of `whose`."""
     flight = Flight()
     return Body(
-        source, part.offset, part.size, handed_over, flight, lambda: air.place(whose, flight)
+        source,
+        part.offset,
+        part.size,
+        handed_over,
+        flight=flight,
+        chunk=lambda: chunk_of(air.limit),
+        place=lambda: air.place(whose, flight),
     )
+
+
+def chunk_of(places: int) -> int:
+    """Bytes in one go where so many are in the air.
+
+    All may be written in one turn of the loop, and encrypting a megabyte takes a millisecond or
+    two: the more there are, the less of each.
+    """
+    return max(SMALLEST, min(CHUNK, AT_ONCE // places))
 
 
 def unhurried(client: ClientOptions, call: RequestOptions | None) -> RequestOptions:

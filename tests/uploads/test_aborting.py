@@ -202,7 +202,8 @@ async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
 
 async def test_one_upload_that_ends_leaves_the_others_alone() -> None:
     """A client that was interrupted in one call goes on with the next, all places free."""
-    async with scene(faults=[Fault(method="PUT", times=4, action=Delay(60))]) as on:
+    two = Fault(method="PUT", times=2, action=Delay(60))
+    async with scene(faults=[two], parts_in_flight=2) as on:
         with anyio.move_on_after(0.2):
             await on.client.projects.create(sound(4 * PART))
         project = await on.client.projects.create(CONTENT)
