@@ -13,6 +13,7 @@ from diffio_async import (
     RequestOptions,
     ResponseInvalid,
     RetryPolicy,
+    Timeouts,
     UploadFailed,
 )
 from diffio_async.sandbox import Answer, Delay, Drop, DropAfter, Fault, LoseAnswer
@@ -170,3 +171,30 @@ async def test_options_of_one_call_reach_its_parts() -> None:
             )
         assert on.part_numbers().count(2) == 1
         assert on.sandbox.world.uploads == {}
+
+
+@pytest.mark.parametrize("etag", [5, ["e"], {"e": "e"}, True])
+async def test_an_etag_that_is_no_text_ends_the_upload(etag: object) -> None:
+    """Nothing is left open at the edge, and the place that did not fit is named."""
+    async with scene(faults=[at_part(3, Answer(json={"etag": etag}))]) as on:
+        with pytest.raises(UploadFailed, match="etag: a string is due") as caught:
+            await on.client.projects.create(CONTENT)
+        assert caught.value.api_project_id == on.only_project()
+        assert on.sandbox.world.uploads == {}
+
+
+async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> None:
+    """Its words are kept, and it is told that the upload is over."""
+    lie = {"uploadId": "u", "partSizeBytes": 2 * PART}
+    async with scene(faults=[Fault(path="*/start", action=Answer(json=lie))]) as on:
+        with pytest.raises(UploadFailed, match=r"upload parts/\d was answered 404"):
+            await on.client.projects.create(CONTENT)
+        assert len(on.seen("/uploads/abort")) == 1
+
+
+async def test_a_part_that_stalls_is_sent_again() -> None:
+    """Its answer does not come: after the read time-out it is tried anew, the others go on."""
+    stalled = at_part(2, Delay(60))
+    async with scene(faults=[stalled], timeouts=Timeouts(read=0.3)) as on:
+        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.part_numbers().count(2) == 2

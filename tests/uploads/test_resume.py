@@ -213,6 +213,18 @@ async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
         assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
 
 
+async def test_what_landed_short_is_not_gone_on_with(kept: Path) -> None:
+    """The next try sends all of it to a new project."""
+    short = {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 3}
+    async with scene(faults=[Fault(path=f"*{CONFIRM}", action=Answer(json=short))]) as on:
+        with pytest.raises(UploadFailed, match="3 bytes landed"):
+            await on.client.projects.create(CONTENT, resume=kept)
+        assert not kept.exists()
+        project = await on.client.projects.create(CONTENT, resume=kept)
+        assert on.landed(project) == CONTENT
+        assert len(on.sandbox.world.projects) == 2
+
+
 async def test_a_file_that_changes_is_not_gone_on_with(kept: Path, tmp_path: Path) -> None:
     """No part of it is kept as one of the content that was begun, and nothing is left open."""
     path = tmp_path / "talk.wav"
