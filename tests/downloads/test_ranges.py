@@ -136,8 +136,6 @@ async def test_in_memory_the_parts_are_put_together_too(
     received = [progress.received for progress in told]
     assert received == sorted(set(received))
     assert received[-1] == len(CONTENT)
-    assert told[-1].rate is not None
-    assert 1e5 < told[-1].rate < 1e8
 
 
 async def test_one_range_in_flight_is_one_connection(

@@ -167,6 +167,17 @@ async def test_progress_grows_to_the_whole(client: AsyncDiffio) -> None:
     assert told[-1].percent == 100
 
 
+async def test_progress_tells_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """In bytes a second, when it can be told."""
+    job = await finished(client, CONTENT)
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.4)))
+    told: list[DownloadProgress] = []
+    await job.download(on_progress=told.append)
+    assert told[0].rate is None
+    assert told[-1].rate is not None
+    assert 1e5 < told[-1].rate < len(CONTENT) / 0.4
+
+
 async def test_a_download_is_one_question_and_one_fetch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
