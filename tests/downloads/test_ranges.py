@@ -16,9 +16,10 @@ from diffio_async import (
     RetryPolicy,
 )
 from diffio_async._engine import downloading
+from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._wire import growth
 from diffio_async.sandbox import Sandbox
-from tests.downloads.scenes import LINK, entries, finished, leads_to, linked, media
+from tests.downloads.scenes import LINK, entries, leads_to, linked
 from tests.scripts import asked as asked_for
 from tests.transport.peers import Asked, head, peer
 
@@ -149,21 +150,29 @@ async def test_one_range_in_flight_is_one_connection(
 
 
 async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
-    sandbox: Sandbox, soon: None, tmp_path: Path
+    sandbox: Sandbox, soon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    open_then: list[int] = []
+    counted = RangesInFlight.counted
+
+    def seen(self: RangesInFlight, connection: asyncio.Task[None]) -> None:
+        counted(self, connection)
+        open_then.append(self.most - self.free)
+
+    monkeypatch.setattr(RangesInFlight, "counted", seen)
     options = ClientOptions(ranges_in_flight=3)
-    slow = Slow()
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
-        peer(slow) as host,
+        peer(Slow()) as host,
     ):
         leads_to(sandbox, host.url("/r"))
         job = linked(client)
         await asyncio.gather(*(job.download(tmp_path / str(number)) for number in range(2)))
-        assert slow.most == 3
-        slow.ranged.clear()
+        assert max(open_then) == 3
+        open_then.clear()
         await asyncio.gather(*(job.download(tmp_path / f"b{number}") for number in range(4)))
-        assert slow.ranged == [""] * 4
+        assert open_then[:4] == [1, 2, 3, 4]
+        assert max(open_then) == 4
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT}
 
 
@@ -289,14 +298,3 @@ async def test_cancelled_with_several_connections_nothing_is_left(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert entries(tmp_path) == []
-
-
-async def test_a_fast_host_is_asked_over_one_connection(sandbox: Sandbox, tmp_path: Path) -> None:
-    """As things are by default: on loopback more connections only cost."""
-    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
-        job = await finished(client, b"small")
-        source = sandbox.world.source_of(sandbox.world.projects[job.api_project_id])
-        with source.open("wb") as file:
-            file.truncate(150 * 2**20)
-        await job.download(tmp_path / "voice.mp3")
-    assert len(media(sandbox)) == 1
