@@ -30,6 +30,7 @@ class Fleet:
         loose: Sigma of that share's logarithm: at 0 every job has the same.
         over: Seconds over which the jobs begin, evenly.
         queue: Seconds a job is queued before it runs, evenly from 0 to this.
+        turns: Of the queue in a second, where places in it are told; 0: they are not.
         seed: Another seed, other jobs.
     """
 
@@ -43,12 +44,17 @@ class Fleet:
     loose: float = 0.0
     over: float = 0.0
     queue: float = 0.0
+    turns: float = 0.0
     seed: int = 1
 
     def faster(self, speed: float) -> Fleet:
         """The same on a clock that is so many times as fast."""
         return evolve(
-            self, median=self.median / speed, over=self.over / speed, queue=self.queue / speed
+            self,
+            median=self.median / speed,
+            over=self.over / speed,
+            queue=self.queue / speed,
+            turns=self.turns * speed,
         )
 
     def made(self) -> list[Job]:
@@ -72,6 +78,7 @@ class Fleet:
             share=share,
             way=self.way,
             phase=2 * math.pi * chance.random(),
+            turns=self.turns,
         )
 
 
@@ -87,6 +94,11 @@ class Job:
     share: float
     way: str
     phase: float
+    turns: float = 0.0
+
+    def place(self, at: float) -> int | None:
+        """How many jobs are before it, where that is told."""
+        return math.ceil((self.runs - at) * self.turns) if self.turns and at < self.runs else None
 
     def told(self, at: float) -> tuple[str, dict[str, int]]:
         """Its status at an instant, and the percentages of its stages."""

@@ -103,7 +103,7 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
 def _reading(job: Job, at: float) -> Reading:
     status, stages = job.told(at)
     if status == "queued":
-        return Reading(at, "")
+        return Reading(at, "", None, job.place(at))
     stage = [*stages][-1]
     return Reading(at, _NAMES[stage], stages[stage])
 

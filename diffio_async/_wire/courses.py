@@ -109,7 +109,9 @@ def after(course: Course, reading: Reading) -> Course:
         # It has not begun, as far as can be told: those beside it will be in the same place.
         course = evolve(course, fresh=True)
     if not reading.stage:
-        return evolve(course, asked=reading.at, last=reading, first=reading, failures=0)
+        moving = course.first is not None and course.started is None
+        first = course.first if moving and reading.position is not None else reading
+        return evolve(course, asked=reading.at, last=reading, first=first, failures=0)
     started = course.started
     if started is None:
         started = Entry("", earlier if last is not None else course.began, reading.at)

@@ -62,6 +62,17 @@ def stage_end(course: Course, step: float) -> StageEnd | None:
     return best
 
 
+def turn_in(course: Course) -> float | None:
+    """Seconds until a queued job's turn, by how its place moved so far; None: it did not."""
+    first, last = course.first, course.last
+    if first is None or last is None or first.position is None or last.position is None:
+        return None
+    moved, seconds = first.position - last.position, last.at - first.at
+    if moved <= 0 or seconds <= 0:
+        return None
+    return max(last.position, 0.5) * seconds / moved
+
+
 def likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
     """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
     if course.last is None or course.started is None or not course.entries:

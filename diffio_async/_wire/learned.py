@@ -120,6 +120,11 @@ class Learned:
     steps: dict[str, Steps] = field(factory=dict)
     unevenness: Unevenness = field(factory=Unevenness)
 
+    @property
+    def percentages_tell(self) -> bool:
+        """Whether percentages on the way were seen: of those that jump there are none."""
+        return any(steps.count >= _STEPS_SEEN for steps in self.steps.values())
+
     def step(self, stage: str) -> float:
         """In what steps the percentages of a stage come."""
         steps = self.steps.get(stage)

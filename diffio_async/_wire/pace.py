@@ -13,7 +13,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.forecasts import likely_end, stage_end, unevenness
+from diffio_async._wire.forecasts import likely_end, stage_end, turn_in, unevenness
 from diffio_async._wire.learned import Share, Steps
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ _LATE_GAP = 0.3
 _USEFUL = 0.7
 #: That deviation (of logarithms), before it is known.
 _VARIED = 0.7
+#: A queued job is asked about after that share of the time until its turn, or its soonest end.
+_QUEUED = 0.5
 #: Stages are searched for as finely as their entry tells the end, and no finer than that.
 _SEARCH = 0.8
 _SEARCH_ERROR = 1.5
@@ -95,7 +97,7 @@ def next_question(
         doubled = policy.first * 2.0 ** min(course.failures - 1, 20)
         return _spread(min(policy.longest, max(doubled, waited * _SHARE)), jitter)
     if course.started is None:
-        return next_pause(policy, waited, jitter)
+        return _queued(policy, course, learned, waited, jitter)
     price = PRICE * policy.first
     age = max(0.0, now - course.started.middle)
     gap = _to_the_end(policy, course, learned, age, price)
@@ -108,6 +110,22 @@ def next_question(
 
 def _spread(middle: float, jitter: float) -> float:
     return middle * (1 - _SPREAD + 2 * _SPREAD * jitter)
+
+
+def _queued(
+    policy: WaitPolicy, course: Course, learned: Learned, waited: float, jitter: float
+) -> float:
+    """Seconds to the next question of a job that has not begun."""
+    turn = turn_in(course)
+    if turn is not None:
+        return max(policy.first, min(policy.longest, _spread(_QUEUED * turn, jitter)))
+    pause = next_pause(policy, waited, jitter)
+    usual = learned.durations.shape
+    if usual is None or not learned.percentages_tell:
+        return pause
+    # When it began need not be known well: it cannot end at once, and its percentages will tell.
+    soonest = math.exp(usual[0] - 2 * usual[1])
+    return max(pause, min(policy.longest, _spread(_QUEUED * soonest, jitter)))
 
 
 def _to_the_end(

@@ -21,6 +21,9 @@ FREE = WaitPolicy(budget=1e6)
         (Fleet(jobs=300, way="tens", over=600), 2.5, 1.5),
         (Fleet(jobs=300, way="uneven"), 2.0, 1.2),
         (Fleet(jobs=300, way="jumps", over=600), 2.0, 1.5),
+        # The place in a queue tells the turn; without it, that percentages will tell is enough.
+        (Fleet(jobs=300, way="even", queue=120, turns=2), 6.0, 0.8),
+        (Fleet(jobs=300, way="even", queue=120, over=600), 4.0, 0.8),
         # Nothing tells the end: to ask hardly more than a beat is all that can be had.
         (Fleet(jobs=300, way="jumps", over=600, loose=1.0), 0.8, 4.0),
     ],
