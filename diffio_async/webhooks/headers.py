@@ -20,7 +20,7 @@ _SECONDS = re.compile(r"-?[0-9]{1,15}")
 
 
 def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
-    """Id, time stamp and signatures of a delivery, each from one family of names.
+    """Id, time stamp and signatures of a delivery, each from either family of names.
 
     Raises:
         WebhookRejected: One is absent, or the headers are no mapping of names to texts.

@@ -85,6 +85,7 @@ async def test_a_genuine_delivery_is_said_to_be(run: Run, tmp_path: Path) -> Non
     (tmp_path / "lines").write_text(f"> POST /hook HTTP/1.1\n{lines}")
     (tmp_path / "json").write_text(json.dumps({"headers": [*headers().items()]}))
     single = [word for pair in headers().items() for word in ("--headers", ": ".join(pair))]
+    single[-1] += f" v1,{'A' * 300}"  # longer than a file's name can be
     for arguments in (["--headers", "lines"], ["--headers", "json"], single):
         done = await run("webhooks", "verify", "--payload", "body", *arguments, env=ENVIRONMENT)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -171,15 +171,20 @@ async def test_what_is_not_genuine_is_told_and_not_shown_as_an_event(start: Star
 
 async def test_people_read_a_line_for_each_event(start: Start) -> None:
     """Plain where it is no terminal, in colour where it is one; control characters are no more."""
-    process = await start("webhooks", "listen", "--port", "0", env=ENVIRONMENT)
+    narrow = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
+    process = await start("webhooks", "listen", "--port", "0", env=narrow)
     assert process.stderr is not None
     assert process.stdout is not None
     url = (await process.stderr.receive()).decode().split()[2].rstrip(",")
+    odd = body_of("generation.failed", error="caf\u00e9")
+    assert await post(url, odd, headers_of(odd)) == 200
+    with anyio.fail_after(10):
+        assert (await process.stdout.receive()).endswith(b"error: caf\\xe9\n")
     body = body_of("generation.failed", error="no \x1b[31mspeech")
     assert await post(url, body, headers_of(body)) == 200
     with anyio.fail_after(10):
         line = (await process.stdout.receive()).decode()
-    assert line.endswith(" generation.failed gen_1 msg_1 error: no ?[31mspeech\n")
+    assert line.endswith(" generation.failed gen_1 msg_1 error: no ?[31mspeech (again)\n")
 
     ours, theirs = pty.openpty()
     try:

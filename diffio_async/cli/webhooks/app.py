@@ -7,6 +7,7 @@ import typer
 
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED
 from diffio_async.cli.interrupts import run
+from diffio_async.cli.parameters import JsonOption
 from diffio_async.cli.refusing import refuse
 
 app = typer.Typer(
@@ -35,7 +36,6 @@ ApiKeyIdOption = Annotated[
     ),
 ]
 InboxOption = Annotated[str, typer.Option(metavar="FILE", help="The inbox.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line, on stdout.")]
 
 
 @app.command(epilog=EXIT_CODES)

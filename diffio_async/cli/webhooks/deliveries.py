@@ -36,7 +36,7 @@ def kept_delivery(payload: str, headers: list[str]) -> KeptDelivery:
     for each in headers:
         name, colon, value = each.partition(":")
         # A file is a file whatever its name: `C:\\headers.txt` too.
-        if colon and name.strip().replace("-", "").isalnum() and not Path(each).exists():
+        if colon and name.strip().replace("-", "").isalnum() and not _is_file(each):
             found[name.strip()] = value.strip()
         else:
             found |= headers_in(_bytes(each), each)
@@ -85,6 +85,14 @@ def _of_lines(text: str) -> dict[str, object]:
         if colon and name.strip() and " " not in name.strip():
             pairs[name.strip()] = value.strip()
     return pairs
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        # Longer than a name can be.
+        return False
 
 
 def _bytes(name: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import sys
@@ -22,6 +23,9 @@ class Shown:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A letter the terminal does not have is no reason to refuse an event.
+            sys.stdout.reconfigure(errors="backslashreplace")
         self._print = _plain if as_json or not sys.stdout.isatty() else _coloured()
         self.gone = asyncio.Event()
 
