@@ -36,7 +36,11 @@ def kept_delivery(payload: str, headers: list[str]) -> KeptDelivery:
     for each in headers:
         name, colon, value = each.partition(":")
         # A file is a file whatever its name: `C:\\headers.txt` too.
-        if colon and name.strip().replace("-", "").isalnum() and not _is_file(each):
+        if (
+            colon
+            and name.strip().replace("-", "").replace("_", "").isalnum()
+            and not _is_file(each)
+        ):
             found[name.strip()] = value.strip()
         else:
             found |= headers_in(_bytes(each), each)
