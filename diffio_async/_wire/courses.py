@@ -68,6 +68,7 @@ class Course:
         entries: The stages it was seen to enter, the present one last.
         first: The first reading in the present stage.
         last: The last reading.
+        moved: When the percentage, or the stage, was first seen to be what it is now.
         failures: Questions in a row that failed.
     """
 
@@ -78,6 +79,7 @@ class Course:
     entries: tuple[Entry, ...] = ()
     first: Reading | None = None
     last: Reading | None = None
+    moved: float = 0.0
     failures: int = 0
 
 
@@ -130,9 +132,11 @@ def after(course: Course, reading: Reading) -> Course:
     elif first is None or last is None or (reading.percent or 0) < (last.percent or 0):
         # It began again, or another machine tells: what was before says nothing of its speed.
         first = reading
+    same = last is not None and (last.stage, last.percent) == (reading.stage, reading.percent)
     return evolve(
         course,
         asked=reading.at,
+        moved=course.moved if same else reading.at,
         started=started,
         entries=entries,
         first=first,

@@ -35,6 +35,8 @@ _GOOD = 0.4
 #: So many standard errors behind the likely end, a job is late: by as much again, maybe.
 _LATE = 3.0
 _LATE_GAP = 0.3
+#: Percentages stand still when so many steps of theirs are due.
+_STILL = 3.0
 #: A forecast is of use where its error is so much of the deviation of all durations, or less.
 _USEFUL = 0.7
 #: That deviation (of logarithms), before it is known.
@@ -102,6 +104,7 @@ def next_question(
     age = max(0.0, now - course.started.middle)
     gap = _to_the_end(policy, course, learned, age, price)
     gap = min(gap, _to_the_next_stage(course, learned, now, price))
+    gap = max(gap, _stalled(course, learned, now))
     if gap <= policy.first:
         return policy.first * (1 + _SPREAD * jitter)
     # Not around a forecast's instant: the jitter would spoil it. A twentieth breaks the step.
@@ -189,6 +192,15 @@ def _to_the_next_stage(course: Course, learned: Learned, now: float, price: floa
     rest = 2 / 3 * math.sqrt(2 / (price * share.fraction))
     worth = math.pow(2 * searched / rest, 2 / 3)
     return max(_SEARCH * worth, _SEARCH_ERROR * share.error * searched)
+
+
+def _stalled(course: Course, learned: Learned, now: float) -> float:
+    """Seconds to leave a job alone whose percentages stand still, at 99 say."""
+    step = learned.step(course.entries[-1].stage)
+    here = stage_end(course, step)
+    if here is None:
+        return 0.0
+    return _LATE_GAP * (now - course.moved - _STILL * step * here.per_percent)
 
 
 def saw_alive(learned: Learned, before: Course, course: Course) -> None:

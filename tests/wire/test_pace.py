@@ -1,0 +1,160 @@
+"""When to ask next: bounds that hold whatever was told, and what each kind of knowledge does."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffio_async._wire.courses import Course, Reading, after, failed
+from diffio_async._wire.learned import Learned
+from diffio_async._wire.pace import learn, next_question, saw_alive
+from diffio_async.options import WaitPolicy
+
+POLICY = WaitPolicy()
+
+readings = st.tuples(
+    st.floats(0, 500),
+    st.sampled_from(["", "running", "pre_processing", "inference", "inference, over"]),
+    st.one_of(st.none(), st.integers(0, 100), st.floats(0, 100)),
+    st.one_of(st.none(), st.integers(-1, 10_000)),
+)
+
+
+def followed(learned: Learned, told: list[Reading], *, fresh: bool = True) -> Course:
+    """The course of a job that was asked about since the instant 0."""
+    course = Course(began=0.0, fresh=fresh)
+    for reading in told:
+        later = after(course, reading)
+        saw_alive(learned, course, later)
+        course = later
+    return course
+
+
+def gap(course: Course, learned: Learned, now: float, jitter: float = 0.5) -> float:
+    """Seconds to the next question."""
+    return next_question(POLICY, course, learned, now, jitter)
+
+
+@given(
+    told=st.lists(readings, max_size=12),
+    lives=st.lists(st.tuples(st.lists(readings, max_size=4), st.booleans()), max_size=12),
+    fresh=st.booleans(),
+    failures=st.integers(0, 50),
+    jitter=st.floats(0, 1),
+    later=st.floats(0, 1e6),
+)
+def test_the_next_question_is_between_the_shortest_and_the_longest_pause(
+    told: list[tuple[float, str, float | None, int | None]],
+    lives: list[tuple[list[tuple[float, str, float | None, int | None]], bool]],
+    fresh: bool,
+    failures: int,
+    jitter: float,
+    later: float,
+) -> None:
+    """Whatever was told, in whatever order, and whatever was learned: a finite number."""
+    learned = Learned()
+    for life, complete in lives:
+        ordered = [Reading(*each) for each in sorted(life, key=lambda each: each[0])]
+        course = followed(learned, ordered)
+        learn(learned, course, (course.asked or 0.0) + 1.0, complete=complete)
+    ordered = [Reading(*each) for each in sorted(told, key=lambda each: each[0])]
+    course = followed(learned, ordered, fresh=fresh)
+    for _ in range(failures):
+        course = failed(course)
+    now = (course.asked or 0.0) + later
+    pause = gap(course, learned, now, jitter)
+    assert math.isfinite(pause)
+    assert pause <= 1.2 * POLICY.longest + 1e-9
+    if course.asked is not None or failures:
+        assert pause >= 0.8 * POLICY.first - 1e-9
+
+
+def test_the_first_question_is_asked_at_once() -> None:
+    """Nothing is known before."""
+    assert gap(Course(began=0.0), Learned(), 5.0) == 0
+
+
+def test_an_unknown_job_is_asked_about_less_and_less_often() -> None:
+    """From the shortest pause towards the longest."""
+    learned = Learned()
+    pauses, now = [], 0.0
+    course = Course(began=0.0)
+    while now < 600:
+        course = after(course, Reading(now, "running"))
+        pauses.append(gap(course, learned, now))
+        now += pauses[-1]
+    assert pauses[0] == pytest.approx(1.1)
+    assert pauses[-1] == pytest.approx(15, rel=0.1)
+    assert all(later >= 0.9 * earlier for earlier, later in pairwise(pauses))
+
+
+def test_a_question_falls_shortly_behind_a_foreseen_end() -> None:
+    """88 percent after 88 seconds: the next question is asked at about 100 seconds."""
+    told = [Reading(at, "inference", float(at)) for at in (1, 20, 50, 70, 88)]
+    pause = gap(followed(Learned(), told), Learned(), 88.0)
+    assert 11.5 <= pause <= 14
+
+
+def test_percentages_that_stand_still_are_not_believed() -> None:
+    """At 99 percent for ever: less and less often, though the end seems near each time."""
+    learned, now = Learned(), 99.0
+    course = followed(learned, [Reading(at, "inference", float(at)) for at in (10, 50, 99)])
+    pauses = []
+    while now < 400:
+        pauses.append(gap(course, learned, now))
+        now += pauses[-1]
+        course = after(course, Reading(now, "inference", 99.0))
+    assert pauses[0] < 2.5
+    assert pauses[-1] == pytest.approx(15, rel=0.1)
+    assert len(pauses) < 40
+
+
+def test_durations_of_earlier_jobs_place_the_question() -> None:
+    """After twenty jobs of about 40 seconds, one that tells nothing is left alone for longer."""
+    learned = Learned()
+    for number in range(20):
+        ended = 38.0 + 0.2 * number
+        told = [Reading(at, "running") for at in (1.0, 20.0, ended - 1)]
+        learn(learned, followed(learned, told), ended, complete=True)
+    young = followed(Learned(), [Reading(1.0, "running")])
+    assert gap(young, learned, 1.0) > 3
+    assert gap(young, Learned(), 1.0) < 2
+    due = followed(Learned(), [Reading(38.5, "running")])
+    assert gap(due, learned, 38.5) < 1.5
+
+
+def test_the_place_in_the_queue_foretells_the_turn() -> None:
+    """40 places in 20 seconds, 60 left: 30 seconds, so half of that and not the 2 of before."""
+    told = [Reading(0.0, "", None, 100), Reading(20.0, "", None, 60)]
+    moving = gap(followed(Learned(), told), Learned(), 20.0)
+    assert 12 <= moving <= 15
+    silent = gap(followed(Learned(), [Reading(20.0, "")]), Learned(), 20.0)
+    assert silent < 3
+
+
+def test_failures_are_answered_with_longer_pauses() -> None:
+    """Twice as long each time, the longest at last."""
+    course = after(Course(began=0.0), Reading(0.0, "running"))
+    pauses = []
+    for _ in range(8):
+        course = failed(course)
+        pauses.append(gap(course, Learned(), 0.0))
+    assert pauses == pytest.approx([1, 2, 4, 8, 15, 15, 15, 15])
+
+
+def test_a_decision_costs_next_to_nothing() -> None:
+    """Thousands a second, so that ten thousand jobs do not keep a core busy."""
+    learned = Learned()
+    for number in range(50):
+        told = [Reading(float(at), "inference", float(at)) for at in range(1, 60, 10)]
+        learn(learned, followed(learned, told), 60.0 + number, complete=True)
+    course = followed(learned, [Reading(10.0, "inference", 10.0), Reading(20.0, "inference", 21.0)])
+    began = time.thread_time()
+    for _ in range(1000):
+        gap(course, learned, 20.0)
+    assert time.thread_time() - began < 0.5
