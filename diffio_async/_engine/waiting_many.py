@@ -126,8 +126,7 @@ async def outcomes(
     async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, on_taken) as room:
         while True:
             while wait.news:
-                _, progress = wait.news.popitem()
-                await report(on_progress, progress)
+                await report(on_progress, wait.news.pop(next(iter(wait.news))))
             while wait.over:
                 yield wait.over.popleft()
                 room.set()
@@ -205,8 +204,11 @@ async def _feeding(
                 if on_taken is not None:
                     on_taken(ids[0])
                 wait.begin(pacer, ids)
-        except Exception as failure:  # noqa: BLE001 - raised where the outcomes are waited for
+        except BaseException as failure:
+            # Raised where the outcomes are waited for; who cancels this task does not look there.
             wait.break_off(failure)
+            if not isinstance(failure, (Exception, asyncio.CancelledError)):
+                raise
         else:
             wait.fed = True
             wait.ring()

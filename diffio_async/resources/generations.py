@@ -11,7 +11,8 @@ from diffio_async._engine.targets import usable
 from diffio_async._wire import calls
 from diffio_async._wire.failures import conflict
 from diffio_async.events import GenerationStarted
-from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.models.generations import DEFAULT_MODEL, Generation
+from diffio_async.models.handles import ids_of
 from diffio_async.options import check_wait, merged
 from diffio_async.resources.waits import AsyncWaits
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
         Download,
         Downloaded,
         DownloadType,
-        Generation,
         GenerationProgress,
     )
     from diffio_async.options import RequestOptions
@@ -74,6 +74,23 @@ class AsyncGenerations(AsyncWaits):
         self._pacer.bear(generation.generation_id)
         self._sender.tell(started)
         return generation
+
+    async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
+        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+
+        Raises:
+            ConfigurationError: It is no handle.
+            NotFound: There is no such generation for this key.
+        """
+        generation_id, api_project_id = ids_of(handle)
+        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+            call = calls.get_generation_progress(generation_id, api_project_id)
+            progress = await self._sender.send(call, options)
+        return Generation(
+            generation_id=progress.generation_id,
+            api_project_id=progress.api_project_id,
+            status=progress.status,
+        )
 
     async def get_progress(
         self,

@@ -13,10 +13,8 @@ from diffio_async._engine.reporting import report, show
 from diffio_async._engine.showing import Silent, display
 from diffio_async._engine.waiting import followed
 from diffio_async._engine.waiting_many import outcomes
-from diffio_async._wire import calls
-from diffio_async.errors import BatchFailed
-from diffio_async.models.generations import Generation
-from diffio_async.models.handles import ids_in, ids_of
+from diffio_async.errors import BatchFailed, ConfigurationError
+from diffio_async.models.handles import ids_in
 from diffio_async.options import NO_RETRY, RequestOptions, check_wait
 
 if TYPE_CHECKING:
@@ -74,13 +72,17 @@ class AsyncWaits:
             beat=poll_interval,
             wants=show_progress or on_progress is not None,
         )
+        last: GenerationProgress | None = None
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
             async with contextlib.aclosing(steps):
                 async for progress in steps:
+                    last = progress
                     if show_progress:
                         show(progress)
                     await report(on_progress, progress)
-        return progress
+        if last is None:
+            raise AssertionError("a wait ends with progress, or with an error")
+        return last
 
     async def watch(
         self,
@@ -179,7 +181,11 @@ class AsyncWaits:
                 f"{len(errors)} of {len(ended)} generations have no result", errors
             )
             failed.outcomes = tuple(result)
-            raise failed
+            try:
+                raise failed
+            finally:
+                # Or else it would hold itself, and the client, by its traceback.
+                del failed
         return result
 
     async def as_completed(
@@ -208,6 +214,8 @@ class AsyncWaits:
             ConfigurationError: An item is no generation.
         """
         check_wait(None, timeout)
+        if not isinstance(ahead, int) or ahead < 1:
+            raise ConfigurationError(f"ahead must be 1 or more, not {ahead!r}")
         limit, once = self._limit(timeout), _once(options)
         steps = outcomes(
             self._pacer,
@@ -221,23 +229,6 @@ class AsyncWaits:
         async with contextlib.aclosing(steps):
             async for outcome in steps:
                 yield outcome
-
-    async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
-        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
-
-        Raises:
-            ConfigurationError: It is no handle.
-            NotFound: There is no such generation for this key.
-        """
-        generation_id, api_project_id = ids_of(handle)
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
-            call = calls.get_generation_progress(generation_id, api_project_id)
-            progress = await self._sender.send(call, options)
-        return Generation(
-            generation_id=progress.generation_id,
-            api_project_id=progress.api_project_id,
-            status=progress.status,
-        )
 
     def _limit(self, timeout: float | None) -> float | None:
         limit = self._sender.options.wait.timeout if timeout is None else timeout

@@ -293,15 +293,6 @@ class Generations:
             options=options,
         )
 
-    def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
-        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
-
-        Raises:
-            ConfigurationError: It is no handle.
-            NotFound: There is no such generation for this key.
-        """
-        return bridge.run(self._aio.attach, handle, options=options)
-
     def create(
         self,
         *,
@@ -338,6 +329,15 @@ class Generations:
             idempotency_key=idempotency_key,
             options=options,
         )
+
+    def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
+        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+
+        Raises:
+            ConfigurationError: It is no handle.
+            NotFound: There is no such generation for this key.
+        """
+        return bridge.run(self._aio.attach, handle, options=options)
 
     def get_progress(
         self,

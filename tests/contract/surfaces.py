@@ -45,6 +45,13 @@ class Surface:
         # In a thread: the sandbox runs on this loop, which a blocking call would stop.
         return await anyio.to_thread.run_sync(functools.partial(method, **words))
 
+    async def items(self, path: str, **words: Any) -> list[Any]:
+        """What an iterator such as `generations.watch` gives, to its end."""
+        method = operator.attrgetter(path)(self._client)
+        if self.name == "async":
+            return [item async for item in method(**words)]
+        return await anyio.to_thread.run_sync(lambda: list(method(**words)))
+
     def seen(self, result: Any, name: str) -> Any:
         """An attribute of a result."""
         return getattr(result, camel(name) if self.name == "compat" else name)

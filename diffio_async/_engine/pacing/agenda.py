@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from diffio_async._engine.pacing.jobs import Item, Waiter
 
 #: Questions in the air at once, those on a beat of their own not counted.
-MOST = 32
-#: A timer may come early by the clock's resolution.
+MOST = 64
+#: What is due in an instant is due: a turn of its own would cost more.
 _EARLY = 1e-3
 #: So many entries that count no more are no burden.
 _FEW = 64
@@ -116,9 +116,10 @@ class Agenda:
             return
         self._turning = True
         try:
-            now = self._loop.time() + _EARLY
+            now = self._loop.time()
             while self._next_deadline() <= now:
                 desk.expire(heapq.heappop(self._deadlines)[2])
+            now += _EARLY
             while self._next_beat() <= now:
                 desk.ask(self._beats.pop(), counted=False)
             while self._next_due() <= now:

@@ -1,0 +1,92 @@
+"""Waits on many: the same from coroutines and from threads that block."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import BatchFailed, ConfigurationError, GenerationFailed, NotFound
+from tests.contract.surfaces import Surface, surface
+from tests.scripts import answers, told, uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+
+@pytest.fixture(params=["async", "sync"])
+async def waiting(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Surface]:
+    """The two that wait for many; the guide's spelling has no word for it."""
+    async with surface(request.param, sandbox) as made:
+        yield made
+
+
+async def ids_of(client: AsyncDiffio, how_many: int) -> list[str]:
+    """Generations of one project, by their handles."""
+    project = await uploaded(client)
+    made = [await client.generations.create(api_project_id=project) for _ in range(how_many)]
+    return [generation.handle for generation in made]
+
+
+async def test_many_are_waited_for(waiting: Surface, client: AsyncDiffio) -> None:
+    """Outcomes in the order given, what is gone among them."""
+    handles = await ids_of(client, 3)
+    outcomes: Any = await waiting.call("generations.wait_many", generations=[*handles, "gen_gone"])
+    assert [outcome.handle for outcome in outcomes[:3]] == handles
+    assert [outcome.ok for outcome in outcomes] == [True, True, True, False]
+    assert isinstance(outcomes[3].error, NotFound)
+
+
+async def test_progress_of_many_may_be_told(waiting: Surface, client: AsyncDiffio) -> None:
+    """The callback runs where the caller is."""
+    handles = await ids_of(client, 2)
+    seen: list[str] = []
+    await waiting.call(
+        "generations.wait_many",
+        generations=handles,
+        on_progress=lambda progress: seen.append(progress.handle),
+    )
+    assert set(seen) == set(handles)
+
+
+async def test_they_are_told_as_they_end(waiting: Surface, client: AsyncDiffio) -> None:
+    """From a list, and from a generator that is taken lazily."""
+    handles = await ids_of(client, 3)
+
+    def lazily() -> Iterator[str]:
+        yield from handles
+
+    for given in (handles, lazily()):
+        outcomes = await waiting.items("generations.as_completed", generations=given)
+        assert {outcome.handle for outcome in outcomes} == set(handles)
+
+
+async def test_one_is_watched(waiting: Surface, sandbox: Sandbox) -> None:
+    """Changes one after the other; a failure is raised."""
+    sandbox.faults.add(*answers(told("queued"), told("complete"), told("failed", error="silence")))
+    steps = await waiting.items("generations.watch", generation_id="gen_1")
+    assert [step.status for step in steps] == ["queued", "complete"]
+    with pytest.raises(GenerationFailed, match="silence"):
+        await waiting.items("generations.watch", generation_id="gen_1")
+
+
+async def test_what_failed_may_be_raised(waiting: Surface, sandbox: Sandbox) -> None:
+    """All at once, and it is the same error on both sides."""
+    sandbox.faults.add(*answers(told("failed", error="silence")))
+    with pytest.raises(BatchFailed) as caught:
+        await waiting.call("generations.wait_many", generations=["gen_1"], raise_on_failure=True)
+    assert [outcome.status for outcome in caught.value.outcomes] == ["failed"]
+    with pytest.raises(ConfigurationError, match="7"):
+        await waiting.call("generations.wait_many", generations=[7])
+
+
+async def test_a_handle_is_attached(waiting: Surface, client: AsyncDiffio) -> None:
+    """And waited on with the other calls."""
+    (handle,) = await ids_of(client, 1)
+    attached: Any = await waiting.call("generations.attach", handle=handle)
+    assert attached.handle == handle
+    progress: Any = await waiting.call("generations.wait_for_complete", generation_id=handle)
+    assert progress.complete
