@@ -214,7 +214,7 @@ class AsyncWaits:
             ConfigurationError: An item is no generation.
         """
         check_wait(None, timeout)
-        if not isinstance(ahead, int) or ahead < 1:
+        if ahead < 1:
             raise ConfigurationError(f"ahead must be 1 or more, not {ahead!r}")
         limit, once = self._limit(timeout), _once(options)
         steps = outcomes(
