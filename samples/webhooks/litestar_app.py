@@ -33,5 +33,5 @@ async def lifespan(_: Litestar) -> AsyncIterator[None]:
         await asyncio.wait([running])
 
 
-receiver = asgi("/webhooks/diffio", is_mount=True, copy_scope=True)(asgi_app(inbox))
+receiver = asgi("/webhooks/diffio", copy_scope=True)(asgi_app(inbox))
 app = Litestar(route_handlers=[receiver], lifespan=[lifespan])

@@ -75,7 +75,7 @@ def test_a_published_vector_verifies(vector: tuple[str, str, int, str, str]) -> 
 
 
 def test_the_svix_these_tests_ran_with_is_one_that_is_promised() -> None:
-    """1.84 or later; CI runs this file with the lowest 1.x and with the newest 2.x."""
+    """1.84 or later; CI runs this file with 1.84.1 and with the newest."""
     major, minor = map(int, version("svix").split(".")[:2])
     assert (major, minor) >= (1, 84)
 
@@ -111,7 +111,6 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES))
-@settings(max_examples=200)
 def test_every_genuine_object_is_an_event(body: dict[str, Any]) -> None:
     """Whatever its fields hold: refusing it would have it delivered again for a day."""
     raw = json.dumps(body).encode()
