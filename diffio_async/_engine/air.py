@@ -121,18 +121,23 @@ class Air:
 
     def _look(self) -> None:
         self._timer = None
-        if not self._taken:
-            return
         now, worked = asyncio.get_running_loop().time(), time.thread_time()
-        waited = any(not place.done() for queue in self._queues.values() for place in queue)
         self._window.told(
             now,
             self._landed + sum(flight.through() for flight in self._flights),
-            full=waited and self._taken == self._window.limit,
+            full=self._full(),
             busy=(worked - self._worked) / max(1e-6, now - self._looked),
         )
         self._fill()
-        self._look_later()
+        if self._taken:
+            self._look_later()
+
+    def _full(self) -> bool:
+        """Whether it is the limit that decides how many are in the air."""
+        limit = self._window.limit
+        waited = any(not place.done() for queue in self._queues.values() for place in queue)
+        # An upload asks for as many places as there can be, and no more.
+        return self._taken == limit and (waited or limit == self._window.cap)
 
 
 def _pushes_back(failure: BaseException) -> bool:

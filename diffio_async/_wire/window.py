@@ -71,7 +71,8 @@ class Window:
         Args:
             now: Seconds on any clock.
             through: Bytes that got through so far, of all parts.
-            full: Whether `limit` parts, no fewer and no more, are in the air and others wait.
+            full: Whether `limit` parts, no fewer and no more, are in the air, and there would be
+                more if they might.
             busy: The share of the time since the last moment that the loop's thread worked.
         """
         if not full:

@@ -36,6 +36,34 @@ async def test_more_parts_are_in_the_air_where_that_helps() -> None:
         assert most_at_once(on.parts()) == 4
 
 
+@pytest.mark.slow
+async def test_parts_that_bring_nothing_are_given_up() -> None:
+    """The host takes its twentieth of a second for one at a time: two carry what eight do."""
+    turns = asyncio.Lock()
+    air = Air(4)
+
+    async def part(bytes_: int) -> None:
+        flight = Flight()
+        async with air.place("upload", flight):
+            for _ in range(20):
+                async with turns:
+                    await asyncio.sleep(0.002)
+                flight.handed += bytes_ // 20
+
+    async def worker() -> None:
+        end = asyncio.get_running_loop().time() + 3
+        while asyncio.get_running_loop().time() < end:
+            await part(200_000)
+            limits.append(air.limit)
+
+    limits: list[int] = []
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(4):
+            workers.create_task(worker())
+    assert max(limits) == 4
+    assert limits[-1] == 2
+
+
 async def test_one_limit_is_for_all_uploads_and_in_turn() -> None:
     """A small upload does not wait until a large one that came before it is through."""
     async with scene(faults=[SLOW], parts_in_flight=2) as on:
@@ -52,17 +80,18 @@ async def test_one_limit_is_for_all_uploads_and_in_turn() -> None:
 async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
     """A storm of 429 and 503 halves the number, is sat out, and the upload arrives whole."""
     storm = [
-        Fault(method="PUT", times=10, action=Answer(429, {"Retry-After": "0.05"})),
-        Fault(method="PUT", times=10, action=Answer(503)),
+        Fault(method="PUT", times=5, action=Answer(429, {"Retry-After": "0.05"})),
+        Fault(method="PUT", times=5, action=Answer(503)),
     ]
-    async with scene(faults=[SLOW], parts_in_flight=8, retry=patient(50)) as on:
+    slow = Fault(method="PUT", times=20, action=Delay(0.05))
+    async with scene(faults=[slow], parts_in_flight=8, retry=patient(50)) as on:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
         while most_at_once(on.parts()) < 4:
             await asyncio.sleep(0.005)
         on.fail(*storm)
         assert on.landed(await uploading) == CONTENT
         refused = [seen for seen in on.parts() if seen.status in {429, 503}]
-        assert len(refused) == 20
+        assert len(refused) == 10
         after = [seen for seen in on.parts() if seen.at > refused[-1].at]
         assert most_at_once(after) <= 2
 

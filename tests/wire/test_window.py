@@ -117,6 +117,20 @@ def test_a_link_that_becomes_faster_is_used() -> None:
     assert link.window.limit == 8
 
 
+def test_a_number_on_trial_is_judged_by_what_comes_after_a_break() -> None:
+    """Nothing was in the air for a while: that is no sign that more brought nothing."""
+    link = Link(8, lambda n: 20 * MB * n)
+    while link.window.limit < 4:
+        link.run(TICK)
+    link.window.told(link.now, int(link.through), full=False, busy=0.0)
+    link.now += 60
+    link.begun.clear()
+    before = len(link.limits)
+    link.run(3)
+    assert min(limit for _, limit in link.limits[before:]) == 4
+    assert link.window.limit == 8
+
+
 def test_a_push_back_halves_once_for_all_that_were_in_the_air() -> None:
     window = Window(16)
     window.limit = 16
