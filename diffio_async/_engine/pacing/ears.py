@@ -111,10 +111,12 @@ class Ears:
         desk = self._desk
         groups: set[Group] = set()
         for job in jobs:
-            if job.covered:
+            if job.covered and (desk.pacer.trust.holds or not job.course.fresh):
                 answers.again(desk, job)
             else:
-                job.next = desk.loop.time()
+                # Of one made just now the first event may come before there is anything to ask.
+                soon = desk.pacer.policy.first if job.course.fresh else 0.0
+                job.next = desk.loop.time() + soon
                 desk.place(job)
             if job.group is not None and job.group.active and job.group.task is None:
                 groups.add(job.group)
@@ -129,6 +131,7 @@ def hasten(desk: Desk, group: Group) -> None:
     if desk.pacer.trust.holds and all(job.known for job in group.members.values()):
         listings.place(desk, group)
         return
-    soon = max(desk.loop.time(), group.answered + desk.pacer.policy.first)
+    first = min(job.next for job in group.members.values())
+    soon = max(desk.loop.time(), first, group.answered + desk.pacer.policy.first)
     if not group.ticket or soon < group.due:
         desk.place_group(group, soon)
