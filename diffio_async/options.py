@@ -130,8 +130,8 @@ class WaitPolicy:
         timeout: Seconds a wait lasts at most; `math.inf` or None for no limit.
         budget: Questions a second, of all waits together.
         burst: Questions that may be asked beyond that in one second, after a quiet time.
-        safety: Seconds between questions while events tell of the ends; up to five times as much
-            where the events miss nothing.
+        safety: Seconds between questions about one generation while events tell of the ends; of
+            all together, about two questions for each hundred ends.
     """
 
     first: float = field(default=1.0, validator=some_seconds)

@@ -292,3 +292,19 @@ async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
         restored = await here.client.restore(sample)
         assert restored.content
         assert here.questions() <= 1
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path) -> None:
+    """The first safety checks are early then: nothing was delivered since."""
+    policy = WaitPolicy(first=0.1, longest=0.2, safety=3)
+    async with scene(tmp_path, policy, duration=0.3) as here:
+        async with WebhookInbox(tmp_path / "inbox.db") as receiving:
+            await stored(receiving, "msg_1", generationId="gen_other")
+        here.sandbox.world.endpoints.clear()
+        (generation,) = await here.started()
+        async with asyncio.timeout(2):
+            assert (
+                await here.client.generations.wait_for_complete(generation_id=generation)
+            ).complete
+        assert here.questions() <= 3

@@ -10,10 +10,10 @@ them, earliest due first, and asks for a project's listing in place of several s
 whichever loop they are; it may be called from any thread, twice, late or out of order. A wait that
 needs the service's own words (`compat`) asks once instead, at once. `with pacer.listening():`
 says that such facts are expected: from the first one on, questions fall to safety checks: of a job
-every `WaitPolicy.safety` seconds, up to five times that while nothing was missed, and of all jobs
-together not many more than two for each hundred ends (`Trust`); as soon as a check finds an end
-that no signal told, or nobody listens any more, polling takes over again. With a `Pacer.source`,
-each desk listens by itself while anybody waits there (`Ears`).
+every `WaitPolicy.safety` seconds, and of all jobs together not many more than two for each hundred
+ends (`Trust`); as soon as a check finds an end that no signal told, or nobody listens any more,
+polling takes over again. With a `Pacer.source` each desk listens by itself while anybody waits
+there (`Ears`).
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Pacer:
 
     def hear(self, progress: GenerationProgress) -> None:
         """Take a fact about a generation from elsewhere; from any thread."""
-        self.relied()
+        self.relied(proven=True)
         for loop, desk in list(self._desks.items()):
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(desk.hear, progress)
@@ -164,9 +164,9 @@ class Pacer:
         if progress.generation_id and self.trust.lose():
             self._turned()
 
-    def relied(self) -> None:
-        """Facts from elsewhere are seen to come."""
-        if self.trust.gain():
+    def relied(self, *, proven: bool) -> None:
+        """Facts from elsewhere come, or (not proven) came not long ago."""
+        if self.trust.gain(proven=proven):
             self._turned()
 
     def _turned(self) -> None:

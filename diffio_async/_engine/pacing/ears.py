@@ -77,7 +77,7 @@ class Ears:
                 mark, age = await self._source.mark()
                 with pacer.listening():
                     if age is not None and age < pacer.policy.safety:
-                        pacer.relied()
+                        pacer.relied(proven=False)
                     self._marked.set()
                     async for told in self._source.following(mark):
                         for progress in told:
@@ -111,7 +111,7 @@ class Ears:
         desk = self._desk
         groups: set[Group] = set()
         for job in jobs:
-            if job.covered and (desk.pacer.trust.holds or not job.course.fresh):
+            if job.covered and (desk.pacer.trust.proven or not job.course.fresh):
                 answers.again(desk, job)
             else:
                 # Of one made just now the first event may come before there is anything to ask.

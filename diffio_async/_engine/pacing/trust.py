@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diffio_async.options import WaitPolicy
 
-#: How many times the safety check's pause may grow.
-_SAFEST = 5.0
-#: Seconds in which it grows by once itself.
-_SAFER = 300.0
 #: Checks that each end heard of allows: two in a hundred ends are looked into, however many wait.
 _EARNED = 0.02
 #: And one check in each so many parts of the safety check's pause, where hardly anything ends.
@@ -23,13 +19,14 @@ class Trust:
     """What is asked while facts come from elsewhere: safety checks, and few of them.
 
     It holds from the first fact that is heard while somebody listens, until a question finds an
-    end that nobody had told, or nobody listens any more.
+    end that nobody had told, or nobody listens any more. Where facts only came a while before, it
+    holds on probation: the first checks are as early as questions would be, and no more of them.
     """
 
     def __init__(self, policy: WaitPolicy) -> None:
         self._policy = policy
         self._listeners = 0
-        self._since = 0.0
+        self.proven = False
         self._tokens, self._at = 1.0, time.monotonic()
         self.holds = False
 
@@ -38,16 +35,16 @@ class Trust:
         self._listeners += more
         return not self._listeners and self.lose()
 
-    def gain(self) -> bool:
-        """A fact was heard. True: it began to hold."""
-        begins = self._listeners > 0 and not self.holds
-        if begins:
-            self.holds, self._since = True, time.monotonic()
-        return begins
+    def gain(self, *, proven: bool) -> bool:
+        """A fact was heard, or (not proven) some came not long ago. True: something changed."""
+        before = self.holds, self.proven
+        if self._listeners > 0:
+            self.holds, self.proven = True, self.proven or proven
+        return before != (self.holds, self.proven)
 
     def lose(self) -> bool:
         """Facts were missed. True: it ended to hold."""
-        held, self.holds = self.holds, False
+        held, self.holds, self.proven = self.holds, False, False
         return held
 
     def earn(self) -> None:
@@ -56,10 +53,7 @@ class Trust:
 
     def safety(self, jitter: float) -> float:
         """Seconds a question waits at least."""
-        if not self.holds:
-            return 0.0
-        safer = min(_SAFEST, 1 + (time.monotonic() - self._since) / _SAFER)
-        return self._policy.safety * safer * (0.9 + 0.2 * jitter)
+        return self._policy.safety * (0.9 + 0.2 * jitter) if self.proven else 0.0
 
     def wait(self, now: float) -> float:
         """Seconds until a safety check may be made; `now` is `time.monotonic()`."""
