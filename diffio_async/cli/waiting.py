@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 #: So many generations that go on are named by name; more would not fit into a line.
 _NAMED = 20
 
-Ids = tuple[str, str | None]
+
+@frozen
+class Named:
+    """A generation, and what the user called it: every wait takes such a thing."""
+
+    generation_id: str
+    api_project_id: str | None
+    name: str
 
 
 @frozen(kw_only=True)
@@ -38,7 +45,7 @@ class Wanted:
     projects: tuple[str, ...]
     timeout: float | None
 
-    def check(self) -> list[Ids]:
+    def check(self) -> list[Named]:
         """The generations that are named, each once; none where projects are meant.
 
         Raises:
@@ -53,22 +60,21 @@ class Wanted:
                 "with generations, name at most one --project, or give handles, which know theirs"
             )
         of = self.projects[0] if self.projects else None
-        named = [ids_in(generation, of) for generation in self.generations]
+        named: dict[str, Named] = {}
+        for name in self.generations:
+            generation_id, api_project_id = ids_in(name, of)
+            named.setdefault(generation_id, Named(generation_id, api_project_id, name))
         check_environment()
-        return list({ids[0]: ids for ids in named}.values())
+        return list(named.values())
 
     def again(self, left: list[str]) -> str:
-        """The line that waits for those that are left."""
+        """The line that waits for those that are left, by the names they were given."""
         words = ["diffio-async", "wait"]
         if self.generations:
-            few = len(left) <= _NAMED
-            words += [name for name in self.generations if not few or self._id(name) in left]
+            words += left if len(left) <= _NAMED else self.generations
         for project in self.projects:
             words += ["--project", project]
         return shlex.join(words)
-
-    def _id(self, name: str) -> str:
-        return ids_in(name)[0]
 
 
 @define
@@ -80,17 +86,17 @@ class Teller:
     as_json: bool
     began: float = field(factory=time.monotonic)
     failed: bool = False
-    #: What is still waited for, in the order it was named.
-    left: dict[str, None] = field(factory=dict)
+    #: What is still waited for, in the order it was named, with the name it was given.
+    left: dict[str, str] = field(factory=dict)
 
     def ended(self, outcome: Outcome) -> None:
         """A generation's wait is over."""
-        self.left.pop(outcome.generation_id, None)
+        name = self.left.pop(outcome.generation_id, outcome.generation_id)
         self.display.ended(outcome)
         error = outcome.error
         self.failed = self.failed or error is not None
         goes_on = error is not None and not isinstance(error, (GenerationFailed, NotFound))
-        again = self.wanted.again([outcome.generation_id]) if goes_on else None
+        again = self.wanted.again([name]) if goes_on else None
         if self.as_json:
             self._json(
                 "complete" if error is None else "failed",
@@ -116,7 +122,7 @@ class Teller:
 
     def interrupted(self) -> None:
         """The user ended the command; the generations go on without it."""
-        again, many = self.wanted.again([*self.left]), len(self.left)
+        again, many = self.wanted.again([*self.left.values()]), len(self.left)
         if self.as_json:
             self._json("interrupted", generation_ids=[*self.left], again=again)
         elif many:
@@ -159,15 +165,15 @@ async def wait(wanted: Wanted, *, as_json: bool) -> int:
     return FAILED if teller.failed else OK
 
 
-async def _followed(client: AsyncDiffio, teller: Teller, named: list[Ids]) -> None:
+async def _followed(client: AsyncDiffio, teller: Teller, named: list[Named]) -> None:
     if not named:
         for project in dict.fromkeys(teller.wanted.projects):
             named += await _running(client, teller, project)
-    for generation_id, _ in named:
-        teller.left[generation_id] = None
-        teller.display.taken(generation_id)
+    for each in named:
+        teller.left[each.generation_id] = each.name
+        teller.display.taken(each.generation_id)
     outcomes = client.generations.as_completed(
-        [_Named(*ids) for ids in named],
+        named,
         timeout=teller.wanted.timeout,
         on_progress=teller.display.progressed,
         ahead=max(1, len(named)),
@@ -176,15 +182,7 @@ async def _followed(client: AsyncDiffio, teller: Teller, named: list[Ids]) -> No
         teller.ended(outcome)
 
 
-@frozen
-class _Named:
-    """What a wait takes for a generation."""
-
-    generation_id: str
-    api_project_id: str | None
-
-
-async def _running(client: AsyncDiffio, teller: Teller, project: str) -> list[Ids]:
+async def _running(client: AsyncDiffio, teller: Teller, project: str) -> list[Named]:
     """What has not ended in a project."""
     try:
         rows = await client.projects.list_generations(api_project_id=project)
@@ -196,4 +194,4 @@ async def _running(client: AsyncDiffio, teller: Teller, project: str) -> list[Id
     running = [row.generation_id for row in rows if row.status not in {COMPLETE, *FAILURES}]
     if not running:
         teller.display.say(f"{project}: nothing runs")
-    return [(generation_id, project) for generation_id in running]
+    return [Named(generation_id, project, generation_id) for generation_id in running]
