@@ -3,9 +3,6 @@
 import asyncio
 import json
 import os
-import signal
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -335,55 +332,3 @@ async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox
     with pytest.raises(ConfigurationError, match="only a file is resumed"):
         await linked(client).download(resume=True)
     assert asked(sandbox, LINK) == []
-
-
-_PROGRAM = """
-import asyncio, sys
-from pathlib import Path
-from diffio_async import AsyncDiffio
-
-async def main(base_url, generation_id, api_project_id, target):
-    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url) as client:
-        await client.generations.download(
-            generation_id=generation_id, api_project_id=api_project_id, download_type="audio",
-            download_file_path=target, resume=True,
-            on_progress=lambda progress: print(progress.received, flush=True),
-        )
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
-async def test_a_killed_process_is_gone_on_with_by_the_next(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """Killed by signal 9 while the host stalls; the lock goes with the process."""
-    size, after = 80 * 2**20, 70 * 2**20
-    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
-        job = await finished(client, b"small")
-        source = sandbox.world.source_of(sandbox.world.projects[job.api_project_id])
-        pattern = os.urandom(2**20)
-        source.write_bytes(pattern * 80)
-        sandbox.faults.add(Fault(path=RESULT, action=Stall(after=after, seconds=60)))
-        target = tmp_path / "voice.mp3"
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            _PROGRAM,
-            sandbox.base_url,
-            job.generation_id,
-            job.api_project_id,
-            str(target),
-            stdout=subprocess.PIPE,
-        )
-        assert child.stdout is not None
-        while int(await child.stdout.readline()) < after:
-            pass
-        child.send_signal(signal.SIGKILL)
-        await child.communicate()
-        assert [name[-5:] for name in entries(tmp_path)] == [".kept", ".part"]
-        await job.download(target, resume=True)
-    assert target.read_bytes() == pattern * 80
-    started = int(media(sandbox)[-1].headers["range"][6:-1])
-    assert 64 * 2**20 <= started <= after < size
-    assert entries(tmp_path) == ["voice.mp3"]

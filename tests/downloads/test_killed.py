@@ -1,0 +1,103 @@
+"""Downloads whose process is killed by signal 9: the next one goes on from what is safe."""
+
+import asyncio
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from diffio_async import AsyncDiffio
+from diffio_async.sandbox import Fault, Sandbox, Stall
+from tests.downloads.scenes import RESULT, entries, finished, media
+
+_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from diffio_async import AsyncDiffio
+
+async def main(base_url, generation_id, api_project_id, target):
+    async with AsyncDiffio("diffio_sandbox_key", base_url=base_url) as client:
+        await client.generations.download(
+            generation_id=generation_id, api_project_id=api_project_id, download_type="audio",
+            download_file_path=target, resume=True,
+            on_progress=lambda progress: print(progress.received, flush=True),
+        )
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def _large(sandbox: Sandbox, mib: int) -> tuple[list[str], bytes]:
+    """The arguments of a program that downloads so many MiB, and the MiB they repeat."""
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        job = await finished(client, b"small")
+    pattern = os.urandom(2**20)
+    source = sandbox.world.source_of(sandbox.world.projects[job.api_project_id])
+    source.write_bytes(pattern * mib)
+    return [sandbox.base_url, job.generation_id, job.api_project_id], pattern
+
+
+async def _killed(arguments: list[str], target: Path, after: int) -> bool:
+    """Kill a program by signal 9 when it has received so much; whether it got that far."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, *arguments, str(target), stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    first = None
+    while line := await child.stdout.readline():
+        first = first or int(line)
+        if int(line) >= first + after:
+            child.send_signal(signal.SIGKILL)
+            await child.communicate()
+            return True
+    assert await child.wait() == 0
+    return False
+
+
+@pytest.mark.slow
+async def test_a_killed_process_is_gone_on_with_by_the_next(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The lock goes with the process, and the bytes that were safe are not fetched again."""
+    arguments, pattern = await _large(sandbox, 80)
+    target, after = tmp_path / "voice.mp3", 70 * 2**20
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=after, seconds=60)))
+    assert await _killed(arguments, target, after - 2**20)
+    assert [name[-5:] for name in entries(tmp_path)] == [".kept", ".part"]
+    assert not await _killed(arguments, target, 2**40)
+    assert target.read_bytes() == pattern * 80
+    started = int(media(sandbox)[-1].headers["range"][6:-1])
+    assert 64 * 2**20 <= started <= after
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+@pytest.mark.slow
+async def test_killed_at_any_instant_the_next_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Six times at random; at most what was not yet safe is fetched again."""
+    arguments, pattern = await _large(sandbox, 250)
+    target, chance = tmp_path / "voice.mp3", random.Random(7)
+    killed = 0
+    while killed < 6 and await _killed(arguments, target, chance.randrange(60 * 2**20)):
+        killed += 1
+        assert not target.exists()
+    if killed == 6:
+        assert not await _killed(arguments, target, 2**40)
+    assert killed >= 4
+    with target.open("rb") as file:
+        assert hashlib.file_digest(file, "sha256").digest() == _digest(pattern, 250)
+    asked_from = [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in media(sandbox)]
+    assert asked_from == sorted(asked_from)
+    assert asked_from[-1] > 0
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+def _digest(pattern: bytes, times: int) -> bytes:
+    hashed = hashlib.sha256()
+    for _ in range(times):
+        hashed.update(pattern)
+    return hashed.digest()
