@@ -47,7 +47,7 @@ class Sink(Protocol):
         ...
 
     async def digest(self, size: int) -> bytes:
-        """Wait until all is written; what it hashes to, by the version's algorithm if any."""
+        """What all of it hashes to, by the version's algorithm if there is one."""
         ...
 
     def spoil(self) -> None:
@@ -102,7 +102,6 @@ class FileSink:
         self.file = file
         self._threads, self._target = threads, target
         self._turn = asyncio.Lock()
-        self._behind: asyncio.Future[None] | None = None
 
     @property
     def there(self) -> Spans:
@@ -113,37 +112,27 @@ class FileSink:
         """Empty the file."""
         self.version = version
         async with self._turn:
-            await self.caught_up()
+            # A write goes on when its caller was cancelled.
+            await self._threads.settle()
             with named(self._target):
                 await self._threads.run(self.file.begin, version)
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write."""
+        """Write, one after the other."""
         async with self._turn:
-            await self.caught_up()
-            self._behind = self._threads.begin(self.file.put, offset, pieces)
-            await self.caught_up()
+            with named(self._target):
+                await self._threads.run(self.file.put, offset, pieces)
 
     async def digest(self, size: int) -> bytes:
         """What the whole hashes to; bytes that came out of order are read back for it."""
-        async with self._turn:
-            await self.caught_up()
-            with named(self._target):
-                while not await self._threads.run(self.file.hashed_on, size):
-                    pass
+        with named(self._target):
+            while not await self._threads.run(self.file.hashed_on, size):
+                pass
         return self.file.digest()
 
     def spoil(self) -> None:
         """Remove it in the end."""
         self.file.over = True
-
-    async def caught_up(self) -> None:
-        """Wait for the write under way: it goes on when its caller is cancelled."""
-        if self._behind is not None:
-            with named(self._target):
-                await asyncio.shield(self._behind)
-            # Not where the wait was cut short: the thread still has the file.
-            self._behind = None
 
 
 @contextlib.contextmanager
@@ -177,9 +166,7 @@ async def written(
     try:
         with named(target):
             version = await threads.run(file.open)
-        sink = FileSink(file, threads, target, version)
-        yield sink
-        await sink.caught_up()
+        yield FileSink(file, threads, target, version)
         with named(target):
             await threads.run(file.commit, target, on_conflict)
     finally:

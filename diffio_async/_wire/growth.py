@@ -19,7 +19,7 @@ _PATIENCE = 5.0
 #: Twice the connections must bring this much more.
 _GAIN = 1.25
 #: Bytes a second of one connection above which it is hardly a limit.
-_FAST = 150 * MIB
+_FAST = 100 * MIB
 #: The share of its time that the loop's thread may work: above it, the processor is the limit.
 _BUSY = 0.85
 #: Seconds the rest must take for more connections to be worth it.
