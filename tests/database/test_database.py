@@ -89,8 +89,15 @@ async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_pat
 async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) -> None:
     """Cancelling the wait for a commit neither undoes it nor waits for it."""
     database = await Database.open(tmp_path / "notes.db", FIRST)
-    held = threading.Event()
-    holding = asyncio.ensure_future(database.run(lambda _: held.wait(5)))
+    began, held = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        began.set()
+        held.wait(5)
+
+    holding = asyncio.ensure_future(database.run(hold))
+    while not began.is_set():
+        await asyncio.sleep(0.001)
     with anyio.move_on_after(0.05) as scope:
         await database.run(add("late"))
     assert scope.cancelled_caught
