@@ -1,6 +1,6 @@
 """Files up and down: ours, the published SDK's, curl's: `python benchmarks/transfers.py`.
 
-    python benchmarks/transfers.py [--quick] [--only loopback,link,small] [--json FILE] [--profile]
+    python benchmarks/transfers.py [--quick] [--only "disk,link up"] [--json FILE] [--profile]
 
 The sink is a process of its own, and so is each run of a contender; they take turns. Every run
 warms up with one small file each way first. What each figure means is in docs/benchmarks.md.
@@ -48,7 +48,8 @@ class Scene:
     @property
     def name(self) -> str:
         """As in the table."""
-        return f"{self.group} {self.direction}{' TLS' if self.tls else ''}"
+        many = " small" if self.files > 1 else ""
+        return f"{self.group}{many} {self.direction}{' TLS' if self.tls else ''}"
 
 
 def scenes(asked: argparse.Namespace) -> list[Scene]:
@@ -60,7 +61,8 @@ def scenes(asked: argparse.Namespace) -> list[Scene]:
         *(Scene("loopback", direction, tls, 1, size) for direction, tls in both),
         Scene("disk", "down", True, 1, size),
         *(Scene("link", direction, True, 1, size) for direction in ("up", "down")),
-        *(Scene("small", direction, True, many, SMALL) for direction in ("up", "down")),
+        *(Scene("loopback", direction, True, many, SMALL) for direction in ("up", "down")),
+        *(Scene("link", direction, True, many, SMALL) for direction in ("up", "down")),
     ]
     return [scene for scene in every if any(word in scene.name for word in asked.only.split(","))]
 
