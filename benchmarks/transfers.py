@@ -146,12 +146,14 @@ class Hall:
         base = self.base(scene)
         if scene.direction == "up":
             sources = [Path(path) for path in self._sources(scene)]
-            if connections > 1:
+            if connections > 1 and scene.files == 1:
                 parts = self.folder / "parts"
                 parts.mkdir(exist_ok=True)
                 sources = sorted(parts.iterdir()) or pieces(sources[0], parts)
             return curl(base, authority, sources=sources, connections=connections)
-        spans = ranges(scene.size, connections) if connections > 1 else [""] * scene.files
+        spans = [""] * scene.files
+        if connections > 1 and scene.files == 1:
+            spans = ranges(scene.size, connections)
         targets = [(span, results / str(number)) for number, span in enumerate(spans)]
         return curl(base, authority, results=targets, size=scene.size, connections=connections)
 
