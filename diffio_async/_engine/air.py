@@ -29,20 +29,21 @@ class Flight:
     Attributes:
         handed: Bytes of this attempt that were handed to the connection.
         unsent: How many of them the other side has not acknowledged yet; told by the connection.
+        seen: How many had got through when that was last asked.
     """
 
     handed: int = 0
     unsent: Callable[[], int] = int
-    _through: int = 0
+    seen: int = 0
 
     def through(self) -> int:
         """Bytes of this attempt that got through."""
-        self._through = max(self._through, self.handed - self.unsent())
-        return self._through
+        self.seen = max(self.seen, self.handed - self.unsent())
+        return self.seen
 
     def begin(self) -> None:
         """Another attempt: nothing of it is through."""
-        self.handed = self._through = 0
+        self.handed = self.seen = 0
         self.unsent = int
 
 
@@ -75,7 +76,7 @@ class Air:
             yield
             self._landed += flight.handed
         except BaseException as failure:
-            self._landed += flight.through()
+            self._landed += flight.seen  # its connection may be gone
             if _pushes_back(failure):
                 self._window.pushed_back(asyncio.get_running_loop().time(), began)
             raise

@@ -77,7 +77,8 @@ class EdgeUploading:
             parts = planned(self.source.size, size)
             if self.notes is not None:
                 await self.notes.begun(started.upload_id, size)
-        except BaseException:
+        except Exception:
+            # An interruption may come when it is kept already: it is then gone on with.
             await in_the_end(lambda: self._abort(started.upload_id))
             raise
         return started.upload_id, parts

@@ -9,6 +9,7 @@ import contextlib
 import os
 import stat
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ class ResumeFile:
     records: dict[str, UploadRecord] = field(factory=dict, init=False)
     _descriptor: int | None = field(default=None, init=False)
     _size: int = field(default=0, init=False)
+    # A thread may still be writing when nobody waits for it any more.
+    _turn: threading.Lock = field(factory=threading.Lock, init=False)
 
     def open(self) -> None:
         """Open and lock the file, made anew where there is none, and read what it holds.
@@ -81,14 +84,16 @@ class ResumeFile:
         Raises:
             ResumeUnusable: It cannot be written; what was kept before is there still.
         """
-        self._add(line_of(record, self.records.get(record.digest)))
-        self.records[record.digest] = record
+        with self._turn:
+            self._add(line_of(record, self.records.get(record.digest)))
+            self.records[record.digest] = record
 
     def forget(self, digest: str) -> None:
         """Drop a record, where there is one."""
-        if digest in self.records:
-            self._add(forgotten(digest))
-            del self.records[digest]
+        with self._turn:
+            if digest in self.records:
+                self._add(forgotten(digest))
+                del self.records[digest]
 
     def _add(self, line: bytes) -> None:
         if self._descriptor is None:

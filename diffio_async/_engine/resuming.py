@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrs import define
 
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.edge_upload import in_the_end
 from diffio_async._engine.notes import Notes
 from diffio_async._engine.settling import NotAsSent, Settling
 from diffio_async.errors import ApiError, NotFound, NotReady, UploadFailed
@@ -60,6 +63,25 @@ class Resuming:
                 reason = str(void)
             # It is told before anything is done about it.
             self.sender.tell(UploadRestarted(api_project_id=record.api_project_id, reason=reason))
+        record = await self._made(digest)
+        with concerning(api_project_id=record.api_project_id):
+            return await self._sent(Notes(self.store, record))
+
+    async def _made(self, digest: str) -> UploadRecord:
+        """A project, on record; an interruption waits for both, or it would be lost."""
+        making = asyncio.create_task(self._new(digest))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+
+            async def made() -> None:
+                with contextlib.suppress(Exception):  # what is being raised already matters more
+                    await making
+
+            await in_the_end(made)
+            raise
+
+    async def _new(self, digest: str) -> UploadRecord:
         created = await self.sender.send(self.new.call, self.options)
         record = UploadRecord(
             digest=digest,
@@ -73,10 +95,10 @@ class Resuming:
             upload_url=None if created.upload is not None else created.upload_url,
             upload_method=None if created.upload is not None else created.upload_method,
         )
-        with concerning(api_project_id=created.api_project_id):
-            if record.offer is not None or record.upload_url is not None:
+        if record.offer is not None or record.upload_url is not None:
+            with concerning(api_project_id=created.api_project_id):
                 await self.store.save(record)
-            return await self._sent(Notes(self.store, record))
+        return record
 
     async def _sent(self, notes: Notes) -> UploadRecord:
         record = notes.record

@@ -370,3 +370,22 @@ async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
         assert "could not be removed" in caplog.text
         again = await on.client.projects.create(CONTENT, resume=store)
         assert again == first
+
+
+async def test_wherever_it_is_cancelled_the_next_try_finishes(kept: Path) -> None:
+    """After any number of the loop's turns: one project, the right bytes."""
+    content = sound(2 * PART + 1)
+    async with scene(parts_in_flight=2) as on:
+        for turns in range(0, 120, 9):
+            before = len(on.sandbox.world.projects)
+            uploading = asyncio.create_task(on.client.projects.create(content, resume=kept))
+            for _ in range(turns):
+                await asyncio.sleep(0.0004)
+            uploading.cancel()
+            await asyncio.gather(uploading, return_exceptions=True)
+            project = await on.client.projects.create(content, resume=kept)
+            assert on.landed(project) == content
+            new = list(on.sandbox.world.projects.values())[before:]
+            # Two only where the first one was through already.
+            assert len(new) == 1 or all(project.landed for project in new)
+        assert not kept.exists()
