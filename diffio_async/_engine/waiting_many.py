@@ -125,15 +125,15 @@ async def outcomes(
     wait = ManyWait(options, timeout=timeout, wants=on_progress is not None)
     async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, on_taken) as room:
         while True:
+            wait.raise_broken()
             while wait.news:
                 await report(on_progress, wait.news.pop(next(iter(wait.news))))
             while wait.over:
                 yield wait.over.popleft()
                 room.set()
-            wait.raise_broken()
             if wait.fed and not len(wait):
                 return
-            if not wait.news and not wait.over:
+            if not wait.news and not wait.over and wait.broken is None:
                 await wait.rung()
 
 

@@ -255,6 +255,7 @@ async def test_a_thousand_jobs_of_one_project() -> None:
         assert len(sandbox.requests) - before < 30
 
 
+@pytest.mark.slow
 async def test_a_loop_that_was_blocked_does_not_flood() -> None:
     """After the user's code blocked the loop, what is overdue is asked within the budget."""
     policy = WaitPolicy(first=0.05, longest=0.2, budget=20, burst=5)
@@ -280,6 +281,7 @@ async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(outcome.ok for outcome in outcomes)
 
 
+@pytest.mark.slow
 async def test_a_question_that_hangs_holds_up_nobody_else() -> None:
     """One job's host is stuck; the others end, and it ends at its deadline."""
     async with place(duration=0.2) as (client, sandbox):

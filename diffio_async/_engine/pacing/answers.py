@@ -18,6 +18,7 @@ from diffio_async._wire.pace import learn, next_question, saw_alive
 from diffio_async._wire.replay import transient
 from diffio_async.errors import (
     AuthenticationFailed,
+    ClientClosed,
     DiffioError,
     PermissionDenied,
     ResponseInvalid,
@@ -25,7 +26,7 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
-    from diffio_async._engine.pacing.jobs import Heard, Job
+    from diffio_async._engine.pacing.jobs import Heard, Job, Waiter
     from diffio_async._wire.courses import Course, Reading
     from diffio_async.models.generations import GenerationProgress
 
@@ -74,7 +75,7 @@ def told(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> No
         return
     job.rank = max(job.rank, rank(progress.status))
     checking.agreed(job)
-    progressed(desk, job, progress, heard)
+    progressed(desk, job, progress, heard, alone=True)
     course = _after(job, reading_of(progress, now))
     saw_alive(desk.pacer.learned, job.course, course)
     job.course = course
@@ -93,29 +94,27 @@ def _after(job: Job, reading: Reading) -> Course:
     return after(course, reading)
 
 
-def progressed(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> None:
-    """Tell what changed to those who want to know."""
+def progressed(
+    desk: Desk, job: Job, progress: GenerationProgress, heard: Heard, *, alone: bool
+) -> None:
+    """Tell what changed to those who want to know; `alone` where one was asked about alone."""
     job.last = progress
     news = False
     for waiter in job.waiters:
-        if progress != waiter.told and not _behind(progress, waiter.told):
-            waiter.told, news = progress, True
+        if progress != waiter.told and not _behind(progress, waiter, heard, alone=alone):
+            waiter.told, waiter.alone, news = progress, alone, True
             if waiter.wait.wants:
                 waiter.wait.changed(waiter, progress, heard)
     if news:
         desk.pacer.tell_progress(progress)
 
 
-def _behind(progress: GenerationProgress, told: GenerationProgress | None) -> bool:
-    """Whether it only seems to go back, because listings and answers have scales of their own."""
-    if told is None or rank(progress.status) != rank(told.status):
+def _behind(progress: GenerationProgress, waiter: Waiter, heard: Heard, *, alone: bool) -> bool:
+    """Whether it only seems to go back: listings have another scale than answers about one job."""
+    told = waiter.told
+    if told is None or waiter.alone == alone or rank(progress.status) != rank(told.status):
         return False
-    return _scale(progress) != _scale(told) and progress.percent < told.percent
-
-
-def _scale(progress: GenerationProgress) -> tuple[bool, bool]:
-    stages = progress.pre_processing or progress.inference or progress.restored_video
-    return stages is not None, "progress" in progress.extra
+    return heard is None and progress.percent < told.percent
 
 
 def again(desk: Desk, job: Job) -> None:
@@ -174,6 +173,9 @@ def _unconfirmed(desk: Desk, job: Job) -> None:
 
 
 def _failed(desk: Desk, job: Job, failure: DiffioError) -> None:
+    if isinstance(failure, ClientClosed):
+        end_all(desk, job, failure)
+        return
     job.answered, job.failure = desk.loop.time(), failure
     unreadable = isinstance(failure, ResponseInvalid)
     job.unreadable = job.unreadable + 1 if unreadable else 0
@@ -204,4 +206,8 @@ def _failed(desk: Desk, job: Job, failure: DiffioError) -> None:
 def end_all(desk: Desk, job: Job, failure: DiffioError) -> None:
     """End every wait for a job with an error, to each a copy of its own."""
     for waiter in job.waiters.copy():
-        desk.end(waiter, another(failure))
+        if isinstance(failure, ClientClosed):
+            # It is the call that ends, not the wait for one job of many.
+            waiter.wait.break_off(another(failure))
+        else:
+            desk.end(waiter, another(failure))

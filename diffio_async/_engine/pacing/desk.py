@@ -153,7 +153,7 @@ class Desk:
                 answers.told_elsewhere(self, job, progress, sure=True)
             elif rank(progress.status) > job.rank:
                 job.rank = rank(progress.status)
-                answers.progressed(self, job, progress, None)
+                answers.progressed(self, job, progress, None, alone=False)
 
     def resume(self) -> None:
         """Trust in what is told elsewhere began, or ended: ask accordingly."""

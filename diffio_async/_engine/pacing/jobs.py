@@ -96,7 +96,9 @@ class Waiter:
     deadline: float = math.inf
     #: One answer is enough, whatever it says.
     once: bool = False
+    #: What it was told last, and whether that was an answer about this job alone.
     told: GenerationProgress | None = None
+    alone: bool = True
     gone: bool = False
 
 

@@ -19,7 +19,7 @@ from diffio_async._wire.courses import LISTED, Reading, after
 from diffio_async._wire.listing import progress_of, rank, rows
 from diffio_async._wire.pace import next_question, saw_alive
 from diffio_async._wire.replay import transient
-from diffio_async.errors import AuthenticationFailed, DiffioError, PermissionDenied
+from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
 if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
@@ -145,7 +145,9 @@ def _take(desk: Desk, job: Job, row: Row, asked: float, before: float, *, follow
             saw_alive(desk.pacer.learned, job.course, course)
             job.course = course
         if any(waiter.wait.wants for waiter in job.waiters):
-            answers.progressed(desk, job, progress_of(row, job.api_project_id or ""), None)
+            answers.progressed(
+                desk, job, progress_of(row, job.api_project_id or ""), None, alone=False
+            )
         else:
             job.last = None
     elif followed and _long_ago(job, now):
@@ -165,7 +167,7 @@ def latest(job: Job) -> GenerationProgress | None:
 
 
 def _failed(desk: Desk, group: Group, failure: DiffioError) -> None:
-    if isinstance(failure, AuthenticationFailed):
+    if isinstance(failure, (AuthenticationFailed, ClientClosed)):
         for job in list(group.members.values()):
             answers.end_all(desk, job, failure)
         return
