@@ -74,7 +74,16 @@ class Lines:
 
 
 class Silent(Lines):
-    """Counts, and says nothing."""
+    """Shows nothing, so it counts nothing."""
+
+    def taken(self, generation_id: str) -> None:
+        """Say nothing."""
+
+    def progressed(self, progress: GenerationProgress) -> None:
+        """Say nothing."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Say nothing."""
 
     def say(self, line: str) -> None:
         """Say nothing."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from diffio_async._engine.showing import Lines, Silent, display
+from diffio_async._engine.showing import Board, Lines, Silent, display
 from diffio_async.cli.connecting import check_environment
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.picking_up import said
@@ -135,7 +135,8 @@ class Teller:
         sys.stdout.flush()
 
     def _result(self, line: str) -> None:
-        if sys.stdout.isatty():
+        if isinstance(self.display, Board) and sys.stdout.isatty():
+            # Not into the table.
             self.display.say(line)
         else:
             sys.stdout.write(line + "\n")
