@@ -17,6 +17,8 @@ CUT_OFF = 0.29
 _TWO_CUT_OFF = 0.41
 #: Answers tell of unevenness once percentages should have moved so many steps.
 _FAR_ENOUGH = 4.0
+#: Seconds in which nothing moves.
+_INSTANT = 1e-6
 
 
 @frozen
@@ -51,7 +53,7 @@ def stage_end(course: Course, step: float) -> StageEnd | None:
     done = min(_ALL, last.percent + step / 2)
     for at, percent, of_percent, of_time in ways:
         seconds, moved = last.at - at, done - percent
-        if seconds <= 0 or moved <= 0:
+        if seconds < _INSTANT or moved <= 0:
             continue
         pace = seconds / moved
         left = (_ALL - done) * pace
