@@ -18,7 +18,7 @@ from attrs import define, field
 
 from diffio_async import AsyncDiffio, WebhookInbox, WebhookVerifier
 from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
-from diffio_async.sandbox import Duplicate, Fault, Sandbox
+from diffio_async.sandbox import Drop, Duplicate, Fault, LoseAnswer, Sandbox
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -260,6 +260,51 @@ async def test_what_is_in_the_inbox_is_passed_on_though_the_listener_is_killed(
             assert WebhookVerifier(secret).verify(content, headers).message_id == "msg_1"
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:
         assert [entry.state for entry in await inbox.entries()] == ["handled"]
+
+
+async def test_no_event_is_lost_on_the_whole_way(start: Start) -> None:
+    """Sixty events, late, twice, struck by faults; the listener killed, the other side falters."""
+    port = free_port()
+    faults = [
+        Fault(origin="webhooks", times=10, rate=0.3, action=Drop()),
+        Fault(origin="webhooks", times=10, rate=0.3, seed=1, action=LoseAnswer()),
+    ]
+    hurried = Sandbox(
+        engine="echo",
+        webhook_secret=SECRET,
+        webhook_pace=0.01,
+        webhook_duplicates=0.2,
+        webhook_shuffle=0.3,
+        faults=faults,
+    )
+    async with (
+        target(*[204] * 10, 500, 503) as other,
+        hurried as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        arguments = ("--port", port, "--inbox", "inbox.db", "--forward", other.url)
+        listener = await listening(start, *arguments)
+        kind = "generation.completed"
+        await client.webhooks.configure(mode="live", url=listener.url, event_types=[kind])
+        sent = set()
+        for number in range(60):
+            made = await client.webhooks.send_test_event(event_type=kind, mode="live")
+            sent.add(made.svix_message_id)
+            if number == 30:
+                listener.process.kill()
+                await listener.process.wait()
+                listener = await listening(start, *arguments)
+        with anyio.fail_after(30):
+            while sandbox.world.messages or {id_of(came) for came, _ in other.taken} != sent:
+                await anyio.sleep(0.05)
+        assert (await listener.stop())[0] == 0
+    for came, body in other.taken:
+        assert WebhookVerifier(SECRET).verify(body, came).message_id == id_of(came)
+
+
+def id_of(headers: dict[str, str]) -> str:
+    """The message's id, however the sender writes its name."""
+    return {name.lower(): value for name, value in headers.items()}["svix-id"]
 
 
 async def test_what_is_kept_goes_on_under_its_own_signature(start: Start) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _WITHIN = 12.0
 #: Attempts to pass on what is kept, the last about a day after the first, as the sender's own.
 _ATTEMPTS = 36
+#: Seconds until what a killed listener was passing on is passed on by the next; renewed by itself.
+_LEASE = 5.0
 _MOST_IDS = 10_000
 _PASSED_ON_AT_ONCE = 8
 
@@ -134,7 +136,7 @@ async def listen(order: Order, shown: Shown) -> int:
         if order.forward is not None:
             forwarder = await stack.enter_async_context(Forwarder(order.forward, order.secrets))
         if order.inbox is not None:
-            opened = WebhookInbox(order.inbox, verifier=verifier, attempts=_ATTEMPTS)
+            opened = WebhookInbox(order.inbox, verifier=verifier, lease=_LEASE, attempts=_ATTEMPTS)
             inbox = await stack.enter_async_context(opened)
         sink = _Sink(verifier, shown, inbox, forwarder)
         url = await _serve(stack, sink, order, shown)
