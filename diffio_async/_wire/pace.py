@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffio_async.options import WaitPolicy
 
 #: Seconds of delay that one question is worth, for each second of the policy's `first`.
-PRICE = 0.1
+PRICE = 0.07
 #: A pause is drawn this far around its middle, so that a fleet does not march in step.
 _SPREAD = 0.2
 #: The share of the time waited so far that learning of the end may cost on top.

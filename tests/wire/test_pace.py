@@ -84,7 +84,7 @@ def test_an_unknown_job_is_asked_about_less_and_less_often() -> None:
     learned = Learned()
     pauses, now = [], 0.0
     course = Course(began=0.0)
-    while now < 600:
+    while now < 900:
         course = after(course, Reading(now, "running"))
         pauses.append(gap(course, learned, now))
         now += pauses[-1]
