@@ -160,14 +160,16 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
     """Twice lacked, it is asked about alone."""
     async with place(duration=0.5) as (client, sandbox):
         generations = await begun(client, 1, 3)
-        rows = [(each.generation_id, "processing", None) for each in generations[1:]]
+        rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
         sandbox.faults.add(forever(listed(*rows), path=LISTING))
         stream = client.generations.as_completed(generations, timeout=10)
         outcome = await anext(aiter(stream))
         await stream.aclose()  # type: ignore[attr-defined]
         assert outcome.ok
-        assert outcome.generation_id == generations[0].generation_id
-        assert len(asked(sandbox, PROGRESS)) >= 1
+        assert outcome.generation_id == generations[-1].generation_id
+        first = asked(sandbox, PROGRESS)[0].json
+        assert first is not None
+        assert first["generationId"] == generations[-1].generation_id
 
 
 async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
