@@ -67,10 +67,10 @@ async def test_nothing_but_502_ends_on_time() -> None:
 async def test_429_pauses_everybody_once() -> None:
     """One `Retry-After` holds back every wait of the client; several of them do not add up."""
     told_of: list[object] = []
-    async with place(duration=0.1, observers=(told_of.append,)) as (client, sandbox):
+    async with place(duration=0.4, observers=(told_of.append,)) as (client, sandbox):
         generations = await begun(client, 4, 1)
         busy = Answer(status=429, headers={"Retry-After": "1"})
-        sandbox.faults.add(Fault(path=PROGRESS, times=4, action=busy))
+        sandbox.faults.add(Fault(path=PROGRESS, times=2, action=busy))
         began = time.monotonic()
         waits = [
             client.generations.wait_for_complete(generation_id=each.handle) for each in generations
@@ -78,8 +78,7 @@ async def test_429_pauses_everybody_once() -> None:
         await asyncio.gather(*waits)
         assert 1 <= time.monotonic() - began < 2.2
         times = [seen.at for seen in asked(sandbox, PROGRESS)]
-        quiet = [b - a for a, b in itertools.pairwise(times) if b - a > 0.6]
-        assert len(quiet) == 1
+        assert not [at for at in times if 0.2 < at - times[0] < 1]
         assert [type(event) for event in told_of].count(WaitsPaused) == 1
 
 
@@ -227,11 +226,13 @@ async def test_an_end_that_nobody_confirms_is_an_end_all_the_same() -> None:
             forever(listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)), path=LISTING),
             forever(told("processing")),
         )
+        began = time.monotonic()
         wait = client.generations.wait_for_complete
         both = await asyncio.gather(
             *(wait(generation_id=f"gen_{n}", api_project_id="proj_1", timeout=5) for n in (1, 2))
         )
         assert all(progress.complete for progress in both)
+        assert time.monotonic() - began < 3
 
 
 async def test_a_project_with_far_more_generations_than_are_waited_for() -> None:
