@@ -14,7 +14,7 @@ from diffio_async._engine.bodies import Body
 from diffio_async._engine.closing import CLOSED
 from diffio_async._engine.transport.ladder import failure_of
 from diffio_async._engine.transport.payload import Streamed
-from diffio_async._engine.transport.receiving import taken_over
+from diffio_async._engine.transport.receiving import Receiver, taken_over
 from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
@@ -51,6 +51,7 @@ class Exchange:
         self._payload: Streamed | None = None
         self._kept: Kept | None = None
         self._response: aiohttp.ClientResponse | None = None
+        self._receiver: Receiver | None = None
         self.connection = Connection(attempt.timeouts.connect, asyncio.timeout(None))
         self.status = 0
         self.headers: Mapping[str, str] = {}
@@ -59,6 +60,8 @@ class Exchange:
         self._response = response = await self._mapped(self._connected())
         self.status = response.status
         self.headers = _joined(response.headers)
+        # At once: on a fast link aiohttp's own buffers are full by the next turn.
+        self._receiver = taken_over(response, self._attempt.timeouts.read)
         return self
 
     async def __aexit__(
@@ -69,6 +72,8 @@ class Exchange:
     ) -> None:
         if self._response is not None and self._kept is not None:
             self._kept.reading.discard(self._response)
+            if self._receiver is not None:
+                self._receiver.leave()
             # Closes the connection unless the answer was read to its end.
             self._response.close()
 
@@ -115,7 +120,7 @@ class Exchange:
         """
         if self._response is None:
             raise RuntimeError("the exchange is not open")
-        receiver = taken_over(self._response, self._attempt.timeouts.read)
+        receiver = self._receiver
         if receiver is not None:
             try:
                 while piece := await self._mapped(receiver.piece()):

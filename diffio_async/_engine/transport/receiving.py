@@ -184,6 +184,8 @@ class Receiver(asyncio.BufferedProtocol):
 
     def leave(self) -> None:
         """Give the connection back, or end it where not all of the body was taken."""
+        if self._gone:
+            return
         self._gone = True
         if self._left or self._transport.is_closing():
             self._transport.abort()
