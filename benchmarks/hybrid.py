@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -29,6 +29,9 @@ from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
 QUESTIONS = {"/v1/get_generation_progress", "/v1/list_project_generations"}
 TYPES = [f"generation.{kind}" for kind in ("queued", "processing", "completed", "failed")]
 #: Generations that are started at once.
@@ -36,7 +39,7 @@ AT_ONCE = 20
 
 
 @contextlib.asynccontextmanager
-async def receiver(inbox: WebhookInbox) -> Any:
+async def receiver(inbox: WebhookInbox) -> AsyncIterator[str]:
     """The address of a running receiver."""
     runner = web.AppRunner(aiohttp_app(inbox), access_log=None)
     await runner.setup()

@@ -179,9 +179,11 @@ class AsyncDiffio:
         Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
         take up to five seconds.
         """
-        await self._sender.aclose()
-        if self._pacer.source is not None:
-            await self._pacer.source.aclose()
+        try:
+            await self._sender.aclose()
+        finally:
+            if self._pacer.source is not None:
+                await self._pacer.source.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from attrs import frozen
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import DatabaseUnusable
 from diffio_async.webhooks import inbox_claims, inbox_table
-from diffio_async.webhooks.reading import event_of
+from diffio_async.webhooks.inbox_file import readable
 
 if TYPE_CHECKING:
     import sqlite3
@@ -71,11 +71,13 @@ class Delivery:
         received_at: When it was first received.
     """
 
-    def __init__(self, file: InboxFile, terms: Terms, taken: inbox_claims.Claimed) -> None:
+    def __init__(
+        self, file: InboxFile, terms: Terms, taken: inbox_claims.Claimed, event: WebhookEvent
+    ) -> None:
         self._file, self._terms, self._taken = file, terms, taken
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
-        self.event: WebhookEvent = event_of(taken.body, taken.message_id)
+        self.event: WebhookEvent = event
         self.body: bytes = taken.body
         self.attempt: int = taken.attempt
         self.received_at: datetime = datetime.fromtimestamp(taken.received_at, UTC)
@@ -184,13 +186,25 @@ async def taken(file: InboxFile, terms: Terms, most: int) -> list[Delivery]:
             rung, foreign = file.bell.rung, await file.read(inbox_table.foreign_changes)
             rows, due = await _taken(file, terms, most)
             if rows:
-                return [Delivery(file, terms, row) for row in rows]
+                found = [await _delivery(file, terms, row) for row in rows]
+                if readables := [each for each in found if each is not None]:
+                    return readables
+                continue
             seconds = None if due is None else max(0.0, due - terms.clock())
             await file.stirred(rung, foreign, seconds)
         except DatabaseUnusable:
             if file.closings == closings:
                 raise
     return []
+
+
+async def _delivery(file: InboxFile, terms: Terms, row: inbox_claims.Claimed) -> Delivery | None:
+    """The row as a delivery; one that cannot be read is put to the dead."""
+    event = readable(row.message_id, row.body)
+    if event is None:
+        await file.run(lambda db: inbox_claims.failed(db, row, "its body is no event", None))
+        return None
+    return Delivery(file, terms, row, event)
 
 
 async def _taken(

@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import time
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from diffio_async.errors import ConfigurationError
-from diffio_async.models.webhooks import InboxEntry
 from diffio_async.webhooks import inbox_claims, inbox_table
 from diffio_async.webhooks.consuming import Handlers
 from diffio_async.webhooks.delivery import Delivery, Terms, taken
-from diffio_async.webhooks.inbox_file import InboxFile
-from diffio_async.webhooks.reading import event_of
+from diffio_async.webhooks.inbox_file import InboxFile, readable
 from diffio_async.webhooks.receiving import WebhookSink
-from diffio_async.webhooks.standing import rank
 from diffio_async.webhooks.telling import InboxTells
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
-    from typing import Any
 
-    from diffio_async.models.webhooks import InboxState, WebhookEvent
+    from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
     from diffio_async.webhooks.consuming import H
     from diffio_async.webhooks.verifier import WebhookVerifier
 
@@ -122,14 +117,7 @@ class WebhookInbox(WebhookSink):
         """
         if event.message_id is None:
             raise ConfigurationError("an event needs its message_id, by which it is known again")
-        arrival = inbox_table.Arrival(
-            message_id=event.message_id,
-            event_type=event.event_type,
-            generation_id=event.generation_id,
-            rank=rank(event),
-            created_at=None if event.created_at is None else event.created_at.timestamp(),
-            body=body,
-        )
+        arrival = inbox_table.arrival(event, event.message_id, body)
         now, keeping = self._terms.clock(), self._keeping
         new = await self._file.run(lambda db: inbox_table.insert(db, arrival, now, keeping))
         if new:
@@ -205,7 +193,7 @@ class WebhookInbox(WebhookSink):
         An end is never followed by anything but an end.
         """
         row = await self._file.read(lambda db: inbox_table.furthest(db, generation_id))
-        return None if row is None else event_of(row[1], row[0])
+        return None if row is None else readable(*row)
 
     def tells(self) -> InboxTells:
         """What a client's waits listen to."""
@@ -221,7 +209,7 @@ class WebhookInbox(WebhookSink):
             limit: How many at most.
         """
         rows = await self._file.read(lambda db: inbox_table.entries(db, state, limit))
-        return tuple(_entry(row) for row in rows)
+        return tuple(inbox_table.entry(row) for row in rows)
 
     async def dead(self, *, limit: int = 100) -> tuple[InboxEntry, ...]:
         """The events that were tried too often, the newest first."""
@@ -234,17 +222,3 @@ class WebhookInbox(WebhookSink):
         """
         now = self._terms.clock()
         return await self._file.run(lambda db: inbox_claims.retried(db, now, message_id), ring=True)
-
-
-def _entry(row: tuple[Any, ...]) -> InboxEntry:
-    message_id, event_type, generation_id, state, attempts, received_at, due_at, error = row
-    return InboxEntry(
-        message_id=message_id,
-        event_type=event_type,
-        generation_id=generation_id,
-        state=state,
-        attempts=attempts,
-        received_at=datetime.fromtimestamp(received_at, UTC),
-        due_at=datetime.fromtimestamp(due_at, UTC),
-        error=error,
-    )

@@ -7,10 +7,11 @@ import os
 import threading
 from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.database import Database
-from diffio_async.errors import DatabaseUnusable
+from diffio_async.errors import DatabaseUnusable, WebhookRejected
 from diffio_async.webhooks import inbox_table
 from diffio_async.webhooks.bell import Bell
 from diffio_async.webhooks.reading import event_of
@@ -44,6 +45,7 @@ class InboxFile:
         self._process = os.getpid()
         self._turn = threading.Lock()
         self._database: Database | None = None
+        self._identity: tuple[int, int] | None = None
         self._opening: Future[None] | None = None
         self._users = 0
         #: One more with each closing.
@@ -66,12 +68,13 @@ class InboxFile:
                 if other is None:
                     self._opening = mine
             if other is not None:
-                await asyncio.wrap_future(other)
+                # Shielded: who is cancelled while waiting must not cancel it for the others.
+                await asyncio.shield(asyncio.wrap_future(other))
                 continue
             try:
                 database = await Database.open(self.path, inbox_table.SCHEMA)
                 with self._turn:
-                    self._database = database
+                    self._database, self._identity = database, _identity(self.path)
                 return database
             finally:
                 self._opening = None
@@ -96,15 +99,30 @@ class InboxFile:
         if self._process != os.getpid():
             return
         with self._turn:
-            database, self._database, self._users = self._database, None, 0
+            database, self._database = self._database, None
             self.closings += 1
         self.bell.ring()
         if database is not None:
             await database.close()
 
     async def run(self, work: Callable[[sqlite3.Connection], T], *, ring: bool = False) -> T:
-        """What `work` gives in a transaction that is on the disk when this returns."""
-        result = await (await self.opened()).run(work)
+        """What `work` gives in a transaction that is on the disk when this returns.
+
+        Raises:
+            DatabaseUnusable: The disk is full or broken, or the file was moved or deleted.
+        """
+        database, identity = await self.opened(), self._identity
+
+        def in_its_place(db: sqlite3.Connection) -> T:
+            # What is written to a deleted file is lost without a word.
+            if _identity(self.path) != identity:
+                raise DatabaseUnusable(
+                    f"the webhook inbox {self.path!r} was moved, replaced or deleted while it was "
+                    "in use: start the process again"
+                )
+            return work(db)
+
+        result = await database.run(in_its_place)
         if ring:
             self.bell.ring()
         return result
@@ -150,4 +168,21 @@ class InboxFile:
                     raise
                 return
             after = rows[-1][0]
-            yield after, [event_of(body, message_id) for _, message_id, body in rows]
+            events = [readable(message_id, body) for _, message_id, body in rows]
+            yield after, [event for event in events if event is not None]
+
+
+def readable(message_id: str, body: bytes) -> WebhookEvent | None:
+    """The event of a row; None where its body is none (it was not put there by a receiver)."""
+    try:
+        return event_of(body, message_id)
+    except WebhookRejected:
+        return None
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 from diffio_async._engine.database_opening import Schema
+from diffio_async.models.webhooks import InboxEntry
+from diffio_async.webhooks.standing import rank
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from diffio_async.models.webhooks import WebhookEvent
 
 OPEN, HANDLED, DEAD = 0, 1, 2
 
@@ -64,6 +69,23 @@ class Keeping:
     unhandled: float | None
 
 
+def arrival(event: WebhookEvent, message_id: str, body: bytes) -> Arrival:
+    """What is kept of an event."""
+    return Arrival(
+        message_id=message_id,
+        event_type=_text(event.event_type),
+        generation_id=None if event.generation_id is None else _text(event.generation_id),
+        rank=rank(event),
+        created_at=None if event.created_at is None else event.created_at.timestamp(),
+        body=body,
+    )
+
+
+def _text(value: str) -> str:
+    """Text that SQLite takes: JSON may hold halves of characters, which are no text."""
+    return value.encode("utf-8", "replace").decode()
+
+
 def insert(db: sqlite3.Connection, arrival: Arrival, now: float, keeping: Keeping) -> bool:
     """Keep a delivery; False where its id was known."""
     new = db.execute(
@@ -101,7 +123,7 @@ def furthest(db: sqlite3.Connection, generation_id: str) -> tuple[str, bytes] | 
     row: tuple[str, bytes] | None = db.execute(
         "SELECT message_id, body FROM deliveries WHERE generation_id = ?"
         " ORDER BY rank DESC, created_at DESC, number DESC LIMIT 1",
-        (generation_id,),
+        (_text(generation_id),),
     ).fetchone()
     return row
 
@@ -131,6 +153,21 @@ def entries(db: sqlite3.Connection, state: str | None, most: int) -> list[tuple[
         " WHERE name = coalesce(?, name) LIMIT ?",
         (HANDLED, DEAD, state, most),
     ).fetchall()
+
+
+def entry(row: tuple[Any, ...]) -> InboxEntry:
+    """A row as `entries` gives it, for who asks."""
+    message_id, event_type, generation_id, state, attempts, received_at, due_at, error = row
+    return InboxEntry(
+        message_id=message_id,
+        event_type=event_type,
+        generation_id=generation_id,
+        state=state,
+        attempts=attempts,
+        received_at=datetime.fromtimestamp(received_at, UTC),
+        due_at=datetime.fromtimestamp(due_at, UTC),
+        error=error,
+    )
 
 
 def foreign_changes(db: sqlite3.Connection) -> int:

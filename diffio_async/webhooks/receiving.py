@@ -104,7 +104,6 @@ class Receiver:
         if max_body < 1:
             raise ConfigurationError(f"max_body must be 1 or more bytes, not {max_body!r}")
         self.sink = sink
-        self._verifier = sink.verifier
         self._max_body = max_body
         self._silent_until: dict[str, float] = {}
 
@@ -151,8 +150,12 @@ class Receiver:
         return None
 
     async def _kept(self, body: bytes, headers: Mapping[str, str]) -> Reply:
+        # Looked up each time: secrets may be rotated by giving the sink another verifier.
+        verifier = self.sink.verifier
+        if verifier is None:
+            return _refused(503, "no_verifier")
         try:
-            event = self._verifier.verify(body, headers)
+            event = verifier.verify(body, headers)
         except WebhookRejected as rejected:
             self._complain(rejected)
             return _refused(400, rejected.reason)

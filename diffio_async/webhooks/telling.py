@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffio_async.webhooks import inbox_table
-from diffio_async.webhooks.reading import event_of
+from diffio_async.webhooks.inbox_file import readable
 from diffio_async.webhooks.standing import progress_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class InboxTells:
         rows = await self._file.read(
             lambda db: [inbox_table.furthest(db, each) for each in generation_ids]
         )
-        told = [progress_of(event_of(row[1], row[0])) for row in rows if row is not None]
+        events = [readable(*row) for row in rows if row is not None]
+        told = [progress_of(event) for event in events if event is not None]
         return [progress for progress in told if progress is not None]
 
     async def following(self, mark: int) -> AsyncGenerator[list[GenerationProgress], None]:

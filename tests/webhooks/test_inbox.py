@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sqlite3
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from diffio_async import ConfigurationError, WebhookInbox
+from diffio_async import ConfigurationError, WebhookInbox, WebhookVerifier
 from diffio_async.errors import DatabaseUnusable
 from diffio_async.webhooks import asgi_app
-from tests.webhooks.scenes import VERIFIER, Clock, body_of, headers_of, stored
+from tests.webhooks.scenes import SECRET, VERIFIER, Clock, body_of, headers_of, stored
 from tests.webhooks.test_receiving import AsgiDoor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 DAY = 86400
 
@@ -274,3 +278,89 @@ async def test_an_inbox_shows_no_secret(inbox: WebhookInbox) -> None:
     """Its path, that is all."""
     assert "whsec" not in repr(inbox)
     assert repr(inbox).endswith("inbox.db')")
+
+
+async def test_one_cancelled_while_another_opens_disturbs_nobody(tmp_path: Path) -> None:
+    """Whoever waits for the opening and is cancelled leaves it to the others."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+    tasks = [asyncio.create_task(inbox.entries()) for _ in range(4)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [done[0], *done[2:]] == [()] * 3
+    await inbox.aclose()
+
+
+async def test_closing_by_force_leaves_others_what_they_open_later(tmp_path: Path) -> None:
+    """Who was inside before leaves once, and closes nobody's file."""
+    inbox = WebhookInbox(tmp_path / "inbox.db")
+    async with inbox:
+        await inbox.aclose()
+        async with inbox:
+            await stored(inbox, "msg_1")
+        assert is_open(inbox)
+    assert not is_open(inbox)
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_is_no_longer_there_takes_no_event(
+    how: str, inbox: WebhookInbox, tmp_path: Path
+) -> None:
+    """What is written to a deleted file is lost: 503, so that it is delivered again."""
+    await stored(inbox, "msg_1")
+    (tmp_path / "inbox.db").rename(tmp_path / "moved.db")
+    if how == "replaced":
+        (tmp_path / "inbox.db").touch()
+    door, body = AsgiDoor(asgi_app(inbox)), body_of()
+    assert (await door(body, headers_of(body, "msg_2"))).status == 503
+    with pytest.raises(DatabaseUnusable, match="deleted"):
+        await stored(inbox, "msg_2")
+
+
+async def test_a_row_that_cannot_be_read_is_dead_and_in_nobodys_way(inbox: WebhookInbox) -> None:
+    """Put there by something that is no receiver."""
+    event = VERIFIER.verify(body_of(), headers_of(body_of(), "msg_0"))
+    await inbox.store(event, b"no JSON")
+    await stored(inbox, "msg_1")
+    delivery = await anext(inbox.deliveries())
+    assert delivery.event.message_id == "msg_1"
+    assert [entry.message_id for entry in await inbox.dead()] == ["msg_0"]
+
+
+async def test_secrets_are_rotated_without_a_restart(inbox: WebhookInbox) -> None:
+    """The receiver asks the inbox for its verifier each time."""
+    door, body, new = AsgiDoor(asgi_app(inbox)), body_of(), "whsec_b3RoZXI="
+    assert (await door(body, headers_of(body, secret=new))).status == 400
+    inbox.verifier = WebhookVerifier(SECRET, new)
+    assert (await door(body, headers_of(body, secret=new))).status == 200
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("eventType", "createdAt", "generationId", "status", "error", "hasVideo", "transcription")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), ODD, max_size=6))
+@example({"eventType": "\ud800", "generationId": "gen_\udfff"})
+@example({"createdAt": "0001-01-01T00:00:00+14:00"})
+@example({"createdAt": "9999-12-31T23:59:59-14:00"})
+@example({"eventType": "a\x00b", "status": "\x00"})
+def test_whatever_is_genuine_is_kept_and_can_be_taken(fields: dict[str, Any]) -> None:
+    """An error would have it delivered for days, and then never."""
+
+    async def kept(path: Path) -> None:
+        async with WebhookInbox(path / "inbox.db", verifier=VERIFIER) as inbox:
+            body = json.dumps(fields).encode()
+            said = await AsgiDoor(asgi_app(inbox))(body, headers_of(body))
+            assert (said.status, said.content) == (200, {"status": "stored"})
+            taken = await anext(inbox.deliveries())
+            assert taken.body == body
+            if taken.event.generation_id is not None:
+                assert await inbox.state(taken.event.generation_id) is not None
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(kept(Path(folder)))

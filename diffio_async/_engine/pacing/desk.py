@@ -7,6 +7,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from diffio_async._engine.pacing import answers, groups, listings
 from diffio_async._engine.pacing.agenda import Agenda
 from diffio_async._engine.pacing.ears import HOLD, Ears, hasten
@@ -148,6 +150,8 @@ class Desk:
         """Take a fact about a generation."""
         for job in self.named(progress.generation_id):
             job.covered = True
+            if not progress.api_project_id:
+                progress = evolve(progress, api_project_id=job.api_project_id or "")
             if rank(progress.status) > 1:
                 self.pacer.trust.earn()
                 answers.told_elsewhere(self, job, progress, sure=True)
