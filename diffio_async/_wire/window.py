@@ -28,6 +28,9 @@ PLENTY, ENOUGH = 0.5, 0.25
 AGAIN, SELDOM = 5.0, 60.0
 #: Seconds after a push-back until one more is tried.
 RECOVERY = 2.0
+#: Bytes a second for each part above which more are not tried: no long link is so fast, and on a
+#: machine with other work to do a core that is full does not look so.
+FAST = 150_000_000.0
 #: The share of its time that the loop's thread may work; above it, the processor is the limit.
 BUSY = 0.85
 #: How much of that is news each time.
@@ -88,7 +91,7 @@ class Window:
             return
         if self._trial is None:
             if self.limit < self.cap and now >= self._not_before and busy < BUSY:
-                self._try(rate)
+                self._try(rate, now)
             return
         self._judge(self._trial, rate, now)
 
@@ -117,7 +120,10 @@ class Window:
         seconds = now - moments[0][0]
         return (through - moments[0][1]) / seconds if seconds >= MEASURED else None
 
-    def _try(self, rate: float) -> None:
+    def _try(self, rate: float, now: float) -> None:
+        if rate >= FAST * self.limit:
+            self._later(now)
+            return
         step = 1 if self._careful else self.limit
         self._trial = _Trial(self.limit, rate)
         self._change(min(self.cap, self.limit + step))
@@ -130,7 +136,7 @@ class Window:
             self._pause = AGAIN
             self._trial = None
             if self.limit < self.cap and not self._careful:
-                self._try(rate)
+                self._try(rate, now)
             else:
                 self._not_before = now + RECOVERY
         elif late and gain >= ENOUGH * share:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from hypothesis import strategies as st
 from diffio_async._wire.window import Window
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable
 
 TICK = 0.05
@@ -96,6 +96,14 @@ def test_where_the_processor_is_the_limit_one_is_enough() -> None:
     link.run(5)
     assert max(limit for _, limit in link.limits) <= 2
     assert link.window.limit == 1
+
+
+def test_on_a_fast_link_no_more_are_tried() -> None:
+    """A machine with other work to do: the loop does not look busy, and rates swing."""
+    chance = random.Random(4)
+    link = Link(8, lambda n: 400 * MB * (n > 0), noise=lambda: chance.uniform(0.4, 2.0))
+    link.run(60)
+    assert sum(limit > 2 for _, limit in link.limits) / len(link.limits) < 0.1
 
 
 def test_a_link_far_away_is_waited_for() -> None:
