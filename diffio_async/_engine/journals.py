@@ -44,7 +44,9 @@ def opened(path: Path, *, mode: int) -> int:
     while True:
         descriptor = os.open(path, flags, mode)
         status = os.fstat(descriptor)
-        ours = stat.S_ISREG(status.st_mode) and (_USER is None or status.st_uid == _USER())
+        # Where one user owns every file (exFAT, SMB), that is the folder's, too.
+        owners = {status.st_uid} if _USER is None else {_USER(), path.parent.stat().st_uid}
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid in owners
         if ours and status.st_nlink == 1:
             return descriptor
         os.close(descriptor)

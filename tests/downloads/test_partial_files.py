@@ -1,6 +1,7 @@
 """With `resume`, what came before a failure is kept, and trusted as far as it is known."""
 
 import asyncio
+import errno
 import json
 import os
 import zlib
@@ -332,3 +333,44 @@ async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox
     with pytest.raises(ConfigurationError, match="only a file is resumed"):
         await linked(client).download(resume=True)
     assert asked(sandbox, LINK) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="another system's locks")
+@pytest.mark.parametrize("failure", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+async def test_where_there_are_no_locks_downloads_go_on_all_the_same(
+    client: AsyncDiffio,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: int,
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(failure, os.strerror(failure))
+
+    # The system's own call, for want of such a file system wherever tests run.
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    await left_half(job, sandbox, target)
+    await job.download(target, resume=True)
+    assert media(sandbox)[-1].headers["range"] == f"bytes={HALF}-"
+    assert target.read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
+)
+async def test_a_file_of_another_users_is_not_gone_on_with(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """In a folder of many it may be a trap; where the folder is theirs too, all files are."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    os.chown(part, 65534, 65534)
+    with pytest.raises(TargetUnusable, match="is in the way: remove it"):
+        await job.download(target, resume=True)
+    part.unlink()
+    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    os.chown(part, 65534, 65534)
+    os.chown(tmp_path, 65534, 65534)
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
