@@ -142,6 +142,7 @@ def _figures(
         "cpu_seconds": result["cpu"],
         "peak_mib": result["resident_most"] / 2**20,
         "bytes_per_job": grown / jobs if jobs >= _MANY else None,
+        # As they arrive: what was sent a little more than a second apart may arrive within one.
         "most_in_a_second": most_within(instants, 1.0),
         "longest_unasked": asked["longest_unasked"] * row.speed,
         "beat_of_that_delay": None,
