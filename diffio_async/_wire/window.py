@@ -31,6 +31,8 @@ RECOVERY = 2.0
 #: Bytes a second for each part above which more are not tried: no long link is so fast, and on a
 #: machine with other work to do a core that is full does not look so.
 FAST = 150_000_000.0
+#: And above which it is looked at for longer first.
+MAYBE_FAST = FAST / 3
 #: The share of its time that the loop's thread may work; above it, the processor is the limit.
 BUSY = 0.85
 #: How much of that is news each time.
@@ -124,6 +126,9 @@ class Window:
         if rate >= FAST * self.limit:
             self._later(now)
             return
+        measured = 0.0 if self._since is None else now - self._since - SETTLE
+        if rate >= MAYBE_FAST * self.limit and measured < LOOK_BACK:
+            return  # a dip of a fast link looks like that, too
         step = 1 if self._careful else self.limit
         self._trial = _Trial(self.limit, rate)
         self._change(min(self.cap, self.limit + step))

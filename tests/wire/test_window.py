@@ -98,12 +98,13 @@ def test_where_the_processor_is_the_limit_one_is_enough() -> None:
     assert link.window.limit == 1
 
 
-def test_on_a_fast_link_no_more_are_tried() -> None:
+@pytest.mark.parametrize("seed", range(8))
+def test_on_a_fast_link_no_more_are_tried(seed: int) -> None:
     """A machine with other work to do: the loop does not look busy, and rates swing."""
-    chance = random.Random(4)
-    link = Link(8, lambda n: 400 * MB * (n > 0), noise=lambda: chance.uniform(0.4, 2.0))
-    link.run(60)
-    assert sum(limit > 2 for _, limit in link.limits) / len(link.limits) < 0.1
+    chance = random.Random(seed)
+    link = Link(8, lambda n: 400 * MB * (n > 0), noise=lambda: chance.uniform(0.6, 1.6))
+    link.run(30)
+    assert max(limit for _, limit in link.limits) == 2
 
 
 def test_a_link_far_away_is_waited_for() -> None:
