@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import pickle
 import time
@@ -23,12 +24,13 @@ from diffio_async import (
     WebhookInbox,
     WebhookVerifier,
 )
+from diffio_async._engine.pacing import desk
 from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
 from tests.conftest import QUICK
 from tests.scripts import asked, uploaded
-from tests.webhooks.scenes import served, stored
+from tests.webhooks.scenes import served, stored, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,20 +146,57 @@ async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_an_old_generation_of_which_nothing_was_told_is_asked_about(tmp_path: Path) -> None:
     """At once, though events of others flow; and its end is no sign that they stopped."""
-    async with scene(tmp_path, types="ends") as here:
+    async with (
+        scene(tmp_path, types="ends", duration=0.8) as here,
+        WebhookInbox(tmp_path / "other.db") as other,
+        other_client(here, other) as client,
+        asyncio.timeout(5),
+    ):
         (old,) = await here.started()
-        async with WebhookInbox(tmp_path / "other.db") as other:
-            client = AsyncDiffio(
-                here.sandbox.api_key,
-                base_url=here.sandbox.base_url,
-                options=ClientOptions(wait=LATE),
-                inbox=other,
-            )
-            async with client:
-                await stored(other, "msg_1", generationId="gen_other")
-                async with asyncio.timeout(2):
-                    await client.generations.wait_for_complete(generation_id=old)
-                assert here.questions() == 1
+        await until(lambda: here.sandbox.world.generations[old].ended)
+        (young,) = await here.started()
+        waits, trust = client.generations, client._pacer.trust
+        busy = asyncio.create_task(waits.wait_for_complete(generation_id=young))
+        await until(lambda: here.questions() == 1)
+        await stored(other, "msg_1", "generation.processing", generationId=young)
+        await until(lambda: trust.proven)
+        await waits.wait_for_complete(generation_id=old)
+        assert here.questions() == 2
+        assert trust.proven
+        await stored(other, "msg_2", generationId=young)
+        assert (await busy).complete
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_an_event_that_names_no_project_leaves_the_waits_own(tmp_path: Path) -> None:
+    """What the wait was given is what its progress has."""
+    async with (
+        scene(tmp_path) as here,
+        WebhookInbox(tmp_path / "other.db") as other,
+        other_client(here, other) as client,
+    ):
+        await stored(other, "msg_1", generationId="gen_1")
+        progress = await client.generations.wait_for_complete(
+            generation_id="gen_1", api_project_id="proj_1"
+        )
+        assert (progress.complete, progress.api_project_id) == (True, "proj_1")
+
+
+def other_client(here: Scene, inbox: WebhookInbox) -> AsyncDiffio:
+    """A client of the same sandbox that listens to another inbox."""
+    options = ClientOptions(retry=QUICK, wait=LATE)
+    return AsyncDiffio(
+        here.sandbox.api_key, base_url=here.sandbox.base_url, options=options, inbox=inbox
+    )
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_while_events_flow_nothing_is_asked_however_eager_the_policy(tmp_path: Path) -> None:
+    """Of generations made just now, the events are on their way."""
+    policy = WaitPolicy(first=0.1, longest=0.2, safety=20, budget=100)
+    async with scene(tmp_path, policy, duration=1) as here, asyncio.timeout(5):
+        await here.client.generations.wait_many(await here.started(10))
+        assert here.questions() <= 2
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -175,18 +214,17 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path) -> None:
-    """After a safety check; every wait ends."""
-    policy = WaitPolicy(first=0.1, longest=0.2, safety=0.5)
+    """From the first safety check that finds an end; every wait ends."""
+    policy = WaitPolicy(first=0.1, longest=0.2, safety=2, budget=100)
     async with scene(tmp_path, policy, duration=1.5, duration_spread=0.5) as here:
-        ids = await here.started(20)
+        ids = await here.started(40)
         waiting = asyncio.create_task(here.client.generations.wait_many(ids))
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1.0)
+        assert here.questions() <= 3
         here.sandbox.world.endpoints.clear()  # nothing is delivered any more
-        before = here.questions()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(5):  # by safety checks alone it would be ten
             outcomes = await waiting
-        assert [outcome.status for outcome in outcomes] == ["complete"] * 20
-        assert here.questions() - before > 5
+        assert [outcome.status for outcome in outcomes] == ["complete"] * 40
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -212,9 +250,10 @@ async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait asks, as if there were none, and says why."""
+    """The wait asks at once, as if there were none, and says why."""
+    monkeypatch.setattr(desk, "HOLD", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
         Sandbox(engine="echo", duration=0.2) as sandbox,
@@ -308,3 +347,18 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
                 await here.client.generations.wait_for_complete(generation_id=generation)
             ).complete
         assert here.questions() <= 3
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
+    """Ten wait, eagerly; two questions are all that the first second allows."""
+    policy = WaitPolicy(first=0.1, longest=0.2, safety=60, budget=100)
+    async with scene(tmp_path, policy, duration=30) as here:
+        async with WebhookInbox(tmp_path / "inbox.db") as receiving:
+            await stored(receiving, "msg_1", generationId="gen_other")
+        here.sandbox.world.endpoints.clear()
+        ids = await here.started(10)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.8):
+                await here.client.generations.wait_many(ids)
+        assert 1 <= here.questions() <= 2

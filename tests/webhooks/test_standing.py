@@ -1,0 +1,44 @@
+"""What an event says of its generation, and which of two says more."""
+
+from __future__ import annotations
+
+import pytest
+
+from diffio_async import WebhookEvent
+from diffio_async.webhooks.standing import progress_of, rank, status_of
+
+
+@pytest.mark.parametrize(
+    ("event_type", "status", "meant", "standing"),
+    [
+        ("generation.queued", "queued", "queued", 0),
+        ("generation.processing", "processing", "processing", 1),
+        ("generation.completed", "complete", "complete", 2),
+        ("generation.failed", "error", "error", 2),
+        ("generation.failed", "failed", "failed", 2),
+        # The type alone, or beside a status that lags behind.
+        ("generation.completed", None, "complete", 2),
+        ("generation.completed", "processing", "complete", 2),
+        ("generation.failed", None, "error", 2),
+        ("generation.queued", None, "queued", 0),
+        # The status alone: an end is an end, whatever the type is called one day.
+        ("generation.updated", "complete", "complete", 2),
+        ("generation.updated", "cancelled", "cancelled", 2),
+        ("generation.polishing", "polishing", "polishing", 1),
+        ("", None, "", 1),
+    ],
+)
+def test_an_end_is_an_end_whichever_of_status_and_type_tells_it(
+    event_type: str, status: str | None, meant: str, standing: int
+) -> None:
+    """Words yet to come are running."""
+    event = WebhookEvent(event_type=event_type, status=status, generation_id="gen_1")
+    assert (status_of(event), rank(event)) == (meant, standing)
+    progress = progress_of(event)
+    assert progress is not None
+    assert progress.complete == (meant == "complete")
+
+
+def test_an_event_of_no_generation_is_no_progress() -> None:
+    """Of a project, say."""
+    assert progress_of(WebhookEvent(event_type="project.archived")) is None
