@@ -190,6 +190,7 @@ def other_client(here: Scene, inbox: WebhookInbox) -> AsyncDiffio:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_while_events_flow_nothing_is_asked_however_eager_the_policy(tmp_path: Path) -> None:
     """Of generations made just now, the events are on their way."""
@@ -227,6 +228,7 @@ async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path)
         assert [outcome.status for outcome in outcomes] == ["complete"] * 40
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
     """The others of the fleet end by theirs."""
@@ -349,6 +351,7 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
         assert here.questions() <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
     """Ten wait, eagerly; two questions are all that the first second allows."""
