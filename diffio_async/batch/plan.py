@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What to do where a result's file exists, and is not ours: fail, replace it, or leave the file.
 BatchConflict = Literal["error", "overwrite", "skip"]
+#: Clocks differ: seconds after which what is due is due by the journal's clock, too.
+_AFTER = 0.002
 OnError = Literal["continue", "stop"]
 
 
@@ -61,6 +64,8 @@ class Desk:
     uploading: int = 0
     in_flight: int = 0
     fetching: int = 0
+    #: When rows that nobody holds are looked for next; seconds of the monotonic clock.
+    look_at: float = 0.0
     sent: int = 0
     received: int = 0
 
@@ -68,6 +73,15 @@ class Desk:
         """Begin nothing new; what runs goes on."""
         if self.stopped is None:
             self.stopped = why
+        self.tell_all()
+
+    def look_in(self, seconds: float) -> None:
+        """Something was put back, and is due then."""
+        asyncio.get_running_loop().call_later(seconds + _AFTER, self.look_now)
+
+    def look_now(self) -> None:
+        """There may be rows that nobody holds."""
+        self.look_at = 0.0
         self.tell_all()
 
     def tell_all(self) -> None:

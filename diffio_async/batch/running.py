@@ -38,8 +38,6 @@ class Run:
         self._journal = desk.journal
         self._over = False
         self._more_files = True
-        #: When works that nobody holds are looked for again; monotonic seconds.
-        self._look_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
 
@@ -83,8 +81,7 @@ class Run:
         while True:
             await asyncio.sleep(claims.BEAT)
             if await self._journal.do(claims.beaten, self._journal.runner):
-                self._look_at = 0.0
-                self._desk.tell_all()
+                self._desk.look_now()
 
     async def _take_in(self) -> None:
         """Begin works and files as long as there is room for them."""
@@ -94,11 +91,15 @@ class Run:
             if not await self._taken():
                 if not desk.in_flight and await self._nothing_left():
                     break
-                await desk.room.wait(told, min(_LOOK, desk.weather.pause or _LOOK))
+                await desk.room.wait(told, self._pause())
         while desk.in_flight and self._failure is None:
             await desk.room.wait(desk.room.told, _LOOK)
         self._over = True
         desk.ready.tell()
+
+    def _pause(self) -> float:
+        """Seconds until there may be something to do, though nobody tells."""
+        return min(_LOOK, self._desk.weather.pause or _LOOK)
 
     async def _nothing_left(self) -> bool:
         fetching = self._desk.unfetched is None
@@ -112,22 +113,22 @@ class Run:
             return False
         works, files = list[Work](), list[File]()
         now = time.monotonic()
-        if now >= self._look_at:
+        if now >= desk.look_at:
             # Works without a run are few: those of dead ones, and those put back.
             works = await self._journal.do(taken_works, self._journal.runner, room)
             for work in works:
                 desk.in_flight += 1
                 self._begin(self._carry(work))
         uploads = min(room - len(works), int(desk.weather.limit) - desk.uploading)
-        if uploads > 0 and (self._more_files or now >= self._look_at):
+        if uploads > 0 and (self._more_files or now >= desk.look_at):
             files = await self._journal.do(taken_files, self._journal.runner, uploads)
             self._more_files = len(files) == uploads
             for file in files:
                 desk.in_flight += 1
                 desk.uploading += 1
                 self._begin(self._file(file))
-        if now >= self._look_at and len(works) < room:
-            self._look_at = now + _LOOK
+        if now >= desk.look_at and len(works) < room:
+            desk.look_at = now + _LOOK
         return bool(works or files)
 
     async def _file(self, file: File) -> None:
@@ -167,7 +168,7 @@ class Run:
                 continue
             if over and not desk.fetching and (not desk.weather.pause or desk.weather.hopeless):
                 break
-            await desk.ready.wait(told, min(_LOOK, desk.weather.pause or _LOOK))
+            await desk.ready.wait(told, self._pause())
         while desk.fetching and self._failure is None:
             await desk.ready.wait(desk.ready.told, _LOOK)
 

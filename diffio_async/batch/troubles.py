@@ -57,6 +57,7 @@ async def set_back(desk: Desk, work: Work, failure: DiffioError, successes: int)
     if again:
         delay = desk.weather.pause
         await journal.do(works.work_put_back, journal.runner, work.id, delay, counts=counts)
+        desk.look_in(delay)
         return
     await journal.do(works.work_failed, journal.runner, work.id, problem_of(failure), again=True)
     if desk.plan.on_error == "stop":
@@ -73,6 +74,7 @@ async def fetch_set_back(desk: Desk, fetch: Fetch, failure: DiffioError, success
     if again:
         delay = desk.weather.pause
         await journal.do(fetches.fetch_put_back, journal.runner, fetch, delay, counts=counts)
+        desk.look_in(delay)
         return
     await journal.do(
         fetches.fetch_failed, journal.runner, fetch, problem_of(failure), again=True, ours=True

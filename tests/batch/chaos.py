@@ -1,0 +1,220 @@
+"""A batch under the worst of weathers: faults on every wire, and SIGKILL at random instants.
+
+    python -m tests.batch.chaos [--files 300] [--kills 20] [--seed 1]
+
+The sandbox lives in this process and survives; the batch runs in others, which do not. At the end
+the server's own books say whether anything was lost, or paid for twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import Factory, asdict, define
+
+from diffio_async.sandbox import Answer, Drop, Fault, LoseAnswer, Sandbox, Truncate
+from tests.batch.scenes import JOURNAL, content, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: A batch in a process of its own: says when it has begun, and what the last run came to.
+PROGRAM = """
+import asyncio, json, sys
+from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
+
+async def main():
+    options = ClientOptions(retry=RetryPolicy(base=0.02, cap=0.3))
+    told = []
+    states = {}
+    def begun(progress):
+        if not told:
+            told.append(print("begun", flush=True))
+    async with AsyncDiffio(options=options) as client:
+        async for outcome in client.restore_many(
+            sys.argv[1], sys.argv[2], max_in_flight=int(sys.argv[3]), on_progress=begun
+        ):
+            states[str(outcome.source)] = (outcome.state, outcome.error)
+    print(json.dumps(states), flush=True)
+
+asyncio.run(main())
+"""
+
+
+def misfortunes(seed: int) -> list[Fault]:
+    """Of every hundred requests five are dropped and five are broken, and answers are lost."""
+    return [
+        Fault(action=LoseAnswer(), path=path, rate=rate, times=None, seed=seed + number)
+        for number, (path, rate) in enumerate(
+            [
+                ("*/create_project", 0.05),
+                ("*-generation", 0.10),
+                ("*/uploads/complete", 0.10),
+                ("*/complete_project_upload", 0.10),
+            ]
+        )
+    ] + [
+        Fault(action=Truncate(0.5), origin="media", method="GET", rate=0.2, times=None, seed=seed),
+        Fault(action=Drop(), rate=0.05, times=None, seed=seed + 10),
+        Fault(action=Answer(status=503), rate=0.05, times=None, seed=seed + 11),
+    ]
+
+
+@define(kw_only=True)
+class Figures:
+    """What it came to: the server's own numbers beside the journal's."""
+
+    files: int
+    right: int = 0
+    generations: int = 0
+    most_per_file: int = 0
+    projects: int = 0
+    orphans_at_the_server: int = 0
+    orphans_known: int = 0
+    orphans_suspected: int = 0
+    kills: int = 0
+    runs: int = 0
+    requests: int = 0
+    struck: int = 0
+    left_over: list[str] = Factory(list)
+    unfinished: dict[str, Any] = Factory(dict)
+    seconds: float = 0.0
+
+
+@define
+class Chaos:
+    """One session: so many recordings, so many kills."""
+
+    folder: Path
+    files: int
+    kills: int
+    seed: int
+    in_flight: int = 8
+    processes: int = 1
+
+    async def run(self) -> Figures:
+        """Restore everything, against all odds."""
+        chance = random.Random(self.seed)
+        source, to = self.folder / "in", self.folder / "out"
+        wanted = dict(self._recordings(source, chance))
+        figures, began = Figures(files=self.files), time.monotonic()
+        async with Sandbox(
+            engine="echo",
+            duration=0.4,
+            duration_spread=0.5,
+            part_size=4096,
+            uploads=("edge",),
+            keep_requests=1_000_000,
+        ) as sandbox:
+            sandbox.faults.add(*misfortunes(self.seed))
+            while figures.kills < self.kills:
+                figures.runs += 1
+                if not await self._killed(sandbox, source, to, chance.uniform(0.0, 1.0)):
+                    break
+                figures.kills += 1
+            for _ in range(5):
+                figures.runs += 1
+                states = await self._finished(sandbox, source, to)
+                figures.unfinished = {n: s for n, s in states.items() if s[0] != "done"}
+                if len(states) == self.files and not figures.unfinished:
+                    break
+            self._count(figures, sandbox, to, wanted)
+        figures.seconds = round(time.monotonic() - began, 1)
+        return figures
+
+    def _recordings(self, source: Path, chance: random.Random) -> Iterable[tuple[str, bytes]]:
+        for number in range(self.files):
+            path = source / f"{number % 7}" / f"{number:04}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            data = content(path.name, chance.randint(100, 20_000))
+            path.write_bytes(data)
+            yield f"{number % 7}/{number:04}.restored.mp3", data
+
+    async def _begun(self, sandbox: Sandbox, source: Path, to: Path) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", PROGRAM, str(source), str(to), str(self.in_flight)),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, **sandbox.environment},
+            limit=2**24,
+        )
+
+    async def _killed(self, sandbox: Sandbox, source: Path, to: Path, after: float) -> bool:
+        """Run, and kill at an instant of the work; False where all was done before."""
+        process = await self._begun(sandbox, source, to)
+        if process.stdout is None:
+            raise RuntimeError("the batch has no output")
+        await process.stdout.readline()
+        try:
+            await asyncio.wait_for(process.wait(), after)
+        except TimeoutError:
+            process.send_signal(signal.SIGKILL)
+            await process.stdout.read()
+            await process.wait()
+            return True
+        return False
+
+    async def _finished(self, sandbox: Sandbox, source: Path, to: Path) -> dict[str, Any]:
+        """Run to the end, in several processes at once where that is wanted."""
+        running = [await self._begun(sandbox, source, to) for _ in range(self.processes)]
+        said = [(await process.communicate())[0] for process in running]
+        if any(process.returncode for process in running):
+            return {}
+        found: dict[str, Any] = json.loads(said[0].splitlines()[-1])
+        return found
+
+    def _count(
+        self, figures: Figures, sandbox: Sandbox, to: Path, wanted: dict[str, bytes]
+    ) -> None:
+        world, journal = sandbox.world, to / JOURNAL
+        by_file: dict[str, int] = {}
+        for generation in world.generations.values():
+            name = world.projects[generation.project_id].file_name
+            by_file[name] = by_file.get(name, 0) + 1
+        paid = {generation.project_id for generation in world.generations.values()}
+        there = {
+            str(path.relative_to(to)): path
+            for path in to.rglob("*")
+            if path.is_file() and not path.name.startswith(JOURNAL)
+        }
+        figures.generations = len(world.generations)
+        figures.most_per_file = max(by_file.values(), default=0)
+        figures.projects = len(world.projects)
+        figures.orphans_at_the_server = len(world.projects.keys() - paid)
+        [(known, noted)] = rows(journal, "SELECT count(project), count(*) FROM orphan")
+        figures.orphans_known, figures.orphans_suspected = known, noted - known
+        figures.right = sum(
+            name in there and there[name].read_bytes() == data for name, data in wanted.items()
+        )
+        figures.left_over = sorted(there.keys() - wanted.keys())
+        figures.requests = len(sandbox.requests)
+        figures.struck = sum(seen.fault is not None for seen in sandbox.requests)
+
+
+def main() -> None:
+    """Run one session and print its figures; the exit code is 1 where anything is wrong."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        chaos = Chaos(Path(folder), asked.files, asked.kills, asked.seed, processes=asked.processes)
+        figures = asyncio.run(chaos.run())
+    print(json.dumps(asdict(figures), indent=1))  # noqa: T201 - a program that prints
+    well = figures.right == figures.generations == figures.files and not figures.left_over
+    sys.exit(0 if well and figures.kills >= asked.kills else 1)
+
+
+if __name__ == "__main__":
+    main()

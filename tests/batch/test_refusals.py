@@ -1,0 +1,176 @@
+"""What is wrong with a batch as a whole is said before anything is sent."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import BatchItem, ConfigurationError, DatabaseUnusable
+from tests.batch.scenes import content, recordings, restored, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_sent(sandbox: Sandbox) -> Any:
+    yield
+    assert sandbox.world.projects == {}
+
+
+async def refused(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> str:
+    """The words of the refusal."""
+    with pytest.raises(ConfigurationError) as caught:
+        await restored(client, sources, to, **how)
+    return str(caught.value)
+
+
+async def test_a_source_that_names_nothing(client: AsyncDiffio, tmp_path: Path) -> None:
+    """An empty folder, a glob without a match, an empty path: each is named."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "read.me").write_text("no sound")
+    recordings(tmp_path / "deep", "sub/a.wav")
+    to = tmp_path / "out"
+    assert "no recording in" in await refused(client, tmp_path / "empty", to)
+    assert "no recording in" in await refused(client, tmp_path / "notes", to)
+    assert "not looked into" in await refused(client, tmp_path / "deep", to, recursive=False)
+    assert "nothing matches" in await refused(client, str(tmp_path / "*.wav"), to)
+    assert "empty" in await refused(client, "", to)
+
+
+async def test_two_results_of_one_name(client: AsyncDiffio, tmp_path: Path) -> None:
+    """Collisions are found before the first upload, and nothing of the batch is kept."""
+    one = recordings(tmp_path / "one", "a.wav", "b.wav")
+    two = recordings(tmp_path / "two", "a.flac", "c.wav")
+    said = await refused(client, [one, two], tmp_path / "out")
+    assert "a.wav" in said
+    assert "a.flac" in said
+    assert "would both become" in said
+    video = [str(recordings(tmp_path / "films", "x.mov", "x.mkv"))]
+    assert "both become" in await refused(
+        client, video, tmp_path / "out", download_types=("video",)
+    )
+
+
+async def test_a_result_in_the_place_of_a_recording(client: AsyncDiffio, tmp_path: Path) -> None:
+    """No template may lead a result onto a recording, its own or another's."""
+    source = recordings(tmp_path / "in", "a.mp3")
+    said = await refused(client, source, source, name="{stem}{ext}")
+    assert "would replace the recording" in said
+    assert (source / "a.mp3").read_bytes() == content("a.mp3")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"name": "{stem}"}, "end in"),
+        ({"name": "same{ext}"}, "must hold"),
+        ({"name": "{album}{ext}"}, "may hold"),
+        ({"name": "../{stem}{ext}"}, "leads out"),
+        ({"name": "{stem{ext}"}, "no template"),
+        ({"download_types": ()}, "at least one"),
+        ({"download_types": "audio"}, "several"),
+        ({"download_types": ("sound",)}, "no download type"),
+        ({"model": "gpt"}, "model"),
+        ({"max_in_flight": 0}, "max_in_flight"),
+        ({"max_spend_seconds": -1}, "max_spend_seconds"),
+        ({"on_conflict": "ask"}, "one of"),
+        ({"on_error": "ask"}, "one of"),
+        ({"timeout": -1}, "timeout"),
+        ({"salt": " "}, "salt"),
+        ({"sampling": {"seed": object()}}, "sampling"),
+    ],
+)
+async def test_an_argument_that_cannot_be(
+    how: dict[str, Any], words: str, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Each is refused, and the message names it."""
+    source = recordings(tmp_path / "in", "a.wav")
+    assert words in await refused(client, source, tmp_path / "out", **how)
+
+
+async def test_a_manifest_with_a_mistake(client: AsyncDiffio, tmp_path: Path) -> None:
+    """A wrong column or value is named with its line."""
+    recordings(tmp_path, "a.wav")
+    for name, text, words in (
+        ("m.csv", "source,modell\na.wav,diffio-3.5\n", "line 1: 'modell' is no column"),
+        ("m.csv", "path\na.wav\n", "'path' is no column"),
+        ("m.csv", "model\ndiffio-3.5\n", "'source' is missing"),
+        ("m.csv", "source,params\na.wav,{tag\n", "line 2: params is no JSON"),
+        ("m.csv", "source,model\na.wav,gpt\n", "line 2: "),
+        ("m.csv", "source\n", "names no recording"),
+        ("m.csv", "source,to\na.wav,../../b\n", "leads out"),
+        ("m.csv", "source\na.wav,b\n", "more values than columns"),
+        ("m.jsonl", '{"source": "a.wav"}\n[]\n', "line 2: it is no JSON object"),
+        ("m.jsonl", '{"source": 5}\n', "source must be text"),
+        ("m.jsonl", '{"source": "a.wav", "params": 5}\n', "params must be a JSON object"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert words in await refused(client, tmp_path / name, tmp_path / "out"), text
+    assert "cannot be read" in await refused(client, tmp_path / "none.csv", tmp_path / "out")
+
+
+async def test_a_journal_of_another_batch(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Other terms than the journal's are refused, and each difference is shown."""
+    source = recordings(tmp_path / "in", "a.wav")
+    sandbox.world.account.billing_status = "paymentFailed"
+    journal = tmp_path / "j.sqlite"
+    item = BatchItem(source=tmp_path / "none.wav")
+    outcomes = await restored(client, item, tmp_path / "out", journal=journal)
+    assert states(outcomes) == {"none.wav": "failed"}
+    said = await refused(
+        client, source, tmp_path / "out", journal=journal, model="diffio-3.5", sampling={"seed": 1}
+    )
+    assert "model is 'diffio-3.5' here and 'diffio-4.6-flash' there" in said
+    assert "sampling is" in said
+    said = await refused(client, source, tmp_path / "other", journal=journal)
+    assert "to is" in said
+    said = await refused(client, source, tmp_path / "out", journal=journal, salt="mine")
+    assert "another salt" in said
+
+
+async def test_a_batch_that_never_got_a_file_binds_nobody(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """After a refused listing the same journal may be another batch's."""
+    (tmp_path / "empty").mkdir()
+    await refused(client, tmp_path / "empty", tmp_path / "out", model="diffio-3.5")
+    await refused(client, tmp_path / "empty", tmp_path / "out")
+
+
+async def test_a_journal_that_cannot_be_used(client: AsyncDiffio, tmp_path: Path) -> None:
+    """Not writable, newer, damaged: each is explained."""
+    source = recordings(tmp_path / "in", "a.wav")
+    to = tmp_path / "out"
+    with pytest.raises(DatabaseUnusable, match="no folder"):
+        await restored(client, source, to, journal=tmp_path / "none" / "j.sqlite")
+    if os.geteuid() != 0:
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(DatabaseUnusable, match=r"[Pp]ermission"):
+            await restored(client, source, to, journal=tmp_path / "closed" / "j.sqlite")
+    journal = tmp_path / "j.sqlite"
+    await refused(client, "", to, journal=journal)
+    with closing(sqlite3.connect(journal)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(DatabaseUnusable, match="newer version"):
+        await restored(client, source, to, journal=journal)
+    journal.write_bytes(b"no journal" * 1000)
+    with pytest.raises(DatabaseUnusable, match="damaged"):
+        await restored(client, source, to, journal=journal)
+
+
+async def test_a_folder_for_results_that_cannot_be(client: AsyncDiffio, tmp_path: Path) -> None:
+    """A file where the folder should be is named."""
+    source = recordings(tmp_path / "in", "a.wav")
+    (tmp_path / "out").write_text("a file")
+    assert "cannot be made" in await refused(client, source, tmp_path / "out")

@@ -1,0 +1,303 @@
+"""Errors by kind: a bad file fails alone, a refused account stops all, the rest is tried again."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    AuthenticationFailed,
+    BatchStopped,
+    ClientClosed,
+    ClientOptions,
+    PaymentRequired,
+    RetryPolicy,
+)
+from diffio_async._engine import temporaries
+from diffio_async.batch import weather
+from diffio_async.sandbox import Answer, Drop, Fault, Sandbox
+from tests.batch.scenes import (
+    JOURNAL,
+    below,
+    content,
+    generations,
+    recordings,
+    restored,
+    rows,
+    states,
+)
+from tests.scripts import GENERATION, PROGRESS, told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def stopped(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> BatchStopped:
+    """The error with which a batch stops."""
+    with pytest.raises(BatchStopped) as caught:
+        await restored(client, sources, to, **how)
+    return caught.value
+
+
+async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path) -> None:
+    """What cannot be read, is empty or is not there is reported; the others are restored."""
+    source = recordings(tmp_path / "in", "good.wav", "closed.wav", "empty.wav")
+    (source / "empty.wav").write_bytes(b"")
+    (source / "closed.wav").chmod(0)
+    (source / "folder.wav").mkdir()
+    outcomes = await restored(
+        client, [source, source / "none.wav", source / "folder.wav" / "x.wav"], tmp_path / "out"
+    )
+    found = states(outcomes)
+    if os.geteuid() == 0:  # who may read everything
+        found["closed.wav"] = "failed"
+    assert found == {
+        "closed.wav": "failed",
+        "empty.wav": "failed",
+        "good.wav": "done",
+        "none.wav": "failed",
+        "x.wav": "failed",
+    }
+    assert "no file" in (outcomes["none.wav"].error or "")
+    assert "empty" in (outcomes["empty.wav"].error or "")
+    assert outcomes["empty.wav"].error_type == "SourceUnusable"
+    # Mended, it is restored by the next run, which leaves the others alone.
+    (source / "empty.wav").write_bytes(content("mended"))
+    (source / "closed.wav").chmod(0o600)
+    again = await restored(client, source, tmp_path / "out")
+    assert states(again)["empty.wav"] == states(again)["closed.wav"] == "done"
+    assert generations(sandbox) == 3
+
+
+async def test_a_failed_generation_is_started_anew_only_when_asked_for(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Another run leaves it alone; `retry_failed` pays for another one, under another key."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    fault = Fault(path=PROGRESS, action=Answer(json=told("failed", error="too noisy")))
+    sandbox.faults.add(fault)
+    first = await restored(client, source, tmp_path / "out")
+    [(name, failed)] = [(n, o) for n, o in first.items() if o.state == "failed"]
+    assert failed.error_type == "GenerationFailed"
+    assert "too noisy" in (failed.error or "")
+    assert failed.billed_again
+    again = await restored(client, source, tmp_path / "out")
+    assert again[name].state == "failed"
+    assert again[name].earlier
+    assert generations(sandbox) == 2
+    retried = await restored(client, None, tmp_path / "out", retry_failed=True)
+    assert retried[name].state == "done"
+    assert not retried[name].earlier
+    assert retried[name].idempotency_key != failed.idempotency_key
+    assert generations(sandbox) == 3
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_account_stops_the_intake(
+    status: int, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What runs ends, nothing new begins, and the next run goes on where it stopped."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(30)))
+    fault = Fault(
+        path=GENERATION, skip=4, times=None, action=Answer(status=status, json={"error": "no"})
+    )
+    sandbox.faults.add(fault)
+    error = await stopped(client, source, tmp_path / "out", max_in_flight=6)
+    assert isinstance(error.__cause__, (AuthenticationFailed, PaymentRequired)) or status == 403
+    assert (error.left, generations(sandbox)) == (26, 4)
+    assert len(below(tmp_path / "out")) == 4
+    assert "run the same again" in str(error)
+    assert len(sandbox.world.projects) < 26
+    sandbox.faults.clear()
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == len(sandbox.world.projects) == 30
+
+
+async def test_the_limit_of_spending_stops_the_intake(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """No more generations begin than the limit pays at the least, over all runs of a journal."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(6)))
+    for _ in range(2):
+        error = await stopped(client, source, tmp_path / "out", max_spend_seconds=200)
+        assert "max_spend_seconds" in str(error)
+        assert (error.left, generations(sandbox)) == (3, 3)
+    await restored(client, source, tmp_path / "out", max_spend_seconds=360)
+    assert generations(sandbox) == 6
+
+
+async def test_on_error_stop_begins_nothing_after_a_failure(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The first bad file is the last that was begun."""
+    source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(40)))
+    error = await stopped(
+        client, [tmp_path / "none.wav", source], tmp_path / "out", on_error="stop", max_in_flight=2
+    )
+    assert "none.wav" in str(error)
+    assert generations(sandbox) < 10
+    assert error.left > 30
+
+
+async def test_a_push_back_slows_all_down_and_fails_nothing(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """More 429s than any retry policy forgives only cost time."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
+    fault = Fault(
+        path="*/create_project", times=20, action=Answer(429, headers={"Retry-After": "0.05"})
+    )
+    sandbox.faults.add(fault)
+    options = ClientOptions(retry=RetryPolicy(attempts=2, base=0.01))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert sandbox.faults.strikes(fault) == 20
+    assert generations(sandbox) == len(sandbox.world.projects) == 12
+
+
+async def test_a_broken_link_pauses_and_goes_on(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nothing gets through, no file is blamed."""
+    monkeypatch.setattr(weather, "_SHORTEST", 0.01)
+    monkeypatch.setattr(weather, "_LONGEST", 0.05)
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
+    sandbox.faults.add(Fault(origin="api", times=60, action=Drop()))
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == 4
+
+
+async def test_a_service_that_is_gone_for_long_stops_the_batch(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a while without any success the batch stops, and can be run again."""
+    monkeypatch.setattr(weather, "_SHORTEST", 0.01)
+    monkeypatch.setattr(weather, "_LONGEST", 0.05)
+    monkeypatch.setattr(weather, "PATIENCE", 0.3)
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
+    sandbox.faults.add(Fault(origin="api", times=None, action=Answer(503)))
+    error = await stopped(client, source, tmp_path / "out")
+    assert error.left == 4
+    sandbox.faults.clear()
+    assert set(states(await restored(client, source, tmp_path / "out")).values()) == {"done"}
+
+
+async def test_a_full_disk_stops_downloads_and_keeps_the_rest(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Generations go on to their end; with room on the disk the next run fetches what is paid."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(temporaries, "_written", full)
+        error = await stopped(client, source, tmp_path / "out")
+    assert "No space left" in str(error)
+    assert error.left == 8
+    assert generations(sandbox) == 8
+    journal = tmp_path / "out" / JOURNAL
+    assert rows(journal, "SELECT DISTINCT state FROM work") == [("complete",)]
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == 8
+    assert len(below(tmp_path / "out")) == 8
+
+
+async def test_a_result_that_exists_is_left_alone(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """By default the file fails before it is paid for; `skip` keeps it; `overwrite` replaces it."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    target = recordings(tmp_path / "out", "a.restored.mp3") / "a.restored.mp3"
+    before = target.read_bytes()
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert states(outcomes) == {"a.wav": "failed", "b.wav": "done"}
+    assert outcomes["a.wav"].error_type == "TargetUnusable"
+    assert generations(sandbox) == 1
+    outcomes = await restored(client, source, tmp_path / "out", on_conflict="skip")
+    assert states(outcomes) == {"a.wav": "skipped", "b.wav": "done"}
+    assert target.read_bytes() == before
+    other = tmp_path / "other.sqlite"
+    outcomes = await restored(
+        client, source, tmp_path / "out", on_conflict="overwrite", journal=other
+    )
+    assert states(outcomes) == {"a.wav": "done", "b.wav": "done"}
+    assert target.read_bytes() == content("a.wav")
+
+
+async def test_a_file_that_changed_is_restored_anew(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Another content is another work, and its outcome says so; another time stamp is none."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    await restored(client, source, tmp_path / "out")
+    (source / "a.wav").write_bytes(content("new"))
+    os.utime(source / "b.wav", (1, 1))
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert {name: outcome.changed for name, outcome in outcomes.items()} == {
+        "a.wav": True,
+        "b.wav": False,
+    }
+    assert states(outcomes) == {"a.wav": "done", "b.wav": "done"}
+    assert generations(sandbox) == 3
+    assert (tmp_path / "out" / "a.restored.mp3").read_bytes() == content("new")
+
+
+async def test_the_same_salt_elsewhere_is_not_billed_again(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A second journal with the same salt adopts the generations of the first."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    first = await restored(client, source, tmp_path / "one", salt="ours")
+    second = await restored(client, source, tmp_path / "two", salt="ours")
+    assert generations(sandbox) == 2
+    assert {o.generation_id for o in first.values()} == {o.generation_id for o in second.values()}
+    assert (tmp_path / "two" / "a.restored.mp3").read_bytes() == content("a.wav")
+    # The uploads of the second were for nothing, and that is said.
+    known = rows(tmp_path / "two" / JOURNAL, "SELECT project FROM orphan")
+    paid = {o.api_project_id for o in first.values()}
+    assert {project for (project,) in known} == sandbox.world.projects.keys() - paid
+    # The sandbox minds a key that is used for another project; here that is the point.
+    assert len(sandbox.complaints) == 2
+    sandbox.house.witness.complaints.clear()
+
+
+async def test_a_wait_that_is_over_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
+    """A generation that takes longer fails its file and goes on; the next run waits again."""
+    source = recordings(tmp_path / "in", "a.wav")
+    async with (
+        Sandbox(engine="echo", duration=1.0) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        first = await restored(client, source, tmp_path / "out", timeout=0.1)
+        assert first["a.wav"].error_type == "WaitTimeout"
+        assert not first["a.wav"].billed_again
+        second = await restored(client, source, tmp_path / "out")
+        assert second["a.wav"].state == "done"
+        assert generations(sandbox) == 1
+
+
+async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The iteration raises `ClientClosed`; a new client goes on."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(10)))
+    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
+
+    async def closing_early() -> None:
+        async for _ in client.restore_many(source, tmp_path / "out", max_in_flight=2):
+            await client.aclose()
+
+    with pytest.raises(ClientClosed):
+        await closing_early()
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as other:
+        outcomes = await restored(other, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == 10
