@@ -57,7 +57,7 @@ to.mkdir()
 
 def restore(path):
     content, info = client.audio_isolation.restore_audio(
-        filePath=str(path), model="diffio-3.5", raiseOnError=True
+        filePath=str(path), raiseOnError=True
     )
     (to / f"{path.stem}.restored.mp3").write_bytes(content)
     return 1

@@ -85,7 +85,9 @@ class AsyncDiffio:
         self._pacer = Pacer(self._sender, None if inbox is None else inbox.tells())
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
-        self.restore_many = AsyncBatches(self.projects, self.generations, self._sender.options)
+        self.restore_many = AsyncBatches(
+            self.projects, self.generations, self._pacer, self._sender.options
+        )
         self.account = AsyncAccounts(self._sender)
         self.api_keys = AsyncApiKeys(self._sender)
         self.usage = AsyncUsageReports(self._sender)

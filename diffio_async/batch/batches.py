@@ -19,6 +19,7 @@ from diffio_async.options import RequestOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
+    from diffio_async._engine.pacing import Pacer
     from diffio_async._engine.reporting import Callback
     from diffio_async.batch.plan import BatchConflict, OnError
     from diffio_async.batch.sources import Sources
@@ -29,14 +30,23 @@ if TYPE_CHECKING:
     from diffio_async.resources.projects import AsyncProjects
 
 
+#: So many generations in flight have the client's whole budget of questions.
+_AT_A_TIME = 10
+
+
 class AsyncBatches:
     """Restores many recordings, each paid for once: call it."""
 
     def __init__(
-        self, projects: AsyncProjects, generations: AsyncGenerations, options: ClientOptions
+        self,
+        projects: AsyncProjects,
+        generations: AsyncGenerations,
+        pacer: Pacer,
+        options: ClientOptions,
     ) -> None:
         self._projects = projects
         self._generations = generations
+        self._pacer = pacer
         self._options = options
 
     async def __call__(
@@ -131,6 +141,8 @@ class AsyncBatches:
         outcomes = restore_many(
             self._projects, self._generations, order, on_progress, self._options
         )
-        async with aclosing(outcomes):
-            async for outcome in outcomes:
-                yield outcome
+        # A budget is meant for a few waits: here it is for each ten that can be in flight.
+        with self._pacer.widened(max_in_flight / _AT_A_TIME):
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    yield outcome

@@ -118,7 +118,7 @@ async def restore_many(
     journal = await _opened(order)
     desk = Desk(journal, projects, generations, plan, weather)
     try:
-        await _listed(order, journal)
+        await listed(order, journal)
         async for outcome in _outcomes(desk, on_progress):
             yield outcome
         if desk.stopped is not None or desk.unfetched is not None:
@@ -149,7 +149,7 @@ async def _opened(order: Order) -> Journal:
     return journal
 
 
-async def _listed(order: Order, journal: Journal) -> None:
+async def listed(order: Order, journal: Journal) -> None:
     """Write down what is new, and open what failed."""
     if order.sources is not None:
         await journal.listing_turn()

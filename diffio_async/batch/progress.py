@@ -53,6 +53,7 @@ class Counting:
             sent_bytes=desk.sent,
             received_bytes=desk.received,
             seconds=seconds,
+            files_per_minute=60.0 * self.fresh / seconds if seconds else 0.0,
             seconds_left=waiting * seconds / self.fresh if self.fresh else None,
             pausing=desk.weather.pausing if desk.weather.pause else None,
         )

@@ -126,7 +126,7 @@ _FIRST = (
     """,
     """
     CREATE VIEW everything AS SELECT
-        file.source, result.type, result.path, file.state AS file_state,
+        file.id AS file_id, file.source, result.type, result.path, file.state AS file_state,
         work.state AS work_state, result.state AS result_state,
         file.size, file.mtime_ns, result.bytes, work.digest, file.model, file.settings,
         work.attempt, work.key, work.project, work.upload, work.generation,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from diffio_async._version import __version__
+from diffio_async.cli.batches.app import app as batches
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.parameters import (
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
+app.add_typer(batches)
 app.add_typer(webhooks)
 
 

@@ -88,7 +88,8 @@ class BatchProgress:
         sent_bytes: Bytes sent in this run.
         received_bytes: Bytes received in this run.
         seconds: Since this run began.
-        seconds_left: Until the end at the pace of this run, None where nothing tells.
+        files_per_minute: How many ended in this run.
+        seconds_left: Until the end at that pace, None where nothing tells.
         pausing: Why nothing new is begun at the moment, None where nothing stands in the way.
     """
 
@@ -101,5 +102,6 @@ class BatchProgress:
     sent_bytes: int = 0
     received_bytes: int = 0
     seconds: float = 0.0
+    files_per_minute: float = 0.0
     seconds_left: float | None = None
     pausing: str | None = None

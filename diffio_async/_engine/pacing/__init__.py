@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
 from typing import TYPE_CHECKING
@@ -139,6 +140,17 @@ class Pacer:
 
     def _slower(self, times: int) -> float:
         return min(self.policy.longest, self.policy.first * 2.0 ** min(times, 10))
+
+    @contextlib.contextmanager
+    def widened(self, times: float) -> Iterator[None]:
+        """Within the body, so many times the budget's questions may be asked, or more."""
+        before = self.budget
+        rate, burst = self.policy.budget * times, math.ceil(self.policy.burst * times)
+        self.budget = Budget(max(before.rate, rate), burst)
+        try:
+            yield
+        finally:
+            self.budget = before
 
     # Signals.
 

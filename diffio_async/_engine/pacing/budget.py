@@ -18,14 +18,14 @@ class Budget:
     """
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
+        self.rate = rate
         self._most = max(1.0, float(burst))
         self._sent: deque[float] = deque(maxlen=max(1, int(rate) + burst))
         self._tokens, self._at = self._most, float("-inf")
 
     def wait(self, now: float) -> float:
         """Seconds until a question may be asked; 0 where it may now."""
-        short = max(0.0, 1 - self._filled(now)) / self._rate
+        short = max(0.0, 1 - self._filled(now)) / self.rate
         if len(self._sent) == self._sent.maxlen:
             short = max(short, self._sent[0] + _WINDOW - now)
         return short if short > _INSTANT else 0.0
@@ -41,4 +41,4 @@ class Budget:
 
     def _filled(self, now: float) -> float:
         gone = min(now - self._at, 3600.0)
-        return min(self._most, self._tokens + max(0.0, gone) * self._rate)
+        return min(self._most, self._tokens + max(0.0, gone) * self.rate)

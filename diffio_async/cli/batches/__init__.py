@@ -1,0 +1,1 @@
+"""The commands under `batch`: many recordings, restored once each, over a journal."""

@@ -1,0 +1,84 @@
+"""What the user asked `diffio-async batch` for."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from attrs import frozen
+
+from diffio_async.batch.journal import DEFAULT_JOURNAL
+from diffio_async.batch.many import Order
+from diffio_async.batch.plan import BatchConflict, Plan
+from diffio_async.batch.settings import Settings
+from diffio_async.batch.sources import RECORDINGS
+from diffio_async.models.generations import DownloadType
+from diffio_async.options import ClientOptions, RequestOptions
+
+
+@frozen(kw_only=True)
+class Asked:
+    """The options of `batch`; `paths` is None where the journal's own files are meant."""
+
+    paths: tuple[str, ...] | None
+    output: str
+    journal: str | None
+    recursive: bool = True
+    model: str
+    kinds: tuple[DownloadType, ...]
+    name: str
+    jobs: int
+    on_conflict: BatchConflict = "error"
+    stop_on_error: bool = False
+    max_spend: float | None = None
+    timeout: float | None = None
+    salt: str | None = None
+    sandbox: bool = False
+    retry: bool = False
+    sampling: dict[str, object] | None = None
+    params: dict[str, object] | None = None
+
+    @property
+    def to(self) -> Path:
+        """The folder of the results."""
+        return Path(os.path.abspath(self.output))  # noqa: PTH100 - a link stays the user's
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal."""
+        return self.to / DEFAULT_JOURNAL if self.journal is None else Path(self.journal)
+
+    def order(self) -> Order:
+        """The same in the library's words.
+
+        Raises:
+            ConfigurationError: The model cannot be one.
+        """
+        return Order(
+            sources=self.paths,
+            to=self.to,
+            journal=self.journal_path,
+            settings=Settings.of(self.model, self.sampling, self.params),
+            kinds=self.kinds,
+            name=self.name,
+            recursive=self.recursive,
+            suffixes=RECORDINGS,
+            salt=self.salt,
+            retry_failed=self.retry,
+            plan=Plan(
+                on_conflict=self.on_conflict,
+                on_error="stop" if self.stop_on_error else "continue",
+                max_in_flight=self.jobs,
+                max_upload_bytes=ClientOptions().max_upload_bytes,
+                seconds=self.max_spend,
+                timeout=self.timeout,
+                project_params=None,
+                options=RequestOptions(),
+            ),
+        )
+
+
+def status_line(journal: Path) -> str:
+    """The line that tells how far a batch is."""
+    return shlex.join(["diffio-async", "batch", "status", str(journal)])

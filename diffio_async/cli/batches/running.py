@@ -1,0 +1,122 @@
+"""The work of `diffio-async batch` and `batch retry`: run, tell, and say how to go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal, terms_of
+from diffio_async.batch.reading import kinds_of
+from diffio_async.cli.batches.asking import Asked
+from diffio_async.cli.batches.showing import teller
+from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.client import AsyncDiffio
+from diffio_async.errors import BatchStopped, ConfigurationError
+
+if TYPE_CHECKING:
+    from diffio_async.cli.batches.showing import Teller
+    from diffio_async.models.generations import DownloadType
+
+
+async def restore(asked: Asked, *, as_json: bool) -> int:
+    """Restore what was asked for, and tell of each file as it ends.
+
+    Raises:
+        ConfigurationError: Nothing can be sent as things are, and nothing was.
+        DatabaseUnusable: The journal cannot be used.
+    """
+    if not asked.sandbox:
+        check_environment(without="or add --sandbox to restore on this machine, without a key")
+    asked.order().check()
+    async with AsyncExitStack() as stack:
+        client = await _client(asked, stack)
+        shown = stack.enter_context(teller(as_json=as_json))
+        try:
+            await _run(client, asked, shown)
+        except BatchStopped as error:
+            shown.stopped(error)
+            return FAILED
+        except asyncio.CancelledError:
+            shown.interrupted(asked.journal_path)
+            raise
+        shown.finished(asked.journal_path)
+        return FAILED if shown.failed else OK
+
+
+async def _run(client: AsyncDiffio, asked: Asked, shown: Teller) -> None:
+    outcomes = client.restore_many(
+        asked.paths,
+        asked.to,
+        journal=asked.journal_path,
+        model=asked.model,
+        download_types=asked.kinds,
+        name=asked.name,
+        recursive=asked.recursive,
+        sampling=asked.sampling,
+        generation_params=asked.params,
+        max_in_flight=asked.jobs,
+        on_conflict=asked.on_conflict,
+        on_error="stop" if asked.stop_on_error else "continue",
+        max_spend_seconds=asked.max_spend,
+        retry_failed=asked.retry,
+        salt=asked.salt,
+        timeout=asked.timeout,
+        on_progress=shown.progressed,
+    )
+    async with aclosing(outcomes):
+        async for outcome in outcomes:
+            shown.ended(outcome)
+
+
+async def _client(asked: Asked, stack: AsyncExitStack) -> AsyncDiffio:
+    if not asked.sandbox:
+        return await stack.enter_async_context(AsyncDiffio())
+    from diffio_async.sandbox import Sandbox
+
+    sandbox = await stack.enter_async_context(Sandbox())
+    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
+    return await stack.enter_async_context(client)
+
+
+def journal_at(path: str) -> Path:
+    """The journal that a path means: itself, or the one in a folder."""
+    found = Path(path)
+    return found / DEFAULT_JOURNAL if found.is_dir() else found
+
+
+async def retry(
+    path: str, *, jobs: int, max_spend: float | None, timeout: float | None, as_json: bool
+) -> int:
+    """Go on with a batch under its own terms, failed generations included.
+
+    Raises:
+        ConfigurationError: The journal lists nothing.
+        DatabaseUnusable: It is no journal.
+    """
+    at = journal_at(path)
+    journal = await Journal.open(at, create=False)
+    try:
+        terms, kinds = await journal.see(terms_of), await journal.see(kinds_of)
+    finally:
+        await journal.close()
+    if terms is None or not kinds:
+        raise ConfigurationError(f"the journal {str(at)!r} lists no file yet")
+    asked = Asked(
+        paths=None,
+        output=terms.to,
+        journal=str(at),
+        model=terms.model,
+        sampling=json.loads(terms.sampling),
+        params=json.loads(terms.params),
+        kinds=cast("tuple[DownloadType, ...]", kinds),
+        name=terms.name,
+        jobs=jobs,
+        max_spend=max_spend,
+        timeout=timeout,
+        retry=True,
+    )
+    return await restore(asked, as_json=as_json)

@@ -1,0 +1,115 @@
+"""The work of `batch status` and `batch report`: what a journal knows."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from attrs import asdict
+
+from diffio_async.batch.journal import Journal
+from diffio_async.batch.reading import Status, status
+from diffio_async.batch.reporting import COLUMNS, orphans, report
+from diffio_async.cli.batches.running import journal_at
+from diffio_async.cli.batches.words import size
+from diffio_async.cli.exit_codes import FAILED, OK
+
+if TYPE_CHECKING:
+    from diffio_async.batch.reporting import Row
+
+
+async def tell_status(path: str, *, as_json: bool) -> int:
+    """Tell the numbers of now.
+
+    Raises:
+        DatabaseUnusable: It is no journal.
+    """
+    journal = await Journal.open(journal_at(path), create=False)
+    try:
+        found = await journal.see(status)
+    finally:
+        await journal.close()
+    if as_json:
+        _write(json.dumps({"event": "status", "journal": journal.path, **asdict(found)}))
+    else:
+        for name, value in _lines(found):
+            _write(f"{name:<12} {value}")
+    return FAILED if found.files.get("failed") else OK
+
+
+def _lines(found: Status) -> list[tuple[str, str]]:
+    files = {name: found.files.get(name, 0) for name in ("done", "skipped", "failed")}
+    waiting = sum(found.files.values()) - sum(files.values())
+    said = [f"{count} {name}" for name, count in files.items() if count or name == "done"]
+    lines = [
+        ("files", f"{sum(found.files.values())}: {', '.join([*said, f'{waiting} to come'])}"),
+        ("recordings", size(found.size_bytes)),
+        ("results", size(found.received_bytes)),
+        ("generations", f"{_states(found.works)}; {found.billed_seconds:g} s billed at least"),
+        ("at work", f"{found.runs} runs" if found.runs else "nobody"),
+        ("folder", found.to),
+        ("model", found.model),
+    ]
+    if found.errors:
+        lines.append(("failures", _states(found.errors)))
+    if found.orphans or found.suspected:
+        lines.append(
+            (
+                "in vain",
+                f"{found.orphans} projects, and up to {found.suspected} more whose answer was lost "
+                "(nothing is billed for them)",
+            )
+        )
+    return lines
+
+
+def _states(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+
+
+async def tell_report(path: str, *, as_csv: bool, as_json: bool) -> int:
+    """Tell what became of each file.
+
+    Raises:
+        DatabaseUnusable: It is no journal.
+    """
+    journal = await Journal.open(journal_at(path), create=False)
+    try:
+        writer = csv.DictWriter(sys.stdout, COLUMNS)
+        if as_csv:
+            writer.writeheader()
+        rows = report(journal)
+        async with aclosing(rows):
+            async for row in rows:
+                if as_csv:
+                    writer.writerow(row)
+                elif as_json:
+                    _write(json.dumps({"event": "result", **row}))
+                else:
+                    _write(_line(row))
+        for row in [] if as_csv else await journal.see(orphans):
+            _write(json.dumps({"event": "orphan", **row}) if as_json else _orphan(row))
+    finally:
+        await journal.close()
+    return OK
+
+
+def _line(row: Row) -> str:
+    """One line for people."""
+    state = row["result_state"] if row["file_state"] == "joined" else row["file_state"]
+    if row["result_state"] == "done":
+        return f"done     {row['source']} -> {row['path']}"
+    return f"{state or '':<8} {row['source']} ({row['type']})" + (
+        f": {row['error']}" if row["error"] else ""
+    )
+
+
+def _orphan(row: Row) -> str:
+    return f"in vain  project {row['project'] or 'of an unknown id'}: {row['reason']}"
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
