@@ -100,6 +100,14 @@ def compat(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """The long form of the batch's chaos test: 300 files, faults everywhere, 24 SIGKILLs."""
+    session.install("-e", ".[all,test]")
+    words = session.posargs or ("--files", "300", "--kills", "24")
+    session.run("python", "-m", "tests.batch.chaos", *words)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """The pages, where every warning is an error."""
     session.install("-e", ".[docs]")

@@ -51,9 +51,10 @@ def public_url(url: str) -> str:
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
     """The text with `secrets`, and whatever looks like one, masked."""
     # The longest first: one secret may begin with another.
-    known = sorted({way for s in secrets for way in _spellings(s)}, key=len, reverse=True)
+    known = {way for s in secrets for way in _spellings(s) if way in text}
     if known:
-        text = re.sub("|".join(map(re.escape, known)), MASK, text)
+        pattern = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+        text = re.sub(pattern, MASK, text)
     text = _URL.sub(lambda found: _unsigned(found[0]), _LOOKS_SECRET.sub(MASK, text))
     return _SIGNING.sub(rf"\1={MASK}", text)
 

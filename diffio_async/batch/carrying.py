@@ -96,8 +96,13 @@ class Carrying:
             await set_back(desk, self.work, failure, successes)
         else:
             desk.weather.good()
-            await journal.do(works.complete, runner, number)
-            desk.ready.tell()
+            # One step for the end and the beginning of the next stage, where there is room for it.
+            with desk.room_to_fetch() as most:
+                fetches, more = await journal.do(works.complete, runner, number, most)
+                for fetch in fetches:
+                    desk.begin_fetch(fetch)
+            if more:
+                desk.ready.tell()
 
     def _failed(self, failure: DiffioError) -> None:
         self.desk.ended.tell()

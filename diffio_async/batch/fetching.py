@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from diffio_async.batch.plan import Desk
     from diffio_async.batch.rows import Fetch
     from diffio_async.events import DownloadProgress
-    from diffio_async.models.generations import Downloaded, DownloadType
+    from diffio_async.models.generations import DownloadType
 
 #: Seconds until a transcript that is still being made is asked for again.
 _PENDING = 5.0
@@ -90,7 +90,10 @@ class Fetching:
             )
             suffix = PurePosixPath(link.file_name or "").suffix
             path = path.with_suffix(suffix) if suffix and path.suffix else path
-        await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
+        known = path.parent in self.desk.folders
+        if fetch.ours or not known:
+            await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
+            self.desk.folders.add(path.parent)
         return path
 
     @property
@@ -117,7 +120,7 @@ class Fetching:
             on_progress=count,
             options=desk.plan.options,
         )
-        return await Threads().run(_size, downloaded, path)
+        return downloaded.size
 
 
 def _make_place(path: Path, fetch: Fetch, refuse: bool) -> None:
@@ -149,7 +152,3 @@ def _sweep(path: Path) -> None:
 def _there(path: Path, fetch: Fetch) -> int | None:
     """The size of what stands under the name and is to be kept, None where nothing does."""
     return path.stat().st_size if stands_there(str(path), fetch.ours, fetch.bytes) else None
-
-
-def _size(downloaded: Downloaded, path: Path) -> int:
-    return (downloaded.path or path).stat().st_size

@@ -13,16 +13,13 @@ from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
-from diffio_async.batch.paths import path_of
 from diffio_async.batch.troubles import set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from diffio_async._engine.sources import RegularFile
     from diffio_async.batch.plan import Desk
-    from diffio_async.batch.rows import File, Work
+    from diffio_async.batch.rows import File, Place, Work
     from diffio_async.events import UploadProgress
 
 
@@ -59,10 +56,9 @@ class Intake:
 
     async def _look_at_places(self) -> None:
         """Before anything is paid: may the results have their names?"""
-        rows = await self.desk.journal.see(_places, self.file.id)
-        there = await Threads().run(_not_ours, rows)
+        there = await Threads().run(_not_ours, self.file.places)
         conflict = self.desk.plan.on_conflict
-        if there and conflict == "skip" and len(there) == len(rows):
+        if there and conflict == "skip" and len(there) == len(self.file.places):
             raise _Kept
         if there and conflict == "error":
             raise TargetUnusable(
@@ -126,18 +122,8 @@ class Intake:
         await set_back(self.desk, work, failure, successes)
 
 
-def _places(connection: sqlite3.Connection, file: int) -> list[tuple[str, bool, int | None]]:
-    """Where the results go: the path, whether what is there is ours, and how long that is."""
-    return [
-        (path_of(path), bool(begun), size)
-        for path, begun, size in connection.execute(
-            "SELECT path, begun, bytes FROM result WHERE file = ?", (file,)
-        )
-    ]
-
-
-def _not_ours(rows: list[tuple[str, bool, int | None]]) -> list[str]:
-    return [path for path, ours, size in rows if stands_there(path, ours, size)]
+def _not_ours(places: tuple[Place, ...]) -> list[str]:
+    return [each.path for each in places if stands_there(each.path, each.ours, each.bytes)]
 
 
 def stands_there(path: str, ours: bool, size: int | None) -> bool:

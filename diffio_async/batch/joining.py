@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from diffio_async.batch.ends import end_if_all, end_with_work
 from diffio_async.batch.journal import salt_of
 from diffio_async.batch.paths import path_of
-from diffio_async.batch.rows import WORK, File, Lost, Work
+from diffio_async.batch.rows import WORK, File, Lost, Place, Work
 from diffio_async.batch.settings import key_of
 
 if TYPE_CHECKING:
@@ -42,9 +42,24 @@ def taken_files(connection: sqlite3.Connection, runner: int, most: int) -> list[
         [(runner, now, row[0]) for row in rows],
     )
     return [
-        File(id=number, path=path_of(source), problem=problem, tries=tries + 1)
+        File(
+            id=number,
+            path=path_of(source),
+            problem=problem,
+            tries=tries + 1,
+            places=_places(connection, number),
+        )
         for number, source, problem, tries in rows
     ]
+
+
+def _places(connection: sqlite3.Connection, file: int) -> tuple[Place, ...]:
+    return tuple(
+        Place(path_of(path), bool(begun), size)
+        for path, begun, size in connection.execute(
+            "SELECT path, begun, bytes FROM result WHERE file = ?", (file,)
+        )
+    )
 
 
 def joined(

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING
 
 from diffio_async._wire.upload_records import record_as_json, record_from_json
 from diffio_async.batch import works
+from diffio_async.options import MIB
 
 if TYPE_CHECKING:
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.rows import Work
     from diffio_async.models.resuming import UploadRecord
+
+
+#: Bytes of an upload from which on its parts are worth to be kept, one by one.
+_WORTH = 8 * MIB
 
 
 class Keeping:
@@ -34,6 +39,9 @@ class Keeping:
 
     async def save(self, record: UploadRecord) -> None:
         """Keep it; on the disk when this returns."""
+        if self.kept and record.size <= _WORTH:
+            # That the project is there is known; the rest is sent again in no time.
+            return
         text = json.dumps(record_as_json(record))
         await self._journal.do(
             works.upload_kept, self._journal.runner, self._work.id, record.api_project_id, text

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _PAGE = 200
 #: Seconds between two looks at what other runs ended, and between two reports of progress.
 _LOOK, _TOLD = 1.0, 0.25
+#: Seconds for which ends gather, to be read at once.
+_GATHERED = 0.02
 
 
 @frozen(kw_only=True)
@@ -192,6 +194,8 @@ async def _outcomes(
             if over:
                 break
             await desk.ended.wait(told, _TOLD if on_progress is not None else _LOOK)
+            if not running.done():
+                await asyncio.sleep(_GATHERED)
         running.result()
     finally:
         running.cancel()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from attrs import define, field, frozen
@@ -12,13 +13,19 @@ from diffio_async.batch.news import News
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from diffio_async.batch.journal import Journal
+    from diffio_async.batch.rows import Fetch
     from diffio_async.batch.weather import Weather
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
 
 #: What to do where a result's file exists, and is not ours: fail, replace it, or leave the file.
 BatchConflict = Literal["error", "overwrite", "skip"]
+#: Downloads at once.
+MOST_FETCHES = 8
 #: Clocks differ: seconds after which what is due is due by the journal's clock, too.
 _AFTER = 0.002
 OnError = Literal["continue", "stop"]
@@ -61,6 +68,10 @@ class Desk:
     ended: News = field(factory=News)
     stopped: Exception | str | None = None
     unfetched: Exception | None = None
+    #: Begins the download of a result that is held.
+    begin_fetch: Callable[[Fetch], None] = field(default=lambda _: None)
+    #: Folders of results that are there.
+    folders: set[Path] = field(factory=set)
     uploading: int = 0
     in_flight: int = 0
     fetching: int = 0
@@ -74,6 +85,17 @@ class Desk:
         if self.stopped is None:
             self.stopped = why
         self.tell_all()
+
+    @contextlib.contextmanager
+    def room_to_fetch(self) -> Iterator[int]:
+        """Keep a place for a download free during the body; 1 where there is one, or else 0."""
+        open_ = self.unfetched is None and not self.weather.pause
+        most = int(open_ and self.fetching < MOST_FETCHES)
+        self.fetching += most
+        try:
+            yield most
+        finally:
+            self.fetching -= most
 
     def look_in(self, seconds: float) -> None:
         """Something was put back, and is due then."""

@@ -14,6 +14,15 @@ class Lost(Exception):
     """Another run has the row now: this one was taken for dead, and drops what it had in hand."""
 
 
+@frozen
+class Place:
+    """Where a result goes; `ours` and `bytes` as in `Fetch`."""
+
+    path: str
+    ours: bool
+    bytes: int | None
+
+
 @frozen(kw_only=True)
 class File:
     """A file whose turn has come; `problem` is what was wrong when it was listed."""
@@ -22,6 +31,7 @@ class File:
     path: str
     problem: str | None
     tries: int
+    places: tuple[Place, ...] = ()
 
 
 @frozen(kw_only=True)

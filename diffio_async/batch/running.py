@@ -12,6 +12,7 @@ from diffio_async.batch.fetches import taken_fetches
 from diffio_async.batch.fetching import Fetching
 from diffio_async.batch.intake import Intake
 from diffio_async.batch.joining import taken_files
+from diffio_async.batch.plan import MOST_FETCHES
 from diffio_async.batch.reading import unfinished
 from diffio_async.batch.rows import Fetch, File, Lost, Work
 from diffio_async.batch.works import taken_works
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.plan import Desk
 
-#: Downloads at once.
-MOST_FETCHES = 8
 #: Seconds between two looks at what other runs left.
 _LOOK = 1.0
 
@@ -36,6 +35,7 @@ class Run:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._journal = desk.journal
+        desk.begin_fetch = self._begin_fetch
         self._over = False
         self._more_files = True
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,8 +162,7 @@ class Run:
             if room > 0 and not desk.weather.pause:
                 found = await self._journal.do(taken_fetches, self._journal.runner, room)
             for fetch in found:
-                desk.fetching += 1
-                self._begin(self._fetched(fetch))
+                self._begin_fetch(fetch)
             if len(found) == room > 0:
                 continue
             if over and not desk.fetching and (not desk.weather.pause or desk.weather.hopeless):
@@ -171,6 +170,10 @@ class Run:
             await desk.ready.wait(told, self._pause())
         while desk.fetching and self._failure is None:
             await desk.ready.wait(desk.ready.told, _LOOK)
+
+    def _begin_fetch(self, fetch: Fetch) -> None:
+        self._desk.fetching += 1
+        self._begin(self._fetched(fetch))
 
     async def _fetched(self, fetch: Fetch) -> None:
         desk = self._desk

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from diffio_async.batch.ends import end_with_work
+from diffio_async.batch.fetches import taken_fetches
 from diffio_async.batch.joining import given_back
 from diffio_async.batch.rows import WORK, Work, change_work, work_column
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from diffio_async.batch.ends import Problem
+    from diffio_async.batch.rows import Fetch
 
 
 def taken_works(connection: sqlite3.Connection, runner: int, most: int) -> list[Work]:
@@ -67,16 +69,20 @@ def started(
     )
 
 
-def complete(connection: sqlite3.Connection, runner: int, work: int) -> None:
-    """Its results can be fetched."""
+def complete(
+    connection: sqlite3.Connection, runner: int, work: int, most: int
+) -> tuple[list[Fetch], bool]:
+    """Its results can be fetched: up to `most` that are held for that now, and whether more can."""
     change_work(
         connection, runner, work, "state = 'complete', runner = NULL, complete_at = ?", time.time()
     )
-    connection.execute(
+    ready = connection.execute(
         "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file IN"
         " (SELECT id FROM file WHERE work = ? AND state = 'joined')",
         (work,),
-    )
+    ).rowcount
+    fetches = taken_fetches(connection, runner, most) if most else []
+    return fetches, ready > len(fetches)
 
 
 def work_put_back(

@@ -199,7 +199,7 @@ async def test_a_full_disk_stops_downloads_and_keeps_the_rest(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(temporaries, "_written", full)
+        patched.setattr(temporaries.Temporary, "put", full)
         error = await stopped(client, source, tmp_path / "out")
     assert "No space left" in str(error)
     assert error.left == 8
