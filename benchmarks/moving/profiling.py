@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: The first whose word is in a function's file or name has its time.
 KINDS = (
     ("TLS: encrypting and decrypting", ("_ssl._SSLSocket",)),
-    ("TLS: to and from its buffers", ("_ssl.MemoryBIO", "sslproto.py")),
+    ("TLS: to and from its buffers", ("_ssl.MemoryBIO", "sslproto.py", "/ssl.py")),
     ("sockets", ("_socket.socket", "of 'socket")),
     ("waiting", ("select.epoll", "select.kqueue", "selectors.py")),
     ("aiohttp", ("/aiohttp/", "/yarl/", "/multidict/")),

@@ -43,7 +43,7 @@ def against(
 
 def heading() -> str:
     """The first line."""
-    return f"{'':20}{'':12}" + "".join(f"{head:>14}" for head, _, _ in COLUMNS)
+    return f"{'':26}{'':12}" + "".join(f"{head:>14}" for head, _, _ in COLUMNS)
 
 
 def line(found: Mapping[str, Any]) -> str:
@@ -52,7 +52,7 @@ def line(found: Mapping[str, Any]) -> str:
         form.format(found[name]) if found.get(name) is not None else "-"
         for _, name, form in COLUMNS
     )
-    return f"{found['scene']:20}{found['contender']:12}" + "".join(f"{cell:>14}" for cell in cells)
+    return f"{found['scene']:26}{found['contender']:12}" + "".join(f"{cell:>14}" for cell in cells)
 
 
 def profile(found: Mapping[str, Any]) -> str:
