@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -49,45 +51,62 @@ def _born(pid: int) -> str:
     return "" if words[0] in {"Z", "X"} else words[19]
 
 
-def enlisted(connection: sqlite3.Connection) -> int:
-    """Make a run known; its number."""
+@frozen
+class Runner:
+    """A run of this process, as other runs see it."""
+
+    id: int
+    token: str
+
+
+def enlisted(connection: sqlite3.Connection) -> Runner:
+    """Make a run known."""
     token = secrets.token_hex(8)
     _living.add(token)
-    pid = os.getpid()
-    cursor = connection.execute(
-        "INSERT INTO runner (token, place, pid, born, until) VALUES (?, ?, ?, ?, ?)",
-        (token, place(), pid, _born(pid), time.time() + LEASE),
-    )
+    cursor = connection.execute(_SIGN, (None, *_signature(token)))
     number = cursor.lastrowid
     assert number is not None  # noqa: S101 - a row was just inserted
-    return number
+    return Runner(number, token)
 
 
-def beaten(connection: sqlite3.Connection, runner: int) -> bool:
+_SIGN = (
+    "INSERT OR REPLACE INTO runner (id, token, place, pid, born, until) VALUES (?, ?, ?, ?, ?, ?)"
+)
+
+
+def _signature(token: str) -> tuple[object, ...]:
+    pid = os.getpid()
+    return token, place(), pid, _born(pid), time.time() + LEASE
+
+
+def beaten(connection: sqlite3.Connection, runner: Runner) -> bool:
     """Give a sign of life, and free what dead runs held; whether there was any.
 
-    A run that was taken for dead is put back, and finds out what it lost as it goes on.
+    A run that was taken for dead is back with this, and finds out what it lost as it goes on.
     """
-    connection.execute("UPDATE runner SET until = ? WHERE id = ?", (time.time() + LEASE, runner))
-    return bury(connection, apart_from=runner)
+    connection.execute(_SIGN, (runner.id, *_signature(runner.token)))
+    return bury(connection, apart_from=runner.id)
 
 
 def bury(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
     """Free what dead runs held; whether there was any."""
-    here, now, any_dead = place(), time.time(), False
+    here, now = place(), time.time()
     rows = connection.execute("SELECT id, token, place, pid, born, until FROM runner").fetchall()
-    for number, token, where, pid, born, until in rows:
-        if number != apart_from and not _lives(token, where == here, pid, born, until > now):
-            release(connection, number)
-            any_dead = True
-    return any_dead
-
-
-def others(connection: sqlite3.Connection, runner: int) -> int:
-    """How many other runs are at work."""
-    found = connection.execute("SELECT count(*) FROM runner WHERE id != ?", (runner,)).fetchone()
-    count: int = found[0]
-    return count
+    dead = {
+        number
+        for number, token, where, pid, born, until in rows
+        if number != apart_from and not _lives(token, where == here, pid, born, until > now)
+    }
+    # Who was taken for dead, went on, and died before its next sign of life.
+    known = {row[0] for row in rows}
+    for table in ("file", "work", "result"):
+        held = connection.execute(
+            f"SELECT DISTINCT runner FROM {table} WHERE runner IS NOT NULL"  # noqa: S608
+        )
+        dead |= {number for (number,) in held if number not in known}
+    for number in dead:
+        release(connection, number)
+    return bool(dead)
 
 
 def _lives(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:

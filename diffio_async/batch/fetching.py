@@ -93,7 +93,7 @@ class Fetching:
         known = path.parent in self.desk.folders
         if fetch.ours or not known:
             await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
-            self.desk.folders.add(path.parent)
+            self.desk.made(path.parent)
         return path
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -123,6 +124,15 @@ class Intake:
 
 
 def _not_ours(places: tuple[Place, ...]) -> list[str]:
+    """The paths that somebody else's files have.
+
+    Raises:
+        TargetUnusable: Nothing could be written there.
+    """
+    for folder in {Path(each.path).parent for each in places}:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise TargetUnusable(f"nothing can be written in {str(there)!r}")
     return [each.path for each in places if stands_there(each.path, each.ours, each.bytes)]
 
 
@@ -130,6 +140,9 @@ def stands_there(path: str, ours: bool, size: int | None) -> bool:
     """Whether something stands under the name that the batch did not write."""
     try:
         status = Path(path).lstat()
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return False
+    except (OSError, ValueError) as failure:
+        reason = getattr(failure, "strerror", None) or failure
+        raise TargetUnusable(f"{path!r} cannot be written: {reason}") from failure
     return not ours or (size is not None and status.st_size != size)

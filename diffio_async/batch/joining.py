@@ -100,6 +100,9 @@ def joined(
             "UPDATE work SET runner = ?, asked = upload IS NULL WHERE id = ?", (runner, work.id)
         )
         return work
+    if held is None and work.state in {"uploaded", "started"}:
+        # Its waiting may have been over, for files that have ended.
+        connection.execute("UPDATE work SET due = 0 WHERE id = ?", (work.id,))
     if work.state == "failed":
         end_with_work(connection, file, work.id)
         return Joined.ENDED

@@ -35,6 +35,7 @@ class Journal:
     def __init__(self, database: Database, path: str) -> None:
         self._database, self.path = database, path
         self.runner = 0
+        self._run: claims.Runner | None = None
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
@@ -71,14 +72,19 @@ class Journal:
             ConfigurationError: It is of another batch, or has another salt.
         """
         await self.do(_agree, self.path, terms, salt)
-        self.runner = await self.do(claims.enlisted)
-        await self.do(claims.beaten, self.runner)
+        self._run = await self.do(claims.enlisted)
+        self.runner = self._run.id
+        await self.beat()
+
+    async def beat(self) -> bool:
+        """Give a sign of life, and free what dead runs held; whether there was any."""
+        return self._run is not None and await self.do(claims.beaten, self._run)
 
     async def listing_turn(self) -> None:
         """Wait until no other run is listing; `listed` ends the turn, as does the run's end."""
         while not await self.do(_taken_turn, self.runner):
             await asyncio.sleep(_TURN)
-            await self.do(claims.beaten, self.runner)
+            await self.beat()
 
     async def listed(self) -> None:
         """End the turn."""

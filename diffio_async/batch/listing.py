@@ -132,7 +132,7 @@ class Listing:
             )
             # A type that was asked for later is fetched of what is complete already.
             connection.execute(
-                "UPDATE file SET state = 'listed', ended = NULL WHERE state = 'done' AND id IN"
+                "UPDATE file SET state = 'joined', ended = NULL WHERE state = 'done' AND id IN"
                 " (SELECT file FROM result WHERE state = 'wanted')"
             )
 

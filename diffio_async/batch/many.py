@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import Threads, settled
-from diffio_async._wire.calls import wire_download_type
+from diffio_async._wire.calls import create_project, wire_download_type
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.listing import Listing
 from diffio_async.batch.naming import Naming, folds_names
@@ -88,6 +88,9 @@ class Order:
             raise ConfigurationError("max_spend_seconds must be 0 or more seconds")
         if self.salt is not None and not self.salt.strip():
             raise ConfigurationError("the salt is empty: leave it out to have one made")
+        create_project(
+            file_name="-", content_type="", content_length=0, params=self.plan.project_params
+        )
         check_wait(None, self.plan.timeout)
 
 

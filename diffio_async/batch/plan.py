@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BatchConflict = Literal["error", "overwrite", "skip"]
 #: Downloads at once.
 MOST_FETCHES = 8
+_MOST_FOLDERS = 1000
 #: Clocks differ: seconds after which what is due is due by the journal's clock, too.
 _AFTER = 0.002
 OnError = Literal["continue", "stop"]
@@ -96,6 +97,12 @@ class Desk:
             yield most
         finally:
             self.fetching -= most
+
+    def made(self, folder: Path) -> None:
+        """A folder of results is there; not all of very many are remembered."""
+        if len(self.folders) >= _MOST_FOLDERS:
+            self.folders.clear()
+        self.folders.add(folder)
 
     def look_in(self, seconds: float) -> None:
         """Something was put back, and is due then."""

@@ -80,7 +80,7 @@ class Run:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(claims.BEAT)
-            if await self._journal.do(claims.beaten, self._journal.runner):
+            if await self._journal.beat():
                 self._desk.look_now()
 
     async def _take_in(self) -> None:

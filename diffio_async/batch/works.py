@@ -10,6 +10,9 @@ from diffio_async.batch.fetches import taken_fetches
 from diffio_async.batch.joining import given_back
 from diffio_async.batch.rows import WORK, Work, change_work, work_column
 
+#: When a work is due that this run is not to take up again.
+NOT_NOW = 1e12
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -166,7 +169,12 @@ def work_failed(
 def wait_ended(connection: sqlite3.Connection, runner: int, work: int, problem: Problem) -> None:
     """Only the waiting is over: the generation goes on, and another run can wait for it again."""
     change_work(
-        connection, runner, work, "runner = NULL, error_type = ?, error = ?, again = 1", *problem
+        connection,
+        runner,
+        work,
+        "runner = NULL, error_type = ?, error = ?, again = 1, due = ?",
+        *problem,
+        NOT_NOW,
     )
     _end_files(connection, work)
 

@@ -301,3 +301,30 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
         outcomes = await restored(other, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 10
+
+
+async def test_what_cannot_be_written_is_not_paid_for(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A result's name that is too long, or a file for a folder, is found before the upload."""
+    source = recordings(tmp_path / "in", "a.wav", f"{'x' * 245}.wav", "sub/b.wav")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("no folder")
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert [states(outcomes)[name] for name in ("a.wav", "b.wav")] == ["done", "failed"]
+    assert outcomes[f"{'x' * 245}.wav"].error_type == "TargetUnusable"
+    assert "too long" in (outcomes[f"{'x' * 245}.wav"].error or "")
+    assert len(sandbox.world.projects) == 1
+
+
+async def test_a_wait_that_is_over_is_not_begun_again_in_the_same_run(tmp_path: Path) -> None:
+    """A generation that takes too long is let go of while other files go on."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(6)))
+    async with (
+        Sandbox(engine="echo", duration=5.0) as sandbox,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+    ):
+        outcomes = await restored(client, source, tmp_path / "out", timeout=0.2, max_in_flight=2)
+        assert {outcome.error_type for outcome in outcomes.values()} == {"WaitTimeout"}
+        polls = [seen for seen in sandbox.requests if seen.path.endswith("progress")]
+        assert len(polls) <= 18

@@ -56,6 +56,7 @@ class Pacer:
         self.source = source
         self.policy = sender.options.wait
         self.budget = Budget(self.policy.budget, self.policy.burst)
+        self._widths: list[float] = []
         self.learned = Learned()
         #: Seconds that a question takes.
         self.took = 0.0
@@ -144,13 +145,18 @@ class Pacer:
     @contextlib.contextmanager
     def widened(self, times: float) -> Iterator[None]:
         """Within the body, so many times the budget's questions may be asked, or more."""
-        before = self.budget
-        rate, burst = self.policy.budget * times, math.ceil(self.policy.burst * times)
-        self.budget = Budget(max(before.rate, rate), burst)
+        self._widths.append(max(1.0, times))
+        self._widen()
         try:
             yield
         finally:
-            self.budget = before
+            self._widths.remove(max(1.0, times))
+            self._widen()
+
+    def _widen(self) -> None:
+        times = max(self._widths, default=1.0)
+        burst = math.ceil(self.policy.burst * times)
+        self.budget = Budget(self.policy.budget * times, burst)
 
     # Signals.
 
