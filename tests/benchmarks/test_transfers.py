@@ -15,7 +15,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "transfers.py"
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is metered as Linux tells it")
 def test_every_scene_of_a_quick_run_has_the_figures_of_every_contender(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    words = ["--quick", "--size", "24", "--without-published"]
+    words = ["--quick", "--size", "16", "--without-published"]
     words += ["--folder", str(tmp_path), "--json", str(out)]
     subprocess.run([sys.executable, PROGRAM, *words], check=True, timeout=120)
     told = json.loads(out.read_text())
