@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -28,10 +29,17 @@ def listening(receive_buffer: int | None = None) -> socket.socket:
 
 
 def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
-    """Say the port, then hand every connection to `handle` in a process of its own, for ever."""
+    """Say the port, then hand every connection to `handle` in a process of its own.
+
+    It ends, with all those, when nobody holds the other end of its input any more: a benchmark
+    that is killed leaves nothing running.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them
     print(listener.getsockname()[1], flush=True)
     while True:
+        readable, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in readable:
+            os.killpg(0, signal.SIGKILL)
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -51,6 +59,7 @@ def running(module: str, *words: str) -> Iterator[int]:
     with subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", f"moving.{module}", *words],
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
