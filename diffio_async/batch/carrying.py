@@ -102,6 +102,7 @@ class Carrying:
                 for fetch in fetches:
                     desk.begin_fetch(fetch)
             if more:
+                desk.more_ready = True
                 desk.ready.tell()
 
     def _failed(self, failure: DiffioError) -> None:

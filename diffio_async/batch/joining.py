@@ -32,8 +32,8 @@ def taken_files(connection: sqlite3.Connection, runner: int, most: int) -> list[
     """Hold files whose turn it is."""
     now = time.time()
     rows = connection.execute(
-        "SELECT id, source, error, tries FROM file WHERE state = 'listed' AND runner IS NULL"
-        " AND due <= ? ORDER BY due, id LIMIT ?",
+        "SELECT id, source, error, tries FROM file INDEXED BY file_free"
+        " WHERE state = 'listed' AND runner IS NULL AND due <= ? ORDER BY due, id LIMIT ?",
         (now, most),
     ).fetchall()
     connection.executemany(

@@ -69,6 +69,8 @@ class Desk:
     ended: News = field(factory=News)
     stopped: Exception | str | None = None
     unfetched: Exception | None = None
+    #: Whether there may be results to fetch that nobody has taken.
+    more_ready: bool = True
     #: Begins the download of a result that is held.
     begin_fetch: Callable[[Fetch], None] = field(default=lambda _: None)
     #: Folders of results that are there.

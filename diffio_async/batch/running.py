@@ -161,6 +161,7 @@ class Run:
             found = list[Fetch]()
             if room > 0 and not desk.weather.pause:
                 found = await self._journal.do(taken_fetches, self._journal.runner, room)
+                desk.more_ready = len(found) == room
             for fetch in found:
                 self._begin_fetch(fetch)
             if len(found) == room > 0:
@@ -177,12 +178,11 @@ class Run:
 
     async def _fetched(self, fetch: Fetch) -> None:
         desk = self._desk
-        full = desk.fetching >= MOST_FETCHES
         try:
             await Fetching(desk, fetch).run()
         finally:
             desk.fetching -= 1
-            if full or self._over:
+            if desk.more_ready or self._over:
                 desk.ready.tell()
             if not desk.in_flight:
                 desk.room.tell()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import os
 import random
 import signal
@@ -20,9 +21,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, asdict, define
+from attrs import Factory, asdict, define, evolve
 
-from diffio_async.sandbox import Answer, Drop, Fault, LoseAnswer, Sandbox, Truncate
+from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer, Sandbox, Stall, Truncate
 from tests.batch.scenes import JOURNAL, content, rows
 
 if TYPE_CHECKING:
@@ -51,23 +52,22 @@ asyncio.run(main())
 """
 
 
+#: What is accepted at once and answered late: where a kill falls between the two.
+LATE = ("*/create_project", "*-generation", "*/uploads/complete", "*/complete_project_upload")
+
+
 def misfortunes(seed: int) -> list[Fault]:
-    """Of every hundred requests five are dropped and five are broken, and answers are lost."""
-    return [
-        Fault(action=LoseAnswer(), path=path, rate=rate, times=None, seed=seed + number)
-        for number, (path, rate) in enumerate(
-            [
-                ("*/create_project", 0.05),
-                ("*-generation", 0.10),
-                ("*/uploads/complete", 0.10),
-                ("*/complete_project_upload", 0.10),
-            ]
-        )
-    ] + [
-        Fault(action=Truncate(0.5), origin="media", method="GET", rate=0.2, times=None, seed=seed),
-        Fault(action=Drop(), rate=0.05, times=None, seed=seed + 10),
-        Fault(action=Answer(status=503), rate=0.05, times=None, seed=seed + 11),
+    """Of every hundred requests five are dropped and five are broken; answers are lost, or late."""
+    lost = dict(zip(LATE, (0.05, 0.10, 0.10, 0.10), strict=True))
+    many = [
+        *(Fault(action=LoseAnswer(), path=path, rate=rate) for path, rate in lost.items()),
+        Fault(action=Truncate(0.5), origin="media", method="GET", rate=0.2),
+        Fault(action=Drop(), rate=0.05),
+        Fault(action=Answer(status=503), rate=0.05),
+        *(Fault(action=Stall(seconds=0.4), path=path, rate=0.3) for path in LATE),
+        Fault(action=Delay(0.05), origin="edge", method="PUT"),
     ]
+    return [evolve(fault, times=None, seed=seed + number) for number, fault in enumerate(many)]
 
 
 @define(kw_only=True)
@@ -208,6 +208,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args()
+    # Connections that break are the point.
+    logging.getLogger("aiohttp.server").disabled = True
     with tempfile.TemporaryDirectory() as folder:
         chaos = Chaos(Path(folder), asked.files, asked.kills, asked.seed, processes=asked.processes)
         figures = asyncio.run(chaos.run())
