@@ -125,7 +125,7 @@ class WaitPolicy:
     the wait has lasted so far.
 
     Attributes:
-        first: Seconds of the shortest pause of one wait.
+        first: Seconds of the shortest pause of one wait; 0.4 of it where the end is well foreseen.
         longest: Seconds of the longest pause.
         timeout: Seconds a wait lasts at most; `math.inf` or None for no limit.
         budget: Questions a second, of all waits together.
@@ -164,7 +164,7 @@ class ClientOptions:
             has one in any case. A large result is fetched over several where that measures
             faster; 1 never tries.
         connections: Open connections to each host at most, and as many again for calls that must
-            not be repeated: those never share one.
+            not be repeated: those share one only while it is warm.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
             service takes 2 GiB.
         proxy: `http://host:port` of a proxy for every request.

@@ -18,7 +18,8 @@ from waits.fleets import INFERENCE, PREPARING, Fleet
 from diffio_async import WaitPolicy
 from diffio_async._wire.courses import Course, Reading, after
 from diffio_async._wire.learned import Learned
-from diffio_async._wire.pace import learn, next_question, saw_alive
+from diffio_async._wire.learning import learn, saw_alive
+from diffio_async._wire.pace import next_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.downloading import Downloading
 from diffio_async._engine.kept_files import KeptFile
 from diffio_async._engine.placing import beside
 from diffio_async._engine.sinks import MemorySink, written
+from diffio_async._engine.targets import is_folder
 from diffio_async._engine.temporaries import Temporary
-from diffio_async.errors import DiffioError
+from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.generations import Downloaded
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from diffio_async._engine.reporting import Callback
     from diffio_async._engine.sending import Sender
@@ -30,40 +32,51 @@ async def fetch(
     sender: Sender,
     under: CallOptions,
     ask: Callable[[], Awaitable[Download]],
-    target: Path | None,
+    path: str | os.PathLike[str] | None,
     on_conflict: OnConflict,
     on_progress: Callback[DownloadProgress] | None,
     *,
-    resume: bool = False,
+    kept_as: tuple[str, ...] | None,
 ) -> Downloaded:
     """Ask for a link and fetch what it leads to; `ask` is called again when the link expires.
 
-    With `resume`, go on from what an earlier download left, and leave what a failure leaves.
+    With `kept_as`, which names the result, go on from what an earlier download of it left, and
+    leave what a failure leaves.
 
     Raises:
         DownloadFailed: The result could not be fetched whole.
-        TargetUnusable: The target could not be written.
+        TargetUnusable: Before anything is asked, or later: the target cannot be written.
+        ConfigurationError: `on_conflict` is no such word, or there is no file to resume.
     """
-    link = await ask()
+    link: Download | None = None
 
     async def renewed() -> str:
         nonlocal link
         link = await ask()
         return link.download_url
 
-    async def into(sink: Sink) -> int:
-        return await Downloading(sender, under, renewed, sink, on_progress, link.download_url).run()
+    async def into(sink: Sink) -> tuple[Download, int]:
+        url = await renewed()
+        size = await Downloading(sender, under, renewed, sink, on_progress, url).run()
+        if link is None:
+            raise AssertionError("a link was asked for")
+        return link, size
 
-    if target is None:
+    if path is None:
+        if kept_as is not None:
+            raise ConfigurationError("only a file is resumed: name it, or leave out resume=True")
         memory = MemorySink()
-        size = await into(memory)
-        return Downloaded(download=link, size=size, content=memory.content())
+        download, size = await into(memory)
+        return Downloaded(download=download, size=size, content=memory.content())
+    target = Path(path)
+    if not target.name:
+        raise is_folder(target)
     file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))
-    if resume:
-        file = KeptFile(target, (link.api_project_id, link.generation_id, link.download_type))
+    if kept_as is not None:
+        file = KeptFile(target, kept_as)
     try:
         async with written(file, target, on_conflict) as sink:
-            size = await into(sink)
+            download, size = await into(sink)
     except DiffioError as error:
         if file.kept:
             error.add_note(
@@ -71,4 +84,4 @@ async def fetch(
                 "from there with resume=True"
             )
         raise
-    return Downloaded(download=link, size=size, path=target)
+    return Downloaded(download=download, size=size, path=target)

@@ -67,6 +67,11 @@ class Journal:
         self.path = path
         self._descriptor = -1
 
+    @property
+    def there(self) -> bool:
+        """Whether something stands under its name."""
+        return os.path.lexists(self.path)
+
     def open(self) -> None:
         """Open it for this process alone.
 

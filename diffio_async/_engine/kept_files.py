@@ -27,6 +27,8 @@ _SAVE_BYTES, _SAVE_SECONDS = 32 * MIB, 1.0
 class KeptFile(Temporary):
     """A temporary file of a name that is known again, with a journal of what can be trusted."""
 
+    outlives = True
+
     def __init__(self, target: Path, result: tuple[str, ...]) -> None:
         """Name it.
 
@@ -41,17 +43,22 @@ class KeptFile(Temporary):
         self._version: Version | None = None
         self._unsaved, self._saved_at = 0, 0.0
 
-    def open(self) -> Version | None:
-        """Open the file, for this process alone; the version of what is in it.
+    @property
+    def opened(self) -> bool:
+        """Whether the file, or its journal at least, is open."""
+        return super().opened or self._journal.mine
+
+    def found(self) -> Version | None:
+        """Open what an earlier download left, for this process alone; its version.
 
         Raises:
             OSError: It cannot be opened; `InUse`: another process goes on with it.
         """
-        self._journal.open()
-        self._descriptor = opened(self.path, mode=0o666)
+        if not self._journal.there:
+            return None
+        self.open()
         known = self._journal.read()
         if known is None:
-            os.ftruncate(self._descriptor, 0)
             return None
         version, safe = known
         # One byte at least is asked for: only the host knows whether this is still the version.
@@ -61,8 +68,27 @@ class KeptFile(Temporary):
         self._saved_at = time.monotonic()
         return version if self.there else None
 
+    def open(self) -> None:
+        """Open the file and its journal, for this process alone.
+
+        Raises:
+            OSError: They cannot be; `InUse`: another process has them.
+        """
+        self._journal.open()
+        self._descriptor = opened(self.path, mode=0o666)
+
+    def keep(self, version: Version, content: bytes) -> None:
+        """Keep the first bytes of a version, where its etag tells it from others."""
+        if version.etag is None or not content:
+            return
+        with contextlib.suppress(OSError):
+            self.begin(version)
+            self.put(0, [content])
+
     def begin(self, version: Version) -> None:
         """Empty the file and the journal: what comes now is of this version."""
+        if not self.opened:
+            self.open()
         self._version = None
         os.ftruncate(self._descriptor, 0)
         super().begin(version)

@@ -9,7 +9,8 @@ import io
 from typing import TYPE_CHECKING, Protocol
 
 from diffio_async._engine.journals import InUse, NotOurs
-from diffio_async._engine.targets import exists, unwritable
+from diffio_async._engine.targets import checked, exists, unwritable
+from diffio_async._engine.temporaries import placed_whole
 from diffio_async._engine.threads import Threads, all_settled
 from diffio_async._wire.spans import Spans
 from diffio_async.errors import TargetUnusable
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from diffio_async._engine.targets import OnConflict
     from diffio_async._engine.temporaries import Temporary
     from diffio_async._wire.ranges import Version
+
+
+#: Bytes of a result that is held until it is whole: a file is then written in one go.
+HELD = 256 * 1024
 
 
 class Sink(Protocol):
@@ -75,13 +80,16 @@ class MemorySink:
         self._held.writelines(pieces)
 
     async def digest(self, size: int) -> bytes:
-        """Hash it all at the end, in a thread."""
+        """Hash it all at the end; what is large in a thread."""
         digest = None if self.version is None else self.version.digest
         if digest is None:
             return b""
         held = self._held.getvalue()[:size]
         hashed = hashlib.new(digest.algorithm, usedforsecurity=False)
-        await Threads().run(hashed.update, held)
+        if len(held) <= HELD:
+            hashed.update(held)
+        else:
+            await Threads().run(hashed.update, held)
         return hashed.digest()
 
     def spoil(self) -> None:
@@ -93,15 +101,15 @@ class MemorySink:
 
 
 class FileSink:
-    """A temporary file, written by threads."""
+    """A temporary file, written by threads; a small result is held and written when it is whole."""
 
-    def __init__(
-        self, file: Temporary, threads: Threads, target: Path, version: Version | None
-    ) -> None:
-        self.version = version
+    def __init__(self, file: Temporary, threads: Threads, target: Path) -> None:
         self.file = file
+        self.version: Version | None = None
         self._threads, self._target = threads, target
         self._turn = asyncio.Lock()
+        #: What is held; the file is not opened as long as that is enough.
+        self._held: MemorySink | None = None
 
     @property
     def there(self) -> Spans:
@@ -110,7 +118,11 @@ class FileSink:
 
     async def begin(self, version: Version) -> None:
         """Empty the file."""
-        self.version = version
+        self.version, self._held = version, None
+        if version.total is not None and version.total <= HELD and not self.file.opened:
+            self._held = MemorySink()
+            await self._held.begin(version)
+            return
         async with self._turn:
             # A write goes on when its caller was cancelled.
             await self._threads.settle()
@@ -119,12 +131,17 @@ class FileSink:
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write, one after the other."""
+        if self._held is not None:
+            await self._held.write(offset, pieces)
+            return
         async with self._turn:
             with named(self._target):
                 await self._threads.run(self.file.put, offset, pieces)
 
     async def digest(self, size: int) -> bytes:
         """What the whole hashes to; bytes that came out of order are read back for it."""
+        if self._held is not None:
+            return await self._held.digest(size)
         with named(self._target):
             while not await self._threads.run(self.file.hashed_on, size):
                 pass
@@ -132,7 +149,30 @@ class FileSink:
 
     def spoil(self) -> None:
         """Remove it in the end."""
-        self.file.over = True
+        self.file.over, self._held = True, None
+
+    async def commit(self, on_conflict: OnConflict) -> None:
+        """Give the result its name."""
+        with named(self._target):
+            if self._held is None:
+                await self._threads.run(self.file.commit, self._target, on_conflict)
+            else:
+                content = self._held.content()
+                await self._threads.run(placed_whole, content, self._target, on_conflict)
+                self._held = None
+
+    async def leave(self) -> None:
+        """Close the file, and leave what a later download goes on from, or nothing."""
+        # No thread may write to a descriptor that is closed, and perhaps another's by then.
+        try:
+            await self._threads.settle()
+        finally:
+            held = self._held
+            if held is not None and held.version is not None and self.file.outlives:
+                keeping = self._threads.begin(self.file.keep, held.version, held.content())
+                await all_settled([keeping])
+            if self.file.opened:
+                await all_settled([self._threads.begin(self.file.leave)])
 
 
 @contextlib.contextmanager
@@ -160,18 +200,20 @@ async def written(
     """A sink whose content stands under the target's name after the body, or nowhere.
 
     Raises:
-        TargetUnusable: The folder, the disk or the name stands in the way.
+        TargetUnusable: The folder, the disk or the name stands in the way, as is found before the
+            body where it can be.
     """
     threads = Threads()
+    sink = FileSink(file, threads, target)
     try:
         with named(target):
-            version = await threads.run(file.open)
-        yield FileSink(file, threads, target, version)
-        with named(target):
-            await threads.run(file.commit, target, on_conflict)
+            sink.version = await threads.run(_found, file, target, on_conflict)
+        yield sink
+        await sink.commit(on_conflict)
     finally:
-        # No thread may write to a descriptor that is closed, and perhaps another's by then.
-        try:
-            await threads.settle()
-        finally:
-            await all_settled([threads.begin(file.leave)])
+        await sink.leave()
+
+
+def _found(file: Temporary, target: Path, on_conflict: OnConflict) -> Version | None:
+    checked(target, on_conflict)
+    return file.found()

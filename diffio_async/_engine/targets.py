@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
-from pathlib import Path
-from typing import Literal, get_args
+import time
+from typing import TYPE_CHECKING, Literal, get_args
 
 from diffio_async._engine.placing import beside, created
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, TargetUnusable
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 #: What to do where the target exists: refuse, or replace it in one step.
 OnConflict = Literal["error", "overwrite"]
 
-
-async def usable(
-    path: str | os.PathLike[str] | None, on_conflict: OnConflict, *, resume: bool
-) -> Path | None:
-    """The target that is wanted, None for memory.
-
-    Raises:
-        TargetUnusable: As for `check_target`.
-        ConfigurationError: `on_conflict` is no such word, or there is no file to resume.
-    """
-    if path is None:
-        if resume:
-            raise ConfigurationError("only a file is resumed: name it, or leave out resume=True")
-        return None
-    target = Path(path)
-    await check_target(target, on_conflict)
-    return target
+#: Seconds for which a trial file tells of its folder, and the folders that are remembered: many
+#: results go to one.
+_PROVEN, _MOST_TRIED = 2.0, 1000
+_tried: dict[Path, float] = {}
 
 
 async def check_target(target: Path, on_conflict: OnConflict) -> None:
@@ -42,17 +33,18 @@ async def check_target(target: Path, on_conflict: OnConflict) -> None:
             and may not be replaced.
         ConfigurationError: `on_conflict` is no such word.
     """
-    if on_conflict not in get_args(OnConflict):
-        raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
     threads = Threads()
     try:
-        await threads.run(_check, target, on_conflict)
+        await threads.run(checked, target, on_conflict)
     finally:
         # Whoever cancels finds the trial file gone when the cancellation is through.
         await threads.settle()
 
 
-def _check(target: Path, on_conflict: OnConflict) -> None:
+def checked(target: Path, on_conflict: OnConflict) -> None:
+    """Do what `check_target` says; blocks."""
+    if on_conflict not in get_args(OnConflict):
+        raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
     folder = target.parent
     try:
         if not folder.is_dir():
@@ -66,12 +58,15 @@ def _check(target: Path, on_conflict: OnConflict) -> None:
         raise TargetUnusable(f"{str(target)!r} cannot be the name of a file") from None
     else:
         if stat.S_ISDIR(mode):
-            raise TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
+            raise is_folder(target)
         if on_conflict != "overwrite":
             raise exists(target)
         if not stat.S_ISREG(mode):
             raise TargetUnusable(f"{str(target)!r} is no regular file and is not replaced")
     # Permissions alone do not tell: a file system may be read-only, or full of quotas.
+    now = time.monotonic()
+    if now - _tried.get(folder, -math.inf) < _PROVEN:
+        return
     temporary = beside(target, f"{secrets.token_hex(4)}.part")
     try:
         os.close(created(temporary))
@@ -80,6 +75,9 @@ def _check(target: Path, on_conflict: OnConflict) -> None:
         raise TargetUnusable(
             f"nothing can be written in {str(folder)!r}: {said(failure)}"
         ) from failure
+    if len(_tried) >= _MOST_TRIED:
+        _tried.clear()
+    _tried[folder] = now
 
 
 def unwritable(target: Path, failure: OSError) -> TargetUnusable:
@@ -90,6 +88,11 @@ def unwritable(target: Path, failure: OSError) -> TargetUnusable:
 def said(failure: OSError) -> str:
     """The system's words, without a path."""
     return failure.strerror or type(failure).__name__
+
+
+def is_folder(target: Path) -> TargetUnusable:
+    """The error for a name that is a folder's."""
+    return TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
 
 
 def exists(target: Path) -> TargetUnusable:

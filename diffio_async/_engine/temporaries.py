@@ -6,9 +6,10 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 from typing import TYPE_CHECKING
 
-from diffio_async._engine.placing import created, place
+from diffio_async._engine.placing import beside, created, place
 from diffio_async._wire.spans import Spans
 from diffio_async.options import MIB
 
@@ -26,6 +27,9 @@ _READ_BACK = 32 * MIB
 class Temporary:
     """A file under a name that is nobody else's; gone at the end, whatever comes."""
 
+    #: Whether a later download can go on from it.
+    outlives = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.there = Spans()
@@ -40,21 +44,38 @@ class Temporary:
         """How many bytes a later download need not fetch again."""
         return 0
 
-    def open(self) -> Version | None:
-        """Make the file; the version of what is in it, None where nothing is.
+    @property
+    def opened(self) -> bool:
+        """Whether the file is open."""
+        return self._descriptor >= 0
+
+    def found(self) -> Version | None:
+        """Open what an earlier download left; the version of it, None where there is nothing.
+
+        Raises:
+            OSError: It cannot be opened.
+        """
+        return None
+
+    def keep(self, version: Version, content: bytes) -> None:
+        """Keep the first bytes of a version for a later download."""
+
+    def open(self) -> None:
+        """Make the file.
 
         Raises:
             OSError: It cannot be made.
         """
         self._descriptor = created(self.path)
-        return None
 
     def begin(self, version: Version) -> None:
-        """Empty the file: what comes now is of this version.
+        """Empty the file, made if missing: what comes now is of this version.
 
         Raises:
-            OSError: As for any write.
+            OSError: It cannot be made, or as for any write.
         """
+        if not self.opened:
+            self.open()
         if self.there:
             self.there = Spans()
             os.ftruncate(self._descriptor, 0)
@@ -124,10 +145,25 @@ class Temporary:
             self.path.unlink()
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
+        if self.opened:
             descriptor, self._descriptor = self._descriptor, -1
             with contextlib.suppress(OSError):
                 os.close(descriptor)
+
+
+def placed_whole(content: bytes, target: Path, on_conflict: OnConflict) -> None:
+    """Write a file and give it its name.
+
+    Raises:
+        OSError: The disk, the folder or the name stands in the way: nothing is left of it then.
+    """
+    file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))
+    file.open()
+    try:
+        file.put(0, [content])
+        file.commit(target, on_conflict)
+    finally:
+        file.leave()
 
 
 def _check_room(descriptor: int, size: int) -> None:

@@ -19,6 +19,11 @@ _ALL = 100.0
 _BEGINNINGS = frozenset({"", "running", LISTED, "pre_processing", "pre_processing of a video"})
 
 
+def begins(stage: str) -> bool:
+    """Whether a job begins with this stage, as far as can be told by its name."""
+    return stage in _BEGINNINGS
+
+
 @frozen
 class Reading:
     """What one answer told of a running job, at an instant (seconds of any steady clock).
@@ -106,7 +111,7 @@ def after(course: Course, reading: Reading) -> Course:
     """The course with one more answer."""
     earlier = course.began if course.asked is None else course.asked
     last = course.last
-    beginning = not reading.percent and reading.stage in _BEGINNINGS
+    beginning = not reading.percent and begins(reading.stage)
     if last is None and not course.fresh and beginning:
         # It has not begun, as far as can be told: those beside it will be in the same place.
         course = evolve(course, fresh=True)
@@ -127,7 +132,9 @@ def after(course: Course, reading: Reading) -> Course:
     elif not entries or entries[-1].stage != reading.stage:
         entered = Entry(reading.stage, earlier, reading.at)
         if not entries:
-            entered = Entry(reading.stage, started.after, started.before)
+            # A later stage began at some time since; nobody saw the ones before.
+            until = started.before if begins(reading.stage) else reading.at
+            entered = Entry(reading.stage, started.after, until)
         entries, first = (*entries, entered)[-4:], reading
     elif first is None or last is None or (reading.percent or 0) < (last.percent or 0):
         # It began again, or another machine tells: what was before says nothing of its speed.

@@ -23,7 +23,7 @@ _PRIOR_ENDS = 0.3
 #: Ages that fewer jobs lived through are unknown: that no younger job ended says nothing of them.
 _THIN = 0.5
 #: What was made of the ends so far is good for so many times as many.
-_STALE = 1.03
+_STALE = 1.1
 
 
 @define

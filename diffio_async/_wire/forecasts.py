@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._wire.courses import begins
+from diffio_async._wire.entrances import Entrance
+
 if TYPE_CHECKING:
     from diffio_async._wire.courses import Course
     from diffio_async._wire.learned import Learned
@@ -17,6 +20,8 @@ CUT_OFF = 0.29
 _TWO_CUT_OFF = 0.41
 #: Answers tell of unevenness once percentages should have moved so many steps.
 _FAR_ENOUGH = 4.0
+#: What was foretold with a larger error, relative to the time left, does not tell of it.
+_VAGUE = 0.3
 #: Seconds in which nothing moves.
 _INSTANT = 1e-6
 
@@ -77,6 +82,43 @@ def turn_in(course: Course) -> float | None:
 
 def likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
     """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
+    seen = _likely_end(course, learned)
+    alone = _by_percent_alone(course, learned)
+    return min((each for each in (seen, alone) if each is not None), key=_error, default=None)
+
+
+def _error(forecast: tuple[float, float]) -> float:
+    return forecast[1]
+
+
+def last_stage_done(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """How much of its last stage a job had done when it was asked (0 to 1), and the error of that.
+
+    None where that stage is not the last, or may have begun with the job.
+    """
+    last, stage = course.last, course.entries[-1].stage if course.entries else ""
+    if last is None or last.percent is None or not 0 < last.percent < _ALL:
+        return None
+    if not course.fresh or not stage or begins(stage) or stage in learned.following:
+        return None
+    step = learned.step(stage)
+    return min(0.99, (last.percent + step / 2) / _ALL), CUT_OFF * step / _ALL
+
+
+def _by_percent_alone(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """By one answer about the last stage, of which nobody saw when it began."""
+    done = last_stage_done(course, learned)
+    if done is None or course.started is None or course.last is None:
+        return None
+    entrance = learned.entrances.get(course.entries[-1].stage) or Entrance()
+    began = course.started.middle
+    whole, error = entrance.whole(max(1e-3, course.last.at - began), *done)
+    left = max(0.0, began + whole - course.last.at)
+    return began + whole, math.hypot(error, learned.unevenness.error * left)
+
+
+def _likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """By the speed of percentages, or by the stages that were entered."""
     if course.last is None or course.started is None or not course.entries:
         return None
     began = course.started.middle
@@ -128,4 +170,6 @@ def unevenness(before: Course, course: Course, step: float) -> float | None:
         return None
     off = (last.percent - earlier.percent) / due - 1
     left = max(0.01, foretold.at - earlier.at)
+    if foretold.error > _VAGUE * left:
+        return None
     return off * off - (_TWO_CUT_OFF * step / due) ** 2 - (foretold.error / left) ** 2

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from attrs import define, field
 
 from diffio_async._wire.durations import Durations
+
+if TYPE_CHECKING:
+    from diffio_async._wire.entrances import Entrance
 
 _FEW = 3
 #: A spread of shares that is taken for granted, as much as so many jobs tell.
@@ -114,6 +118,8 @@ class Learned:
     durations: Durations = field(factory=Durations)
     #: By stage: how much of a life is over when it begins.
     shares: dict[str, Share] = field(factory=dict)
+    #: By stage: the same, as the percentages of single answers tell it.
+    entrances: dict[str, Entrance] = field(factory=dict)
     #: The stage that was last seen to follow another.
     following: dict[str, str] = field(factory=dict)
     #: By stage: in what steps its percentages come.

@@ -9,12 +9,10 @@ near a good forecast that is: one question shortly behind the likely end.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.forecasts import likely_end, stage_end, turn_in, unevenness
-from diffio_async._wire.learned import Share, Steps
+from diffio_async._wire.forecasts import likely_end, stage_end, turn_in
 
 if TYPE_CHECKING:
     from diffio_async._wire.courses import Course
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
 PRICE = 0.07
 #: A pause is drawn this far around its middle, so that a fleet does not march in step.
 _SPREAD = 0.2
+#: Not around a forecast's instant, nor beyond the shortest pause: that would spoil them. This much
+#: breaks the step.
+_STEP_BROKEN = 0.05
 #: The share of the time waited so far that learning of the end may cost on top.
 _SHARE = 0.1
 #: A question that lands on a forecast lies so many standard errors behind it, and so many seconds.
@@ -32,6 +33,8 @@ _BEHIND = 1.3
 _MARGIN = 0.05
 #: Forecasts are good from so many times `first` on: the question lands on them.
 _GOOD = 0.4
+#: Such a question may come so much of `first` after the one before.
+_SURE = 0.4
 #: So many standard errors behind the likely end, a job is late: by as much again, maybe.
 _LATE = 3.0
 _LATE_GAP = 0.3
@@ -46,11 +49,6 @@ _QUEUED = 0.5
 #: Stages are searched for as finely as their entry tells the end, and no finer than that.
 _SEARCH = 0.8
 _SEARCH_ERROR = 1.5
-#: An entry that was seen worse, relative to the age, teaches nothing.
-_VAGUE = 0.2
-_ALL = 100.0
-#: The deviation of what is evenly spread over a second.
-_EVEN = 0.29
 
 _STEP = 0.05
 _Z = tuple(-4 + _STEP * n for n in range(161))
@@ -94,7 +92,11 @@ def next_question(
     """
     waited = max(0.0, now - course.began)
     if course.asked is None and not course.failures:
-        return 0.0
+        if not course.fresh:
+            return 0.0
+        # It was made just now: what others lived through, it will most likely live through, too.
+        first = learned.durations.gap(0.0, PRICE * policy.first)
+        return min(policy.longest, max(0.0, first - waited))
     if course.failures:
         doubled = policy.first * 2.0 ** min(course.failures - 1, 20)
         return _spread(min(policy.longest, max(doubled, waited * _SHARE)), jitter)
@@ -102,13 +104,21 @@ def next_question(
         return _queued(policy, course, learned, waited, jitter)
     price = PRICE * policy.first
     age = max(0.0, now - course.started.middle)
-    gap = _to_the_end(policy, course, learned, age, price)
+    forecast = _forecast(course, learned)
+    landing = None if forecast is None else _landing(*forecast, age, policy.first)
+    if landing is not None:
+        gap = landing
+    elif forecast is not None:
+        gap = _placed(*forecast, age, policy.first, price)
+    else:
+        gap = learned.durations.gap(age, price)
     gap = min(gap, _to_the_next_stage(course, learned, now, price))
     gap = max(gap, _stalled(course, learned, now))
-    if gap <= policy.first:
-        return policy.first * (1 + _SPREAD * jitter)
-    # Not around a forecast's instant: the jitter would spoil it. A twentieth breaks the step.
-    return min(policy.longest, gap * (1 + 0.05 * (jitter - 0.5)))
+    # Where the end is as good as seen, no other question is worth as much as the next one.
+    least = policy.first if landing is None else _SURE * policy.first
+    if gap <= least:
+        return least * (1 + _STEP_BROKEN * jitter)
+    return min(policy.longest, gap * (1 + _STEP_BROKEN * (jitter - 0.5)))
 
 
 def _spread(middle: float, jitter: float) -> float:
@@ -131,31 +141,34 @@ def _queued(
     return max(pause, min(policy.longest, _spread(_QUEUED * soonest, jitter)))
 
 
-def _to_the_end(
-    policy: WaitPolicy, course: Course, learned: Learned, age: float, price: float
-) -> float:
+def _forecast(course: Course, learned: Learned) -> tuple[float, float] | None:
+    """The duration as a lognormal, None where only those of others tell of it."""
     forecast = likely_end(course, learned)
     if forecast is None or course.started is None:
-        return learned.durations.gap(age, price)
+        return None
     whole = max(1e-3, forecast[0] - course.started.middle)
     mean, error = math.log(whole), max(1e-6, forecast[1] / whole)
     usual = learned.durations.shape
     if error >= _USEFUL * (_VARIED if usual is None else usual[1]):
-        return learned.durations.gap(age, price)
+        return None
     if usual is not None:
         # Two witnesses of the logarithm of the duration: each counts by its precision.
         seen, known = error**-2, usual[1] ** -2
         mean = (mean * seen + usual[0] * known) / (seen + known)
         error = (seen + known) ** -0.5
-    return _placed(mean, error, age, policy.first, price)
+    return mean, error
+
+
+def _landing(mean: float, error: float, age: float, first: float) -> float | None:
+    """Seconds to a question shortly behind the end, None where that is not known well enough."""
+    whole = math.exp(mean)
+    good = whole + _BEHIND * error * whole - age
+    return good + _MARGIN if error * whole <= _GOOD * first and good > 0 else None
 
 
 def _placed(mean: float, error: float, age: float, first: float, price: float) -> float:
     """Seconds to the next question of a job of some age, whose duration is lognormal."""
     whole = math.exp(mean)
-    good = whole + _BEHIND * error * whole - age
-    if error * whole <= _GOOD * first and good > 0:
-        return good + _MARGIN
     now = (math.log(max(age, 1e-3)) - mean) / error
     if now > _LATE:
         return max(first, _LATE_GAP * (age - whole))
@@ -201,47 +214,3 @@ def _stalled(course: Course, learned: Learned, now: float) -> float:
     if here is None:
         return 0.0
     return _LATE_GAP * (now - course.moved - _STILL * step * here.per_percent)
-
-
-def saw_alive(learned: Learned, before: Course, course: Course) -> None:
-    """Learn from an answer that the job of `before` still runs."""
-    if course.started is None or course.last is None or not course.entries:
-        return
-    stage, percent = course.entries[-1].stage, course.last.percent
-    if percent is not None and 0 < percent < _ALL:
-        steps = learned.steps.get(stage)
-        if steps is None:
-            steps = learned.steps[stage] = Steps()
-        steps.add(percent)
-        uneven = unevenness(before, course, steps.step)
-        if uneven is not None:
-            learned.unevenness.add(uneven)
-    if not course.fresh or course.asked is None:
-        return
-    began = course.started.middle
-    since = began if before.asked is None or before.started is None else before.asked
-    learned.durations.alive(max(0.0, since - began), course.asked - began)
-
-
-def learn(learned: Learned, course: Course, ended: float, *, complete: bool) -> None:
-    """Learn from a job that ended between its last answer and the instant `ended`."""
-    if course.started is None or not course.fresh or course.asked is None:
-        return
-    forecast = likely_end(course, learned)
-    at, error = (course.asked + ended) / 2, _EVEN * (ended - course.asked)
-    if forecast is not None:
-        at, error = forecast[0], min(error, forecast[1])
-    at = min(max(at, course.asked), ended)
-    began = course.started.middle
-    age = at - began
-    learned.durations.alive(max(0.0, course.asked - began), age)
-    learned.durations.ended(max(0.0, age))
-    if not complete or age <= 0:
-        return
-    for entry in course.entries[1:]:
-        gone = entry.middle - began
-        if 0 < gone < age and entry.error < _VAGUE * gone:
-            share = learned.shares.setdefault(entry.stage, Share())
-            share.add(gone / age, math.hypot(entry.error / gone, error / age))
-    for earlier, later in itertools.pairwise(course.entries):
-        learned.following[earlier.stage] = later.stage

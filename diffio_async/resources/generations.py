@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.fetching import fetch
-from diffio_async._engine.targets import usable
 from diffio_async._wire import calls
 from diffio_async._wire.failures import conflict
 from diffio_async.events import GenerationStarted
 from diffio_async.models.generations import DEFAULT_MODEL, Generation
 from diffio_async.models.handles import ids_of
-from diffio_async.options import check_wait, merged
+from diffio_async.options import check_wait
 from diffio_async.resources.waits import AsyncWaits
 
 if TYPE_CHECKING:
@@ -71,7 +70,8 @@ class AsyncGenerations(AsyncWaits):
         if generation.api_project_id != api_project_id:
             raise conflict(generation, key.strip())
         started = GenerationStarted(generation.generation_id, api_project_id, key.strip())
-        self._pacer.bear(generation.generation_id)
+        if not generation.idempotent_replay:
+            self._pacer.bear(generation.generation_id)
         self._sender.tell(started)
         return generation
 
@@ -188,7 +188,6 @@ class AsyncGenerations(AsyncWaits):
                 the file exists. Later: the disk is full.
             DownloadFailed: The result could not be fetched whole, or is damaged.
         """
-        target = await usable(download_file_path, on_conflict, resume=resume)
 
         async def ask() -> Download:
             return await self.get_download(
@@ -198,8 +197,15 @@ class AsyncGenerations(AsyncWaits):
                 options=options,
             )
 
-        under = merged(self._sender.options, options)
+        kind = "" if download_type is None else calls.wire_download_type(download_type)
+        under = self._sender.under(options)
         with concerning(generation_id=generation_id, api_project_id=api_project_id):
             return await fetch(
-                self._sender, under, ask, target, on_conflict, on_progress, resume=resume
+                self._sender,
+                under,
+                ask,
+                download_file_path,
+                on_conflict,
+                on_progress,
+                kept_as=(api_project_id, generation_id, kind) if resume else None,
             )

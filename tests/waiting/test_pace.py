@@ -17,7 +17,8 @@ from diffio_async import (
     WaitTimeout,
 )
 from diffio_async.sandbox import Answer, Fault, Sandbox
-from tests.scripts import PROGRESS, answers, asked, forever, told
+from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+from tests.waiting.scenes import begun, place
 
 
 async def test_an_explicit_interval_is_a_fixed_beat(client: AsyncDiffio, sandbox: Sandbox) -> None:
@@ -141,3 +142,39 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
     assert (await first).complete
     assert (await third).complete
     assert second.cancelled()
+
+
+async def test_while_durations_are_unknown_only_a_few_of_many_are_asked_about_early() -> None:
+    """The others wait for the shortest pause: what the few tell, they need not find out."""
+    policy = WaitPolicy(first=1.0, budget=100, burst=50)
+    async with place(duration=1.5, wait=policy) as (client, sandbox):
+        generations = await begun(client, 12, 1)
+        made = {each.generation_id: time.monotonic() for each in generations}
+        await asyncio.gather(
+            *(
+                client.generations.wait_for_complete(generation_id=each.generation_id)
+                for each in generations
+            )
+        )
+        first = dict[str, float]()
+        for seen in asked(sandbox, PROGRESS):
+            first.setdefault(seen.json["generationId"], seen.at)
+    early = [key for key, at in first.items() if at - made[key] < 0.6]
+    assert 1 <= len(early) <= 4
+
+
+async def test_an_earlier_generation_that_answers_again_is_not_taken_for_a_new_one(
+    client: AsyncDiffio,
+) -> None:
+    """Its age is not known, so nothing is learned from it, and it is asked about at once."""
+    project = await uploaded(client)
+    new, again = [
+        await client.generations.create(api_project_id=project, idempotency_key="same")
+        for _ in range(2)
+    ]
+    assert again.idempotent_replay
+    assert new.generation_id == again.generation_id
+    pacer = client.generations._pacer
+    assert pacer.born(new.generation_id) is not None
+    await client.generations.create(api_project_id=project, idempotency_key="same")
+    assert pacer.born(new.generation_id) is None

@@ -58,3 +58,11 @@ def test_a_job_is_only_young_where_nothing_was_done(
 ) -> None:
     """A job of unknown age that is in its second stage has not just begun."""
     assert after(Course(began=3.0), reading_of(progress, 3.0)).fresh is fresh
+
+
+def test_a_later_stage_that_is_seen_first_began_at_some_time_before() -> None:
+    """Nobody saw it begin: not with the job, as the first stage does."""
+    course = after(Course(began=0.0, fresh=True), reading_of(told(100, 30), 8.0))
+    assert (course.entries[0].after, course.entries[0].before) == (0.0, 8.0)
+    first = after(Course(began=0.0, fresh=True), reading_of(told(30), 8.0))
+    assert (first.entries[0].after, first.entries[0].before) == (0.0, 0.0)

@@ -53,6 +53,7 @@ class Agenda:
         self._timer, self._timed = None, math.inf
         self._beats, self._due, self._checks = Queue(), Queue(), Queue()
         self._deadlines: list[tuple[float, int, Waiter]] = []
+        self._tidy_at = _FEW
 
     def put(self, item: Item, when: float, *, beat: bool = False, check: bool = False) -> None:
         """Put an item where it is due, and nowhere else."""
@@ -63,10 +64,10 @@ class Agenda:
 
     def put_deadline(self, waiter: Waiter) -> None:
         """Note a waiter's deadline."""
-        gone = sum(each[2].gone for each in self._deadlines[:_FEW])
-        if gone > _FEW // 2:
+        if len(self._deadlines) > self._tidy_at:
             self._deadlines = [each for each in self._deadlines if not each[2].gone]
             heapq.heapify(self._deadlines)
+            self._tidy_at = _FEW + 2 * len(self._deadlines)
         heapq.heappush(self._deadlines, (waiter.deadline, next(self._count), waiter))
 
     def set_timer(self) -> None:

@@ -13,8 +13,9 @@ from diffio_async._engine.pacing.ends import another, generation_failed, timed_o
 from diffio_async._engine.sending import hearing
 from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, after, failed, reading_of
+from diffio_async._wire.learning import learn, saw_alive
 from diffio_async._wire.listing import rank
-from diffio_async._wire.pace import learn, next_question, saw_alive
+from diffio_async._wire.pace import next_question
 from diffio_async._wire.replay import transient
 from diffio_async.errors import (
     AuthenticationFailed,
@@ -26,7 +27,7 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from diffio_async._engine.pacing.desk import Desk
-    from diffio_async._engine.pacing.jobs import Heard, Job, Waiter
+    from diffio_async._engine.pacing.jobs import Heard, Job, Wait, Waiter
     from diffio_async._wire.courses import Course, Reading
     from diffio_async.models.generations import GenerationProgress
 
@@ -34,6 +35,34 @@ if TYPE_CHECKING:
 MOST_UNREADABLE = 5
 #: Questions that may fail to confirm an end that was told elsewhere.
 MOST_TRIES = 3
+
+
+#: Seconds that the first question about a job is held back for what is known of it already.
+HOLD = 1.0
+#: The first questions of a call that waits for many are held back for so many seconds: jobs of one
+#: project gather meanwhile.
+GATHER = 0.03
+#: Jobs that are asked about early, while it is not known how long they take.
+SCOUTS = 4
+#: The others' first questions are drawn from so much of the shortest pause.
+_APART = 0.1
+
+
+def held(desk: Desk, wait: Wait, job: Job) -> float:
+    """Seconds until the first question; whoever wants to see progress sees some at once."""
+    pacer = desk.pacer
+    least = HOLD if pacer.source is not None else 0.0 if wait.lone else GATHER
+    if wait.wants:
+        return least
+    jitter = random.random()  # noqa: S311 - jitter needs no secrecy
+    gap = next_question(pacer.policy, job.course, pacer.learned, desk.loop.time(), jitter)
+    patient = pacer.policy.first * (1 + _APART * jitter)
+    if job.course.fresh and gap < patient and pacer.learned.durations.shape is None:
+        # Nobody knows how long they take: a few find out, and the others go by that.
+        if len(desk.scouts) >= SCOUTS:
+            return max(least, patient)
+        desk.scouts.add(job)
+    return max(least, gap)
 
 
 async def ask(desk: Desk, job: Job) -> None:
@@ -61,6 +90,7 @@ def told(desk: Desk, job: Job, progress: GenerationProgress, heard: Heard) -> No
     now = desk.loop.time()
     known = job.known
     job.answered, job.failure, job.unreadable = now, None, 0
+    desk.scouts.discard(job)
     if job.api_project_id is None and progress.api_project_id:
         job.api_project_id = progress.api_project_id
         groups.enter(desk, job)
@@ -177,6 +207,7 @@ def _failed(desk: Desk, job: Job, failure: DiffioError) -> None:
         end_all(desk, job, failure)
         return
     job.answered, job.failure = desk.loop.time(), failure
+    desk.scouts.discard(job)
     unreadable = isinstance(failure, ResponseInvalid)
     job.unreadable = job.unreadable + 1 if unreadable else 0
     passing = job.unreadable < MOST_UNREADABLE if unreadable else transient(failure)

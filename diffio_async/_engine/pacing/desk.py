@@ -11,7 +11,7 @@ from attrs import evolve
 
 from diffio_async._engine.pacing import answers, groups, listings
 from diffio_async._engine.pacing.agenda import Agenda
-from diffio_async._engine.pacing.ears import HOLD, Ears, hasten
+from diffio_async._engine.pacing.ears import Ears, hasten
 from diffio_async._engine.pacing.ends import timed_out
 from diffio_async._engine.pacing.jobs import Group, Job, Wait, Waiter
 from diffio_async._wire.courses import Course
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 #: The last question is placed so many seconds before the deadline, or twice what one takes.
 LAST_MARGIN = 0.05
-#: The first questions of a call that waits for many are held back for so many seconds: jobs of one
-#: project gather meanwhile.
-GATHER = 0.03
 
 
 class Desk:
@@ -47,6 +44,8 @@ class Desk:
         self.jobs: dict[tuple[RequestOptions, str], Job] = {}
         self.groups: dict[tuple[RequestOptions, str], Group] = {}
         self._count = itertools.count()
+        #: Jobs that are asked about early, for all to learn how long they take.
+        self.scouts: set[Job] = set()
         self._kinds: set[RequestOptions] = set()
         self.agenda = Agenda(self)
         self._ears: Ears | None = None
@@ -60,7 +59,6 @@ class Desk:
         job = self.jobs.get(key)
         if job is None:
             born = self.pacer.born(generation_id)
-            held = HOLD if self.pacer.source is not None else 0.0 if wait.lone else GATHER
             job = self.jobs[key] = Job(
                 desk=self,
                 number=next(self._count),
@@ -68,8 +66,8 @@ class Desk:
                 api_project_id=api_project_id,
                 options=wait.options,
                 course=Course(now if born is None else now - born, fresh=born is not None),
-                next=now + held,
             )
+            job.next = now + answers.held(self, wait, job)
             self._look_up(job)
         elif job.next > now and not (job.covered and self.pacer.trust.holds):
             # Somebody new wants to know: not later than the shortest pause allows.
@@ -107,6 +105,7 @@ class Desk:
     def forget(self, job: Job, wait: Wait) -> None:
         """Drop a job that nobody waits for any more; what is in the air for it is cut."""
         self.jobs.pop((wait.options, job.generation_id), None)
+        self.scouts.discard(job)
         job.ticket = 0
         # Its traceback holds the client.
         job.failure = None

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("diffio_async")
 
-#: Seconds that the first question about a job is held back for what is known of it already.
-HOLD = 1.0
 #: Seconds until a source that failed is tried again; questions are asked meanwhile.
 AGAIN = 30.0
 #: Jobs that are looked up at once.

@@ -16,8 +16,9 @@ from diffio_async._engine.pacing import answers, checking, groups
 from diffio_async._engine.pacing.ends import timed_out
 from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, Reading, after
+from diffio_async._wire.learning import saw_alive
 from diffio_async._wire.listing import progress_of, rank, rows
-from diffio_async._wire.pace import next_question, saw_alive
+from diffio_async._wire.pace import next_question
 from diffio_async._wire.replay import transient
 from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
@@ -112,8 +113,8 @@ def _apply(desk: Desk, group: Group, body: bytes, asked: float) -> None:
     for job in [each for each in group.members.values() if each.round != group.round]:
         job.missing += 1
         if job.missing >= LACKED and not job.alone:
-            job.alone = True
-            answers.again(desk, job)
+            job.alone, job.next = True, now
+            desk.place(job)
 
 
 def _long_ago(job: Job, now: float) -> bool:

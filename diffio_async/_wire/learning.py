@@ -1,0 +1,97 @@
+"""What answers teach about jobs to come. Pure: instants are arguments."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from attrs import evolve
+
+from diffio_async._wire.courses import Entry
+from diffio_async._wire.entrances import Entrance, part_before
+from diffio_async._wire.forecasts import last_stage_done, likely_end, unevenness
+from diffio_async._wire.learned import Share, Steps
+
+if TYPE_CHECKING:
+    from diffio_async._wire.courses import Course
+    from diffio_async._wire.learned import Learned
+
+_ALL = 100.0
+#: The deviation of what is evenly spread over a second.
+_EVEN = 0.29
+#: An entry that was seen worse, relative to the age, teaches nothing.
+_VAGUE = 0.2
+#: Two percentages tell of a speed when they are so many steps apart, and with that error in steps.
+_FAR_ENOUGH, _TWO_CUT_OFF = 10.0, 0.41
+
+
+def saw_alive(learned: Learned, before: Course, course: Course) -> None:
+    """Learn from an answer that the job of `before` still runs."""
+    if course.started is None or course.last is None or not course.entries:
+        return
+    stage, percent = course.entries[-1].stage, course.last.percent
+    if percent is not None and 0 < percent < _ALL:
+        steps = learned.steps.get(stage)
+        if steps is None:
+            steps = learned.steps[stage] = Steps()
+        steps.add(percent)
+        _see_entrance(learned, course, steps.step)
+        uneven = unevenness(before, course, steps.step)
+        if uneven is not None:
+            learned.unevenness.add(uneven)
+    if not course.fresh or course.asked is None:
+        return
+    began = course.started.middle
+    since = began if before.asked is None or before.started is None else before.asked
+    learned.durations.alive(max(0.0, since - began), course.asked - began)
+
+
+def _see_entrance(learned: Learned, course: Course, step: float) -> None:
+    """By two answers about its last stage: when that began, and will end, at the speed between."""
+    first, last = course.first, course.last
+    if first is None or last is None or not first.percent or course.started is None:
+        return
+    moved, seconds = (last.percent or 0) - first.percent, last.at - first.at
+    if moved < _FAR_ENOUGH * step or seconds <= 0 or last_stage_done(course, learned) is None:
+        return
+    gone, left = first.percent / moved * seconds, (_ALL - (last.percent or 0)) / moved * seconds
+    before = first.at - gone - course.started.middle
+    whole = before + gone + seconds + left
+    _entrance(learned, course).add(before / whole, _TWO_CUT_OFF * step / moved * gone / whole)
+
+
+def _entrance(learned: Learned, course: Course) -> Entrance:
+    return learned.entrances.setdefault(course.entries[-1].stage, Entrance())
+
+
+def learn(learned: Learned, course: Course, ended: float, *, complete: bool) -> None:
+    """Learn from a job that ended between its last answer and the instant `ended`."""
+    if course.fresh and course.asked is None:
+        # The first question found it: it had run from its making on, seen by nobody.
+        made = Entry("", course.began, course.began)
+        course = evolve(course, asked=course.began, started=made)
+    if course.started is None or not course.fresh or course.asked is None:
+        return
+    forecast = likely_end(course, learned)
+    at, error = (course.asked + ended) / 2, _EVEN * (ended - course.asked)
+    if forecast is not None:
+        at, error = forecast[0], min(error, forecast[1])
+    at = min(max(at, course.asked), ended)
+    began = course.started.middle
+    age = at - began
+    learned.durations.alive(max(0.0, course.asked - began), age)
+    learned.durations.ended(max(0.0, age))
+    if not complete or age <= 0:
+        return
+    done = last_stage_done(course, learned)
+    if done is not None:
+        part = part_before(course.asked - began, done[0], age, error)
+        _entrance(learned, course).add(*part)
+    for entry in course.entries[1:]:
+        gone = entry.middle - began
+        if 0 < gone < age and entry.error < _VAGUE * gone:
+            share = learned.shares.setdefault(entry.stage, Share())
+            share.add(gone / age, math.hypot(entry.error / gone, error / age))
+    for earlier, later in itertools.pairwise(course.entries):
+        learned.following[earlier.stage] = later.stage
