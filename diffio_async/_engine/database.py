@@ -7,7 +7,8 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -25,13 +26,19 @@ T = TypeVar("T")
 MOST_TOGETHER = 256
 
 
+#: What work came to: returns or raises it.
+_Outcome = Callable[[], Any]
+
+
 @frozen(eq=False)
 class _Job:
-    """Work for the thread; `tell` is given its outcome: what that returns or raises."""
+    """Work for the thread; `answer`, a future of `loop`, is given its outcome."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
-    tell: Callable[[Callable[[], Any]], None]
+    loop: asyncio.AbstractEventLoop
+    # What is raised travels as a result, so that nobody logs what a cancelled caller left.
+    answer: asyncio.Future[_Outcome]
 
 
 class Database:
@@ -41,8 +48,8 @@ class Database:
     A process that was forked opens its own.
     """
 
-    def __init__(self, path: str, schema: Schema) -> None:
-        self._path, self._schema = path, schema
+    def __init__(self, path: str, schema: Schema, gathered: float = 0.0) -> None:
+        self._path, self._schema, self._gathered = path, schema, gathered
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._turn = threading.Lock()
         self._process = os.getpid()
@@ -50,15 +57,23 @@ class Database:
 
     @classmethod
     async def open(
-        cls, path: str | os.PathLike[str], schema: Schema, *, create: bool = True
+        cls,
+        path: str | os.PathLike[str],
+        schema: Schema,
+        *,
+        create: bool = True,
+        gathered: float = 0.0,
     ) -> Self:
         """Open the file; make it where it is missing and `create` says so, readable by its owner.
+
+        For `gathered` seconds work gathers that is then done, and committed, together: where much
+        comes, that saves most of the commits, and of the threads' meetings.
 
         Raises:
             DatabaseUnusable: Its folder is missing, it cannot be written, is damaged, is another
                 kind of file, or was made by a newer version; or it is missing.
         """
-        database = cls(os.fspath(path), schema)
+        database = cls(os.fspath(path), schema, gathered)
 
         async def begun() -> None:
             # Connecting comes first in the thread; what stands in the way is raised here.
@@ -121,18 +136,8 @@ class Database:
         self, work: Callable[[sqlite3.Connection], T], *, writes: bool
     ) -> asyncio.Future[Callable[[], T]]:
         loop = asyncio.get_running_loop()
-        # What is raised travels as a result, so that nobody logs what a cancelled caller left.
         answer: asyncio.Future[Callable[[], T]] = loop.create_future()
-
-        def answered(outcome: Callable[[], T]) -> None:
-            if not answer.done():
-                answer.set_result(outcome)
-
-        def tell(outcome: Callable[[], T]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                loop.call_soon_threadsafe(answered, outcome)
-
-        self._jobs.put(_Job(work, writes, tell))
+        self._jobs.put(_Job(work, writes, loop, answer))
         return answer
 
     def _live(self, create: bool) -> None:
@@ -151,7 +156,7 @@ class Database:
                 # The caller of `close` finds the file closed.
                 self._do(connection, jobs[:-1])
                 connection.close()
-                jobs[-1].tell(lambda: None)
+                _tell([(jobs[-1], lambda: None)])
             else:
                 self._do(connection, jobs)
             del jobs  # and with them what their callers hold
@@ -159,12 +164,14 @@ class Database:
     def _refuse(self, failure: Exception) -> None:
         with contextlib.suppress(Empty):
             while (job := self._jobs.get_nowait()) is not None:
-                job.tell(_raising(failure))
+                _tell([(job, _raising(failure))])
 
     def _waiting(self) -> tuple[list[_Job], bool]:
         """What waits, at least one, and whether it is the last."""
         jobs: list[_Job] = []
         job = self._jobs.get()
+        if job is not None and self._gathered:
+            time.sleep(self._gathered)
         with contextlib.suppress(Empty):
             while job is not None:
                 jobs.append(job)
@@ -178,7 +185,7 @@ class Database:
         """One transaction for all, in which each job that fails is undone alone."""
         if not jobs:
             return
-        outcomes: list[Callable[[], Any]] = []
+        outcomes: list[_Outcome] = []
         try:
             connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
             outcomes += [self._outcome(connection, job) for job in jobs]
@@ -188,10 +195,9 @@ class Database:
                 connection.rollback()
             said = explained(self._path, self._schema, failure)
             outcomes = [_raising(said) for _ in jobs]
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.tell(outcome)
+        _tell(list(zip(jobs, outcomes, strict=True)))
 
-    def _outcome(self, connection: sqlite3.Connection, job: _Job) -> Callable[[], Any]:
+    def _outcome(self, connection: sqlite3.Connection, job: _Job) -> _Outcome:
         connection.execute("SAVEPOINT job")
         try:
             result = job.work(connection)
@@ -205,7 +211,21 @@ class Database:
         return lambda: result
 
 
-def _raising(failure: Exception) -> Callable[[], Any]:
+def _tell(outcomes: Sequence[tuple[_Job, _Outcome]]) -> None:
+    """Give outcomes to those who wait, waking each loop once."""
+    for loop in {job.loop for job, _ in outcomes}:
+        theirs = [(job.answer, outcome) for job, outcome in outcomes if job.loop is loop]
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(_answer, theirs)
+
+
+def _answer(outcomes: Sequence[tuple[asyncio.Future[_Outcome], _Outcome]]) -> None:
+    for answer, outcome in outcomes:
+        if not answer.done():
+            answer.set_result(outcome)
+
+
+def _raising(failure: Exception) -> _Outcome:
     def fail() -> Any:
         raise failure
 

@@ -7,13 +7,21 @@ import io
 import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from attrs import frozen
 
-from diffio_async._engine.sources import Memory, RegularFile, Source, called
+from diffio_async._engine.sources import (
+    SMALL,
+    Identity,
+    Memory,
+    RegularFile,
+    Source,
+    called,
+    identity_of,
+)
 from diffio_async._engine.spooling import blocks_of, plain, spooled
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
@@ -34,15 +42,22 @@ SourceLike = (
 
 
 @contextlib.asynccontextmanager
-async def opened(source: SourceLike, *, max_bytes: int) -> AsyncIterator[Source]:
+async def opened(
+    source: SourceLike, *, max_bytes: int, first: Callable[[], object] | None = None
+) -> AsyncIterator[Source]:
     """Open a source; whatever can be known to be wrong with it is raised before the body runs.
+
+    Args:
+        source: What to open.
+        max_bytes: The largest that may be uploaded.
+        first: Called before a path is opened, in the same thread; what it raises is raised.
 
     Raises:
         SourceUnusable: It is missing, no regular file, unreadable, or over `max_bytes`.
         ConfigurationError: It is none of the kinds that can be uploaded.
     """
     async with contextlib.AsyncExitStack() as stack:
-        found = await _Opening(max_bytes, stack, Threads(), []).open(source)
+        found = await _Opening(max_bytes, stack, Threads(), [], first).open(source)
         if found.size > max_bytes:
             raise too_large(found, max_bytes)
         yield found
@@ -65,6 +80,7 @@ class _Opening:
     threads: Threads
     # Descriptors are found here, so that a cancellation while one is opened loses none.
     held: list[int]
+    first: Callable[[], object] | None = None
 
     async def open(self, source: SourceLike) -> Source:
         if isinstance(source, (Memory, RegularFile)):
@@ -109,10 +125,23 @@ class _Opening:
         if not path:
             raise SourceUnusable("the source's path is empty: name a file")
         try:
-            await self.threads.run(_open_regular, path, self.held)
+            identity, content = await self.threads.run(self._open_regular, path)
         except (OSError, ValueError) as failure:
             raise SourceUnusable(_why_unreadable(path, failure)) from failure
-        return RegularFile(self.held[0], Path(path).name, self.threads)
+        name = Path(path).name
+        return RegularFile(self.held[0], name, self.threads, identity=identity, content=content)
+
+    def _open_regular(self, path: str) -> tuple[Identity, bytes | None]:
+        """Open it; its identity and, where that is little, its content."""
+        if self.first is not None:
+            self.first()
+        descriptor, identity = _regular(path, self.held)
+        if identity[0] > SMALL:
+            return identity, None
+        content = os.read(descriptor, SMALL + 1)
+        # What is read while somebody writes is not what will stand there.
+        unchanged = identity_of(descriptor) == identity and len(content) == identity[0]
+        return identity, content if unchanged else None
 
     async def _file(self, file: BinaryIO) -> Source:
         """Open a file object: a regular file is read where it lies, any other one once.
@@ -152,16 +181,17 @@ def _name_of(file: object) -> str | None:
     return path.name
 
 
-def _open_regular(path: str, held: list[int]) -> None:
+def _regular(path: str, held: list[int]) -> tuple[int, Identity]:
     # Without O_NONBLOCK, opening a named pipe would hang until somebody writes to it.
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, os.O_RDONLY | flags)
     held.append(descriptor)
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISDIR(mode):
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise OSError("it is no regular file (for a pipe, pass an open file object)")
+    return descriptor, (status.st_size, status.st_mtime_ns)
 
 
 def _why_unreadable(path: str, failure: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import random
 import time
@@ -11,9 +10,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve
-
 from diffio_async._engine.closing import Closing
+from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._wire.addresses import api_base_url, api_key, header_items
@@ -22,7 +20,7 @@ from diffio_async._wire.contents import parsed
 from diffio_async._wire.failures import error_for, request_id
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
-from diffio_async._wire.requests import Request, prepared
+from diffio_async._wire.requests import Dress, Request, api_dress, prepared
 from diffio_async.errors import DiffioError
 from diffio_async.events import (
     AnswerReceived,
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
     from diffio_async._engine.transport import Answer, Exchange
     from diffio_async._wire.calls import Call
     from diffio_async.events import Event
-    from diffio_async.options import CallOptions, ClientOptions, RequestOptions, RetryPolicy
+    from diffio_async.options import CallOptions, ClientOptions, RequestOptions
 
 T = TypeVar("T")
 log = logging.getLogger("diffio_async")
@@ -71,10 +69,16 @@ class Sender:
         self.closing = Closing()
         self.ranges = RangesInFlight(min(options.ranges_in_flight, options.connections))
         self._observers = (log_event, *options.observers)
+        self._known: tuple[RequestOptions | None, tuple[CallOptions, Dress]] | None = None
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
         """Pickle what it was made from, the key included: connections stay where they are."""
         return Sender, (self._key, self.base_url, self.options)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody would hear of what is told at DEBUG."""
+        return len(self._observers) > 1 or log.isEnabledFor(logging.DEBUG)
 
     def tell(self, event: Event) -> None:
         """Tell the observers; one that raises is logged and harms nobody."""
@@ -110,11 +114,26 @@ class Sender:
         _, answer = await self._answered(call, options, None)
         return answer.body
 
+    def under(self, options: RequestOptions | None) -> CallOptions:
+        """The client's options with those of a call laid over them."""
+        return self._dressed(options)[0]
+
+    def _dressed(self, options: RequestOptions | None) -> tuple[CallOptions, Dress]:
+        """What a call with such options is under, and what it wears to the API."""
+        known = self._known
+        if known is not None and known[0] is options:
+            return known[1]
+        under = merged(self.options, options)
+        dressed = under, api_dress(self._key, under)
+        # Many calls in a row have the same. Headers are a mapping of the user's, who may change it.
+        self._known = None if under.headers else (options, dressed)
+        return dressed
+
     async def _answered(
         self, call: Call[T], options: RequestOptions | None, body: Body | None
     ) -> tuple[Request, Answer]:
-        under = merged(self.options, options)
-        request = prepared(call, base_url=self.base_url, key=self._key, under=under)
+        under, dress = self._dressed(options)
+        request = prepared(call, base_url=self.base_url, dress=dress)
         answer = await self.perform(
             call.name, request, call.replay, under, body=body, also=call.also_transient
         )
@@ -132,16 +151,14 @@ class Sender:
     ) -> Answer:
         """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
         began = time.monotonic()
-        policy = _guarded(under.retry)
         earlier: list[str] = []
         while True:
             number = len(earlier) + 1
             elapsed = time.monotonic() - began
             attempt = Attempt(
                 request=request,
-                timeouts=evolve(
-                    under.timeouts, total=_total(under, elapsed) if body is None else None
-                ),
+                timeouts=under.timeouts,
+                total=_total(under, elapsed) if body is None else None,
                 body=body,
                 fresh=replay is Replay.NEVER,
             )
@@ -150,7 +167,7 @@ class Sender:
                     return await self._once(name, number, attempt)
             except DiffioError as failure:
                 delay = next_delay(
-                    policy,
+                    guarded(under.retry),
                     replay,
                     failure,
                     attempt=number,
@@ -171,6 +188,8 @@ class Sender:
         self, name: str, number: int, request: Request
     ) -> Callable[[Answer | Exchange], None]:
         """Tell observers of a request; what is returned tells them of its answer."""
+        if not self.heard:
+            return _untold
         url, began = public_url(request.url), time.monotonic()
         self.tell(RequestSent(call=name, method=request.method, url=url, attempt=number))
 
@@ -214,6 +233,10 @@ class Sender:
             await self.transport.aclose()
 
 
+def _untold(_: Answer | Exchange) -> None:
+    """Nobody hears of this answer."""
+
+
 def _total(under: CallOptions, elapsed: float) -> float | None:
     """Seconds this attempt may take: its own total, cut where the retry budget ends."""
     total, budget = under.timeouts.total, under.retry.budget
@@ -221,25 +244,3 @@ def _total(under: CallOptions, elapsed: float) -> float | None:
         return total
     left = max(0.001, budget - elapsed)
     return left if total is None else min(total, left)
-
-
-def _guarded(policy: RetryPolicy) -> RetryPolicy:
-    """The policy, with a hook that cannot replace the failure (and its ids) by one of its own."""
-    hook = policy.on
-    if hook is None:
-        return policy
-
-    def guarded(failure: DiffioError) -> bool | float | None:
-        try:
-            verdict: object = hook(failure)
-        except Exception:
-            log.exception("a retry hook raised; the policy decides in its place")
-            return None
-        if verdict is None or isinstance(verdict, (bool, int, float)):
-            return verdict
-        log.error("a retry hook must return a bool, seconds or None, not %s", type(verdict))
-        if inspect.iscoroutine(verdict):
-            verdict.close()
-        return None
-
-    return evolve(policy, on=guarded)

@@ -14,6 +14,11 @@ from diffio_async.errors import SourceUnusable
 CHUNK = 512 * 1024
 #: Bytes that are digested in one go: a thread of the pool, a tenth of a second.
 DIGESTED = 64 * 1024 * 1024
+#: Bytes of a file that is read at once when it is opened: one hop in place of four.
+SMALL = CHUNK // 4
+
+#: Size in bytes and time of the last change in ns: what tells that a file changed.
+Identity = tuple[int, int]
 
 
 class Source(Protocol):
@@ -73,19 +78,27 @@ class RegularFile:
     """A regular file by its descriptor: `pread` needs no position, so parts are read at once."""
 
     def __init__(
-        self, descriptor: int, name: str | None, threads: Threads, *, start: int = 0
+        self,
+        descriptor: int,
+        name: str | None,
+        threads: Threads,
+        *,
+        start: int = 0,
+        identity: Identity | None = None,
+        content: bytes | None = None,
     ) -> None:
+        """Read an open file from `start` on.
+
+        `identity` is known where it was looked at, and `content` where it was read whole: that
+        is then what is digested and sent, whatever becomes of the file.
+        """
         self.name = name
-        self._descriptor, self._start = descriptor, start
+        self._descriptor, self._start, self._content = descriptor, start, content
         self._threads = threads
         self._turn = threading.Lock()
-        self._identity = self._stat()
+        self._identity = identity or identity_of(descriptor)
         self.size = max(0, self._identity[0] - start)
         self._digest: str | None = None
-
-    def _stat(self) -> tuple[int, int]:
-        status = os.fstat(self._descriptor)
-        return status.st_size, status.st_mtime_ns
 
     def _read_some(self, offset: int, length: int) -> bytes:
         # Not every system has pread (Windows): there, reads take turns with the position.
@@ -105,6 +118,8 @@ class RegularFile:
         return data
 
     async def read(self, offset: int, length: int) -> bytes:
+        if self._content is not None:
+            return self._content[offset : offset + length]
         try:
             data = await self._threads.run(self._read, offset, length)
         except OSError as failure:
@@ -115,13 +130,15 @@ class RegularFile:
 
     async def verify(self) -> None:
         try:
-            identity = await self._threads.run(self._stat)
+            identity = await self._threads.run(identity_of, self._descriptor)
         except OSError as failure:
             raise unreadable(self, failure) from failure
         if identity != self._identity:
             raise _changed(self)
 
     async def digest(self) -> str:
+        if self._digest is None and self._content is not None:
+            self._digest = hashlib.sha256(self._content).hexdigest()
         if self._digest is None:
             hashed, done = hashlib.sha256(), 0
             try:
@@ -138,6 +155,12 @@ class RegularFile:
     def _hash(self, hashed: hashlib._Hash, offset: int, length: int) -> None:
         for done in range(0, length, CHUNK):
             hashed.update(self._read(offset + done, min(CHUNK, length - done)))
+
+
+def identity_of(descriptor: int) -> Identity:
+    """The identity of an open file."""
+    status = os.fstat(descriptor)
+    return status.st_size, status.st_mtime_ns
 
 
 def unreadable(source: Source, failure: OSError) -> SourceUnusable:

@@ -102,11 +102,10 @@ class Stretch:
     async def _followed(self, request: Request, stack: contextlib.AsyncExitStack) -> Exchange:
         """The first answer that points nowhere else; there is no credential to carry along."""
         sender, under = self.whole.sender, self.whole.under
-        timeouts = evolve(under.timeouts, total=None)
         for _ in range(_MOST_REDIRECTS + 1):
             answered = sender.asked("download", self.attempt, request)
             exchange = await stack.enter_async_context(
-                sender.transport.stream(Attempt(request=request, timeouts=timeouts))
+                sender.transport.stream(Attempt(request=request, timeouts=under.timeouts))
             )
             answered(exchange)
             location = exchange.headers.get("location")

@@ -139,6 +139,8 @@ async def all_settled(
     """
     cut: asyncio.CancelledError | None = None
     waiting = set(futures)
+    if not waiting:
+        return
     loop = asyncio.get_running_loop()
     end = None if patience is None else loop.time() + patience
     # anyio cancels again and again until a scope is left; a task's own cancellation comes once,

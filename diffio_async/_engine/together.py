@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 async def together(work: Callable[[], Awaitable[None]], count: int) -> None:
     """Run `count` of `work` until all end; a failure cancels the rest, and no group wraps it."""
+    if count == 1:
+        await work()
+        return
     failures: list[Exception] = []
 
     async def guarded() -> None:

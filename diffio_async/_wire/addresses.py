@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
@@ -13,6 +14,8 @@ from diffio_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_BLANK = re.compile(r"[\x00-\x20\x7f]")
+_PLAIN = re.compile(r"[!-~]+")
 _MODEL = re.compile(r"diffio-[a-z0-9.-]+")
 # Another value than the body's own would make one request look like two.
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -20,6 +23,7 @@ _FRAMING = frozenset({"content-length", "transfer-encoding"})
 _ENDPOINTS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash"}
 
 
+@lru_cache(maxsize=64)
 def is_local(host: str) -> bool:
     """Whether a host name means this machine."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -47,7 +51,7 @@ def secure_url(url: str, what: str) -> str:
         ConfigurationError: It is not `https://`, nor `http://` to this machine, or has no host.
     """
     parts = _taken_apart(url)
-    if parts is None or any(c <= " " or c == "\x7f" for c in url):
+    if parts is None or _BLANK.search(url):
         raise ConfigurationError(
             f"{what} is not an address: a URL like https://host/path is needed, got "
             f"{public_url(url)!r}"
@@ -95,7 +99,7 @@ def api_key(key: object) -> str:
         )
     if not isinstance(key, str):
         raise ConfigurationError(f"the API key is a string, not {type(key).__name__}")
-    if not all("!" <= character <= "~" for character in key):
+    if not _PLAIN.fullmatch(key):
         raise ConfigurationError(
             "the API key holds white space, a control character or a character that is not ASCII "
             "(a trailing newline from a file, perhaps): pass it stripped"

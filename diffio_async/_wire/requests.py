@@ -34,6 +34,9 @@ IDENTITY: Mapping[str, str] = {
     "X-Diffio-SDK-Name": "diffio-async",
     "X-Diffio-SDK-Version": __version__,
 }
+# Nothing is inflated behind our back: what is counted is what was sent.
+_PLAINLY: Mapping[str, str] = {"Accept-Encoding": "identity"}
+_CALLING: Mapping[str, str] = {"Accept": "application/json", **IDENTITY, **_PLAINLY}
 
 
 @frozen(kw_only=True)
@@ -51,33 +54,51 @@ class Request:
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-def prepared(call: Call[T], *, base_url: str, key: str, under: CallOptions) -> Request:
-    """The request of a call.
+@frozen
+class Dress:
+    """What every request to one host under the same options has: headers, and secrets in them."""
+
+    headers: Mapping[str, str] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+def api_dress(key: str, under: CallOptions) -> Dress:
+    """That of calls to the API.
 
     Raises:
-        ConfigurationError: The key or a header cannot be sent as it is, or the address is not
-            secure.
+        ConfigurationError: The key or a header cannot be sent as it is.
     """
-    headers: dict[str, str] = {"Accept": "application/json", **IDENTITY}
-    if call.json is not None:
-        headers["Content-Type"] = "application/json"
-    if call.host is Host.EDGE:
-        url, secret = secure_url(call.path, "the upload address"), call.token or ""
+    # A key that was given and is empty is a mistake, not a wish for the client's.
+    secret = api_key(key if under.api_key is None else under.api_key)
+    asking = {**_CALLING, "Content-Type": "application/json"}
+    headers = merged_headers(merged_headers(asking, header_items(under.headers)), _PLAINLY)
+    # A user's own credential header takes the key's place, and the key is not sent beside it.
+    if not CREDENTIALS & {name.lower() for name in headers}:
         headers["Authorization"] = f"Bearer {secret}"
+    return Dress(headers, (secret, *_secrets_of(headers)))
+
+
+def prepared(call: Call[T], *, base_url: str, dress: Dress) -> Request:
+    """The request of a call; `dress` is for calls to the API, and goes to no other host.
+
+    Raises:
+        ConfigurationError: The address is not secure.
+    """
+    if call.host is Host.EDGE:
+        url, bearer = secure_url(call.path, "the upload address"), f"Bearer {call.token or ''}"
+        headers: Mapping[str, str] = {**_CALLING, "Authorization": bearer}
+        if call.json is not None:
+            headers = {**headers, "Content-Type": "application/json"}
+        secrets: tuple[str, ...] = (call.token or "", bearer)
     else:
-        # A key that was given and is empty is a mistake, not a wish for the client's.
-        url, secret = base_url + call.path, api_key(key if under.api_key is None else under.api_key)
-        headers = merged_headers(headers, header_items(under.headers))
-        # A user's own credential header takes the key's place, and the key is not sent beside it.
-        if not CREDENTIALS & {name.lower() for name in headers}:
-            headers["Authorization"] = f"Bearer {secret}"
+        url, headers, secrets = base_url + call.path, dress.headers, dress.secrets
     return Request(
         host=call.host,
         method=call.method,
         url=url,
         headers=headers,
         content=None if call.json is None else json.dumps(call.json).encode(),
-        secrets=(secret, *_secrets_of(headers)),
+        secrets=secrets,
     )
 
 
@@ -91,7 +112,7 @@ def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:
         host=Host.MEDIA,
         method=method,
         url=secure_url(url, "the signed link"),
-        headers={"User-Agent": IDENTITY["User-Agent"], **headers},
+        headers={"User-Agent": IDENTITY["User-Agent"], **headers, **_PLAINLY},
         secrets=tuple(_secrets_in(url)),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.plan import Plan
+from diffio_async.batch.plan import DEFAULT_IN_FLIGHT, Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.models.generations import DEFAULT_MODEL
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from diffio_async.resources.projects import AsyncProjects
 
 
-#: So many generations in flight have the client's whole budget of questions.
-_AT_A_TIME = 10
+#: So many generations in flight have the client's whole budget of questions, and so many times that
+#: is the most, however many there are: what takes longer need not be asked about as often.
+_AT_A_TIME, _WIDEST = 10, 10
 
 
 class AsyncBatches:
@@ -63,7 +64,7 @@ class AsyncBatches:
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
-        max_in_flight: int = 100,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
         on_conflict: BatchConflict = "error",
         on_error: OnError = "continue",
         max_spend_seconds: float | None = None,
@@ -142,7 +143,7 @@ class AsyncBatches:
             self._projects, self._generations, order, on_progress, self._options
         )
         # A budget is meant for a few waits: here it is for each ten that can be in flight.
-        with self._pacer.widened(max_in_flight / _AT_A_TIME):
+        with self._pacer.widened(min(_WIDEST, max_in_flight / _AT_A_TIME)):
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     yield outcome

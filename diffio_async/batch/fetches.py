@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffio_async.batch.ends import end_if_all
 from diffio_async.batch.paths import kept, path_of
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> list[Fetch]:
     """Hold results that can be fetched. From now on what stands under their names is ours."""
     rows = connection.execute(
-        "SELECT result.file, result.type, result.path, result.tries, result.begun, result.bytes,"
-        " work.project, work.generation, work.complete_at FROM result INDEXED BY result_free"
-        " JOIN file ON file.id = result.file JOIN work ON work.id = file.work"
+        "SELECT result.file, result.type, result.path, result.tries + 1, result.begun,"
+        " result.bytes, work.project, work.generation, work.complete_at, file.size"
+        " FROM result INDEXED BY result_free JOIN file ON file.id = result.file"
+        " JOIN work ON work.id = file.work"
         " WHERE result.state = 'ready' AND result.runner IS NULL AND result.due <= ?"
         " ORDER BY result.due LIMIT ?",
         (time.time(), most),
@@ -30,20 +31,31 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
         " WHERE file = ? AND type = ?",
         [(runner, row[0], row[1]) for row in rows],
     )
-    return [
-        Fetch(
-            file=file,
-            kind=kind,
-            path=path_of(path),
-            tries=tries + 1,
-            ours=bool(begun),
-            bytes=size,
-            project=project,
-            generation=generation,
-            complete_at=complete_at,
-        )
-        for file, kind, path, tries, begun, size, project, generation, complete_at in rows
-    ]
+    return [_fetch(*row) for row in rows]
+
+
+def _fetch(
+    file: int,
+    kind: str,
+    path: str | bytes,
+    tries: int,
+    begun: int,
+    size: int | None,
+    *of_work: Any,
+) -> Fetch:
+    project, generation, complete_at, source_size = of_work
+    return Fetch(
+        file=file,
+        kind=kind,
+        path=path_of(path),
+        tries=tries,
+        ours=bool(begun),
+        bytes=size,
+        project=project,
+        generation=generation,
+        complete_at=complete_at,
+        source_size=source_size,
+    )
 
 
 def fetched(

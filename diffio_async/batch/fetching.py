@@ -13,7 +13,7 @@ from attrs import define
 from diffio_async._engine.placing import beside
 from diffio_async._engine.threads import Threads
 from diffio_async.batch import fetches
-from diffio_async.batch.intake import stands_there
+from diffio_async.batch.intake import WORTH_TELLING, stands_there
 from diffio_async.batch.kinds import disk_is_full
 from diffio_async.batch.troubles import fetch_set_back, problem_of
 from diffio_async.errors import (
@@ -117,9 +117,10 @@ class Fetching:
             download_type=cast("DownloadType", fetch.kind),
             on_conflict="overwrite" if overwrite else "error",
             resume=True,
-            on_progress=count,
+            on_progress=count if fetch.source_size >= WORTH_TELLING else None,
             options=desk.plan.options,
         )
+        desk.received += downloaded.size - before
         return downloaded.size
 
 

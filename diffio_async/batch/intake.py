@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, cast
 from attrs import define
 
 from diffio_async._engine.opening import opened
-from diffio_async._engine.threads import Threads
 from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
 from diffio_async.batch.troubles import set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
+from diffio_async.events import UploadProgress
+from diffio_async.options import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from diffio_async._engine.sources import RegularFile
     from diffio_async.batch.plan import Desk
     from diffio_async.batch.rows import File, Place, Work
-    from diffio_async.events import UploadProgress
+
+
+#: Bytes of a recording from which on it is told on the way how far it is.
+WORTH_TELLING = MIB
 
 
 class _Kept(Exception):
@@ -39,8 +45,8 @@ class Intake:
         """The work, uploaded and held; None where nothing is left to do here."""
         desk, runner = self.desk, self.desk.journal.runner
         try:
-            await self._look_at_places()
-            async with opened(self.file.path, max_bytes=desk.plan.max_upload_bytes) as found:
+            limit = desk.plan.max_upload_bytes
+            async with opened(self.file.path, max_bytes=limit, first=self._look_at_places) as found:
                 source = cast("RegularFile", found)  # what a path is opened as
                 work = await self._joined(source)
                 return None if work is None else await self._uploaded(work, source)
@@ -55,9 +61,9 @@ class Intake:
         desk.ended.tell()
         return None
 
-    async def _look_at_places(self) -> None:
-        """Before anything is paid: may the results have their names?"""
-        there = await Threads().run(_not_ours, self.file.places)
+    def _look_at_places(self) -> None:
+        """Before anything is paid: may the results have their names? Blocks."""
+        there = _not_ours(self.file.places, self.desk.folders)
         conflict = self.desk.plan.on_conflict
         if there and conflict == "skip" and len(there) == len(self.file.places):
             raise _Kept
@@ -102,12 +108,13 @@ class Intake:
                 file_name=source.name,
                 params=desk.plan.project_params,
                 resume=keeping,
-                on_progress=count,
+                on_progress=count if source.size >= WORTH_TELLING else None,
                 options=desk.plan.options,
             )
         except DiffioError as failure:
             await self._failed(work, failure, keeping, successes)
             return None
+        count(UploadProgress(sent=source.size, total=source.size))
         desk.weather.good()
         await desk.journal.do(works.uploaded, runner, work.id, project.api_project_id)
         return work.at_project(project.api_project_id)
@@ -123,13 +130,13 @@ class Intake:
         await set_back(self.desk, work, failure, successes)
 
 
-def _not_ours(places: tuple[Place, ...]) -> list[str]:
-    """The paths that somebody else's files have.
+def _not_ours(places: tuple[Place, ...], known: Collection[Path]) -> list[str]:
+    """The paths that somebody else's files have; `known` are folders that results were written to.
 
     Raises:
         TargetUnusable: Nothing could be written there.
     """
-    for folder in {Path(each.path).parent for each in places}:
+    for folder in {Path(each.path).parent for each in places}.difference(known):
         there = next(each for each in (folder, *folder.parents) if each.exists())
         if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
             raise TargetUnusable(f"nothing can be written in {str(there)!r}")

@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: The journal's name where none is given: beside the results.
 DEFAULT_JOURNAL = ".diffio-batch.sqlite"
+#: Seconds for which transitions gather that are committed together; a file has six of them.
+_GATHERED = 0.01
 #: Seconds between two looks at whether another run's listing is over.
 _TURN = 0.1
 
@@ -45,7 +47,7 @@ class Journal:
             DatabaseUnusable: It cannot be; the message says why.
         """
         shown = os.fspath(path)
-        return cls(await Database.open(shown, SCHEMA, create=create), shown)
+        return cls(await Database.open(shown, SCHEMA, create=create, gathered=_GATHERED), shown)
 
     async def do(
         self,

@@ -40,7 +40,7 @@ _PAGE = 200
 #: Seconds between two looks at what other runs ended, and between two reports of progress.
 _LOOK, _TOLD = 1.0, 0.25
 #: Seconds for which ends gather, to be read at once.
-_GATHERED = 0.02
+_GATHERED = 0.05
 
 
 @frozen(kw_only=True)

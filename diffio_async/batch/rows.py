@@ -74,6 +74,7 @@ class Fetch:
     tries: int
     ours: bool
     bytes: int | None
+    source_size: int
     complete_at: float
 
 

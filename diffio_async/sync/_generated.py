@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async import _bridge as bridge
 from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.plan import DEFAULT_IN_FLIGHT
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.models.generations import DEFAULT_MODEL
@@ -512,7 +513,7 @@ class Batches:
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
-        max_in_flight: int = 100,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
         on_conflict: BatchConflict = "error",
         on_error: OnError = "continue",
         max_spend_seconds: float | None = None,

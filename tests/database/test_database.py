@@ -86,6 +86,27 @@ async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_pat
     await database.close()
 
 
+async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
+    tmp_path: Path,
+) -> None:
+    """Two writers a moment apart share a commit; nobody waits for longer than that."""
+    database = await Database.open(tmp_path / "notes.db", FIRST, gathered=0.2)
+    commits = list[str]()
+
+    def watched(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(
+            lambda said: commits.append(said) if "COMMIT" in said else None
+        )
+
+    await database.read(watched)
+    first = asyncio.ensure_future(database.run(add("1")))
+    await asyncio.sleep(0.05)
+    await asyncio.gather(first, database.run(add("2")))
+    assert await database.read(names) == ["1", "2"]
+    assert len(commits) == 3  # with those of the two readers
+    await database.close()
+
+
 async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) -> None:
     """Cancelling the wait for a commit neither undoes it nor waits for it."""
     database = await Database.open(tmp_path / "notes.db", FIRST)

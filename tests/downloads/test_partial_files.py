@@ -114,6 +114,28 @@ async def test_a_cancelled_download_is_gone_on_with(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
+async def test_a_small_result_is_written_when_it_is_whole(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Until then nothing of it is in the folder, and what a failure leaves is kept all the same."""
+    content = CONTENT[:100_000]
+    job, target = await finished(client, content), tmp_path / "voice.mp3"
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
+    downloading = asyncio.create_task(job.download(target, resume=True))
+    while not media(sandbox):
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert entries(tmp_path) == []
+    downloading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await downloading
+    assert [name[-5:] for name in entries(tmp_path)] == [".kept", ".part"]
+    await job.download(target, resume=True)
+    assert target.read_bytes() == content
+    assert media(sandbox)[-1].headers["range"] == "bytes=50000-"
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
 async def test_another_generation_or_type_never_goes_on_with_it(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

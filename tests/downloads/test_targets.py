@@ -173,7 +173,10 @@ async def test_a_full_disk_leaves_nothing_behind(
 
 
 @posix
-def test_a_file_over_the_process_limit_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("total", [200_000, None], ids=["held until whole", "written as it comes"])
+def test_a_file_over_the_process_limit_leaves_nothing_behind(
+    tmp_path: Path, total: int | None
+) -> None:
     """The same by `ulimit -f`, where no file system can be mounted."""
     script = """
 import asyncio, os, resource, sys
@@ -181,18 +184,23 @@ from pathlib import Path
 from diffio_async import TargetUnusable
 from diffio_async._engine.sinks import written
 from diffio_async._engine.temporaries import Temporary
+from diffio_async._wire.ranges import Version
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     target = Path(sys.argv[1]) / "voice.mp3"
     try:
         async with written(Temporary(target.with_name("part")), target, "error") as sink:
+            await sink.begin(Version(None, eval(sys.argv[2])))
             await sink.write(0, [bytes(200_000)])
     except TargetUnusable as error:
         print(error)
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script, str(tmp_path), repr(total)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "File too large" in done.stdout, done
     assert entries(tmp_path) == []

@@ -22,16 +22,17 @@ async def test_calls_share_a_connection() -> None:
     assert host.connections == 1
 
 
-async def test_what_must_happen_once_gets_a_connection_of_its_own() -> None:
-    """On a kept one, a request the server never saw cannot be told from one it accepted."""
+async def test_what_must_happen_once_gets_a_connection_that_is_new_or_warm() -> None:
+    """On an idle one, a request the server never saw cannot be told from one it accepted."""
     project = says(200, b'{"apiProjectId": "proj_1"}')
     async with peer(PROJECTS, project, keep=True) as host, once(host.url()) as client:
         await client.projects.list()
-        for _ in range(2):
+        for idle in (0.0, 1.2, 0.0):
             with contextlib.suppress(DiffioError):  # it offers no upload
                 await client.projects.create(b"speech", file_name="a.wav")
-    assert [one.target for one in host.asked] == ["/v1/list_projects", CREATE, CREATE]
-    assert [one.connection for one in host.asked] == [1, 2, 3]
+            await asyncio.sleep(idle)
+    assert [one.target for one in host.asked] == ["/v1/list_projects", CREATE, CREATE, CREATE]
+    assert [one.connection for one in host.asked] == [1, 2, 2, 3]
 
 
 async def test_a_connection_the_server_closed_while_idle_disturbs_nobody() -> None:

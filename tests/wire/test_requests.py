@@ -9,7 +9,7 @@ import pytest
 
 from diffio_async._wire.calls import create_project, list_projects
 from diffio_async._wire.edge_calls import put_part, start_upload
-from diffio_async._wire.requests import Request, prepared, to_media
+from diffio_async._wire.requests import Request, api_dress, prepared, to_media
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.uploads import EdgeUpload
 from diffio_async.options import CREDENTIALS, ClientOptions, RequestOptions, merged
@@ -37,7 +37,7 @@ def request(
         ClientOptions(headers=client or {}), RequestOptions(headers=headers, api_key=api_key)
     )
     made: Call[Any] = call if call is not None else list_projects()
-    return prepared(made, base_url=BASE, key="KEY-OF-CLIENT", under=under)
+    return prepared(made, base_url=BASE, dress=api_dress("KEY-OF-CLIENT", under))
 
 
 def credentials(made: Request) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_a_signed_url_gets_no_credential() -> None:
     made = to_media("PUT", link, {"Content-Type": "audio/wav"})
     assert made.url == link
     assert credentials(made) == {}
-    assert set(made.headers) == {"User-Agent", "Content-Type"}
+    assert set(made.headers) == {"User-Agent", "Content-Type", "Accept-Encoding"}
     assert "abcdefabcdef" in made.secrets
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -15,6 +14,8 @@ from diffio_async._wire.redaction import public_url
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from diffio_async.options import ClientOptions
 
 #: The largest answer of the API that is read; ten thousand projects take a tenth of it.
@@ -23,11 +24,16 @@ MAX_ANSWER = 32 * MIB
 
 @frozen(kw_only=True)
 class Answer:
-    """A whole answer; header names are lower-case."""
+    """A whole answer."""
 
     status: int
-    headers: Mapping[str, str]
     body: bytes
+    exchange: Exchange
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By names in lower case. Few answers are asked for theirs."""
+        return self.exchange.headers
 
     @property
     def ok(self) -> bool:
@@ -51,12 +57,12 @@ class Transport:
             ClientClosed: The client was closed.
         """
         exchange = Exchange(self._sessions, attempt)
-        total = attempt.timeouts.total
+        total = attempt.total
         cut = asyncio.timeout(total)
         try:
             async with cut, exchange:
                 body = await exchange.read(MAX_ANSWER)
-                return Answer(status=exchange.status, headers=exchange.headers, body=body)
+                return Answer(status=exchange.status, body=body, exchange=exchange)
         except TimeoutError:
             if not cut.expired():
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
@@ -15,7 +16,7 @@ from diffio_async._engine.closing import CLOSED
 from diffio_async._engine.transport.ladder import failure_of
 from diffio_async._engine.transport.payload import Streamed
 from diffio_async._engine.transport.receiving import Receiver, taken_over
-from diffio_async._engine.transport.sessions import Connection, Kept, Sessions
+from diffio_async._engine.transport.sessions import Connection, Kept, Sessions, attempting
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
 from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
@@ -30,14 +31,15 @@ T = TypeVar("T")
 
 @frozen(kw_only=True)
 class Attempt:
-    """A request to be made once.
+    """A request to be made once, in `total` seconds if that is a number.
 
-    `fresh` asks for a connection of its own: on one that is reused, a request that the server
-    never saw cannot be told from one that it accepted.
+    `fresh` asks for a new connection, or one that gave an answer a moment ago: on one that has been
+    idle, a request that the server never saw cannot be told from one that it accepted.
     """
 
     request: Request
     timeouts: Timeouts
+    total: float | None = None
     body: Body | None = None
     fresh: bool = False
 
@@ -52,14 +54,12 @@ class Exchange:
         self._kept: Kept | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: Receiver | None = None
-        self.connection = Connection(attempt.timeouts.connect, asyncio.timeout(None))
+        self.connection = Connection(attempt.timeouts.connect)
         self.status = 0
-        self.headers: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
-        self._response = response = await self._mapped(self._connected())
+        self._response = response = await self._mapped(self._opened())
         self.status = response.status
-        self.headers = _joined(response.headers)
         # At once: on a fast link aiohttp's own buffers are full by the next turn.
         self._receiver = taken_over(response, self._attempt.timeouts.read)
         return self
@@ -78,14 +78,14 @@ class Exchange:
             self._response.close()
 
     @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's headers by their names in lower case; what is repeated is one list."""
+        return {} if self._response is None else _joined(self._response.headers)
+
+    @property
     def request(self) -> Request:
         """What was asked."""
         return self._attempt.request
-
-    async def _connected(self) -> aiohttp.ClientResponse:
-        # Idle until a connection is being made: waiting for a free place has no limit of its own.
-        async with self.connection.cut:
-            return await self._opened()
 
     async def _opened(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
@@ -93,21 +93,18 @@ class Exchange:
         data: bytes | Streamed | None = request.content
         if attempt.body is not None:
             data = self._payload = Streamed(attempt.body, attempt.timeouts.read)
-        headers = {n: v for n, v in request.headers.items() if n.lower() != "accept-encoding"}
+        attempting.set(self.connection)
         response = await kept.session.request(
             request.method,
-            # Signed URLs are taken to the letter: another spelling breaks the signature.
-            yarl.URL(request.url, encoded=True),
+            _as_it_is(request.url),
             data=data,
-            # Nothing is inflated behind our back: what is counted is what was sent.
-            headers={**headers, "Accept-Encoding": "identity"},
+            headers=request.headers,
             allow_redirects=False,
+            # Nothing is inflated behind our back: what is counted is what was sent.
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
-            # `total` is cut by `attempt`, connecting by `Connection`: aiohttp's own limits leave
-            # out a proxy that says nothing, and count the wait for a free place.
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=attempt.timeouts.read),
-            trace_request_ctx=self.connection,
+            # `total` is cut by `attempt`, connecting by `Connector`.
+            timeout=_stalls(attempt.timeouts.read),
         )
         kept.reading.add(response)
         return response
@@ -152,6 +149,9 @@ class Exchange:
         Raises:
             ResponseInvalid: It has more than `limit` bytes.
         """
+        response = self._response
+        if response is not None and (response.content_length or limit + 1) <= limit:
+            return await self._mapped(response.read())
         body = bytearray()
         async with contextlib.aclosing(self.pieces()) as pieces:
             async for piece in pieces:
@@ -202,8 +202,18 @@ class Exchange:
         raise failure
 
 
+@lru_cache(maxsize=64)
+def _as_it_is(url: str) -> yarl.URL:
+    """A URL to the letter: another spelling breaks the signature of a signed one."""
+    return yarl.URL(url, encoded=True)
+
+
+@lru_cache(maxsize=16)
+def _stalls(read: float | None) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_read=read)
+
+
 def _joined(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers by their names in lower case; what is repeated is one list."""
     joined: dict[str, str] = {}
     for name, value in headers.items():
         lower = name.lower()

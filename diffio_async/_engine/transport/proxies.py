@@ -25,6 +25,8 @@ class Proxies:
         Raises:
             ConfigurationError: The one that the environment names cannot be used.
         """
+        if self._proxy is None and not self._by_scheme:
+            return None
         parts = urlsplit(url)
         host = parts.hostname or ""
         if is_local(host):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -17,11 +18,21 @@ from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from types import SimpleNamespace
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.tracing import Trace
 
     from diffio_async.options import ClientOptions
 
 Loop = asyncio.AbstractEventLoop
+
+
+#: Seconds for which a connection is kept after an answer.
+_KEPT = 15.0
+#: The same, where a call must not be repeated. A server that hangs up on an idle connection waits
+#: longer, and one that is shut down says so before the next call: a batch that makes one project
+#: after the other need not connect for each.
+_WARM = 1.0
 
 
 @define
@@ -29,43 +40,40 @@ class Connection:
     """The connection of one attempt.
 
     Attributes:
-        had: Whether there is one: from then on, bytes may have left.
         seconds: How long making one may take. Waiting for a free place is not making one.
-        cut: What ends the attempt at that time.
+        had: Whether there is one, new or kept: from then on, bytes may have left.
     """
 
     seconds: float | None
-    cut: asyncio.Timeout
     had: bool = False
 
-    def begun(self) -> None:
-        """A connection is being made: name, TCP, a proxy's word and TLS together have a limit."""
-        if self.seconds is not None and not self.cut.expired():
-            self.cut.reschedule(asyncio.get_running_loop().time() + self.seconds)
 
-    def made(self) -> None:
-        """There is a connection, a new one or one that was kept."""
-        self.had = True
-        if not self.cut.expired():
-            self.cut.reschedule(None)
+#: The connection of the attempt that the running task makes.
+attempting: ContextVar[Connection] = ContextVar("attempting")
 
 
-async def _begun(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    connection: Connection = context.trace_request_ctx
-    connection.begun()
+class Connector(aiohttp.TCPConnector):
+    """Tells each attempt when it has its connection, and gives up on making one in time.
 
+    aiohttp's own tracing tells the same, and a dozen other things, which costs as much as half of
+    a small request; its own limits leave out a proxy that says nothing, and count the wait for a
+    free place.
+    """
 
-async def _made(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    connection: Connection = context.trace_request_ctx
-    connection.made()
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        """Give a connection, a new one or one that was kept."""
+        given = await super().connect(req, traces, timeout)
+        attempting.get().had = True
+        return given
 
-
-def _tracing() -> aiohttp.TraceConfig:
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_start.append(_begun)
-    tracing.on_connection_create_end.append(_made)
-    tracing.on_connection_reuseconn.append(_made)
-    return tracing
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        # Name, TCP, a proxy's word and TLS together.
+        async with asyncio.timeout(attempting.get().seconds):
+            return await super()._create_connection(req, traces, timeout)
 
 
 @define
@@ -116,7 +124,7 @@ class Sessions:
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
     async def session(self, *, fresh: bool) -> Kept:
-        """The session of the running loop; with `fresh` the one that never reuses a connection.
+        """The session of the running loop; with `fresh` the one that reuses only warm connections.
 
         Raises:
             ClientClosed: `aclose` was called.
@@ -134,11 +142,11 @@ class Sessions:
 
     def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
         options = self._options
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             # One limit for each origin, so that transfers never starve the API's calls.
             limit=0,
             limit_per_host=options.connections,
-            force_close=fresh,
+            keepalive_timeout=_WARM if fresh else _KEPT,
             ssl=options.ssl if options.ssl is not None else True,
         )
         return aiohttp.ClientSession(
@@ -147,7 +155,6 @@ class Sessions:
             # Never aiohttp's: it would send the passwords of a .netrc to signed links.
             trust_env=False,
             read_bufsize=256 * 1024,
-            trace_configs=[_tracing()],
         )
 
     def proxy_for(self, url: str) -> str | None:
@@ -216,4 +223,4 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
-__all__ = ["Connection", "Kept", "Sessions"]
+__all__ = ["Connection", "Kept", "Sessions", "attempting"]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from diffio_async.batch.plan import DEFAULT_IN_FLIGHT
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.parameters import EXIT_CODES, KINDS, JsonOption, TimeoutOption
 from diffio_async.cli.refusing import refuse
@@ -67,7 +68,7 @@ def start(
     ] = "{stem}.restored{ext}",
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Files uploaded or restored at once.")
-    ] = 100,
+    ] = DEFAULT_IN_FLIGHT,
     on_conflict: Annotated[
         Conflict, typer.Option(help="What to do where a result's name is taken.")
     ] = "error",
@@ -132,7 +133,7 @@ def retry(
     journal: JournalArgument,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Files uploaded or restored at once.")
-    ] = 100,
+    ] = DEFAULT_IN_FLIGHT,
     max_spend: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Most seconds to be billed, 60 for each."),
