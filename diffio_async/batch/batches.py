@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.plan import DEFAULT_IN_FLIGHT, Plan
+from diffio_async.batch.plan import Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import RequestOptions
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from attrs import asdict
@@ -99,6 +100,12 @@ class Journal:
                 await self.do(claims.release, self.runner)
         finally:
             await self._database.close()
+
+
+def journal_at(path: str) -> Path:
+    """The journal that a path means: itself, or the one in a folder."""
+    found = Path(path)
+    return found / DEFAULT_JOURNAL if found.is_dir() else found
 
 
 def terms_of(connection: sqlite3.Connection) -> Terms | None:

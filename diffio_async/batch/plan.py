@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: What to do where a result's file exists, and is not ours: fail, replace it, or leave the file.
 BatchConflict = Literal["error", "overwrite", "skip"]
-#: Files that are uploaded or generated at once, where nobody says otherwise.
-DEFAULT_IN_FLIGHT = 250
 #: Downloads at once.
 MOST_FETCHES = 8
 _MOST_FOLDERS = 1000

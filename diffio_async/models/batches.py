@@ -11,6 +11,8 @@ from attrs import field, frozen
 
 from diffio_async.models.generations import DownloadType
 
+#: Files that are uploaded or generated at once, where nobody says otherwise.
+DEFAULT_IN_FLIGHT = 250
 #: How a file of a batch ended: `skipped` where its results were there and were to be kept.
 FileState = Literal["done", "failed", "skipped"]
 

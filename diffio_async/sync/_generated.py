@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from diffio_async import _bridge as bridge
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.plan import DEFAULT_IN_FLIGHT
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 
 if TYPE_CHECKING:

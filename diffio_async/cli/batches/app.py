@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from diffio_async.batch.plan import DEFAULT_IN_FLIGHT
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.parameters import EXIT_CODES, KINDS, JsonOption, TimeoutOption
 from diffio_async.cli.refusing import refuse
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 
 

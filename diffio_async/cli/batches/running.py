@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal, terms_of
+from diffio_async.batch.journal import Journal, journal_at, terms_of
 from diffio_async.batch.reading import kinds_of
 from diffio_async.cli.batches.asking import Asked
 from diffio_async.cli.batches.showing import teller
@@ -80,12 +79,6 @@ async def _client(asked: Asked, stack: AsyncExitStack) -> AsyncDiffio:
     sandbox = await stack.enter_async_context(Sandbox())
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
     return await stack.enter_async_context(client)
-
-
-def journal_at(path: str) -> Path:
-    """The journal that a path means: itself, or the one in a folder."""
-    found = Path(path)
-    return found / DEFAULT_JOURNAL if found.is_dir() else found
 
 
 async def retry(

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict
 
-from diffio_async.batch.journal import Journal
+from diffio_async.batch.journal import Journal, journal_at
 from diffio_async.batch.reading import Status, status
 from diffio_async.batch.reporting import COLUMNS, orphans, report
-from diffio_async.cli.batches.running import journal_at
 from diffio_async.cli.batches.words import size
 from diffio_async.cli.exit_codes import FAILED, OK
 
