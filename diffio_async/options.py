@@ -164,7 +164,7 @@ class ClientOptions:
             has one in any case. A large result is fetched over several where that measures
             faster; 1 never tries.
         connections: Open connections to each host at most, and as many again for calls that must
-            not be repeated: those share one only while it is warm.
+            not be repeated: those never share one.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
             service takes 2 GiB.
         proxy: `http://host:port` of a proxy for every request.

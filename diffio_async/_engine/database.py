@@ -39,6 +39,8 @@ class _Job:
     loop: asyncio.AbstractEventLoop
     # What is raised travels as a result, so that nobody logs what a cancelled caller left.
     answer: asyncio.Future[_Outcome]
+    #: Whether the file is closed with it.
+    last: bool = False
 
 
 class Database:
@@ -50,7 +52,7 @@ class Database:
 
     def __init__(self, path: str, schema: Schema, gathered: float = 0.0) -> None:
         self._path, self._schema, self._gathered = path, schema, gathered
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._turn = threading.Lock()
         self._process = os.getpid()
         self._closed = False
@@ -119,8 +121,7 @@ class Database:
             if self._closed:
                 return
             self._closed = True
-            ended = self._queued(lambda _connection: None, writes=False)
-            self._jobs.put(None)
+            ended = self._queued(lambda _connection: None, writes=False, last=True)
         await settled(ended)
 
     def _put(
@@ -133,11 +134,11 @@ class Database:
         raise unusable(self._path, self._schema, "it is closed in this process: open it again")
 
     def _queued(
-        self, work: Callable[[sqlite3.Connection], T], *, writes: bool
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, last: bool = False
     ) -> asyncio.Future[Callable[[], T]]:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Callable[[], T]] = loop.create_future()
-        self._jobs.put(_Job(work, writes, loop, answer))
+        self._jobs.put(_Job(work, writes, loop, answer, last))
         return answer
 
     def _live(self, create: bool) -> None:
@@ -151,35 +152,29 @@ class Database:
             return
         ending = False
         while not ending:
-            jobs, ending = self._waiting()
+            jobs = self._waiting()
+            ending = jobs[-1].last
+            self._do(connection, jobs[:-1] if ending else jobs)
             if ending:
                 # The caller of `close` finds the file closed.
-                self._do(connection, jobs[:-1])
                 connection.close()
                 _tell([(jobs[-1], lambda: None)])
-            else:
-                self._do(connection, jobs)
             del jobs  # and with them what their callers hold
 
     def _refuse(self, failure: Exception) -> None:
         with contextlib.suppress(Empty):
-            while (job := self._jobs.get_nowait()) is not None:
-                _tell([(job, _raising(failure))])
+            while True:
+                _tell([(self._jobs.get_nowait(), _raising(failure))])
 
-    def _waiting(self) -> tuple[list[_Job], bool]:
-        """What waits, at least one, and whether it is the last."""
-        jobs: list[_Job] = []
-        job = self._jobs.get()
-        if job is not None and self._gathered:
+    def _waiting(self) -> list[_Job]:
+        """What waits, at least one; nothing comes after the last."""
+        jobs = [self._jobs.get()]
+        if self._gathered and not jobs[0].last:
             time.sleep(self._gathered)
         with contextlib.suppress(Empty):
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) >= MOST_TOGETHER:
-                    return jobs, False
-                job = self._jobs.get_nowait()
-            return jobs, True
-        return jobs, False
+            while len(jobs) < MOST_TOGETHER and not jobs[-1].last:
+                jobs.append(self._jobs.get_nowait())
+        return jobs
 
     def _do(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """One transaction for all, in which each job that fails is undone alone."""

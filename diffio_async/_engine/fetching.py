@@ -10,7 +10,7 @@ from diffio_async._engine.downloading import Downloading
 from diffio_async._engine.kept_files import KeptFile
 from diffio_async._engine.placing import beside
 from diffio_async._engine.sinks import MemorySink, written
-from diffio_async._engine.targets import is_folder
+from diffio_async._engine.targets import no_name
 from diffio_async._engine.temporaries import Temporary
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.generations import Downloaded
@@ -48,18 +48,17 @@ async def fetch(
         TargetUnusable: Before anything is asked, or later: the target cannot be written.
         ConfigurationError: `on_conflict` is no such word, or there is no file to resume.
     """
-    link: Download | None = None
-
-    async def renewed() -> str:
-        nonlocal link
-        link = await ask()
-        return link.download_url
 
     async def into(sink: Sink) -> tuple[Download, int]:
-        url = await renewed()
+        link = await ask()
+
+        async def renewed() -> str:
+            nonlocal link
+            link = await ask()
+            return link.download_url
+
+        url = link.download_url
         size = await Downloading(sender, under, renewed, sink, on_progress, url).run()
-        if link is None:
-            raise AssertionError("a link was asked for")
         return link, size
 
     if path is None:
@@ -69,11 +68,13 @@ async def fetch(
         download, size = await into(memory)
         return Downloaded(download=download, size=size, content=memory.content())
     target = Path(path)
-    if not target.name:
-        raise is_folder(target)
-    file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))
-    if kept_as is not None:
-        file = KeptFile(target, kept_as)
+    try:
+        if kept_as is None:
+            file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))
+        else:
+            file = KeptFile(target, kept_as)
+    except ValueError:
+        raise no_name(target) from None
     try:
         async with written(file, target, on_conflict) as sink:
             download, size = await into(sink)

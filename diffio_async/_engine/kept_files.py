@@ -27,8 +27,6 @@ _SAVE_BYTES, _SAVE_SECONDS = 32 * MIB, 1.0
 class KeptFile(Temporary):
     """A temporary file of a name that is known again, with a journal of what can be trusted."""
 
-    outlives = True
-
     def __init__(self, target: Path, result: tuple[str, ...]) -> None:
         """Name it.
 

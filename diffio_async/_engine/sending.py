@@ -120,13 +120,14 @@ class Sender:
 
     def _dressed(self, options: RequestOptions | None) -> tuple[CallOptions, Dress]:
         """What a call with such options is under, and what it wears to the API."""
+        # Headers are mappings of the user's, who may change them.
+        plain = not self.options.headers and (options is None or options.headers is None)
         known = self._known
-        if known is not None and known[0] is options:
+        if plain and known is not None and known[0] is options:
             return known[1]
         under = merged(self.options, options)
         dressed = under, api_dress(self._key, under)
-        # Many calls in a row have the same. Headers are a mapping of the user's, who may change it.
-        self._known = None if under.headers else (options, dressed)
+        self._known = (options, dressed) if plain else None  # many calls in a row have the same
         return dressed
 
     async def _answered(

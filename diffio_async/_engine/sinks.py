@@ -154,12 +154,14 @@ class FileSink:
     async def commit(self, on_conflict: OnConflict) -> None:
         """Give the result its name."""
         with named(self._target):
-            if self._held is None:
-                await self._threads.run(self.file.commit, self._target, on_conflict)
-            else:
-                content = self._held.content()
-                await self._threads.run(placed_whole, content, self._target, on_conflict)
-                self._held = None
+            await self._threads.run(self._commit, on_conflict)
+
+    def _commit(self, on_conflict: OnConflict) -> None:
+        if self._held is None:
+            self.file.commit(self._target, on_conflict)
+        else:
+            placed_whole(self._held.content(), self._target, on_conflict)
+            self._held = None  # now: whoever is cancelled meanwhile has the result all the same
 
     async def leave(self) -> None:
         """Close the file, and leave what a later download goes on from, or nothing."""
@@ -167,12 +169,15 @@ class FileSink:
         try:
             await self._threads.settle()
         finally:
-            held = self._held
-            if held is not None and held.version is not None and self.file.outlives:
-                keeping = self._threads.begin(self.file.keep, held.version, held.content())
-                await all_settled([keeping])
-            if self.file.opened:
-                await all_settled([self._threads.begin(self.file.leave)])
+            if self._held is not None or self.file.opened:
+                await all_settled([self._threads.begin(self._leave)])
+
+    def _leave(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and held.version is not None:
+            self.file.keep(held.version, held.content())
+        if self.file.opened:
+            self.file.leave()
 
 
 @contextlib.contextmanager

@@ -55,10 +55,10 @@ def checked(target: Path, on_conflict: OnConflict) -> None:
     except OSError as failure:
         raise unwritable(target, failure) from failure
     except ValueError:
-        raise TargetUnusable(f"{str(target)!r} cannot be the name of a file") from None
+        raise no_name(target) from None
     else:
         if stat.S_ISDIR(mode):
-            raise is_folder(target)
+            raise TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
         if on_conflict != "overwrite":
             raise exists(target)
         if not stat.S_ISREG(mode):
@@ -90,9 +90,11 @@ def said(failure: OSError) -> str:
     return failure.strerror or type(failure).__name__
 
 
-def is_folder(target: Path) -> TargetUnusable:
-    """The error for a name that is a folder's."""
-    return TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
+def no_name(target: Path) -> TargetUnusable:
+    """The error for a path that no file can have."""
+    if not target.name:
+        return TargetUnusable(f"{str(target)!r} is a folder: name a file in it")
+    return TargetUnusable(f"{str(target)!r} cannot be the name of a file")
 
 
 def exists(target: Path) -> TargetUnusable:

@@ -27,9 +27,6 @@ _READ_BACK = 32 * MIB
 class Temporary:
     """A file under a name that is nobody else's; gone at the end, whatever comes."""
 
-    #: Whether a later download can go on from it.
-    outlives = False
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self.there = Spans()

@@ -68,6 +68,7 @@ class Course:
     Attributes:
         began: The instant the job began, as far as is known: its making, or the wait's beginning.
         fresh: `began` is when the job was made, or soon after.
+        watched: The instant the wait began, where that is not when the job was made.
         asked: The instant of the last answer, None before the first.
         started: When the job left the queue; None while it is queued, or nothing is known.
         entries: The stages it was seen to enter, the present one last.
@@ -79,6 +80,7 @@ class Course:
 
     began: float
     fresh: bool = False
+    watched: float | None = None
     asked: float | None = None
     started: Entry | None = None
     entries: tuple[Entry, ...] = ()

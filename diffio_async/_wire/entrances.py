@@ -8,8 +8,8 @@ from attrs import define
 
 #: What is taken for granted of a stage that is not the first, and how sure that is.
 _PART, _PART_ERROR = 0.2, 0.2
-#: How far one job is from another.
-_SPREAD = 0.03
+#: How far one job is from another: preparing takes its time whatever the recording's length.
+_SPREAD = 0.1
 #: So many jobs are remembered.
 _MEMORY = 100.0
 

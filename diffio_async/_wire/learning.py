@@ -6,9 +6,6 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from attrs import evolve
-
-from diffio_async._wire.courses import Entry
 from diffio_async._wire.entrances import Entrance, part_before
 from diffio_async._wire.forecasts import last_stage_done, likely_end, unevenness
 from diffio_async._wire.learned import Share, Steps
@@ -20,6 +17,10 @@ if TYPE_CHECKING:
 _ALL = 100.0
 #: The deviation of what is evenly spread over a second.
 _EVEN = 0.29
+
+
+#: Whoever begins to wait in the first tenth of a life has seen all of it.
+_SOON = 0.1
 #: An entry that was seen worse, relative to the age, teaches nothing.
 _VAGUE = 0.2
 #: Two percentages tell of a speed when they are so many steps apart, and with that error in steps.
@@ -36,7 +37,8 @@ def saw_alive(learned: Learned, before: Course, course: Course) -> None:
         if steps is None:
             steps = learned.steps[stage] = Steps()
         steps.add(percent)
-        _see_entrance(learned, course, steps.step)
+        if before.last is before.first:  # once for each job, by the first two answers
+            _see_entrance(learned, course, steps.step)
         uneven = unevenness(before, course, steps.step)
         if uneven is not None:
             learned.unevenness.add(uneven)
@@ -65,27 +67,36 @@ def _entrance(learned: Learned, course: Course) -> Entrance:
     return learned.entrances.setdefault(course.entries[-1].stage, Entrance())
 
 
-def learn(learned: Learned, course: Course, ended: float, *, complete: bool) -> None:
-    """Learn from a job that ended between its last answer and the instant `ended`."""
-    if course.fresh and course.asked is None:
-        # The first question found it: it had run from its making on, seen by nobody.
-        made = Entry("", course.began, course.began)
-        course = evolve(course, asked=course.began, started=made)
-    if course.started is None or not course.fresh or course.asked is None:
+def learn(
+    learned: Learned, course: Course, ended: float, *, complete: bool, exact: bool = False
+) -> None:
+    """Learn from a job that ended between its last answer and `ended`, or (`exact`) just then."""
+    if not course.fresh or (course.started is None and course.asked is not None):
         return
+    began = course.began if course.started is None else course.started.middle
+    seen = course.asked
+    if seen is None:
+        # Nobody asked before it was over: it lived from its making on, and somebody waited.
+        if not exact and (course.watched or began) - began > _SOON * (ended - began):
+            return
+        seen = began
+    at, error = (seen + ended) / 2, _EVEN * (ended - seen)
     forecast = likely_end(course, learned)
-    at, error = (course.asked + ended) / 2, _EVEN * (ended - course.asked)
-    if forecast is not None:
+    if exact:
+        at, error = ended, 0.0
+    elif forecast is not None:
         at, error = forecast[0], min(error, forecast[1])
-    at = min(max(at, course.asked), ended)
-    began = course.started.middle
-    age = at - began
-    learned.durations.alive(max(0.0, course.asked - began), age)
+    age = min(max(at, seen), ended) - began
+    learned.durations.alive(max(0.0, seen - began), age)
     learned.durations.ended(max(0.0, age))
-    if not complete or age <= 0:
-        return
+    if complete and age > 0:
+        _learn_stages(learned, course, began, age, error)
+
+
+def _learn_stages(learned: Learned, course: Course, began: float, age: float, error: float) -> None:
+    """Learn what part of a life that lasted `age` seconds, give or take, its stages took."""
     done = last_stage_done(course, learned)
-    if done is not None:
+    if done is not None and course.asked is not None:
         part = part_before(course.asked - began, done[0], age, error)
         _entrance(learned, course).add(*part)
     for entry in course.entries[1:]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -86,13 +85,17 @@ def _is_secret(name: str) -> bool:
     return re.sub(r"[^a-z]", "", name.lower()) in _SECRET_FIELDS
 
 
-@lru_cache(maxsize=64)
-def _spellings(secret: str) -> frozenset[str]:
+def _spellings(secret: str) -> set[str]:
     """The ways a server may write a secret back: as it is, in JSON, in HTML, in a URL."""
     if not secret:
-        return frozenset()
-    ways = (json.dumps(secret)[1:-1], html.escape(secret), quote(secret, safe=""), unquote(secret))
-    return frozenset((secret, *ways))
+        return set()
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+        unquote(secret),
+    }
 
 
 def _unsigned(url: str) -> str:

@@ -137,8 +137,12 @@ def _not_ours(places: tuple[Place, ...], known: Collection[Path]) -> list[str]:
         TargetUnusable: Nothing could be written there.
     """
     for folder in {Path(each.path).parent for each in places}.difference(known):
-        there = next(each for each in (folder, *folder.parents) if each.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        try:
+            there = next(each for each in (folder, *folder.parents) if each.exists())
+            usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+        except OSError as failure:
+            raise _no_place(str(folder), failure) from failure
+        if not usable:
             raise TargetUnusable(f"nothing can be written in {str(there)!r}")
     return [each.path for each in places if stands_there(each.path, each.ours, each.bytes)]
 
@@ -150,6 +154,10 @@ def stands_there(path: str, ours: bool, size: int | None) -> bool:
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as failure:
-        reason = getattr(failure, "strerror", None) or failure
-        raise TargetUnusable(f"{path!r} cannot be written: {reason}") from failure
+        raise _no_place(path, failure) from failure
     return not ours or (size is not None and status.st_size != size)
+
+
+def _no_place(path: str, failure: OSError | ValueError) -> TargetUnusable:
+    reason = getattr(failure, "strerror", None) or failure
+    return TargetUnusable(f"{path!r} cannot be written: {reason}")

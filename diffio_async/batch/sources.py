@@ -138,7 +138,10 @@ class Scan:
 
     def _is_recording(self, entry: os.DirEntry[str]) -> bool:
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten thousand of them
-        return suffix in self.suffixes and entry.is_file() and not self.is_result(entry.name)
+        if suffix not in self.suffixes or self.is_result(entry.name):
+            return False
+        # A link that leads nowhere is a recording that cannot be read, and is told of.
+        return entry.is_file() or not os.path.exists(entry.path)  # noqa: PTH110 - any text
 
     def _file(
         self,

@@ -49,6 +49,7 @@ async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_p
     (source / "empty.wav").write_bytes(b"")
     (source / "closed.wav").chmod(0)
     (source / "folder.wav").mkdir()
+    (source / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     outcomes = await restored(
         client, [source, source / "none.wav", source / "folder.wav" / "x.wav"], tmp_path / "out"
     )
@@ -58,6 +59,7 @@ async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_p
     assert found == {
         "closed.wav": "failed",
         "empty.wav": "failed",
+        "gone.wav": "failed",
         "good.wav": "done",
         "none.wav": "failed",
         "x.wav": "failed",

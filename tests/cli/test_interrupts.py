@@ -174,6 +174,8 @@ async def test_an_interrupted_download_leaves_nothing(
     start: Start, talk: Path, tmp_path: Path
 ) -> None:
     """A signal in the middle of a download leaves neither a result nor a part of one."""
+    # What is small is only written when it is whole.
+    (tmp_path / talk).write_bytes((tmp_path / talk).read_bytes() + bytes(300_000))
     half = Fault(origin="media", method="GET", action=Stall(after=50_000, seconds=LONG))
     async with Sandbox(engine="echo", faults=[half]) as sandbox:
 

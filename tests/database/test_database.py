@@ -107,6 +107,17 @@ async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
     await database.close()
 
 
+@pytest.mark.parametrize("before", range(254, 258))
+async def test_it_closes_however_much_waits_before(tmp_path: Path, before: int) -> None:
+    """Work is done so many pieces at a time, and the end may be one of them or come alone."""
+    database = await Database.open(tmp_path / "notes.db", FIRST, gathered=0.02)
+    seen = [asyncio.ensure_future(database.read(names)) for _ in range(before)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*seen) == [[]] * before
+    assert [found.name for found in tmp_path.iterdir()] == ["notes.db"]
+
+
 async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) -> None:
     """Cancelling the wait for a commit neither undoes it nor waits for it."""
     database = await Database.open(tmp_path / "notes.db", FIRST)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -132,3 +133,49 @@ async def test_memory_does_not_grow_with_a_file_and_holds_a_result_once(
     size, grown = map(int, told.split())
     assert size == 256 * 2**20
     assert grown < most, f"{grown} MiB"
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes its time to say that something is safe."""
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        time.sleep(0.3)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_gone_on_with(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stays open or locked, and nothing of what came is lost."""
+    job, target = await finished(client, CONTENT[:100_000]), tmp_path / "voice.mp3"
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
+    slowly(monkeypatch)
+    task = asyncio.create_task(job.download(target, resume=True))
+    await asyncio.sleep(0.3)
+    task.cancel()
+    await asyncio.sleep(0.1)
+    task.cancel()  # once more, in the middle of the keeping
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT[:100_000]
+    assert entries(tmp_path) == ["voice.mp3"]
+
+
+async def test_cancelled_in_its_last_step_a_small_download_leaves_its_result_alone(
+    client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there whole, and nothing stands beside it to be gone on with."""
+    job, target = await finished(client, CONTENT[:100_000]), tmp_path / "voice.mp3"
+    slowly(monkeypatch)
+    task = asyncio.create_task(job.download(target, resume=True))
+    while not list(tmp_path.glob(".*.part")):
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert entries(tmp_path) == ["voice.mp3"]

@@ -62,6 +62,9 @@ async def test_a_folder_or_an_empty_path_is_no_file_to_write(
     for target in (tmp_path, ""):
         with pytest.raises(TargetUnusable, match="is a folder: name a file in it"):
             await linked(client).download(target)
+    for resume in (False, True):
+        with pytest.raises(TargetUnusable, match="cannot be the name of a file"):
+            await linked(client).download(tmp_path / "a\ud800.mp3", resume=resume)
     assert sandbox.requests == []
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 
 import pytest
 
-from diffio_async import AsyncDiffio, DiffioError
+from diffio_async import AnswerLost, AsyncDiffio, DiffioError
 from diffio_async.sandbox import Drop, Fault, LoseAnswer, Sandbox
 from tests.scripts import GENERATION, asked, uploaded
 from tests.transport.peers import Asked, head, once, peer, says
@@ -22,17 +23,16 @@ async def test_calls_share_a_connection() -> None:
     assert host.connections == 1
 
 
-async def test_what_must_happen_once_gets_a_connection_that_is_new_or_warm() -> None:
-    """On an idle one, a request the server never saw cannot be told from one it accepted."""
+async def test_what_must_happen_once_gets_a_connection_of_its_own() -> None:
+    """On a kept one, a request the server never saw cannot be told from one it accepted."""
     project = says(200, b'{"apiProjectId": "proj_1"}')
     async with peer(PROJECTS, project, keep=True) as host, once(host.url()) as client:
         await client.projects.list()
-        for idle in (0.0, 1.2, 0.0):
+        for _ in range(2):
             with contextlib.suppress(DiffioError):  # it offers no upload
                 await client.projects.create(b"speech", file_name="a.wav")
-            await asyncio.sleep(idle)
-    assert [one.target for one in host.asked] == ["/v1/list_projects", CREATE, CREATE, CREATE]
-    assert [one.connection for one in host.asked] == [1, 2, 2, 3]
+    assert [one.target for one in host.asked] == ["/v1/list_projects", CREATE, CREATE]
+    assert [one.connection for one in host.asked] == [1, 2, 3]
 
 
 async def test_a_connection_the_server_closed_while_idle_disturbs_nobody() -> None:
@@ -56,6 +56,22 @@ async def test_a_project_is_not_created_twice_when_the_answer_is_lost(
     sandbox.faults.add(Fault(path=CREATE, action=action))
     with pytest.raises(DiffioError):
         await client.projects.create(b"speech", file_name="a.wav")
+    assert len(asked(sandbox, CREATE)) == 1
+
+
+async def test_calls_that_share_a_context_do_not_take_each_other_for_themselves(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Whether a request may have been accepted is known of each by itself."""
+    await client.projects.list()  # what follows connects while the other call has a connection
+    sandbox.faults.add(Fault(path=CREATE, action=LoseAnswer()))
+    shared = contextvars.copy_context()
+    creating = asyncio.create_task(
+        client.projects.create(b"speech", file_name="a.wav"), context=shared
+    )
+    await asyncio.create_task(client.projects.list(), context=shared)
+    with pytest.raises(AnswerLost):
+        await creating
     assert len(asked(sandbox, CREATE)) == 1
 
 

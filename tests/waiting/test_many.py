@@ -16,6 +16,7 @@ from diffio_async import (
     GenerationFailed,
     GenerationProgress,
     NotFound,
+    WaitPolicy,
     WaitTimeout,
 )
 from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
@@ -291,3 +292,14 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
         assert time.monotonic() - began < 1
         with pytest.raises(ClientClosed):
             await client.generations.wait_many(generations)
+
+
+async def test_without_time_to_wait_all_are_asked_about_at_once() -> None:
+    """Generations that were just made too, though they cannot have ended."""
+    policy = WaitPolicy(first=5.0, budget=100, burst=50)
+    async with place(duration=30, wait=policy) as (client, _):
+        generations = await begun(client, 6, 1)
+        began = time.monotonic()
+        outcomes = await client.generations.wait_many(generations, timeout=0)
+        assert time.monotonic() - began < 2
+    assert [type(outcome.error) for outcome in outcomes] == [WaitTimeout] * 6

@@ -49,10 +49,10 @@ _APART = 0.1
 
 
 def held(desk: Desk, wait: Wait, job: Job) -> float:
-    """Seconds until the first question; whoever wants to see progress sees some at once."""
+    """Seconds until the first question; none where progress is of interest, or asked for once."""
     pacer = desk.pacer
     least = HOLD if pacer.source is not None else 0.0 if wait.lone else GATHER
-    if wait.wants:
+    if wait.wants or wait.timeout == 0:
         return least
     jitter = random.random()  # noqa: S311 - jitter needs no secrecy
     gap = next_question(pacer.policy, job.course, pacer.learned, desk.loop.time(), jitter)
@@ -183,7 +183,8 @@ def told_elsewhere(desk: Desk, job: Job, progress: GenerationProgress, *, sure: 
             job.verdict = progress
         else:
             if len(job.waiters) == 1:
-                learn(desk.pacer.learned, job.course, desk.loop.time(), complete=progress.complete)
+                now, complete = desk.loop.time(), progress.complete
+                learn(desk.pacer.learned, job.course, now, complete=complete, exact=sure)
             desk.end(waiter, verdict_of(progress))
     if job.verdict is not None:
         job.next = desk.loop.time()

@@ -65,7 +65,7 @@ class Desk:
                 generation_id=generation_id,
                 api_project_id=api_project_id,
                 options=wait.options,
-                course=Course(now if born is None else now - born, fresh=born is not None),
+                course=Course(now - (born or 0.0), fresh=born is not None, watched=now),
             )
             job.next = now + answers.held(self, wait, job)
             self._look_up(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
@@ -33,8 +33,8 @@ T = TypeVar("T")
 class Attempt:
     """A request to be made once, in `total` seconds if that is a number.
 
-    `fresh` asks for a new connection, or one that gave an answer a moment ago: on one that has been
-    idle, a request that the server never saw cannot be told from one that it accepted.
+    `fresh` asks for a connection of its own: on one that is reused, a request that the server
+    never saw cannot be told from one that it accepted.
     """
 
     request: Request
@@ -77,7 +77,7 @@ class Exchange:
             # Closes the connection unless the answer was read to its end.
             self._response.close()
 
-    @property
+    @cached_property
     def headers(self) -> Mapping[str, str]:
         """The answer's headers by their names in lower case; what is repeated is one list."""
         return {} if self._response is None else _joined(self._response.headers)
@@ -96,7 +96,8 @@ class Exchange:
         attempting.set(self.connection)
         response = await kept.session.request(
             request.method,
-            _as_it_is(request.url),
+            # Signed URLs are taken to the letter: another spelling breaks the signature.
+            yarl.URL(request.url, encoded=True),
             data=data,
             headers=request.headers,
             allow_redirects=False,
@@ -150,7 +151,8 @@ class Exchange:
             ResponseInvalid: It has more than `limit` bytes.
         """
         response = self._response
-        if response is not None and (response.content_length or limit + 1) <= limit:
+        small = response is not None and (response.content_length or limit + 1) <= limit
+        if response is not None and small and self._receiver is None:
             return await self._mapped(response.read())
         body = bytearray()
         async with contextlib.aclosing(self.pieces()) as pieces:
@@ -200,12 +202,6 @@ class Exchange:
             )
         # Outside the handler: aiohttp's texts hold whole URLs, and a context would keep them.
         raise failure
-
-
-@lru_cache(maxsize=64)
-def _as_it_is(url: str) -> yarl.URL:
-    """A URL to the letter: another spelling breaks the signature of a signed one."""
-    return yarl.URL(url, encoded=True)
 
 
 @lru_cache(maxsize=16)

@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 Loop = asyncio.AbstractEventLoop
 
 
-#: Seconds for which a connection is kept after an answer.
-_KEPT = 15.0
-#: The same, where a call must not be repeated. A server that hangs up on an idle connection waits
-#: longer, and one that is shut down says so before the next call: a batch that makes one project
-#: after the other need not connect for each.
-_WARM = 1.0
-
-
 @define
 class Connection:
     """The connection of one attempt.
@@ -64,8 +56,9 @@ class Connector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
         """Give a connection, a new one or one that was kept."""
+        mine = attempting.get()  # now: another task may share the context
         given = await super().connect(req, traces, timeout)
-        attempting.get().had = True
+        mine.had = True
         return given
 
     async def _create_connection(
@@ -124,7 +117,7 @@ class Sessions:
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
     async def session(self, *, fresh: bool) -> Kept:
-        """The session of the running loop; with `fresh` the one that reuses only warm connections.
+        """The session of the running loop; with `fresh` the one that never reuses a connection.
 
         Raises:
             ClientClosed: `aclose` was called.
@@ -146,7 +139,7 @@ class Sessions:
             # One limit for each origin, so that transfers never starve the API's calls.
             limit=0,
             limit_per_host=options.connections,
-            keepalive_timeout=_WARM if fresh else _KEPT,
+            force_close=fresh,
             ssl=options.ssl if options.ssl is not None else True,
         )
         return aiohttp.ClientSession(
