@@ -106,9 +106,14 @@ def last_stage_done(course: Course, learned: Learned) -> tuple[float, float] | N
 
 
 def _by_percent_alone(course: Course, learned: Learned) -> tuple[float, float] | None:
-    """By one answer about the last stage, of which nobody saw when it began."""
+    """By the first answer about the last stage, of which nobody saw when it began.
+
+    From the second one on, the speed between two says more.
+    """
     done = last_stage_done(course, learned)
     if done is None or course.started is None or course.last is None:
+        return None
+    if course.first is not course.last:
         return None
     entrance = learned.entrances.get(course.entries[-1].stage) or Entrance()
     began = course.started.middle
