@@ -24,7 +24,7 @@ from diffio_async import (
     WebhookInbox,
     WebhookVerifier,
 )
-from diffio_async._engine.pacing import desk
+from diffio_async._engine.pacing import answers
 from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
@@ -255,7 +255,7 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait asks at once, as if there were none, and says why."""
-    monkeypatch.setattr(desk, "HOLD", 30.0)
+    monkeypatch.setattr(answers, "HOLD", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
         Sandbox(engine="echo", duration=0.2) as sandbox,
