@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: So many generations in flight have the client's whole budget of questions, and so many times that
 #: is the most, however many there are: what takes longer need not be asked about as often.
-_AT_A_TIME, _WIDEST = 10, 10
+_AT_A_TIME, _WIDEST = 10, 20
 
 
 class AsyncBatches:
