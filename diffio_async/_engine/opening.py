@@ -138,7 +138,7 @@ class _Opening:
         descriptor, identity = _regular(path, self.held)
         if identity[0] > SMALL:
             return identity, None
-        content = os.read(descriptor, SMALL + 1)
+        content = os.read(descriptor, identity[0] + 1)
         # What is read while somebody writes is not what will stand there.
         unchanged = identity_of(descriptor) == identity and len(content) == identity[0]
         return identity, content if unchanged else None

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.closing import Closing
+from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
@@ -20,7 +21,7 @@ from diffio_async._wire.contents import parsed
 from diffio_async._wire.failures import error_for, request_id
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
-from diffio_async._wire.requests import Dress, Request, api_dress, prepared
+from diffio_async._wire.requests import Request, prepared
 from diffio_async.errors import DiffioError
 from diffio_async.events import (
     AnswerReceived,
@@ -29,7 +30,6 @@ from diffio_async.events import (
     UploadRestarted,
     UploadResumed,
 )
-from diffio_async.options import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +69,7 @@ class Sender:
         self.closing = Closing()
         self.ranges = RangesInFlight(min(options.ranges_in_flight, options.connections))
         self._observers = (log_event, *options.observers)
-        self._known: tuple[RequestOptions | None, tuple[CallOptions, Dress]] | None = None
+        self._dressing = Dressing(self._key, options)
 
     def __reduce__(self) -> tuple[type[Sender], tuple[str, str, ClientOptions]]:
         """Pickle what it was made from, the key included: connections stay where they are."""
@@ -116,24 +116,12 @@ class Sender:
 
     def under(self, options: RequestOptions | None) -> CallOptions:
         """The client's options with those of a call laid over them."""
-        return self._dressed(options)[0]
-
-    def _dressed(self, options: RequestOptions | None) -> tuple[CallOptions, Dress]:
-        """What a call with such options is under, and what it wears to the API."""
-        # Headers are mappings of the user's, who may change them.
-        plain = not self.options.headers and (options is None or options.headers is None)
-        known = self._known
-        if plain and known is not None and known[0] is options:
-            return known[1]
-        under = merged(self.options, options)
-        dressed = under, api_dress(self._key, under)
-        self._known = (options, dressed) if plain else None  # many calls in a row have the same
-        return dressed
+        return self._dressing.of(options)[0]
 
     async def _answered(
         self, call: Call[T], options: RequestOptions | None, body: Body | None
     ) -> tuple[Request, Answer]:
-        under, dress = self._dressed(options)
+        under, dress = self._dressing.of(options)
         request = prepared(call, base_url=self.base_url, dress=dress)
         answer = await self.perform(
             call.name, request, call.replay, under, body=body, also=call.also_transient

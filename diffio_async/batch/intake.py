@@ -70,7 +70,7 @@ class Intake:
         if there and conflict == "error":
             raise TargetUnusable(
                 f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
-                "on_conflict='overwrite' or 'skip'"
+                "on_conflict='overwrite' or 'skip' (--on-conflict)"
             )
 
     async def _joined(self, source: RegularFile) -> Work | None:

@@ -243,3 +243,19 @@ async def test_headers_that_the_user_changes_are_sent_as_they_are_now(sandbox: S
     seen = [each.headers for each in asked(sandbox, LIST)]
     assert [each.get("x-turn") for each in seen] == [None, "1", "2", None, None]
     assert [each.get("x-team") for each in seen] == [None, None, None, None, "b"]
+
+
+async def test_a_retry_hook_may_be_anything_that_can_be_called(sandbox: Sandbox) -> None:
+    """Something that has no hash, too."""
+
+    class Hook(list[DiffioError]):
+        def __call__(self, failure: DiffioError, /) -> bool:
+            self.append(failure)
+            return True
+
+    hook = Hook()
+    sandbox.faults.add(Fault(path=LIST, action=Answer(503)))
+    options = RequestOptions(retry=RetryPolicy(base=0.01, on=hook))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+        await client.projects.list(options=options)
+    assert [type(failure) for failure in hook] == [ServerError]
