@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 
 from diffio_async._engine.air import Air, Flight
 from diffio_async._engine.sources import CHUNK, Source
-from diffio_async.options import ClientOptions, RequestOptions, merged
+from diffio_async.options import ClientOptions, RequestOptions
 
 if TYPE_CHECKING:
     from diffio_async._wire.parts import Part
@@ -85,5 +85,5 @@ def unhurried(client: ClientOptions, call: RequestOptions | None) -> RequestOpti
     On a slow line one part takes longer than any budget, and deserves its second try all the
     same: attempts are counted, and a stall ends, but time is not.
     """
-    retry = merged(client, call).retry
-    return evolve(call or RequestOptions(), retry=evolve(retry, budget=None))
+    call = call or RequestOptions()
+    return evolve(call, retry=evolve(call.retry or client.retry, budget=None))

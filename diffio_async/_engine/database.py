@@ -25,7 +25,6 @@ T = TypeVar("T")
 #: Most pieces of work that share one commit.
 MOST_TOGETHER = 256
 
-
 #: What work came to: returns or raises it.
 _Outcome = Callable[[], Any]
 

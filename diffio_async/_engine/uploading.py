@@ -28,7 +28,6 @@ from diffio_async.errors import (
 )
 from diffio_async.models.projects import Project
 from diffio_async.models.uploads import CreatedProject
-from diffio_async.options import merged
 
 if TYPE_CHECKING:
     from diffio_async._engine.notes import Notes
@@ -194,7 +193,7 @@ class Uploader:
             {"Content-Type": content_type},
         )
         body = aloft(self._here(), tally, source, Part(1, 0, source.size), tally.counter(1))
-        under = merged(self._sender.options, unhurried(self._sender.options, options))
+        under = self._sender.under(unhurried(self._sender.options, options))
         # Until the last byte is in, a signed PUT changes nothing; after it, the same again.
         await self._sender.perform("signed upload", request, Replay.IDEMPOTENT, under, body=body)
         await source.verify()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _ALL = 100.0
 #: Standard errors of a number that was cut off to whole steps, and of the difference of two.
 CUT_OFF = 0.29
-_TWO_CUT_OFF = 0.41
+TWO_CUT_OFF = 0.41
 #: Answers tell of unevenness once percentages should have moved so many steps.
 _FAR_ENOUGH = 4.0
 #: What was foretold with a larger error, relative to the time left, does not tell of it.
@@ -50,7 +51,7 @@ def stage_end(course: Course, step: float) -> StageEnd | None:
         return None
     ways = []
     if first.percent is not None and last.percent > first.percent:
-        ways.append((first.at, first.percent + step / 2, _TWO_CUT_OFF * step, 0.0))
+        ways.append((first.at, first.percent + step / 2, TWO_CUT_OFF * step, 0.0))
     if course.entries and (course.fresh or len(course.entries) > 1):
         entered = course.entries[-1]
         ways.append((entered.middle, 0.0, CUT_OFF * step, entered.error))
@@ -82,13 +83,8 @@ def turn_in(course: Course) -> float | None:
 
 def likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
     """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
-    seen = _likely_end(course, learned)
-    alone = _by_percent_alone(course, learned)
-    return min((each for each in (seen, alone) if each is not None), key=_error, default=None)
-
-
-def _error(forecast: tuple[float, float]) -> float:
-    return forecast[1]
+    ways = (_likely_end(course, learned), _by_percent_alone(course, learned))
+    return min((way for way in ways if way is not None), key=itemgetter(1), default=None)
 
 
 def last_stage_done(course: Course, learned: Learned) -> tuple[float, float] | None:
@@ -177,4 +173,4 @@ def unevenness(before: Course, course: Course, step: float) -> float | None:
     left = max(0.01, foretold.at - earlier.at)
     if foretold.error > _VAGUE * left:
         return None
-    return off * off - (_TWO_CUT_OFF * step / due) ** 2 - (foretold.error / left) ** 2
+    return off * off - (TWO_CUT_OFF * step / due) ** 2 - (foretold.error / left) ** 2

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from diffio_async._wire.entrances import Entrance, part_before
-from diffio_async._wire.forecasts import last_stage_done, likely_end, unevenness
+from diffio_async._wire.forecasts import TWO_CUT_OFF, last_stage_done, likely_end, unevenness
 from diffio_async._wire.learned import Share, Steps
 
 if TYPE_CHECKING:
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
 _ALL = 100.0
 #: The deviation of what is evenly spread over a second.
 _EVEN = 0.29
-
-
 #: Whoever begins to wait in the first tenth of a life has seen all of it.
 _SOON = 0.1
 #: An entry that was seen worse, relative to the age, teaches nothing.
 _VAGUE = 0.2
-#: Two percentages tell of a speed when they are so many steps apart, and with that error in steps.
-_FAR_ENOUGH, _TWO_CUT_OFF = 10.0, 0.41
+#: Two percentages tell of a speed when they are so many steps apart.
+_FAR_ENOUGH = 10.0
 
 
 def saw_alive(learned: Learned, before: Course, course: Course) -> None:
@@ -60,7 +58,7 @@ def _see_entrance(learned: Learned, course: Course, step: float) -> None:
     gone, left = first.percent / moved * seconds, (_ALL - (last.percent or 0)) / moved * seconds
     before = first.at - gone - course.started.middle
     whole = before + gone + seconds + left
-    _entrance(learned, course).add(before / whole, _TWO_CUT_OFF * step / moved * gone / whole)
+    _entrance(learned, course).add(before / whole, TWO_CUT_OFF * step / moved * gone / whole)
 
 
 def _entrance(learned: Learned, course: Course) -> Entrance:

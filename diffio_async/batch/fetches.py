@@ -31,19 +31,11 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
         " WHERE file = ? AND type = ?",
         [(runner, row[0], row[1]) for row in rows],
     )
-    return [_fetch(*row) for row in rows]
+    return [_fetch(row) for row in rows]
 
 
-def _fetch(
-    file: int,
-    kind: str,
-    path: str | bytes,
-    tries: int,
-    begun: int,
-    size: int | None,
-    *of_work: Any,
-) -> Fetch:
-    project, generation, complete_at, source_size = of_work
+def _fetch(row: tuple[Any, ...]) -> Fetch:
+    file, kind, path, tries, begun, size, project, generation, complete_at, source_size = row
     return Fetch(
         file=file,
         kind=kind,

@@ -15,7 +15,6 @@ from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
 from diffio_async.batch.troubles import set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
-from diffio_async.events import UploadProgress
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from diffio_async._engine.sources import RegularFile
     from diffio_async.batch.plan import Desk
     from diffio_async.batch.rows import File, Place, Work
+    from diffio_async.events import UploadProgress
 
 
 #: Bytes of a recording from which on it is told on the way how far it is.
@@ -114,7 +114,7 @@ class Intake:
         except DiffioError as failure:
             await self._failed(work, failure, keeping, successes)
             return None
-        count(UploadProgress(sent=source.size, total=source.size))
+        desk.sent += source.size - before
         desk.weather.good()
         await desk.journal.do(works.uploaded, runner, work.id, project.api_project_id)
         return work.at_project(project.api_project_id)

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 MOST_UNREADABLE = 5
 #: Questions that may fail to confirm an end that was told elsewhere.
 MOST_TRIES = 3
-
-
 #: Seconds that the first question about a job is held back for what is known of it already.
 HOLD = 1.0
 #: The first questions of a call that waits for many are held back for so many seconds: jobs of one

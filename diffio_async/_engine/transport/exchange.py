@@ -150,9 +150,9 @@ class Exchange:
         Raises:
             ResponseInvalid: It has more than `limit` bytes.
         """
-        response = self._response
-        small = response is not None and (response.content_length or limit + 1) <= limit
-        if response is not None and small and self._receiver is None:
+        taken = self._receiver is not None  # aiohttp reads it no more
+        response = None if taken else self._response
+        if response is not None and (response.content_length or limit + 1) <= limit:
             return await self._mapped(response.read())
         body = bytearray()
         async with contextlib.aclosing(self.pieces()) as pieces:
