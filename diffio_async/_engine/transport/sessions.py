@@ -47,8 +47,8 @@ attempting: ContextVar[Connection] = ContextVar("attempting")
 class Connector(aiohttp.TCPConnector):
     """Tells each attempt when it has its connection, and gives up on making one in time.
 
-    aiohttp's own tracing tells the same by signals, beside a dozen that nobody wants; its own limits
-    leave out a proxy that says nothing, and count the wait for a free place.
+    aiohttp's own tracing tells the same by signals, beside a dozen that nobody wants; its own
+    limits leave out a proxy that says nothing, and count the wait for a free place.
     """
 
     async def connect(
