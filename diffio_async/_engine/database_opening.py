@@ -73,7 +73,10 @@ def _make(path: str, *, create: bool) -> None:
 
 def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
     """Refuse what is not ours before a byte of it is changed."""
+    # One state of the file: another process may be making it, between two of the questions.
+    connection.execute("BEGIN")
     application, version, tables = _header(connection)
+    connection.execute("COMMIT")
     if application != schema.application_id and (application or version or tables):
         raise unusable(path, schema, f"it is another program's file, not a {schema.what}")
     if version > schema.version:

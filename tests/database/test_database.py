@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ import pytest
 
 from diffio_async import DatabaseUnusable
 from diffio_async._engine.database import Database
-from diffio_async._engine.database_opening import Schema
+from diffio_async._engine.database_opening import Schema, connected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,6 +225,24 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
     assert await last == 4
     with pytest.raises(DatabaseUnusable, match="closed"):
         await database.run(add("more"))
+
+
+def test_a_file_that_others_are_just_making_is_never_taken_for_somebody_elses(
+    tmp_path: Path,
+) -> None:
+    """Four open each of two hundred new files at once, and all of them can."""
+    together = threading.Barrier(4)
+
+    def opened(number: int) -> int:
+        together.wait()
+        connection = connected(str(tmp_path / f"{number}.db"), FIRST, create=True)
+        found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = [number for number in range(200) for _ in range(4)]
+        assert set(pool.map(opened, numbers)) == {FIRST.application_id}
 
 
 def test_one_database_serves_several_loops(tmp_path: Path) -> None:
