@@ -183,7 +183,7 @@ def _placed(mean: float, error: float, age: float, first: float, price: float) -
 def _to_the_next_stage(course: Course, learned: Learned, now: float, price: float) -> float:
     """Seconds to a question that finds when the next stage began, where that tells the end."""
     stage = course.entries[-1].stage
-    share = learned.shares.get(learned.following.get(stage, ""))
+    share = learned.shares.get(learned.after(stage) or "")
     here = stage_end(course, learned.step(stage))
     if here is not None:
         # Its own percentages tell when; what follows is not known as well.
