@@ -47,6 +47,13 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def fast(session: nox.Session) -> None:
+    """The tests that take no longer than a second or two, several at a time: for every change."""
+    session.install("-e", ".[all,test]")
+    session.run("pytest", "-m", "not slow", "-n", "8", *session.posargs)
+
+
 @nox.session(name="tests-min", python=PYTHONS[0])
 def tests_min(session: nox.Session) -> None:
     """Every test with the lowest version of each declared dependency."""

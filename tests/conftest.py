@@ -24,9 +24,12 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _what_is_loaded_stays() -> None:
-    """Collecting after each test looks at what the tests made, not at every imported module."""
+    """Collecting after each test looks at what the tests made, not at every imported module.
+
+    Anew for each file: what it tests is imported by then, and some of it by no file before.
+    """
     gc.collect()
     gc.freeze()
 
