@@ -28,6 +28,7 @@ class Fleet:
             (even, in steps of ten), `jumps` (0 while a stage runs, 100 when it is over).
         share: Of the duration that is over when `inference` begins.
         loose: Sigma of that share's logarithm: at 0 every job has the same.
+        tail: Of the duration that is left when every percentage has come to 100.
         over: Seconds over which the jobs begin, evenly.
         queue: Seconds a job is queued before it runs, evenly from 0 to this.
         turns: Of the queue in a second, where places in it are told; 0: they are not.
@@ -42,6 +43,7 @@ class Fleet:
     way: str = "even"
     share: float = 0.1
     loose: float = 0.0
+    tail: float = 0.0
     over: float = 0.0
     queue: float = 0.0
     turns: float = 0.0
@@ -76,6 +78,7 @@ class Fleet:
             runs=runs,
             ends=runs + duration,
             share=share,
+            tail=self.tail,
             way=self.way,
             phase=2 * math.pi * chance.random(),
             turns=self.turns,
@@ -94,6 +97,7 @@ class Job:
     share: float
     way: str
     phase: float
+    tail: float = 0.0
     turns: float = 0.0
 
     def place(self, at: float) -> int | None:
@@ -106,7 +110,9 @@ class Job:
             return "complete", {PREPARING: _ALL, INFERENCE: _ALL}
         if at < self.runs:
             return "queued", {}
-        gone = (at - self.runs) / (self.ends - self.runs)
+        gone = (at - self.runs) / (self.ends - self.runs) / (1 - self.tail)
+        if gone >= 1:
+            return "processing", {PREPARING: _ALL, INFERENCE: _ALL}
         if gone < self.share:
             return "processing", {PREPARING: self._percent(gone / self.share)}
         inside = (gone - self.share) / (1 - self.share)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from waits.fleets import Job
 
+_ALL = 100
 #: Stages by the names that `reading_of` gives them.
 _NAMES = {PREPARING: "pre_processing", INFERENCE: "inference"}
 
@@ -106,6 +107,8 @@ def _reading(job: Job, at: float) -> Reading:
     if status == "queued":
         return Reading(at, "", None, job.place(at))
     stage = [*stages][-1]
+    if stages[stage] == _ALL:
+        return Reading(at, f"{_NAMES[stage]}, over")
     return Reading(at, _NAMES[stage], stages[stage])
 
 
@@ -152,6 +155,8 @@ FLEETS = {
     "even percentages": Fleet(jobs=1000, way="even"),
     "even percentages, in tens": Fleet(jobs=1000, way="tens"),
     "uneven percentages": Fleet(jobs=1000, way="uneven"),
+    "even percentages, 1 % at 100": Fleet(jobs=1000, way="even", tail=0.01),
+    "even percentages, 10 % at 100": Fleet(jobs=1000, way="even", tail=0.1),
     "stages jump, shares alike": Fleet(jobs=1000, way="jumps"),
     "stages jump, shares ± 10 %": Fleet(jobs=1000, way="jumps", loose=0.1),
     "stages jump, shares ± 20 %": Fleet(jobs=1000, way="jumps", loose=0.2),

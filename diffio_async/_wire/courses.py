@@ -24,6 +24,11 @@ def begins(stage: str) -> bool:
     return stage in _BEGINNINGS
 
 
+def is_over(stage: str) -> bool:
+    """Whether all percentages are at 100, by the stage's name: the job may end any moment."""
+    return stage.endswith(_OVER)
+
+
 @frozen
 class Reading:
     """What one answer told of a running job, at an instant (seconds of any steady clock).

@@ -24,9 +24,6 @@ _UNEVEN_MEMORY = 200.0
 #: So many percentages are looked at before their step is believed.
 _STEPS_SEEN = 8
 FINE = 0.1
-#: A stage that fewer than so many of the jobs before it are seen in is passed through in no time.
-_RARE = 0.1
-_NEXT_MEMORY = 100.0
 
 
 @define
@@ -115,22 +112,6 @@ class Steps:
 
 
 @define
-class Next:
-    """The stage that follows another, and how many of that one's jobs are seen in it at all."""
-
-    stage: str = ""
-    seen: float = 0.0
-    _count: float = 0.0
-
-    def add(self, stage: str | None) -> None:
-        """Where one more job was seen next; None: it ended, and nowhere before."""
-        self._count = min(self._count + 1, _NEXT_MEMORY)
-        self.seen += ((stage is not None) - self.seen) / self._count
-        if stage is not None:
-            self.stage = stage
-
-
-@define
 class Learned:
     """All that a client learned of its jobs; times are seconds since a job left the queue."""
 
@@ -139,8 +120,8 @@ class Learned:
     shares: dict[str, Share] = field(factory=dict)
     #: By stage: the same, as the percentages of single answers tell it.
     entrances: dict[str, Entrance] = field(factory=dict)
-    #: By stage: what follows it.
-    nexts: dict[str, Next] = field(factory=dict)
+    #: The stage that was last seen to follow another.
+    following: dict[str, str] = field(factory=dict)
     #: By stage: in what steps its percentages come.
     steps: dict[str, Steps] = field(factory=dict)
     unevenness: Unevenness = field(factory=Unevenness)
@@ -149,14 +130,6 @@ class Learned:
     def percentages_tell(self) -> bool:
         """Whether percentages on the way were seen: of those that jump there are none."""
         return any(steps.count >= _STEPS_SEEN for steps in self.steps.values())
-
-    def after(self, stage: str) -> str | None:
-        """The stage that follows; None where none is known, or too few jobs are seen in it.
-
-        What one job in a hundred is caught in on its way says nothing of when the others end.
-        """
-        then = self.nexts.get(stage)
-        return then.stage if then is not None and then.seen >= _RARE else None
 
     def step(self, stage: str) -> float:
         """In what steps the percentages of a stage come."""

@@ -6,9 +6,10 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from diffio_async._wire.courses import is_over
 from diffio_async._wire.entrances import Entrance, part_before
 from diffio_async._wire.forecasts import TWO_CUT_OFF, last_stage_done, likely_end, unevenness
-from diffio_async._wire.learned import Next, Share, Steps
+from diffio_async._wire.learned import Share, Steps
 
 if TYPE_CHECKING:
     from diffio_async._wire.courses import Course
@@ -102,5 +103,8 @@ def _learn_stages(learned: Learned, course: Course, began: float, age: float, er
         if 0 < gone < age and entry.error < _VAGUE * gone:
             share = learned.shares.setdefault(entry.stage, Share())
             share.add(gone / age, math.hypot(entry.error / gone, error / age))
-    for entry, then in itertools.zip_longest(course.entries, course.entries[1:]):
-        learned.nexts.setdefault(entry.stage, Next()).add(None if then is None else then.stage)
+    for earlier, later in itertools.pairwise(course.entries):
+        # One in a hundred is caught between its last percentage and its end: that is no stage, and
+        # to the others' percentages it makes no difference.
+        if not is_over(later.stage):
+            learned.following[earlier.stage] = later.stage

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from diffio_async._wire.courses import is_over
 from diffio_async._wire.forecasts import likely_end, stage_end, turn_in
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ _MARGIN = 0.05
 _GOOD = 0.4
 #: Such a question may come so much of `first` after the one before.
 _SURE = 0.4
-#: So many standard errors behind the likely end, a job is late: by as much again, maybe.
+#: So many standard errors behind the likely end, a job is late: by as much again, maybe. Or it has
+#: done all, and only has to be told complete.
 _LATE = 3.0
 _LATE_GAP = 0.3
 #: Percentages stand still when so many steps of theirs are due.
@@ -113,7 +115,7 @@ def next_question(
     else:
         gap = learned.durations.gap(age, price)
     gap = min(gap, _to_the_next_stage(course, learned, now, price))
-    gap = max(gap, _stalled(course, learned, now))
+    gap = min(max(gap, _stalled(course, learned, now)), _any_moment(course, now))
     # Where the end is as good as seen, no other question is worth as much as the next one.
     least = policy.first if landing is None else _SURE * policy.first
     if gap <= least:
@@ -183,7 +185,7 @@ def _placed(mean: float, error: float, age: float, first: float, price: float) -
 def _to_the_next_stage(course: Course, learned: Learned, now: float, price: float) -> float:
     """Seconds to a question that finds when the next stage began, where that tells the end."""
     stage = course.entries[-1].stage
-    share = learned.shares.get(learned.after(stage) or "")
+    share = learned.shares.get(learned.following.get(stage, ""))
     here = stage_end(course, learned.step(stage))
     if here is not None:
         # Its own percentages tell when; what follows is not known as well.
@@ -205,6 +207,13 @@ def _to_the_next_stage(course: Course, learned: Learned, now: float, price: floa
     rest = 2 / 3 * math.sqrt(2 / (price * share.fraction))
     worth = math.pow(2 * searched / rest, 2 / 3)
     return max(_SEARCH * worth, _SEARCH_ERROR * share.error * searched)
+
+
+def _any_moment(course: Course, now: float) -> float:
+    """Seconds to the next question of a job that has done all and is not complete yet."""
+    if course.first is None or not is_over(course.entries[-1].stage):
+        return math.inf
+    return _LATE_GAP * (now - course.first.at)
 
 
 def _stalled(course: Course, learned: Learned, now: float) -> float:
