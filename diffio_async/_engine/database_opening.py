@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sqlite3
+import stat
+import threading
 import time
+from pathlib import Path
 
 from attrs import frozen
 
@@ -12,6 +17,8 @@ from diffio_async.errors import DatabaseUnusable
 
 #: Seconds another process may keep the file busy; each of our transactions takes milliseconds.
 PATIENCE = 30.0
+#: No other thread opens what one is just making.
+_MAKING = threading.Lock()
 
 
 @frozen(kw_only=True)
@@ -67,8 +74,19 @@ def connected(path: str, schema: Schema, *, create: bool) -> sqlite3.Connection:
 
 
 def _make(path: str, *, create: bool) -> None:
-    # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
-    os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o600))
+    """Make the file where it is missing; where it is not, see that it can be read and written."""
+    # Nothing that is there is opened for that: to close it again would end the locks that this
+    # process holds on it through other connections, and another process would take it for unused.
+    if create:
+        with _MAKING, contextlib.suppress(FileExistsError):
+            # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
+            new = os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            os.close(new)
+            return
+    if stat.S_ISDIR(Path(path).stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
 
 
 def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:

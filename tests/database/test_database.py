@@ -230,8 +230,8 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
 def test_a_file_that_others_are_just_making_is_never_taken_for_somebody_elses(
     tmp_path: Path,
 ) -> None:
-    """Four open each of two hundred new files at once, and all of them can."""
-    together = threading.Barrier(4)
+    """Four open each of sixty new files at once, and all of them can."""
+    together = threading.Barrier(4, timeout=30)
 
     def opened(number: int) -> int:
         together.wait()
@@ -241,7 +241,7 @@ def test_a_file_that_others_are_just_making_is_never_taken_for_somebody_elses(
         return found
 
     with ThreadPoolExecutor(4) as pool:
-        numbers = [number for number in range(200) for _ in range(4)]
+        numbers = [number for number in range(60) for _ in range(4)]
         assert set(pool.map(opened, numbers)) == {FIRST.application_id}
 
 
@@ -261,6 +261,21 @@ def test_one_database_serves_several_loops(tmp_path: Path) -> None:
 
 async def _run(database: Database, name: str) -> None:
     await database.run(add(name))
+
+
+def test_a_file_that_is_opened_twice_is_not_taken_for_unused_by_others(tmp_path: Path) -> None:
+    """What a process writes after another one came and went is there, and not in a removed log."""
+    path = tmp_path / "notes.db"
+    first = connected(str(path), FIRST, create=True)
+    add("one")(first)
+    second = connected(str(path), FIRST, create=False)
+    with writer(path, "w", 1) as passing:  # whoever closes last removes the log
+        passing.communicate()
+    add("two")(first)
+    with sqlite3.connect(path) as other:
+        assert names(other) == ["one", "two", "w0000"]
+    for connection in (first, second, other):
+        connection.close()
 
 
 WRITER = """
