@@ -44,14 +44,14 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every test, on every Python that is found; words after `--` go to pytest."""
     session.install("-e", ".[all,test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
     """The tests that take no longer than a second or two, several at a time: for every change."""
     session.install("-e", ".[all,test]")
-    session.run("pytest", "-m", "not slow", "-n", "8", *session.posargs)
+    session.run("pytest", "-m", "not slow", "-n", "4", *session.posargs)
 
 
 @nox.session(name="tests-min", python=PYTHONS[0])

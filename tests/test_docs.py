@@ -120,7 +120,7 @@ def test_the_readme_starts_with_its_two_commands() -> None:
     """The first two commands restore the sample and run the tests; CI takes them from here."""
     restore, tests = blocks(HERE / "README.md", "sh")[:2]
     assert "diffio-async restore --sandbox" in restore
-    assert tests.rstrip().endswith("/pytest")
+    assert tests.rstrip().endswith("/pytest -n 2")
     assert (HERE / "samples" / "noisy-speech.wav").is_file()
 
 

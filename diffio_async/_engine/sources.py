@@ -129,8 +129,6 @@ class RegularFile:
         return data
 
     async def verify(self) -> None:
-        if self._content is not None:
-            return  # whatever becomes of the file: this is what is digested and sent
         try:
             identity = await self._threads.run(identity_of, self._descriptor)
         except OSError as failure:
