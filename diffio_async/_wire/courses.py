@@ -24,9 +24,9 @@ def begins(stage: str) -> bool:
     return stage in _BEGINNINGS
 
 
-def is_over(stage: str) -> bool:
-    """Whether all percentages are at 100, by the stage's name: the job may end any moment."""
-    return stage.endswith(_OVER)
+def over(stage: str) -> str | None:
+    """The stage whose percentages are at 100, with none begun after it; None of other stages."""
+    return stage.removesuffix(_OVER) if stage.endswith(_OVER) else None
 
 
 @frozen
@@ -101,14 +101,14 @@ def reading_of(progress: GenerationProgress, at: float) -> Reading:
         position = None if progress.queue is None else progress.queue.position
         return Reading(at, "", None, position)
     video = " of a video" if progress.has_video else ""
-    now_in, percent, over = "running", None, False
+    now_in, percent, full = "running", None, False
     for name in _STAGES:
         stage = getattr(progress, name)
         # One that has told nothing yet has begun when the one before is over.
-        if stage is not None and (stage.progress or over or now_in == "running"):
+        if stage is not None and (stage.progress or full or now_in == "running"):
             now_in, percent = name + video, stage.progress
-            over = (stage.progress or 0) >= _ALL
-    if over:
+            full = (stage.progress or 0) >= _ALL
+    if full:
         # The end of the last stage is not the end of the job: what follows has no percentages.
         return Reading(at, now_in + _OVER)
     return Reading(at, now_in, percent)

@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.courses import is_over
+from diffio_async._wire.courses import over
 from diffio_async._wire.entrances import Entrance, part_before
 from diffio_async._wire.forecasts import TWO_CUT_OFF, last_stage_done, likely_end, unevenness
 from diffio_async._wire.learned import Share, Steps
@@ -103,8 +103,7 @@ def _learn_stages(learned: Learned, course: Course, began: float, age: float, er
         if 0 < gone < age and entry.error < _VAGUE * gone:
             share = learned.shares.setdefault(entry.stage, Share())
             share.add(gone / age, math.hypot(entry.error / gone, error / age))
-    for earlier, later in itertools.pairwise(course.entries):
-        # One in a hundred is caught between its last percentage and its end: that is no stage, and
-        # to the others' percentages it makes no difference.
-        if not is_over(later.stage):
-            learned.following[earlier.stage] = later.stage
+    # One in a hundred is caught between a stage's last percentage and what comes then: that is no
+    # stage, and to the others' percentages it makes no difference.
+    stages = [entry.stage for entry in course.entries if over(entry.stage) is None]
+    learned.following.update(itertools.pairwise(stages))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.courses import is_over
+from diffio_async._wire.courses import over
 from diffio_async._wire.forecasts import likely_end, stage_end, turn_in
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def next_question(
     else:
         gap = learned.durations.gap(age, price)
     gap = min(gap, _to_the_next_stage(course, learned, now, price))
-    gap = min(max(gap, _stalled(course, learned, now)), _any_moment(course, now))
+    gap = min(max(gap, _stalled(course, learned, now)), _any_moment(course, learned, now))
     # Where the end is as good as seen, no other question is worth as much as the next one.
     least = policy.first if landing is None else _SURE * policy.first
     if gap <= least:
@@ -209,9 +209,10 @@ def _to_the_next_stage(course: Course, learned: Learned, now: float, price: floa
     return max(_SEARCH * worth, _SEARCH_ERROR * share.error * searched)
 
 
-def _any_moment(course: Course, now: float) -> float:
+def _any_moment(course: Course, learned: Learned, now: float) -> float:
     """Seconds to the next question of a job that has done all and is not complete yet."""
-    if course.first is None or not is_over(course.entries[-1].stage):
+    done = over(course.entries[-1].stage)
+    if done is None or done in learned.following or course.first is None:
         return math.inf
     return _LATE_GAP * (now - course.first.at)
 

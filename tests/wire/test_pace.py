@@ -254,3 +254,19 @@ def test_what_has_done_all_may_be_complete_any_moment() -> None:
     course = followed(learned, told)
     assert gap(course, learned, 120.0) <= 1.05
     assert gap(course, learned, 140.0) == pytest.approx(6.0, rel=0.05)
+
+
+def test_a_stage_follows_whether_or_not_its_beginning_was_awaited() -> None:
+    """Preparing is at 100, and nothing else has begun: that is not yet the end of a job."""
+    learned = Learned()
+    waits = [
+        Reading(1.0, "pre_processing", 50.0),
+        Reading(2.5, "pre_processing, over"),
+        Reading(9.0, "inference", 50.0),
+    ]
+    learn(learned, followed(learned, waits), 12.0, complete=True)
+    assert learned.following == {"pre_processing": "inference"}
+    for _ in range(20):
+        learn(learned, followed(learned, waits), 12.0, complete=True)
+    course = followed(learned, waits[:2])
+    assert gap(course, learned, 4.5) > 1.5  # and not after 0.3 of 2 s
