@@ -19,6 +19,10 @@ from diffio_async.errors import DatabaseUnusable
 PATIENCE = 30.0
 #: No other thread opens what one is just making.
 _MAKING = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_MAKING.acquire, after_in_parent=_MAKING.release, after_in_child=_MAKING.release
+    )
 
 
 @frozen(kw_only=True)
@@ -80,13 +84,13 @@ def _make(path: str, *, create: bool) -> None:
     if create:
         with _MAKING, contextlib.suppress(FileExistsError):
             # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
-            new = os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.close(new)
+            named = os.path.realpath(path) if Path(path).is_symlink() else path
+            os.close(os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             return
     if stat.S_ISDIR(Path(path).stat().st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not os.access(path, os.R_OK | os.W_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        raise PermissionError(errno.EACCES, "it may not be read and written", path)
 
 
 def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:

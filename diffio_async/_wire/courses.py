@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _STAGES = ("pre_processing", "inference", "restored_video")
 #: The scale of a listing's percentages: the whole job's, whatever its stage.
 LISTED = "listed"
-_OVER = ", over"
+OVER = ", over"
 _ALL = 100.0
 #: Where a job is that has only just begun, as far as can be told.
 _BEGINNINGS = frozenset({"", "running", LISTED, "pre_processing", "pre_processing of a video"})
@@ -24,9 +24,18 @@ def begins(stage: str) -> bool:
     return stage in _BEGINNINGS
 
 
+def comes_before(stage: str, then: str) -> bool:
+    """Whether a generation goes through these stages in this order, by their names."""
+    places = [
+        next((place for place, known in enumerate(_STAGES) if name.startswith(known)), -1)
+        for name in (stage, then)
+    ]
+    return places[0] < places[1]
+
+
 def over(stage: str) -> str | None:
     """The stage whose percentages are at 100, with none begun after it; None of other stages."""
-    return stage.removesuffix(_OVER) if stage.endswith(_OVER) else None
+    return stage.removesuffix(OVER) if stage.endswith(OVER) else None
 
 
 @frozen
@@ -110,7 +119,7 @@ def reading_of(progress: GenerationProgress, at: float) -> Reading:
             full = (stage.progress or 0) >= _ALL
     if full:
         # The end of the last stage is not the end of the job: what follows has no percentages.
-        return Reading(at, now_in + _OVER)
+        return Reading(at, now_in + OVER)
     return Reading(at, now_in, percent)
 
 

@@ -95,7 +95,7 @@ def last_stage_done(course: Course, learned: Learned) -> tuple[float, float] | N
     last, stage = course.last, course.entries[-1].stage if course.entries else ""
     if last is None or last.percent is None or not 0 < last.percent < _ALL:
         return None
-    if not course.fresh or not stage or begins(stage) or stage in learned.following:
+    if not course.fresh or not stage or begins(stage) or learned.after(stage) is not None:
         return None
     step = learned.step(stage)
     return min(0.99, (last.percent + step / 2) / _ALL), CUT_OFF * step / _ALL
@@ -128,7 +128,7 @@ def _likely_end(course: Course, learned: Learned) -> tuple[float, float] | None:
     if now is None:
         return _by_entry(course, learned)
     end, error = now.at, now.error
-    then = learned.following.get(stage.stage)
+    then = learned.after(stage.stage)
     if then is not None:
         share = learned.shares.get(then)
         if share is None or not share.known:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from diffio_async._wire.courses import OVER, comes_before, over
 from diffio_async._wire.durations import Durations
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffio_async._wire.entrances import Entrance
 
 _FEW = 3
@@ -24,6 +28,11 @@ _UNEVEN_MEMORY = 200.0
 #: So many percentages are looked at before their step is believed.
 _STEPS_SEEN = 8
 FINE = 0.1
+#: What is left of a life at 100 % is long where less than this is over by then.
+LONG = 0.9
+#: Not a few jobs: so many of the last ones.
+OFTEN = 0.1
+CAUGHT_MEMORY = 50.0
 
 
 @define
@@ -122,6 +131,8 @@ class Learned:
     entrances: dict[str, Entrance] = field(factory=dict)
     #: The stage that was last seen to follow another.
     following: dict[str, str] = field(factory=dict)
+    #: By stage: how many of its jobs were lately seen at its 100 %, 0 to 1.
+    caught: dict[str, float] = field(factory=dict)
     #: By stage: in what steps its percentages come.
     steps: dict[str, Steps] = field(factory=dict)
     unevenness: Unevenness = field(factory=Unevenness)
@@ -130,6 +141,28 @@ class Learned:
     def percentages_tell(self) -> bool:
         """Whether percentages on the way were seen: of those that jump there are none."""
         return any(steps.count >= _STEPS_SEEN for steps in self.steps.values())
+
+    def after(self, stage: str) -> str | None:
+        """The stage that follows; where none does, what is left when its percentages are at 100.
+
+        That only where it is long, and not a few jobs are seen in it: what one in a hundred is
+        caught in makes no difference to what the percentages of the others tell.
+        """
+        then, rest = self.following.get(stage), self.shares.get(stage + OVER)
+        if then is None and rest is not None and rest.known and rest.fraction < LONG:
+            return stage + OVER if self.caught.get(stage, 0.0) >= OFTEN else None
+        return then
+
+    def passed(self, stages: Sequence[str]) -> None:
+        """A job was seen in these stages, one after the other, and is complete."""
+        begun = [stage for stage in stages if over(stage) is None]
+        for stage in begun:
+            caught = self.caught.get(stage, 0.0)
+            self.caught[stage] = caught + (float(stage + OVER in stages) - caught) / CAUGHT_MEMORY
+        for stage, then in itertools.pairwise(begun):
+            # A job that goes back, as after a restart, tells nothing of the others' way.
+            if comes_before(stage, then):
+                self.following[stage] = then
 
     def step(self, stage: str) -> float:
         """In what steps the percentages of a stage come."""

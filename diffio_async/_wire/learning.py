@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.courses import over
 from diffio_async._wire.entrances import Entrance, part_before
 from diffio_async._wire.forecasts import TWO_CUT_OFF, last_stage_done, likely_end, unevenness
 from diffio_async._wire.learned import Share, Steps
@@ -103,7 +101,4 @@ def _learn_stages(learned: Learned, course: Course, began: float, age: float, er
         if 0 < gone < age and entry.error < _VAGUE * gone:
             share = learned.shares.setdefault(entry.stage, Share())
             share.add(gone / age, math.hypot(entry.error / gone, error / age))
-    # One in a hundred is caught between a stage's last percentage and what comes then: that is no
-    # stage, and to the others' percentages it makes no difference.
-    stages = [entry.stage for entry in course.entries if over(entry.stage) is None]
-    learned.following.update(itertools.pairwise(stages))
+    learned.passed([entry.stage for entry in course.entries])

@@ -185,7 +185,7 @@ def _placed(mean: float, error: float, age: float, first: float, price: float) -
 def _to_the_next_stage(course: Course, learned: Learned, now: float, price: float) -> float:
     """Seconds to a question that finds when the next stage began, where that tells the end."""
     stage = course.entries[-1].stage
-    share = learned.shares.get(learned.following.get(stage, ""))
+    share = learned.shares.get(learned.after(stage) or "")
     here = stage_end(course, learned.step(stage))
     if here is not None:
         # Its own percentages tell when; what follows is not known as well.
@@ -212,7 +212,7 @@ def _to_the_next_stage(course: Course, learned: Learned, now: float, price: floa
 def _any_moment(course: Course, learned: Learned, now: float) -> float:
     """Seconds to the next question of a job that has done all and is not complete yet."""
     done = over(course.entries[-1].stage)
-    if done is None or done in learned.following or course.first is None:
+    if done is None or learned.after(done) is not None or course.first is None:
         return math.inf
     return _LATE_GAP * (now - course.first.at)
 

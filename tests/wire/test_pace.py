@@ -270,3 +270,28 @@ def test_a_stage_follows_whether_or_not_its_beginning_was_awaited() -> None:
         learn(learned, followed(learned, waits), 12.0, complete=True)
     course = followed(learned, waits[:2])
     assert gap(course, learned, 4.5) > 1.5  # and not after 0.3 of 2 s
+
+
+def test_a_job_that_goes_back_says_nothing_of_the_others_way() -> None:
+    """Restarted, it is in the same stage again, or in an earlier one: these do not follow."""
+    learned = Learned()
+    for told in (
+        ("inference", "inference, over", "inference"),
+        ("inference", "pre_processing", "inference"),
+    ):
+        stages = [Reading(at + 1.0, stage, 50.0) for at, stage in enumerate(told)]
+        learn(learned, followed(learned, stages), 5.0, complete=True)
+    assert learned.following == {"pre_processing": "inference"}
+
+
+def test_what_takes_long_after_100_percent_is_a_stage_of_its_own() -> None:
+    """A fifth of each life is left there, and many are seen in it: 100 % is not yet the end."""
+    learned = Learned()
+    for number in range(100):
+        whole = 30.0 + number % 7
+        told = [Reading(part * whole, "inference", 125.0 * part) for part in (0.3, 0.6, 0.7, 0.78)]
+        told += [Reading(0.82 * whole, "inference, over"), Reading(0.97 * whole, "inference, over")]
+        learn(learned, followed(learned, told), whole, complete=True)
+    assert learned.after("inference") == "inference, over"
+    due = 15.0 + gap(followed(learned, [Reading(15.0, "inference", 60.0)]), learned, 15.0)
+    assert due < 30

@@ -127,11 +127,11 @@ def test_a_missing_extra_is_named() -> None:
 def test_memory_does_not_grow_with_the_recording(
     tmp_path: Path, recordings: Any, engine: str
 ) -> None:
-    """Four minutes are 46 MB as floats; a whole-file design would hold them several times."""
+    """Eight minutes are 92 MB as floats; a whole-file design would hold them several times."""
     if engine == "rnnoise" and find_spec("pyrnnoise") is None:  # never import the wrapper
         pytest.skip("extra not installed")
     peaks = []
-    for times in (1, 24):
+    for times in (1, 48):
         source = tmp_path / f"{times}.wav"
         recordings.write_wav(source, np.tile(recordings.noisy, times))
         arguments = [sys.executable, "-c", MEASURED, str(source), str(tmp_path / "out"), engine]
