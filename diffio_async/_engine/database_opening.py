@@ -61,19 +61,19 @@ def connected(path: str, schema: Schema, *, create: bool) -> sqlite3.Connection:
         raise unusable(path, schema, failure.strerror or str(failure)) from failure
     except ValueError as failure:
         raise unusable(path, schema, "this cannot be the name of a file") from failure
-    connection = sqlite3.connect(
-        path, timeout=PATIENCE, isolation_level=None, cached_statements=256
-    )
     try:
-        _check_kind(connection, path, schema)
-        _set_up(connection)
-        _migrate(connection, path, schema)
+        connection = sqlite3.connect(
+            path, timeout=PATIENCE, isolation_level=None, cached_statements=256
+        )
+        try:
+            _check_kind(connection, path, schema)
+            _set_up(connection)
+            _migrate(connection, path, schema)
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.Error as failure:
-        connection.close()
         raise explained(path, schema, failure) from failure
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -87,8 +87,11 @@ def _make(path: str, *, create: bool) -> None:
             named = os.path.realpath(path) if Path(path).is_symlink() else path
             os.close(os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             return
-    if stat.S_ISDIR(Path(path).stat().st_mode):
+    mode = Path(path).stat().st_mode
+    if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file", path)
     if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, "it may not be read and written", path)
 

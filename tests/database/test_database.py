@@ -202,6 +202,14 @@ async def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> No
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    """A named pipe, say: SQLite itself only knows that the disk failed."""
+    os.mkfifo(tmp_path / "notes.db")
+    with pytest.raises(DatabaseUnusable, match="it is no regular file"):
+        await Database.open(tmp_path / "notes.db", FIRST)
+
+
 async def test_a_full_disk_fails_all_that_waited_and_keeps_what_was_there(tmp_path: Path) -> None:
     """Where a page cannot be had, nothing of the commit stays and the file goes on working."""
     database = await Database.open(tmp_path / "notes.db", FIRST)
