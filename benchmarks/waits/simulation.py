@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
-from diffio_async._wire.courses import Course, Reading, after
+from diffio_async._wire.courses import OVER, Course, Reading, after
 from diffio_async._wire.learned import Learned
 from diffio_async._wire.learning import learn, saw_alive
 from diffio_async._wire.pace import next_question
@@ -108,7 +108,7 @@ def _reading(job: Job, at: float) -> Reading:
         return Reading(at, "", None, job.place(at))
     stage = [*stages][-1]
     if stages[stage] == _ALL:
-        return Reading(at, f"{_NAMES[stage]}, over")
+        return Reading(at, _NAMES[stage] + OVER)
     return Reading(at, _NAMES[stage], stages[stage])
 
 

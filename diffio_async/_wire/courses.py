@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _STAGES = ("pre_processing", "inference", "restored_video")
 #: The scale of a listing's percentages: the whole job's, whatever its stage.
 LISTED = "listed"
+#: Ends the name of a stage whose percentages are at 100, while none has begun after it.
 OVER = ", over"
 _ALL = 100.0
 #: Where a job is that has only just begun, as far as can be told.

@@ -29,10 +29,10 @@ _UNEVEN_MEMORY = 200.0
 _STEPS_SEEN = 8
 FINE = 0.1
 #: What is left of a life at 100 % is long where less than this is over by then.
-LONG = 0.9
+_LONG = 0.9
 #: Not a few jobs: so many of the last ones.
-OFTEN = 0.1
-CAUGHT_MEMORY = 50.0
+_OFTEN = 0.1
+_CAUGHT_MEMORY = 50.0
 
 
 @define
@@ -148,17 +148,19 @@ class Learned:
         That only where it is long, and not a few jobs are seen in it: what one in a hundred is
         caught in makes no difference to what the percentages of the others tell.
         """
-        then, rest = self.following.get(stage), self.shares.get(stage + OVER)
-        if then is None and rest is not None and rest.known and rest.fraction < LONG:
-            return stage + OVER if self.caught.get(stage, 0.0) >= OFTEN else None
-        return then
+        then = self.following.get(stage)
+        if then is not None:
+            return then
+        rest = self.shares.get(stage + OVER)
+        long = rest is not None and rest.known and rest.fraction < _LONG
+        return stage + OVER if long and self.caught.get(stage, 0.0) >= _OFTEN else None
 
     def passed(self, stages: Sequence[str]) -> None:
         """A job was seen in these stages, one after the other, and is complete."""
         begun = [stage for stage in stages if over(stage) is None]
         for stage in begun:
             caught = self.caught.get(stage, 0.0)
-            self.caught[stage] = caught + (float(stage + OVER in stages) - caught) / CAUGHT_MEMORY
+            self.caught[stage] = caught + (float(stage + OVER in stages) - caught) / _CAUGHT_MEMORY
         for stage, then in itertools.pairwise(begun):
             # A job that goes back, as after a restart, tells nothing of the others' way.
             if comes_before(stage, then):

@@ -36,9 +36,9 @@ _MARGIN = 0.05
 _GOOD = 0.4
 #: Such a question may come so much of `first` after the one before.
 _SURE = 0.4
-#: So many standard errors behind the likely end, a job is late: by as much again, maybe. Or it has
-#: done all, and only has to be told complete.
+#: So many standard errors behind the likely end, a job is late.
 _LATE = 3.0
+#: A job that is late, or has done all, is left alone for so much of the time since then.
 _LATE_GAP = 0.3
 #: Percentages stand still when so many steps of theirs are due.
 _STILL = 3.0
@@ -114,8 +114,10 @@ def next_question(
         gap = _placed(*forecast, age, policy.first, price)
     else:
         gap = learned.durations.gap(age, price)
-    gap = min(gap, _to_the_next_stage(course, learned, now, price))
-    gap = min(max(gap, _stalled(course, learned, now)), _any_moment(course, learned, now))
+    gap = min(
+        gap, _to_the_next_stage(course, learned, now, price), _any_moment(course, learned, now)
+    )
+    gap = max(gap, _stalled(course, learned, now))
     # Where the end is as good as seen, no other question is worth as much as the next one.
     least = policy.first if landing is None else _SURE * policy.first
     if gap <= least:
