@@ -1,13 +1,11 @@
 """The commands and their options; each command's work is a module of its own, loaded when run."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from diffio_async._version import __version__
 from diffio_async.cli.batches.app import app as batches
-from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.parameters import (
     EXIT_CODES,
@@ -17,7 +15,8 @@ from diffio_async.cli.parameters import (
     OverwriteOption,
     TimeoutOption,
 )
-from diffio_async.cli.refusing import complain, refuse
+from diffio_async.cli.refusing import refuse
+from diffio_async.cli.serving import sandbox
 from diffio_async.cli.webhooks.app import app as webhooks
 from diffio_async.models.generations import DEFAULT_MODEL
 
@@ -173,54 +172,4 @@ def wait(
     raise typer.Exit(code)
 
 
-@app.command()
-def sandbox(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where the API listens; 0 takes a free port.")
-    ] = 8490,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
-    ] = False,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Keep projects here; a temporary folder if not given."),
-    ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(metavar="PLAN.json", help="Misfortunes to play on clients.")
-    ] = None,
-    webhook_pace: Annotated[
-        float,
-        typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
-    ] = 1.0,
-    webhook_duplicates: Annotated[
-        float,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Of all events, delivered twice."),
-    ] = 0.0,
-    webhook_shuffle: Annotated[
-        float,
-        typer.Option(min=0, metavar="SECONDS", help="By which events may be late, out of order."),
-    ] = 0.0,
-) -> None:
-    """Run a local Diffio until Ctrl-C, and print the two lines that point a client at it."""
-    from diffio_async.cli.serving import serve
-    from diffio_async.sandbox import PlanError, SandboxError
-
-    try:
-        code = run(
-            lambda: serve(
-                port=port,
-                host=host,
-                allow_remote=allow_remote,
-                data=data,
-                plan=faults,
-                webhook_pace=webhook_pace,
-                webhook_duplicates=webhook_duplicates,
-                webhook_shuffle=webhook_shuffle,
-            )
-        )
-    except (OSError, PlanError, SandboxError) as error:
-        complain(error)
-        code = USAGE
-    # Ctrl-C is how a server is asked to stop: that went well.
-    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+app.command()(sandbox)

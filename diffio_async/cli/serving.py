@@ -1,52 +1,87 @@
-"""The work of `diffio-async sandbox`: a local Diffio until it is told to stop."""
-
-from __future__ import annotations
+"""`diffio-async sandbox`: a local Diffio until it is stopped."""
 
 import asyncio
 import logging
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from diffio_async.cli.exit_codes import OK
-from diffio_async.sandbox import Sandbox, read_plan
-from diffio_async.sandbox.running import environment_lines
+import typer
+
+from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
+from diffio_async.cli.interrupts import run
+from diffio_async.cli.refusing import complain
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from diffio_async.sandbox import Sandbox
 
 
-async def serve(
-    *,
-    port: int,
-    host: str,
-    allow_remote: bool,
-    data: Path | None,
-    plan: Path | None,
-    webhook_pace: float,
-    webhook_duplicates: float,
-    webhook_shuffle: float,
-) -> int:
-    """Serve until cancelled; the environment goes to stdout, the log to stderr.
+def sandbox(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the API listens; 0 takes a free port.")
+    ] = 8490,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep projects here; a temporary folder if not given."),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the environment there too, as NAME=value lines."),
+    ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="PLAN.json", help="Misfortunes to play on clients.")
+    ] = None,
+    legacy_models: Annotated[
+        bool,
+        typer.Option("--legacy-models", help="Serve retired models instead of answering 410."),
+    ] = False,
+    webhook_pace: Annotated[
+        float,
+        typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
+    ] = 1.0,
+    webhook_duplicates: Annotated[
+        float,
+        typer.Option(min=0, max=1, metavar="SHARE", help="Of all events, delivered twice."),
+    ] = 0.0,
+    webhook_shuffle: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="By which events may be late, out of order."),
+    ] = 0.0,
+) -> None:
+    """Run a local Diffio until Ctrl-C, and print the environment that points a client at it."""
+    from diffio_async.sandbox import PlanError, Sandbox, SandboxError, read_plan
 
-    Raises:
-        SandboxError: It cannot start, and the message says what to do.
-        PlanError: The plan of faults is wrong, and the message says where.
-        OSError: The plan cannot be read.
-    """
+    try:
+        served = Sandbox(
+            data,
+            host=host,
+            port=port,
+            faults=read_plan(faults) if faults is not None else (),
+            allow_remote=allow_remote,
+            legacy_models=legacy_models,
+            webhook_pace=webhook_pace,
+            webhook_duplicates=webhook_duplicates,
+            webhook_shuffle=webhook_shuffle,
+        )
+        code = run(lambda: _serve(served, env_file))
+    except (OSError, PlanError, SandboxError) as error:
+        complain(error)
+        code = USAGE
+    # Ctrl-C is how a server is asked to stop: that went well.
+    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+
+
+async def _serve(served: "Sandbox", env_file: Path | None) -> int:
+    """Serve until cancelled; the environment goes to stdout, the log to stderr."""
+    from diffio_async.sandbox.running import announce
+
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    faults = read_plan(plan) if plan is not None else ()
-    async with Sandbox(
-        data,
-        host=host,
-        port=port,
-        faults=faults,
-        allow_remote=allow_remote,
-        webhook_pace=webhook_pace,
-        webhook_duplicates=webhook_duplicates,
-        webhook_shuffle=webhook_shuffle,
-    ) as sandbox:
-        sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
-        sys.stdout.flush()
+    async with served:
+        announce(served, env_file=env_file)
         sys.stderr.write("The sandbox runs until Ctrl-C.\n")
         await asyncio.Event().wait()
     return OK

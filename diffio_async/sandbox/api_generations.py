@@ -22,7 +22,11 @@ async def create(call: Call) -> dict[str, Any]:
     params = call.fields.mapping("params") or {}
     idempotency_key = _idempotency_key(call)
     if not call.house.settings.serves(call.model):
-        raise Refusal(410, f"the model {call.model} is retired", code="model_retired")
+        served = ", ".join(sorted(call.house.settings.models or ()))
+        message = f"the model {call.model} is retired and no longer served"
+        raise Refusal(
+            410, f"{message}; served: {served}" if served else message, code="model_retired"
+        )
     if idempotency_key is not None:
         earlier = call.world.replay_of(call.key.id, idempotency_key)
         if earlier is not None:

@@ -1,13 +1,16 @@
-"""A sandbox run from a terminal: its options, its two lines to copy, its end."""
+"""A sandbox run from a terminal: its options, the lines to copy, its end."""
 
 import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from diffio_async.sandbox.plans import PlanError, read_plan
 from diffio_async.sandbox.server import Sandbox
@@ -45,7 +48,37 @@ async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
 
 def environment_lines(sandbox: Sandbox) -> list[str]:
     """Spell the environment for a shell to copy."""
-    return [f"export {name}={shlex.quote(text)}" for name, text in sandbox.environment.items()]
+    return [f"export {name}={shlex.quote(text)}" for name, text in _variables(sandbox).items()]
+
+
+def announce(sandbox: Sandbox, *, env_file: str | os.PathLike[str] | None = None) -> None:
+    """Print the environment as lines for a shell, and write it to `env_file` as `NAME=value`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    if env_file is not None:
+        lines = (f"{name}={text}\n" for name, text in _variables(sandbox).items())
+        _replace_private(Path(env_file), "".join(lines))
+    sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
+    sys.stdout.flush()
+
+
+def _variables(sandbox: Sandbox) -> dict[str, str]:
+    return {**sandbox.environment, **sandbox.webhook_environment}
+
+
+def _replace_private(file: Path, text: str) -> None:
+    """Write a file that only its owner may read; a reader finds all of it or none."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(text)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,22 +95,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             duration_spread=options.duration_spread,
             faults=read_plan(options.faults) if options.faults else (),
             allow_remote=options.allow_remote,
+            legacy_models=options.legacy_models,
             webhook_pace=options.webhook_pace,
             webhook_duplicates=options.webhook_duplicates,
             webhook_shuffle=options.webhook_shuffle,
         )
-        asyncio.run(run(sandbox, ready=_say_where))
+        asyncio.run(run(sandbox, ready=partial(announce, env_file=options.env_file)))
     except (SandboxError, PlanError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
     except KeyboardInterrupt:
         pass
     return 0
-
-
-def _say_where(sandbox: Sandbox) -> None:
-    sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
-    sys.stdout.flush()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,8 +116,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, default=PORT, help="the API's port; 0 for any free one")
     parser.add_argument("--data", help="a folder that outlives the run (default: a temporary one)")
+    parser.add_argument("--env-file", help="write the environment there too, as NAME=value lines")
     parser.add_argument("--faults", help="a JSON plan of faults")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument(
+        "--legacy-models", action="store_true", help="serve retired models instead of a 410"
+    )
     parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
     parser.add_argument("--duration", type=float, default=0.0, help="seconds an echo takes")
     parser.add_argument(

@@ -10,6 +10,7 @@ from diffio_async.sandbox.faults import Fault, FaultBook
 from diffio_async.sandbox.house import House
 from diffio_async.sandbox.premises import Premises
 from diffio_async.sandbox.settings import (
+    CURRENT_MODELS,
     DEFAULT_KEY,
     DEFAULT_WEBHOOK_SECRET,
     Engine,
@@ -23,7 +24,7 @@ from diffio_async.sandbox.settings import (
 )
 from diffio_async.sandbox.webhooks import Delivery, secret_bytes
 from diffio_async.sandbox.witness import Seen, Witness, log
-from diffio_async.sandbox.world import World
+from diffio_async.sandbox.world import ROOT_KEY_ID, World
 
 
 class Sandbox:
@@ -39,8 +40,11 @@ class Sandbox:
         part_size: Bytes in every part of an edge upload but the last.
         max_bytes: Most bytes in one file.
         link_ttl: Seconds for which signed links and upload tokens are good.
-        models: The models served; None for any name of the right shape.
-        retired: Models answered with 410 even so.
+        models: The models served; None for those of the hosted service. A request for any other
+            is answered with 410 `model_retired`, as the hosted service answers it.
+        legacy_models: Serve retired models too, and any other name of the right shape; not
+            together with `models`.
+        retired: Models answered with 410 in any case.
         engine: "restore", or "echo": the result is the upload, unchanged.
         duration: Seconds an echo pretends to take.
         duration_spread: The share by which single echoes are shorter or longer, 0 to 1.
@@ -73,6 +77,7 @@ class Sandbox:
         max_bytes: int = 2 * GiB,
         link_ttl: float = 7200.0,
         models: Collection[str] | None = None,
+        legacy_models: bool = False,
         retired: Collection[str] = (),
         engine: Engine = "restore",
         duration: float = 0.0,
@@ -97,7 +102,7 @@ class Sandbox:
             part_size=part_size,
             max_bytes=max_bytes,
             link_ttl=link_ttl,
-            models=None if models is None else frozenset(models),
+            models=_served(models, legacy_models),
             retired=frozenset(retired),
             engine=engine,
             duration=duration,
@@ -151,6 +156,14 @@ class Sandbox:
     def environment(self) -> dict[str, str]:
         """The variables that point a client here."""
         return {"DIFFIO_API_KEY": self.api_key, "DIFFIO_API_BASE_URL": self.base_url}
+
+    @property
+    def webhook_environment(self) -> dict[str, str]:
+        """The variables that a receiver of this sandbox's webhooks reads."""
+        return {
+            "DIFFIO_WEBHOOK_SECRET": self.settings.webhook_secret,
+            "DIFFIO_API_KEY_ID": ROOT_KEY_ID,
+        }
 
     @property
     def requests(self) -> list[Seen]:
@@ -214,3 +227,12 @@ class Sandbox:
     async def close(self) -> None:
         """Stop listening, end the workers, and leave nothing behind but the data folder."""
         await self._premises.close()
+
+
+def _served(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:
+    """Return the models to serve; None for any name of the right shape."""
+    if legacy_models:
+        if models is not None:
+            raise ValueError("legacy_models serves every model: leave models out")
+        return None
+    return CURRENT_MODELS if models is None else frozenset(models)

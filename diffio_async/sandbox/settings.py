@@ -25,6 +25,9 @@ MODEL_ENDPOINTS: Mapping[str, str] = {
 }
 """The two models whose endpoint is not spelled like their name; every other one is."""
 
+CURRENT_MODELS = frozenset({"diffio-4.6-flash", "diffio-4.6-pro"})
+"""The models that the hosted service serves; it answers 410 to requests for any other."""
+
 
 class SandboxError(Exception):
     """The sandbox cannot start or go on; the message says what to do."""
@@ -42,7 +45,7 @@ class Settings:
     part_size: int = 32 * MiB
     max_bytes: int = 2 * GiB
     link_ttl: float = 7200.0
-    models: frozenset[str] | None = None
+    models: frozenset[str] | None = CURRENT_MODELS
     retired: frozenset[str] = frozenset()
     engine: Engine = "restore"
     duration: float = 0.0

@@ -118,13 +118,13 @@ async def test_items_and_iterables_and_globs(
         yield str(source / "[ab].wav")
         await asyncio.sleep(0)
         yield BatchItem(
-            source=source / "c.wav", to="other/name", model="diffio-3.5", params={"tag": "x"}
+            source=source / "c.wav", to="other/name", model="diffio-4.6-pro", params={"tag": "x"}
         )
 
     await restored(client, named(), tmp_path / "one")
     assert below(tmp_path / "one") == ["a.restored.mp3", "b.restored.mp3", "other/name.mp3"]
     own = [each for each in sandbox.world.generations.values() if each.params]
-    assert [(each.model_key, each.params) for each in own] == [("diffio-3.5", {"tag": "x"})]
+    assert [(each.model_key, each.params) for each in own] == [("diffio-4.6-pro", {"tag": "x"})]
     await restored(client, [f"{source}/**/[de].wav"], tmp_path / "two", name="{type}/{name}{ext}")
     assert below(tmp_path / "two") == ["deep/audio/d.wav.mp3", "deep/audio/e.wav.mp3"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import stat
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,22 +26,22 @@ pytestmark = pytest.mark.slow
 async def lines_to_copy(
     start: Start, *arguments: object
 ) -> tuple[anyio.abc.Process, dict[str, str]]:
-    """Start the sandbox and read the two lines it prints."""
+    """Start the sandbox and read the lines it prints."""
     process = await start("sandbox", "--port", "0", *arguments)
     assert process.stdout is not None
     said = ""
     with anyio.fail_after(20):
         async for piece in TextReceiveStream(process.stdout):
             said += piece
-            if said.count("\n") == 2:
+            if said.count("\n") == 4:
                 break
     exports = [shlex.split(line) for line in said.splitlines()]
-    assert [words[0] for words in exports] == ["export", "export"]
+    assert [words[0] for words in exports] == ["export"] * 4
     return process, dict(words[1].split("=", 1) for words in exports)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_two_lines_point_a_client_at_it(
+async def test_the_lines_point_a_client_at_it(
     start: Start, run: Run, talk: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     """What it prints is an environment in which a recording is restored; a signal ends it well."""
@@ -115,3 +116,29 @@ async def test_the_port_is_the_one_of_the_sandbox_run_alone(run: Run) -> None:
     """`diffio-async sandbox` and `python -m diffio_async.sandbox` listen on the same port."""
     done = await run("sandbox", "--help")
     assert str(PORT) in done.stdout
+
+
+async def test_the_environment_is_written_to_a_file(start: Start, run: Run, tmp_path: Path) -> None:
+    """`--env-file` holds what was printed, as NAME=value lines that only the owner may read."""
+    process, environment = await lines_to_copy(start, "--env-file", "sandbox.env")
+    lines = (tmp_path / "sandbox.env").read_text().splitlines()
+    assert dict(line.split("=", 1) for line in lines) == environment
+    assert stat.S_IMODE((tmp_path / "sandbox.env").stat().st_mode) == 0o600
+    assert environment["DIFFIO_WEBHOOK_SECRET"].startswith("whsec_")
+    assert environment["DIFFIO_API_KEY_ID"] == "key_sandbox"
+    process.terminate()
+    with anyio.fail_after(10):
+        assert await process.wait() == 0
+
+
+async def test_a_retired_model_is_served_with_the_switch_alone(
+    start: Start, run: Run, talk: Path
+) -> None:
+    """Without `--legacy-models` the answer names the models that are served."""
+    for options, code in (((), 1), (("--legacy-models",), 0)):
+        process, environment = await lines_to_copy(start, *options)
+        done = await run("restore", "--model", "diffio-3.5", talk, env=environment)
+        assert done.returncode == code, done.stderr
+        assert ("diffio-4.6-pro" in done.stderr) is bool(code)
+        process.terminate()
+        await process.wait()

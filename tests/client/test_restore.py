@@ -77,7 +77,7 @@ async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox
     """Names, formats, parameters and the key arrive where the contract has them."""
     await client.restore(
         SPEECH,
-        model="diffio-3.5",
+        model="diffio-4.6-pro",
         file_name="söund.ogg",
         content_type="audio/ogg",
         file_format="ogg",
@@ -94,7 +94,7 @@ async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox
         "fileFormat": "ogg",
         "params": {"source": "test"},
     }
-    (generation,) = asked(sandbox, "/v1/diffio-3.5-generation")
+    (generation,) = asked(sandbox, "/v1/diffio-4.6-pro-generation")
     assert generation.json["sampling"] == {"preset": "balanced"}
     assert generation.json["params"] == {"tag": "docs"}
     assert generation.json["idempotencyKey"] == "key-1"
@@ -223,6 +223,6 @@ async def test_a_cancelled_restoration_leaves_nothing_behind(
 
 async def test_isolate_uploads_and_starts_without_waiting(client: AsyncDiffio) -> None:
     """The guide's shortcut answers with the project and the generation."""
-    isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-3.5")
+    isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-4.6-pro")
     assert isolated.generation.api_project_id == isolated.project.api_project_id
     assert isolated.generation.status == "queued"

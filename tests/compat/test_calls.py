@@ -161,9 +161,9 @@ def test_restore_audio_refuses_before_it_sends(
 
 
 def test_isolate_and_create_and_wait_answer_with_both(client: DiffioClient, sample: Path) -> None:
-    isolated = client.audio_isolation.convert(filePath=str(sample), model="diffio-3.5")
+    isolated = client.audio_isolation.convert(filePath=str(sample), model="diffio-4.6-pro")
     project = isolated.project
-    assert isolated.generation.modelKey == "diffio-3.5"
+    assert isolated.generation.modelKey == "diffio-4.6-pro"
     assert project.upload is not None
     assert project.uploadCompletion is not None
     assert project.uploadCompletion.sizeBytes == sample.stat().st_size

@@ -75,7 +75,7 @@ def test_the_blocks_are_all_there() -> None:
 async def test_the_guide_runs_on_both_upload_eras_and_both_models(
     tmp_path: Path, uploads: Any, model: str
 ) -> None:
-    async with Sandbox(engine="echo", uploads=uploads) as sandbox:
+    async with Sandbox(engine="echo", uploads=uploads, legacy_models=True) as sandbox:
         result = await followed(sandbox, tmp_path, model)
         paths = [seen.path for seen in sandbox.requests]
         origins = {seen.origin for seen in sandbox.requests}

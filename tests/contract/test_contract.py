@@ -55,7 +55,7 @@ async def test_the_whole_path_of_the_guide(
     generation = await client.call(
         "generations.create",
         api_project_id=project,
-        model="diffio-3.5",
+        model="diffio-4.6-pro",
         sampling={"preset": "balanced"},
         params={"tag": "docs"},
     )
@@ -68,7 +68,7 @@ async def test_the_whole_path_of_the_guide(
     assert client.seen(summary, "original_file_name") == "speech.wav"
     listed = await client.call("projects.list_generations", api_project_id=project)
     (row,) = client.rows(listed, "generations")
-    assert client.seen(row, "model_key") == "diffio-3.5"
+    assert client.seen(row, "model_key") == "diffio-4.6-pro"
     link = await client.call("generations.get_download", **ids, download_type="mp3")
     assert client.seen(link, "download_type") == "audio"
     assert client.seen(link, "download_url").startswith(sandbox.media_url)
@@ -77,7 +77,7 @@ async def test_the_whole_path_of_the_guide(
         "generations.download", **ids, download_file_path=str(target), download_type="mp3"
     )
     assert target.read_bytes() == SPEECH
-    (sent,) = asked(sandbox, "/v1/diffio-3.5-generation")
+    (sent,) = asked(sandbox, "/v1/diffio-4.6-pro-generation")
     assert sent.json["sampling"] == {"preset": "balanced"}
     assert sent.json["params"] == {"tag": "docs"}
     (created,) = asked(sandbox, "/v1/create_project")

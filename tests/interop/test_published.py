@@ -51,7 +51,7 @@ def seconds_of(path: Path) -> float:
 async def test_restore_audio_in_one_call(
     python_with: PythonWith, tmp_path: Path, version: str
 ) -> None:
-    async with Sandbox() as sandbox:
+    async with Sandbox(legacy_models=True) as sandbox:
         said = await run(
             sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
         )
@@ -70,7 +70,7 @@ async def test_restore_audio_in_one_call(
 async def test_the_guide_step_by_step(
     python_with: PythonWith, tmp_path: Path, version: str
 ) -> None:
-    async with Sandbox() as sandbox:
+    async with Sandbox(legacy_models=True) as sandbox:
         said = await run(
             sandbox, python_with(version), "step_by_step", MODELS[version], SAMPLE, tmp_path
         )
@@ -92,7 +92,7 @@ async def test_the_guide_step_by_step(
 
 async def test_the_transcript_of_the_edge_era(python_with: PythonWith, tmp_path: Path) -> None:
     pytest.importorskip("pocketsphinx", reason="extra not installed")
-    async with Sandbox() as sandbox:
+    async with Sandbox(legacy_models=True) as sandbox:
         said = await run(sandbox, python_with(EDGE), "transcript", MODELS[EDGE], SAMPLE, tmp_path)
         complaints = list(sandbox.complaints)
     assert said["status"] == "complete"
@@ -107,7 +107,7 @@ async def test_a_recording_that_cannot_be_restored_fails_with_its_reason(
 ) -> None:
     source = tmp_path / "minutes.wav"
     source.write_text("Dear all, these are the minutes of the meeting.\n" * 100)
-    async with Sandbox() as sandbox:
+    async with Sandbox(legacy_models=True) as sandbox:
         said = await run(
             sandbox, python_with(version), "one_call", MODELS[version], source, tmp_path
         )
@@ -122,7 +122,9 @@ async def test_an_sdk_meets_the_era_it_was_written_for(
 ) -> None:
     """A sandbox that offers one way to upload serves the SDK that knows that way."""
     era: Any = {EDGE: "edge", SIGNED: "signed"}[version]
-    async with Sandbox(uploads=(era,), part_size=100_000, engine="echo") as sandbox:
+    async with Sandbox(
+        uploads=(era,), part_size=100_000, engine="echo", legacy_models=True
+    ) as sandbox:
         said = await run(
             sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
         )

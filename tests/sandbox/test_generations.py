@@ -86,11 +86,43 @@ async def test_an_idempotency_key_of_the_wrong_shape_is_a_400(key: object) -> No
         ("diffio-9.9-some-day-generation", "diffio-9.9-some-day"),
     ],
 )
-async def test_every_model_of_the_right_shape_is_served(endpoint: str, model: str) -> None:
-    async with calling(echoing()) as caller:
+async def test_with_legacy_models_every_model_of_the_right_shape_is_served(
+    endpoint: str, model: str
+) -> None:
+    async with calling(echoing(legacy_models=True)) as caller:
         project = await caller.project()
         made = await caller.ok(endpoint, apiProjectId=project["apiProjectId"])
         assert (made["modelKey"], made["status"]) == (model, "queued")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "served"),
+    [
+        ("diffio-4.6-flash-generation", True),
+        ("diffio-4.6-pro-generation", True),
+        ("diffio-2.0-generation", False),
+        ("diffio-2.0-flash-generation", False),
+        ("diffio-3.5-generation", False),
+        ("diffio-4.5-pro-generation", False),
+        ("diffio-4.6-flahs-generation", False),
+    ],
+)
+async def test_by_default_the_models_of_the_hosted_service_are_served(
+    endpoint: str, served: bool
+) -> None:
+    """Any other is a 410 whose message lists the models that are served."""
+    async with calling(echoing()) as caller:
+        got = await caller.api(endpoint, apiProjectId=(await caller.project())["apiProjectId"])
+        if served:
+            assert got.status == 200
+        else:
+            assert (got.status, got.json["code"]) == (410, "model_retired")
+            assert "served: diffio-4.6-flash, diffio-4.6-pro" in got.json["error"]
+
+
+def test_a_list_of_models_and_legacy_models_exclude_each_other() -> None:
+    with pytest.raises(ValueError, match="leave models out"):
+        echoing(models={"diffio-4.6-flash"}, legacy_models=True)
 
 
 async def test_a_retired_model_is_a_410_and_a_malformed_one_a_404() -> None:
@@ -107,7 +139,7 @@ async def test_a_retired_model_is_a_410_and_a_malformed_one_a_404() -> None:
 async def test_what_is_not_ready_is_a_409_with_its_own_code() -> None:
     async with calling(echoing(duration=5)) as caller:
         made = await caller.ok("create_project", fileName="a.wav")
-        early = await caller.api("diffio-3.5-generation", apiProjectId=made["apiProjectId"])
+        early = await caller.api("diffio-4.6-pro-generation", apiProjectId=made["apiProjectId"])
         assert early.status == 409
         ids = await caller.generation(await caller.project())
         got = await caller.api("get_generation_download", **ids)
@@ -160,11 +192,11 @@ async def test_a_spend_limit_and_a_billing_hold_end_in_402() -> None:
         policy = {"type": "spendLimit", "limitCents": 3}
         updated = await caller.ok("account/settings/update", billingPolicy=policy)
         assert updated["account"]["billingPolicy"] == policy
-        assert (await caller.api("diffio-3.5-generation", **ids)).status == 200
-        got = await caller.api("diffio-3.5-generation", **ids)
+        assert (await caller.api("diffio-4.6-pro-generation", **ids)).status == 200
+        got = await caller.api("diffio-4.6-pro-generation", **ids)
         assert (got.status, got.json["code"]) == (402, "spendLimitExceeded")
         caller.sandbox.world.account.billing_status = "paymentFailed"
-        got = await caller.api("diffio-3.5-generation", **ids)
+        got = await caller.api("diffio-4.6-pro-generation", **ids)
         assert (got.status, got.json["code"]) == (402, "paymentFailed")
         bad = await caller.api("account/settings/update", billingPolicy={"type": "spendLimit"})
         assert bad.status == 400

@@ -15,6 +15,7 @@ from raw_caller import calling, echoing
 
 import diffio_async.sandbox
 from diffio_async.sandbox import Sandbox, SandboxError
+from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
@@ -115,9 +116,11 @@ async def test_it_runs_alone_and_stops_cleanly(number: signal.Signals, tmp_path:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
-    lines = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
+    lines = [(await process.stdout.readline()).decode().strip() for _ in range(4)]
     assert lines[0] == "export DIFFIO_API_KEY=diffio_sandbox_key"
     base_url = lines[1].removeprefix("export DIFFIO_API_BASE_URL=")
+    assert lines[2] == f"export DIFFIO_WEBHOOK_SECRET={DEFAULT_WEBHOOK_SECRET}"
+    assert lines[3] == "export DIFFIO_API_KEY_ID=key_sandbox"
     headers = {"X-Api-Key": "diffio_sandbox_key"}
     async with aiohttp.ClientSession(headers=headers) as session:
         async with session.post(f"{base_url}/create_project", json={"fileName": "a"}) as answer:

@@ -142,6 +142,8 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
     """The shortcut of the guide."""
     project = await uploaded(client)
     sandbox.faults.add(forever(told("complete")))
-    progress = await client.generations.create_and_wait(api_project_id=project, model="diffio-3.5")
+    progress = await client.generations.create_and_wait(
+        api_project_id=project, model="diffio-4.6-pro"
+    )
     assert progress.complete
     assert len(await client.projects.list_generations(api_project_id=project)) == 1

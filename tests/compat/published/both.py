@@ -67,7 +67,7 @@ def both(
 
 def _played(sdk: Package, sample: Path, scene: Callable[[Scene], Any]) -> Happened:
     try:
-        with bridge.enter(Sandbox, engine="echo") as sandbox:
+        with bridge.enter(Sandbox, engine="echo", legacy_models=True) as sandbox:
             with sdk.DiffioClient(apiKey=sandbox.api_key, baseUrl=sandbox.base_url) as client:
                 result = scene(Scene(sdk, client, sandbox, sample))
             sent = [(s.origin, s.method, s.path, s.json) for s in sandbox.requests]

@@ -29,7 +29,7 @@ async def test_every_block_of_the_readme_runs(tmp_path: Path, uploads: Any) -> N
     """In order, in one program; placeholders of ids and keys are replaced by real ones."""
     assert len(blocks()) == 12
     (tmp_path / "sample.wav").write_bytes(SAMPLE.read_bytes())
-    async with Sandbox(engine="echo", uploads=uploads) as sandbox:
+    async with Sandbox(engine="echo", uploads=uploads, legacy_models=True) as sandbox:
         async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
             done = await client.restore(SAMPLE)
             # The README takes for granted that the key has an endpoint.
