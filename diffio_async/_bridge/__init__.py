@@ -2,7 +2,8 @@
 
 Works wherever a thread can wait: in scripts, in threads, inside a running loop (which stands still
 meanwhile), in both processes of a fork. In the event loop's own thread it raises `RuntimeError`.
-Ctrl-C cancels the coroutine, gives it 5 seconds to unwind, and is raised again.
+Ctrl-C cancels the coroutine, gives it 5 seconds to unwind, and is raised again, with the notes of
+the coroutine's own error.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -
     talk = Talk()
     try:
         word = talk.begin(func, *args, **kwargs)
-    except BaseException:
-        talk.leave()
+    except BaseException as error:
+        talk.leave(error)
         raise
     if word.kind == "failed":
         raise word.claim()
@@ -60,8 +61,8 @@ def iterate(
             except (Exception, GeneratorExit) as error:  # noqa: BLE001 - thrown over there
                 order = error
             word = talk.ask(order)
-    except BaseException:
-        talk.leave()
+    except BaseException as error:
+        talk.leave(error)
         raise
     finally:
         order = None
@@ -154,11 +155,11 @@ def _stay(
         if word.kind == "said":
             error = yield word.claim()
             if talk.gone or not isinstance(error, Exception | None):
-                talk.leave()
+                talk.leave(error)
                 return False
             word = talk.ask(error)
-    except BaseException:
-        talk.leave()
+    except BaseException as failure:
+        talk.leave(failure)
         raise
     finally:
         error = None

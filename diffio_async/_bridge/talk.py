@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # On Windows a lock that waits for ever does not notice Ctrl-C.
 _LISTEN_SECONDS = 0.2 if sys.platform == "win32" else None
 
+#: Characters of a result that are noted.
+_MAX_NOTE = 500
 _HERE = str(Path(__file__).parent) + os.sep
 _OVER = "the call that was to run this callback in its thread has ended"
 T = TypeVar("T")
@@ -120,8 +122,11 @@ class Talk:
             # Frames of a traceback lead to their callers, so from the error to this one.
             del errand, outcome
 
-    def leave(self) -> None:
-        """Cancel the task and wait until it has unwound; does nothing if it has ended."""
+    def leave(self, why: BaseException | None) -> None:
+        """Cancel the task and wait until it has unwound; does nothing if it has ended.
+
+        What the task's own error notes is noted in `why`, the error that the caller gets instead.
+        """
         if self.ended or self.left or self._loop_thread.gone:
             return
         self.left = True
@@ -136,6 +141,8 @@ class Talk:
                 self.ended = word.kind in ("ended", "failed")
                 if word.kind == "errand":
                     self._loop_thread.send(word.claim().reply.cancel)
+                elif why is not None:
+                    _keep_notes(word, why)
 
     # The task's side, on the loop.
 
@@ -211,6 +218,20 @@ def _outcome(function: Callable[[Any], object], fact: object) -> tuple[object, E
         return function(fact), None
     except Exception as error:  # noqa: BLE001 - raised again in the task
         return None, from_its_cause(error)
+
+
+def _keep_notes(word: Word, why: BaseException) -> None:
+    """Copy to `why` what a task, left by its caller, knew at its end: nobody else receives it."""
+    if word.kind == "failed":
+        for name, value in vars(word.claim()).items():
+            if name == "__notes__":
+                for note in value:
+                    why.add_note(note)
+            else:
+                vars(why).setdefault(name, value)
+    elif (result := word.claim()) is not None:
+        # It was complete when the cancellation reached it.
+        why.add_note(f"the call had returned {result!r:.{_MAX_NOTE}}")
 
 
 def _settle(reply: asyncio.Future[T], answer: T) -> None:

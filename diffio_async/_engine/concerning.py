@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator
+
+#: What ends work from outside: the generations it started continue at the service.
+_INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+#: Generations that one interruption names; more would bury the traceback.
+_MAX_NAMED = 100
 
 
 @contextlib.contextmanager
@@ -29,9 +36,30 @@ def concerning(**ids: str | None) -> Iterator[None]:
                 error.add_note(f"{name}={value}")
         raise
     except BaseException as error:
-        # A cancellation has no attributes of ours, and the job goes on all the same.
         noted = getattr(error, "__notes__", [])
         for name, value in ids.items():
             if value is not None and not any(note.startswith(f"{name}=") for note in noted):
                 error.add_note(f"{name}={value}")
+                if isinstance(error, _INTERRUPTIONS):
+                    setattr(error, name, value)
+        raise
+
+
+@contextlib.contextmanager
+def concerning_many(running: Callable[[], Collection[tuple[str, str | None]]]) -> Iterator[None]:
+    """Name the generations that continue when the body is interrupted.
+
+    Args:
+        running: Returns their ids, each with its project's where that is known.
+    """
+    try:
+        yield
+    except _INTERRUPTIONS as error:
+        ids = running()
+        for generation_id, api_project_id in islice(ids, _MAX_NAMED):
+            error.add_note(f"generation_id={generation_id}")
+            if api_project_id is not None:
+                error.add_note(f"api_project_id={api_project_id}")
+        if len(ids) > _MAX_NAMED:
+            error.add_note(f"and {len(ids) - _MAX_NAMED} more generations")
         raise

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Collection
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.concerning import concerning_many
 from diffio_async._engine.pacing.jobs import Wait
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import Aside, all_settled
@@ -47,6 +48,11 @@ class ManyWait(Wait):
 
     def __len__(self) -> int:
         return len(self._waiters)
+
+    def running(self) -> list[Ids]:
+        """The ids of all that are waited for."""
+        jobs = (waiter.job for waiter, _ in self._waiters.values())
+        return [(job.generation_id, job.api_project_id) for job in jobs]
 
     def begin(self, pacer: Pacer, ids: Ids) -> None:
         """Wait for one more."""
@@ -124,17 +130,18 @@ async def outcomes(
     source = _source(generations, api_project_id)
     wait = ManyWait(options, timeout=timeout, wants=on_progress is not None)
     async with attended(pacer, wait), _feeding(wait, pacer, source, ahead, on_taken) as room:
-        while True:
-            wait.raise_broken()
-            while wait.news:
-                await report(on_progress, wait.news.pop(next(iter(wait.news))))
-            while wait.over:
-                yield wait.over.popleft()
-                room.set()
-            if wait.fed and not len(wait):
-                return
-            if not wait.news and not wait.over and wait.broken is None:
-                await wait.rung()
+        with concerning_many(wait.running):
+            while True:
+                wait.raise_broken()
+                while wait.news:
+                    await report(on_progress, wait.news.pop(next(iter(wait.news))))
+                while wait.over:
+                    yield wait.over.popleft()
+                    room.set()
+                if wait.fed and not len(wait):
+                    return
+                if not wait.news and not wait.over and wait.broken is None:
+                    await wait.rung()
 
 
 def _source(

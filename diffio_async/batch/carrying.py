@@ -40,7 +40,11 @@ class Carrying:
             project, generation = started
         else:
             project, generation = work.project or "", work.generation
-        await self._waited(project, generation)
+        self.desk.running[generation] = project
+        try:
+            await self._waited(project, generation)
+        finally:
+            del self.desk.running[generation]
 
     async def _started(self) -> tuple[str, str] | None:
         desk, work = self.desk, self.work

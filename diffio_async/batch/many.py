@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from attrs import evolve, frozen
 
+from diffio_async._engine.concerning import concerning_many
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import Threads, settled
 from diffio_async._wire.calls import create_project, wire_download_type
@@ -181,25 +182,26 @@ async def _outcomes(
     running.add_done_callback(lambda _: desk.tell_all())
     told_at = 0.0
     try:
-        while True:
-            over, told = running.done(), desk.ended.told
-            page = await journal.see(ended_after, seen, _PAGE, before)
-            for number, outcome in page:
-                seen = number
-                counting.ended(outcome)
-                yield outcome
-            now = time.monotonic()
-            if on_progress is not None and (now - told_at >= _TOLD or over):
-                told_at = now
-                await report(on_progress, counting.progress())
-            if page:
-                continue
-            if over:
-                break
-            await desk.ended.wait(told, _TOLD if on_progress is not None else _LOOK)
-            if not running.done():
-                await asyncio.sleep(_GATHERED)
-        running.result()
+        with concerning_many(desk.running.items):
+            while True:
+                over, told = running.done(), desk.ended.told
+                page = await journal.see(ended_after, seen, _PAGE, before)
+                for number, outcome in page:
+                    seen = number
+                    counting.ended(outcome)
+                    yield outcome
+                now = time.monotonic()
+                if on_progress is not None and (now - told_at >= _TOLD or over):
+                    told_at = now
+                    await report(on_progress, counting.progress())
+                if page:
+                    continue
+                if over:
+                    break
+                await desk.ended.wait(told, _TOLD if on_progress is not None else _LOOK)
+                if not running.done():
+                    await asyncio.sleep(_GATHERED)
+            running.result()
     finally:
         running.cancel()
         await settled(running)

@@ -78,6 +78,8 @@ class Desk:
     uploading: int = 0
     in_flight: int = 0
     fetching: int = 0
+    #: The generations that this run waits for, each with its project.
+    running: dict[str, str] = field(factory=dict)
     #: When rows that nobody holds are looked for next; seconds of the monotonic clock.
     look_at: float = 0.0
     sent: int = 0

@@ -11,7 +11,7 @@ from diffio_async import _bridge as bridge
 from diffio_async._engine.sending import hearing
 from diffio_async.client import AsyncDiffio
 from diffio_async.compat import options
-from diffio_async.compat.errors import translated
+from diffio_async.compat.errors import respell, translated
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
 
@@ -114,6 +114,9 @@ class Calls:
             return bridge.run(work)
         except DiffioError as failure:
             raise translated(failure) from failure
+        except (KeyboardInterrupt, SystemExit) as interruption:
+            respell(interruption)
+            raise
 
     def close(self) -> None:
         """Close the connections; later calls raise `DiffioClientClosed`."""

@@ -215,10 +215,26 @@ def translated(failure: native.DiffioError) -> DiffioApiError:
     error.apiProjectId, error.generationId = failure.api_project_id, failure.generation_id
     error.idempotencyKey = failure.idempotency_key
     for note in (getattr(answer, "advice", ""), *getattr(failure, "__notes__", ())):
-        name, is_id, _ = note.partition("=")
         if note:
-            error.add_note(note.replace(name, _IDS[name], 1) if is_id and name in _IDS else note)
+            error.add_note(_respelled(note))
     return error
+
+
+def respell(interruption: BaseException) -> None:
+    """Give Ctrl-C or an exit the ids it cut off under the guide's names, as every error has them.
+
+    What interrupts is the caller's own, so it stays the same object.
+    """
+    interruption.__notes__ = [_respelled(note) for note in getattr(interruption, "__notes__", ())]
+    for name, ours in _IDS.items():
+        if (value := vars(interruption).pop(name, None)) is not None:
+            setattr(interruption, ours, value)
+
+
+def _respelled(note: str) -> str:
+    for name, ours in _IDS.items():
+        note = note.replace(f"{name}=", f"{ours}=", 1)
+    return note
 
 
 def _answer(failure: BaseException | None) -> BaseException | None:
