@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TranscriptPending,
         TranscriptUnavailable,
         UploadFailed,
+        UploadIncomplete,
         WaitTimeout,
         WebhookRejected,
     )
@@ -194,6 +195,7 @@ __all__ = [
     "TranscriptUnavailable",
     "TranscriptionState",
     "UploadFailed",
+    "UploadIncomplete",
     "UploadProgress",
     "UploadRecord",
     "UploadRestarted",

@@ -8,7 +8,7 @@ _HOMES = {
         "IdempotencyConflict ModelRetired NotFound NotReached NotReady PaymentRequired "
         "PermissionDenied RateLimited ResponseInvalid ResumeUnusable ServerError "
         "SourceUnusable SpendLimitExceeded TargetUnusable Timeout TranscriptPending "
-        "TranscriptUnavailable UploadFailed WaitTimeout WebhookRejected"
+        "TranscriptUnavailable UploadFailed UploadIncomplete WaitTimeout WebhookRejected"
     ),
     "diffio_async.events": (
         "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,10 @@ class ApiError(DiffioError):
         request_id: The server's name for the request, where it gave one; quote it to support.
         body: What the server sent, decoded from JSON or cut to its first 2,000 characters.
         retry_after: Seconds the server asks to wait, where it does.
+        advice: What to do about it, where that is known; the message ends with it.
     """
 
-    advice: ClassVar[str] = ""
+    advice: str = ""
 
     def __init__(
         self,
@@ -105,7 +106,10 @@ class BadRequest(ApiError):
 class AuthenticationFailed(ApiError):
     """401: the key is missing or wrong."""
 
-    advice = "Check DIFFIO_API_KEY: the key is missing, mistyped, rotated or revoked."
+    advice = (
+        "Check the API key (DIFFIO_API_KEY or api_key=…): it is missing, mistyped, rotated, "
+        "revoked, or of another service than the base URL."
+    )
 
 
 class PaymentRequired(ApiError):
@@ -139,9 +143,18 @@ class TranscriptUnavailable(NotFound):
 
 
 class NotReady(ApiError):
-    """409: the generation is not complete, or the upload has not landed."""
+    """409: the state of what the call names does not allow it yet; the message says which."""
 
-    advice = "Wait for the generation to complete, then ask again."
+    advice = "Wait until what it depends on is ready, then ask again."
+
+
+class UploadIncomplete(NotReady):
+    """409 `uploadNotLanded`: the bytes of the recording have not arrived at the service."""
+
+    advice = (
+        "Wait until the upload is complete: projects.create returns then, and "
+        "projects.complete_upload confirms an upload that was made otherwise."
+    )
 
 
 class TranscriptPending(NotReady):

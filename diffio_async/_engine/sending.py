@@ -15,7 +15,7 @@ from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
-from diffio_async._wire.addresses import api_base_url, api_key, header_items
+from diffio_async._wire.addresses import api_base_url, header_items, plausible_api_key
 from diffio_async._wire.codec import decoded
 from diffio_async._wire.contents import parsed
 from diffio_async._wire.failures import error_for, request_id
@@ -63,7 +63,7 @@ class Sender:
     def __init__(self, key: str | None, base_url: str, options: ClientOptions) -> None:
         self.base_url = api_base_url(base_url)
         self.options = options
-        self._key = api_key(key)
+        self._key = plausible_api_key(key)
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
@@ -124,7 +124,13 @@ class Sender:
         under, dress = self._dressing.of(options)
         request = prepared(call, base_url=self.base_url, dress=dress)
         answer = await self.perform(
-            call.name, request, call.replay, under, body=body, also=call.also_transient
+            call.name,
+            request,
+            call.replay,
+            under,
+            body=body,
+            also=call.also_transient,
+            about=call.about,
         )
         return request, answer
 
@@ -137,6 +143,7 @@ class Sender:
         *,
         body: Body | None = None,
         also: frozenset[int] = frozenset(),
+        about: str = "",
     ) -> Answer:
         """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
         began = time.monotonic()
@@ -153,7 +160,7 @@ class Sender:
             )
             try:
                 async with nullcontext() if body is None else body.place():
-                    return await self._once(name, number, attempt)
+                    return await self._once(name, number, attempt, about)
             except DiffioError as failure:
                 delay = next_delay(
                     guarded(under.retry),
@@ -197,7 +204,7 @@ class Sender:
 
         return answered
 
-    async def _once(self, name: str, number: int, attempt: Attempt) -> Answer:
+    async def _once(self, name: str, number: int, attempt: Attempt, about: str) -> Answer:
         request = attempt.request
         answered = self.asked(name, number, request)
         answer = await self.transport.attempt(attempt)
@@ -212,6 +219,7 @@ class Sender:
             host=request.host,
             now=datetime.now(UTC),
             secrets=request.secrets,
+            about=about,
         )
 
     async def aclose(self) -> None:

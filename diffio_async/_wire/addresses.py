@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
+from diffio_async._wire.pasted import copying_mistake, other_credential
 from diffio_async._wire.redaction import public_url
 from diffio_async.errors import ConfigurationError
 
@@ -75,6 +76,9 @@ def api_base_url(url: str) -> str:
     Raises:
         ConfigurationError: As `secure_url`, or the URL has a user, a query or a fragment.
     """
+    mistake = copying_mistake(url.strip(), international=True) if url.strip() else None
+    if mistake is not None:
+        raise ConfigurationError(f"the base URL {mistake}")
     url = secure_url(url.strip(), "the base URL").rstrip("/")
     parts = urlsplit(url)
     # An empty query counts too: whatever is put behind it would be no path.
@@ -100,10 +104,21 @@ def api_key(key: object) -> str:
     if not isinstance(key, str):
         raise ConfigurationError(f"the API key is a string, not {type(key).__name__}")
     if not _PLAIN.fullmatch(key):
-        raise ConfigurationError(
-            "the API key holds white space, a control character or a character that is not ASCII "
-            "(a trailing newline from a file, perhaps): pass it stripped"
-        )
+        raise ConfigurationError(f"the API key {copying_mistake(key)}")
+    return key
+
+
+def plausible_api_key(key: object) -> str:
+    """The key, if it can be sent and is not certainly something else. Never shows it.
+
+    Raises:
+        ConfigurationError: As `api_key`; or it is in quotes, has what belongs to its surroundings
+            (`DIFFIO_API_KEY=`, say), or is another credential.
+    """
+    key = api_key(key)
+    mistake = copying_mistake(key) or other_credential(key)
+    if mistake is not None:
+        raise ConfigurationError(f"the API key {mistake}")
     return key
 
 

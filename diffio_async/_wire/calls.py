@@ -53,6 +53,7 @@ class Call(Generic[T]):
         replay: What sending it twice would do.
         token: The edge's credential; the API's key is the client's.
         also_transient: Statuses worth another try here, beside the usual ones.
+        about: What is asked for, where an error should name it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Call(Generic[T]):
     json: Mapping[str, Json] | None = None
     token: str | None = field(default=None, repr=False)
     also_transient: frozenset[int] = frozenset()
+    about: str = ""
 
 
 def given(**fields: Json) -> dict[str, Json]:
@@ -235,4 +237,5 @@ def get_generation_download(
         ),
         returns=Download,
         replay=Replay.READ,
+        about=wire_type or "",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async._wire.calls import Host
 from diffio_async._wire.contents import MAX_SHOWN, kept, parsed
+from diffio_async._wire.hints import hint_for
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import (
     ApiError,
@@ -24,6 +25,7 @@ from diffio_async.errors import (
     SpendLimitExceeded,
     TranscriptPending,
     TranscriptUnavailable,
+    UploadIncomplete,
 )
 
 if TYPE_CHECKING:
@@ -49,8 +51,11 @@ BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
     (402, "spendLimitExceeded"): SpendLimitExceeded,
     (404, "TRANSCRIPT_UNAVAILABLE"): TranscriptUnavailable,
     (409, "TRANSCRIPT_PENDING"): TranscriptPending,
+    (409, "uploadNotLanded"): UploadIncomplete,
     (410, "model_retired"): ModelRetired,
 }
+#: Statuses of a server that does not know the endpoint.
+_ADDRESSING = frozenset({404, 405, 410})
 _CODES = {code for _, code in BY_CODE}
 
 
@@ -95,15 +100,20 @@ def error_for(
     host: Host,
     now: datetime,
     secrets: Iterable[str] = (),
+    about: str = "",
 ) -> ApiError:
-    """The error an answer stands for; `secrets` never show in it, whatever the server echoes."""
+    """The error an answer stands for; `secrets` never show in it, whatever the server echoes.
+
+    `about` names what was asked for, where the hint depends on it.
+    """
     secrets = tuple(secrets)
     # Scrubbed after it is parsed: JSON has several spellings for one text.
     content = kept(parsed(body), secrets)
     code, said = _code_and_message(content)
     wait = retry_after(headers, now)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
-    kind = _kind(status, code) if host is Host.API else None
+    hint = hint_for(call, status, code, about) if host is Host.API else None
+    kind = _kind(status, code, hint) if host is Host.API else None
     if kind is None:
         kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
     message = f"{call} was answered {status}"
@@ -111,25 +121,39 @@ def error_for(
         message += f" {_short(code)}"
     if said:
         message += f": {said.rstrip('.')}"
-    advice = kind.advice or _advice(status, headers, host)
+    if (status, code) in BY_CODE:
+        advice = kind.advice
+    elif host is Host.API and status in _ADDRESSING and _is_page(content):
+        advice = "Check the base URL (DIFFIO_API_BASE_URL): another server than the API answered."
+    else:
+        advice = hint or kind.advice or _advice(status, headers, host)
+    shown = advice
     if wait is not None:
-        advice = f"{advice} The server asks to wait {wait:g} s.".strip()
-    return kind(
-        f"{message}. {advice}".rstrip() if advice else message,
+        shown = f"{advice} The server asks to wait {wait:g} s.".strip()
+    error = kind(
+        f"{message}. {shown}".rstrip() if shown else message,
         status=status,
         code=code,
         request_id=request_id(headers, secrets),
         body=content,
         retry_after=wait,
     )
+    if advice != kind.advice:
+        error.advice = advice
+    return error
 
 
-def _kind(status: int, code: str | None) -> type[ApiError] | None:
+def _kind(status: int, code: str | None, hint: str | None) -> type[ApiError] | None:
     """The class of an answer of the API's, None where the contract has no word for it."""
-    if status == 410 and code is not None:  # noqa: PLR2004 - Gone
-        # Other things than models may be gone one day.
-        return BY_CODE.get((status, code))
+    if status == 410 and (code is not None or hint is not None):  # noqa: PLR2004 - Gone
+        # Other things than models may be gone: where the code or the call says so.
+        return BY_CODE.get((status, code or ""))
     return BY_CODE.get((status, code or ""), BY_STATUS.get(status))
+
+
+def _is_page(content: object) -> bool:
+    """Whether a body is a page of HTML or XML, which no answer of the API is."""
+    return isinstance(content, str) and content.lstrip().startswith("<")
 
 
 def _advice(status: int, headers: Mapping[str, str], host: Host) -> str:
@@ -148,7 +172,7 @@ def _code_and_message(content: object) -> tuple[str | None, str]:
     if not isinstance(content, dict):
         text = content if isinstance(content, str) else ""
         # A page of HTML or XML helps nobody in a message; it is kept in `body`.
-        return None, "" if text.lstrip().startswith("<") else _short(text)
+        return None, "" if _is_page(text) else _short(text)
     error = content.get("error")
     inner = error if isinstance(error, dict) else content
     said = inner.get("message") if isinstance(error, dict) else error

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import field, frozen
 
 from diffio_async._version import __version__
-from diffio_async._wire.addresses import api_key, header_items, secure_url
+from diffio_async._wire.addresses import header_items, plausible_api_key, secure_url
 from diffio_async._wire.calls import Call, Host
 from diffio_async.options import CREDENTIALS, merged_headers
 
@@ -69,7 +69,7 @@ def api_dress(key: str, under: CallOptions) -> Dress:
         ConfigurationError: The key or a header cannot be sent as it is.
     """
     # A key that was given and is empty is a mistake, not a wish for the client's.
-    secret = api_key(key if under.api_key is None else under.api_key)
+    secret = plausible_api_key(key if under.api_key is None else under.api_key)
     asking = {**_CALLING, "Content-Type": "application/json"}
     headers = merged_headers(merged_headers(asking, header_items(under.headers)), _PLAINLY)
     # A user's own credential header takes the key's place, and the key is not sent beside it.

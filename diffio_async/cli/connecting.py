@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from diffio_async._wire.addresses import api_base_url
+from diffio_async._wire.addresses import api_base_url, plausible_api_key
 from diffio_async._wire.redaction import MASK, scrubbed
 from diffio_async.errors import ConfigurationError
 
@@ -23,6 +23,10 @@ def check_environment(*, without: str = "") -> None:
             "there is no API key: get one from the Diffio dashboard and set DIFFIO_API_KEY"
             + (f",\n{without}" if without else "")
         )
+    try:
+        plausible_api_key(os.environ["DIFFIO_API_KEY"])
+    except ConfigurationError as error:
+        raise ConfigurationError(str(error).replace("the API key", "DIFFIO_API_KEY", 1)) from None
     url = os.environ.get(_BASE_URL)
     if url:
         try:

@@ -102,7 +102,11 @@ class DiffioTranscriptUnavailable(DiffioNotFound):
 
 
 class DiffioNotReady(DiffioApiError):
-    """409: the generation is not complete, or the upload has not landed."""
+    """409: the state of what the call names does not allow it yet; the message says which."""
+
+
+class DiffioUploadIncomplete(DiffioNotReady):
+    """409 `uploadNotLanded`: the bytes of the recording have not arrived at the service."""
 
 
 class DiffioTranscriptPending(DiffioNotReady):

@@ -7,6 +7,7 @@ import binascii
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from diffio_async._wire.pasted import copying_mistake
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def secret_flaw(secret: object) -> str | None:
             f"is an API key, it seems: the endpoint's signing secret begins with {PREFIX}",
         ),
         (text.startswith(PREFIX * 2), f"has {PREFIX} twice"),
+        ((mistake := copying_mistake(text)) is not None, mistake),
         (_key(text) is None, f"is not one: {PREFIX} and then base64, as the dashboard shows it"),
     ):
         if fits:

@@ -74,7 +74,7 @@ async def interrupted(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not asked(sandbox, path) and process.returncode is None:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.1)
@@ -112,7 +112,7 @@ async def test_ctrl_c_names_the_generation_that_goes_on(
     project = await uploaded(client)
     known = await client.generations.create(api_project_id=project)
     sandbox.faults.add(
-        Fault(path=path, times=None, action=Stall(60))
+        Fault(path=path, times=None, action=Stall(seconds=60))
         if path == DOWNLOAD or call == "get_progress"
         else forever(told("processing"))
     )
@@ -138,7 +138,7 @@ async def test_ctrl_c_while_a_generation_is_asked_for_names_its_key(
 ) -> None:
     """Nobody knows its id yet; the project and the key lead to it."""
     project = await uploaded(client)
-    sandbox.faults.add(Fault(path=GENERATION, times=None, action=Stall(60)))
+    sandbox.faults.add(Fault(path=GENERATION, times=None, action=Stall(seconds=60)))
     found = await interrupted(sandbox, call, "*-generation", tmp_path, project, "-")
     projects = [row.api_project_id for row in await client.projects.list()]
     notes = "\n".join(found["notes"])

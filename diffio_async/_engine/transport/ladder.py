@@ -7,8 +7,10 @@ import socket
 from typing import TYPE_CHECKING
 
 import aiohttp
+from aiohttp import http_exceptions
 
 from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.transport.sessions import MAX_HEADER
 from diffio_async.errors import (
     AnswerLost,
     ClientClosed,
@@ -20,7 +22,6 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from diffio_async._engine.transport.sessions import Connection
-
 
 # A proxy's no that another try will not change: a password, or a rule.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
@@ -88,6 +89,18 @@ def _not_reached(raw: Exception, url: str) -> NotReached:
     return NotReached(f"{url} could not be reached ({_cause(raw)})")
 
 
+def _not_read(raw: BaseException) -> str:
+    """What is wrong with an answer that aiohttp cannot read; its own texts quote the answer."""
+    why: BaseException | None = raw
+    while why is not None:
+        if isinstance(why, http_exceptions.LineTooLong):
+            return f"a header of the response is longer than {MAX_HEADER // 1024} KiB"
+        if isinstance(why, http_exceptions.BadHttpMessage) and "oo many headers" in why.message:
+            return "the response has too many headers"
+        why = why.__cause__ or why.__context__
+    return "what came is not HTTP"
+
+
 def _cause(raw: Exception) -> str:
     """A name for the cause that cannot hold a URL, a header or a password."""
     if isinstance(raw, aiohttp.ClientConnectorCertificateError):
@@ -97,7 +110,7 @@ def _cause(raw: Exception) -> str:
     if isinstance(raw, aiohttp.ClientConnectorError) and isinstance(raw.os_error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):
-        return "what came is not HTTP"
+        return _not_read(raw)
     number = getattr(raw, "errno", None)
     if isinstance(number, int) and number > 0:
         return os.strerror(number)

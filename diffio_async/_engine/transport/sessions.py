@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Loop = asyncio.AbstractEventLoop
 
+#: Bytes of one header, or of the status line, that a response may have.
+MAX_HEADER = 256 * 1024
+
 
 @define
 class Connection:
@@ -147,6 +150,9 @@ class Sessions:
             # Never aiohttp's: it would send the passwords of a .netrc to signed links.
             trust_env=False,
             read_bufsize=256 * 1024,
+            # Gateways add headers of many KiB (policies, traces), which concern nobody here.
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
 
     def proxy_for(self, url: str) -> str | None:

@@ -1,0 +1,214 @@
+"""Each message about a refused call names what was refused, and what to do about that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import (
+    AnswerLost,
+    ApiError,
+    AsyncDiffio,
+    ClientOptions,
+    ConfigurationError,
+    ModelRetired,
+    NotFound,
+    NotReady,
+    UploadIncomplete,
+)
+from diffio_async._wire.hints import hint_for
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.conftest import QUICK
+from tests.scripts import forever, uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+WAIT = "Wait for the generation"
+DOWNLOAD = "/v1/get_generation_download"
+
+
+async def refused(call: Callable[[], Awaitable[object]]) -> ApiError:
+    """The error of a call that the API refuses."""
+    with pytest.raises(ApiError) as caught:
+        await call()
+    return caught.value
+
+
+async def test_a_409_is_about_what_the_call_names(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Only where a generation is not complete is it to be waited for."""
+    project = await uploaded(client)
+    started = await client.generations.create(api_project_id=project)
+    for path in ("api_keys/rotate", "webhooks/send_test_event", "account/settings/update"):
+        sandbox.faults.add(forever(409, f"/v1/{path}"))
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: client.api_keys.rotate(key_id="key_1"),
+        lambda: client.webhooks.send_test_event(event_type="generation.failed", mode="live"),
+        lambda: client.account.update_settings(billing_policy={"type": "x"}),
+    ]
+    for call in calls:
+        error = await refused(call)
+        assert isinstance(error, NotReady)
+        assert WAIT not in str(error)
+        assert str(error).endswith(error.advice)
+    sandbox.faults.add(Fault(path=DOWNLOAD, times=None, action=Answer(409, json={})))
+    error = await refused(
+        lambda: client.generations.get_download(
+            generation_id=started.generation_id, api_project_id=project
+        )
+    )
+    assert WAIT in str(error)
+
+
+async def test_an_upload_that_has_not_landed_is_an_upload_incomplete(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """409 `uploadNotLanded`, from either call: the upload is named, not a generation."""
+    not_landed = Answer(409, json={"error": "the upload has not landed", "code": "uploadNotLanded"})
+    sandbox.faults.add(
+        Fault(path="/v1/*-generation", times=None, action=not_landed),
+        Fault(path="/v1/complete_project_upload", times=None, action=not_landed),
+    )
+    for call in (
+        lambda: client.generations.create(api_project_id="proj_1"),
+        lambda: client.projects.complete_upload(api_project_id="proj_1"),
+    ):
+        error = await refused(call)
+        assert isinstance(error, UploadIncomplete)
+        assert WAIT not in str(error)
+        assert "upload is complete" in str(error)
+
+
+async def test_a_failed_generation_is_not_waited_for(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """409 `generationFailed`: there will be no result."""
+    failed = Answer(409, json={"error": "it failed", "code": "generationFailed"})
+    sandbox.faults.add(Fault(path=DOWNLOAD, action=failed))
+    error = await refused(
+        lambda: client.generations.get_download(generation_id="gen_1", api_project_id="proj_1")
+    )
+    assert WAIT not in str(error)
+    assert "start another" in str(error)
+
+
+@pytest.mark.parametrize("body", [{}, {"error": "not found"}])
+async def test_a_404_of_a_result_names_the_result(
+    client: AsyncDiffio, sandbox: Sandbox, body: dict[str, str]
+) -> None:
+    """The generation was waited for: its ids are right, and it has no video."""
+    sandbox.faults.add(Fault(path=DOWNLOAD, action=Answer(404, json=body)))
+    with pytest.raises(NotFound) as caught:
+        await client.restore(b"speech " * 100, download_type="video", file_name="talk.mp4")
+    assert "This generation has no video: download the audio instead" in str(caught.value)
+    assert "Check the id" not in str(caught.value)
+    assert caught.value.generation_id
+
+
+async def test_a_404_names_the_id_of_its_call(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """A project, a key, a webhook's endpoint: what was not found is what to check."""
+    for call, word in (
+        (lambda: client.projects.list_generations(api_project_id="proj_9"), "id of the project"),
+        (lambda: client.api_keys.revoke(key_id="key_9"), "key_id"),
+        (
+            lambda: client.webhooks.send_test_event(event_type="generation.failed", mode="live"),
+            "webhooks.configure",
+        ),
+        (lambda: client.generations.create(api_project_id="proj_9"), "id of the project"),
+    ):
+        assert word in str(await refused(call))
+    sandbox.faults.add(forever(404, "/v1/list_projects"))
+    assert "base URL" in str(await refused(client.projects.list))
+    page = Answer(404, text="<html>nginx</html>", headers={"Content-Type": "text/html"})
+    sandbox.faults.add(Fault(path="/v1/get_generation_progress", action=page))
+    error = await refused(lambda: client.generations.get_progress(generation_id="gen_1"))
+    assert "another server than the API" in str(error)
+
+
+async def test_what_is_gone_is_no_retired_model(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """410 without a code is about a model only where one was asked for."""
+    sandbox.faults.add(forever(410, DOWNLOAD), forever(410, "/v1/*-generation"))
+    error = await refused(
+        lambda: client.generations.get_download(generation_id="gen_1", api_project_id="proj_1")
+    )
+    assert not isinstance(error, ModelRetired)
+    assert "deleted or has expired" in str(error)
+    error = await refused(lambda: client.generations.create(api_project_id="proj_1"))
+    assert isinstance(error, ModelRetired)
+
+
+def test_every_hint_is_a_sentence() -> None:
+    for status in (403, 404, 409, 410):
+        for call in ("get_generation_download", "api_keys/rotate", "create_project", "elsewhere"):
+            hint = hint_for(call, status, None, "video")
+            assert hint is None or (hint.endswith(".") and hint[0].isupper())
+
+
+@pytest.mark.parametrize(
+    ("key", "cause"),
+    [
+        ('"dfk_0123"', "in quotes"),
+        ("'dfk_0123'", "in quotes"),
+        ('"dfk_0123', "in quotes"),
+        ("\u201cdfk_0123\u201d", "in quotes"),
+        (' "dfk_0123"\r\n', "in quotes"),
+        ("dfk_0123\n", "newline"),
+        (" dfk_0123", "white space"),
+        ("   ", "blank"),
+        ("export DIFFIO_API_KEY=dfk_0123", "assignment"),
+        ("DIFFIO_API_KEY=dfk_0123", "assignment"),
+        ("Bearer dfk_0123", "Bearer"),
+        ("Authorization: Bearer dfk_0123", "name of the header"),
+        ("dfk_0123 # mine", "white space"),
+        ("dfk_0123\ndfk_4567", "white space"),
+        ("dfk_0123\x00", "control"),
+        ("dfk\u2013_0123", "not ASCII"),
+        ("\ufeffdfk_0123", "invisible"),
+        ("${DIFFIO_API_KEY}", "not expanded"),
+        ("$KEY", "not expanded"),
+        ("<your-key>", "placeholder"),
+        ("whsec_c2VjcmV0", "DIFFIO_WEBHOOK_SECRET"),
+        ("https://api.diffio.ai/v1", "DIFFIO_API_BASE_URL"),
+        ("sk-ant-0123", "another service"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_named_and_the_key_is_not_shown(key: str, cause: str) -> None:
+    """What a shell would have removed, and what belongs to the key's surroundings."""
+    with pytest.raises(ConfigurationError, match="the API key") as caught:
+        AsyncDiffio(key)
+    assert cause in str(caught.value)
+    assert "0123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["dfk_0123", "sk-0123", "ABCD=", "a.b-c_d~e+f/g==", "0"])
+def test_a_key_of_any_other_shape_is_the_servers_to_judge(key: str) -> None:
+    AsyncDiffio(key)
+
+
+@pytest.mark.parametrize("url", ['"https://api.example/v1"', "DIFFIO_API_BASE_URL=https://a.b"])
+def test_what_is_wrong_with_a_base_url_is_named(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"quotes|assignment"):
+        AsyncDiffio("dfk_0123", base_url=url)
+
+
+async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
+    """Gateways add headers of more than 8 KiB; one beyond any reason is named as the cause."""
+    options = ClientOptions(retry=QUICK)
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        answer: dict[str, object] = {"projects": []}
+        for size in (9_000, 200_000):
+            sandbox.faults.add(
+                Fault(
+                    path="/v1/list_projects",
+                    action=Answer(200, json=answer, headers={"X-Policy": "p" * size}),
+                )
+            )
+            assert await client.projects.list() == []
+        sandbox.faults.add(
+            Fault(
+                path="/v1/list_projects",
+                times=None,
+                action=Answer(200, json=answer, headers={"X-Policy": "p" * 300_000}),
+            )
+        )
+        with pytest.raises(AnswerLost, match="header of the response is longer than 256 KiB"):
+            await client.projects.list()
