@@ -103,6 +103,7 @@ class Sender:
             call=call.name,
             status=answer.status,
             secrets=request.secrets,
+            needs=call.needs,
         )
         hear = hearing.get()
         if hear is not None:

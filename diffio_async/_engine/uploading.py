@@ -177,7 +177,7 @@ class Uploader:
         elif created.upload_url is not None:
             await self._signed(source, created, content_type, tally, options)
         else:
-            raise ResponseInvalid("create_project was answered without an upload offer")
+            raise ResponseInvalid("create_project was answered without a usable upload offer")
 
     async def _signed(
         self,

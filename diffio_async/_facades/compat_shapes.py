@@ -90,10 +90,12 @@ ADDED = {("CreateProjectResponse", "uploadCompletion"): "UploadedProject | None"
 
 #: What stands in for a string that is absent or empty.
 FALLBACKS = {
+    ("ProjectUploadSession", "uploadSessionId"): "",
     ("CompleteProjectUploadResponse", "status"): "uploaded",
     ("ProjectSummary", "status"): "uploading",
     ("ProjectGenerationSummary", "status"): "queued",
     ("GenerationProgressStage", "status"): "pending",
+    ("GenerationDownloadResponse", "downloadType"): "",
     ("ApiKeyResponse", "label"): "",
     ("ApiKeyResponse", "status"): "active",
     ("ApiKeyResponse", "keyPrefix"): "",

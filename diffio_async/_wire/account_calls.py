@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
+
 from diffio_async._wire.addresses import secure_url
 from diffio_async._wire.calls import Call, given, json_object, named
 from diffio_async._wire.replay import Replay
@@ -21,6 +23,11 @@ MAX_LABEL = 80
 
 def _call(name: str, returns: type[T], replay: Replay, **fields: object) -> Call[T]:
     return Call(name=name, path=f"/{name}", returns=returns, replay=replay, json=given(**fields))
+
+
+def _new_secret(name: str, **fields: object) -> Call[ApiKey]:
+    # Its response has the secret, once: without it the key is worth nothing.
+    return evolve(_call(name, ApiKey, Replay.NEVER, **fields), needs=("key",))
 
 
 def get_account_settings() -> Call[AccountSettings]:
@@ -42,10 +49,8 @@ def create_api_key(
     """`api_keys/create`: twice would leave a live key that nobody knows. Never repeated."""
     if len(label) > MAX_LABEL:
         raise ConfigurationError(f"a label has at most {MAX_LABEL} characters, not {len(label)}")
-    return _call(
+    return _new_secret(
         "api_keys/create",
-        ApiKey,
-        Replay.NEVER,
         label=named(label, "label"),
         scopes=words(scopes, "scopes"),
         resourceBounds=json_object(resource_bounds, "resource_bounds"),
@@ -59,7 +64,7 @@ def list_api_keys() -> Call[ApiKeyList]:
 
 def rotate_api_key(key_id: str) -> Call[ApiKey]:
     """`api_keys/rotate`: twice would make the first new key worthless. Never repeated."""
-    return _call("api_keys/rotate", ApiKey, Replay.NEVER, keyId=named(key_id, "key_id"))
+    return _new_secret("api_keys/rotate", keyId=named(key_id, "key_id"))
 
 
 def revoke_api_key(key_id: str) -> Call[ApiKey]:

@@ -51,6 +51,7 @@ class Call(Generic[T]):
         json: The body; None where bytes are sent instead.
         returns: The model the answer becomes.
         replay: What sending it twice would do.
+        needs: Optional fields of the model that this call cannot do without.
         token: The edge's credential; the API's key is the client's.
         also_transient: Statuses worth another try here, beside the usual ones.
         about: What is asked for, where an error should name it.
@@ -63,6 +64,7 @@ class Call(Generic[T]):
     host: Host = Host.API
     method: str = "POST"
     json: Mapping[str, Json] | None = None
+    needs: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
     also_transient: frozenset[int] = frozenset()
     about: str = ""

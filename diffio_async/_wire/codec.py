@@ -1,28 +1,44 @@
-"""From the API's camelCase JSON to models: strict scalars, tolerant of what is yet to come."""
+"""From the API's camelCase JSON to models.
+
+A response fails only by what its call cannot do without: the required fields of its model. A field
+of another type elsewhere is None, or the field's default, and its value is kept in `extra`.
+"""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
 import cattrs
-from cattrs.errors import BaseValidationError, ClassValidationError, IterableValidationError
-from cattrs.gen import make_dict_structure_fn, override
+from attrs import frozen
 
 from diffio_async._wire.contents import kept, parsed
 from diffio_async.errors import ResponseInvalid
+from diffio_async.models import scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 T = TypeVar("T")
+Read = Callable[[Any, Any], Any]
 
-_DIGITS = re.compile(r"[+-]?[0-9]{1,40}")
+#: Endings of the names of fields that name something: see `scalars.token`.
+_NAMES = ("_id", "_url", "_token", "key", "etag")
+
+
+class Misfit(Exception):
+    """A value does not fit; `path` leads to it from without, the innermost step first."""
+
+    def __init__(self, why: str, *path: str) -> None:
+        super().__init__(why)
+        self.path = list(path)
+
+    def __str__(self) -> str:
+        place = ".".join(reversed(self.path))
+        return f"{place}{self.args[0]}" if place else str(self.args[0]).removeprefix(": ")
 
 
 def camel(name: str) -> str:
@@ -32,17 +48,31 @@ def camel(name: str) -> str:
 
 
 def decoded(
-    body: bytes, returns: type[T], *, call: str, status: int, secrets: Iterable[str] = ()
+    body: bytes,
+    returns: type[T],
+    *,
+    call: str,
+    status: int,
+    secrets: Iterable[str] = (),
+    needs: Iterable[str] = (),
 ) -> T:
-    """A successful answer's body as a model.
+    """A successful response's body as a model.
+
+    Args:
+        body: The body.
+        returns: The model.
+        call: The name of the call, for the message.
+        status: The HTTP status.
+        secrets: What must not show in an error.
+        needs: Optional fields of the model that this call cannot do without.
 
     Raises:
-        ResponseInvalid: It is not a JSON object, or a field does not fit; the message names it.
-            The ids that the answer holds are kept: what it speaks of may exist and be billed.
+        ResponseInvalid: It is not a JSON object, or a required field does not fit; the message
+            names it. The ids in the response are kept: what it speaks of may exist and be billed.
     """
     data = parsed(body)
     if not body.strip() and not any(_due(field) for field in attrs.fields(_attrs(returns))):
-        # An answer that need say nothing may say nothing.
+        # A response that need not contain anything may be empty.
         data = {}
     if not isinstance(data, dict):
         raise ResponseInvalid(
@@ -52,17 +82,30 @@ def decoded(
             body=kept(data, secrets),
         )
     try:
-        return _converter().structure(data, returns)
-    except (BaseValidationError, ValueError, TypeError, KeyError) as failure:
-        error = ResponseInvalid(
-            f"{call} was answered {status}, but the answer does not fit the contract: "
-            f"{_place(failure)}",
-            status=status,
-            body=kept(data, secrets),
-        )
-    error.api_project_id = _id(data.get("apiProjectId"))
-    error.generation_id = _id(data.get("generationId"))
+        model = from_json(data, returns)
+        missing = next((name for name in needs if getattr(model, name) is None), None)
+        if missing is None:
+            return model
+        misfit = Misfit(" is missing", camel(missing))
+    except Misfit as raised:
+        misfit = raised
+    error = ResponseInvalid(
+        f"{call} was answered {status}, but the answer does not fit the contract: {misfit}",
+        status=status,
+        body=kept(data, secrets),
+    )
+    error.api_project_id = scalars.token(data.get("apiProjectId"))
+    error.generation_id = scalars.token(data.get("generationId"))
     raise error
+
+
+def from_json(data: object, returns: type[T]) -> T:
+    """JSON of the API's as a model.
+
+    Raises:
+        Misfit: A required field does not fit.
+    """
+    return _converter(strict=False).structure(data, returns)
 
 
 def structured(data: object, returns: type[T]) -> T:
@@ -72,9 +115,9 @@ def structured(data: object, returns: type[T]) -> T:
         ValueError: A field does not fit; the message names it.
     """
     try:
-        return _converter().structure(data, returns)
-    except (BaseValidationError, ValueError, TypeError, KeyError) as failure:
-        place = _place(failure)
+        return _converter(strict=True).structure(data, returns)
+    except Misfit as misfit:
+        place = str(misfit)
     raise ValueError(place)
 
 
@@ -87,79 +130,29 @@ def _due(field: attrs.Attribute[Any]) -> bool:
     return field.default is attrs.NOTHING
 
 
-def _id(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
+    def hook(value: object, _: Any) -> Any:
+        found = read(value)
+        if found is None:
+            raise Misfit(f": {wanted} is due, not {_shown(value)}")
+        return found
+
+    return hook
 
 
-def _place(failure: BaseException) -> str:
-    """The path of the first field that did not fit, and why."""
-    path: list[str] = []
-    while isinstance(failure, BaseValidationError):
-        if isinstance(failure, ClassValidationError):
-            named, others = failure.group_exceptions()
-            pairs: list[tuple[BaseException, str]] = [(e, camel(note.name)) for e, note in named]
-        elif isinstance(failure, IterableValidationError):
-            numbered, others = failure.group_exceptions()
-            pairs = [(e, str(note.index)) for e, note in numbered]
-        else:
-            pairs, others = [], list(failure.exceptions)
-        if pairs:
-            failure, step = pairs[0]
-            path.append(step)
-        else:
-            failure = others[0]
-    if isinstance(failure, KeyError):
-        return f"{'.'.join(path)} is missing"
-    return f"{'.'.join(path)}: {failure}" if path else str(failure)
-
-
-def _text(value: object, _: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a string is due, not {_shown(value)}")
+def _mapping(value: object, _: Any) -> Mapping[str, object]:
+    """An object with the API's own keys, as it came."""
+    if not isinstance(value, dict):
+        raise Misfit(f": an object is due, not {_shown(value)}")
     return value
 
 
-def _flag(value: object, _: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"true or false is due, not {_shown(value)}")
-    return value
-
-
-def _number(value: object, _: Any) -> float:
-    # "12.5" has been seen where 12.5 is due.
-    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            number = float(value)
-        except (ValueError, OverflowError):
-            number = math.nan
-        if math.isfinite(number):
-            return number
-    raise TypeError(f"a number is due, not {_shown(value)}")
-
-
-def _whole(value: object, _: Any) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, str) and _DIGITS.fullmatch(value):
-        # Not by way of a float, which is exact to 2**53 only.
-        return int(value)
-    number = _number(value, _)
-    if not number.is_integer():
-        raise TypeError(f"a whole number is due, not {_shown(value)}")
-    return int(number)
-
-
-def _instant(value: object, _: Any) -> datetime:
-    """ISO 8601; a time stamp without a zone is UTC."""
-    try:
-        instant = datetime.fromisoformat(_text(value, _))
-    except ValueError:
-        raise TypeError(f"an ISO 8601 time stamp is due, not {_shown(value)}") from None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+_text = _scalar(scalars.text, "a string")
+_token = _scalar(scalars.token, "a printable string that is not empty")
 
 
 def _shown(value: object) -> str:
-    # The value of a field that does not fit may be a secret: say its kind only.
+    # The value of a field that does not fit may be a secret: name its type only.
     match value:
         case None:
             return "null"
@@ -175,15 +168,15 @@ def _shown(value: object) -> str:
 
 
 @cache
-def _converter() -> cattrs.Converter:
+def _converter(*, strict: bool) -> cattrs.Converter:
     """Hooks are made when a class is first decoded: nobody decodes all of them."""
-    converter = cattrs.Converter(detailed_validation=True)
+    converter = cattrs.Converter(detailed_validation=False)
     for kind, hook in (
         (str, _text),
-        (bool, _flag),
-        (float, _number),
-        (int, _whole),
-        (datetime, _instant),
+        (bool, _scalar(scalars.flag, "true or false")),
+        (float, _scalar(scalars.number, "a number")),
+        (int, _scalar(scalars.integer, "a whole number")),
+        (datetime, _scalar(scalars.instant, "an ISO 8601 time stamp")),
     ):
         converter.register_structure_hook(kind, hook)
     # Fields whose shape the contract leaves open come as they are.
@@ -191,46 +184,88 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(
         lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
     )
-    converter.register_structure_hook_factory(attrs.has, lambda cls: _model_hook(converter, cls))
-    converter.register_structure_hook_func(
-        lambda kind: getattr(kind, "__origin__", None) is tuple,
-        lambda value, kind: _rows(converter, value, kind),
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls: _model_hook(converter, cls, strict=strict)
     )
     return converter
 
 
-def _mapping(value: object, _: Any) -> object:
-    """An object with the API's own keys, as it came."""
-    if not isinstance(value, dict):
-        raise TypeError(f"an object is due, not {_shown(value)}")
-    return value
+@frozen
+class _Field:
+    """How one field of a model is read; `row` reads each item where it is a list."""
+
+    name: str
+    due: bool
+    kind: Any
+    read: Read
+    row: bool
+
+    def value_of(self, value: object, *, strict: bool) -> tuple[object, bool]:
+        """The field's value, and whether it says all that `value` does.
+
+        Raises:
+            Misfit: It does not fit.
+        """
+        if not self.row:
+            return self.read(value, self.kind), True
+        if not isinstance(value, list):
+            raise Misfit(f": a list is due, not {_shown(value)}")
+        rows = []
+        for number, item in enumerate(value):
+            try:
+                rows.append(self.read(item, self.kind))
+            except Misfit as misfit:
+                if strict or self.due:
+                    misfit.path.append(str(number))
+                    raise
+        return tuple(rows), len(rows) == len(value)
 
 
-def _rows(converter: cattrs.Converter, value: object, kind: Any) -> tuple[object, ...]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list is due, not {_shown(value)}")
-    return tuple(converter.structure(value, list[kind.__args__[0]]))
+def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
+    kind, due = field.type, _due(field)
+    row = getattr(kind, "__origin__", None) is tuple
+    if row:
+        kind = get_args(kind)[0]
+    elif type(None) in get_args(kind):
+        (kind,) = (each for each in get_args(kind) if each is not type(None))
+    names = not strict and kind is str and not row and field.name.endswith(_NAMES)
+    read = _token if names else converter.get_structure_hook(kind)
+    return _Field(field.name, due, kind, read, row)
 
 
-def _model_hook(converter: cattrs.Converter, cls: Any) -> Callable[[Any, Any], Any]:
-    """The hook of one model: camelCase in, unknown fields kept in `extra`, null like absent."""
+def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
+    """The hook of one model: camelCase in, unknown and odd fields kept in `extra`, null absent."""
     attrs.resolve_types(cls)
-    fields = {field.name: camel(field.name) for field in attrs.fields(cls) if field.name != "extra"}
-    optional = {camel(field.name) for field in attrs.fields(cls) if not _due(field)}
-    overrides: dict[str, Any] = {name: override(rename=wire) for name, wire in fields.items()}
-    structure = make_dict_structure_fn(cls, converter, extra=override(omit=True), **overrides)
-    known = set(fields.values())
+    fields = {
+        camel(field.name): _field(converter, field, strict=strict)
+        for field in attrs.fields(cls)
+        if field.name != "extra"
+    }
+    due = {wire for wire, field in fields.items() if field.due}
 
-    def hook(value: object, kind: Any) -> Any:
-        if not isinstance(value, Mapping):
-            raise TypeError(f"an object is due, not {_shown(value)}")
-        due = {
-            name: item
-            for name, item in value.items()
-            if name in known and not (item is None and name in optional)
-        }
-        model = structure(due, kind)
-        extra = {name: item for name, item in value.items() if name not in known}
-        return attrs.evolve(model, extra=extra) if extra else model
+    def hook(data: object, _: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise Misfit(f": an object is due, not {_shown(data)}")
+        known, extra = dict[str, object](), dict[str, object]()
+        for wire, value in data.items():
+            field = fields.get(wire)
+            if field is None:
+                extra[wire] = value
+            elif value is not None or (field.due and not field.row):
+                try:
+                    known[field.name], whole = field.value_of(value, strict=strict)
+                except Misfit as misfit:
+                    if strict or field.due:
+                        misfit.path.append(wire)
+                        raise
+                    whole = False
+                if not whole:
+                    extra[wire] = value
+            elif field.row:
+                known[field.name] = ()
+        for wire in due:
+            if fields[wire].name not in known:
+                raise Misfit(" is missing", wire)
+        return cls(**known, extra=extra) if extra else cls(**known)
 
     return hook

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
 _SHOWN_IN_MESSAGE = 300
+_LONGEST_ID = 200
 
 #: Errors by HTTP status and, where the contract names one, by code.
 BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -88,7 +89,7 @@ def _seconds(text: str, unit: float) -> float | None:
 def request_id(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
     """The server's name for a request, by the lower-case headers of its answer."""
     given = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
-    return None if given is None else scrubbed(given, secrets)
+    return None if given is None else scrubbed(given, secrets, _LONGEST_ID)
 
 
 def error_for(
@@ -108,8 +109,9 @@ def error_for(
     """
     secrets = tuple(secrets)
     # Scrubbed after it is parsed: JSON has several spellings for one text.
-    content = kept(parsed(body), secrets)
-    code, said = _code_and_message(content)
+    content = parsed(body)
+    found, said = (_line(text, secrets) for text in _code_and_message(content))
+    code = found or None
     wait = retry_after(headers, now)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
     hint = hint_for(call, status, code, about) if host is Host.API else None
@@ -118,7 +120,7 @@ def error_for(
         kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
     message = f"{call} was answered {status}"
     if code:
-        message += f" {_short(code)}"
+        message += f" {code}"
     if said:
         message += f": {said.rstrip('.')}"
     if (status, code) in BY_CODE:
@@ -135,7 +137,7 @@ def error_for(
         status=status,
         code=code,
         request_id=request_id(headers, secrets),
-        body=content,
+        body=kept(content, secrets),
         retry_after=wait,
     )
     if advice != kind.advice:
@@ -167,12 +169,12 @@ def _advice(status: int, headers: Mapping[str, str], host: Host) -> str:
     return ""
 
 
-def _code_and_message(content: object) -> tuple[str | None, str]:
+def _code_and_message(content: object) -> tuple[str, str]:
     """The code and the words of an error body: the API's, the edge's, or some proxy's page."""
     if not isinstance(content, dict):
         text = content if isinstance(content, str) else ""
         # A page of HTML or XML helps nobody in a message; it is kept in `body`.
-        return None, "" if _is_page(text) else _short(text)
+        return "", "" if _is_page(text) else text
     error = content.get("error")
     inner = error if isinstance(error, dict) else content
     said = inner.get("message") if isinstance(error, dict) else error
@@ -182,13 +184,14 @@ def _code_and_message(content: object) -> tuple[str | None, str]:
         )
     # A code may also stand where the words should.
     codes = (inner.get("code"), content.get("code"), said if said in _CODES else None)
-    code = next((each for each in codes if isinstance(each, str) and each), None)
-    return code, "" if code == said else _short(said)
+    code = next((each for each in codes if isinstance(each, str) and each), "")
+    return code, "" if code == said else said
 
 
-def _short(text: str) -> str:
+def _line(text: str, secrets: tuple[str, ...]) -> str:
+    text = scrubbed(text, secrets, MAX_SHOWN)
     # Whatever a terminal would obey is left out.
-    text = " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_SHOWN]).split())
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _SHOWN_IN_MESSAGE else f"{text[:_SHOWN_IN_MESSAGE]}…"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from diffio_async._wire.contents import parsed
 from diffio_async.errors import ResponseInvalid
 from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
+from diffio_async.models.scalars import number, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,10 +29,11 @@ def rows(body: bytes) -> Iterator[Row]:
         ResponseInvalid: The answer is no listing at all.
     """
     content = parsed(body)
-    found = content.get("generations") if isinstance(content, dict) else None
-    if not isinstance(found, list):
-        raise ResponseInvalid("list_project_generations was answered without a list of generations")
-    return _rows(found)
+    if isinstance(content, dict) and "generations" in content:
+        found = content["generations"]
+        if found is None or isinstance(found, list):
+            return _rows(found or [])
+    raise ResponseInvalid("list_project_generations was answered without a list of generations")
 
 
 def _rows(found: list[object]) -> Iterator[Row]:
@@ -41,13 +43,7 @@ def _rows(found: list[object]) -> Iterator[Row]:
         generation_id, status = each.get("generationId"), each.get("status")
         if isinstance(generation_id, str) and isinstance(status, str):
             percent, error = each.get("progress"), each.get("error")
-            number = isinstance(percent, (int, float)) and not isinstance(percent, bool)
-            yield Row(
-                generation_id,
-                status,
-                percent if number else None,
-                error if isinstance(error, str) else None,
-            )
+            yield Row(generation_id, status, number(percent), reason(error))
 
 
 def rank(status: str) -> int:

@@ -65,7 +65,7 @@ class ApiKeyList:
 class UsagePeriod:
     """One period's usage, in cents and in seconds by model."""
 
-    period_id: str
+    period_id: str | None = None
     period_start: datetime | None = None
     reserved_cents: float | None = None
     finalized_cents: float | None = None
@@ -99,5 +99,5 @@ class UsageSummary:
     """`usage/summary`'s answer."""
 
     usage: Usage
-    billing: Billing
+    billing: Billing = field(factory=Billing)
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)

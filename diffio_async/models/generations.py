@@ -10,6 +10,8 @@ from typing import Literal
 from attrs import field, frozen
 
 from diffio_async.models.handles import handle_of
+from diffio_async.models.scalars import number
+from diffio_async.models.scalars import reason as reason_of
 
 #: What can be downloaded; `mp3` is the guide's other name for `audio`.
 DownloadType = Literal["audio", "video", "transcript", "mp3"]
@@ -47,7 +49,7 @@ class GenerationSummary:
     """One row of `projects.list_generations()`; `progress` is 0 to 100."""
 
     generation_id: str
-    status: str
+    status: str | None = None
     model_key: str | None = None
     progress: float | None = None
     created_at: datetime | None = None
@@ -125,6 +127,18 @@ class GenerationProgress:
         return self.status in FAILED
 
     @property
+    def reason(self) -> str | None:
+        """Why it failed, in the service's words: an error, its code, or that of a stage."""
+        stages = (self.pre_processing, self.inference, self.restored_video)
+        for each in (self, *stages):
+            if each is not None:
+                said = (each.error, each.extra.get("error"), each.error_details)
+                found = next(filter(None, map(reason_of, said)), None)
+                if found is not None:
+                    return found
+        return None
+
+    @property
     def percent(self) -> float:
         """0 to 100: the mean of the stages the server named, 100 only when complete."""
         if self.complete:
@@ -136,8 +150,7 @@ class GenerationProgress:
         ]
         if not named:
             # What a listing tells of the whole.
-            whole = self.extra.get("progress")
-            named = [whole] if isinstance(whole, (int, float)) else [0.0]
+            named = [number(self.extra.get("progress")) or 0.0]
         return min(99.0, max(0.0, sum(named) / len(named)))
 
     @property
@@ -152,9 +165,9 @@ class Download:
 
     generation_id: str
     api_project_id: str
-    download_type: str
     # Whoever has the URL has the recording.
     download_url: str = field(repr=False)
+    download_type: str | None = None
     file_name: str | None = None
     storage_path: str | None = None
     mime_type: str | None = None

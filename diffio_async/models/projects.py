@@ -29,7 +29,7 @@ class ProjectSummary:
     """One row of `projects.list()`. `status` is `uploading`, `uploaded`, or a word yet to come."""
 
     api_project_id: str
-    status: str
+    status: str | None = None
     original_file_name: str | None = None
     content_type: str | None = None
     has_video: bool | None = None

@@ -15,10 +15,10 @@ class EdgeUpload:
     Sizes are bytes. The token is the only credential of the edge.
     """
 
-    upload_session_id: str
     edge_base_url: str
     upload_token: str = field(repr=False)
     part_size_bytes: int
+    upload_session_id: str | None = None
     max_bytes: int | None = None
     object_key: str | None = None
     expires_at: datetime | None = None

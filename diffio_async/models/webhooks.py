@@ -54,12 +54,14 @@ class SentTestEvent:
 
 @frozen(kw_only=True)
 class WebhookEvent:
-    """One delivered event. Only its type is sure: types and fields of later are taken as well.
+    """One delivered event. Types and fields that come later are accepted as well.
+
+    `event_type` is empty where the event has none.
 
     `message_id` is the delivery's `svix-id`: the same for every delivery of one message.
     """
 
-    event_type: str
+    event_type: str = ""
     message_id: str | None = None
     event_id: str | None = None
     created_at: datetime | None = None

@@ -47,4 +47,5 @@ def progress_of(event: WebhookEvent, api_project_id: str = "") -> GenerationProg
         error=event.error,
         error_details=event.error_details,
         transcription=event.transcription,
+        extra={name: event.extra[name] for name in ("error",) if name in event.extra},
     )

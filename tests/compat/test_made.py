@@ -85,7 +85,7 @@ def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: Shap
 
 
 #: What is due beside ids.
-_DUE = {"uploadSessionId", "svixMessageId"}
+_DUE = {"edgeBaseUrl", "svixMessageId"}
 
 
 def test_stages_may_be_absent_null_or_odd() -> None:

@@ -147,3 +147,34 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
     )
     assert progress.complete
     assert len(await client.projects.list_generations(api_project_id=project)) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"queue": 0},
+        {"hasVideo": "no", "error": {"code": "X"}, "stage": 7},
+        {"inference": {"progress": 10**400, "error": ["a"]}, "createdAt": ""},
+        {"transcription": [], "errorDetails": "\ud83d", "note": "\x00"},
+    ],
+)
+async def test_an_odd_side_field_keeps_no_wait_from_its_end(
+    client: AsyncDiffio, sandbox: Sandbox, odd: dict[str, object]
+) -> None:
+    """`status` alone says that a generation is complete."""
+    sandbox.faults.add(*answers(told("processing", **odd), told("complete", **odd)))
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY
+    )
+    assert progress.complete
+
+
+async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The generation failed, whatever shape its error has."""
+    sandbox.faults.add(*answers(told("failed", error={"code": "SILENT", "hint": 1})))
+    with pytest.raises(GenerationFailed, match="'failed': SILENT") as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1")
+    assert caught.value.progress is not None
+    assert caught.value.progress.extra["error"] == {"code": "SILENT", "hint": 1}

@@ -32,7 +32,7 @@ def test_rows_say_what_is_needed() -> None:
     assert list(rows(json.dumps(body).encode())) == [
         Row("a", "processing", 12, None),
         Row("b", "failed", None, "silence"),
-        Row("c", "new", None, None),
+        Row("c", "new", 12.5, None),
     ]
 
 
@@ -42,6 +42,28 @@ def test_odd_rows_are_passed_over(odd: list[object]) -> None:
     whole = {"generationId": "a", "status": "complete", "progress": 100}
     read = list(rows(json.dumps({"generations": [*odd, whole]}).encode()))
     assert read[-1] == Row("a", "complete", 100, None)
+
+
+@pytest.mark.parametrize(
+    "number", ["1" + "0" * 400, "1" * 5000, "1e999", "NaN", "Infinity", "true", '"many"', "{}"]
+)
+def test_a_percentage_that_is_no_number_is_none(number: str) -> None:
+    """The row says what else it says, as it does in `list_generations`: one filter for both."""
+    listing = f'{{"generationId": "a", "status": "processing", "progress": {number}}}'
+    (row,) = rows(f'{{"generations": [{listing}]}}'.encode())
+    assert row == Row("a", "processing", None, None)
+    assert progress_of(row, "p").percent == 0
+
+
+def test_a_null_listing_is_empty() -> None:
+    assert list(rows(b'{"generations": null}')) == []
+
+
+def test_an_error_object_is_a_reason() -> None:
+    row = {"generationId": "a", "status": "failed", "error": {"code": "X"}}
+    assert list(rows(json.dumps({"generations": [row]}).encode())) == [
+        Row("a", "failed", None, "X")
+    ]
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"generations": {}}', b"{}"])

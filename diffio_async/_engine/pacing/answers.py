@@ -175,7 +175,7 @@ def told_elsewhere(desk: Desk, job: Job, progress: GenerationProgress, *, sure: 
     Whoever waits for many is content with that; who waits for one gets the whole answer, and what
     failed is asked for its reason.
     """
-    asks = progress.failed and progress.error is None
+    asks = progress.failed and progress.reason is None
     for waiter in job.waiters.copy():
         if waiter.wait.hear is not None or (not sure and (waiter.wait.lone or asks)):
             job.verdict = progress

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
 def generation_failed(progress: GenerationProgress) -> GenerationFailed:
     """The error of a generation that ended without a result, with the service's reason."""
-    stages = (progress.pre_processing, progress.inference, progress.restored_video)
-    reason = progress.error or next((s.error for s in stages if s and s.error), None)
+    reason = progress.reason
     error = GenerationFailed(
         f"generation {progress.generation_id} ended as {progress.status!r}"
         + (f": {reason}" if reason else " without a reason"),

@@ -32,7 +32,7 @@ class ProjectUploadSession:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         return cls(
-            uploadSessionId=read.text(data, "uploadSessionId"),
+            uploadSessionId=read.text(data, "uploadSessionId", ""),
             edgeBaseUrl=read.text(data, "edgeBaseUrl"),
             uploadToken=read.text(data, "uploadToken"),
             objectKey=read.maybe_text(data, "objectKey"),
@@ -313,7 +313,7 @@ class GenerationDownloadResponse:
         return cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
-            downloadType=read.text(data, "downloadType"),
+            downloadType=read.text(data, "downloadType", ""),
             downloadUrl=read.text(data, "downloadUrl"),
             fileName=read.maybe_text(data, "fileName"),
             storagePath=read.maybe_text(data, "storagePath"),
@@ -457,7 +457,7 @@ class WebhookConfigureResponse:
 
 @frozen(slots=False)
 class GenerationWebhookEvent:
-    """One delivered event. Only its type is sure: types and fields of later are taken as well."""
+    """One delivered event. Types and fields that come later are accepted as well."""
 
     eventType: str
     eventId: str | None

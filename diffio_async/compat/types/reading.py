@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from typing import Any, TypeVar
 
 from diffio_async.compat.errors import DiffioResponseInvalid
+from diffio_async.models import scalars
 
 T = TypeVar("T")
 Json = Mapping[str, object]
@@ -37,13 +38,12 @@ def maybe_text(data: Json, name: str, elsewhere: str = "") -> str | None:
 
 def flag(data: Json, name: str) -> bool:
     """True or false; absent is false."""
-    return bool(data.get(name))
+    return maybe_flag(data, name) or False
 
 
 def maybe_flag(data: Json, name: str) -> bool | None:
     """True, false or unknown."""
-    value = data.get(name)
-    return value if isinstance(value, bool) else None
+    return scalars.flag(data.get(name))
 
 
 def whole(data: Json, name: str) -> int:
@@ -54,12 +54,9 @@ def whole(data: Json, name: str) -> int:
 def maybe_whole(data: Json, name: str) -> int | None:
     """A number without its fraction, also from a string."""
     value = data.get(name)
-    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
-        return None
-    try:
-        return value if isinstance(value, int) else int(float(value))
-    except (ValueError, OverflowError):
-        return None
+    found = scalars.integer(value)
+    number = scalars.number(value) if found is None else None
+    return found if number is None else scalars.integer(float(int(number)))
 
 
 def anything(data: Json, name: str) -> object:
@@ -81,7 +78,7 @@ def maybe_mapping(data: Json, name: str) -> dict[str, Any] | None:
 def texts(data: Json, name: str) -> list[str]:
     """A list of strings; an empty one where there is none."""
     value = data.get(name)
-    return [str(item) for item in value] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def one(build: Callable[[Json], T], data: Json, name: str) -> T | None:
