@@ -14,8 +14,11 @@ NAME = PACKAGE.name
 
 #: Every room (a module or package directly inside `diffio_async`) and the floor it is on.
 FLOORS = {
+    "_console": 0,
     "_homes": 0,
+    "_logging": 0,
     "_numbers": 0,
+    "_text": 0,
     "_version": 0,
     "errors": 0,
     "events": 0,

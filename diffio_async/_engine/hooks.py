@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from diffio_async._logging import log
+
 if TYPE_CHECKING:
     from diffio_async.errors import DiffioError
     from diffio_async.options import RetryPolicy
-
-log = logging.getLogger("diffio_async")
 
 
 def guarded(policy: RetryPolicy) -> RetryPolicy:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from diffio_async._logging import log
+
 if TYPE_CHECKING:
     from diffio_async.models.resuming import UploadRecord, UploadStore
-
-log = logging.getLogger("diffio_async")
 
 
 class Notes:

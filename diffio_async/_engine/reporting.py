@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import logging
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
+
+from diffio_async._console import Console
+from diffio_async._logging import log
 
 if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
 
 T = TypeVar("T")
-log = logging.getLogger("diffio_async")
 
 #: Told of progress; what it returns is awaited if it can be, and ignored.
 Callback = Callable[[T], object]
+
+_console = Console()
 
 
 async def report(callback: Callback[T] | None, fact: T) -> None:
@@ -28,12 +31,15 @@ async def report(callback: Callback[T] | None, fact: T) -> None:
             await outcome
     except Exception:
         log.exception("a progress callback raised; the work it was told of goes on")
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this task: the callback awaited something that was.
+        log.exception("a progress callback was cancelled; the work it was told of goes on")
 
 
 def show(progress: GenerationProgress) -> None:
-    """One line of progress on standard error."""
+    """Print one line of progress on standard error."""
     stage = f" ({progress.stage})" if progress.stage else ""
-    print(  # noqa: T201 - this is what show_progress asks for
-        f"{progress.generation_id}: {progress.status}{stage} {progress.percent:.0f} %",
-        file=sys.stderr,
-    )
+    _console.note(f"{progress.generation_id}: {progress.status}{stage} {progress.percent:.0f} %")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import time
@@ -15,6 +16,7 @@ from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.transport import Attempt, Transport
+from diffio_async._logging import log
 from diffio_async._wire.addresses import api_base_url, header_items, plausible_api_key
 from diffio_async._wire.codec import decoded
 from diffio_async._wire.contents import parsed
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from diffio_async.options import CallOptions, ClientOptions, RequestOptions
 
 T = TypeVar("T")
-log = logging.getLogger("diffio_async")
 
 _TOLD_LOUDER = (RetryScheduled, UploadResumed)
 
@@ -85,7 +86,7 @@ class Sender:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:
+            except (Exception, asyncio.CancelledError):  # the latter of a future it looked at
                 log.exception("an observer raised on %s", type(event).__name__)
 
     async def send(

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from diffio_async._console import Console
+from diffio_async._text import cells, fitted
 from diffio_async._wire.census import STATES, Census, lasting
 from diffio_async.errors import WaitTimeout
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from rich.live import Live
-    from rich.table import Table
-
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.models.outcomes import Outcome
 
 #: Seconds between two plain lines.
 _EVERY = 10.0
-_REFRESHES = 4
 
 
 class Lines:
     """Plain lines on standard error: how all stand, from time to time and in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console()
         self.census = Census(time.monotonic())
         self._said = ""
         self._said_at = self.census.began
@@ -58,7 +57,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print a line on standard error."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - what was asked for
+        self.console.note(line)
 
     def _see(self, generation_id: str, state: str, percent: float | None) -> None:
         now = time.monotonic()
@@ -92,64 +91,45 @@ class Silent(Lines):
 class Board(Lines):
     """A table of counts on standard error, drawn anew several times a second."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._live = _live(self)
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._live = ExitStack()
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines."""
-        self._live.start()
+        self._live.enter_context(self.console.live(self.lines))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Wipe the table, and say how it stands in the end."""
-        self._live.stop()
+        self._live.close()
         super().__exit__(*_)
 
-    def say(self, line: str) -> None:
-        """Print a line above the table."""
-        self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def __rich__(self) -> Table:
-        """The table as it is now; drawn by a thread of its own."""
-        from rich.table import Table
-
+    def lines(self, width: int) -> list[str]:
+        """The table as it is now; where it is too wide, one line with what matters most."""
         now, census = time.monotonic(), self.census
         rate, left = census.rate(now), census.left(now)
-        table = Table(title=f"{census.ended} of {census.total} generations ended")
-        cells = []
-        for state in STATES:
-            table.add_column(state, justify="right")
-            cells.append(f"{census.counts[state]:,}")
-        for name, value in (
+        columns = [(state, f"{census.counts[state]:,}") for state in STATES]
+        columns += [
             ("ends a minute", "" if rate is None else f"{rate:.0f}"),
             ("left", "" if left is None else f"about {lasting(left)}"),
             ("for", lasting(now - census.began)),
-        ):
-            table.add_column(name, justify="right")
-            cells.append(value)
-        table.add_row(*cells)
-        return table
+        ]
+        widths = [max(cells(name), cells(value)) for name, value in columns]
+        if sum(widths) + 3 * len(widths) > width:
+            return [fitted(census.parts(now), width)]
+        rows = (
+            "   ".join(text.rjust(wide) for text, wide in zip(row, widths, strict=True))
+            for row in zip(*columns, strict=True)
+        )
+        return [f"{census.ended} of {census.total} generations ended", *rows]
 
     def _see(self, generation_id: str, state: str, percent: float | None) -> None:
         self.census.see(generation_id, state, percent, time.monotonic())
 
 
-def _live(board: Board) -> Live:
-    from rich.console import Console
-    from rich.live import Live
-
-    return Live(
-        get_renderable=board.__rich__,
-        console=Console(stderr=True),
-        refresh_per_second=_REFRESHES,
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )
-
-
-def display() -> Lines:
+def display(console: Console | None = None) -> Lines:
     """A table where someone watches and rich is installed, lines elsewhere."""
-    watched = sys.stderr.isatty() and find_spec("rich") is not None
-    return Board() if watched else Lines()
+    console = console or Console()
+    watched = console.err.isatty() and find_spec("rich") is not None
+    return Board(console) if watched else Lines(console)

@@ -13,6 +13,7 @@ _FEW, _BEGUN = 3, 5.0
 _ALL = 100.0
 #: States in the order they are shown; `waiting`: nothing was told yet, `late`: timed out.
 STATES = ("waiting", "queued", "running", "complete", "failed", "late")
+_TROUBLE, _AT_WORK = ("failed", "late"), ("running", "queued", "waiting")
 ENDED = frozenset({"complete", "failed", "late"})
 
 
@@ -90,6 +91,16 @@ class Census:
         if left:
             said.append(f"about {lasting(left)} left")
         return f"{self.ended} of {self.total} ended: " + ", ".join(said)
+
+    def parts(self, now: float) -> list[str]:
+        """The numbers one by one, those that matter most first: for narrow lines."""
+        left = self.left(now)
+        return [
+            f"{self.ended}/{self.total}",
+            *(f"{self.counts[state]} {state}" for state in _TROUBLE if self.counts[state]),
+            f"{lasting(left)} left" if left else "",
+            *(f"{self.counts[state]} {state}" for state in _AT_WORK if self.counts[state]),
+        ]
 
 
 def lasting(seconds: float) -> str:

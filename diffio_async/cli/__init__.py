@@ -9,8 +9,12 @@ def main() -> None:
     """Run the command line; a missing extra is named instead of a traceback."""
     try:
         from diffio_async.cli.app import app
+        from diffio_async.cli.console import console
 
-        app()
+        try:
+            app()
+        finally:
+            console.close()
     except ModuleNotFoundError as missing:
         if missing.name not in {"rich", "typer"}:
             raise

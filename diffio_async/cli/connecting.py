@@ -21,7 +21,7 @@ def check_environment(*, without: str = "") -> None:
     if not os.environ.get("DIFFIO_API_KEY"):
         raise ConfigurationError(
             "there is no API key: get one from the Diffio dashboard and set DIFFIO_API_KEY"
-            + (f",\n{without}" if without else "")
+            + (f", {without}" if without else "")
         )
     try:
         plausible_api_key(os.environ["DIFFIO_API_KEY"])

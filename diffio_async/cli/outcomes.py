@@ -53,7 +53,7 @@ class Outcome(Protocol):
         """Whether the result is there."""
         ...
 
-    def line(self) -> str:
+    def lines(self) -> list[str]:
         """One line for people, and a second one where more is known."""
         ...
 
@@ -75,10 +75,10 @@ class Done:
     model: str | None = None
     done: bool = True
 
-    def line(self) -> str:
+    def lines(self) -> list[str]:
         """Where it is, and what was gained where that is known."""
         gain = gained(self.progress)
-        return f"{self.subject} -> {self.path}" + (f"\n  {gain}" if gain else "")
+        return [f"{self.subject} -> {self.path}", *([f"  {gain}"] if gain else [])]
 
     def json(self) -> dict[str, object]:
         """`restored` or `downloaded`."""
@@ -106,12 +106,12 @@ class Failed:
     pick_up: PickUp | None = None
     done: bool = False
 
-    def line(self) -> str:
+    def lines(self) -> list[str]:
         """The reason, and how to go on."""
         reason = said(self.error, goes_on=self.pick_up is not None)
         if self.pick_up is None:
-            return f"{self.subject}: {reason}{_ids(self.error, reason)}"
-        return f"{self.subject}: {reason}\n  pick it up: {self.pick_up.command()}"
+            return [f"{self.subject}: {reason}{_ids(self.error, reason)}"]
+        return [f"{self.subject}: {reason}", f"  pick it up: {self.pick_up.command()}"]
 
     def json(self) -> dict[str, object]:
         """`failed`."""
@@ -136,10 +136,13 @@ class Interrupted:
     pick_up: PickUp
     done: bool = False
 
-    def line(self) -> str:
+    def lines(self) -> list[str]:
         """What goes on, and how to fetch it."""
         what = f"generation {self.pick_up.generation_id} of {self.pick_up.api_project_id}"
-        return f"{self.subject}: interrupted; {what} goes on\n  pick it up: {self._command()}"
+        return [
+            f"{self.subject}: interrupted; {what} goes on",
+            f"  pick it up: {self._command()}",
+        ]
 
     def json(self) -> dict[str, object]:
         """`interrupted`."""

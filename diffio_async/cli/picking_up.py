@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from attrs import evolve, frozen
 
+from diffio_async._text import shell_line
 from diffio_async.errors import (
     DiffioError,
     GenerationFailed,
@@ -42,7 +41,7 @@ class PickUp:
             words += ["--type", self.download_type]
         if self.output is not None:
             words += ["-o", self.output]
-        return shlex.join(words)
+        return shell_line(words)
 
     def after(self, error: DiffioError) -> PickUp | None:
         """What can still be fetched when `error` ended the work, None where nothing can."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
+from attrs import define, field
+
+from diffio_async._text import cells, fitted, shortened
+from diffio_async.cli.console import console
+from diffio_async.cli.formatting import bar, clock
 from diffio_async.cli.outcomes import stage
 from diffio_async.events import DownloadProgress, UploadProgress
 
@@ -13,9 +18,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from rich.progress import Progress, TaskID
-
     from diffio_async.cli.outcomes import Fact, Outcome, Subject
+
+#: Columns that a name keeps while there is anything else to shorten or leave out.
+_NAME = 12
 
 
 class Reporter(Protocol):
@@ -35,6 +41,10 @@ class Reporter(Protocol):
         """Leave the terminal as it was."""
         ...
 
+    def expecting(self, count: int) -> None:
+        """Take the number of files."""
+        ...
+
     def progressed(self, subject: Subject, fact: Fact) -> None:
         """Show how far the work is."""
         ...
@@ -48,7 +58,7 @@ def reporter(*, as_json: bool) -> Reporter:
     """JSON where asked for, bars where someone watches, and final lines elsewhere."""
     if as_json:
         return JsonLines()
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Bars() if console.err.isatty() else Lines()
 
 
 class Lines:
@@ -61,14 +71,15 @@ class Lines:
     def __exit__(self, *_: object) -> None:
         """Nothing to put back."""
 
+    def expecting(self, count: int) -> None:
+        """Nothing is counted."""
+
     def progressed(self, subject: Subject, fact: Fact) -> None:
         """Say nothing."""
 
     def ended(self, outcome: Outcome) -> None:
         """Say it."""
-        stream = sys.stdout if outcome.done else sys.stderr
-        stream.write(outcome.line() + "\n")
-        stream.flush()
+        (console.result if outcome.done else console.note)(*outcome.lines())
 
 
 class JsonLines(Lines):
@@ -92,78 +103,87 @@ class JsonLines(Lines):
                 "api_project_id": fact.api_project_id,
                 "generation_id": fact.generation_id,
             }
-        self._say({**subject.json(), **said})
+        console.json({**subject.json(), **said}, optional=True)
 
     def ended(self, outcome: Outcome) -> None:
         """`restored`, `downloaded`, `failed` or `interrupted`."""
-        self._say(outcome.json())
-
-    def _say(self, fact: dict[str, object]) -> None:
-        sys.stdout.write(json.dumps(fact) + "\n")
-        sys.stdout.flush()
+        console.json(outcome.json())
 
 
-class Bars:
+@define
+class _Row:
+    """One file in the works: upload, generation and download each fill its bar anew."""
+
+    words: str
+    percent: float
+    began: float = field(factory=time.monotonic)
+
+    def line(self, name: str, width: int) -> str:
+        """Its line: the percentage always, then the name, what is done, the time, and a bar."""
+        end = f" {self.percent:3.0f} %"
+        room = width - cells(end)
+        name = shortened(name, max(room - cells(self.words) - 1, min(room, _NAME)))
+        line = f"{name} {self.words}" if cells(name) + 1 + cells(self.words) <= room else name
+        time_taken = f" {clock(time.monotonic() - self.began)}"
+        if cells(line) + cells(end) + cells(time_taken) <= width:
+            end += time_taken
+        return line + bar(self.percent, width - cells(line) - cells(end)) + end
+
+
+class Bars(Lines):
     """A bar per file in the works, on stderr; what has ended is printed above the bars."""
 
     def __init__(self) -> None:
-        self._bars: dict[Subject, tuple[TaskID, type[Fact]]] = {}
-        self._progress = _progress()
+        self._rows: dict[Subject, _Row] = {}
+        self._began = time.monotonic()
+        self._count = self._done = self._failed = 0
+        self._live = ExitStack()
 
     def __enter__(self) -> Self:
         """Take the terminal's last lines."""
-        self._progress.start()
+        self._live.enter_context(console.live(self.lines))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Wipe the bars."""
-        for bar, _kind in self._bars.values():
-            self._progress.remove_task(bar)
-        self._bars.clear()
-        self._progress.stop()
+        self._live.close()
+
+    def expecting(self, count: int) -> None:
+        """Count files, where there are several."""
+        self._count = count
+
+    def lines(self, width: int) -> list[str]:
+        """The bars of now, and how far all files are."""
+        rows = list(self._rows.items())
+        lines = [row.line(subject.short, width) for subject, row in rows]
+        ended = self._done + self._failed
+        if self._count > 1:
+            passed = time.monotonic() - self._began
+            left = passed / self._done * (self._count - ended) if self._done else None
+            parts = [
+                f"{ended}/{self._count}",
+                f"{self._failed} failed" if self._failed else "",
+                "" if left is None else f"{clock(left)} left",
+                clock(passed),
+            ]
+            lines.append(fitted(parts, width))
+        return lines
 
     def progressed(self, subject: Subject, fact: Fact) -> None:
-        """Move the file's bar: upload, generation and download each fill it anew."""
-        words, kind = stage(fact), type(fact)
-        if subject not in self._bars:
-            self._bars[subject] = self._progress.add_task(subject.short, stage=words), kind
-        bar, before = self._bars[subject]
-        if kind is not before:
-            self._bars[subject] = bar, kind
-            self._progress.reset(bar)
-        self._progress.update(bar, completed=fact.percent or 0.0, total=100, stage=words)
+        """Move the file's bar."""
+        row = self._rows.setdefault(subject, _Row("", 0.0))
+        row.words, row.percent = stage(fact), fact.percent or 0.0
 
     def ended(self, outcome: Outcome) -> None:
         """Replace the file's bar by its lines: on stdout, where that is not the terminal."""
-        bar = self._bars.pop(outcome.subject, None)
-        if bar is not None:
-            self._progress.remove_task(bar[0])
-        if not outcome.done or sys.stdout.isatty():
-            self._progress.console.print(
-                outcome.line(), markup=False, highlight=False, soft_wrap=True
-            )
+        self._rows.pop(outcome.subject, None)
+        if outcome.done:
+            self._done += 1
         else:
-            Lines().ended(outcome)
+            self._failed += 1
+        super().ended(outcome)
 
 
 def _rate(fact: UploadProgress | DownloadProgress) -> dict[str, object]:
     """Bytes a second, once they can be told."""
     return {} if fact.rate is None else {"bytes_per_second": round(fact.rate)}
-
-
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    return Progress(
-        # A file's name is no markup, whatever it holds.
-        TextColumn("{task.description}", markup=False),
-        TextColumn("{task.fields[stage]}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )

@@ -47,6 +47,7 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
             reporter.ended(outcome)
 
         stack.enter_context(reporter)
+        reporter.expecting(len(order.each()))
         usable = []
         for file in order.each():
             try:

@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from diffio_async.cli.console import console, log_to_console
 from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.refusing import complain
@@ -79,9 +79,9 @@ async def _serve(served: "Sandbox", env_file: Path | None) -> int:
     """Serve until cancelled; the environment goes to stdout, the log to stderr."""
     from diffio_async.sandbox.running import announce
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_console(logging.INFO)
     async with served:
         announce(served, env_file=env_file)
-        sys.stderr.write("The sandbox runs until Ctrl-C.\n")
+        console.note("The sandbox runs until Ctrl-C.")
         await asyncio.Event().wait()
     return OK

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import shlex
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
-from diffio_async._engine.showing import Board, Lines, Silent, display
+from diffio_async._engine.showing import Lines, Silent, display
+from diffio_async._text import shell_line
 from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.console import console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.picking_up import said
 from diffio_async.client import AsyncDiffio
@@ -74,7 +73,7 @@ class Wanted:
             words += left if len(left) <= _NAMED else self.generations
         for project in self.projects:
             words += ["--project", project]
-        return shlex.join(words)
+        return shell_line(words)
 
 
 @define
@@ -108,9 +107,9 @@ class Teller:
                 **({} if error is None else _why(error, again)),
             )
         elif error is None:
-            self._result(f"{outcome.generation_id}: complete")
+            console.result(f"{outcome.generation_id}: complete")
         else:
-            self.display.say(f"{outcome.generation_id}: {said(error, goes_on=goes_on)}")
+            console.note(f"{outcome.generation_id}: {said(error, goes_on=goes_on)}")
 
     def unknown(self, project: str, error: DiffioError) -> None:
         """A project could not be asked for what runs in it."""
@@ -118,7 +117,7 @@ class Teller:
         if self.as_json:
             self._json("failed", api_project_id=project, **_why(error, None))
         else:
-            self.display.say(f"{project}: {error}")
+            console.note(f"{project}: {error}")
 
     def interrupted(self) -> None:
         """The user ended the command; the generations go on without it."""
@@ -128,19 +127,10 @@ class Teller:
         elif many:
             what = f"generation {next(iter(self.left))} goes"
             what = what if many == 1 else f"{many} generations go"
-            self.display.say(f"interrupted; {what} on\n  wait again: {again}")
+            console.note(f"interrupted; {what} on", f"  wait again: {again}")
 
     def _json(self, event: str, **more: object) -> None:
-        sys.stdout.write(json.dumps({"event": event, **more}) + "\n")
-        sys.stdout.flush()
-
-    def _result(self, line: str) -> None:
-        if isinstance(self.display, Board) and sys.stdout.isatty():
-            # Not into the table.
-            self.display.say(line)
-        else:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+        console.json({"event": event, **more})
 
 
 def _why(error: DiffioError, again: str | None) -> dict[str, object]:
@@ -155,7 +145,7 @@ async def wait(wanted: Wanted, *, as_json: bool) -> int:
         ConfigurationError: Nothing can be sent as things are, and nothing was.
     """
     named = wanted.check()
-    with Silent() if as_json else display() as shown:
+    with Silent(console) if as_json else display(console) as shown:
         teller = Teller(wanted, shown, as_json)
         try:
             async with AsyncDiffio() as client:

@@ -139,7 +139,7 @@ class Origin:
         except (CutOff, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - one bad request must not end the server
-            log.exception("the sandbox itself failed on %s", incoming.path)
+            log.exception("the sandbox itself failed on %r", incoming.path)
             return self._spell(Refusal(500, f"the sandbox itself failed: {error!r}"))
 
     async def _send(

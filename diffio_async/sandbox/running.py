@@ -7,7 +7,6 @@ import logging
 import os
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from diffio_async.sandbox.plans import PlanError, read_plan
 from diffio_async.sandbox.server import Sandbox
 from diffio_async.sandbox.settings import SandboxError
+from diffio_async.sandbox.terminal import complain, print_lines, print_log
 
 PORT = 8490
 
@@ -60,8 +60,7 @@ def announce(sandbox: Sandbox, *, env_file: str | os.PathLike[str] | None = None
     if env_file is not None:
         lines = (f"{name}={text}\n" for name, text in _variables(sandbox).items())
         _replace_private(Path(env_file), "".join(lines))
-    sys.stdout.write("\n".join(environment_lines(sandbox)) + "\n")
-    sys.stdout.flush()
+    print_lines(*environment_lines(sandbox))
 
 
 def _variables(sandbox: Sandbox) -> dict[str, str]:
@@ -84,7 +83,7 @@ def _replace_private(file: Path, text: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sandbox with options from the command line; gives the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    print_log(logging.INFO)
     try:
         sandbox = Sandbox(
             options.data,
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         asyncio.run(run(sandbox, ready=partial(announce, env_file=options.env_file)))
     except (SandboxError, PlanError, OSError, ValueError) as error:
-        sys.stderr.write(f"{error}\n")
+        complain(str(error))
         return 2
     except KeyboardInterrupt:
         pass

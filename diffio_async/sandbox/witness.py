@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import define, field
 
+from diffio_async.sandbox.terminal import printable
+
 log = logging.getLogger("diffio_async.sandbox")
 
 
@@ -84,7 +86,7 @@ class Witness:
 
     def complain(self, seen: Seen, what: str) -> None:
         """Say aloud what a client should not have done."""
-        complaint = f"{seen.origin} {seen.method} {seen.path}: {what}"
+        complaint = printable(f"{seen.origin} {seen.method} {seen.path}: {what}")
         self.complaints.append(complaint)
         log.warning("%s", complaint)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from diffio_async._logging import log
 from diffio_async.webhooks.receiving import LINGER_SECONDS, MAX_BODY, Receiver, SenderGone
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from diffio_async.webhooks.receiving import Reply, WebhookSink
 
-log = logging.getLogger("diffio_async")
 
 # ASGI's own types, as every framework spells them.
 Scope = MutableMapping[str, Any]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import define, field
 
 from diffio_async._engine.threads import all_settled
+from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.webhooks import WebhookEvent
-from diffio_async.webhooks.delivery import log, taken
+from diffio_async.webhooks.delivery import taken
 
 if TYPE_CHECKING:
     from diffio_async.webhooks.delivery import Delivery, Terms
@@ -90,7 +91,7 @@ class Handlers:
                         await handler(event)
                     else:
                         await _aside(pool, handler, event)
-        except Exception:  # noqa: BLE001 - handlers may raise anything, and the next event comes
+        except Exception:
             log.warning("%r was not handled", delivery, exc_info=True)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import uuid
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._logging import log
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import DatabaseUnusable
 from diffio_async.webhooks import inbox_claims, inbox_table
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from diffio_async.models.webhooks import WebhookEvent
     from diffio_async.webhooks.inbox_file import InboxFile
 
-log = logging.getLogger("diffio_async")
 
 #: The share of a lease after which it is renewed, so that two failures to do so are survived.
 _RENEWED_AT = 0.3

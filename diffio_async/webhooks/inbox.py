@@ -200,18 +200,18 @@ class WebhookInbox(WebhookSink):
         return InboxTells(self._file, self._terms.clock)
 
     async def entries(
-        self, state: InboxState | None = None, *, limit: int = 100
+        self, state: InboxState | None = None, *, limit: int | None = 100
     ) -> tuple[InboxEntry, ...]:
         """What is in the inbox, the newest first.
 
         Args:
             state: `waiting`, `taken`, `handled` or `dead`; None is any.
-            limit: How many at most.
+            limit: How many at most; None is all.
         """
         rows = await self._file.read(lambda db: inbox_table.entries(db, state, limit))
         return tuple(inbox_table.entry(row) for row in rows)
 
-    async def dead(self, *, limit: int = 100) -> tuple[InboxEntry, ...]:
+    async def dead(self, *, limit: int | None = 100) -> tuple[InboxEntry, ...]:
         """The events that were tried too often, the newest first."""
         return await self.entries("dead", limit=limit)
 

@@ -144,14 +144,14 @@ def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
     return number, kept[0] if kept else None
 
 
-def entries(db: sqlite3.Connection, state: str | None, most: int) -> list[tuple[Any, ...]]:
+def entries(db: sqlite3.Connection, state: str | None, most: int | None) -> list[tuple[Any, ...]]:
     """Rows in a state (None: in any), the newest first, without their bodies."""
     return db.execute(
         "SELECT * FROM (SELECT message_id, event_type, generation_id, CASE state WHEN ? THEN"
         " 'handled' WHEN ? THEN 'dead' ELSE iif(claim IS NULL, 'waiting', 'taken') END AS name,"
         " attempts, received_at, due_at, error FROM deliveries ORDER BY number DESC)"
         " WHERE name = coalesce(?, name) LIMIT ?",
-        (HANDLED, DEAD, state, most),
+        (HANDLED, DEAD, state, -1 if most is None else most),
     ).fetchall()
 
 

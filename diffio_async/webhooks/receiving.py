@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import frozen
 
+from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, WebhookRejected
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from diffio_async.models.webhooks import WebhookEvent
     from diffio_async.webhooks.verifier import WebhookVerifier
 
-log = logging.getLogger("diffio_async")
 
 #: Bytes; an event has about one thousand.
 MAX_BODY = 1024 * 1024

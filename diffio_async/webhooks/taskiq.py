@@ -6,11 +6,11 @@ Needs the extra `taskiq` (`pip install 'diffio-async[taskiq]'`) and a broker of 
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from diffio_async._engine.together import together
+from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, DatabaseUnusable
 from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.receiving import WebhookSink
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from diffio_async.webhooks.inbox import WebhookInbox
     from diffio_async.webhooks.verifier import WebhookVerifier
 
-log = logging.getLogger("diffio_async")
 
 #: Seconds a broker may take to accept a task.
 PATIENCE = 10.0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 from diffio_async._engine.pacing import answers, listings
+from diffio_async._logging import log
 from diffio_async.errors import DatabaseUnusable
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from diffio_async._engine.pacing.jobs import Group, Job, Wait
     from diffio_async.models.generations import GenerationProgress
 
-log = logging.getLogger("diffio_async")
 
 #: Seconds until a source that failed is tried again; questions are asked meanwhile.
 AGAIN = 30.0

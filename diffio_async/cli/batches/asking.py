@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 from attrs import frozen
 
+from diffio_async._text import shell_line
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order
 from diffio_async.batch.plan import BatchConflict, Plan
@@ -81,4 +81,4 @@ class Asked:
 
 def status_line(journal: Path) -> str:
     """The line that tells how far a batch is."""
-    return shlex.join(["diffio-async", "batch", "status", str(journal)])
+    return shell_line(["diffio-async", "batch", "status", str(journal)])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from diffio_async.batch.joining import LEAST_BILLED
 from diffio_async.batch.rehearsal import rehearsed
-from diffio_async.cli.batches.words import size
+from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.formatting import size
 
 if TYPE_CHECKING:
     from diffio_async.batch.rehearsal import Planned
@@ -33,16 +32,17 @@ async def rehearse(asked: Asked, *, as_json: bool) -> int:
             total += planned.size_bytes
             bad += planned.problem is not None
             _tell(planned, as_json=as_json)
+            console.out.wait()
     least = generations * LEAST_BILLED
     if as_json:
         said = {"files": files, "size_bytes": total, "generations": generations, "bad": bad}
-        _write(json.dumps({"event": "planned", **said, "billed_seconds": least}))
+        console.json({"event": "planned", **said, "billed_seconds": least})
     else:
-        _write(
+        console.result(
             f"{files} to restore, {size(total)}; {generations} generations, {least:g} seconds "
             "billed at least (60 for each; equal contents are paid once)"
         )
-    return FAILED if bad else OK
+    return after_output(FAILED if bad else OK)
 
 
 def _tell(planned: Planned, *, as_json: bool) -> None:
@@ -50,12 +50,8 @@ def _tell(planned: Planned, *, as_json: bool) -> None:
     if as_json:
         said = {"file": str(planned.source), "paths": paths, "size_bytes": planned.size_bytes}
         more = {"billed": planned.billed, "problem": planned.problem}
-        _write(json.dumps({"event": "plan", **said, **more}))
+        console.json({"event": "plan", **said, **more})
     elif planned.problem is not None:
-        _write(f"{planned.source}: {planned.problem}")
+        console.result(f"{planned.source}: {planned.problem}")
     else:
-        _write(f"{planned.source} -> {', '.join(paths)} ({size(planned.size_bytes)})")
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")
+        console.result(f"{planned.source} -> {', '.join(paths)} ({size(planned.size_bytes)})")

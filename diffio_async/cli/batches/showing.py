@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
+from diffio_async._text import cells, fitted
 from diffio_async.cli.batches.asking import status_line
-from diffio_async.cli.batches.words import progress_line
+from diffio_async.cli.console import console
+from diffio_async.cli.formatting import bar, progress_parts
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Self
 
-    from rich.progress import Progress
-
     from diffio_async.errors import BatchStopped
     from diffio_async.models.batches import BatchProgress, FileOutcome
 
 #: Seconds between two facts of progress in JSON.
 _BETWEEN = 1.0
+#: Seconds between two lines of progress, where there is no terminal.
+_BETWEEN_LINES = 10.0
 
 
 def teller(*, as_json: bool) -> Teller:
     """JSON where asked for, a bar where someone watches, and lines elsewhere."""
     if as_json:
         return JsonTeller()
-    return Bar() if sys.stderr.isatty() else Teller()
+    return Bar() if console.err.isatty() else Teller()
 
 
 class Teller:
@@ -37,6 +38,7 @@ class Teller:
     def __init__(self) -> None:
         self.done = self.failed = self.earlier = 0
         self.last: BatchProgress | None = None
+        self._told_at = time.monotonic()
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -52,8 +54,10 @@ class Teller:
         """Leave the terminal as it was."""
 
     def progressed(self, progress: BatchProgress) -> None:
-        """Remember how far it is."""
-        self.last = progress
+        """Tell how far it is, every ten seconds."""
+        if time.monotonic() - self._told_at >= _BETWEEN_LINES:
+            self._told_at = time.monotonic()
+            self.say("; ".join(filter(None, progress_parts(progress))))
 
     def ended(self, outcome: FileOutcome) -> None:
         """Count it, and tell of it unless an earlier run has."""
@@ -71,9 +75,7 @@ class Teller:
 
     def say(self, text: str, *, error: bool = True) -> None:
         """A line."""
-        stream = sys.stderr if error else sys.stdout
-        stream.write(text + "\n")
-        stream.flush()
+        (console.note if error else console.result)(text)
 
     def finished(self, journal: Path) -> None:
         """All files have ended."""
@@ -110,7 +112,7 @@ class JsonTeller(Teller):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told_at = 0.0
+        self._told_at = float("-inf")
 
     def tell(self, outcome: FileOutcome) -> None:
         """`restored`, `skipped` or `failed`."""
@@ -134,12 +136,12 @@ class JsonTeller(Teller):
 
     def progressed(self, progress: BatchProgress) -> None:
         """`progress`, once a second."""
-        super().progressed(progress)
         if time.monotonic() - self._told_at >= _BETWEEN:
             self._told_at = time.monotonic()
             fields = ("files", "done", "failed", "uploading", "generating", "downloading")
             self._say(
                 "progress",
+                optional=True,
                 **{name: getattr(progress, name) for name in fields},
                 sent_bytes=progress.sent_bytes,
                 received_bytes=progress.received_bytes,
@@ -169,63 +171,43 @@ class JsonTeller(Teller):
         self._say("interrupted", **self._numbers(), journal=str(journal))
         super().interrupted(journal)
 
-    def _numbers(self) -> dict[str, int]:
+    def _numbers(self) -> dict[str, Any]:
         return {"done": self.done, "failed": self.failed, "earlier": self.earlier}
 
-    def _say(self, event: str, **more: object) -> None:
-        self.say(json.dumps({"event": event, **more}), error=False)
+    def _say(self, event: str, *, optional: bool = False, **more: object) -> None:
+        console.json({"event": event, **more}, optional=optional)
 
 
 class Bar(Teller):
-    """A bar for all of the batch on stderr; failures are printed above it."""
+    """A line for all of the batch, live on stderr; failures are printed above it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._progress = _bar()
-        self._task = self._progress.add_task("", total=None, words="listing")
+        self._live = ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the terminal's last lines."""
-        self._progress.start()
+        """Take the terminal's last line."""
+        self._live.enter_context(console.live(self.lines))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wipe the bar."""
-        self._progress.stop()
+        """Wipe the line."""
+        self._live.close()
+
+    def lines(self, width: int) -> list[str]:
+        """How far it is now, and a bar where there is room for one."""
+        progress = self.last
+        if progress is None:
+            return [fitted(["listing"], width)]
+        line = fitted(progress_parts(progress), width)
+        percent = 100.0 * (progress.done + progress.failed) / max(progress.files, 1)
+        return [line + bar(percent, width - cells(line))]
 
     def progressed(self, progress: BatchProgress) -> None:
-        """Move it."""
-        super().progressed(progress)
-        self._progress.update(
-            self._task,
-            total=progress.files,
-            completed=progress.done + progress.failed,
-            words=progress_line(progress),
-        )
+        """Take how far it is; the line is drawn anew several times a second."""
+        self.last = progress
 
     def tell(self, outcome: FileOutcome) -> None:
         """What failed; and on stdout what was restored, where that is no terminal."""
-        if outcome.state == "failed" or not sys.stdout.isatty():
+        if outcome.state == "failed" or not console.out.isatty():
             super().tell(outcome)
-
-    def say(self, text: str, *, error: bool = True) -> None:
-        """Above the bar."""
-        if error or sys.stdout.isatty():
-            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
-            super().say(text, error=error)
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    return Progress(
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}", markup=False),
-        console=Console(stderr=True),
-        redirect_stdout=False,
-        redirect_stderr=False,
-        transient=True,
-    )

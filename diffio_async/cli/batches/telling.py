@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
+import io
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from attrs import asdict
 
+from diffio_async._text import csv_cell
 from diffio_async.batch.journal import Journal, journal_at
 from diffio_async.batch.reading import Status, status
 from diffio_async.batch.reporting import COLUMNS, orphans, report
-from diffio_async.cli.batches.words import size
+from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.formatting import size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from diffio_async.batch.reporting import Row
 
 
@@ -32,11 +35,11 @@ async def tell_status(path: str, *, as_json: bool) -> int:
     finally:
         await journal.close()
     if as_json:
-        _write(json.dumps({"event": "status", "journal": journal.path, **asdict(found)}))
+        console.json({"event": "status", "journal": journal.path, **asdict(found)})
     else:
         for name, value in _lines(found):
-            _write(f"{name:<12} {value}")
-    return FAILED if found.files.get("failed") else OK
+            console.result(f"{name:<12} {value}")
+    return after_output(FAILED if found.files.get("failed") else OK)
 
 
 def _lines(found: Status) -> list[tuple[str, str]]:
@@ -77,23 +80,33 @@ async def tell_report(path: str, *, as_csv: bool, as_json: bool) -> int:
     """
     journal = await Journal.open(journal_at(path), create=False)
     try:
-        writer = csv.DictWriter(sys.stdout, COLUMNS)
         if as_csv:
-            writer.writeheader()
+            console.out.write(_csv(COLUMNS))
         rows = report(journal)
         async with aclosing(rows):
             async for row in rows:
                 if as_csv:
-                    writer.writerow(row)
+                    console.out.write(_csv(row[column] for column in COLUMNS))
                 elif as_json:
-                    _write(json.dumps({"event": "result", **row}))
+                    console.json({"event": "result", **row})
                 else:
-                    _write(_line(row))
+                    console.result(_line(row))
+                console.out.wait()
         for row in [] if as_csv else await journal.see(orphans):
-            _write(json.dumps({"event": "orphan", **row}) if as_json else _orphan(row))
+            if as_json:
+                console.json({"event": "orphan", **row})
+            else:
+                console.result(_orphan(row))
     finally:
         await journal.close()
-    return OK
+    return after_output(OK)
+
+
+def _csv(values: Iterable[object]) -> str:
+    """A row, with nothing in it that a spreadsheet would run."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([csv_cell(value) for value in values])
+    return text.getvalue()
 
 
 def _line(row: Row) -> str:
@@ -108,7 +121,3 @@ def _line(row: Row) -> str:
 
 def _orphan(row: Row) -> str:
     return f"in vain  project {row['project'] or 'of an unknown id'}: {row['reason']}"
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(text + "\n")

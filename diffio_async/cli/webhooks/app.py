@@ -182,7 +182,7 @@ def inbox_list(
     state: Annotated[
         State | None, typer.Option(help="Only what is in this state; any if not given.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="How many at most; 0 lists all.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
     """List the events of an inbox, the newest first."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import TYPE_CHECKING
 
 from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.console import console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, DiffioError
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
     from diffio_async.models.webhooks import WebhookMode
 
-#: What was done, as JSON has it, and in a line for people.
-Said = tuple[dict[str, object], str]
+#: What was done, as JSON has it, and in lines for people.
+Said = tuple[dict[str, object], list[str]]
 
 
 async def configure(
@@ -47,11 +46,10 @@ async def configure(
             "api_key_id": endpoint.api_key_id,
         }
         kinds = ", ".join(endpoint.event_types)
-        line = (
-            f"{endpoint.url} gets {kinds} ({endpoint.mode}, key {endpoint.api_key_id})\n"
-            "  its signing secret is on the Diffio dashboard: set DIFFIO_WEBHOOK_SECRET to it"
-        )
-        return fact, line
+        return fact, [
+            f"{endpoint.url} gets {kinds} ({endpoint.mode}, key {endpoint.api_key_id})",
+            "  its signing secret is on the Diffio dashboard: set DIFFIO_WEBHOOK_SECRET to it",
+        ]
 
     return await _done(work, as_json=as_json)
 
@@ -77,7 +75,7 @@ async def send_test_event(
             "mode": sent.mode,
             "api_key_id": sent.api_key_id,
         }
-        return fact, f"{sent.event_type} is on its way as {sent.svix_message_id} ({sent.mode})"
+        return fact, [f"{sent.event_type} is on its way as {sent.svix_message_id} ({sent.mode})"]
 
     return await _done(work, as_json=as_json)
 
@@ -86,15 +84,18 @@ async def _done(work: Callable[[AsyncDiffio], Awaitable[Said]], *, as_json: bool
     check_environment()
     async with AsyncDiffio() as client:
         try:
-            fact, line = await work(client)
+            fact, lines = await work(client)
         except ConfigurationError:
             raise
         except DiffioError as error:
             if as_json:
                 failed = {"event": "failed", "error": type(error).__name__, "message": str(error)}
-                sys.stdout.write(json.dumps(failed) + "\n")
+                console.json(failed)
             else:
-                sys.stderr.write(f"diffio-async: {error}\n")
+                console.note(f"diffio-async: {error}")
             return FAILED
-    sys.stdout.write((json.dumps(fact) if as_json else line) + "\n")
+    if as_json:
+        console.json(fact)
+    else:
+        console.result(*lines)
     return OK

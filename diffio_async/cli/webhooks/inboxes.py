@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.inbox import WebhookInbox
@@ -16,19 +15,27 @@ if TYPE_CHECKING:
 
 
 async def show(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
-    """List deliveries, the newest first.
+    """List deliveries, the newest first; `limit` 0 is all. A list that is cut says so.
 
     Raises:
         ConfigurationError: There is no such file.
         DatabaseUnusable: It is no inbox.
     """
     async with _inbox(path) as inbox:
-        entries = await inbox.entries(state, limit=limit)
-    for entry in entries:
-        sys.stdout.write((json.dumps(_fact(entry)) if as_json else _line(entry)) + "\n")
+        # One more tells whether there are more.
+        entries = await inbox.entries(state, limit=limit + 1 if limit else None)
+    shown = entries[:limit] if limit else entries
+    for entry in shown:
+        if as_json:
+            console.json(_fact(entry))
+        else:
+            console.result(_line(entry))
+        console.out.wait()
+    if len(shown) < len(entries):
+        console.note(f"only the newest {limit} are listed; --limit 0 lists all")
     if not entries and not as_json:
-        sys.stderr.write("Nothing there.\n")
-    return OK
+        console.note("Nothing there.")
+    return after_output(OK)
 
 
 async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
@@ -41,12 +48,12 @@ async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
     async with _inbox(path) as inbox:
         count = await inbox.retry(message_id)
     if as_json:
-        sys.stdout.write(json.dumps({"event": "retried", "count": count}) + "\n")
+        console.json({"event": "retried", "count": count})
     elif count:
-        sys.stdout.write(f"{count} to be handled anew\n")
+        console.result(f"{count} to be handled anew")
     else:
         what = "no dead event" if message_id is None else f"{message_id} is not there, or in hand"
-        sys.stdout.write(f"nothing to be handled anew: {what}\n")
+        console.result(f"nothing to be handled anew: {what}")
     return FAILED if message_id is not None and not count else OK
 
 
@@ -82,4 +89,4 @@ def _line(entry: InboxEntry) -> str:
         words.append(f"({entry.attempts} attempt{'s' * (entry.attempts > 1)})")
     if entry.error:
         words.append(f"error: {entry.error}")
-    return "".join(c if c.isprintable() else "?" for c in " ".join(words))
+    return " ".join(words)

@@ -15,6 +15,7 @@ from aiohttp import web
 from attrs import frozen
 
 from diffio_async._engine.together import together
+from diffio_async.cli.console import log_to_console
 from diffio_async.cli.exit_codes import OK
 from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
 from diffio_async.errors import ConfigurationError
@@ -62,15 +63,6 @@ class Order:
         """
         if not self.path.startswith("/") or set(self.path) & set("{}?#"):
             raise ConfigurationError("--path begins with / and is a path alone")
-
-
-class _Lines(logging.Formatter):
-    """A line each: what was raised is said, and not traced."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The message, and the failure in brackets."""
-        failure = record.exc_info[1] if record.exc_info else None
-        return record.getMessage() + (f" ({type(failure).__name__}: {failure})" if failure else "")
 
 
 class _Sink(WebhookSink):
@@ -127,9 +119,7 @@ async def listen(order: Order, shown: Shown) -> int:
         OSError: The address cannot be listened on.
     """
     order.check()
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Lines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log_to_console(logging.WARNING, traced=False)
     verifier = WebhookVerifier(*order.secrets)
     inbox = forwarder = None
     async with AsyncExitStack() as stack:

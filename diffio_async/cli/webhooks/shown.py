@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import os
-import sys
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from diffio_async.cli.console import console
 
+if TYPE_CHECKING:
     from diffio_async.models.webhooks import WebhookEvent
 
 _STYLES = {"generation.completed": "green", "generation.failed": "red"}
@@ -23,10 +19,6 @@ class Shown:
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # A letter the terminal does not have is no reason to refuse an event.
-            sys.stdout.reconfigure(errors="backslashreplace")
-        self._print = _plain if as_json or not sys.stdout.isatty() else _coloured()
         self.gone = asyncio.Event()
 
     def listening(self, url: str, forward: str | None) -> None:
@@ -35,7 +27,7 @@ class Shown:
             self._say({"event": "listening", "url": url, "forward": forward})
         else:
             on = f", passed on to {forward}" if forward else ""
-            sys.stderr.write(f"Listening on {url}{on}, until Ctrl-C.\n")
+            console.note(f"Listening on {url}{on}, until Ctrl-C.")
 
     def received(self, event: WebhookEvent, *, duplicate: bool) -> None:
         """An event came, and is kept."""
@@ -72,37 +64,17 @@ class Shown:
         if self._as_json:
             self._say({"event": "not_forwarded", "message_id": message_id, "reason": reason})
         else:
-            sys.stderr.write(f"{message_id} was not passed on, and will be again: {reason}\n")
+            console.note(f"{message_id} was not passed on, and will be again: {reason}")
 
     def _say(self, fact: dict[str, object]) -> None:
-        self._out(lambda: _plain(json.dumps(fact), None))
+        console.json(fact)
+        self._look()
 
     def _line(self, words: str, style: str | None) -> None:
-        # What an event holds is shown, not obeyed by the terminal.
-        shown = "".join(c if c.isprintable() else "?" for c in words)
-        self._out(lambda: self._print(f"{datetime.now().astimezone():%H:%M:%S} {shown}", style))
+        console.result(f"{datetime.now().astimezone():%H:%M:%S} {words}", style=style)
+        self._look()
 
-    def _out(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError:
+    def _look(self) -> None:
+        if isinstance(console.out.failure, BrokenPipeError):
             # Nobody reads any more: that loses no event, and ends the listening.
             self.gone.set()
-            # Python would complain when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _plain(line: str, _style: str | None) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
-def _coloured() -> Callable[[str, str | None], None]:
-    from rich.console import Console
-
-    console = Console()
-
-    def show(line: str, style: str | None) -> None:
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    return show

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import attrs
 
+from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.webhooks.explaining import explained
 
@@ -27,9 +26,11 @@ def verify(
         delivery.payload, delivery.headers, secrets, now=time.time(), tolerance=tolerance
     )
     code = FAILED if explanation.event is None else OK
-    said = json.dumps(_fact(explanation, code)) if as_json else "\n".join(_lines(explanation))
-    sys.stdout.write(said + "\n")
-    return code
+    if as_json:
+        console.json(_fact(explanation, code))
+    else:
+        console.result(*_lines(explanation))
+    return after_output(code)
 
 
 def _fact(explanation: Explanation, code: int) -> dict[str, object]:
