@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import select
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 from diffio_async._text import printable
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Callable, Iterator, Mapping
 
     from rich.console import Console as Terminal
@@ -120,6 +120,7 @@ class Output:
         self._name = name
         self._aside = aside
         self._writer: _Writer | None = None
+        self._failure: Exception | None = None
 
     @property
     def _stream(self) -> TextIO | None:
@@ -138,8 +139,8 @@ class Output:
 
     @property
     def failure(self) -> Exception | None:
-        """Why nothing is written any more, None while all is well."""
-        return None if self._writer is None else self._writer.failure
+        """Why something could not be written, None while all is well."""
+        return self._failure if self._writer is None else self._writer.failure
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
@@ -170,8 +171,8 @@ class Output:
             try:
                 stream.write(data.decode(self.encoding))
                 stream.flush()
-            except Exception:  # noqa: BLE001 - what cannot be shown must not end what is paid for
-                return len(text)
+            except Exception as failure:  # noqa: BLE001 - it must not end what is paid for
+                self._failure = failure
         elif not (optional and writer.waiting > _MAX_WAITING):
             writer.put(data.replace(b"\n", os.linesep.encode()))
         return len(text)
@@ -186,8 +187,9 @@ class Output:
 
     def _writer_of(self, stream: TextIO) -> _Writer | None:
         """The writer of a real file, None for any other kind of stream."""
-        raw = getattr(getattr(stream, "buffer", None), "raw", None) if self._aside else None
-        if raw is None:
+        raw = getattr(stream, "buffer", None) if self._aside else None
+        raw = getattr(raw, "raw", raw)  # under PYTHONUNBUFFERED there is no buffer between
+        if not isinstance(raw, io.RawIOBase):
             return None
         if self._writer is None or self._writer.raw is not raw:
             with contextlib.suppress(Exception):
