@@ -15,7 +15,8 @@ from diffio_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_BLANK = re.compile(r"[\x00-\x20\x7f]")
+# Half of a surrogate pair cannot be encoded.
+_BLANK = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PLAIN = re.compile(r"[!-~]+")
 _MODEL = re.compile(r"diffio-[a-z0-9.-]+")
 # Another value than the body's own would make one request look like two.
@@ -141,6 +142,8 @@ def header_items(headers: Mapping[str, str]) -> Mapping[str, str]:
             )
         if any((c < " " and c != "\t") or c == "\x7f" for c in value):
             raise ConfigurationError(f"the header {name!r} holds a control character")
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ConfigurationError(f"the header {name!r} holds half of a surrogate pair")
     return headers
 
 

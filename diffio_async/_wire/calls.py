@@ -91,7 +91,7 @@ def json_object(value: Mapping[str, Json] | None, name: str) -> dict[str, Json] 
     if value is None:
         return None
     try:
-        json.dumps(dict(value), allow_nan=False)
+        json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as failure:
         raise ConfigurationError(f"{name} cannot be written as a JSON object: {failure}") from None
     return dict(value)

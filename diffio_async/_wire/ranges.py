@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_STRONG = re.compile(r'"[^"]*"')
+# ASCII: what the header had beside it may have been lost, and could not be sent back.
+_STRONG = re.compile(r'"[!#-~]*"')
 # Python itself refuses to read numbers of thousands of digits.
 _SIZE = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE = re.compile(r"bytes +([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)

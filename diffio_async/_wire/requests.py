@@ -13,6 +13,7 @@ from attrs import field, frozen
 from diffio_async._version import __version__
 from diffio_async._wire.addresses import header_items, plausible_api_key, secure_url
 from diffio_async._wire.calls import Call, Host
+from diffio_async.errors import ConfigurationError
 from diffio_async.options import CREDENTIALS, merged_headers
 
 if TYPE_CHECKING:
@@ -97,9 +98,22 @@ def prepared(call: Call[T], *, base_url: str, dress: Dress) -> Request:
         method=call.method,
         url=url,
         headers=headers,
-        content=None if call.json is None else json.dumps(call.json).encode(),
+        content=None if call.json is None else _json(call),
         secrets=secrets,
     )
+
+
+def _json(call: Call[T]) -> bytes:
+    text = json.dumps(call.json)
+    if "\\ud" in text:  # a surrogate pair, or half of one
+        try:
+            json.dumps(call.json, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"{call.name} cannot be sent: a text in it has half of a surrogate pair, which is "
+                "not Unicode (a file name that is not UTF-8, perhaps)"
+            ) from None
+    return text.encode()
 
 
 def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:

@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from attrs import define
+from attrs import define, field
 
 from diffio_async._engine.opening import opened
 from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
-from diffio_async.batch.troubles import set_back
+from diffio_async.batch.troubles import problem_of, set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
 from diffio_async.options import MIB
 
@@ -40,6 +40,11 @@ class Intake:
 
     desk: Desk
     file: File
+    #: What this run holds: the file, then the work that it is part of.
+    held: File | Work = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.held = self.file
 
     async def run(self) -> Work | None:
         """The work, uploaded and held; None where nothing is left to do here."""
@@ -53,8 +58,8 @@ class Intake:
         except _Kept:
             await desk.journal.do(ends.file_skipped, runner, self.file.id)
         except (SourceUnusable, TargetUnusable) as failure:
-            text = self.file.problem or str(failure)
-            problem = (type(failure).__name__, text)
+            name, text = problem_of(failure)
+            problem = (name, self.file.problem or text)
             await desk.journal.do(ends.file_failed, runner, self.file.id, problem)
             if desk.plan.on_error == "stop":
                 desk.stop(failure)
@@ -90,6 +95,7 @@ class Intake:
             desk.ready.tell()
             desk.ended.tell()
             return None
+        self.held = work
         return work
 
     async def _uploaded(self, work: Work, source: RegularFile) -> Work | None:

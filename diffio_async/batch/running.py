@@ -15,6 +15,7 @@ from diffio_async.batch.joining import taken_files
 from diffio_async.batch.plan import MOST_FETCHES
 from diffio_async.batch.reading import unfinished
 from diffio_async.batch.rows import Fetch, File, Lost, Work
+from diffio_async.batch.troubles import broken
 from diffio_async.batch.works import taken_works
 
 if TYPE_CHECKING:
@@ -132,15 +133,17 @@ class Run:
         return bool(works or files)
 
     async def _file(self, file: File) -> None:
-        desk = self._desk
+        desk, intake = self._desk, Intake(self._desk, file)
         try:
             try:
-                work = await Intake(desk, file).run()
+                work = await intake.run()
             finally:
                 desk.uploading -= 1
                 desk.room.tell()
             if work is not None:
                 await Carrying(desk, work).run()
+        except Exception as failure:  # noqa: BLE001 - this file's, whatever it is
+            await broken(desk, intake.held, failure)
         finally:
             desk.in_flight -= 1
             desk.room.tell()
@@ -148,6 +151,8 @@ class Run:
     async def _carry(self, work: Work) -> None:
         try:
             await Carrying(self._desk, work).run()
+        except Exception as failure:  # noqa: BLE001 - this work's, whatever it is
+            await broken(self._desk, work, failure)
         finally:
             self._desk.in_flight -= 1
             self._desk.room.tell()
@@ -180,6 +185,8 @@ class Run:
         desk = self._desk
         try:
             await Fetching(desk, fetch).run()
+        except Exception as failure:  # noqa: BLE001 - this result's, whatever it is
+            await broken(desk, fetch, failure)
         finally:
             desk.fetching -= 1
             if desk.more_ready or self._over:

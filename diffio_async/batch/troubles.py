@@ -4,23 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffio_async.batch import fetches, works
+from diffio_async._logging import log
+from diffio_async._wire.contents import encodable
+from diffio_async.batch import ends, fetches, works
 from diffio_async.batch.kinds import Kind, kind_of, root_of
-from diffio_async.errors import ClientClosed, DatabaseUnusable
+from diffio_async.batch.rows import File, Lost, Work
+from diffio_async.errors import ClientClosed, DatabaseUnusable, DiffioError
 
 if TYPE_CHECKING:
     from diffio_async.batch.ends import Problem
     from diffio_async.batch.plan import Desk
-    from diffio_async.batch.rows import Fetch, Work
-    from diffio_async.errors import DiffioError
+    from diffio_async.batch.rows import Fetch
 
 #: Tries of one step of one file in a run, where the failure seems to be its own.
 MOST_TRIES = 4
+#: Characters of an error that the journal keeps.
+_LONGEST = 4000
 
 
-def problem_of(failure: DiffioError) -> Problem:
-    """The class and the words of a failure, as the journal keeps them."""
-    return type(failure).__name__, str(failure)
+def problem_of(failure: Exception) -> Problem:
+    """The class and the text of a failure, as the journal keeps them."""
+    return type(failure).__name__, encodable(str(failure))[:_LONGEST]
 
 
 def judged(desk: Desk, failure: DiffioError, tries: int, successes: int) -> tuple[bool, bool]:
@@ -81,3 +85,35 @@ async def fetch_set_back(desk: Desk, fetch: Fetch, failure: DiffioError, success
     )
     if desk.plan.on_error == "stop":
         desk.stop(failure)
+
+
+async def broken(desk: Desk, row: File | Work | Fetch, failure: Exception) -> None:
+    """Fail one file, or the files of one work, for an error that nothing expects.
+
+    Raises:
+        Exception: It concerns the whole run: the journal, the client, memory.
+    """
+    if isinstance(failure, (Lost, DiffioError, MemoryError)):
+        raise failure
+    log.error("%s failed unexpectedly; the batch continues", _called(row), exc_info=failure)
+    journal, problem = desk.journal, problem_of(failure)
+    if isinstance(row, File):
+        await journal.do(ends.file_failed, journal.runner, row.id, problem)
+    elif isinstance(row, Work):
+        await journal.do(works.work_broken, journal.runner, row.id, problem)
+    else:
+        await journal.do(
+            fetches.fetch_failed, journal.runner, row, problem, again=True, ours=row.ours
+        )
+    desk.ended.tell()
+    if desk.plan.on_error == "stop":
+        desk.stop(failure)
+
+
+def _called(row: File | Work | Fetch) -> str:
+    # Not by its repr, which has the credentials of an upload.
+    if isinstance(row, File):
+        return f"the file {row.path!r}"
+    if isinstance(row, Work):
+        return f"recording {row.id} of the journal (project {row.project or 'unknown'})"
+    return f"the {row.kind} of generation {row.generation}"

@@ -179,6 +179,14 @@ def wait_ended(connection: sqlite3.Connection, runner: int, work: int, problem: 
     _end_files(connection, work)
 
 
+def work_broken(connection: sqlite3.Connection, runner: int, work: int, problem: Problem) -> None:
+    """Record an unexpected failure: a generation that was started is kept, to be waited for."""
+    if work_column(connection, work, "state") == "started":
+        wait_ended(connection, runner, work, problem)
+    else:
+        work_failed(connection, runner, work, problem, again=True)
+
+
 def _end_files(connection: sqlite3.Connection, work: int) -> None:
     for (file,) in connection.execute(
         "SELECT id FROM file WHERE work = ? AND state = 'joined'", (work,)

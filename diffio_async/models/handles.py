@@ -38,7 +38,9 @@ def ids_of(handle: str) -> tuple[str, str]:
 
 
 def _escaped(text: str) -> str:
-    return _OTHER.sub(lambda found: b"~%02x" % found[0][0], text.encode()).decode()
+    return _OTHER.sub(
+        lambda found: b"~%02x" % found[0][0], text.encode("utf-8", "replace")
+    ).decode()
 
 
 def _plain(part: str) -> str:

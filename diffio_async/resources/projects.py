@@ -11,6 +11,7 @@ from diffio_async._engine.resume_store import resume_store
 from diffio_async._engine.uploading import NewProject
 from diffio_async._wire import calls
 from diffio_async._wire.addresses import header_items
+from diffio_async._wire.contents import encodable
 
 if TYPE_CHECKING:
     import builtins
@@ -85,7 +86,7 @@ class AsyncProjects:
             file_name="", content_type="", content_length=0, file_format=file_format, params=params
         )
         async with resume_store(resume) as store, opened(source, max_bytes=limit) as found:
-            name = _sendable(file_name or found.name or UNNAMED)
+            name = encodable(file_name or found.name or UNNAMED)
             kind = content_type or _kind_of(name)
             call = calls.create_project(
                 file_name=name,
@@ -128,11 +129,6 @@ class AsyncProjects:
         call = calls.list_project_generations(api_project_id)
         with concerning(api_project_id=api_project_id):
             return [*(await self._sender.send(call, options)).generations]
-
-
-def _sendable(name: str) -> str:
-    """A file's name may hold bytes that are not UTF-8; JSON cannot."""
-    return name.encode("utf-8", "replace").decode()
 
 
 def _kind_of(name: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._logging import log
+from diffio_async._wire.contents import encodable
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import DatabaseUnusable
 from diffio_async.webhooks import inbox_claims, inbox_table
@@ -100,7 +101,7 @@ class Delivery:
             elif isinstance(error, GeneratorExit):
                 await self.fail("the loop was left before the next event was asked for")
             elif isinstance(error, Exception):
-                await self.fail(f"{type(error).__name__}: {error}")
+                await self.fail(_text_of(error))
             else:
                 await self.release()
         except DatabaseUnusable:
@@ -126,7 +127,7 @@ class Delivery:
             DatabaseUnusable: That could not be written; it is tried again when the lease ends.
         """
         self._stop()
-        taken, said = self._taken, scrubbed(reason)[:_MOST_SAID]
+        taken, said = self._taken, encodable(scrubbed(reason, limit=_MOST_SAID))
         pause = self._terms.pause(self.attempt, random.random())  # noqa: S311 - jitter needs no secrecy
         due = None if pause is None else self._terms.clock() + pause
         if due is None:
@@ -170,6 +171,13 @@ class Delivery:
         for each in (self._timer, self._renewing):
             if each is not None:
                 each.cancel()
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - it is a handler's, and may be of any class
+        return f"{type(error).__name__} (its text cannot be read)"
 
 
 async def taken(file: InboxFile, terms: Terms, most: int) -> list[Delivery]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from diffio_async._engine.database_opening import Schema
+from diffio_async._wire.contents import encodable
 from diffio_async.models.webhooks import InboxEntry
 from diffio_async.webhooks.standing import rank
 
@@ -73,17 +74,12 @@ def arrival(event: WebhookEvent, message_id: str, body: bytes) -> Arrival:
     """What is kept of an event."""
     return Arrival(
         message_id=message_id,
-        event_type=_text(event.event_type),
-        generation_id=None if event.generation_id is None else _text(event.generation_id),
+        event_type=encodable(event.event_type),
+        generation_id=None if event.generation_id is None else encodable(event.generation_id),
         rank=rank(event),
         created_at=None if event.created_at is None else event.created_at.timestamp(),
         body=body,
     )
-
-
-def _text(value: str) -> str:
-    """Text that SQLite takes: JSON may hold halves of characters, which are no text."""
-    return value.encode("utf-8", "replace").decode()
 
 
 def insert(db: sqlite3.Connection, arrival: Arrival, now: float, keeping: Keeping) -> bool:
@@ -123,7 +119,7 @@ def furthest(db: sqlite3.Connection, generation_id: str) -> tuple[str, bytes] | 
     row: tuple[str, bytes] | None = db.execute(
         "SELECT message_id, body FROM deliveries WHERE generation_id = ?"
         " ORDER BY rank DESC, created_at DESC, number DESC LIMIT 1",
-        (_text(generation_id),),
+        (encodable(generation_id),),
     ).fetchone()
     return row
 

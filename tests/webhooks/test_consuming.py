@@ -186,6 +186,35 @@ async def test_an_event_that_ends_its_consumers_is_dead_in_the_end(
     assert "ended" in (dead.error or "")
 
 
+class _Speechless(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (ValueError("half \ud83d of it\x00"), "ValueError: half \ufffd of it\x00"),
+        (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"), "UnicodeEncodeError: 'utf-8'"),
+        (_Speechless(), "_Speechless (its text cannot be read)"),
+    ],
+)
+async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
+    inbox: WebhookInbox, clock: Clock, failure: Exception, said: str
+) -> None:
+    """Also what cannot be encoded, or has no text: each attempt is recorded as such."""
+    await stored(inbox, "msg_1")
+    for attempt in range(1, 4):
+        with pytest.raises(type(failure)):
+            async with await anext(inbox.deliveries()):
+                raise failure
+        (entry,) = await inbox.entries()
+        assert (entry.attempts, (entry.error or "").startswith(said)) == (attempt, True)
+        clock.ahead += 2**attempt
+    (dead,) = await inbox.dead()
+    assert (dead.error or "").startswith(said)
+
+
 async def test_a_clock_set_back_keeps_no_event_waiting(inbox: WebhookInbox, clock: Clock) -> None:
     """What is due in a day was never meant to be."""
     clock.ahead = 86400

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async._wire.calls import create_project, list_projects
+from diffio_async._wire.calls import (
+    complete_project_upload,
+    create_project,
+    get_generation_progress,
+    json_object,
+    list_projects,
+)
 from diffio_async._wire.edge_calls import put_part, start_upload
 from diffio_async._wire.requests import Request, api_dress, prepared, to_media
 from diffio_async.errors import ConfigurationError
@@ -132,6 +138,22 @@ def test_a_calls_own_key_is_checked_and_not_replaced(key: str) -> None:
 def test_bad_headers_are_refused_before_anything_is_sent() -> None:
     with pytest.raises(ConfigurationError):
         request(headers={"X-A": "a\r\nb"})
+
+
+def test_text_that_cannot_be_encoded_is_refused_before_anything_is_sent() -> None:
+    """Half of a surrogate pair, wherever the user wrote it; whole pairs are sent."""
+    half = "caf\udce9"
+    with pytest.raises(ConfigurationError, match="half of a surrogate pair"):
+        request(headers={"X-Note": half})
+    with pytest.raises(ConfigurationError, match="an address"):
+        to_media("GET", f"https://host/{half}", {})
+    with pytest.raises(ConfigurationError, match="params"):
+        json_object({"note": [half]}, "params")
+    for call in (get_generation_progress(half, None), complete_project_upload(half)):
+        with pytest.raises(ConfigurationError, match=f"{call.name} cannot be sent"):
+            request(call)
+    whole = request(complete_project_upload("proj_\U0001f3a4"))
+    assert whole.content == b'{"apiProjectId": "proj_\\ud83c\\udfa4"}'
 
 
 def test_what_must_not_be_quoted_is_known_to_the_request() -> None:

@@ -17,6 +17,7 @@ from diffio_async._engine.transport.ladder import failure_of
 from diffio_async._engine.transport.payload import Streamed
 from diffio_async._engine.transport.receiving import Receiver, taken_over
 from diffio_async._engine.transport.sessions import Connection, Kept, Sessions, attempting
+from diffio_async._wire.contents import encodable
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
 from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
@@ -212,8 +213,8 @@ def _stalls(read: float | None) -> aiohttp.ClientTimeout:
 def _joined(headers: Mapping[str, str]) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers.items():
-        lower = name.lower()
-        joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
+        lower, text = name.lower(), encodable(value)
+        joined[lower] = f"{joined[lower]}, {text}" if lower in joined else text
     return joined
 
 

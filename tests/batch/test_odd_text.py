@@ -1,0 +1,102 @@
+"""Text that cannot be encoded, and errors that nothing expects, concern one file of a batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async.batch.carrying import Carrying
+from diffio_async.batch.fetching import Fetching
+from diffio_async.batch.intake import Intake
+from diffio_async.sandbox import Answer, Fault
+from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
+from tests.scripts import GENERATION, PROGRESS, told
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+HALF = "no speech \ud83d\x00 in it"
+
+
+@pytest.mark.parametrize("error", [HALF, {"code": HALF}, {"message": HALF}])
+async def test_an_error_that_cannot_be_encoded_fails_its_file(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, error: object
+) -> None:
+    """It is stored and shown with a replacement character, and the other files are restored."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
+    sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json=told("failed", error=error))))
+    first = await restored(client, source, tmp_path / "out")
+    assert sorted(states(first).values()) == ["done", "done", "done", "failed"]
+    (failed,) = [outcome for outcome in first.values() if outcome.error]
+    assert "no speech \ufffd" in (failed.error or "")
+    assert failed.error_type == "GenerationFailed"
+    assert generations(sandbox) == 4
+
+
+@pytest.mark.parametrize("field", ["generationId", "apiProjectId"])
+async def test_an_id_that_cannot_be_encoded_is_asked_for_again(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, field: str
+) -> None:
+    """Such a response is invalid; the same key is answered with the same generation."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
+    body = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued", field: "x\ud83d"}
+    sandbox.faults.add(Fault(path=GENERATION, action=Answer(json=body)))
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    assert generations(sandbox) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+async def test_a_file_name_that_is_not_utf8_is_restored(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The project has a replacement character in its name, the result the bytes of the source."""
+    source = recordings(tmp_path / "in", "cafe.wav")
+    (source / "cafe.wav").rename(source / os.fsdecode(b"caf\xe9.wav"))
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert set(states(outcomes).values()) == {"done"}
+    (project,) = sandbox.world.projects.values()
+    assert project.file_name == "caf\ufffd.wav"
+    (path,) = next(iter(outcomes.values())).paths.values()
+    assert b"caf\xe9" in os.fsencode(path.name)
+
+
+@pytest.mark.parametrize("stage", [Intake, Carrying, Fetching])
+async def test_an_unexpected_error_is_its_files_failure(
+    client: AsyncDiffio,
+    sandbox: Sandbox,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: type[Intake | Carrying | Fetching],
+) -> None:
+    """Its traceback is logged, the others are restored, and the next run completes it unbilled."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
+    name = {Intake: "_uploaded", Carrying: "_waited", Fetching: "_downloaded"}[stage]
+    whole, struck = getattr(stage, name), list[object]()
+
+    async def once(self: object, *args: object) -> object:
+        if not struck:
+            struck.append(self)
+            raise UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates not allowed")
+        return await whole(self, *args)
+
+    monkeypatch.setattr(stage, name, once)
+    with caplog.at_level(logging.ERROR, "diffio_async"):
+        first = await restored(client, source, tmp_path / "out")
+    assert sorted(states(first).values()) == ["done", "done", "done", "failed"]
+    (failed,) = [outcome for outcome in first.values() if outcome.error]
+    assert failed.error_type == "UnicodeEncodeError"
+    assert not failed.billed_again
+    (record,) = [each for each in caplog.records if "unexpectedly" in each.getMessage()]
+    assert record.exc_info is not None
+    again = await restored(client, source, tmp_path / "out")
+    assert set(states(again).values()) == {"done"}
+    assert generations(sandbox) == 4
+    assert rows(tmp_path / "out" / JOURNAL, "SELECT 1 FROM work WHERE state = 'failed'") == []
