@@ -18,6 +18,7 @@ from diffio_async._engine.database_opening import connected, explained, unusable
 from diffio_async._engine.threads import settled
 
 if TYPE_CHECKING:
+    from diffio_async._engine.database_clock import Clock
     from diffio_async._engine.database_opening import Schema
 
 T = TypeVar("T")
@@ -49,8 +50,11 @@ class Database:
     A process that was forked opens its own.
     """
 
-    def __init__(self, path: str, schema: Schema, gathered: float = 0.0) -> None:
+    def __init__(
+        self, path: str, schema: Schema, gathered: float = 0.0, clock: Clock | None = None
+    ) -> None:
         self._path, self._schema, self._gathered = path, schema, gathered
+        self._clock = clock
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._turn = threading.Lock()
         self._process = os.getpid()
@@ -64,17 +68,19 @@ class Database:
         *,
         create: bool = True,
         gathered: float = 0.0,
+        clock: Clock | None = None,
     ) -> Self:
         """Open the file; make it where it is missing and `create` says so, readable by its owner.
 
         For `gathered` seconds work gathers that is then done, and committed, together: where much
-        comes, that saves most of the commits, and of the threads' meetings.
+        comes, that saves most of the commits, and of the threads' meetings. `clock` replaces the
+        one that the file's processes share, for tests.
 
         Raises:
             DatabaseUnusable: Its folder is missing, it cannot be written, is damaged, is another
                 kind of file, or was made by a newer version; or it is missing.
         """
-        database = cls(os.fspath(path), schema, gathered)
+        database = cls(os.fspath(path), schema, gathered, clock)
 
         async def begun() -> None:
             # Connecting comes first in the thread; what stands in the way is raised here.
@@ -143,7 +149,7 @@ class Database:
     def _live(self, create: bool) -> None:
         """The thread: connect, do what comes, close."""
         try:
-            connection = connected(self._path, self._schema, create=create)
+            connection = connected(self._path, self._schema, create=create, clock=self._clock)
         except Exception as failure:  # noqa: BLE001 - raised where `open` waits
             with self._turn:
                 self._closed = True

@@ -10,10 +10,15 @@ import stat
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._engine import database_clock
 from diffio_async.errors import DatabaseUnusable
+
+if TYPE_CHECKING:
+    from diffio_async._engine.database_clock import Clock
 
 #: Seconds another process may keep the file busy; each of our transactions takes milliseconds.
 PATIENCE = 30.0
@@ -34,11 +39,14 @@ class Schema:
         application_id: The number in its header that tells it from other people's files.
         migrations: The statements that lead from each version to the next, the first from an
             empty file. A released one is never changed.
+        after_restart: Statements for the first process that opens the file after the machine was
+            restarted: none that had it open before is alive, and the clock may have changed.
     """
 
     what: str
     application_id: int
     migrations: tuple[tuple[str, ...], ...]
+    after_restart: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
@@ -46,7 +54,9 @@ class Schema:
         return len(self.migrations)
 
 
-def connected(path: str, schema: Schema, *, create: bool) -> sqlite3.Connection:
+def connected(
+    path: str, schema: Schema, *, create: bool, clock: Clock | None = None
+) -> sqlite3.Connection:
     """A connection to the file, made or migrated as need be; blocks.
 
     Raises:
@@ -68,7 +78,7 @@ def connected(path: str, schema: Schema, *, create: bool) -> sqlite3.Connection:
         try:
             _check_kind(connection, path, schema)
             _set_up(connection)
-            _migrate(connection, path, schema)
+            _migrate(connection, path, schema, clock)
         except BaseException:
             connection.close()
             raise
@@ -141,10 +151,15 @@ def _set_up(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
 
 
-def _migrate(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+def _migrate(
+    connection: sqlite3.Connection, path: str, schema: Schema, clock: Clock | None
+) -> None:
     connection.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
     try:
         _bring_up(connection, path, schema)
+        if database_clock.install(connection, clock):
+            for statement in schema.after_restart:
+                connection.execute(statement)
     except BaseException:
         connection.rollback()
         raise

@@ -10,7 +10,6 @@ import os
 import stat
 import sys
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -26,6 +25,8 @@ from diffio_async._wire.resume_lines import (
 from diffio_async.errors import ResumeUnusable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from diffio_async.models.resuming import UploadRecord
 
 if sys.platform != "win32":
@@ -113,11 +114,14 @@ class ResumeFile:
         if first:
             _fsync_folder(self.path)
 
-    def close(self) -> None:
-        """Close it, and remove it where nothing in it can be gone on with."""
+    def close(self, now: datetime | None) -> None:
+        """Close it, and remove it where nothing in it can be resumed.
+
+        Args:
+            now: The server's time, by which records expire; None where it is not known.
+        """
         if self._descriptor is None:
             return
-        now = datetime.now(UTC)
         try:
             if all(_ended(record, now) for record in self.records.values()):
                 with contextlib.suppress(OSError):
@@ -164,8 +168,8 @@ def _held(descriptor: int, path: str) -> bool:
         return False
 
 
-def _ended(record: UploadRecord, now: datetime) -> bool:
-    return record.expires_at is not None and record.expires_at <= now
+def _ended(record: UploadRecord, now: datetime | None) -> bool:
+    return now is not None and record.expires_at is not None and record.expires_at <= now
 
 
 def _why(failure: Exception) -> str:

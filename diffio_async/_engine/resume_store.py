@@ -15,14 +15,17 @@ from diffio_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from diffio_async._engine.server_clock import ServerClock
     from diffio_async.models.resuming import UploadRecord, UploadStore
 
 
 @contextlib.asynccontextmanager
 async def resume_store(
-    resume: str | os.PathLike[str] | UploadStore | None,
+    resume: str | os.PathLike[str] | UploadStore | None, clock: ServerClock
 ) -> AsyncIterator[UploadStore | None]:
     """A store of the user's as it is; a path's file is open, and locked, meanwhile.
+
+    `clock` says which records of the file have expired.
 
     Raises:
         ConfigurationError: It is neither a path nor a store.
@@ -49,7 +52,7 @@ async def resume_store(
             try:
                 await store.threads.settle()
             finally:
-                store.file.close()
+                store.file.close(clock.estimate())
 
 
 @frozen

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrs import define
@@ -20,6 +19,7 @@ from diffio_async.models.uploads import CreatedProject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
     from diffio_async._engine.sending import Sender
     from diffio_async._engine.sources import Source
@@ -124,7 +124,9 @@ class Resuming:
         if record.offer is not None and await self._landed(record):
             await notes.forget()
             return record
-        if record.expires_at is not None and record.expires_at <= datetime.now(UTC):
+        # Judged by the server's clock. Before that is known, the upload itself finds out.
+        now = self.sender.server_clock.estimate()
+        if now is not None and record.expires_at is not None and record.expires_at <= now:
             raise _Void(f"its upload session expired at {record.expires_at:%Y-%m-%d %H:%M:%S %Z}")
         self.sender.tell(
             UploadResumed(

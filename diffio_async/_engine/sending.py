@@ -8,16 +8,17 @@ import random
 import time
 from contextlib import nullcontext
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.closing import Closing
 from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
+from diffio_async._engine.server_clock import ServerClock
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._logging import log
 from diffio_async._wire.addresses import api_base_url, header_items, plausible_api_key
+from diffio_async._wire.calls import Host
 from diffio_async._wire.codec import decoded
 from diffio_async._wire.contents import parsed
 from diffio_async._wire.failures import error_for, request_id
@@ -68,6 +69,7 @@ class Sender:
         header_items(options.headers)
         self.transport = Transport(options)
         self.closing = Closing()
+        self.server_clock = ServerClock()
         self.ranges = RangesInFlight(min(options.ranges_in_flight, options.connections))
         self._observers = (log_event, *options.observers)
         self._dressing = Dressing(self._key, options)
@@ -211,6 +213,8 @@ class Sender:
         answered = self.asked(name, number, request)
         answer = await self.transport.attempt(attempt)
         answered(answer)
+        if request.host is Host.API and self.server_clock.stale:
+            self.server_clock.record(answer.headers)
         if answer.ok:
             return answer
         raise error_for(
@@ -219,7 +223,7 @@ class Sender:
             answer.body,
             call=name,
             host=request.host,
-            now=datetime.now(UTC),
+            now=self.server_clock.now(),
             secrets=request.secrets,
             about=about,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -162,7 +161,7 @@ class Stretch:
             await exchange.start(MIB),
             call="download",
             host=Host.MEDIA,
-            now=datetime.now(UTC),
+            now=self.whole.sender.server_clock.now(),
             secrets=exchange.request.secrets,
         )
         if exchange.status not in _EXPIRED:

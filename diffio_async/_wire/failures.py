@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from diffio_async._wire.calls import Host
 from diffio_async._wire.contents import MAX_SHOWN, kept, parsed
+from diffio_async._wire.dates import http_date
 from diffio_async._wire.hints import hint_for
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import (
@@ -30,6 +29,7 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
     from diffio_async.models.generations import Generation
 
@@ -63,19 +63,19 @@ _CODES = {code for _, code in BY_CODE}
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds the server asks to wait: `Retry-After-Ms`, or `Retry-After` as seconds or a date.
 
-    `headers` has lower-case names. What cannot be read counts as not said.
+    A date is compared with the response's own `Date`, because the clock of this machine may be
+    wrong; with `now` where the response has none. `headers` has lower-case names. What cannot be
+    read counts as not said.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = _seconds(headers.get(name, ""), unit)
         if seconds is not None:
             return seconds
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-    except (ValueError, TypeError, IndexError, OverflowError):
+    date = http_date(headers.get("retry-after", ""))
+    if date is None:
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - now).total_seconds())
+    sent = http_date(headers.get("date", "")) or now
+    return max(0.0, (date - sent).total_seconds())
 
 
 def _seconds(text: str, unit: float) -> float | None:

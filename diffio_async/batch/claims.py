@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._engine.database_clock import now
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -63,7 +65,7 @@ def enlisted(connection: sqlite3.Connection) -> Runner:
     """Make a run known."""
     token = secrets.token_hex(8)
     _living.add(token)
-    cursor = connection.execute(_SIGN, (None, *_signature(token)))
+    cursor = connection.execute(_SIGN, (None, *_signature(token), now(connection) + LEASE))
     number = cursor.lastrowid
     assert number is not None  # noqa: S101 - a row was just inserted
     return Runner(number, token)
@@ -76,7 +78,7 @@ _SIGN = (
 
 def _signature(token: str) -> tuple[object, ...]:
     pid = os.getpid()
-    return token, place(), pid, _born(pid), time.time() + LEASE
+    return token, place(), pid, _born(pid)
 
 
 def beaten(connection: sqlite3.Connection, runner: Runner) -> bool:
@@ -84,18 +86,19 @@ def beaten(connection: sqlite3.Connection, runner: Runner) -> bool:
 
     A run that was taken for dead is back with this, and finds out what it lost as it goes on.
     """
-    connection.execute(_SIGN, (runner.id, *_signature(runner.token)))
+    connection.execute(_SIGN, (runner.id, *_signature(runner.token), now(connection) + LEASE))
     return bury(connection, apart_from=runner.id)
 
 
 def bury(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
     """Free what dead runs held; whether there was any."""
-    here, now = place(), time.time()
+    here, at = place(), now(connection)
     rows = connection.execute("SELECT id, token, place, pid, born, until FROM runner").fetchall()
     dead = {
         number
         for number, token, where, pid, born, until in rows
-        if number != apart_from and not _lives(token, where == here, pid, born, until > now)
+        if number != apart_from
+        and not _lives(token, where == here, pid, born, at < until <= at + LEASE)
     }
     # Who was taken for dead, went on, and died before its next sign of life.
     known = {row[0] for row in rows}
@@ -120,8 +123,8 @@ def _lives(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:
         return False
     except PermissionError:
         pass
-    now = _born(pid)
-    return now == born if born else fresh
+    found = _born(pid)
+    return found == born if born else fresh
 
 
 def release(connection: sqlite3.Connection, runner: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from diffio_async._engine.database_clock import now
 from diffio_async.batch.ends import end_if_all
 from diffio_async.batch.paths import kept, path_of
 from diffio_async.batch.rows import Fetch, Lost
@@ -19,12 +20,12 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
     """Hold results that can be fetched. From now on what stands under their names is ours."""
     rows = connection.execute(
         "SELECT result.file, result.type, result.path, result.tries + 1, result.begun,"
-        " result.bytes, work.project, work.generation, work.complete_at, file.size"
+        " result.bytes, work.project, work.generation, file.size"
         " FROM result INDEXED BY result_free JOIN file ON file.id = result.file"
         " JOIN work ON work.id = file.work"
         " WHERE result.state = 'ready' AND result.runner IS NULL AND result.due <= ?"
         " ORDER BY result.due LIMIT ?",
-        (time.time(), most),
+        (now(connection), most),
     ).fetchall()
     connection.executemany(
         "UPDATE result SET runner = ?, begun = 1, bytes = NULL, tries = tries + 1"
@@ -35,7 +36,7 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
 
 
 def _fetch(row: tuple[Any, ...]) -> Fetch:
-    file, kind, path, tries, begun, size, project, generation, complete_at, source_size = row
+    file, kind, path, tries, begun, size, project, generation, source_size = row
     return Fetch(
         file=file,
         kind=kind,
@@ -45,7 +46,6 @@ def _fetch(row: tuple[Any, ...]) -> Fetch:
         bytes=size,
         project=project,
         generation=generation,
-        complete_at=complete_at,
         source_size=source_size,
     )
 
@@ -97,7 +97,7 @@ def fetch_put_back(
         runner,
         fetch,
         "due = ?, tries = tries - ?",
-        time.time() + delay,
+        now(connection) + delay,
         int(not counts),
     )
 

@@ -50,9 +50,10 @@ class Fetching:
             if size is None:
                 size = await self._downloaded(path)
         except TranscriptPending as failure:
-            # As long as a generation may take, its transcript may.
-            limit = desk.plan.timeout
-            if limit is not None and time.time() - fetch.complete_at > limit:
+            # As long as a generation may take, its transcript may, from when it was first missed.
+            limit, now = desk.plan.timeout, time.monotonic()
+            since = desk.pending.setdefault((fetch.file, fetch.kind), now)
+            if limit is not None and now - since > limit:
                 await self._failed(failure, again=True, ours=True)
             else:
                 await journal.do(fetches.fetch_put_back, runner, fetch, _PENDING, counts=False)

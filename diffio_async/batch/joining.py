@@ -6,6 +6,7 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.database_clock import now
 from diffio_async.batch.ends import end_if_all, end_with_work
 from diffio_async.batch.journal import salt_of
 from diffio_async.batch.paths import path_of
@@ -30,16 +31,15 @@ class Joined(Enum):
 
 def taken_files(connection: sqlite3.Connection, runner: int, most: int) -> list[File]:
     """Hold files whose turn it is."""
-    now = time.time()
     rows = connection.execute(
         "SELECT id, source, error, tries FROM file INDEXED BY file_free"
         " WHERE state = 'listed' AND runner IS NULL AND due <= ? ORDER BY due, id LIMIT ?",
-        (now, most),
+        (now(connection), most),
     ).fetchall()
     connection.executemany(
         "UPDATE file SET runner = ?, begun_at = coalesce(begun_at, ?), tries = tries + 1"
         " WHERE id = ?",
-        [(runner, now, row[0]) for row in rows],
+        [(runner, time.time(), row[0]) for row in rows],
     )
     return [
         File(

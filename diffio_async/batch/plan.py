@@ -80,6 +80,8 @@ class Desk:
     fetching: int = 0
     #: The generations that this run waits for, each with its project.
     running: dict[str, str] = field(factory=dict)
+    #: When results were first found not to be ready yet; seconds of the monotonic clock.
+    pending: dict[tuple[int, str], float] = field(factory=dict)
     #: When rows that nobody holds are looked for next; seconds of the monotonic clock.
     look_at: float = 0.0
     sent: int = 0

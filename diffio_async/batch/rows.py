@@ -75,7 +75,6 @@ class Fetch:
     ours: bool
     bytes: int | None
     source_size: int
-    complete_at: float
 
 
 #: The columns of a `Work`.

@@ -4,7 +4,8 @@ A `file` is a recording; a `work` is a content under a model and its settings, f
 generation is paid however many files hold it; a `result` is one download type of one file. The
 view `everything` has a row for each result with all that is known of it.
 
-Times are seconds since 1970. Paths are text, or bytes where they are no valid text. A row is held
+Times are seconds since 1970; `due` and `until` are kept by `_engine.database_clock`, which does
+not jump. Paths are text, or bytes where they are no valid text. A row is held
 by a `runner`, a run of some process, and by no other until that one lets go of it or is dead.
 
 - `file.state`: `draft` (a listing that is not over), `listed` (its turn is to come), `joined` (its
@@ -22,6 +23,9 @@ by a `runner`, a run of some process, and by no other until that one lets go of 
 from __future__ import annotations
 
 from diffio_async._engine.database_opening import Schema
+
+#: When a work is due that this run is not to take up again.
+NOT_NOW = 1e12
 
 _FIRST = (
     "CREATE TABLE batch (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
@@ -140,4 +144,13 @@ _FIRST = (
 )
 
 #: "DFba" in ASCII marks the file as ours.
-SCHEMA = Schema(what="batch journal", application_id=0x44466261, migrations=(_FIRST,))
+SCHEMA = Schema(
+    what="batch journal",
+    application_id=0x44466261,
+    migrations=(_FIRST,),
+    # The clock may have been set back meanwhile: nothing waits for longer than it would have.
+    after_restart=tuple(
+        f"UPDATE {table} SET due = min(due, steady_now()) WHERE due < {NOT_NOW}"  # noqa: S608
+        for table in ("file", "work", "result")
+    ),
+)

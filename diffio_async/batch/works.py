@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.database_clock import now
 from diffio_async.batch.ends import end_with_work
 from diffio_async.batch.fetches import taken_fetches
 from diffio_async.batch.joining import given_back
 from diffio_async.batch.rows import WORK, Work, change_work, work_column
-
-#: When a work is due that this run is not to take up again.
-NOT_NOW = 1e12
+from diffio_async.batch.schema import NOT_NOW
 
 if TYPE_CHECKING:
     import sqlite3
@@ -26,7 +25,7 @@ def taken_works(connection: sqlite3.Connection, runner: int, most: int) -> list[
         f"SELECT {WORK} FROM work INDEXED BY work_free"  # noqa: S608 - our own names
         " WHERE state IN ('uploaded', 'started') AND runner IS NULL AND due <= ?"
         " ORDER BY due, id LIMIT ?",
-        (time.time(), most),
+        (now(connection), most),
     ).fetchall()
     works = [Work.of(row) for row in rows]
     connection.executemany(
@@ -92,7 +91,7 @@ def work_put_back(
     connection: sqlite3.Connection, runner: int, work: int, delay: float, *, counts: bool
 ) -> None:
     """Another time, `delay` seconds from now; `counts` where the failure was its own."""
-    due = time.time() + delay
+    due = now(connection) + delay
     new = work_column(connection, work, "state") == "new"
     change_work(
         connection,

@@ -85,7 +85,10 @@ class AsyncProjects:
         calls.create_project(
             file_name="", content_type="", content_length=0, file_format=file_format, params=params
         )
-        async with resume_store(resume) as store, opened(source, max_bytes=limit) as found:
+        async with (
+            resume_store(resume, self._sender.server_clock) as store,
+            opened(source, max_bytes=limit) as found,
+        ):
             name = encodable(file_name or found.name or UNNAMED)
             kind = content_type or _kind_of(name)
             call = calls.create_project(

@@ -27,14 +27,20 @@ ROOT_KEY_ID = "key_sandbox"
 _R = TypeVar("_R", bound=Record)
 
 
+def _steady() -> Callable[[], float]:
+    """Return a clock of seconds since the epoch that setting the time of day does not change."""
+    offset = time.time() - time.monotonic()
+    return lambda: offset + time.monotonic()
+
+
 class World:
     """The state of one sandbox; every change of a record is followed by `save`."""
 
     def __init__(
-        self, folder: Path, store: Store | None, *, clock: Callable[[], float] = time.time
+        self, folder: Path, store: Store | None, *, clock: Callable[[], float] | None = None
     ) -> None:
         self.folder = folder
-        self.now = clock
+        self.now = clock or _steady()
         self._store = store
         self.projects: dict[str, Project] = self._load(Project)
         self.uploads: dict[str, Upload] = self._load(Upload)

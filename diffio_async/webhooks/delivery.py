@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import random
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._engine.database_clock import now
 from diffio_async._logging import log
 from diffio_async._wire.contents import encodable
 from diffio_async._wire.redaction import scrubbed
@@ -41,13 +41,11 @@ class Terms:
         lease: Seconds a consumer that says nothing keeps one.
         attempts: How often one is tried before it is dead.
         retry_after: Seconds before the second attempt, doubled for each after that.
-        clock: Seconds since the epoch.
     """
 
     lease: float
     attempts: int
     retry_after: float
-    clock: Callable[[], float]
 
     def pause(self, attempt: int, jitter: float) -> float | None:
         """Seconds until the attempt after this one; None where there is none."""
@@ -117,8 +115,8 @@ class Delivery:
             DatabaseUnusable: That could not be written; it will be handled again.
         """
         self._stop()
-        taken, now = self._taken, self._terms.clock()
-        await self._file.run(lambda db: inbox_claims.handled(db, taken, now))
+        taken = self._taken
+        await self._file.run(lambda db: inbox_claims.handled(db, taken, now(db)))
 
     async def fail(self, reason: str) -> None:
         """It was not handled: it is tried again after a pause, or is dead after the last attempt.
@@ -129,12 +127,16 @@ class Delivery:
         self._stop()
         taken, said = self._taken, encodable(scrubbed(reason, limit=_MOST_SAID))
         pause = self._terms.pause(self.attempt, random.random())  # noqa: S311 - jitter needs no secrecy
-        due = None if pause is None else self._terms.clock() + pause
-        if due is None:
+        if pause is None:
             log.error("%r is dead after %d attempts: %s", self, self.attempt, said)
         else:
             log.info("%r was not handled; again in %.0f s: %s", self, pause, said)
-        await self._file.run(lambda db: inbox_claims.failed(db, taken, said, due), ring=True)
+
+        def failed(db: sqlite3.Connection) -> None:
+            due = None if pause is None else now(db) + pause
+            inbox_claims.failed(db, taken, said, due)
+
+        await self._file.run(failed, ring=True)
 
     async def release(self) -> None:
         """It was not tried: it may be taken again at once, and no attempt is counted.
@@ -143,9 +145,10 @@ class Delivery:
             DatabaseUnusable: That could not be written; it is tried again when the lease ends.
         """
         self._stop()
-        taken, now = self._taken, self._terms.clock()
-        claim, number = taken.claim, taken.number
-        await self._file.run(lambda db: inbox_claims.released(db, claim, now, number), ring=True)
+        claim, number = self._taken.claim, self._taken.number
+        await self._file.run(
+            lambda db: inbox_claims.released(db, claim, now(db), number), ring=True
+        )
 
     def _wind(self) -> None:
         """Have the lease renewed later; most are handled before, and cost a timer."""
@@ -156,9 +159,9 @@ class Delivery:
         self._renewing = asyncio.get_running_loop().create_task(self._renewed())
 
     async def _renewed(self) -> None:
-        taken, until = self._taken, self._terms.clock() + self._terms.lease
+        taken, lease = self._taken, self._terms.lease
         try:
-            ours = await self._file.run(lambda db: inbox_claims.renew(db, taken, until))
+            ours = await self._file.run(lambda db: inbox_claims.renew(db, taken, now(db) + lease))
         except DatabaseUnusable as failure:
             log.warning("the lease of %r could not be renewed: %s", self, failure)
             ours = True
@@ -191,13 +194,12 @@ async def taken(file: InboxFile, terms: Terms, most: int) -> list[Delivery]:
     while file.closings == closings:
         try:
             rung, foreign = file.bell.rung, await file.read(inbox_table.foreign_changes)
-            rows, due = await _taken(file, terms, most)
+            rows, seconds = await _taken(file, terms, most)
             if rows:
                 found = [await _delivery(file, terms, row) for row in rows]
                 if readables := [each for each in found if each is not None]:
                     return readables
                 continue
-            seconds = None if due is None else max(0.0, due - terms.clock())
             await file.stirred(rung, foreign, seconds)
         except DatabaseUnusable:
             if file.closings == closings:
@@ -217,12 +219,14 @@ async def _delivery(file: InboxFile, terms: Terms, row: inbox_claims.Claimed) ->
 async def _taken(
     file: InboxFile, terms: Terms, most: int
 ) -> tuple[list[inbox_claims.Claimed], float | None]:
-    """What can be taken now, and when the next may be."""
-    claim, now = uuid.uuid4().hex, terms.clock()
+    """What can be taken now, and in how many seconds the next may be."""
+    claim = uuid.uuid4().hex
 
     def work(db: sqlite3.Connection) -> tuple[list[inbox_claims.Claimed], float | None]:
-        rows = inbox_claims.take(db, claim, now, terms.lease, most, terms.attempts)
-        return rows, inbox_claims.next_due(db)
+        at = now(db)
+        rows = inbox_claims.take(db, claim, at, terms.lease, most, terms.attempts)
+        due = inbox_claims.next_due(db)
+        return rows, None if due is None else max(0.0, due - at)
 
     try:
         return await file.run(work)
@@ -230,5 +234,5 @@ async def _taken(
         # The thread takes them all the same, for nobody: this comes after it in the thread, whether
         # or not there is time to wait for it.
         with contextlib.suppress(asyncio.CancelledError, DatabaseUnusable):
-            await file.run(lambda db: inbox_claims.released(db, claim, now))
+            await file.run(lambda db: inbox_claims.released(db, claim, now(db)))
         raise

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
+from diffio_async._engine.database_clock import now
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks import inbox_claims, inbox_table
 from diffio_async.webhooks.consuming import Handlers
@@ -46,7 +46,7 @@ class WebhookInbox(WebhookSink):
         retry_after: float = 2.0,
         retention: float = 7 * DAY,
         unhandled_retention: float | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """Say where the inbox is; nothing is opened.
 
@@ -62,7 +62,8 @@ class WebhookInbox(WebhookSink):
                 hours at least: a second delivery is known by its id.
             unhandled_retention: The same for what was never handled, dead or not; None keeps it
                 until it is. To be set where no consumer is, and the inbox only ends waits.
-            clock: Seconds since the epoch, for tests.
+            clock: Seconds since the epoch, for tests. By default leases and retention are measured
+                by a clock that does not jump when the time of day is set.
 
         Raises:
             ConfigurationError: One of these cannot be right.
@@ -80,8 +81,8 @@ class WebhookInbox(WebhookSink):
                 f"that long, and is known by its id, not {min(kept)!r}"
             )
         self.verifier = verifier
-        self._file = InboxFile(os.fspath(path))
-        self._terms = Terms(lease=lease, attempts=attempts, retry_after=retry_after, clock=clock)
+        self._file = InboxFile(os.fspath(path), clock)
+        self._terms = Terms(lease=lease, attempts=attempts, retry_after=retry_after)
         self._keeping = inbox_table.Keeping(handled=retention, unhandled=unhandled_retention)
         self._handlers = Handlers()
 
@@ -118,8 +119,8 @@ class WebhookInbox(WebhookSink):
         if event.message_id is None:
             raise ConfigurationError("an event needs its message_id, by which it is known again")
         arrival = inbox_table.arrival(event, event.message_id, body)
-        now, keeping = self._terms.clock(), self._keeping
-        new = await self._file.run(lambda db: inbox_table.insert(db, arrival, now, keeping))
+        keeping = self._keeping
+        new = await self._file.run(lambda db: inbox_table.insert(db, arrival, now(db), keeping))
         if new:
             self._file.bell.ring()
         return new
@@ -197,7 +198,7 @@ class WebhookInbox(WebhookSink):
 
     def tells(self) -> InboxTells:
         """What a client's waits listen to."""
-        return InboxTells(self._file, self._terms.clock)
+        return InboxTells(self._file)
 
     async def entries(
         self, state: InboxState | None = None, *, limit: int | None = 100
@@ -220,5 +221,6 @@ class WebhookInbox(WebhookSink):
 
         What a consumer has in its hands is left to it.
         """
-        now = self._terms.clock()
-        return await self._file.run(lambda db: inbox_claims.retried(db, now, message_id), ring=True)
+        return await self._file.run(
+            lambda db: inbox_claims.retried(db, now(db), message_id), ring=True
+        )

@@ -42,7 +42,7 @@ def take(
     A row that was taken `attempts` times and never given back is dead: it ends whoever takes it.
     """
     rows = db.execute(
-        "SELECT number, message_id, body, received_at, attempts + 1 FROM deliveries"
+        "SELECT number, message_id, body, received_at + clock_drift(), attempts + 1 FROM deliveries"
         " WHERE state = ? AND (due_at <= ? OR due_at > ?) ORDER BY due_at, number LIMIT ?",
         (OPEN, now, now + FARTHEST, most),
     ).fetchall()
@@ -68,7 +68,7 @@ def take(
 
 
 def next_due(db: sqlite3.Connection) -> float | None:
-    """When the next open row may be taken, in seconds since the epoch."""
+    """When the next open row may be taken, by the file's clock."""
     row = db.execute("SELECT min(due_at) FROM deliveries WHERE state = ?", (OPEN,)).fetchone()
     due: float | None = row[0]
     return due

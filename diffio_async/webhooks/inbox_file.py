@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator, Callable
 
+    from diffio_async._engine.database_clock import Clock
     from diffio_async.models.webhooks import WebhookEvent
 
 T = TypeVar("T")
@@ -33,13 +34,13 @@ NEWS_AT_ONCE = 500
 class InboxFile:
     """The file of one inbox, for any event loop of a process; a forked process reopens it."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, clock: Clock | None = None) -> None:
+        self.path, self._clock = path, clock
         self._begin()
 
-    def __reduce__(self) -> tuple[type[InboxFile], tuple[str]]:
+    def __reduce__(self) -> tuple[type[InboxFile], tuple[str, Clock | None]]:
         """Pickle where it is."""
-        return InboxFile, (self.path,)
+        return InboxFile, (self.path, self._clock)
 
     def _begin(self) -> None:
         self._process = os.getpid()
@@ -72,7 +73,7 @@ class InboxFile:
                 await asyncio.shield(asyncio.wrap_future(other))
                 continue
             try:
-                database = await Database.open(self.path, inbox_table.SCHEMA)
+                database = await Database.open(self.path, inbox_table.SCHEMA, clock=self._clock)
                 with self._turn:
                     self._database, self._identity = database, _identity(self.path)
                 return database

@@ -44,6 +44,17 @@ SCHEMA = Schema(
             "CREATE INDEX deliveries_of ON deliveries (generation_id, rank, created_at)",
         ),
     ),
+    after_restart=(
+        # Whoever had taken a row is dead, and retries need not wait for longer.
+        "UPDATE deliveries SET due_at = min(due_at, steady_now()) WHERE state = 0",
+        # The clock may have been set forward. An id that is forgotten before the sender gives up
+        # would be handled twice, so a gap of more than a day counts as none.
+        """UPDATE deliveries SET due_at = due_at + steady_now() - (
+            SELECT max(due_at) FROM deliveries WHERE state = 1
+        ) WHERE state = 1 AND steady_now() - (
+            SELECT max(due_at) FROM deliveries WHERE state = 1
+        ) > 100800""",
+    ),
 )
 
 #: Rows that one insertion prunes at most: more than it adds, and next to nothing.
@@ -145,7 +156,8 @@ def entries(db: sqlite3.Connection, state: str | None, most: int | None) -> list
     return db.execute(
         "SELECT * FROM (SELECT message_id, event_type, generation_id, CASE state WHEN ? THEN"
         " 'handled' WHEN ? THEN 'dead' ELSE iif(claim IS NULL, 'waiting', 'taken') END AS name,"
-        " attempts, received_at, due_at, error FROM deliveries ORDER BY number DESC)"
+        " attempts, received_at + clock_drift(), due_at + clock_drift(), error FROM deliveries"
+        " ORDER BY number DESC)"
         " WHERE name = coalesce(?, name) LIMIT ?",
         (HANDLED, DEAD, state, -1 if most is None else most),
     ).fetchall()

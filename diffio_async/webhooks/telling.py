@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.database_clock import now
 from diffio_async.webhooks import inbox_table
 from diffio_async.webhooks.inbox_file import readable
 from diffio_async.webhooks.standing import progress_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    import sqlite3
+    from collections.abc import AsyncGenerator, Sequence
 
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.webhooks.inbox_file import InboxFile
@@ -18,13 +20,13 @@ if TYPE_CHECKING:
 class InboxTells:
     """The source of a client's waits; the file stays open from the first of them to its end."""
 
-    def __init__(self, file: InboxFile, clock: Callable[[], float]) -> None:
-        self._file, self._clock = file, clock
+    def __init__(self, file: InboxFile) -> None:
+        self._file = file
         self._inside = False
 
-    def __reduce__(self) -> tuple[type[InboxTells], tuple[InboxFile, Callable[[], float]]]:
+    def __reduce__(self) -> tuple[type[InboxTells], tuple[InboxFile]]:
         """Pickle which file it is."""
-        return InboxTells, (self._file, self._clock)
+        return InboxTells, (self._file,)
 
     async def mark(self) -> tuple[int, float | None]:
         """The number of the newest event, and its age in seconds.
@@ -39,8 +41,12 @@ class InboxTells:
             except BaseException:
                 self._inside = False
                 raise
-        number, received_at = await self._file.read(inbox_table.newest)
-        return number, None if received_at is None else max(0.0, self._clock() - received_at)
+
+        def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
+            number, received_at = inbox_table.newest(db)
+            return number, None if received_at is None else max(0.0, now(db) - received_at)
+
+        return await self._file.read(newest)
 
     async def latest(self, generation_ids: Sequence[str]) -> list[GenerationProgress]:
         """The furthest that events tell of each.

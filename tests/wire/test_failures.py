@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from diffio_async import errors
@@ -161,6 +161,24 @@ def test_retry_after_in_three_spellings(headers: dict[str, str], seconds: float 
 def test_any_retry_after_is_a_finite_wait_or_none(text: str, ms: str) -> None:
     found = retry_after({"retry-after": text, "retry-after-ms": ms}, NOW)
     assert found is None or 0 <= found < float("inf")
+
+
+DATES = st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda date: date.replace(microsecond=0)
+)
+
+
+@given(sent=DATES, ours=DATES, seconds=st.integers(-(10**6), 10**6))
+def test_our_clock_does_not_matter_where_the_response_has_a_date(
+    sent: datetime, ours: datetime, seconds: int
+) -> None:
+    assume(sent.year < 9998)
+    later = sent + timedelta(seconds=seconds)
+    headers = {
+        "date": format_datetime(sent, usegmt=True),
+        "retry-after": format_datetime(later, usegmt=True),
+    }
+    assert retry_after(headers, ours) == max(0, seconds)
 
 
 @given(date=st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001

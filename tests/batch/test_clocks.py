@@ -1,0 +1,124 @@
+"""A batch runs on although the time of day is set while it runs, or between two runs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
+from diffio_async._engine import database_clock
+from diffio_async._engine.database import Database
+from diffio_async.batch import joining
+from diffio_async.batch.journal import Journal
+from diffio_async.batch.schema import NOT_NOW, SCHEMA
+from diffio_async.sandbox import Answer, Fault, Sandbox
+from tests.batch.scenes import JOURNAL, recordings, restored, rows, states
+from tests.batch.test_runs import TERMS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+HOURS = 3600.0
+FILE = "INSERT INTO file (source, model, settings, size, mtime_ns) VALUES ('a', 'm', '{}', 1, 1)"
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time of day so many seconds ahead of the right time."""
+    right = time.time
+
+    def set_ahead(seconds: float) -> None:
+        monkeypatch.setattr(time, "time", lambda: right() + seconds)
+
+    return set_ahead
+
+
+@pytest.mark.parametrize("ahead", [-2 * HOURS, 2 * HOURS])
+async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
+    sandbox: Sandbox, tmp_path: Path, set_clock: Callable[[float], None], ahead: float
+) -> None:
+    """A file that is put back for a moment is tried again after that moment."""
+    source = recordings(tmp_path / "in", "a.wav")
+    sandbox.faults.add(Fault(path="*/create_project", times=2, action=Answer(503)))
+    options = ClientOptions(retry=RetryPolicy(attempts=1))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        running = asyncio.create_task(restored(client, source, tmp_path / "out"))
+        with anyio.fail_after(20):
+            journal = tmp_path / "out" / JOURNAL
+            while not (journal.exists() and _put_back(journal)):
+                await anyio.sleep(0.01)
+            set_clock(ahead)
+            assert states(await running) == {"a.wav": "done"}
+
+
+def _put_back(journal: Path) -> bool:
+    try:
+        return bool(rows(journal, "SELECT 1 FROM file WHERE state = 'listed' AND due > 0"))
+    except sqlite3.OperationalError:
+        return False
+
+
+@pytest.mark.parametrize("ahead", [-2 * HOURS, 2 * HOURS])
+async def test_a_later_run_reads_times_of_an_earlier_clock(
+    tmp_path: Path, set_clock: Callable[[float], None], ahead: float
+) -> None:
+    """What one process wrote is compared by a clock that the next one shares."""
+    path = tmp_path / "j.sqlite"
+    first = await Journal.open(path)
+    await first.enter(TERMS, None)
+    written = await first.do(database_clock.now)
+    set_clock(ahead)
+    second = await Journal.open(path)
+    await second.enter(TERMS, None)
+    assert 0 <= await second.see(database_clock.now) - written < 60
+    # A run of elsewhere that gave a sign of life is alive, whatever the time of day is.
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"UPDATE runner SET place = 'elsewhere' WHERE id = {first.runner}")
+        other.commit()
+    await second.beat()
+    assert rows(path, f"SELECT count(*) FROM runner WHERE id = {first.runner}") == [(1,)]
+    await first.close()
+    await second.close()
+
+
+async def test_a_run_that_signed_by_a_clock_far_ahead_is_not_waited_for(tmp_path: Path) -> None:
+    """No lease is longer than a minute: one that seems to be is of a wrong clock."""
+    path = tmp_path / "j.sqlite"
+    dead, living = await Journal.open(path), await Journal.open(path)
+    await dead.enter(TERMS, None)
+    await living.enter(TERMS, None)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(
+            "UPDATE runner SET place = 'elsewhere', until = until + 7200 WHERE id = ?",
+            (dead.runner,),
+        )
+        other.commit()
+    assert await living.beat()
+    await dead.close()
+    await living.close()
+
+
+async def test_after_a_restart_of_the_machine_nothing_waits_for_a_time_of_before(
+    tmp_path: Path,
+) -> None:
+    """The clock may have been set back in between; what was put off for good stays so."""
+    path = tmp_path / "j.sqlite"
+    await (await Database.open(path, SCHEMA)).close()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("UPDATE clock SET boot = 'an earlier one', offset = offset + 7200")
+        other.execute(f"{FILE[:-1]}), ('b', 'm', '{{}}', 1, 1)")
+        other.execute("UPDATE file SET due = ? WHERE source = 'a'", (time.time() + 7200,))
+        other.execute("UPDATE file SET due = ? WHERE source = 'b'", (NOT_NOW,))
+        other.commit()
+    database = await Database.open(path, SCHEMA)
+    taken = await database.run(lambda c: joining.taken_files(c, 1, 10))
+    assert [file.path for file in taken] == ["a"]
+    assert abs(await database.read(database_clock.now) - time.time()) < 60
+    await database.close()
