@@ -44,7 +44,7 @@ class Carrying:
         try:
             await self._waited(project, generation)
         finally:
-            del self.desk.running[generation]
+            self.desk.running.pop(generation, None)  # a run that lost it may have it twice
 
     async def _started(self) -> tuple[str, str] | None:
         desk, work = self.desk, self.work
