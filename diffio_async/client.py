@@ -143,7 +143,8 @@ class AsyncDiffio:
 
         Raises:
             ConfigurationError: The model, the type, the key or a time cannot be right.
-            SourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            SourceUnusable: The source is missing, unreadable, empty, too large, or changed; or a
+                video is wanted of a recording that is certainly sound alone.
             TargetUnusable: The target's folder is missing or not writable, or the target exists.
             UploadFailed: The bytes could not be sent.
             GenerationFailed: The service could not restore it; the message has its reason.

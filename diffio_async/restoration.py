@@ -15,6 +15,7 @@ from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
 from diffio_async._engine.threads import Threads
 from diffio_async._wire.calls import create_generation, wire_download_type
+from diffio_async._wire.containers import HEAD, check_video_possible
 from diffio_async.errors import ConfigurationError, SourceUnusable
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.models.restorations import Isolation, Restoration
@@ -131,7 +132,7 @@ async def restore(
     """See `AsyncDiffio.restore`, which has the words for the user."""
     kind = wire_download_type(download_type)
     check_wait(poll_interval, timeout)
-    target = await Threads().run(_place, source, to, upload["file_name"], kind)
+    target = await Threads().run(_place, source, to, upload, kind)
     if target is not None:
         await check_target(target.path, on_conflict)
     key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
@@ -203,11 +204,13 @@ class _Target:
 
 
 def _place(
-    source: SourceLike, to: str | os.PathLike[str] | None, file_name: str | None, kind: str
+    source: SourceLike, to: str | os.PathLike[str] | None, upload: Upload, kind: str
 ) -> _Target | None:
     """Where the result goes. Looks at the disk: in a thread, for disks may be far away."""
     if _is_empty(source):
         raise SourceUnusable("the source is empty: there is nothing to restore")
+    name = _name(source, upload["file_name"])
+    check_recording(source, name, upload["content_type"], kind)
     if to is None:
         return None
     shown = os.fsdecode(to)
@@ -215,7 +218,31 @@ def _place(
         raise ConfigurationError("the target's path is empty: name a file or a folder")
     if not (shown.endswith(("/", os.sep)) or os.path.isdir(shown)):  # noqa: PTH112 - any text
         return _Target(Path(shown), named=True)
-    return _Target(Path(shown) / restored_name(_name(source, file_name), kind), kind in _SUFFIXES)
+    return _Target(Path(shown) / restored_name(name, kind), kind in _SUFFIXES)
+
+
+def check_recording(source: SourceLike, name: str, content_type: str | None, kind: str) -> None:
+    """Find out whether a result of this type can come of the recording. May read the disk.
+
+    Raises:
+        SourceUnusable: A video is wanted of sound.
+    """
+    if kind == "video":
+        check_video_possible([kind], name, content_type, _head(source))
+
+
+def _head(source: SourceLike) -> bytes:
+    """The first bytes of what can be looked at without consuming it, else none."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(memoryview(source).cast("B")[:HEAD])
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            if stat.S_ISREG(os.stat(os.fsdecode(source)).st_mode):  # noqa: PTH116 - as _is_empty
+                with open(os.fsdecode(source), "rb") as file:  # noqa: PTH123 - as _is_empty
+                    return file.read(HEAD)
+        except (OSError, ValueError):
+            pass  # opening it says what is wrong
+    return b""
 
 
 def restored_name(name: str, kind: str) -> str:

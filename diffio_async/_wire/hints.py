@@ -101,7 +101,7 @@ def hint_for(call: str, status: int, code: str | None, about: str = "") -> str |
 
 def _no_result(kind: str, *, certain: bool) -> str:
     """The ids of a generation that was waited for are right: its result is what is missing."""
-    what = f"no {kind}" if kind else "no result of this type"
+    what = f"The {kind}" if kind else "A result of this type"
     instead = "" if kind == "audio" else ": download the audio instead (download_type='audio')"
     ids = "" if certain else " If the ids were kept elsewhere, check them too."
-    return f"This generation has {what}{instead}.{ids}"
+    return f"{what} is not available for this generation{instead}.{ids}"

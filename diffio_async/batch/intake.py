@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from attrs import define, field
 
 from diffio_async._engine.opening import opened
+from diffio_async._wire.containers import check_video_possible
 from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
@@ -67,7 +68,8 @@ class Intake:
         return None
 
     def _look_at_places(self) -> None:
-        """Before anything is paid: may the results have their names? Blocks."""
+        """Before anything is paid: can there be results, and may they have their names? Blocks."""
+        check_video_possible({each.kind for each in self.file.places}, Path(self.file.path).name)
         there = _not_ours(self.file.places, self.desk.folders)
         conflict = self.desk.plan.on_conflict
         if there and conflict == "skip" and len(there) == len(self.file.places):

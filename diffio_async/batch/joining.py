@@ -55,9 +55,9 @@ def taken_files(connection: sqlite3.Connection, runner: int, most: int) -> list[
 
 def _places(connection: sqlite3.Connection, file: int) -> tuple[Place, ...]:
     return tuple(
-        Place(path_of(path), bool(begun), size)
-        for path, begun, size in connection.execute(
-            "SELECT path, begun, bytes FROM result WHERE file = ?", (file,)
+        Place(kind, path_of(path), bool(begun), size)
+        for kind, path, begun, size in connection.execute(
+            "SELECT type, path, begun, bytes FROM result WHERE file = ?", (file,)
         )
     )
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from diffio_async._engine.threads import Threads
+from diffio_async._wire.containers import check_video_possible
 from diffio_async.batch.paths import kept, path_of
 from diffio_async.batch.settings import Settings, opened_settings
 from diffio_async.batch.sources import Found, SourceName, names_of
-from diffio_async.errors import ConfigurationError
+from diffio_async.errors import ConfigurationError, SourceUnusable
 
 if TYPE_CHECKING:
     import sqlite3
-    from pathlib import Path
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.naming import Naming
@@ -61,9 +62,17 @@ class Listing:
     def _rows(self, found: Iterator[Found]) -> list[tuple[Found, Settings, list[tuple[str, Path]]]]:
         """The next files, each with its settings and its results; reads the disk."""
         return [
-            (each, self._settings(each), self._results(each))
+            (self._looked_at(each), self._settings(each), self._results(each))
             for each in itertools.islice(found, _CHUNK)
         ]
+
+    def _looked_at(self, found: Found) -> Found:
+        """The file with what is wrong with it already."""
+        try:
+            check_video_possible(self.kinds, Path(found.path).name)
+        except SourceUnusable as failure:
+            return evolve(found, problem=found.problem or str(failure))
+        return found
 
     def _settings(self, found: Found) -> Settings:
         item = found.item

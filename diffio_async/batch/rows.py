@@ -16,8 +16,9 @@ class Lost(Exception):
 
 @frozen
 class Place:
-    """Where a result goes; `ours` and `bytes` as in `Fetch`."""
+    """Where a result of one type goes; `ours` and `bytes` as in `Fetch`."""
 
+    kind: str
     path: str
     ours: bool
     bytes: int | None

@@ -26,7 +26,9 @@ def check_environment(*, without: str = "") -> None:
     try:
         plausible_api_key(os.environ["DIFFIO_API_KEY"])
     except ConfigurationError as error:
-        raise ConfigurationError(str(error).replace("the API key", "DIFFIO_API_KEY", 1)) from None
+        raise ConfigurationError(
+            str(error).replace("API key", "API key in DIFFIO_API_KEY", 1)
+        ) from None
     url = os.environ.get(_BASE_URL)
     if url:
         try:

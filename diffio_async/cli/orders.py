@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +9,17 @@ import anyio
 from attrs import frozen
 
 from diffio_async._engine.opening import opened
+from diffio_async._engine.threads import Threads
 from diffio_async._wire.addresses import generation_path
 from diffio_async.cli.connecting import check_environment
 from diffio_async.cli.picking_up import PickUp
 from diffio_async.errors import ConfigurationError, SourceUnusable, TargetUnusable
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
-from diffio_async.restoration import restored_name
+from diffio_async.restoration import check_recording, restored_name
 
 if TYPE_CHECKING:
     from diffio_async.events import GenerationStarted
-
-#: Python counts these as sound; telephones put pictures in them.
-_MAY_HAVE_PICTURES = frozenset({"audio/3gpp", "audio/3gpp2"})
 
 
 def folder_of(output: str) -> Path:
@@ -93,13 +90,8 @@ class Order:
             raise SourceUnusable("the path is empty: name a file")
         async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
             pass
-        kind, encoding = mimetypes.guess_type(Path(file).name)
-        sound = kind is not None and kind.startswith("audio/") and kind not in _MAY_HAVE_PICTURES
-        if self.download_type == "video" and sound and encoding is None:
-            raise SourceUnusable(
-                f"there is no picture in a file of the type {kind}: fetch the audio instead "
-                "(--type audio)"
-            )
+        name = Path(file).name
+        await Threads().run(check_recording, file, name, None, self.download_type)
         result = anyio.Path(self.result(file, self.download_type))
         if not self.overwrite and await result.exists():
             raise TargetUnusable(f"{result} exists: --overwrite replaces it")

@@ -9,7 +9,6 @@ from diffio_async.errors import (
     DiffioError,
     GenerationFailed,
     NotFound,
-    TargetUnusable,
     TranscriptUnavailable,
     WaitTimeout,
 )
@@ -17,6 +16,11 @@ from diffio_async.models.generations import DownloadType
 
 #: The API's word where a generation was made without what is asked for.
 UNAVAILABLE = "downloadUnavailable"
+#: What the library's messages call arguments, and the command's options for them.
+_OPTIONS = {
+    "on_conflict='overwrite'": "--overwrite",
+    "download_type='audio'": "--type audio",
+}
 
 
 @frozen(kw_only=True)
@@ -68,6 +72,6 @@ def said(error: DiffioError, *, goes_on: bool) -> str:
     if isinstance(error, WaitTimeout):
         text = text.partition("; it goes on")[0]
         return f"{text}; it goes on" if goes_on else f"{text}: allow more time with --timeout"
-    if isinstance(error, TargetUnusable):
-        return text.replace("on_conflict='overwrite'", "--overwrite")
+    for argument, option in _OPTIONS.items():
+        text = text.replace(argument, option)
     return text

@@ -172,7 +172,8 @@ class AudioIsolationClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
+                or a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -250,7 +251,8 @@ class AudioIsolationClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
+                or a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -978,7 +980,8 @@ class DiffioClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed.
+            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
+                or a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.

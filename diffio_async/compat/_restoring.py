@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from diffio_async._wire.calls import wire_download_type
 from diffio_async.compat._calls import Calls, Heard, guide_errors
-from diffio_async.compat._quirks import isolate, project_of
+from diffio_async.compat._quirks import file_at, isolate, project_of
 from diffio_async.compat._waiting import wait_for_complete
 from diffio_async.compat.errors import DiffioApiError, DiffioDownloadFailed
 from diffio_async.compat.types import (
@@ -16,6 +17,7 @@ from diffio_async.compat.types import (
     RestoreInfo,
 )
 from diffio_async.options import check_wait
+from diffio_async.restoration import check_recording
 
 if TYPE_CHECKING:
     import os
@@ -54,7 +56,9 @@ def restore_audio(
         info["stage"] = "isolate"
         with guide_errors():
             # What would be refused when the work is done and paid for is refused now.
-            wire_download_type(downloadType)
+            kind = wire_download_type(downloadType)
+            path = file_at(filePath, "filePath")
+            check_recording(path, PurePath(path).name, contentType, kind)
             check_wait(pollInterval or None, timeout)
         isolated = isolate(
             calls,

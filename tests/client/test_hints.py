@@ -99,7 +99,7 @@ async def test_a_404_of_a_result_names_the_result(
     sandbox.faults.add(Fault(path=DOWNLOAD, action=Answer(404, json=body)))
     with pytest.raises(NotFound) as caught:
         await client.restore(b"speech " * 100, download_type="video", file_name="talk.mp4")
-    assert "This generation has no video: download the audio instead" in str(caught.value)
+    assert "The video is not available for this generation: download the audio" in str(caught.value)
     assert "Check the id" not in str(caught.value)
     assert caught.value.generation_id
 

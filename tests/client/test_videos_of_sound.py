@@ -1,0 +1,125 @@
+"""A video of a sound recording is refused before the upload; what may have pictures is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import AsyncDiffio, SourceUnusable
+from diffio_async._wire.containers import ending_by_content, holds_only_sound
+from diffio_async.compat import DiffioApiError, DiffioClient
+from tests.batch.scenes import recordings, restored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async.sandbox import Sandbox
+
+SPEECH = b"speech " * 100
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(100)
+M4A = b"\x00\x00\x00\x20ftypM4A " + bytes(100)
+MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("talk.wav", SPEECH),
+        ("TALK.MP3", SPEECH),
+        ("talk.m4a", M4A),
+        ("talk.wav", WAV),
+    ],
+)
+async def test_sound_alone_is_refused_before_any_byte(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str, content: bytes
+) -> None:
+    """By the ending of its name, unless its first bytes say otherwise."""
+    source = tmp_path / name
+    source.write_bytes(content)
+    with pytest.raises(SourceUnusable, match="no video: fetch the audio"):
+        await client.restore(source, download_type="video")
+    assert list(sandbox.requests) == []
+
+
+def test_the_guides_client_refuses_it_too(tmp_path: Path) -> None:
+    """`restore_audio` says so in its dict, or raises; nobody listens at that address."""
+    source = tmp_path / "talk.wav"
+    source.write_bytes(WAV)
+    client = DiffioClient(apiKey="k", baseUrl="http://127.0.0.1:9")
+    content, info = client.restore_audio(filePath=source, downloadType="video")
+    assert content is None
+    assert "no video" in str(info["error"])
+    with pytest.raises(DiffioApiError, match="no video"):
+        client.restore_audio(filePath=source, downloadType="video", raiseOnError=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type"),
+    [
+        ("a.mp4", None),
+        ("a.webm", None),
+        ("a.ogg", None),
+        ("a.mkv", None),
+        ("a.3gp", None),
+        ("a.wma", None),
+        ("a", None),
+        ("a.rec", None),
+        ("a.wav", "video/mp4"),
+        ("a.mp4", "audio/mpeg"),
+        ("a.wav", "application/octet-stream"),
+    ],
+)
+def test_what_may_have_pictures_is_for_the_service_to_say(
+    name: str, content_type: str | None
+) -> None:
+    assert not holds_only_sound(name, content_type)
+
+
+def test_a_film_under_the_name_of_a_sound_is_a_film() -> None:
+    """Where the first bytes are known to be a film's, the name does not count."""
+    assert not holds_only_sound("talk.wav", None, MP4)
+    assert not holds_only_sound("talk.m4a", None, MP4)
+
+
+@pytest.mark.parametrize(
+    ("head", "ending"),
+    [
+        (WAV, ".wav"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", ".avi"),
+        (b"fLaC\x00", ".flac"),
+        (b"ID3\x04", ".mp3"),
+        (b"\xff\xfb\x90\x64", ".mp3"),
+        (b"\xff\xf1\x50\x80", ".aac"),
+        (b"OggS" + bytes(24) + b"OpusHead", ".opus"),
+        (b"OggS" + bytes(24) + b"\x80theora", ".ogv"),
+        (b"OggS" + bytes(24) + b"\x01vorbis", ".ogg"),
+        (b"\x00\x00\x00\x20ftypM4A ", ".m4a"),
+        (b"\x00\x00\x00\x14ftypqt  ", ".mov"),
+        (b"\x00\x00\x00\x14ftyp3gp5", ".3gp"),
+        (MP4, ".mp4"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x82\x84webm", ".webm"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x82\x88matroska", ".mkv"),
+        (b"FORM\x00\x00\x00\x00AIFFCOMM", ".aiff"),
+        (b"#!AMR\n", ".amr"),
+        (SPEECH, None),
+        (b"", None),
+        (b"\xff", None),
+        (b"\xff\xfe\x00\x00", None),
+    ],
+)
+def test_containers_are_known_by_their_first_bytes(head: bytes, ending: str | None) -> None:
+    assert ending_by_content(head[:64]) == ending
+
+
+async def test_a_batch_of_videos_alone_refuses_sound_and_restores_the_rest(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Nothing is uploaded for the sound; where its audio is wanted too, that is restored."""
+    source = recordings(tmp_path / "in", "a.wav", "b.mp4")
+    found = await restored(client, source, tmp_path / "out", download_types=("video",))
+    assert found["a.wav"].state == "failed"
+    assert "no video" in str(found["a.wav"].error)
+    assert [row.original_file_name for row in await client.projects.list()] == ["b.mp4"]
+    await restored(client, source, tmp_path / "two", download_types=("audio", "video"))
+    assert (tmp_path / "two" / "a.restored.mp3").exists()
