@@ -39,6 +39,10 @@ def sandbox(
         bool,
         typer.Option("--legacy-models", help="Serve retired models instead of answering 410."),
     ] = False,
+    allow_remote_webhooks: Annotated[
+        bool,
+        typer.Option("--allow-remote-webhooks", help="Deliver events beyond this machine too."),
+    ] = False,
     webhook_pace: Annotated[
         float,
         typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
@@ -63,6 +67,7 @@ def sandbox(
             faults=read_plan(faults) if faults is not None else (),
             allow_remote=allow_remote,
             legacy_models=legacy_models,
+            allow_remote_webhooks=allow_remote_webhooks,
             webhook_pace=webhook_pace,
             webhook_duplicates=webhook_duplicates,
             webhook_shuffle=webhook_shuffle,

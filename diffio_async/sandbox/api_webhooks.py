@@ -16,7 +16,7 @@ async def configure(call: Call) -> dict[str, Any]:
     key = call.other_key()
     mode = call.fields.word("mode", MODES)
     url = call.fields.text("url", longest=2048)
-    _refuse_unsafe(url)
+    _refuse_unsafe(url, plain=call.house.settings.allow_remote_webhooks)
     event_types = call.fields.words("eventTypes", EVENT_TYPES, least=1)
     endpoint = call.house.deliveries.endpoint(key.id, mode)
     if endpoint is None:
@@ -78,13 +78,13 @@ async def send_test_event(call: Call) -> dict[str, Any]:
     }
 
 
-def _refuse_unsafe(url: str) -> None:
+def _refuse_unsafe(url: str, *, plain: bool) -> None:
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise Refusal(400, "url is not a URL") from None
     # A receiver under development listens on loopback, where nobody reads along.
-    local = parts.scheme == "http" and is_loopback(host)
-    if not host or not (parts.scheme == "https" or local):
+    local = parts.scheme == "http" and (plain or is_loopback(host))
+    if not host or port == 0 or not (parts.scheme == "https" or local):
         raise Refusal(400, "url must begin with https:// (http:// is for loopback alone)")

@@ -94,6 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             duration_spread=options.duration_spread,
             faults=read_plan(options.faults) if options.faults else (),
             allow_remote=options.allow_remote,
+            allow_remote_webhooks=options.allow_remote_webhooks,
             legacy_models=options.legacy_models,
             webhook_pace=options.webhook_pace,
             webhook_duplicates=options.webhook_duplicates,
@@ -127,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         "--duration-spread", type=float, default=0.0, help="the share by which echoes differ"
     )
     parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
+    parser.add_argument(
+        "--allow-remote-webhooks", action="store_true", help="deliver beyond loopback too"
+    )
     parser.add_argument(
         "--webhook-pace", type=float, default=1.0, help="below 1 hurries deliveries' retries"
     )

@@ -58,6 +58,8 @@ class Sandbox:
         keep_requests: How many requests, complaints and deliveries are remembered.
         faults: Faults in force from the start.
         allow_remote: Listen where other machines can reach it.
+        allow_remote_webhooks: Deliver webhooks to any host, with plain `http://` too. Otherwise
+            they are sent to loopback addresses only; other deliveries are refused, not retried.
 
     Raises:
         SandboxError: The options cannot be, or on entering: the folder, a port or the extra
@@ -91,6 +93,7 @@ class Sandbox:
         keep_requests: int = 10_000,
         faults: Iterable[Fault] = (),
         allow_remote: bool = False,
+        allow_remote_webhooks: bool = False,
     ) -> None:
         secret_bytes(webhook_secret)
         self.settings = Settings(
@@ -115,6 +118,7 @@ class Sandbox:
             webhook_shuffle=webhook_shuffle,
             keep_requests=keep_requests,
             allow_remote=allow_remote,
+            allow_remote_webhooks=allow_remote_webhooks,
         )
         self.faults = FaultBook(faults)
         self._witness = Witness(keep_requests)

@@ -58,6 +58,7 @@ class Settings:
     webhook_shuffle: float = 0.0
     keep_requests: int = 10_000
     allow_remote: bool = False
+    allow_remote_webhooks: bool = False
 
     def __attrs_post_init__(self) -> None:
         if not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key:

@@ -17,6 +17,7 @@ import aiohttp
 from attrs import frozen
 
 from diffio_async.sandbox.faults import Answer, Drop, Duplicate, Fault, FaultBook, LoseAnswer
+from diffio_async.sandbox.loopback import loopback_socket, refused_reason
 from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
 from diffio_async.sandbox.settings import Settings
 from diffio_async.sandbox.witness import log
@@ -38,7 +39,17 @@ _AT_ONCE = 16
 
 @frozen(kw_only=True)
 class Delivery:
-    """One attempt to deliver; `status` is None when nothing answered, `fault` what struck it."""
+    """One attempt to deliver.
+
+    Attributes:
+        message_id: The `svix-id`, the same for each attempt.
+        event_type: The type of event, e.g. `generation.completed`.
+        url: The endpoint's URL.
+        status: The receiver's status; None if there was no response.
+        at: Seconds of `time.monotonic()`.
+        fault: The name of the fault that struck the attempt, if one did.
+        refused: Why the sandbox sent nothing and will not retry: the URL leads off this machine.
+    """
 
     message_id: str
     event_type: str
@@ -46,6 +57,11 @@ class Delivery:
     status: int | None
     at: float
     fault: str | None = None
+    refused: str | None = None
+
+
+class _Refused(Exception):
+    """The endpoint is not on this machine; the message says how that is known."""
 
 
 def new_secret() -> str:
@@ -92,6 +108,7 @@ class Deliveries:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.made: deque[Delivery] = deque(maxlen=settings.keep_requests)
+        self._warned_of: set[str] = set()
 
     def resume(self) -> None:
         """Take up again what an earlier server did not get delivered."""
@@ -181,7 +198,11 @@ class Deliveries:
             endpoint = self._world.endpoints.get(message.endpoint_id)
             if endpoint is None:
                 break
-            status = await self._attempt(endpoint, message, fault)
+            try:
+                status = await self._attempt(endpoint, message, fault)
+            except _Refused as refusal:
+                self._warn_of_refusal(endpoint.url, refusal)
+                break
             if status in range(200, 300):
                 if isinstance(action := fault and fault.action, Duplicate):
                     message.copies += action.copies
@@ -204,17 +225,25 @@ class Deliveries:
     async def _attempt(
         self, endpoint: Endpoint, message: Message, fault: Fault | None
     ) -> int | None:
-        """The status as the sender sees it: what a fault does to the attempt included."""
+        """Make one attempt and record it; return the status that the sender sees.
+
+        Raises:
+            _Refused: The endpoint is not on this machine.
+        """
         status: int | None = None
-        match fault and fault.action:
-            case Drop():
-                pass
-            case Answer(status=status):
-                pass
-            case LoseAnswer():
-                await self._request(endpoint, message)
-            case _:
-                status = await self._request(endpoint, message)
+        refused: str | None = None
+        try:
+            match fault and fault.action:
+                case Drop():
+                    pass
+                case Answer(status=status):
+                    pass
+                case LoseAnswer():
+                    await self._request(endpoint, message)
+                case _:
+                    status = await self._request(endpoint, message)
+        except _Refused as refusal:
+            refused = str(refusal)
         self.made.append(
             Delivery(
                 message_id=message.id,
@@ -223,12 +252,26 @@ class Deliveries:
                 status=status,
                 at=time.monotonic(),
                 fault=None if fault is None else fault.name,
+                refused=refused,
             )
         )
+        if refused is not None:
+            raise _Refused(refused)
         return status
 
+    def _warn_of_refusal(self, url: str, refusal: _Refused) -> None:
+        """Log one line for each URL that is refused, not for each event."""
+        if url not in self._warned_of:
+            self._warned_of.add(url)
+            log.warning(
+                "webhooks to %r are not sent: %s, and the sandbox delivers to this machine alone "
+                "(allow_remote_webhooks=True, --allow-remote-webhooks)",
+                url,
+                refusal,
+            )
+
     async def _request(self, endpoint: Endpoint, message: Message) -> int | None:
-        session = self._session = self._session or aiohttp.ClientSession(timeout=_PATIENCE)
+        session = self._session = self._session or self._new_session()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "diffio-sandbox-webhooks",
@@ -243,5 +286,12 @@ class Deliveries:
             ):
                 return answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if not self._settings.allow_remote_webhooks and (reason := refused_reason(error)):
+                raise _Refused(reason) from error
             log.info("webhook %s did not reach %s: %r", message.id, endpoint.url, error)
         return None
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        remote = self._settings.allow_remote_webhooks
+        connector = aiohttp.TCPConnector(socket_factory=None if remote else loopback_socket)
+        return aiohttp.ClientSession(connector=connector, timeout=_PATIENCE)

@@ -326,3 +326,111 @@ def test_what_cannot_befall_a_delivery_is_refused() -> None:
     for wrong in ({"webhook_duplicates": 1.1}, {"webhook_shuffle": -1}):
         with pytest.raises(ValueError, match="webhook_"):
             echoing(**wrong)
+
+
+async def _nameserver(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> None:
+    """Have names resolve to given addresses; each lookup takes the next one of its list."""
+    loop = asyncio.get_running_loop()
+    real = loop.getaddrinfo
+
+    async def look_up(host: Any, port: Any, **how: Any) -> Any:
+        found = answers.get(host)
+        if found is not None:
+            host = found.pop(0) if len(found) > 1 else found[0]
+        return await real(host, port, **how)
+
+    monkeypatch.setattr(loop, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "203.0.113.7",
+        "[2001:db8::1]",
+        "0.0.0.0",
+        "[::]",
+        "[::ffff:203.0.113.7]",
+        "3405803783",
+        "0xcb007107",
+        "203.0.29063",
+        "rebound.example",
+        "mixed.example",
+        "nowhere.invalid",
+    ],
+)
+async def test_a_webhook_that_leads_off_this_machine_is_refused_once_and_for_all(
+    host: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Configuring it works; each event is one refused delivery, all of them one line."""
+    names = {"rebound.example": ["203.0.113.7"], "mixed.example": ["203.0.113.7", "203.0.113.8"]}
+    await _nameserver(monkeypatch, names)
+    connected: list[Any] = []
+    loop = asyncio.get_running_loop()
+    real = loop.sock_connect
+
+    async def connect(sock: Any, address: Any) -> None:
+        connected.append(address[0])
+        await real(sock, address)
+
+    monkeypatch.setattr(loop, "sock_connect", connect)
+    async with calling(echoing()) as caller:
+        await configure(caller, f"https://{host}/hook")
+        connected.clear()
+        await caller.restored()
+        async with asyncio.timeout(5):
+            while caller.sandbox.world.messages:
+                await asyncio.sleep(0.01)
+        made = caller.sandbox.deliveries
+        assert [(one.status, bool(one.refused)) for one in made] == [(None, True)] * 3
+    assert not [address for address in connected if address != "127.0.0.1"]
+    (line,) = [r.getMessage() for r in caplog.records if "webhooks to" in r.getMessage()]
+    assert "are not sent" in line
+    assert "--allow-remote-webhooks" in line
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "changing.example"])
+async def test_a_webhook_to_loopback_is_delivered(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By any name of it; what counts is the address that is connected to."""
+    await _nameserver(monkeypatch, {"changing.example": ["127.0.0.1"]})
+    runner = web.ServerRunner(web.Server(Receiver().take), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", 0).start()
+    port = runner.addresses[0][1]
+    try:
+        async with calling(echoing(allow_remote_webhooks=host == "changing.example")) as caller:
+            await configure(caller, f"http://{host}:{port}/hook")
+            await caller.restored()
+            assert [status for _, status, _ in await delivered(caller)] == [204] * 3
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_redirect_of_a_receiver_is_not_followed() -> None:
+    async with receiving() as elsewhere:
+
+        async def redirect(request: web.BaseRequest) -> web.Response:
+            return web.Response(status=307, headers={"Location": elsewhere.url})
+
+        runner = web.ServerRunner(web.Server(redirect), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            async with calling(echoing(webhook_pace=0)) as caller:
+                await configure(caller, f"http://127.0.0.1:{runner.addresses[0][1]}/hook")
+                await caller.restored()
+                assert {status for _, status, _ in await delivered(caller)} == {307}
+        finally:
+            await runner.cleanup()
+        assert elsewhere.taken == []
+
+
+async def test_with_remote_webhooks_allowed_plain_http_is_configured_too() -> None:
+    """In a network of containers, a receiver has a name and no certificate."""
+    async with calling(echoing(allow_remote_webhooks=True)) as caller:
+        assert (await configure(caller, "http://receiver:8000/hook"))["url"].startswith("http:")
+    async with calling(echoing()) as caller:
+        asked = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
+        for url in ("http://receiver:8000/hook", "https://receiver:99999/", "ftp://127.0.0.1/"):
+            assert (await caller.api("webhooks/configure", url=url, **asked)).status == 400
