@@ -24,6 +24,16 @@ def sandbox(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
     ] = False,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where clients reach it; as each request says if not given."
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name to accept in Host headers; may be repeated."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Keep projects here; a temporary folder if not given."),
@@ -64,6 +74,8 @@ def sandbox(
             data,
             host=host,
             port=port,
+            public_url=public_url,
+            allow_hosts=allow_host or (),
             faults=read_plan(faults) if faults is not None else (),
             allow_remote=allow_remote,
             legacy_models=legacy_models,
@@ -73,7 +85,7 @@ def sandbox(
             webhook_shuffle=webhook_shuffle,
         )
         code = run(lambda: _serve(served, env_file))
-    except (OSError, PlanError, SandboxError) as error:
+    except (OSError, PlanError, SandboxError, ValueError) as error:
         complain(error)
         code = USAGE
     # Ctrl-C is how a server is asked to stop: that went well.

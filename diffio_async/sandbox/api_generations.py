@@ -4,6 +4,7 @@ import posixpath
 from pathlib import PurePosixPath
 from typing import Any
 
+from diffio_async.sandbox.addresses import MEDIA
 from diffio_async.sandbox.api_projects import BUCKET
 from diffio_async.sandbox.billing import refuse_unpaid
 from diffio_async.sandbox.call import Call
@@ -140,7 +141,7 @@ async def download(call: Call) -> dict[str, Any]:
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
         "downloadType": kind,
-        "downloadUrl": f"{call.house.origin('media', call.incoming.host)}{path}?{query}",
+        "downloadUrl": f"{call.house.addresses.base(MEDIA, call.incoming.headers)}{path}?{query}",
         "fileName": download_name(project, generation, kind),
         "storagePath": path.removeprefix(f"/{BUCKET}/"),
         "mimeType": generation.files[kind]["mime"],

@@ -3,6 +3,7 @@
 import secrets
 from typing import Any
 
+from diffio_async.sandbox.addresses import EDGE, MEDIA
 from diffio_async.sandbox.call import Call
 from diffio_async.sandbox.credentials import UPLOAD_TOKEN_PREFIX
 from diffio_async.sandbox.records import Generation, Project, hashed, iso, new_id
@@ -46,18 +47,18 @@ async def create(call: Call) -> dict[str, Any]:
 
 def _offers(call: Call, project: Project, token: str) -> dict[str, Any]:
     house = call.house
-    reached_by = call.incoming.host
+    headers = call.incoming.headers
     offers: dict[str, Any] = {}
     if "signed" in house.settings.uploads:
         path = f"/{BUCKET}/{_object_key(project)}"
         query = house.links.sign("PUT", path, content_type=project.content_type)
-        offers["uploadUrl"] = f"{house.origin('media', reached_by)}{path}?{query}"
+        offers["uploadUrl"] = f"{house.addresses.base(MEDIA, headers)}{path}?{query}"
         offers["uploadMethod"] = "PUT"
         offers["bucket"] = BUCKET
     if "edge" in house.settings.uploads:
         offers["upload"] = {
             "uploadSessionId": project.session_id,
-            "edgeBaseUrl": house.origin("edge", reached_by),
+            "edgeBaseUrl": house.addresses.base(EDGE, headers),
             "uploadToken": token,
             "objectKey": _object_key(project),
             "partSizeBytes": house.settings.part_size,

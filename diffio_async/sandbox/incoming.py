@@ -22,16 +22,11 @@ class Incoming:
         self.request = request
         self.seen = seen
         self.method = request.method
-        self.path = request.path
+        self.path = seen.path
         self.query = request.query
         self.headers = request.headers
         self.cut_after: int | None = None
         self._continued = "100-continue" not in request.headers.get("Expect", "").lower()
-
-    @property
-    def host(self) -> str:
-        """The host name by which the client reached us."""
-        return self.request.url.host or "127.0.0.1"
 
     @property
     def declared_length(self) -> int | None:

@@ -1,4 +1,4 @@
-"""One origin: a port, its handler, and the faults between them and the wire."""
+"""One origin: its handler, and the faults between that and the wire."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
+from diffio_async.sandbox.addresses import Addresses
 from diffio_async.sandbox.disk import BATCH, Disk, read_slice
 from diffio_async.sandbox.faults import (
     Action,
@@ -32,7 +33,7 @@ _LOOK_UP = 0.25
 
 
 class Origin:
-    """Serves one of the three hosts of the service on a port of its own."""
+    """Serves what one of the three hosts of the service does."""
 
     def __init__(
         self,
@@ -43,59 +44,26 @@ class Origin:
         witness: Witness,
         faults: FaultBook,
         disk: Disk,
+        addresses: Addresses,
     ) -> None:
         self.name = name
-        self.port = 0
         self._handle = handle
         self._spell = spell
         self._witness = witness
         self._faults = faults
         self._disk = disk
-        self._runner: web.ServerRunner | None = None
-        self._serving: set[asyncio.Task[Any]] = set()
+        self._addresses = addresses
 
-    async def open(self, host: str, port: int) -> None:
-        """Listen; port 0 takes any free one.
-
-        Raises:
-            OSError: When the port cannot be had.
-        """
-        # Bodies are kept as sent: nothing is decompressed behind a client's back.
-        server = web.Server(self._serve, access_log=None, auto_decompress=False, read_bufsize=2**18)
-        runner = web.ServerRunner(server, shutdown_timeout=0.05)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, host, port, backlog=1024).start()
-        except BaseException:
-            await runner.cleanup()
-            raise
-        self._runner = runner
-        self.port = runner.addresses[0][1]
-
-    async def close(self) -> None:
-        """Stop listening and cut what is still going on."""
-        if self._runner is None:
-            return
-        for site in self._runner.sites:
-            await site.stop()
-        # A request that stalls on purpose would outlive the server; aiohttp cancels it, but does
-        # not wait until it is gone.
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-        await self._runner.cleanup()
-        self._runner = None
-
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        task = asyncio.current_task()
-        if task is not None:
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-        seen = self._witness.see(
-            self.name, request.method, request.path, request.query, request.headers
-        )
+    async def serve(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        """Answer a request; `path` is the one within this origin."""
+        seen = self._witness.see(self.name, request.method, path, request.query, request.headers)
         incoming = Incoming(request, seen)
-        wait, fault = self._faults.strike(self.name, request.method, request.path)
+        try:
+            self._addresses.refuse_foreign(self.name, request.method, request.headers)
+        except Refusal as refusal:
+            self._witness.complain(seen, refusal.message)
+            return await self._send(incoming, self._spell(refusal), None)
+        wait, fault = self._faults.strike(self.name, request.method, path)
         action = None
         if fault is not None:
             seen.fault = fault.name

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from diffio_async.sandbox.addresses import API, EDGE, MEDIA, Addresses
 from diffio_async.sandbox.api import Api
 from diffio_async.sandbox.disk import Disk, sweep
 from diffio_async.sandbox.edge import Edge
@@ -12,8 +13,9 @@ from diffio_async.sandbox.faults import FaultBook
 from diffio_async.sandbox.house import House
 from diffio_async.sandbox.jobs import Jobs
 from diffio_async.sandbox.links import Links
+from diffio_async.sandbox.listener import Listener
 from diffio_async.sandbox.media import Media
-from diffio_async.sandbox.origin import Origin
+from diffio_async.sandbox.origin import Handler, Origin, Spelling
 from diffio_async.sandbox.replies import api_spelling, edge_spelling, media_spelling
 from diffio_async.sandbox.settings import SandboxError, Settings
 from diffio_async.sandbox.store import Store
@@ -30,7 +32,7 @@ class Premises:
         self._witness = witness
         self._faults = faults
         self.house: House | None = None
-        self._origins: list[Origin] = []
+        self._listeners: list[Listener] = []
         self._store: Store | None = None
         self._passing: Path | None = None
 
@@ -53,9 +55,9 @@ class Premises:
 
     async def close(self) -> None:
         """Close whatever is open, in the order in which nothing is missed."""
-        for origin in self._origins:
-            await origin.close()
-        self._origins.clear()
+        for listener in self._listeners:
+            await listener.close()
+        self._listeners.clear()
         if self.house is not None:
             await self.house.jobs.close()
             await self.house.deliveries.close()
@@ -98,34 +100,46 @@ class Premises:
             witness=self._witness,
             jobs=Jobs(settings, world, disk, deliveries),
             deliveries=deliveries,
-            ports={},
+            addresses=Addresses(settings),
         )
         return self.house
 
     async def _open_origins(self, house: House) -> None:
-        handlers = (
-            ("api", Api(house).handle, api_spelling),
-            ("edge", Edge(house).handle, edge_spelling),
-            ("media", Media(house).handle, media_spelling),
-        )
-        for place, (name, handle, spell) in enumerate(handlers):
-            origin = Origin(
-                name, handle, spell, witness=self._witness, faults=self._faults, disk=house.disk
+        handlers: dict[str, tuple[Handler, Spelling]] = {
+            API: (Api(house).handle, api_spelling),
+            EDGE: (Edge(house).handle, edge_spelling),
+            MEDIA: (Media(house).handle, media_spelling),
+        }
+        origins = {
+            name: Origin(
+                name,
+                handle,
+                spell,
+                witness=self._witness,
+                faults=self._faults,
+                disk=house.disk,
+                addresses=house.addresses,
             )
-            await self._listen(origin, place)
-            self._origins.append(origin)
-            house.ports[name] = origin.port
+            for name, (handle, spell) in handlers.items()
+        }
+        if not self._settings.separate_ports:
+            await self._listen(origins, house, 0)
+            return
+        for place, (name, origin) in enumerate(origins.items()):
+            await self._listen({name: origin}, house, place)
 
-    async def _listen(self, origin: Origin, place: int) -> None:
+    async def _listen(self, origins: dict[str, Origin], house: House, place: int) -> None:
         host, first = self._settings.host, self._settings.port
+        listener = Listener(origins, house.addresses)
         wanted = first + place if first else 0
         try:
-            await origin.open(host, wanted)
+            await listener.open(host, wanted)
         except (OSError, OverflowError) as error:
             if place == 0:
                 raise SandboxError(f"cannot listen on {host}:{wanted}: {error}") from error
-            # Clients learn the other two from the API's answers: any port will do.
-            await origin.open(host, 0)
+            # Clients learn the other two from the API's responses: any port will do.
+            await listener.open(host, 0)
+        self._listeners.append(listener)
 
 
 def _require_extra() -> None:

@@ -89,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.data,
             host=options.host,
             port=options.port,
+            public_url=options.public_url,
+            allow_hosts=options.allow_host,
             engine=options.engine,
             duration=options.duration,
             duration_spread=options.duration_spread,
@@ -121,6 +123,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument(
         "--legacy-models", action="store_true", help="serve retired models instead of a 410"
+    )
+    parser.add_argument("--public-url", help="the URL at which clients reach the sandbox")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], help="a name in Host headers to accept"
     )
     parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
     parser.add_argument("--duration", type=float, default=0.0, help="seconds an echo takes")

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from diffio_async.sandbox.addresses import API, EDGE, MEDIA
 from diffio_async.sandbox.faults import Fault, FaultBook
 from diffio_async.sandbox.house import House
 from diffio_async.sandbox.premises import Premises
@@ -33,8 +34,14 @@ class Sandbox:
     Args:
         data: The folder to keep everything in; None for a temporary one, removed at the end.
         host: The address to listen on; beyond loopback only with `allow_remote`.
-        port: The API's port, 0 for any free one. Edge and media take the next two ports where
-            those are free, and any other where not.
+        port: The port, 0 for any free one.
+        separate_ports: Serve the edge and media origins on ports of their own, as the hosted
+            service has them on hosts of their own: the next two ports if those are free. Otherwise
+            they are `/edge` and `/media` on the API's port.
+        public_url: The URL at which clients reach the sandbox, e.g. behind a proxy with TLS. If
+            None, URLs in responses have the host that the client's request named.
+        allow_hosts: Names in the `Host` header to accept. Those of this machine always are; with
+            `allow_remote`, also IP addresses and names that no public DNS record has.
         api_key: The secret of the key with every scope.
         uploads: The upload offers made by `create_project`: "signed", "edge" or both.
         part_size: Bytes in every part of an edge upload but the last.
@@ -73,6 +80,9 @@ class Sandbox:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        separate_ports: bool = False,
+        public_url: str | None = None,
+        allow_hosts: Collection[str] = (),
         api_key: str = DEFAULT_KEY,
         uploads: Iterable[Era] = ("signed", "edge"),
         part_size: int = 32 * MiB,
@@ -100,6 +110,9 @@ class Sandbox:
             data=None if data is None else Path(data),
             host=host,
             port=port,
+            separate_ports=separate_ports,
+            public_url=public_url,
+            allow_hosts=frozenset(allow_hosts),
             api_key=api_key,
             uploads=tuple(uploads),
             part_size=part_size,
@@ -139,17 +152,17 @@ class Sandbox:
     @property
     def base_url(self) -> str:
         """The API's base URL."""
-        return f"{self.house.origin('api', 'localhost')}/v1"
+        return f"{self.house.addresses.base(API)}/v1"
 
     @property
     def edge_url(self) -> str:
         """The upload host's base URL."""
-        return self.house.origin("edge", "localhost")
+        return self.house.addresses.base(EDGE)
 
     @property
     def media_url(self) -> str:
         """The storage host's base URL."""
-        return self.house.origin("media", "localhost")
+        return self.house.addresses.base(MEDIA)
 
     @property
     def api_key(self) -> str:

@@ -2,11 +2,13 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
+from attrs.converters import optional
 
 MiB = 1024 * 1024
 GiB = 1024 * MiB
@@ -33,6 +35,22 @@ class SandboxError(Exception):
     """The sandbox cannot start or go on; the message says what to do."""
 
 
+def _base_of(url: str) -> str:
+    """Return the part of a public URL that all URLs begin with, without `/v1`."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or "?" in url or "#" in url or "@" in parts.netloc:
+        raise ValueError(f"public_url must be like http://sandbox:8490, not {url!r}")
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _lower(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower().strip("[]").removesuffix(".") for name in names)
+
+
 @frozen(kw_only=True)
 class Settings:
     """The options of one sandbox; `Sandbox` documents them."""
@@ -40,6 +58,9 @@ class Settings:
     data: Path | None = None
     host: str = "127.0.0.1"
     port: int = 0
+    separate_ports: bool = False
+    public_url: str | None = field(default=None, converter=optional(_base_of))
+    allow_hosts: frozenset[str] = field(default=frozenset(), converter=_lower)
     api_key: str = DEFAULT_KEY
     uploads: tuple[Era, ...] = ("signed", "edge")
     part_size: int = 32 * MiB
@@ -81,6 +102,8 @@ class Settings:
             raise ValueError("duration_spread must lie between 0 and 1")
         if not 0 <= self.webhook_duplicates <= 1:
             raise ValueError("webhook_duplicates must lie between 0 and 1")
+        if self.separate_ports and self.public_url is not None:
+            raise ValueError("public_url names one port: separate_ports cannot be used with it")
         if not self.allow_remote and not is_loopback(self.host):
             raise SandboxError(
                 f"the sandbox listens on loopback alone, and {self.host!r} is not loopback; "

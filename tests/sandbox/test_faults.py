@@ -142,7 +142,7 @@ async def test_a_refused_body_is_answered_before_it_is_read() -> None:
         made = await caller.ok("create_project", fileName="a", contentType="audio/wav")
         caller.sandbox.faults.add(Fault(origin="media", action=RefuseBody(503)))
         reader, writer = await asyncio.open_connection("127.0.0.1", _port(made["uploadUrl"]))
-        writer.write(b"PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nfirst")
+        writer.write(b"PUT /media/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\nfirst")
         assert (await reader.readline()).split()[1] == b"503"
         await reader.read()
         writer.close()

@@ -431,6 +431,6 @@ async def test_with_remote_webhooks_allowed_plain_http_is_configured_too() -> No
     async with calling(echoing(allow_remote_webhooks=True)) as caller:
         assert (await configure(caller, "http://receiver:8000/hook"))["url"].startswith("http:")
     async with calling(echoing()) as caller:
-        asked = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
+        asked: dict[str, Any] = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
         for url in ("http://receiver:8000/hook", "https://receiver:99999/", "ftp://127.0.0.1/"):
             assert (await caller.api("webhooks/configure", url=url, **asked)).status == 400
