@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, field
 
+from diffio_async._engine.threads import all_settled
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
-#: Seconds an upload may take to tidy up: whoever interrupts or closes does not wait longer.
+#: Seconds an upload may take to clean up after itself; `aclose` waits no longer.
 ABORT_SECONDS = 5.0
+#: Seconds of them that whoever interrupts the upload waits; the rest is done in the background.
+GRACE_SECONDS = 0.5
 
 
 @define(eq=False)
@@ -45,6 +48,8 @@ class Closing:
 
     def __init__(self) -> None:
         self._works: set[_Work] = set()
+        # The loop itself keeps no task alive.
+        self._cleaning: set[asyncio.Task[None]] = set()
         self._closed = False
 
     async def pause(self, seconds: float) -> None:
@@ -100,6 +105,39 @@ class Closing:
         if scope.cancelled_caught:
             raise ClientClosed(CLOSED)
 
+    async def finish(self, cleaning: Coroutine[None, None, None]) -> None:
+        """Run a clean-up in a task of its own, which no cancellation cuts.
+
+        It is waited for briefly, and then continues in the background; `end` waits for it. It is
+        expected to limit its own time.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled meanwhile.
+        """
+        work = _Work(asyncio.get_running_loop(), _not_cut, tidies=True)
+
+        async def clean() -> None:
+            _within.set(work)
+            try:
+                await cleaning
+            finally:
+                self._discard(work)
+
+        self._works.add(work)
+        task = asyncio.create_task(clean())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+        # Cancelled before its first step, it would never discard the work itself.
+        task.add_done_callback(lambda _: self._discard(work))
+        await all_settled([task], GRACE_SECONDS)
+        if task.done() and not task.cancelled():
+            task.result()
+
+    def _discard(self, work: _Work) -> None:
+        self._works.discard(work)
+        for tell in work.waiting:
+            tell()
+
     def _cancel(self, work: _Work, scope: anyio.CancelScope) -> None:
         if work in self._works:
             scope.cancel()
@@ -112,24 +150,29 @@ class Closing:
                 raise ClientClosed(CLOSED)
             yield
         finally:
-            self._works.discard(work)
-            for tell in work.waiting:
-                tell()
+            self._discard(work)
 
     async def end(self) -> None:
         """Cut what is under way, and wait a while for what tidies up; nothing new begins."""
         self._closed = True
         here, news = asyncio.get_running_loop(), asyncio.Event()
-        waited = []
-        for work in self._works.copy():
-            if work.tidies and work.loop.is_running():
-                work.waiting.append(lambda: _tell(here, news.set))
-                waited.append(work)
-            _tell(work.loop, work.cut)
+        seen = set[_Work]()
         with anyio.move_on_after(ABORT_SECONDS):
-            while not self._works.isdisjoint(waited):
+            while True:
+                # What is cut may leave a clean-up of its own behind.
+                for work in self._works - seen:
+                    if work.tidies and work.loop.is_running():
+                        work.waiting.append(lambda: _tell(here, news.set))
+                    _tell(work.loop, work.cut)
+                    seen.add(work)
+                if not any(work.tidies and work.loop.is_running() for work in self._works.copy()):
+                    break
                 await news.wait()
                 news.clear()
+
+
+def _not_cut() -> None:
+    """A clean-up limits its own time."""
 
 
 def _tell(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -11,13 +11,12 @@ from attrs import frozen
 
 from diffio_async._engine.air import Air
 from diffio_async._engine.bodies import aloft, unhurried
-from diffio_async._engine.closing import ABORT_SECONDS
+from diffio_async._engine.closing import ABORT_SECONDS, Closing
 from diffio_async._engine.notes import Notes
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.settling import Settling
 from diffio_async._engine.sources import Source
 from diffio_async._engine.tally import Tally
-from diffio_async._engine.threads import settled
 from diffio_async._engine.together import together
 from diffio_async._wire.edge_calls import abort_upload, complete_upload, put_part, start_upload
 from diffio_async._wire.parts import Part, planned
@@ -52,7 +51,7 @@ class EdgeUploading:
             if self.notes is None:  # or else each part was verified before it was kept
                 await self.source.verify()
         except BaseException:
-            await in_the_end(lambda: self._let_go(upload_id))
+            await self._finish(lambda: self._let_go(upload_id))
             raise
         try:
             confirmed = await self._completed(upload_id, etags)
@@ -61,7 +60,7 @@ class EdgeUploading:
         except BaseException:
             # Interrupted in the middle of it: it may be finished all the same.
             if self.notes is None:
-                await in_the_end(lambda: self._abort_unless_landed(upload_id))
+                await self._finish(lambda: self._abort_unless_landed(upload_id))
             raise
         if not confirmed:
             await self._settling().confirm()
@@ -80,7 +79,7 @@ class EdgeUploading:
                 await self.notes.begun(started.upload_id, size)
         except Exception:
             # An interruption may come when it is kept already: it is then gone on with.
-            await in_the_end(lambda: self._abort(started.upload_id))
+            await self._finish(lambda: self._abort(started.upload_id))
             raise
         return started.upload_id, parts
 
@@ -94,7 +93,7 @@ class EdgeUploading:
             async def abort() -> None:
                 await self._abort((await starting).upload_id)
 
-            await in_the_end(abort)
+            await self._finish(abort)
             raise
 
     async def _parts(self, upload_id: str, parts: list[Part]) -> list[str]:
@@ -148,9 +147,12 @@ class EdgeUploading:
             if landed:
                 return True
             if landed is False and (self.notes is None or _refused(failure)):
-                await in_the_end(lambda: self._end_of(upload_id))
+                await self._finish(lambda: self._end_of(upload_id))
             raise
         return False
+
+    async def _finish(self, work: Callable[[], Awaitable[None]]) -> None:
+        await in_the_end(self.sender.closing, work)
 
     def _settling(self) -> Settling:
         return Settling(self.sender, self.created.api_project_id, self.source, self.options)
@@ -185,17 +187,15 @@ def _refused(failure: DiffioError) -> bool:
     )
 
 
-async def in_the_end(work: Callable[[], Awaitable[None]]) -> None:
+async def in_the_end(closing: Closing, work: Callable[[], Awaitable[None]]) -> None:
     """Run the end of an upload in a task of its own: a cancellation must not cut it.
 
-    It may take five seconds and may fail; what is being raised already matters more.
+    It may take five seconds, most of them in the background, and may fail; what is being raised
+    already matters more.
     """
 
     async def bounded() -> None:
         with anyio.move_on_after(ABORT_SECONDS), contextlib.suppress(DiffioError):
             await work()
 
-    task = asyncio.create_task(bounded())
-    await settled(task)
-    if not task.cancelled():
-        task.result()
+    await closing.finish(bounded())

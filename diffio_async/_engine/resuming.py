@@ -78,7 +78,7 @@ class Resuming:
                 with contextlib.suppress(Exception):  # what is being raised already matters more
                     await making
 
-            await in_the_end(made)
+            await in_the_end(self.sender.closing, made)
             raise
 
     async def _new(self, digest: str) -> UploadRecord:

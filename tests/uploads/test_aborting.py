@@ -168,6 +168,38 @@ async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPat
             assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("stuck", [START, ABORT])
+async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(stuck: str) -> None:
+    """A time limit is kept; the abort goes on in the background, and the client takes new calls."""
+    faults = [Fault(path=f"*{stuck}", times=1, action=Delay(1.5))]
+    if stuck == ABORT:
+        faults.append(Fault(method="PUT", times=1, action=Delay(60)))
+    async with scene(faults=faults) as on:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await on.client.projects.create(sound(PART))
+        assert time.monotonic() - began < 1.2
+        assert on.landed(await on.client.projects.create(sound(PART))) == sound(PART)
+        # Closing the client waits for the abort.
+        await on.client.aclose()
+        assert aborted(on)
+
+
+async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Closing waits five seconds at most; here they are made short."""
+    monkeypatch.setattr("diffio_async._engine.edge_upload.ABORT_SECONDS", 0.8)
+    gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
+    async with scene(faults=[gone, NEVER]) as on:
+        with anyio.move_on_after(0.2):
+            await on.client.projects.create(CONTENT)
+        began = time.monotonic()
+        await on.client.aclose()
+        assert time.monotonic() - began < 2
+
+
 async def test_a_lost_abort_is_sent_again() -> None:
     async with scene(faults=[Fault(path=f"*{ABORT}", action=LoseAnswer()), NEVER]) as on:
         with anyio.move_on_after(0.2):
