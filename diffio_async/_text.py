@@ -6,6 +6,8 @@ import os
 import shlex
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 _HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
 #: What a spreadsheet takes for the beginning of a formula, in ASCII and in full width.
 _FORMULA = frozenset("=+-@＝＋－＠")  # noqa: RUF001 - full width is meant
+_MINUTE, _HOUR = 60, 3600
 _PRINTABLE_ASCII = range(0x20, 0x7F)
 
 
@@ -89,13 +92,57 @@ def _first(text: str, width: int) -> str:
     return text
 
 
-def fitted(parts: Sequence[str], width: int) -> str:
-    """Join the parts that fit into `width` columns, in the order of their importance.
+def fitted(numbers: Numbers, more: Sequence[str], width: int) -> str:
+    """Put numbers into a line of `width` columns at most, and what else fits.
 
-    The first part is shown in any case, cut where it must be.
+    Args:
+        numbers: They are always shown: in words, or briefly where there is no room for words.
+        more: Texts in the order of their importance.
+        width: Columns.
     """
-    line = shortened(parts[0], width)
-    for part in parts[1:]:
-        if part and cells(line) + 2 + cells(part) <= width:
-            line += f"; {part}" if line else part
-    return line
+    for separator, line in (("; ", numbers.words), (" ", numbers.brief), (" ", numbers.briefest)):
+        text = separator.join(filter(None, line))
+        if cells(text) <= width:
+            break
+    else:
+        return shortened(text, width)
+    for each in more if separator == "; " else ():
+        if each and cells(text) + 2 + cells(each) <= width:
+            text += f"; {each}"
+    return text
+
+
+@frozen
+class Numbers:
+    """How far many things are: ended of all, failed of these, and seconds left, where known."""
+
+    ended: int
+    total: int
+    failed: int
+    seconds_left: float | None = None
+
+    @property
+    def words(self) -> list[str]:
+        """`3/12`, `1 failed`, `4:10 left`."""
+        return [
+            f"{self.ended}/{self.total}",
+            f"{self.failed} failed" if self.failed else "",
+            "" if self.seconds_left is None else f"{clock(self.seconds_left)} left",
+        ]
+
+    @property
+    def brief(self) -> list[str]:
+        """`3/12`, `1 failed`, `4:10`."""
+        return [*self.words[:2], self.words[2].removesuffix(" left")]
+
+    @property
+    def briefest(self) -> list[str]:
+        """`3/12`, `!1`, `4:10`."""
+        return [self.brief[0], f"!{self.failed}" if self.failed else "", self.brief[2]]
+
+
+def clock(seconds: float) -> str:
+    """Seconds: "2:05:09", or "5:09"."""
+    whole = int(seconds)
+    minutes = f"{whole % _HOUR // _MINUTE}:{whole % _MINUTE:02}"
+    return minutes if whole < _HOUR else f"{whole // _HOUR}:{minutes:0>5}"

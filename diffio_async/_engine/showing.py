@@ -117,7 +117,7 @@ class Board(Lines):
         ]
         widths = [max(cells(name), cells(value)) for name, value in columns]
         if sum(widths) + 3 * len(widths) > width:
-            return [fitted(census.parts(now), width)]
+            return [fitted(*census.parts(now), width)]
         rows = (
             "   ".join(text.rjust(wide) for text, wide in zip(row, widths, strict=True))
             for row in zip(*columns, strict=True)

@@ -6,6 +6,8 @@ from collections import Counter, deque
 
 from attrs import define, field
 
+from diffio_async._text import Numbers
+
 #: Seconds over which ends are counted for the rate.
 _WINDOW = 60.0
 #: Ends from which on there is a rate, and percent per job before that tells the end.
@@ -13,7 +15,7 @@ _FEW, _BEGUN = 3, 5.0
 _ALL = 100.0
 #: States in the order they are shown; `waiting`: nothing was told yet, `late`: timed out.
 STATES = ("waiting", "queued", "running", "complete", "failed", "late")
-_TROUBLE, _AT_WORK = ("failed", "late"), ("running", "queued", "waiting")
+_AT_WORK = ("running", "queued", "waiting")
 ENDED = frozenset({"complete", "failed", "late"})
 
 
@@ -92,15 +94,11 @@ class Census:
             said.append(f"about {lasting(left)} left")
         return f"{self.ended} of {self.total} ended: " + ", ".join(said)
 
-    def parts(self, now: float) -> list[str]:
-        """The numbers one by one, those that matter most first: for narrow lines."""
-        left = self.left(now)
-        return [
-            f"{self.ended}/{self.total}",
-            *(f"{self.counts[state]} {state}" for state in _TROUBLE if self.counts[state]),
-            f"{lasting(left)} left" if left else "",
-            *(f"{self.counts[state]} {state}" for state in _AT_WORK if self.counts[state]),
-        ]
+    def parts(self, now: float) -> tuple[Numbers, list[str]]:
+        """The numbers, and what else fits into a narrow line."""
+        failed = self.counts["failed"] + self.counts["late"]
+        at_work = [f"{self.counts[state]} {state}" for state in _AT_WORK if self.counts[state]]
+        return Numbers(self.ended, self.total, failed, self.left(now) or None), at_work
 
 
 def lasting(seconds: float) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diffio_async._text import Numbers
+
 if TYPE_CHECKING:
     from diffio_async.models.batches import BatchProgress
 
 _STEP = 1000.0
-_MINUTE, _HOUR = 60, 3600
 #: Columns of the longest and of the shortest bar.
 _BAR, _SHORTEST_BAR = 40, 6
 
@@ -22,13 +23,6 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def clock(seconds: float) -> str:
-    """Seconds: "2:05:09", or "5:09"."""
-    whole = int(seconds)
-    minutes = f"{whole % _HOUR // _MINUTE}:{whole % _MINUTE:02}"
-    return minutes if whole < _HOUR else f"{whole // _HOUR}:{minutes:0>5}"
-
-
 def bar(percent: float, room: int) -> str:
     """A bar with a blank before it, as wide as there is room for; none in too small a room."""
     width = min(room - 1, _BAR)
@@ -38,15 +32,19 @@ def bar(percent: float, room: int) -> str:
     return f" {'━' * done}{'─' * (width - done)}"
 
 
-def progress_parts(progress: BatchProgress) -> list[str]:
-    """How far it is, what matters most first.
+def numbers_of(progress: BatchProgress) -> Numbers:
+    """How far a batch is."""
+    return Numbers(
+        ended=progress.done + progress.failed,
+        total=progress.files,
+        failed=progress.failed,
+        seconds_left=progress.seconds_left,
+    )
 
-    The count, failures, the time left, why nothing is begun, jobs by stage, bytes and the rate.
-    """
+
+def details_of(progress: BatchProgress) -> list[str]:
+    """Why nothing is begun, jobs by stage, bytes both ways and the rate."""
     return [
-        f"{progress.done + progress.failed}/{progress.files}",
-        f"{progress.failed} failed" if progress.failed else "",
-        "" if progress.seconds_left is None else f"{clock(progress.seconds_left)} left",
         "" if progress.pausing is None else f"pausing: {progress.pausing}",
         f"{progress.uploading} up, {progress.generating} restoring, {progress.downloading} down",
         f"{size(progress.sent_bytes)} sent, {size(progress.received_bytes)} received",

@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: The terminal went away. Windows has no such signal.
+_HANGUP: int | None = getattr(signal, "SIGHUP", None)
 
 
-def run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def run(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool = False) -> int:
     """Run `work` to its exit code; a signal cancels it and makes the code 130 or 143.
 
-    A second signal does not wait for the cleaning up.
+    A second signal does not wait for the cleaning up. A terminal that goes away (SIGHUP) ends
+    nothing, since the work is paid for; only what `serves` is stopped by it, with the code 129.
     """
     try:
-        return asyncio.run(_listening(work))
+        return asyncio.run(_listening(work, serves=serves))
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-async def _listening(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+async def _listening(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool) -> int:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine that runs has a task
@@ -44,6 +47,9 @@ async def _listening(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, stop, number)
                 heard.append(number)
+        if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            loop.add_signal_handler(_HANGUP, stop if serves else _outlived, _HANGUP)
+            heard.append(_HANGUP)
     except NotImplementedError:
         # Windows: asyncio.run turns Ctrl-C into a cancellation and KeyboardInterrupt itself.
         pass
@@ -57,3 +63,7 @@ async def _listening(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
     finally:
         while heard:
             loop.remove_signal_handler(heard.pop())
+
+
+def _outlived(_: int) -> None:
+    """Go on."""

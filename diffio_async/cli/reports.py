@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from diffio_async._text import cells, fitted, shortened
+from diffio_async._text import Numbers, cells, clock, fitted, shortened
 from diffio_async.cli.console import console
-from diffio_async.cli.formatting import bar, clock
+from diffio_async.cli.formatting import bar
 from diffio_async.cli.outcomes import stage
 from diffio_async.events import DownloadProgress, UploadProgress
 
@@ -160,13 +160,8 @@ class Bars(Lines):
         if self._count > 1:
             passed = time.monotonic() - self._began
             left = passed / self._done * (self._count - ended) if self._done else None
-            parts = [
-                f"{ended}/{self._count}",
-                f"{self._failed} failed" if self._failed else "",
-                "" if left is None else f"{clock(left)} left",
-                clock(passed),
-            ]
-            lines.append(fitted(parts, width))
+            numbers = Numbers(ended, self._count, self._failed, left)
+            lines.append(fitted(numbers, [f"for {clock(passed)}"], width))
         return lines
 
     def progressed(self, subject: Subject, fact: Fact) -> None:

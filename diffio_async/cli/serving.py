@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffio_async.cli.console import console, log_to_console
-from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED, USAGE
+from diffio_async.cli.exit_codes import OK, STOPPED, USAGE
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.refusing import complain
 
@@ -84,12 +84,12 @@ def sandbox(
             webhook_duplicates=webhook_duplicates,
             webhook_shuffle=webhook_shuffle,
         )
-        code = run(lambda: _serve(served, env_file))
+        code = run(lambda: _serve(served, env_file), serves=True)
     except (OSError, PlanError, SandboxError, ValueError) as error:
         complain(error)
         code = USAGE
     # Ctrl-C is how a server is asked to stop: that went well.
-    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+    raise typer.Exit(OK if code in STOPPED else code)
 
 
 async def _serve(served: "Sandbox", env_file: Path | None) -> int:

@@ -20,7 +20,7 @@ PORT = 8490
 
 
 async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM, then close cleanly.
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, then close cleanly.
 
     Args:
         sandbox: One that is not running yet.
@@ -31,7 +31,10 @@ async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # The terminal went away; after `nohup` that is ignored.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
     async with sandbox:
         for number in signals:
             # Where the loop cannot watch signals, Ctrl-C arrives as a cancellation instead.

@@ -6,10 +6,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from diffio_async._text import cells, fitted
+from diffio_async._text import cells, fitted, shortened
 from diffio_async.cli.batches.asking import status_line
 from diffio_async.cli.console import console
-from diffio_async.cli.formatting import bar, progress_parts
+from diffio_async.cli.formatting import bar, details_of, numbers_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _BETWEEN = 1.0
 #: Seconds between two lines of progress, where there is no terminal.
 _BETWEEN_LINES = 10.0
+#: Columns that such a line may have.
+_LINE = 200
 
 
 def teller(*, as_json: bool) -> Teller:
@@ -57,7 +59,7 @@ class Teller:
         """Tell how far it is, every ten seconds."""
         if time.monotonic() - self._told_at >= _BETWEEN_LINES:
             self._told_at = time.monotonic()
-            self.say("; ".join(filter(None, progress_parts(progress))))
+            self.say(fitted(numbers_of(progress), details_of(progress), _LINE))
 
     def ended(self, outcome: FileOutcome) -> None:
         """Count it, and tell of it unless an earlier run has."""
@@ -198,8 +200,8 @@ class Bar(Teller):
         """How far it is now, and a bar where there is room for one."""
         progress = self.last
         if progress is None:
-            return [fitted(["listing"], width)]
-        line = fitted(progress_parts(progress), width)
+            return [shortened("listing", width)]
+        line = fitted(numbers_of(progress), details_of(progress), width)
         percent = 100.0 * (progress.done + progress.failed) / max(progress.files, 1)
         return [line + bar(percent, width - cells(line))]
 

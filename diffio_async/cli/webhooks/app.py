@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from diffio_async.cli.exit_codes import INTERRUPTED, OK, TERMINATED
+from diffio_async.cli.exit_codes import OK, STOPPED
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.parameters import JsonOption
 from diffio_async.cli.refusing import refuse
@@ -169,11 +169,11 @@ def listen(
         order = Order(
             host=host, port=port, path=path, inbox=inbox, forward=forward, secrets=secrets()
         )
-        code = run(lambda: work(order, Shown(as_json=as_json)))
+        code = run(lambda: work(order, Shown(as_json=as_json)), serves=True)
     except (ConfigurationError, DatabaseUnusable, OSError) as error:
         code = refuse(error, as_json=as_json)
     # Ctrl-C is how a server is asked to stop: that went well.
-    raise typer.Exit(OK if code in {INTERRUPTED, TERMINATED} else code)
+    raise typer.Exit(OK if code in STOPPED else code)
 
 
 @inbox_app.command("list", epilog=EXIT_CODES)
