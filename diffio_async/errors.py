@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diffio_async._text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 class DiffioError(Exception):
     """The root of all that this package raises on purpose.
+
+    `str(error)` is one printable line, whatever a server or a file name put into it; `args` has
+    the message as it is.
 
     Attributes:
         api_project_id: The project the failure concerns, when one had been created.
@@ -24,6 +29,9 @@ class DiffioError(Exception):
     api_project_id: str | None = None
     generation_id: str | None = None
     idempotency_key: str | None = None
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
     def __reduce__(self) -> tuple[Callable[..., DiffioError], tuple[object, ...]]:
         """Pickle by state, so that constructors may take keywords."""

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import termios
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -23,6 +22,8 @@ from diffio_async.sandbox import Answer, Fault, Sandbox
 from tests.cli.conftest import COMMAND, environment
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Run, Start
 
 #: Each test is a process of its own.

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from attrs import define, field
 
-from diffio_async import AsyncDiffio, WebhookInbox, WebhookVerifier
+from diffio_async import AsyncDiffio, WebhookEvent, WebhookInbox, WebhookVerifier
 from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
 from diffio_async.sandbox import Drop, Duplicate, Fault, LoseAnswer, Sandbox
 from tests.webhooks.scenes import SECRET, body_of, headers_of
@@ -334,7 +334,8 @@ async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: P
     done = await run("webhooks", "inbox", "list", *on)
     newest, oldest = done.stdout.splitlines()
     assert " waiting  generation.completed gen_1 msg_2" in newest
-    assert oldest.endswith("dead     generation.completed gen_1 msg_1 (1 attempt) error: no luck?")
+    said = r"dead     generation.completed gen_1 msg_1 (1 attempt) error: no luck\x1b"
+    assert oldest.endswith(said)
     done = await run("webhooks", "inbox", "list", *on, "--state", "dead", "--json")
     assert [json.loads(line)["message_id"] for line in done.stdout.splitlines()] == ["msg_1"]
     done = await run("webhooks", "inbox", "retry", *on)
@@ -351,6 +352,30 @@ async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: P
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
     assert not (tmp_path / "missing.db").exists()
+
+
+async def test_a_list_that_is_cut_says_so(run: Run, tmp_path: Path) -> None:
+    """Of 105 events the newest 100 are listed, which stderr says; `--limit 0` lists all."""
+    async with WebhookInbox(tmp_path / "inbox.db") as inbox:
+        for number in range(105):
+            event = WebhookEvent(
+                event_type="generation.completed",
+                generation_id="gen_1",
+                message_id=f"msg_{number}",
+            )
+            await inbox.store(event, b"{}")
+    on = ("webhooks", "inbox", "list", "--inbox", "inbox.db")
+    cut = "only the newest {} are listed; --limit 0 lists all\n"
+    for more in ((), ("--json",)):
+        done = await run(*on, *more)
+        assert len(done.stdout.splitlines()) == 100
+        assert "msg_104" in done.stdout.splitlines()[0]
+        assert (done.returncode, done.stderr) == (0, cut.format(100))
+        done = await run(*on, *more, "--limit", "3")
+        assert (len(done.stdout.splitlines()), done.stderr) == (3, cut.format(3))
+        for limit in ("0", "105"):
+            done = await run(*on, *more, "--limit", limit)
+            assert (len(done.stdout.splitlines()), done.stderr) == (105, "")
 
 
 @pytest.mark.parametrize(

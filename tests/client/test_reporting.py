@@ -1,0 +1,250 @@
+"""Progress displays, callbacks, observers and log handlers: none of them ends paid work."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    BatchFailed,
+    ClientOptions,
+    ConfigurationError,
+    GenerationFailed,
+)
+from diffio_async._console import Console
+from diffio_async._text import Numbers, cells, csv_cell, fitted, printable, shell_line, shortened
+from tests.scripts import forever, told, uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from diffio_async.sandbox import Sandbox
+
+
+class Broken(io.StringIO):
+    """A stream on which everything fails with an error of its own."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _: str) -> int:
+        """Fail."""
+        raise self.error
+
+    def isatty(self) -> bool:
+        """Fail."""
+        raise self.error
+
+
+class NoTerminal(Broken):
+    """A terminal that went away after it was looked at."""
+
+    def isatty(self) -> bool:
+        """It was one."""
+        return True
+
+
+def closed() -> io.StringIO:
+    """A stream that was closed."""
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+STREAMS: dict[str, Any] = {
+    "none": None,
+    "closed": closed(),
+    "no stream at all": object(),
+    "broken pipe": Broken(BrokenPipeError(32, "Broken pipe")),
+    "full": Broken(OSError(28, "No space left on device")),
+    "would block": Broken(BlockingIOError(11, "try again")),
+    "a bug": Broken(ZeroDivisionError()),
+    "a terminal that went away": NoTerminal(OSError(5, "Input/output error")),
+    "ascii": io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
+}
+
+
+@pytest.mark.parametrize("case", STREAMS)
+async def test_a_display_that_fails_ends_no_wait(
+    client: AsyncDiffio, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`show_progress=True` shows what it can; the waits for one and for many come to their end."""
+    generation = await client.generations.create(api_project_id=await uploaded(client))
+    monkeypatch.setattr(sys, "stderr", STREAMS[case])
+    progress = await client.generations.wait_for_complete(
+        generation_id=generation.generation_id,
+        api_project_id=generation.api_project_id,
+        show_progress=True,
+    )
+    outcomes = await client.generations.wait_many([generation], show_progress=True)
+    monkeypatch.undo()
+    assert progress.complete
+    assert outcomes[0].ok
+
+
+class _Raising(logging.Handler):
+    """A handler of the user's with a bug."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Fail."""
+        raise RuntimeError("the disk of the log is full")
+
+
+@pytest.fixture
+def raising_log() -> Iterator[None]:
+    """The package's log has a handler that raises on everything."""
+    logger, handler = logging.getLogger("diffio_async"), _Raising()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("raising_log")
+async def test_a_log_handler_that_raises_ends_nothing(
+    client: AsyncDiffio, tmp_path: Path, sample: Path
+) -> None:
+    """Not even where it is told of a callback that raised."""
+
+    def fail(_: object) -> None:
+        raise ValueError("a bug of the user's")
+
+    restored = await client.restore(sample, tmp_path / "x.mp3", on_progress=fail)
+    assert restored.path is not None
+    assert restored.path.stat().st_size
+
+
+async def test_callbacks_and_observers_that_are_cancelled_end_nothing(
+    sandbox: Sandbox, tmp_path: Path, sample: Path
+) -> None:
+    """A `CancelledError` of a future they looked at is theirs: nobody cancelled the restoration."""
+    future = asyncio.get_running_loop().create_future()
+    future.cancel()
+
+    async def callback(_: object) -> None:
+        await future
+
+    async with AsyncDiffio(
+        sandbox.api_key,
+        base_url=sandbox.base_url,
+        options=ClientOptions(observers=(lambda _: future.result(),)),
+    ) as client:
+        restored = await client.restore(sample, tmp_path / "x.mp3", on_progress=callback)
+    assert restored.path is not None
+    assert restored.path.stat().st_size
+
+
+async def test_a_cancellation_during_a_callback_is_one(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Who cancels a wait while its callback runs cancels the wait."""
+    sandbox.faults.add(forever(told("processing")))
+    begun = asyncio.Event()
+
+    async def callback(_: object) -> None:
+        begun.set()
+        await asyncio.sleep(60)
+
+    wait = asyncio.create_task(
+        client.generations.wait_for_complete(generation_id="gen_1", on_progress=callback)
+    )
+    await begun.wait()
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+
+
+async def test_what_is_logged_cannot_forge_lines(
+    client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Words of the server are escaped in log records, and in the errors that quote them."""
+    reason = "no\x1b]0;owned\x07\r\nERROR forged\u202e"
+    sandbox.faults.add(forever(told("failed", error=reason)))
+    with caplog.at_level(logging.DEBUG), pytest.raises(GenerationFailed) as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1")
+    assert str(caught.value).isprintable()
+    assert r"\r\nERROR forged\u202e" in str(caught.value)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+
+
+def test_errors_are_one_printable_line() -> None:
+    """Escape sequences, line breaks and lone surrogates are escaped in `str`, not in `args`."""
+    error = ConfigurationError("a\nb\x1b[2J\ud83d")
+    assert str(error) == r"a\nb\x1b[2J\ud83d"
+    assert error.args == ("a\nb\x1b[2J\ud83d",)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+    assert str(BatchFailed("two\nof", [error])) == r"two\nof (1 sub-exception)"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("talk.wav", "talk.wav"),
+        ("интервью 面试 👩‍👩‍👧.wav", "интервью 面试 👩‍👩‍👧.wav"),
+        ("Recording 3.45\u202fPM.wav", "Recording 3.45\u202fPM.wav"),
+        ("\x1b]0;t\x07", r"\x1b]0;t\x07"),
+        ("\x9b31m\x85", r"\x9b31m\x85"),
+        ("a\rb\nc\td", r"a\rb\nc\td"),
+        ("\u202e\u2066\u200f\u2028\ufeff\u200b", r"\u202e\u2066\u200f\u2028\ufeff\u200b"),
+        ("\ud83d\udc80"[:1], r"\ud83d"),
+        ("\U000e0041", r"\U000e0041"),
+    ],
+)
+def test_text_is_shown_and_not_obeyed(text: str, shown: str) -> None:
+    """What terminals obey is escaped; letters, spaces and joiners of names are left alone."""
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r+", " =", "＝"])  # noqa: RUF001
+def test_spreadsheets_run_no_cell(start: str) -> None:
+    """Text that begins like a formula begins with a quote; numbers stay numbers."""
+    cell = csv_cell(f"{start}cmd|' /C calc'!A0")
+    assert isinstance(cell, str)
+    assert cell.startswith("'")
+    assert cell.isprintable()
+    assert csv_cell(-1.5) == -1.5
+    assert csv_cell("a-b") == "a-b"
+
+
+def test_commands_can_be_copied() -> None:
+    """Words of a shell line are quoted as usual, and by `$'…'` where they are not printable."""
+    assert shell_line(["rm", "a b", "c"]) == "rm 'a b' c"
+    assert shell_line(["a'\n\\é"]) == r"$'a\x27\x0a\x5c\xc3\xa9'"
+
+
+@pytest.mark.parametrize("width", range(1, 45))
+def test_lines_fit(width: int) -> None:
+    """A line of numbers is never wider than asked, and keeps them all from twenty columns on."""
+    line = fitted(Numbers(123, 4567, 12, 8_000), ["5 up, 8 restoring", "x" * 50], width)
+    assert cells(line) <= width
+    assert width < 20 or ("123/4567" in line and "12" in line and "2:13:20" in line)
+    assert width < 34 or line.startswith("123/4567; 12 failed; 2:13:20")
+
+
+@pytest.mark.parametrize("width", range(20))
+def test_names_are_shortened_by_columns(width: int) -> None:
+    """Wide characters count twice, and a name keeps its beginning and its end."""
+    name = shortened("一二三四五六七八九十.wav", width)
+    assert cells(name) <= width
+    assert width < 8 or name.endswith("wav")
+
+
+def test_streams_are_looked_up_when_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever replaces `sys.stderr` gets what is written from then on."""
+    console = Console()
+    first, second = io.StringIO(), io.StringIO()
+    for stream in (first, second):
+        monkeypatch.setattr(sys, "stderr", stream)
+        console.note("a\x1bb", "c")
+    assert first.getvalue() == second.getvalue() == "a\\x1bb\nc\n"
