@@ -184,7 +184,7 @@ async def test_people_read_a_line_for_each_event(start: Start) -> None:
     assert await post(url, body, headers_of(body)) == 200
     with anyio.fail_after(10):
         line = (await process.stdout.receive()).decode()
-    assert line.endswith(" generation.failed gen_1 msg_1 error: no ?[31mspeech (again)\n")
+    assert line.endswith(" generation.failed gen_1 msg_1 error: no \\x1b[31mspeech (again)\n")
 
     ours, theirs = pty.openpty()
     try:
