@@ -199,7 +199,7 @@ async def test_people_read_a_line_for_each_event(start: Start) -> None:
         os.close(ours)
         os.close(theirs)
     assert "\x1b[31m" in shown
-    assert "msg_1 error: no ?[31mspeech" in shown
+    assert "msg_1 error: no \\x1b[31mspeech" in shown
 
 
 async def test_an_event_is_acknowledged_once_it_was_passed_on(start: Start) -> None:
