@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from attrs import frozen
 
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
 from diffio_async._engine.threads import Threads
@@ -213,7 +214,7 @@ def _place(
     check_recording(source, name, upload["content_type"], kind)
     if to is None:
         return None
-    shown = os.fsdecode(to)
+    shown = local_path(to, "the target")
     if not shown:
         raise ConfigurationError("the target's path is empty: name a file or a folder")
     if not (shown.endswith(("/", os.sep)) or os.path.isdir(shown)):  # noqa: PTH112 - any text

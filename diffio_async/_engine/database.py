@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from attrs import frozen
 
 from diffio_async._engine.database_opening import connected, explained, unusable
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.threads import settled
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Database:
             DatabaseUnusable: Its folder is missing, it cannot be written, is damaged, is another
                 kind of file, or was made by a newer version; or it is missing.
         """
-        database = cls(os.fspath(path), schema, gathered, clock)
+        database = cls(local_path(path, "the database"), schema, gathered, clock)
 
         async def begun() -> None:
             # Connecting comes first in the thread; what stands in the way is raised here.

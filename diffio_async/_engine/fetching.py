@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async._engine.downloading import Downloading
 from diffio_async._engine.kept_files import KeptFile
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.placing import beside
 from diffio_async._engine.sinks import MemorySink, written
 from diffio_async._engine.targets import no_name
@@ -67,7 +68,7 @@ async def fetch(
         memory = MemorySink()
         download, size = await into(memory)
         return Downloaded(download=download, size=size, content=memory.content())
-    target = Path(path)
+    target = Path(local_path(path, "download_file_path"))
     try:
         if kept_as is None:
             file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))

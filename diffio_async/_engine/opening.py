@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.sources import (
     SMALL,
     Identity,
@@ -90,7 +91,7 @@ class _Opening:
         if isinstance(source, (bytes, bytearray, memoryview, io.BytesIO)):
             return self._memory(source)
         if isinstance(source, (str, os.PathLike)):
-            return await self._path(os.fsdecode(source))
+            return await self._path(local_path(source, "the source"))
         if isinstance(source, AsyncIterable):
             return await spooled(source, None, self.max_bytes, self.threads, self.stack)
         # No protocol: one that is checked at run time does not see what `tempfile`'s wrappers and

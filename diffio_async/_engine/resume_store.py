@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.resume_file import ResumeFile
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError
@@ -40,7 +41,7 @@ async def resume_store(
                 f"load, save and forget; not a {type(resume).__name__}"
             )
         yield resume
-    elif not (path := os.fsdecode(resume)):
+    elif not (path := local_path(resume, "resume")):
         raise ConfigurationError("resume is an empty path: name a file to keep the state in")
     else:
         store = _InThreads(ResumeFile(path), Threads())

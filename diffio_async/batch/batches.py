@@ -7,6 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
@@ -117,11 +118,13 @@ class AsyncBatches:
                 reached, or a file failed and `on_error` is `stop`: what ran has ended.
             DatabaseUnusable: The journal cannot be used.
         """
-        folder = Path(os.path.abspath(to))  # noqa: ASYNC240, PTH100 - reads no disk, keeps links
+        folder = Path(os.path.abspath(local_path(to, "the folder of the results")))  # noqa: ASYNC240, PTH100 - reads no disk, keeps links
         order = Order(
             sources=sources,
             to=folder,
-            journal=folder / DEFAULT_JOURNAL if journal is None else Path(journal),
+            journal=folder / DEFAULT_JOURNAL
+            if journal is None
+            else Path(local_path(journal, "the journal")),
             settings=Settings.of(model, sampling, generation_params),
             kinds=wire_kinds(download_types),
             name=name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from attrs import asdict
 
 from diffio_async._engine.database import Database
+from diffio_async._engine.local_paths import local_path
 from diffio_async.batch import claims
 from diffio_async.batch.schema import SCHEMA
 from diffio_async.batch.settings import Terms
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import os
     import sqlite3
     from collections.abc import Callable
 
@@ -47,7 +48,7 @@ class Journal:
         Raises:
             DatabaseUnusable: It cannot be; the message says why.
         """
-        shown = os.fspath(path)
+        shown = local_path(path, "the journal")
         return cls(await Database.open(shown, SCHEMA, create=create, gathered=_GATHERED), shown)
 
     async def do(
@@ -104,7 +105,7 @@ class Journal:
 
 def journal_at(path: str) -> Path:
     """The journal that a path means: itself, or the one in a folder."""
-    found = Path(path)
+    found = Path(local_path(path, "the journal"))
     return found / DEFAULT_JOURNAL if found.is_dir() else found
 
 

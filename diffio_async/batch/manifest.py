@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
 
@@ -89,6 +90,8 @@ def _item(where: str, row: Mapping[str, object], folder: Path) -> BatchItem:
             raise ConfigurationError(f"{where}: {name} must be {kind}, not {value!r}")
     if not row.get("source"):
         raise ConfigurationError(f"{where}: there is no source")
+    for name in ("source", "to"):
+        local_path(str(row.get(name) or ""), f"{where}: {name}")
     texts = {name: str(row[name]) if name in row else None for name in ("to", "model")}
     maps = {name: row.get(name) for name in ("sampling", "params")}
     return BatchItem(

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 
 #: What a result is called.
@@ -69,7 +70,7 @@ class Naming:
         """
         ext = _ENDINGS.get(kind, below.suffix)
         if named is not None:
-            path = PurePath(named)
+            path = PurePath(local_path(named, "the name of a result"))
             if path.is_absolute() or ".." in path.parts or not path.name:
                 raise ConfigurationError(f"the name {named!r} leads out of the folder, or is none")
             return self.root / path.with_name(path.name + ext)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.batch.manifest import is_manifest, rows
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
@@ -72,9 +73,9 @@ class Scan:
             ConfigurationError: It stands for none, or is a manifest with a mistake.
         """
         if isinstance(source, BatchItem):
-            yield self._file(os.fsdecode(source.source), item=source)
+            yield self._file(local_path(source.source, "a source"), item=source)
             return
-        path = os.fsdecode(source)
+        path = local_path(source, "a source")
         if not path:
             raise ConfigurationError("a path is empty: name a file or a folder")
         if is_manifest(path):

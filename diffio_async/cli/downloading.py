@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_paths
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
 from diffio_async.cli.connecting import check_environment
@@ -54,6 +55,7 @@ class Fetch:
         """
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
+        local_paths(self.output, "-o")
         file = self._file()
         if file is not None:
             folder_of(str(file.parent))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.opening import opened
 from diffio_async._engine.threads import Threads
 from diffio_async._wire.addresses import generation_path
@@ -28,7 +29,7 @@ def folder_of(output: str) -> Path:
     Raises:
         ConfigurationError: It is none.
     """
-    folder = Path(output)
+    folder = Path(local_path(output, "-o"))
     if not output:
         raise ConfigurationError("the path given with -o is empty: name a folder")
     if folder.is_dir():
@@ -58,6 +59,8 @@ class Order:
             ConfigurationError: Nothing can be sent as things are.
         """
         generation_path(self.model)
+        for file in self.files:
+            local_path(file, "the source")
         if self.output is not None:
             folder_of(self.output)
         results: dict[Path, list[str]] = {}

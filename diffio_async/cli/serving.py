@@ -67,9 +67,13 @@ def sandbox(
     ] = 0.0,
 ) -> None:
     """Run a local Diffio until Ctrl-C, and print the environment that points a client at it."""
+    from diffio_async._engine.local_paths import local_paths
+    from diffio_async.errors import ConfigurationError
     from diffio_async.sandbox import PlanError, Sandbox, SandboxError, read_plan
 
     try:
+        for path, option in ((data, "--data"), (env_file, "--env-file"), (faults, "--faults")):
+            local_paths(path, option)
         served = Sandbox(
             data,
             host=host,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Self
 
 from diffio_async._engine.database_clock import now
+from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks import inbox_claims, inbox_table
 from diffio_async.webhooks.consuming import Handlers
@@ -16,6 +16,7 @@ from diffio_async.webhooks.receiving import WebhookSink
 from diffio_async.webhooks.telling import InboxTells
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, Callable
     from types import TracebackType
 
@@ -81,7 +82,7 @@ class WebhookInbox(WebhookSink):
                 f"that long, and is known by its id, not {min(kept)!r}"
             )
         self.verifier = verifier
-        self._file = InboxFile(os.fspath(path), clock)
+        self._file = InboxFile(local_path(path, "the inbox"), clock)
         self._terms = Terms(lease=lease, attempts=attempts, retry_after=retry_after)
         self._keeping = inbox_table.Keeping(handled=retention, unhandled=unhandled_retention)
         self._handlers = Handlers()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async._text import shell_line
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order
@@ -42,12 +43,16 @@ class Asked:
     @property
     def to(self) -> Path:
         """The folder of the results."""
-        return Path(os.path.abspath(self.output))  # noqa: PTH100 - a link stays the user's
+        return Path(os.path.abspath(local_path(self.output, "-o")))  # noqa: PTH100 - a link stays the user's
 
     @property
     def journal_path(self) -> Path:
         """The journal."""
-        return self.to / DEFAULT_JOURNAL if self.journal is None else Path(self.journal)
+        return (
+            self.to / DEFAULT_JOURNAL
+            if self.journal is None
+            else Path(local_path(self.journal, "--journal"))
+        )
 
     def order(self) -> Order:
         """The same in the library's words.

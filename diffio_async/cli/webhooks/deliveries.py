@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import frozen
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 
 
@@ -100,6 +101,7 @@ def _is_file(name: str) -> bool:
 
 
 def _bytes(name: str) -> bytes:
+    local_path(name, "--payload or --headers")
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.local_paths import local_path
 from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.errors import ConfigurationError
@@ -59,7 +60,7 @@ async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
 
 def _inbox(path: str) -> WebhookInbox:
     # Looking at an inbox makes none.
-    if not Path(path).is_file():
+    if not Path(local_path(path, "--inbox")).is_file():
         raise ConfigurationError(f"there is no inbox at {path}")
     return WebhookInbox(path)
 

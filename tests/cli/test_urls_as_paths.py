@@ -1,0 +1,51 @@
+"""Every option and argument that takes a path refuses a URL, with 2, and makes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+BUCKET = "s3://bucket/out"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["restore", "talk.wav", "-o", BUCKET, "--sandbox"],
+        ["restore", BUCKET, "--sandbox"],
+        ["restore", "talk.wav", BUCKET, "--sandbox"],
+        ["download", "gen_1", "--project", "proj_1", "-o", BUCKET],
+        ["batch", "talk.wav", "-o", BUCKET, "--sandbox"],
+        ["batch", "talk.wav", "-o", BUCKET, "--sandbox", "--dry-run"],
+        ["batch", BUCKET, "-o", "out", "--sandbox"],
+        ["batch", "talk.wav", "-o", "out", "--journal", BUCKET, "--sandbox"],
+        ["batch", "status", BUCKET],
+        ["batch", "report", BUCKET],
+        ["batch", "retry", BUCKET],
+        ["webhooks", "inbox", "list", "--inbox", BUCKET],
+        ["webhooks", "inbox", "retry", "--inbox", BUCKET],
+        ["webhooks", "listen", "--inbox", BUCKET],
+        ["webhooks", "verify", "--payload", BUCKET, "--headers", "webhook-id: 1"],
+        ["sandbox", "--data", BUCKET],
+        ["sandbox", "--faults", BUCKET],
+        ["sandbox", "--env-file", BUCKET],
+    ],
+    ids=" ".join,
+)
+async def test_a_url_is_refused(
+    run: Run, tmp_path: Path, sample: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "talk.wav").write_bytes(sample.read_bytes())
+    done = await run(
+        *arguments,
+        env={"DIFFIO_API_KEY": "k", "DIFFIO_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="},
+    )
+    assert done.returncode == 2, done.stderr
+    assert "is a URL (s3://bucket/out), and only paths" in done.stderr
+    assert not (tmp_path / "s3:").exists()
