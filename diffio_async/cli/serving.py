@@ -68,7 +68,6 @@ def sandbox(
 ) -> None:
     """Run a local Diffio until Ctrl-C, and print the environment that points a client at it."""
     from diffio_async._engine.local_paths import local_paths
-    from diffio_async.errors import ConfigurationError
     from diffio_async.sandbox import PlanError, Sandbox, SandboxError, read_plan
 
     try:
