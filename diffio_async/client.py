@@ -6,9 +6,12 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Self
 
+from attrs import evolve
+
 from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import Uploader
+from diffio_async._wire.addresses import allows_insecure_http
 from diffio_async._wire.redaction import public_url
 from diffio_async.batch.batches import AsyncBatches
 from diffio_async.models.generations import DEFAULT_MODEL
@@ -74,12 +77,15 @@ class AsyncDiffio:
         Raises:
             ConfigurationError: The key is missing or cannot be one, or the address is not secure.
         """
+        options = options or ClientOptions()
+        if allows_insecure_http(os.environ):
+            options = evolve(options, allow_insecure_http=True)
         self._sender = Sender(
             api_key if api_key is not None else os.environ.get("DIFFIO_API_KEY"),
             base_url
             if base_url is not None
             else os.environ.get("DIFFIO_API_BASE_URL") or DEFAULT_BASE_URL,
-            options or ClientOptions(),
+            options,
         )
         self.projects = AsyncProjects(self._sender, Uploader(self._sender))
         self._pacer = Pacer(self._sender, None if inbox is None else inbox.tells())

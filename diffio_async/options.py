@@ -169,6 +169,11 @@ class ClientOptions:
             service takes 2 GiB.
         proxy: `http://host:port` of a proxy for every request.
         trust_env: Read `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (never `.netrc`).
+        allow_insecure_http: Accept an `http://` base URL, and `http://` webhook URLs, of other
+            machines. The API key, recordings and results then cross the network unencrypted, and
+            anybody on it can read and change them: for a sandbox in a network of containers. The
+            server's URLs may use `http://` for the base URL's host only. A warning is logged once.
+            `DIFFIO_ALLOW_INSECURE_HTTP=1` in the environment turns it on, too.
         ssl: A context of your own, for a private authority or a client certificate.
         observers: Told every event; the first is always logging (`diffio_async`).
     """
@@ -184,6 +189,7 @@ class ClientOptions:
     # A proxy's address may hold a password.
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
+    allow_insecure_http: bool = False
     ssl: SSLContext | None = field(default=None, repr=False)
     observers: tuple[Observer, ...] = ()
 

@@ -8,6 +8,7 @@ import random
 import time
 from contextlib import nullcontext
 from contextvars import ContextVar
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.closing import Closing
@@ -17,7 +18,7 @@ from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.server_clock import ServerClock
 from diffio_async._engine.transport import Attempt, Transport
 from diffio_async._logging import log
-from diffio_async._wire.addresses import api_base_url, header_items, plausible_api_key
+from diffio_async._wire.addresses import api_base_url, header_items, is_insecure, plausible_api_key
 from diffio_async._wire.calls import Host
 from diffio_async._wire.codec import decoded
 from diffio_async._wire.contents import parsed
@@ -52,6 +53,14 @@ _TOLD_LOUDER = (RetryScheduled, UploadResumed)
 hearing: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
 
 
+@cache
+def _warn_of_plain_http(base_url: str) -> None:
+    """Log one warning for each base URL in the life of the process."""
+    log.warning(
+        "the API key and recordings are sent unencrypted to %s: allow_insecure_http is on", base_url
+    )
+
+
 def log_event(event: Event) -> None:
     """The first observer: every event at DEBUG, retries at INFO. Events hold no secrets."""
     level = logging.INFO if isinstance(event, _TOLD_LOUDER) else logging.DEBUG
@@ -63,7 +72,9 @@ class Sender:
     """Sends calls for one client: its address, its key, its options, its transport."""
 
     def __init__(self, key: str | None, base_url: str, options: ClientOptions) -> None:
-        self.base_url = api_base_url(base_url)
+        self.base_url = api_base_url(base_url, allow_insecure_http=options.allow_insecure_http)
+        if is_insecure(self.base_url):
+            _warn_of_plain_http(public_url(self.base_url))
         self.options = options
         self._key = plausible_api_key(key)
         header_items(options.headers)

@@ -70,7 +70,8 @@ class Stretch:
             end = None if share.end == version.total else share.end
             headers = asking(share.at, end, version.etag) if share.at or end else {}
         async with contextlib.AsyncExitStack() as stack:
-            exchange = await self._followed(to_media("GET", url, headers), stack)
+            request = to_media("GET", url, headers, base_url=self.whole.sender.base_url)
+            exchange = await self._followed(request, stack)
             found = await self._begun(exchange)
             await self._read(exchange, found)
         if share.end is None:
@@ -112,7 +113,7 @@ class Stretch:
                 return exchange
             # Its connection goes first: where only one may be open, the next would wait for ever.
             await stack.aclose()
-            request = _elsewhere(request, location)
+            request = _elsewhere(request, location, sender.base_url)
         raise DownloadFailed(f"{public_url(request.url)}: more than {_MOST_REDIRECTS} redirects")
 
     async def _begun(self, exchange: Exchange) -> Extent:
@@ -171,9 +172,9 @@ class Stretch:
         return expired
 
 
-def _elsewhere(request: Request, location: str) -> Request:
+def _elsewhere(request: Request, location: str, base_url: str) -> Request:
     try:
         url = urljoin(request.url, location)
     except ValueError:
         raise DownloadFailed(f"{public_url(request.url)} points to no address") from None
-    return evolve(to_media("GET", url, {}), headers=request.headers)
+    return evolve(to_media("GET", url, {}, base_url=base_url), headers=request.headers)

@@ -191,6 +191,7 @@ class Uploader:
             created.upload_method or "PUT",
             created.upload_url or "",
             {"Content-Type": content_type},
+            base_url=self._sender.base_url,
         )
         body = aloft(self._here(), tally, source, Part(1, 0, source.size), tally.counter(1))
         under = self._sender.under(unhurried(self._sender.options, options))

@@ -78,7 +78,12 @@ def usage_summary(api_key_id: str | None) -> Call[UsageSummary]:
 
 
 def configure_webhook(
-    *, mode: str, url: str, event_types: Sequence[str], api_key_id: str | None
+    *,
+    mode: str,
+    url: str,
+    event_types: Sequence[str],
+    api_key_id: str | None,
+    allow_insecure_http: bool = False,
 ) -> Call[ConfiguredWebhook]:
     """`webhooks/configure`: each key has one endpoint a mode, so twice is once."""
     return _call(
@@ -86,7 +91,7 @@ def configure_webhook(
         ConfiguredWebhook,
         Replay.IDEMPOTENT,
         mode=webhook_mode(mode),
-        url=secure_url(url, "the webhook's url"),
+        url=secure_url(url, "the webhook's url", allow_insecure_http=allow_insecure_http),
         eventTypes=words(event_types, "event_types"),
         apiKeyId=api_key_id,
     )

@@ -46,12 +46,61 @@ def _taken_apart(url: str) -> SplitResult | None:
     return parts if usable else None
 
 
-def secure_url(url: str, what: str) -> str:
-    """The URL, if nothing can be overheard on the way to it.
+def secure_url(url: str, what: str, *, allow_insecure_http: bool = False) -> str:
+    """Return a URL of the user's, if nothing can be overheard on the way to it.
 
     Raises:
         ConfigurationError: It is not `https://`, nor `http://` to this machine, or has no host.
+            With `allow_insecure_http`, `http://` is accepted for any host.
     """
+    parts = _checked(url, what)
+    if parts.scheme == "http" and not (allow_insecure_http or is_local(parts.hostname or "")):
+        raise ConfigurationError(
+            f"{what} would send credentials or recordings unencrypted to "
+            f"{parts.hostname}: use https:// (http:// is accepted for this machine only; on a "
+            "network that you trust: allow_insecure_http=True or DIFFIO_ALLOW_INSECURE_HTTP=1)"
+        )
+    return url
+
+
+def server_url(url: str, what: str, *, base_url: str) -> str:
+    """Return a URL that the server sent, if a client of `base_url` may use it.
+
+    What the user allowed for the base URL is not allowed to the server for other hosts: `http://`
+    leads to the base URL's own host only, and this machine is used only if the base URL is on it.
+
+    Raises:
+        ConfigurationError: It is not secure, or leads to this machine from another one's API.
+    """
+    parts, base = _checked(url, what), urlsplit(base_url)
+    host = parts.hostname or ""
+    ours = is_local(base.hostname or "")
+    if is_local(host) and not ours:
+        raise ConfigurationError(
+            f"{what} leads to {host}, this machine, and the API at {base.hostname} is not on it"
+        )
+    plain = base.scheme == "http" and (host == base.hostname or (ours and is_local(host)))
+    if parts.scheme == "http" and not plain:
+        raise ConfigurationError(
+            f"{what} would send credentials or recordings unencrypted to {host}: the server must "
+            "use https://"
+        )
+    return url
+
+
+def is_insecure(url: str) -> bool:
+    """Return whether requests to a URL cross a network unencrypted."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_local(parts.hostname or "")
+
+
+def allows_insecure_http(environment: Mapping[str, str]) -> bool:
+    """Return whether `DIFFIO_ALLOW_INSECURE_HTTP` is on: 1, true, yes or on, in any case."""
+    value = environment.get("DIFFIO_ALLOW_INSECURE_HTTP", "")
+    return value.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _checked(url: str, what: str) -> SplitResult:
     parts = _taken_apart(url)
     if parts is None or _BLANK.search(url):
         raise ConfigurationError(
@@ -63,15 +112,10 @@ def secure_url(url: str, what: str) -> str:
             f"{what} has a host that cannot be asked for as it is: write an international name in "
             "its xn-- form"
         )
-    if parts.scheme == "http" and not is_local(parts.hostname or ""):
-        raise ConfigurationError(
-            f"{what} would send credentials or recordings unencrypted to "
-            f"{parts.hostname}: use https:// (http:// is accepted for this machine only)"
-        )
-    return url
+    return parts
 
 
-def api_base_url(url: str) -> str:
+def api_base_url(url: str, *, allow_insecure_http: bool = False) -> str:
     """The API's base URL, ending in `/v1` whether it was given with or without.
 
     Raises:
@@ -80,7 +124,9 @@ def api_base_url(url: str) -> str:
     mistake = copying_mistake(url.strip(), international=True) if url.strip() else None
     if mistake is not None:
         raise ConfigurationError(f"the base URL {mistake}")
-    url = secure_url(url.strip(), "the base URL").rstrip("/")
+    url = secure_url(url.strip(), "the base URL", allow_insecure_http=allow_insecure_http).rstrip(
+        "/"
+    )
     parts = urlsplit(url)
     # An empty query counts too: whatever is put behind it would be no path.
     if any(mark in url for mark in "?#") or "@" in parts.netloc:

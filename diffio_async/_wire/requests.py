@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import field, frozen
 
 from diffio_async._version import __version__
-from diffio_async._wire.addresses import header_items, plausible_api_key, secure_url
+from diffio_async._wire.addresses import header_items, plausible_api_key, server_url
 from diffio_async._wire.calls import Call, Host
 from diffio_async.errors import ConfigurationError
 from diffio_async.options import CREDENTIALS, merged_headers
@@ -86,7 +86,8 @@ def prepared(call: Call[T], *, base_url: str, dress: Dress) -> Request:
         ConfigurationError: The address is not secure.
     """
     if call.host is Host.EDGE:
-        url, bearer = secure_url(call.path, "the upload address"), f"Bearer {call.token or ''}"
+        url = server_url(call.path, "the upload address", base_url=base_url)
+        bearer = f"Bearer {call.token or ''}"
         headers: Mapping[str, str] = {**_CALLING, "Authorization": bearer}
         if call.json is not None:
             headers = {**headers, "Content-Type": "application/json"}
@@ -116,8 +117,12 @@ def _json(call: Call[T]) -> bytes:
     return text.encode()
 
 
-def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:
+def to_media(
+    method: str, url: str, headers: Mapping[str, str], *, base_url: str = "http://localhost"
+) -> Request:
     """A request to a signed URL, which gets no credential but itself.
+
+    `base_url` is that of the API that sent the URL.
 
     Raises:
         ConfigurationError: The URL is not secure, or is none.
@@ -125,7 +130,7 @@ def to_media(method: str, url: str, headers: Mapping[str, str]) -> Request:
     return Request(
         host=Host.MEDIA,
         method=method,
-        url=secure_url(url, "the signed link"),
+        url=server_url(url, "the signed link", base_url=base_url),
         headers={"User-Agent": IDENTITY["User-Agent"], **headers, **_PLAINLY},
         secrets=tuple(_secrets_in(url)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from diffio_async._wire.addresses import api_base_url, plausible_api_key
+from diffio_async._wire.addresses import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._wire.redaction import MASK, scrubbed
 from diffio_async.errors import ConfigurationError
 
@@ -32,7 +32,7 @@ def check_environment(*, without: str = "") -> None:
     url = os.environ.get(_BASE_URL)
     if url:
         try:
-            api_base_url(url)
+            api_base_url(url, allow_insecure_http=allows_insecure_http(os.environ))
         except ConfigurationError as error:
             # What the library got is not shown by it as it is; here the variable's value is.
             reason = str(error).partition(", got ")[0]

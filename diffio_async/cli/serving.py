@@ -24,6 +24,12 @@ def sandbox(
     allow_remote: Annotated[
         bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
     ] = False,
+    api_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", envvar="DIFFIO_SANDBOX_API_KEY", help="The API key that it accepts."
+        ),
+    ] = "diffio_sandbox_key",
     public_url: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +83,7 @@ def sandbox(
             data,
             host=host,
             port=port,
+            api_key=api_key,
             public_url=public_url,
             allow_hosts=allow_host or (),
             faults=read_plan(faults) if faults is not None else (),

@@ -48,7 +48,11 @@ class AsyncWebhooks:
             ConfigurationError: The mode, the URL or the types cannot be right; nothing was sent.
         """
         call = calls.configure_webhook(
-            mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
+            mode=mode,
+            url=url,
+            event_types=event_types,
+            api_key_id=api_key_id,
+            allow_insecure_http=self._sender.options.allow_insecure_http,
         )
         return (await self._sender.send(call, options)).webhook
 

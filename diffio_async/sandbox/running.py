@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diffio_async.sandbox.plans import PlanError, read_plan
 from diffio_async.sandbox.server import Sandbox
-from diffio_async.sandbox.settings import SandboxError
+from diffio_async.sandbox.settings import DEFAULT_KEY, SandboxError
 from diffio_async.sandbox.terminal import complain, print_lines, print_log
 
 PORT = 8490
@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.data,
             host=options.host,
             port=options.port,
+            api_key=options.api_key,
             public_url=options.public_url,
             allow_hosts=options.allow_host,
             engine=options.engine,
@@ -126,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
     parser.add_argument(
         "--legacy-models", action="store_true", help="serve retired models instead of a 410"
+    )
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get("DIFFIO_SANDBOX_API_KEY") or DEFAULT_KEY,
+        help="the key that it accepts",
     )
     parser.add_argument("--public-url", help="the URL at which clients reach the sandbox")
     parser.add_argument(

@@ -1,0 +1,135 @@
+"""Plain http to another machine: refused, unless it is asked for; and never for other hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError, Diffio
+from diffio_async._engine.sending import _warn_of_plain_http
+from diffio_async._wire.addresses import server_url
+from diffio_async.sandbox import Answer, Fault, Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSECURE = ClientOptions(allow_insecure_http=True)
+
+
+@pytest.fixture(autouse=True)
+def _warned_of_nothing() -> None:
+    _warn_of_plain_http.cache_clear()
+
+
+def by_name(sandbox: Sandbox) -> str:
+    return f"http://sandbox:{urlsplit(sandbox.base_url).port}"
+
+
+@pytest.mark.parametrize("uploads", [("signed",), ("edge",)])
+async def test_with_the_option_a_sandbox_on_another_machine_restores(
+    sample: Path, caplog: pytest.LogCaptureFixture, uploads: Any
+) -> None:
+    """By its name, uploads and downloads included; one warning, however many clients."""
+    loop = asyncio.get_running_loop()
+    real = loop.getaddrinfo
+
+    async def look_up(host: Any, port: Any, **how: Any) -> Any:
+        return await real("127.0.0.1" if host == "sandbox" else host, port, **how)
+
+    loop.getaddrinfo = look_up  # type: ignore[method-assign]
+    try:
+        async with Sandbox(engine="echo", uploads=uploads, api_key="k") as sandbox:
+            url = by_name(sandbox)
+            for _ in range(2):
+                async with AsyncDiffio("k", base_url=url, options=INSECURE) as client:
+                    restored = await client.restore(sample)
+                    assert restored.content == sample.read_bytes()
+            assert {seen.headers["host"] for seen in sandbox.requests} == {url[7:]}
+            assert sandbox.complaints == []
+    finally:
+        loop.getaddrinfo = real  # type: ignore[method-assign]
+    warned = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert [r.getMessage() for r in warned] == [
+        f"the API key and recordings are sent unencrypted to {url}/v1: allow_insecure_http is on"
+    ]
+
+
+@pytest.mark.parametrize("make", [AsyncDiffio, Diffio])
+def test_without_it_plain_http_is_refused_with_both_ways_to_allow_it(make: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make("k", base_url="http://sandbox:8490")
+    assert "allow_insecure_http=True or DIFFIO_ALLOW_INSECURE_HTTP=1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "on"), [("1", True), (" True ", True), ("0", False), ("", False)]
+)
+async def test_the_environment_turns_it_on(
+    monkeypatch: pytest.MonkeyPatch, value: str, on: bool
+) -> None:
+    monkeypatch.setenv("DIFFIO_ALLOW_INSECURE_HTTP", value)
+    monkeypatch.setenv("DIFFIO_API_BASE_URL", "http://sandbox:8490")
+    monkeypatch.setenv("DIFFIO_API_KEY", "k")
+    if on:
+        await AsyncDiffio().aclose()
+    else:
+        with pytest.raises(ConfigurationError, match="unencrypted to sandbox"):
+            AsyncDiffio()
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "why"),
+    [
+        ("http://sandbox:1", "http://elsewhere/x", "unencrypted to elsewhere"),
+        ("http://sandbox:1", "http://127.0.0.1:1/x", "leads to 127.0.0.1, this machine"),
+        ("http://sandbox:1", "http://localhost:1/x", "leads to localhost, this machine"),
+    ],
+)
+def test_the_server_is_not_allowed_what_the_user_was(base: str, url: str, why: str) -> None:
+    """Its URLs may use plain http for its own host alone, and never lead back to this machine."""
+    with pytest.raises(ConfigurationError, match=why):
+        server_url(url, "the signed link", base_url=base)
+    assert server_url(f"{base}/x", "the link", base_url=base)
+    assert server_url("http://sandbox:2/x", "the link", base_url=base)
+    assert server_url("https://elsewhere/x", "the link", base_url=base)
+
+
+@pytest.mark.parametrize("url", ["https://localhost/x", "http://127.0.0.1/x", "https://[::1]/x"])
+def test_a_remote_api_cannot_lead_to_this_machine(url: str) -> None:
+    """`localhost` is for the user who names it as the API; a server that says it is refused."""
+    with pytest.raises(ConfigurationError, match="this machine, and the API at api"):
+        server_url(url, "the signed link", base_url="https://api.diffio.ai/v1")
+    assert server_url(url, "the link", base_url="http://localhost:8490/v1")
+
+
+async def test_an_upload_url_of_another_host_is_refused_before_a_byte_is_sent(
+    sample: Path,
+) -> None:
+    """On a plain sandbox of this machine, a URL of another host is none to send recordings to."""
+    away = {"apiProjectId": "p", "uploadUrl": "http://elsewhere/x", "uploadMethod": "PUT"}
+    fault = Fault(path="*create_project", action=Answer(json=away))
+    async with Sandbox(engine="echo", faults=[fault]) as sandbox:
+        async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
+            with pytest.raises(Exception, match="unencrypted to elsewhere"):
+                await client.projects.create(sample)
+        assert [seen.path for seen in sandbox.requests] == ["/v1/create_project"]
+
+
+async def test_a_webhook_of_another_machine_may_have_plain_http_too() -> None:
+    """Among containers a receiver has a name and no certificate."""
+    async with Sandbox(engine="echo", allow_remote_webhooks=True) as sandbox:
+        base, key = sandbox.base_url, sandbox.api_key
+        async with AsyncDiffio(key, base_url=base, options=INSECURE) as client:
+            made = await client.webhooks.configure(
+                mode="live", url="http://app:8000/hook", event_types=["generation.completed"]
+            )
+            assert made.url == "http://app:8000/hook"
+        async with AsyncDiffio(key, base_url=base) as client:
+            with pytest.raises(ConfigurationError, match="unencrypted to app"):
+                await client.webhooks.configure(
+                    mode="live", url="http://app:8000/hook", event_types=["generation.completed"]
+                )
