@@ -11,6 +11,7 @@ from attrs import define, evolve
 from diffio_async._engine.patience import LinkExpired
 from diffio_async._engine.transport import Attempt, Exchange
 from diffio_async._wire.calls import Host
+from diffio_async._wire.codings import Undecodable
 from diffio_async._wire.digests import digest_of
 from diffio_async._wire.failures import error_for
 from diffio_async._wire.ranges import (
@@ -28,6 +29,8 @@ from diffio_async.errors import AnswerLost, ApiError, DiffioError, DownloadFaile
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from diffio_async._engine.downloading import Downloading
     from diffio_async._wire.shares import Share
 
@@ -73,7 +76,11 @@ class Stretch:
             request = to_media("GET", url, headers, base_url=self.whole.sender.base_url)
             exchange = await self._followed(request, stack)
             found = await self._begun(exchange)
-            await self._read(exchange, found)
+            try:
+                await self._read(exchange, found)
+            except Undecodable as failure:
+                where = public_url(exchange.request.url)
+                raise DownloadFailed(f"{where} sends a result that is damaged: {failure}") from None
         if share.end is None:
             share.end = share.at
         if share.left and share.at != found.end:
@@ -82,7 +89,7 @@ class Stretch:
     async def _read(self, exchange: Exchange, found: Extent) -> None:
         """Read the answer, or as much of it as is not another connection's."""
         share, whole = self.share, self.whole
-        async with contextlib.aclosing(exchange.pieces()) as pieces:
+        async with contextlib.aclosing(_content(exchange)) as pieces:
             whole.flowing += 1
             try:
                 async for piece in pieces:
@@ -121,9 +128,11 @@ class Stretch:
         share, version, where = self.share, self.whole.version, public_url(exchange.request.url)
         if exchange.status not in {200, _PARTIAL}:
             raise await self._refused(exchange, where)
-        if exchange.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise DownloadFailed(f"{where} sends the result in an encoding that was not asked for")
         found = extent(exchange.status, exchange.headers)
+        coded = self._coded(exchange, where)
+        if coded and found is not None:
+            # Lengths, ranges, hashes and the ETag are those of the encoded bytes.
+            found = evolve(found, end=None, total=None)
         if found is None or found.start not in {0, share.at}:
             raise self._unusable(f"{where} sends other bytes than were asked for")
         if not found.bounded:
@@ -133,9 +142,9 @@ class Stretch:
             )
         if found.start != share.at or version is None or self.whole.empty:
             told = Version(
-                etag=strong_etag(exchange.headers),
+                etag=None if coded else strong_etag(exchange.headers),
                 total=found.total,
-                digest=digest_of(exchange.status, exchange.headers),
+                digest=None if coded else digest_of(exchange.status, exchange.headers),
             )
             await self.whole.begin(told, share)
             self.whole.divisible = told.etag is not None and (
@@ -148,6 +157,20 @@ class Stretch:
         if version is not None and version.total is None:
             self.whole.version, share.end = evolve(version, total=found.total), found.total
         return found
+
+    def _coded(self, exchange: Exchange, where: str) -> bool:
+        """Whether the content has to be decoded.
+
+        Raises:
+            DiffioError: It cannot be.
+        """
+        try:
+            coded = exchange.decoder() is not None
+        except Undecodable as failure:
+            raise DownloadFailed(f"{where} sends a result that cannot be read: {failure}") from None
+        if coded and exchange.status == _PARTIAL:
+            raise self._unusable(f"{where} sends a part of an encoded result")
+        return coded
 
     def _unusable(self, why: str) -> DiffioError:
         """Nothing can be made of this answer; of one to a request for the whole, perhaps."""
@@ -170,6 +193,22 @@ class Stretch:
         expired = LinkExpired(f"the signed link is refused: {error}")
         expired.__cause__ = error
         return expired
+
+
+async def _content(exchange: Exchange) -> AsyncGenerator[bytes | memoryview, None]:
+    """The pieces of the content, decoded.
+
+    Raises:
+        Undecodable: It is not what its coding makes.
+        AnswerLost: It ends before its coding does.
+    """
+    decoder = exchange.decoder()
+    async with contextlib.aclosing(exchange.pieces()) as pieces:
+        async for piece in pieces:
+            for decoded in (piece,) if decoder is None else decoder.decode(piece):
+                yield decoded
+    if decoder is not None and not decoder.complete:
+        raise AnswerLost("the encoded result ended early")
 
 
 def _elsewhere(request: Request, location: str, base_url: str) -> Request:

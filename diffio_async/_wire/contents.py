@@ -20,6 +20,9 @@ MAX_DEPTH = 100
 #: Values in one JSON document. Small ones take a hundred times as much memory as text.
 MAX_VALUES = 2_000_000
 
+# Text that is not UTF-8 has some such characters, binary data has many.
+_BINARY = re.compile("[\x00-\x08\x0e-\x1f\ufffd]")
+_ONE_IN = 8
 _ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -54,11 +57,15 @@ def json_of(body: bytes) -> object:
 
 
 def parsed(body: bytes) -> object:
-    """The JSON of a body, or its text where `json_of` does not read it."""
+    """The JSON of a body, or its text where `json_of` does not read it; never binary data."""
     try:
         return json_of(body)
     except NotJson:
-        return body.decode("utf-8-sig", "replace")
+        text = body.decode("utf-8-sig", "replace")
+    beginning = text[:MAX_SHOWN]
+    if len(_BINARY.findall(beginning)) > len(beginning) // _ONE_IN:
+        return f"({len(body):,} bytes of binary data)"
+    return text
 
 
 def kept(content: object, secrets: Iterable[str] = ()) -> object:

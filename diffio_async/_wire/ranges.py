@@ -50,8 +50,12 @@ def extent(status: int, headers: Mapping[str, str]) -> Extent | None:
 
     Nor does one whose length is another than that of the bytes it names.
     """
-    chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-    length = "" if chunked else headers.get("content-length", "")
+    transfer = headers.get("transfer-encoding", "").lower().split(",")
+    coded = [each.strip() for each in transfer if each.strip() not in {"", "identity"}]
+    # Only a chunked body has an end of its own, and only where nothing was done to the chunks:
+    # with `chunked, identity` the body ends where the connection does.
+    chunked = coded == ["chunked"] and transfer[-1].strip() == "chunked"
+    length = headers.get("content-length", "") if not coded else ""
     if status == 206:  # noqa: PLR2004 - Partial Content
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
         if found is None:

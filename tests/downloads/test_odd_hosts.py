@@ -1,7 +1,9 @@
 """Storage hosts that answer oddly: nothing is saved that may not be the whole result."""
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import os
 from pathlib import Path
 
@@ -50,6 +52,34 @@ async def test_a_chunked_result_is_taken_when_its_last_chunk_came(
     assert len(host.asked) == 2
 
 
+@pytest.mark.parametrize("coding", ["chunked, identity", "chunked,chunked", "gzip", "x, chunked"])
+async def test_chunks_are_an_end_only_where_they_are_the_whole_coding(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, coding: str
+) -> None:
+    """With anything else the body ends where the connection does, and may be half."""
+    answer = chunked(CONTENT, whole=False).replace(b"chunked", coding.encode(), 1)
+    async with peer(sends(answer)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed):
+            await linked(client).download(tmp_path / "voice.mp3")
+    assert entries(tmp_path) == []
+
+
+async def test_an_encoded_error_keeps_its_class_and_its_text(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    page = gzip.compress(b"<Error><Code>SlowDown</Code></Error>")
+    for more in ({"content_encoding": "gzip"}, {}):
+        sandbox.faults.clear()
+        async with peer(says(503, page, **more)) as host:
+            leads_to(sandbox, host.url("/r"))
+            with pytest.raises(DownloadFailed) as caught:
+                await linked(client).download()
+        error = caught.value.__cause__
+        assert isinstance(error, ServerError)
+        assert error.body == "<Error><Code>SlowDown</Code></Error>"
+
+
 async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
@@ -67,11 +97,65 @@ async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
         assert (await linked(client).download()).content == CONTENT
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+@pytest.mark.parametrize("encoding", ["gzip", "identity, gzip", "aws-chunked,GZIP", "x-gzip"])
+@pytest.mark.parametrize("framed", ["length", "chunks"])
+async def test_an_encoded_result_is_decoded(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, encoding: str, framed: str
+) -> None:
+    """It is paid for; its length, its ETag and its hashes are those of the encoded bytes."""
+    packed = gzip.compress(CONTENT)
+    wrong = {"etag": '"packed"', "content-encoding": encoding, "accept-ranges": "bytes"}
+    digest = base64.b64encode(hashlib.md5(packed, usedforsecurity=False).digest()).decode()
+    if framed == "length":
+        whole = head(200, {"content-length": len(packed), "content-md5": digest, **wrong}) + packed
+    else:
+        whole = chunked(packed, whole=True, **wrong)
+    broken = whole[: len(whole) // 2]
+    async with peer(sends(broken), sends(whole)) as host:
+        leads_to(sandbox, host.url("/r"))
+        result = await linked(client).download(tmp_path / "voice.mp3")
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
+    assert result.size == len(CONTENT)
+    assert [asked.headers.get("range") for asked in host.asked] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["aws-chunked", "", "UTF-8", "none", "binary", ",", "identity,identity", "8bit"]
+)
+async def test_an_encoding_that_is_none_changes_nothing(
+    client: AsyncDiffio, sandbox: Sandbox, encoding: str
+) -> None:
+    async with peer(says(200, CONTENT, content_encoding=encoding, etag='"one"')) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == CONTENT
+    assert len(host.asked) == 1
+
+
+async def test_what_is_labelled_as_encoded_and_is_not_is_kept_as_it_is(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    async with peer(says(200, CONTENT, content_encoding="gzip")) as host:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == CONTENT
+
+
+async def test_an_encoded_result_that_ends_early_is_not_whole(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Though its framing is."""
+    packed = gzip.compress(CONTENT)[:-100]
+    async with peer(says(200, packed, content_encoding="gzip")) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="ended early"):
+            await linked(client).download(tmp_path / "voice.mp3")
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip, zstd", "compress"])
 async def test_an_encoding_that_was_not_asked_for_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
-    """Lengths and ranges would count other bytes than those that are kept."""
+    """One that is not known here."""
     packed = gzip.compress(CONTENT)
     async with peer(says(200, packed, content_encoding=encoding)) as host:
         leads_to(sandbox, host.url("/r"))

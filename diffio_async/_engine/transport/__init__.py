@@ -61,7 +61,11 @@ class Transport:
         cut = asyncio.timeout(total)
         try:
             async with cut, exchange:
-                body = await exchange.read(MAX_ANSWER)
+                succeeded = 200 <= exchange.status < 300  # noqa: PLR2004 - the class of statuses
+                if succeeded:
+                    body = await exchange.read(MAX_ANSWER)
+                else:
+                    body = await exchange.start(MIB, strict=True)
                 return Answer(status=exchange.status, body=body, exchange=exchange)
         except TimeoutError:
             if not cut.expired():

@@ -17,17 +17,22 @@ from diffio_async._engine.transport.ladder import failure_of
 from diffio_async._engine.transport.payload import Streamed
 from diffio_async._engine.transport.receiving import Receiver, taken_over
 from diffio_async._engine.transport.sessions import Connection, Kept, Sessions, attempting
+from diffio_async._wire.codings import GZIP, Decoder, Undecodable, codings_of
 from diffio_async._wire.contents import encodable
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.requests import Request
-from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid
+from diffio_async.errors import AnswerLost, ClientClosed, DiffioError, ResponseInvalid, Timeout
 from diffio_async.options import Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from types import TracebackType
 
 T = TypeVar("T")
+
+#: How many times the read time-out the headers of a response, or a small body, may take.
+_PATIENCE = 2
+_ENCODING = "Content-Encoding"
 
 
 @frozen(kw_only=True)
@@ -55,12 +60,16 @@ class Exchange:
         self._kept: Kept | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: Receiver | None = None
+        self._on_sent: Callable[[], None] = lambda: None
         self.connection = Connection(attempt.timeouts.connect)
         self.status = 0
 
     async def __aenter__(self) -> Self:
-        self._response = response = await self._mapped(self._opened())
-        self.status = response.status
+        if self._attempt.total is None:
+            response = await self._opened_in_time()
+        else:
+            response = await self._mapped(self._opened())
+        self._response, self.status = response, response.status
         # At once: on a fast link aiohttp's own buffers are full by the next turn.
         self._receiver = taken_over(response, self._attempt.timeouts.read)
         return self
@@ -88,12 +97,45 @@ class Exchange:
         """What was asked."""
         return self._attempt.request
 
+    @property
+    def _limit(self) -> float | None:
+        """Seconds for the headers of the response, or for a small body, where no total cuts them.
+
+        aiohttp's time-out begins again with each byte, and with each informational response.
+        """
+        read = self._attempt.timeouts.read
+        return None if read is None else _PATIENCE * read
+
+    async def _opened_in_time(self) -> aiohttp.ClientResponse:
+        limit, loop = self._limit, asyncio.get_running_loop()
+        cut = asyncio.timeout(None)
+
+        def start_clock() -> None:
+            if limit is not None:
+                cut.reschedule(loop.time() + limit)
+
+        if self._attempt.body is None:
+            self.connection.on_had = start_clock
+        else:
+            # Sending may rightly take hours; what comes after it may not.
+            self._on_sent = start_clock
+        try:
+            async with cut:
+                return await self._mapped(self._opened())
+        except TimeoutError:
+            if not cut.expired():
+                raise
+        raise Timeout(
+            f"{public_url(self._attempt.request.url)} did not send the headers of its response "
+            f"within {limit:g} s. The request may have been accepted."
+        )
+
     async def _opened(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
         self._kept = kept = await self._sessions.session(fresh=attempt.fresh)
         data: bytes | Streamed | None = request.content
         if attempt.body is not None:
-            data = self._payload = Streamed(attempt.body, attempt.timeouts.read)
+            data = self._payload = Streamed(attempt.body, attempt.timeouts.read, self._on_sent)
         attempting.set(self.connection)
         response = await kept.session.request(
             request.method,
@@ -146,11 +188,64 @@ class Exchange:
         raise failure
 
     async def read(self, limit: int) -> bytes:
-        """The whole answer.
+        """The whole body, decoded.
 
         Raises:
-            ResponseInvalid: It has more than `limit` bytes.
+            ResponseInvalid: It has more than `limit` bytes, or cannot be decoded.
         """
+        cut = asyncio.timeout(self._limit if self._attempt.total is None else None)
+        try:
+            async with cut:
+                body = await self._whole(limit)
+        except TimeoutError:
+            if not cut.expired():
+                raise
+            raise Timeout(
+                f"{public_url(self._attempt.request.url)} did not send its whole response within "
+                f"{self._limit:g} s. The request may have been accepted."
+            ) from None
+        try:
+            return self._decoded(body, limit)
+        except Undecodable as failure:
+            raise ResponseInvalid(
+                f"the answer of {public_url(self._attempt.request.url)} cannot be read: {failure}",
+                status=self.status,
+            ) from None
+
+    def _decoded(self, body: bytes, limit: int) -> bytes:
+        codings = self._codings
+        if not codings and body.startswith(GZIP):  # no JSON and no page begins like that
+            codings = ("gzip",)
+        if not codings:
+            return body
+        found = bytearray()
+        for piece in Decoder(codings).decode(body):
+            found += piece
+            if len(found) > limit:
+                raise self._too_large(limit)
+        return bytes(found)
+
+    @property
+    def _codings(self) -> tuple[str, ...]:
+        given = () if self._response is None else self._response.headers.getall(_ENCODING, ())
+        return codings_of(",".join(given)) if given else ()
+
+    def decoder(self) -> Decoder | None:
+        """What decodes the pieces, None where they are the content.
+
+        Raises:
+            Undecodable: The content has a coding that is not known here.
+        """
+        codings = self._codings
+        return Decoder(codings) if codings else None
+
+    def _too_large(self, limit: int) -> ResponseInvalid:
+        return ResponseInvalid(
+            f"the answer of {public_url(self._attempt.request.url)} has more than {limit:,} bytes",
+            status=self.status,
+        )
+
+    async def _whole(self, limit: int) -> bytes:
         taken = self._receiver is not None  # aiohttp reads it no more
         response = None if taken else self._response
         if response is not None and (response.content_length or limit + 1) <= limit:
@@ -160,27 +255,36 @@ class Exchange:
             async for piece in pieces:
                 body += piece
                 if len(body) > limit:
-                    raise ResponseInvalid(
-                        f"the answer of {public_url(self._attempt.request.url)} has more than "
-                        f"{limit:,} bytes",
-                        status=self.status,
-                    )
+                    raise self._too_large(limit)
         return bytes(body)
 
-    async def start(self, limit: int) -> bytes:
-        """The first `limit` bytes of the answer, or as many of them as come: for pages of errors.
+    async def start(self, limit: int, *, strict: bool = False) -> bytes:
+        """The first `limit` bytes of the body, or as many as come, decoded: for pages of errors.
+
+        Empty where they cannot be decoded: nobody can read them.
 
         Raises:
             ClientClosed: The client was closed.
+            AnswerLost: The body was cut off, and `strict`.
         """
         body = bytearray()
-        with contextlib.suppress(AnswerLost):
-            async with contextlib.aclosing(self.pieces()) as pieces:
+        cut = asyncio.timeout(self._limit if self._attempt.total is None else None)
+        try:
+            async with cut, contextlib.aclosing(self.pieces()) as pieces:
                 async for piece in pieces:
                     body += piece
                     if len(body) >= limit:
                         break
-        return bytes(body[:limit])
+        except AnswerLost:
+            if strict:
+                raise
+        except TimeoutError:
+            if not cut.expired():
+                raise
+        try:
+            return self._decoded(bytes(body[:limit]), limit)
+        except (Undecodable, ResponseInvalid):
+            return b""
 
     async def _mapped(self, awaited: Awaitable[T]) -> T:
         try:

@@ -13,6 +13,8 @@ from diffio_async._engine.transport.unsent import unsent
 from diffio_async.errors import AnswerLost, DiffioError, Timeout
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.abc import AbstractStreamWriter
 
     from diffio_async._engine.bodies import Body
@@ -32,11 +34,12 @@ class Streamed(aiohttp.Payload):
         failure: What ended the writing from our side, None where the network did.
     """
 
-    def __init__(self, body: Body, stall: float | None) -> None:
+    def __init__(self, body: Body, stall: float | None, on_sent: Callable[[], None]) -> None:
         super().__init__(body, content_type="application/octet-stream")
         self._size = body.size
         self._body = body
         self._stall = stall
+        self._on_sent = on_sent
         self._begun = False
         self.failure: DiffioError | None = None
 
@@ -69,6 +72,7 @@ class Streamed(aiohttp.Payload):
             if transport is not None:
                 transport.abort()
             raise _Stopped
+        self._on_sent()
 
     async def _push(self, writer: AbstractStreamWriter, chunk: bytes) -> None:
         # aiohttp's read time-out starts after the last byte: a stalled upload is ours to see.

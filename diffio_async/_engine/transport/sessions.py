@@ -17,7 +17,7 @@ from diffio_async._engine.transport.proxies import Proxies
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.tracing import Trace
@@ -37,10 +37,12 @@ class Connection:
     Attributes:
         seconds: How long making one may take. Waiting for a free place is not making one.
         had: Whether there is one, new or kept: from then on, bytes may have left.
+        on_had: Called when there is one.
     """
 
     seconds: float | None
     had: bool = False
+    on_had: Callable[[], None] = lambda: None
 
 
 #: The connection of the attempt that the running task makes.
@@ -61,6 +63,7 @@ class Connector(aiohttp.TCPConnector):
         mine = attempting.get()  # now: another task may share the context
         given = await super().connect(req, traces, timeout)
         mine.had = True
+        mine.on_had()
         return given
 
     async def _create_connection(
