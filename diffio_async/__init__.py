@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         StageProgress,
         TranscriptionState,
     )
+    from diffio_async.models.lists import ListResponse
     from diffio_async.models.outcomes import Outcome
     from diffio_async.models.projects import (
         Project,
@@ -161,6 +162,7 @@ __all__ = [
     "InboxEntry",
     "InboxState",
     "Isolation",
+    "ListResponse",
     "ModelRetired",
     "NotFound",
     "NotReached",

@@ -23,6 +23,7 @@ _HOMES = {
         "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
         "QueuePlace StageProgress TranscriptionState"
     ),
+    "diffio_async.models.lists": "ListResponse",
     "diffio_async.models.outcomes": "Outcome",
     "diffio_async.models.projects": "Project ProjectSummary",
     "diffio_async.models.restorations": "Isolation Restoration",

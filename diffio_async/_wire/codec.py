@@ -148,7 +148,13 @@ def _mapping(value: object, _: Any) -> Mapping[str, object]:
 
 
 _text = _scalar(scalars.text, "a string")
-_token = _scalar(scalars.token, "a printable string that is not empty")
+
+
+def _token(value: object, _: Any) -> str:
+    found = scalars.token(_text(value, _))
+    if found is None:
+        raise Misfit(": a printable string that is not empty is due, not such a string")
+    return found
 
 
 def _shown(value: object) -> str:

@@ -505,7 +505,7 @@ class ProjectsClient:
         self._parent = parent
 
     def list(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
-        """Every project of the account.
+        """Every project of the account; other fields of the response are in `extra`.
 
         Args:
             requestOptions: Options of this call, an object or a dict.
@@ -1133,7 +1133,7 @@ class DiffioClient:
         )
 
     def list_projects(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
-        """Every project of the account.
+        """Every project of the account; other fields of the response are in `extra`.
 
         Args:
             requestOptions: Options of this call, an object or a dict.

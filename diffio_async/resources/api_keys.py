@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffio_async._wire import account_calls as calls
+from diffio_async.models.lists import ListResponse
 
 if TYPE_CHECKING:
-    import builtins
     from collections.abc import Mapping, Sequence
 
     from diffio_async._engine.sending import Sender
@@ -47,9 +47,10 @@ class AsyncApiKeys:
         call = calls.create_api_key(label=label, scopes=scopes, resource_bounds=resource_bounds)
         return await self._sender.send(call, options)
 
-    async def list(self, *, options: RequestOptions | None = None) -> builtins.list[ApiKey]:
+    async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
         """Every key of the account, without its secret (scope `keys:read`)."""
-        return [*(await self._sender.send(calls.list_api_keys(), options)).keys]
+        found = await self._sender.send(calls.list_api_keys(), options)
+        return ListResponse(found.keys, found.extra)
 
     async def rotate(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
         """Give a key a new secret, which is in `key` (scope `keys:write`).

@@ -11,10 +11,9 @@ from diffio_async._engine.resume_store import resume_store
 from diffio_async._engine.uploading import NewProject
 from diffio_async._wire import calls
 from diffio_async._wire.addresses import header_items
-from diffio_async._wire.contents import encodable
+from diffio_async.models.lists import ListResponse
 
 if TYPE_CHECKING:
-    import builtins
     import os
     from collections.abc import Mapping
 
@@ -89,7 +88,7 @@ class AsyncProjects:
             resume_store(resume, self._sender.server_clock) as store,
             opened(source, max_bytes=limit) as found,
         ):
-            name = encodable(file_name or found.name or UNNAMED)
+            name = _sendable(file_name or found.name or UNNAMED)
             kind = content_type or _kind_of(name)
             call = calls.create_project(
                 file_name=name,
@@ -117,13 +116,14 @@ class AsyncProjects:
         with concerning(api_project_id=api_project_id):
             return await self._sender.send(calls.complete_project_upload(api_project_id), options)
 
-    async def list(self, *, options: RequestOptions | None = None) -> builtins.list[ProjectSummary]:
-        """Every project of the account."""
-        return [*(await self._sender.send(calls.list_projects(), options)).projects]
+    async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
+        """Every project of the account; other fields of the response are in `extra`."""
+        found = await self._sender.send(calls.list_projects(), options)
+        return ListResponse(found.projects, found.extra)
 
     async def list_generations(
         self, *, api_project_id: str, options: RequestOptions | None = None
-    ) -> builtins.list[GenerationSummary]:
+    ) -> ListResponse[GenerationSummary]:
         """Every generation of a project, with its status.
 
         Raises:
@@ -131,7 +131,13 @@ class AsyncProjects:
         """
         call = calls.list_project_generations(api_project_id)
         with concerning(api_project_id=api_project_id):
-            return [*(await self._sender.send(call, options)).generations]
+            found = await self._sender.send(call, options)
+            return ListResponse(found.generations, found.extra)
+
+
+def _sendable(name: str) -> str:
+    """A file's name may hold bytes that are not UTF-8; JSON cannot."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _kind_of(name: str) -> str:

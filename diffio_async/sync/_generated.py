@@ -13,7 +13,6 @@ from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    import builtins
     import os
     from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
         GenerationProgress,
         GenerationSummary,
     )
+    from diffio_async.models.lists import ListResponse
     from diffio_async.models.outcomes import Outcome
     from diffio_async.models.projects import Project, ProjectSummary
     from diffio_async.models.restorations import Isolation, Restoration
@@ -123,13 +123,13 @@ class Projects:
         """
         return bridge.run(self._aio.complete_upload, api_project_id=api_project_id, options=options)
 
-    def list(self, *, options: RequestOptions | None = None) -> builtins.list[ProjectSummary]:
-        """Every project of the account."""
+    def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
+        """Every project of the account; other fields of the response are in `extra`."""
         return bridge.run(self._aio.list, options=options)
 
     def list_generations(
         self, *, api_project_id: str, options: RequestOptions | None = None
-    ) -> builtins.list[GenerationSummary]:
+    ) -> ListResponse[GenerationSummary]:
         """Every generation of a project, with its status.
 
         Raises:
@@ -653,7 +653,7 @@ class ApiKeys:
             options=options,
         )
 
-    def list(self, *, options: RequestOptions | None = None) -> builtins.list[ApiKey]:
+    def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
         """Every key of the account, without its secret (scope `keys:read`)."""
         return bridge.run(self._aio.list, options=options)
 

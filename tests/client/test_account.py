@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 from diffio_async import (
@@ -14,6 +17,7 @@ from diffio_async import (
     NotFound,
     PermissionDenied,
     RequestOptions,
+    ResponseInvalid,
     UsageSummary,
 )
 from diffio_async.sandbox import Answer, Fault, LoseAnswer, Sandbox
@@ -147,3 +151,41 @@ async def test_what_the_server_refuses_has_its_own_class_and_advice(
     sandbox.faults.add(Fault(path="/v1/diffio-2.0-generation", action=Answer(410, json=gone)))
     with pytest.raises(ModelRetired, match=r"diffio-4\.6-flash"):
         await client.generations.create(api_project_id=project, model="diffio-2")
+
+
+async def test_a_listing_keeps_what_its_response_says_beside_the_rows(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A list like any other, in which a page token has not vanished; null is no rows."""
+    page = {"nextPageToken": "t2"}
+    for path, name, row in (
+        ("list_projects", "projects", {"apiProjectId": "p", "createdAt": ""}),
+        ("list_project_generations", "generations", {"generationId": "g", "status": 5}),
+        ("api_keys/list", "keys", {"keyId": "k", "scopes": "all"}),
+    ):
+        for rows in ([row], None):
+            sandbox.faults.add(Fault(path=f"/v1/{path}", action=Answer(json={name: rows, **page})))
+    for calls in (
+        client.projects.list,
+        lambda: client.projects.list_generations(api_project_id="p"),
+        client.api_keys.list,
+    ):
+        found = await calls()
+        assert isinstance(found, list)
+        assert len(found) == 1
+        assert found.extra == page
+        assert copy.deepcopy(found).extra == pickle.loads(pickle.dumps(found)).extra == page
+        empty = await calls()
+        assert (empty, empty.extra) == ([], page)
+
+
+async def test_a_new_key_without_its_secret_is_an_invalid_response(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    for path in ("create", "rotate"):
+        answer = Answer(json={"keyId": "k", "key": ""})
+        sandbox.faults.add(Fault(path=f"/v1/api_keys/{path}", action=answer))
+    with pytest.raises(ResponseInvalid, match="key is missing"):
+        await client.api_keys.create(label="a", scopes=["keys:read"])
+    with pytest.raises(ResponseInvalid, match="key is missing"):
+        await client.api_keys.rotate(key_id="k")
