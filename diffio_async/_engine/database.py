@@ -16,7 +16,8 @@ from attrs import frozen
 
 from diffio_async._engine.database_opening import connected, explained, unusable
 from diffio_async._engine.local_paths import local_path
-from diffio_async._engine.threads import settled
+from diffio_async._engine.system_errors import ThreadShortage, reason_of
+from diffio_async._engine.threads import begin_thread, settled
 
 if TYPE_CHECKING:
     from diffio_async._engine.database_clock import Clock
@@ -86,9 +87,14 @@ class Database:
         async def begun() -> None:
             # Connecting comes first in the thread; what stands in the way is raised here.
             answer = database._put(lambda _connection: None, writes=False)
-            threading.Thread(
+            thread = threading.Thread(
                 target=database._live, args=(create,), name="diffio-database", daemon=True
-            ).start()
+            )
+            try:
+                begin_thread(thread)
+            except ThreadShortage as failure:
+                database._closed = True
+                raise unusable(database._path, schema, reason_of(failure)) from failure
             (await answer)()
 
         opening = asyncio.ensure_future(begun())

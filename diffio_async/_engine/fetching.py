@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.descriptors import files_of_one_transfer
 from diffio_async._engine.downloading import Downloading
 from diffio_async._engine.kept_files import KeptFile
 from diffio_async._engine.local_paths import local_path
@@ -69,6 +70,16 @@ async def fetch(
         download, size = await into(memory)
         return Downloaded(download=download, size=size, content=memory.content())
     target = Path(local_path(path, "download_file_path"))
+    async with files_of_one_transfer():
+        return await _to_file(into, target, on_conflict, kept_as)
+
+
+async def _to_file(
+    into: Callable[[Sink], Awaitable[tuple[Download, int]]],
+    target: Path,
+    on_conflict: OnConflict,
+    kept_as: tuple[str, ...] | None,
+) -> Downloaded:
     try:
         if kept_as is None:
             file = Temporary(beside(target, f"{secrets.token_hex(4)}.part"))

@@ -73,7 +73,11 @@ class KeptFile(Temporary):
             OSError: They cannot be; `InUse`: another process has them.
         """
         self._journal.open()
-        self._descriptor = opened(self.path, mode=0o666)
+        try:
+            self._descriptor = opened(self.path, mode=0o666)
+        except BaseException:
+            self._journal.close()
+            raise
 
     def keep(self, version: Version, content: bytes) -> None:
         """Keep the first bytes of a version, where its etag tells it from others."""

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from attrs import frozen
 
+from diffio_async._engine.descriptors import files_of_one_transfer
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.sources import (
     SMALL,
@@ -24,6 +25,7 @@ from diffio_async._engine.sources import (
     identity_of,
 )
 from diffio_async._engine.spooling import blocks_of, plain, spooled
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
 
@@ -58,6 +60,8 @@ async def opened(
         ConfigurationError: It is none of the kinds that can be uploaded.
     """
     async with contextlib.AsyncExitStack() as stack:
+        if not isinstance(source, (bytes, bytearray, memoryview, Memory, RegularFile)):
+            await stack.enter_async_context(files_of_one_transfer())
         found = await _Opening(max_bytes, stack, Threads(), [], first).open(source)
         if found.size > max_bytes:
             raise too_large(found, max_bytes)
@@ -126,8 +130,8 @@ class _Opening:
         if not path:
             raise SourceUnusable("the source's path is empty: name a file")
         try:
-            identity, content = await self.threads.run(self._open_regular, path)
-        except (OSError, ValueError) as failure:
+            identity, content = await self.threads.patiently(self._open_regular, path)
+        except (OSError, ValueError, MemoryError) as failure:
             raise SourceUnusable(_why_unreadable(path, failure)) from failure
         name = Path(path).name
         return RegularFile(self.held[0], name, self.threads, identity=identity, content=content)
@@ -160,7 +164,9 @@ class _Opening:
                 self.held.append(os.dup(raw.fileno()))
                 return RegularFile(self.held[0], name, self.threads, start=start)
         except (OSError, ValueError) as failure:
-            raise SourceUnusable(f"the file object cannot be read: {failure}") from failure
+            raise SourceUnusable(
+                f"the file object cannot be read: {reason_of(failure)}"
+            ) from failure
         blocks = blocks_of(file, "the file object")
         return await spooled(blocks, name, self.max_bytes, self.threads, self.stack)
 
@@ -202,4 +208,4 @@ def _why_unreadable(path: str, failure: Exception) -> str:
         return f"{path!r} is a folder: name a file in it"
     if isinstance(failure, PermissionError):
         return f"{path!r} cannot be read: permission denied"
-    return f"{path!r} cannot be read: {getattr(failure, 'strerror', None) or failure}"
+    return f"{path!r} cannot be read: {reason_of(failure)}"

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.closing import Closing
+from diffio_async._engine.descriptors import connections_per_host
 from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
 from diffio_async._engine.ranges_in_flight import RangesInFlight
@@ -81,7 +82,7 @@ class Sender:
         self.transport = Transport(options)
         self.closing = Closing()
         self.server_clock = ServerClock()
-        self.ranges = RangesInFlight(min(options.ranges_in_flight, options.connections))
+        self.ranges = RangesInFlight(min(options.ranges_in_flight, connections_per_host(options)))
         self._observers = (log_event, *options.observers)
         self._dressing = Dressing(self._key, options)
 

@@ -127,7 +127,7 @@ class FileSink:
             # A write goes on when its caller was cancelled.
             await self._threads.settle()
             with named(self._target):
-                await self._threads.run(self.file.begin, version)
+                await self._threads.patiently(self.file.begin, version)
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write, one after the other."""
@@ -154,7 +154,7 @@ class FileSink:
     async def commit(self, on_conflict: OnConflict) -> None:
         """Give the result its name."""
         with named(self._target):
-            await self._threads.run(self._commit, on_conflict)
+            await self._threads.patiently(self._commit, on_conflict)
 
     def _commit(self, on_conflict: OnConflict) -> None:
         if self._held is None:
@@ -194,7 +194,7 @@ def named(target: Path) -> Iterator[None]:
         ) from failure
     except NotOurs as failure:
         raise TargetUnusable(f"{str(target)!r} cannot be written: {failure}") from failure
-    except OSError as failure:
+    except (OSError, MemoryError) as failure:
         raise unwritable(target, failure) from failure
 
 
@@ -212,7 +212,7 @@ async def written(
     sink = FileSink(file, threads, target)
     try:
         with named(target):
-            sink.version = await threads.run(_found, file, target, on_conflict)
+            sink.version = await threads.patiently(_found, file, target, on_conflict)
         yield sink
         await sink.commit(on_conflict)
     finally:

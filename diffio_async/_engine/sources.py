@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Protocol
 
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import SourceUnusable
 
@@ -122,7 +123,7 @@ class RegularFile:
             return self._content[offset : offset + length]
         try:
             data = await self._threads.run(self._read, offset, length)
-        except OSError as failure:
+        except (OSError, MemoryError) as failure:
             raise unreadable(self, failure) from failure
         if len(data) != length:
             raise _changed(self)
@@ -131,7 +132,7 @@ class RegularFile:
     async def verify(self) -> None:
         try:
             identity = await self._threads.run(identity_of, self._descriptor)
-        except OSError as failure:
+        except (OSError, MemoryError) as failure:
             raise unreadable(self, failure) from failure
         if identity != self._identity:
             raise _changed(self)
@@ -146,7 +147,7 @@ class RegularFile:
                     length = min(DIGESTED, self.size - done)
                     await self._threads.run(self._hash, hashed, done, length)
                     done += length
-            except OSError as failure:
+            except (OSError, MemoryError) as failure:
                 raise unreadable(self, failure) from failure
             await self.verify()
             self._digest = hashed.hexdigest()
@@ -163,9 +164,9 @@ def identity_of(descriptor: int) -> Identity:
     return status.st_size, status.st_mtime_ns
 
 
-def unreadable(source: Source, failure: OSError) -> SourceUnusable:
+def unreadable(source: Source, failure: OSError | MemoryError) -> SourceUnusable:
     """The error for a source that the system does not let us read."""
-    return SourceUnusable(f"{called(source)} cannot be read: {failure.strerror or failure}")
+    return SourceUnusable(f"{called(source)} cannot be read: {reason_of(failure)}")
 
 
 def _changed(source: Source) -> SourceUnusable:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import IO, TYPE_CHECKING, BinaryIO
 
 from diffio_async._engine.sources import RegularFile
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Aside, Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
 from diffio_async.options import MIB
@@ -82,7 +83,7 @@ async def _temporary(threads: Threads, stack: contextlib.AsyncExitStack) -> IO[b
     stack.push_async_callback(close)
     try:
         await threads.run(make)
-    except OSError as failure:
+    except (OSError, MemoryError) as failure:
         raise _no_room(failure) from failure
     return opened[0]
 
@@ -96,14 +97,14 @@ async def _kept(threads: Threads, file: IO[bytes], blocks: list[bytes]) -> None:
 
     try:
         await threads.run(write)
-    except OSError as failure:
+    except (OSError, MemoryError) as failure:
         raise _no_room(failure) from failure
 
 
-def _no_room(failure: OSError) -> SourceUnusable:
+def _no_room(failure: OSError | MemoryError) -> SourceUnusable:
     return SourceUnusable(
         "the source can be read only once, and could not be kept in a temporary file: "
-        f"{failure.strerror or failure} (TMPDIR names another folder)"
+        f"{reason_of(failure)} (TMPDIR names another folder)"
     )
 
 
@@ -137,7 +138,7 @@ async def blocks_of(file: BinaryIO, shown: str) -> AsyncGenerator[bytes, None]:
                     await arrival()
                 block = await aside.run(read, MIB)
             except Exception as failure:  # any kind of object, any kind of failure
-                raise SourceUnusable(f"{shown} cannot be read: {failure}") from failure
+                raise SourceUnusable(f"{shown} cannot be read: {reason_of(failure)}") from failure
             if block is None:  # a descriptor that does not block, and has nothing yet
                 if arrival is None:
                     await asyncio.sleep(0.01)

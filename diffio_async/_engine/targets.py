@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Literal, get_args
 
 from diffio_async._engine.placing import beside, created
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, TargetUnusable
 
@@ -35,7 +36,7 @@ async def check_target(target: Path, on_conflict: OnConflict) -> None:
     """
     threads = Threads()
     try:
-        await threads.run(checked, target, on_conflict)
+        await threads.patiently(checked, target, on_conflict)
     finally:
         # Whoever cancels finds the trial file gone when the cancellation is through.
         await threads.settle()
@@ -73,21 +74,16 @@ def checked(target: Path, on_conflict: OnConflict) -> None:
         temporary.unlink()
     except OSError as failure:
         raise TargetUnusable(
-            f"nothing can be written in {str(folder)!r}: {said(failure)}"
+            f"nothing can be written in {str(folder)!r}: {reason_of(failure)}"
         ) from failure
     if len(_tried) >= _MOST_TRIED:
         _tried.clear()
     _tried[folder] = now
 
 
-def unwritable(target: Path, failure: OSError) -> TargetUnusable:
+def unwritable(target: Path, failure: OSError | MemoryError) -> TargetUnusable:
     """The error for what the system says."""
-    return TargetUnusable(f"{str(target)!r} cannot be written: {said(failure)}")
-
-
-def said(failure: OSError) -> str:
-    """The system's words, without a path."""
-    return failure.strerror or type(failure).__name__
+    return TargetUnusable(f"{str(target)!r} cannot be written: {reason_of(failure)}")
 
 
 def no_name(target: Path) -> TargetUnusable:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 import anyio
+
+from diffio_async._engine.system_errors import ThreadShortage, no_thread, shortage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+#: Seconds for which a shortage of the process is waited out, and of the pauses between tries.
+SHORTAGE_SECONDS, SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 0.05, 1.0
 
 
 @cache
@@ -28,6 +36,42 @@ def _pool() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _submitted(work: Callable[[], R]) -> Future[R]:
+    """Queue work for the pool. Where no further thread can be started, those that run do it.
+
+    Raises:
+        ThreadShortage: None runs.
+    """
+    done: Future[R] = Future()
+    pool = _pool()
+
+    def job() -> None:
+        if not done.set_running_or_notify_cancel():
+            return
+        try:
+            result = work()
+        except BaseException as raised:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(raised)
+        else:
+            done.set_result(result)
+
+    try:
+        pool.submit(job)
+    except RuntimeError as failure:
+        if not no_thread(failure):
+            raise
+        # The pool queued the job before it tried to start a thread.
+        if pool not in _with_threads and done.cancel():
+            raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
+    else:
+        _with_threads.add(pool)
+    return done
+
+
+#: Pools in which a thread runs: none of the threads ever ends.
+_with_threads: WeakSet[ThreadPoolExecutor] = WeakSet()
 
 
 class Threads:
@@ -44,10 +88,32 @@ class Threads:
         """The result of `work`, run in a thread."""
         return await asyncio.shield(self.begin(work, *args, **kwargs))
 
+    async def patiently(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The result of `work`, tried again for a while where the process is short of something.
+
+        Other work gives it back when it ends. `work` must undo itself where it fails.
+        """
+        end = asyncio.get_running_loop().time() + SHORTAGE_SECONDS
+        pause = SHORTEST_PAUSE
+        while True:
+            try:
+                return await self.run(work, *args, **kwargs)
+            except (OSError, MemoryError) as failure:
+                shortage = shortage_of(failure)
+                if shortage is None or not shortage.passing:
+                    raise
+                if asyncio.get_running_loop().time() + pause > end:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
     def begin(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Run `work` in a thread; cancel what is returned only through a shield."""
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(_pool(), lambda: work(*args, **kwargs))
+        """Run `work` in a thread; cancel what is returned only through a shield.
+
+        Raises:
+            ThreadShortage: There is no thread yet, and none can be started.
+        """
+        future = asyncio.wrap_future(_submitted(lambda: work(*args, **kwargs)))
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         # Nobody may be left to ask: what was raised is not logged then.
@@ -89,8 +155,9 @@ class Aside:
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="diffio-source", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="diffio-source", daemon=True)
+            begin_thread(thread)
+            self._thread = thread
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         self._jobs.put(job)
@@ -105,6 +172,20 @@ class Aside:
         while (job := self._jobs.get()) is not None:
             job()
             del job  # and with it what it read
+
+
+def begin_thread(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        ThreadShortage: The system starts no more.
+    """
+    try:
+        thread.start()
+    except RuntimeError as failure:
+        if not no_thread(failure):
+            raise
+        raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
 
 
 def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:

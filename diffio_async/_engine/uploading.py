@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from diffio_async._engine.air import Air
 from diffio_async._engine.bodies import aloft, unhurried
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.descriptors import connections_per_host
 from diffio_async._engine.edge_upload import EdgeUploading
 from diffio_async._engine.opening import too_large
 from diffio_async._engine.resuming import Resuming, created_of
@@ -128,7 +129,11 @@ class Uploader:
         if loop not in self._air:
             for ended in [known for known in self._air if known.is_closed()]:
                 del self._air[ended]
-            self._air[loop] = Air(self._sender.options.parts_in_flight)
+            self._air[loop] = Air(
+                min(
+                    self._sender.options.parts_in_flight, connections_per_host(self._sender.options)
+                )
+            )
         return self._air[loop]
 
     async def upload(

@@ -26,10 +26,15 @@ def file_skipped(connection: sqlite3.Connection, runner: int, file: int) -> None
     end(connection, file, "skipped")
 
 
-def file_put_back(connection: sqlite3.Connection, runner: int, file: int) -> None:
-    """Its turn is yet to come."""
+def file_put_back(
+    connection: sqlite3.Connection, runner: int, file: int, delay: float = 0.0
+) -> None:
+    """Its turn is yet to come, `delay` seconds from now."""
     _held(connection, runner, file)
-    connection.execute("UPDATE file SET runner = NULL, tries = tries - 1 WHERE id = ?", (file,))
+    connection.execute(
+        "UPDATE file SET runner = NULL, tries = tries - 1, due = ? WHERE id = ?",
+        (time.time() + delay, file),
+    )
 
 
 def _held(connection: sqlite3.Connection, runner: int, file: int) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, cast
 from attrs import define
 
 from diffio_async._engine.placing import beside
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.batch import fetches
 from diffio_async.batch.intake import WORTH_TELLING, stands_there
-from diffio_async.batch.kinds import disk_is_full
+from diffio_async.batch.kinds import disk_is_full, short
 from diffio_async.batch.troubles import fetch_set_back, problem_of
 from diffio_async.errors import (
     DiffioError,
@@ -61,6 +62,8 @@ class Fetching:
             if disk_is_full(failure):
                 desk.unfetched = failure
                 await journal.do(fetches.fetch_put_back, runner, fetch, 0.0, counts=False)
+            elif short(failure):
+                await fetch_set_back(desk, fetch, failure, successes)
             else:
                 await self._failed(failure, again=True, ours=fetch.ours)
         except NotFound as failure:
@@ -130,7 +133,7 @@ def _make_place(path: Path, fetch: Fetch, refuse: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise TargetUnusable(
-            f"the folder {str(path.parent)!r} cannot be made: {failure.strerror}"
+            f"the folder {str(path.parent)!r} cannot be made: {reason_of(failure)}"
         ) from failure
     if fetch.ours:
         _sweep(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, cast
 from attrs import define, field
 
 from diffio_async._engine.opening import opened
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._wire.containers import check_video_possible
 from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
-from diffio_async.batch.troubles import problem_of, set_back
+from diffio_async.batch.troubles import file_set_back, set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
 from diffio_async.options import MIB
 
@@ -50,6 +52,7 @@ class Intake:
     async def run(self) -> Work | None:
         """The work, uploaded and held; None where nothing is left to do here."""
         desk, runner = self.desk, self.desk.journal.runner
+        successes = desk.weather.successes
         try:
             limit = desk.plan.max_upload_bytes
             async with opened(self.file.path, max_bytes=limit, first=self._look_at_places) as found:
@@ -59,11 +62,7 @@ class Intake:
         except _Kept:
             await desk.journal.do(ends.file_skipped, runner, self.file.id)
         except (SourceUnusable, TargetUnusable) as failure:
-            name, text = problem_of(failure)
-            problem = (name, self.file.problem or text)
-            await desk.journal.do(ends.file_failed, runner, self.file.id, problem)
-            if desk.plan.on_error == "stop":
-                desk.stop(failure)
+            await file_set_back(desk, self.file, failure, successes)
         desk.ended.tell()
         return None
 
@@ -147,12 +146,21 @@ def _not_ours(places: tuple[Place, ...], known: Collection[Path]) -> list[str]:
     for folder in {Path(each.path).parent for each in places}.difference(known):
         try:
             there = next(each for each in (folder, *folder.parents) if each.exists())
+            if _read_only(there):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # noqa: TRY301 - as below
             usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
         except OSError as failure:
             raise _no_place(str(folder), failure) from failure
         if not usable:
             raise TargetUnusable(f"nothing can be written in {str(there)!r}")
     return [each.path for each in places if stands_there(each.path, each.ours, each.bytes)]
+
+
+def _read_only(folder: Path) -> bool:
+    """Whether the file system takes no writes at all: `os.access` does not tell that apart."""
+    if not hasattr(os, "statvfs"):
+        return False
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def stands_there(path: str, ours: bool, size: int | None) -> bool:
@@ -167,5 +175,4 @@ def stands_there(path: str, ours: bool, size: int | None) -> bool:
 
 
 def _no_place(path: str, failure: OSError | ValueError) -> TargetUnusable:
-    reason = getattr(failure, "strerror", None) or failure
-    return TargetUnusable(f"{path!r} cannot be written: {reason}")
+    return TargetUnusable(f"{path!r} cannot be written: {reason_of(failure)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from enum import Enum
 
+from diffio_async._engine.system_errors import caused_by, shortage_of
 from diffio_async._wire.replay import transient
 from diffio_async.errors import (
     AnswerLost,
@@ -40,8 +41,8 @@ class Kind(Enum):
     ALONE = "alone"
 
 
-#: What the disk says when it takes nothing more, from anybody.
-_NO_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+#: The disk of the results failed: for all of them, where a source has only its own bad blocks.
+_DISK_FAILED = frozenset({errno.EIO})
 _FOR_GOOD = (SourceUnusable, TargetUnusable, ConfigurationError, GenerationFailed)
 _EVERYBODYS = (AuthenticationFailed, PaymentRequired, PermissionDenied)
 
@@ -58,6 +59,9 @@ def root_of(failure: DiffioError) -> DiffioError:
 def kind_of(failure: DiffioError) -> Kind:
     """What a failure means."""
     root = root_of(failure)
+    shortage = shortage_of(failure)
+    if shortage is not None:
+        return Kind.WEATHER if shortage.passing else Kind.EVERYBODYS
     if isinstance(root, _EVERYBODYS) or (isinstance(root, NotReached) and root.permanent):
         return Kind.EVERYBODYS
     if isinstance(root, _FOR_GOOD):
@@ -71,11 +75,19 @@ def kind_of(failure: DiffioError) -> Kind:
     return Kind.ODD
 
 
+def short(failure: DiffioError) -> bool:
+    """Whether the process is short of something that its work gives back when it ends."""
+    shortage = shortage_of(failure)
+    return shortage is not None and shortage.passing
+
+
 def pushed_back(failure: DiffioError) -> bool:
-    """Whether the server asked for less at a time."""
+    """Whether less at a time is asked for: by the server, or by what this process is short of."""
     root = root_of(failure)
-    return isinstance(root, RateLimited) or (
-        isinstance(root, ServerError) and root.retry_after is not None
+    return (
+        short(failure)
+        or isinstance(root, RateLimited)
+        or (isinstance(root, ServerError) and root.retry_after is not None)
     )
 
 
@@ -86,9 +98,7 @@ def may_have_been_done(failure: DiffioError) -> bool:
 
 def disk_is_full(failure: DiffioError) -> bool:
     """Whether no result could be written, of any file."""
-    cause: BaseException | None = failure
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _NO_DISK:
-            return True
-        cause = cause.__cause__
-    return False
+    shortage = shortage_of(failure)
+    if shortage is not None:
+        return not shortage.passing
+    return caused_by(failure, _DISK_FAILED)

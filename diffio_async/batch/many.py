@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 
 from diffio_async._engine.concerning import concerning_many
 from diffio_async._engine.reporting import report
+from diffio_async._engine.system_errors import reason_of, shortage_of
 from diffio_async._engine.threads import Threads, settled
 from diffio_async._wire.calls import create_project, wire_download_type
 from diffio_async.batch.journal import Journal
@@ -141,7 +142,7 @@ async def _opened(order: Order) -> Journal:
             order.to.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
             raise ConfigurationError(
-                f"the folder {str(order.to)!r} cannot be made: {failure.strerror}"
+                f"the folder {str(order.to)!r} cannot be made: {reason_of(failure)}"
             ) from failure
 
     await Threads().run(make)
@@ -201,7 +202,12 @@ async def _outcomes(
                 await desk.ended.wait(told, _TOLD if on_progress is not None else _LOOK)
                 if not running.done():
                     await asyncio.sleep(_GATHERED)
-            running.result()
+            try:
+                running.result()
+            except Exception as failure:
+                if isinstance(failure, DiffioError) or shortage_of(failure) is None:
+                    raise
+                desk.stop(failure)
     finally:
         running.cancel()
         await settled(running)
@@ -210,12 +216,13 @@ async def _outcomes(
 async def _stopped(desk: Desk) -> BatchStopped:
     waiting = await desk.journal.see(left)
     why = desk.stopped if desk.stopped is not None else desk.unfetched
+    words = reason_of(why) if isinstance(why, Exception) else str(why)
     error = BatchStopped(
-        f"the batch stopped: {str(why).rstrip('.')}. {waiting} of its files have no end yet; "
+        f"the batch stopped: {words.rstrip('.')}. {waiting} of its files have no end yet; "
         "nothing is lost: correct it and run the same again, with the journal "
         f"{desk.journal.path!r}"
     )
     error.journal, error.left = desk.journal.path, waiting
-    if isinstance(why, DiffioError):
+    if isinstance(why, Exception):
         error.__cause__ = why
     return error

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.system_errors import shortage_of
 from diffio_async.batch import claims
 from diffio_async.batch.carrying import Carrying
 from diffio_async.batch.fetches import taken_fetches
@@ -17,6 +18,7 @@ from diffio_async.batch.reading import unfinished
 from diffio_async.batch.rows import Fetch, File, Lost, Work
 from diffio_async.batch.troubles import broken
 from diffio_async.batch.works import taken_works
+from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -73,8 +75,19 @@ class Run:
                 self._failure = failure
             self._desk.tell_all()
 
+    async def _begun(self, work: Coroutine[None, None, None]) -> None:
+        """One step: where the process is short of something, what runs goes on to its end."""
+        try:
+            await work
+        except Exception as failure:
+            if isinstance(failure, DiffioError) or shortage_of(failure) is None:
+                raise
+            self._desk.stop(failure)
+            # Its result is the next run's.
+            self._desk.unfetched = self._desk.unfetched or failure
+
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._guarded(work))
+        task = asyncio.create_task(self._guarded(self._begun(work)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.system_errors import shortage_of
 from diffio_async._logging import log
 from diffio_async._wire.contents import encodable
 from diffio_async.batch import ends, fetches, works
-from diffio_async.batch.kinds import Kind, kind_of, root_of
+from diffio_async.batch.kinds import Kind, kind_of, root_of, short
 from diffio_async.batch.rows import File, Lost, Work
 from diffio_async.errors import ClientClosed, DatabaseUnusable, DiffioError
 
@@ -45,13 +46,30 @@ def judged(desk: Desk, failure: DiffioError, tries: int, successes: int) -> tupl
         return True, False
     if kind is Kind.ALONE:
         return False, True
-    counts = kind is Kind.ODD or desk.weather.successes > successes
+    counts = not short(failure) and (kind is Kind.ODD or desk.weather.successes > successes)
     if kind is Kind.WEATHER:
         desk.weather.bad(failure)
         if desk.weather.hopeless:
             desk.stop(failure)
             return True, False
     return tries < MOST_TRIES or not counts, counts
+
+
+async def file_set_back(desk: Desk, file: File, failure: DiffioError, successes: int) -> None:
+    """A file's turn failed before it had a work: it comes again later, or the file fails."""
+    journal = desk.journal
+    again, _ = judged(desk, failure, file.tries, successes)
+    if again:
+        delay = desk.weather.pause
+        await journal.do(ends.file_put_back, journal.runner, file.id, delay)
+        desk.look_in(delay)
+        return
+    problem = problem_of(failure)
+    await journal.do(
+        ends.file_failed, journal.runner, file.id, (problem[0], file.problem or problem[1])
+    )
+    if desk.plan.on_error == "stop":
+        desk.stop(failure)
 
 
 async def set_back(desk: Desk, work: Work, failure: DiffioError, successes: int) -> None:
@@ -91,9 +109,9 @@ async def broken(desk: Desk, row: File | Work | Fetch, failure: Exception) -> No
     """Fail one file, or the files of one work, for an error that nothing expects.
 
     Raises:
-        Exception: It concerns the whole run: the journal, the client, memory.
+        Exception: It concerns the whole run: the journal, the client, what the process is short of.
     """
-    if isinstance(failure, (Lost, DiffioError, MemoryError)):
+    if isinstance(failure, (Lost, DiffioError)) or shortage_of(failure) is not None:
         raise failure
     log.error("%s failed unexpectedly; the batch continues", _called(row), exc_info=failure)
     journal, problem = desk.journal, problem_of(failure)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
+from diffio_async._engine.system_errors import shortage_of
 from diffio_async._wire.replay import REFUSED_FOR_NOW
 from diffio_async.batch.kinds import pushed_back, root_of
 from diffio_async.errors import ApiError
@@ -70,7 +71,9 @@ class Weather:
 
     def _pause(self, until: float, failure: DiffioError) -> None:
         if until > self.clear_at:
-            self.clear_at, self.pausing = until, str(root_of(failure))
+            shortage = shortage_of(failure)
+            self.clear_at = until
+            self.pausing = str(root_of(failure)) if shortage is None else shortage.text
 
     @property
     def pause(self) -> float:

@@ -7,6 +7,19 @@ import os
 from diffio_async._wire.addresses import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._wire.redaction import MASK, scrubbed
 from diffio_async.errors import ConfigurationError
+from diffio_async.events import Event, RequestSent
+
+
+class Sent:
+    """An observer: whether any request was sent, which an exit code must not deny."""
+
+    def __init__(self) -> None:
+        self.any = False
+
+    def __call__(self, event: Event) -> None:
+        """Take notice of a request."""
+        self.any = self.any or isinstance(event, RequestSent)
+
 
 _BASE_URL = "DIFFIO_API_BASE_URL"
 _LONGEST_SHOWN = 80

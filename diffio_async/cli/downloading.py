@@ -14,7 +14,7 @@ from attrs import frozen
 from diffio_async._engine.local_paths import local_paths
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
-from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.connecting import Sent, check_environment
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.orders import folder_of
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
@@ -128,13 +128,14 @@ async def download(order: Fetch, reporter: Reporter) -> int:
     """
     order.check()
     with reporter:
-        async with AsyncDiffio() as client:
-            outcome = await _downloaded(client, order, reporter)
+        sent = Sent()
+        async with AsyncDiffio(options=ClientOptions(observers=(sent,))) as client:
+            outcome = await _downloaded(client, order, reporter, sent)
         reporter.ended(outcome)
     return OK if outcome.done else FAILED
 
 
-async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter) -> Outcome:
+async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sent: Sent) -> Outcome:
     begun, subject = time.monotonic(), Subject(order.generation_id, "generation_id")
     ids = Ids(generation_id=order.generation_id, api_project_id=order.api_project_id)
     kind = order.download_type
@@ -160,9 +161,9 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter) -> 
             **ids, timeout=order.timeout, on_progress=progressed
         )
         result = await pending.until_there(fetched)
-    except ConfigurationError:
-        raise
     except DiffioError as error:
+        if isinstance(error, ConfigurationError) and not sent.any:
+            raise
         return Failed(
             subject=subject,
             seconds=time.monotonic() - begun,

@@ -6,7 +6,9 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
-from diffio_async.cli.exit_codes import INTERRUPTED
+from diffio_async._engine.system_errors import shortage_of
+from diffio_async.cli.exit_codes import FAILED, INTERRUPTED
+from diffio_async.cli.refusing import complain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -21,11 +23,18 @@ def run(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool = False) -
 
     A second signal does not wait for the cleaning up. A terminal that goes away (SIGHUP) ends
     nothing, since the work is paid for; only what `serves` is stopped by it, with the code 129.
+    Where this process or the machine is short of something, that is one line, and the code is 1.
     """
     try:
         return asyncio.run(_listening(work, serves=serves))
     except KeyboardInterrupt:
         return INTERRUPTED
+    except (OSError, MemoryError, RuntimeError) as failure:
+        shortage = shortage_of(failure)
+        if shortage is None:
+            raise
+        complain(f"the command ended early: {shortage.text}")
+        return FAILED
 
 
 async def _listening(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool) -> int:

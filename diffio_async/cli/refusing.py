@@ -13,7 +13,7 @@ def refuse(error: Exception, *, as_json: bool) -> int:
     return USAGE
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     """Say it on stderr, in a line."""
     if isinstance(error, OSError) and error.filename:
         console.note(f"diffio-async: {error.filename}: {error.strerror}")

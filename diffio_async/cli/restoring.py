@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from diffio_async._engine.system_errors import shortage_of
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import DiffioError
+from diffio_async.errors import DiffioError, UploadFailed
 from diffio_async.events import GenerationStarted
 from diffio_async.options import ClientOptions
 
@@ -39,10 +40,14 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
         work = _Work(order, reporter)
         await work.connected(stack)
         turns = anyio.CapacityLimiter(order.jobs)
+        short: list[DiffioError] = []
 
         async def restore(file: str) -> None:
             async with turns:
-                outcome = await work.restored(file)
+                # No upload is paid for whose result the disk has no room for.
+                outcome = _not_begun(file, short[0]) if short else await work.restored(file)
+            if isinstance(outcome, Failed) and not short and _lasts(outcome.error):
+                short.append(outcome.error)
             done.append(outcome.done)
             reporter.ended(outcome)
 
@@ -61,6 +66,18 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
             for file in usable:
                 group.start_soon(restore, file)
     return OK if all(done) else FAILED
+
+
+def _lasts(failure: DiffioError) -> bool:
+    """Whether every other file would meet the same, as it would a full disk."""
+    shortage = shortage_of(failure)
+    return shortage is not None and not shortage.passing
+
+
+def _not_begun(file: str, failure: DiffioError) -> Failed:
+    error = UploadFailed(f"it was not begun, and nothing was sent: {failure}")
+    error.__cause__ = failure
+    return Failed(subject=Subject(file), error=error)
 
 
 class _Work:
@@ -101,7 +118,16 @@ class _Work:
                 idempotency_key=key,
                 on_progress=lambda fact: self._reporter.progressed(subject, fact),
             )
-        except DiffioError as error:
+        except Exception as failure:
+            shortage = shortage_of(failure)
+            if isinstance(failure, DiffioError):
+                error = failure
+            elif shortage is not None:
+                # The other files go on: they may be paid for already.
+                error = DiffioError(shortage.text)
+                error.__cause__ = failure
+            else:
+                raise
             going_on = self._going_on(file, key)
             return Failed(
                 subject=subject,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import aiohttp
 from aiohttp import http_exceptions
 
 from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.system_errors import ThreadShortage, no_thread, shortage_of
 from diffio_async._engine.transport.sessions import MAX_HEADER
 from diffio_async.errors import (
     AnswerLost,
@@ -46,7 +48,7 @@ def failure_of(
         # A certificate that does not verify is a ValueError too, by its bases.
         if isinstance(raw, ValueError) and not isinstance(raw, OSError):
             return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
-        return _not_reached(raw, url)
+        return _because_of(raw, _not_reached(raw, url))
     if isinstance(raw, TimeoutError):
         return Timeout(
             f"{url} stopped answering: nothing came for the read time-out's length. "
@@ -58,7 +60,19 @@ def failure_of(
             f"({_cause(raw)}). The request may have been accepted."
         )
     # A bug of aiohttp's or ours: say so with its kind, and keep its text out.
-    return AnswerLost(f"the attempt at {url} failed with {type(raw).__name__}")
+    lost = AnswerLost(f"the attempt at {url} failed: {_cause(raw)}")
+    return _because_of(raw, lost)
+
+
+def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
+    """Keep a shortage of the process as the cause, without the texts of `raw`."""
+    if isinstance(raw, MemoryError):
+        failure.__cause__ = MemoryError()
+    elif no_thread(raw):
+        failure.__cause__ = ThreadShortage(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    elif isinstance(raw, OSError) and shortage_of(raw) is not None and raw.errno is not None:
+        failure.__cause__ = OSError(raw.errno, os.strerror(raw.errno))
+    return failure
 
 
 def expired(connection: Connection, url: str, total: float) -> DiffioError:
@@ -111,6 +125,9 @@ def _cause(raw: Exception) -> str:
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):
         return _not_read(raw)
+    shortage = shortage_of(raw)
+    if shortage is not None:
+        return shortage.text
     number = getattr(raw, "errno", None)
     if isinstance(number, int) and number > 0:
         return os.strerror(number)

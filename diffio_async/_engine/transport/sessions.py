@@ -12,6 +12,7 @@ import aiohttp
 from attrs import define, field
 
 from diffio_async._engine.closing import CLOSED
+from diffio_async._engine.descriptors import connections_per_host
 from diffio_async._engine.transport.burying import bury
 from diffio_async._engine.transport.proxies import Proxies
 from diffio_async.errors import ClientClosed
@@ -143,7 +144,7 @@ class Sessions:
         connector = Connector(
             # One limit for each origin, so that transfers never starve the API's calls.
             limit=0,
-            limit_per_host=options.connections,
+            limit_per_host=connections_per_host(options),
             force_close=fresh,
             ssl=options.ssl if options.ssl is not None else True,
         )

@@ -11,13 +11,15 @@ from diffio_async.batch.journal import Journal, journal_at, terms_of
 from diffio_async.batch.reading import kinds_of
 from diffio_async.cli.batches.asking import Asked
 from diffio_async.cli.batches.showing import teller
-from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.connecting import Sent, check_environment
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import BatchStopped, ConfigurationError
+from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseUnusable
+from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
     from diffio_async.cli.batches.showing import Teller
+    from diffio_async.errors import DiffioError
     from diffio_async.models.generations import DownloadType
 
 
@@ -32,12 +34,18 @@ async def restore(asked: Asked, *, as_json: bool) -> int:
         check_environment(without="or add --sandbox to restore on this machine, without a key")
     asked.order().check()
     async with AsyncExitStack() as stack:
-        client = await _client(asked, stack)
+        sent = Sent()
+        client = await _client(asked, stack, sent)
         shown = stack.enter_context(teller(as_json=as_json))
         try:
             await _run(client, asked, shown)
         except BatchStopped as error:
             shown.stopped(error)
+            return FAILED
+        except (ConfigurationError, DatabaseUnusable) as error:
+            if not sent.any:
+                raise
+            shown.stopped(_stopped(error, asked, shown))
             return FAILED
         except asyncio.CancelledError:
             shown.interrupted(asked.journal_path)
@@ -71,13 +79,26 @@ async def _run(client: AsyncDiffio, asked: Asked, shown: Teller) -> None:
             shown.ended(outcome)
 
 
-async def _client(asked: Asked, stack: AsyncExitStack) -> AsyncDiffio:
+def _stopped(error: DiffioError, asked: Asked, shown: Teller) -> BatchStopped:
+    """What ended a run in which something was sent already."""
+    stopped = BatchStopped(
+        f"the batch stopped: {str(error).rstrip('.')}. Correct it and run the same again: what was "
+        "sent is not billed again"
+    )
+    stopped.journal, stopped.__cause__ = str(asked.journal_path), error
+    if shown.last is not None:
+        stopped.left = shown.last.files - shown.last.done - shown.last.failed
+    return stopped
+
+
+async def _client(asked: Asked, stack: AsyncExitStack, sent: Sent) -> AsyncDiffio:
+    options = ClientOptions(observers=(sent,))
     if not asked.sandbox:
-        return await stack.enter_async_context(AsyncDiffio())
+        return await stack.enter_async_context(AsyncDiffio(options=options))
     from diffio_async.sandbox import Sandbox
 
     sandbox = await stack.enter_async_context(Sandbox())
-    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
+    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
     return await stack.enter_async_context(client)
 
 

@@ -1,0 +1,160 @@
+"""What the whole process is short of is no file's fault: a command is slower, or stops."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from tests.batch.scenes import content, generations, recordings
+from tests.cli.conftest import COMMAND, environment
+from tests.disks import disk, fill, limited, read_only
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from diffio_async.sandbox import Sandbox
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX"),
+    pytest.mark.anyio,
+]
+
+
+async def run(
+    folder: Path, before: str, *arguments: object, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process that `before` has limited."""
+    with anyio.fail_after(60):
+        done = await anyio.run_process(
+            [sys.executable, "-c", before + COMMAND, *map(str, arguments)],
+            cwd=folder,
+            env=environment(env),
+            check=False,
+        )
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def of(sandbox: Sandbox) -> dict[str, str]:
+    """The environment that leads to a sandbox."""
+    return {"DIFFIO_API_KEY": sandbox.api_key, "DIFFIO_API_BASE_URL": sandbox.base_url}
+
+
+@pytest.mark.parametrize("command", ["batch", "restore"])
+async def test_few_descriptors_make_it_slower_and_no_file_fails(
+    command: str, tmp_path: Path, echo: Sandbox
+) -> None:
+    """With 64 descriptors, 60 files and many jobs at once, all are restored."""
+    source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(60)))
+    (tmp_path / "out").mkdir()
+    files = [source] if command == "batch" else sorted(source.iterdir())
+    done = await run(
+        tmp_path, limited("NOFILE", 64), command, *files, "-o", "out", "-j", 50, env=of(echo)
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").glob("*.mp3"))) == 60
+    assert generations(echo) == 60
+
+
+async def test_a_process_with_hardly_any_descriptors_stops_and_says_what_it_lacks(
+    tmp_path: Path, echo: Sandbox
+) -> None:
+    """No file is blamed, and the way out is named."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
+    done = await run(tmp_path, limited("NOFILE", 10), "batch", source, "-o", "out", env=of(echo))
+    assert done.returncode in {1, 2}
+    assert "too many files and connections open" in done.stderr
+    assert "ulimit -n" in done.stderr
+    assert ".wav" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_full_disk_of_results_stops_a_batch(tmp_path: Path, echo: Sandbox) -> None:
+    """What was restored is kept, nobody is blamed, and with room again the rest is fetched."""
+    source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(20)))
+    with disk(tmp_path / "disk", size="400k") as small:
+        filled = fill(small)
+        asked = ("batch", source, "-o", small, "--journal", tmp_path / "journal.sqlite")
+        done = await run(tmp_path, "", *asked, env=of(echo))
+        assert done.returncode == 1
+        assert "the disk is full" in done.stderr
+        assert ".wav: " not in done.stderr
+        filled.unlink()
+        again = await run(tmp_path, "", *asked, env=of(echo))
+        assert len(list(small.glob("*.mp3"))) == 20
+    assert again.returncode == 0, again.stderr
+    assert generations(echo) == 20
+
+
+async def test_a_full_disk_of_the_journal_is_no_wrong_usage(tmp_path: Path, echo: Sandbox) -> None:
+    """The code 2 says that nothing was sent: where something was, it is 1."""
+    source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(100)))
+    with disk(tmp_path / "disk", size="300k") as small:
+        asked = ("batch", source, "-o", "out", "--journal", small / "journal.sqlite")
+        done = await run(tmp_path, "", *asked, env=of(echo))
+    assert "the disk is full" in done.stderr
+    assert done.returncode == (1 if echo.requests else 2), done.stderr
+    assert ".wav: " not in done.stderr
+
+
+async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
+    tmp_path: Path, echo: Sandbox
+) -> None:
+    """A limit on the size of files ends the journal while uploads are under way."""
+    source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(300)))
+    late = (
+        "import threading, time, resource\n"
+        "def limit():\n"
+        "    import pathlib\n"
+        "    while not list(pathlib.Path('out').glob('*.mp3')): time.sleep(0.01)\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        "threading.Thread(target=limit, daemon=True).start()\n"
+    )
+    done = await run(tmp_path, late, "batch", source, "-o", "out", env=of(echo))
+    assert echo.requests
+    assert done.returncode == 1, done.stderr
+    assert "run the same again" in done.stderr
+    assert ".wav: " not in done.stderr
+    again = await run(tmp_path, "", "batch", source, "-o", "out", env=of(echo))
+    assert again.returncode == 0, again.stderr
+    assert generations(echo) == 300
+
+
+async def test_a_read_only_disk_stops_a_batch_before_anything_is_sent(
+    tmp_path: Path, echo: Sandbox
+) -> None:
+    """Every result would meet it: no file fails, and nothing is billed."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
+    with disk(tmp_path / "disk", size="64k") as small:
+        (small / "out").mkdir()
+        read_only(small)
+        asked = ("batch", source, "-o", small / "out", "--journal", tmp_path / "j.sqlite")
+        done = await run(tmp_path, "", *asked, env=of(echo))
+    assert done.returncode == 1
+    assert "the file system is read-only" in done.stderr
+    assert "5 of its files" in done.stderr
+    assert generations(echo) == 0
+
+
+async def test_restore_begins_no_file_after_the_disk_was_full(
+    tmp_path: Path, echo: Sandbox
+) -> None:
+    """The file in hand says how to fetch its result; the others were not sent."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
+    for path in source.iterdir():
+        path.write_bytes(content(path.name, 30_000))
+    with disk(tmp_path / "disk", size="64k") as small:
+        done = await run(
+            tmp_path, "", "restore", *sorted(source.iterdir()), "-o", small, "-j", 1, env=of(echo)
+        )
+    assert done.returncode == 1
+    assert "the disk is full" in done.stderr
+    assert done.stderr.count("pick it up") == 1
+    assert "it was not begun, and nothing was sent" in done.stderr
+    assert generations(echo) < 8

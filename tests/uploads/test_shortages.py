@@ -1,0 +1,106 @@
+"""A process that is short of threads, memory or ports says so, and waits where that helps."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+
+from diffio_async._engine.system_errors import shortage_of
+from diffio_async._engine.transport.ladder import failure_of
+from diffio_async._engine.transport.sessions import Connection
+from diffio_async.batch.kinds import Kind, kind_of
+from diffio_async.errors import NotReached
+from tests.disks import in_another_users_process, limited
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOT_ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
+def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int) -> None:
+    """The error keeps what was missing, and a batch waits for it as for the network."""
+    key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
+    raw = aiohttp.ClientConnectorError(key, OSError(number, "…"))
+    url = "https://api.diffio.ai/v1"
+    failure = failure_of(
+        raw, connection=Connection(1.0), payload_failure=None, closed=False, url=url
+    )
+    shortage = shortage_of(failure)
+    assert isinstance(failure, NotReached)
+    assert shortage is not None
+    assert shortage.passing
+    assert shortage.text in str(failure)
+    assert kind_of(failure) is Kind.WEATHER
+
+
+@pytest.mark.parametrize(
+    "raw", [MemoryError(), RuntimeError("can't start new thread")], ids=["memory", "threads"]
+)
+def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
+    """Whether before there is a connection or after."""
+    connection = Connection(1.0)
+    for connection.had in (False, True):
+        failure = failure_of(
+            raw, connection=connection, payload_failure=None, closed=False, url="https://x"
+        )
+        assert shortage_of(failure) is not None
+
+
+@NOT_ON_WINDOWS
+def test_work_is_done_by_the_threads_there_are() -> None:
+    """Where the system starts none at all, that is an error of the system's, by its name."""
+    done = in_another_users_process(
+        limited("NPROC", 1)
+        + "from diffio_async._engine.threads import Threads\n"
+        + "from diffio_async._engine.system_errors import shortage_of\n"
+        + "async def main():\n"
+        + "    try: await Threads().run(len, 'ab')\n"
+        + "    except OSError as failure: print(shortage_of(failure).text)\n"
+        + "asyncio.run(main())\n"
+    )
+    assert "no more threads can be started" in done.stdout, done.stderr
+
+
+@NOT_ON_WINDOWS
+def test_one_thread_is_enough() -> None:
+    """Sixteen are wanted, and the system starts two."""
+    done = in_another_users_process(
+        "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))\n"
+        "from diffio_async._engine.threads import Threads\n"
+        "async def main():\n"
+        "    threads = Threads()\n"
+        "    print(sum(await asyncio.gather(*(threads.run(len, 'ab') for _ in range(100)))))\n"
+        "asyncio.run(main())\n"
+    )
+    assert done.stdout == "200\n", done.stderr
+
+
+@NOT_ON_WINDOWS
+@pytest.mark.anyio
+async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
+    """Descriptors come back when other work ends: the file is not blamed meanwhile."""
+    source = tmp_path / "a.wav"
+    source.write_bytes(b"abc")
+    done = in_another_users_process(
+        "import resource, errno\n"
+        "from diffio_async._engine.opening import opened\n"
+        "async def main():\n"
+        "    with open('/dev/null') as first: pass\n"
+        "    held = []\n"
+        "    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))\n"
+        "    try:\n"
+        "        while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
+        "    except OSError: pass\n"
+        "    asyncio.get_running_loop().call_later(0.3, lambda: [os.close(d) for d in held])\n"
+        f"    async with opened({str(source)!r}, max_bytes=10) as found: print(found.size)\n"
+        "asyncio.run(main())\n",
+        user=0,
+    )
+    assert done.stdout == "3\n", done.stderr
