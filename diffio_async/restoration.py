@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import uuid
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from attrs import frozen
 
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.file_names import shortened, suffix_of
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
@@ -199,9 +200,9 @@ class _Target:
 
     def ending_as(self, file_name: str | None) -> Path:
         """The file with the ending of what the service made, where it tells one."""
-        suffix = PurePosixPath(file_name or "").suffix
+        suffix = suffix_of(file_name)
         bare, _, _ = self.path.name.rpartition(".restored")
-        return self.path.with_name(f"{bare}.restored{suffix}") if suffix else self.path
+        return self.path.with_name(shortened(bare, f".restored{suffix}")) if suffix else self.path
 
 
 def _place(
@@ -249,10 +250,11 @@ def _head(source: SourceLike) -> bytes:
 def restored_name(name: str, kind: str) -> str:
     """The name of what a recording becomes: `talk.wav` -> `talk.restored.mp3`.
 
-    A video keeps its ending, unless the service chooses another container.
+    A video keeps its ending, unless the service chooses another container. A name that would be
+    too long for a disk is shortened before `.restored`.
     """
     path = PurePath(name)
-    return f"{path.stem or UNNAMED}.restored{_SUFFIXES.get(kind, path.suffix)}"
+    return shortened(path.stem or UNNAMED, f".restored{_SUFFIXES.get(kind, path.suffix)}")
 
 
 def _is_empty(source: SourceLike) -> bool:

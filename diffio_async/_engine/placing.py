@@ -7,6 +7,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.file_names import shortened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,13 +26,11 @@ _NO_LINKS = frozenset(
         errno.EINVAL,
     }
 )
-_LONGEST_NAME = 255
 
 
 def beside(target: Path, ending: str) -> Path:
     """A hidden name in the same folder, so that the last step is a rename."""
-    stem = os.fsencode(target.name)[: _LONGEST_NAME - len(ending) - 2]
-    return target.with_name(f".{stem.decode('utf-8', 'ignore')}.{ending}")
+    return target.with_name(shortened(f".{target.name}", f".{ending}"))
 
 
 def created(path: Path) -> int:

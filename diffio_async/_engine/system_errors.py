@@ -21,6 +21,10 @@ class ThreadShortage(OSError):
     """The system starts no more threads for this process."""
 
 
+class PortShortage(OSError):
+    """No port is free for another connection: only where a connection is made does it mean that."""
+
+
 @frozen
 class Shortage:
     """Something that the whole process, or the machine, is short of.
@@ -38,17 +42,8 @@ class Shortage:
 _NO_THREAD = "can't start new thread"
 _THREADS = "no more threads can be started (`ulimit -u` shows the limit)"
 _MEMORY = "there is not enough memory"
-_PASSING = {
-    errno.ENFILE: "the machine has too many files open",
-    errno.ENOMEM: _MEMORY,
-    errno.ENOBUFS: "the machine has no memory left for connections",
-    errno.EADDRNOTAVAIL: "the machine has no free port left for another connection",
-}
-_LASTING = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the file system is read-only",
-}
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def shortage_of(failure: BaseException | None) -> Shortage | None:
@@ -82,18 +77,23 @@ def _shortage(cause: BaseException) -> Shortage | None:
     if not isinstance(cause, OSError) or isinstance(cause, socket.gaierror):
         return None
     number = cause.errno or 0
-    if number == errno.EMFILE:
-        return Shortage(_too_many_files(), passing=True)
-    if number == errno.EFBIG and _file_size_limit() is not None:
-        text = f"this process may write no file of more than {_file_size_limit():,} bytes"
-        return Shortage(f"{text} (`ulimit -f`)", passing=False)
-    if number in _PASSING:
-        return Shortage(_PASSING[number], passing=True)
-    if number in _LASTING:
-        # What the error itself says may be more: how much is needed, and how much is free.
-        said = cause.strerror or ""
-        return Shortage(said if said not in {"", os.strerror(number)} else _LASTING[number], False)
+    if number in _PASSING or isinstance(cause, PortShortage):
+        return Shortage(_words(cause, number), passing=True)
+    # Without a limit of the process, it is the one file that is too large for its disk.
+    if number in _LASTING or (number == errno.EFBIG and _limit("RLIMIT_FSIZE") is not None):
+        return Shortage(_words(cause, number), passing=False)
     return None
+
+
+def _words(cause: OSError, number: int) -> str:
+    """What the system says, and which limit of the process that is."""
+    words = cause.strerror or os.strerror(number)
+    limit, hint = None, ""
+    if number == errno.EMFILE:
+        limit, hint = descriptor_limit(), "`ulimit -n` raises it"
+    elif number == errno.EFBIG:
+        limit, hint = _limit("RLIMIT_FSIZE"), "`ulimit -f` shows it"
+    return words if limit is None else f"{words} (the limit of this process is {limit:,}; {hint})"
 
 
 def no_thread(failure: BaseException) -> bool:
@@ -109,22 +109,13 @@ def reason_of(failure: BaseException) -> str:
     return getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
 
 
-def _too_many_files() -> str:
-    limit = descriptor_limit()
-    shown = "" if limit is None else f" (its limit is {limit:,}; `ulimit -n` raises it)"
-    return f"this process has too many files and connections open{shown}"
-
-
 def descriptor_limit() -> int | None:
     """How many descriptors this process may have open, None where there is no limit."""
-    if sys.platform == "win32":
-        return None
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return None if soft == resource.RLIM_INFINITY else soft
+    return _limit("RLIMIT_NOFILE")
 
 
-def _file_size_limit() -> int | None:
+def _limit(name: str) -> int | None:
     if sys.platform == "win32":
         return None
-    soft = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    soft = resource.getrlimit(getattr(resource, name))[0]
     return None if soft == resource.RLIM_INFINITY else soft

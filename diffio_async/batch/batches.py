@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from diffio_async._engine.local_paths import local_path
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.paths import absolute
 from diffio_async.batch.plan import Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
@@ -19,6 +19,7 @@ from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
     from diffio_async._engine.pacing import Pacer
@@ -118,7 +119,7 @@ class AsyncBatches:
                 reached, or a file failed and `on_error` is `stop`: what ran has ended.
             DatabaseUnusable: The journal cannot be used.
         """
-        folder = Path(os.path.abspath(local_path(to, "the folder of the results")))  # noqa: ASYNC240, PTH100 - reads no disk, keeps links
+        folder = absolute(local_path(to, "the folder of the results"))
         order = Order(
             sources=sources,
             to=folder,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from attrs import define
 
+from diffio_async._engine.file_names import shortened, suffix_of
 from diffio_async._engine.placing import beside
 from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
@@ -92,8 +93,9 @@ class Fetching:
             link = await self.desk.generations.get_download(
                 generation_id=fetch.generation, api_project_id=fetch.project, download_type="video"
             )
-            suffix = PurePosixPath(link.file_name or "").suffix
-            path = path.with_suffix(suffix) if suffix and path.suffix else path
+            suffix = suffix_of(link.file_name)
+            if suffix and path.suffix:
+                path = path.with_name(shortened(path.stem, suffix))
         known = path.parent in self.desk.folders
         if fetch.ours or not known:
             await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
@@ -156,4 +158,9 @@ def _sweep(path: Path) -> None:
 
 def _there(path: Path, fetch: Fetch) -> int | None:
     """The size of what stands under the name and is to be kept, None where nothing does."""
-    return path.stat().st_size if stands_there(str(path), fetch.ours, fetch.bytes) else None
+    if not stands_there(str(path), fetch.ours, fetch.bytes):
+        return None
+    try:
+        return path.stat().st_size
+    except OSError as failure:
+        raise TargetUnusable(f"{str(path)!r} cannot be read: {reason_of(failure)}") from failure

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from diffio_async._engine.sources import RegularFile
-    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.plan import BatchConflict, Desk
     from diffio_async.batch.rows import File, Place, Work
     from diffio_async.events import UploadProgress
 
@@ -68,16 +68,9 @@ class Intake:
 
     def _look_at_places(self) -> None:
         """Before anything is paid: can there be results, and may they have their names? Blocks."""
-        check_video_possible({each.kind for each in self.file.places}, Path(self.file.path).name)
-        there = _not_ours(self.file.places, self.desk.folders)
-        conflict = self.desk.plan.on_conflict
-        if there and conflict == "skip" and len(there) == len(self.file.places):
+        file, desk = self.file, self.desk
+        if all_kept(file.path, file.places, desk.plan.on_conflict, desk.folders):
             raise _Kept
-        if there and conflict == "error":
-            raise TargetUnusable(
-                f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
-                "on_conflict='overwrite' or 'skip' (--on-conflict)"
-            )
 
     async def _joined(self, source: RegularFile) -> Work | None:
         if source.size == 0:
@@ -135,6 +128,25 @@ class Intake:
         elif project is None and may_have_been_done(failure):
             await journal.do(works.project_unheard, journal.runner, work.id)
         await set_back(self.desk, work, failure, successes)
+
+
+def all_kept(
+    path: str, places: tuple[Place, ...], on_conflict: BatchConflict, known: Collection[Path]
+) -> bool:
+    """Whether all results of a file are there already, and are to be kept; blocks.
+
+    Raises:
+        SourceUnusable: There cannot be such a result of this file.
+        TargetUnusable: A name is taken, or nothing could be written there.
+    """
+    check_video_possible({each.kind for each in places}, Path(path).name)
+    there = _not_ours(places, known)
+    if there and on_conflict == "error":
+        raise TargetUnusable(
+            f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
+            "on_conflict='overwrite' or 'skip' (--on-conflict)"
+        )
+    return bool(there) and on_conflict == "skip" and len(there) == len(places)
 
 
 def _not_ours(places: tuple[Place, ...], known: Collection[Path]) -> list[str]:

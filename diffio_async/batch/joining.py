@@ -47,13 +47,14 @@ def taken_files(connection: sqlite3.Connection, runner: int, most: int) -> list[
             path=path_of(source),
             problem=problem,
             tries=tries + 1,
-            places=_places(connection, number),
+            places=places_of(connection, number),
         )
         for number, source, problem, tries in rows
     ]
 
 
-def _places(connection: sqlite3.Connection, file: int) -> tuple[Place, ...]:
+def places_of(connection: sqlite3.Connection, file: int) -> tuple[Place, ...]:
+    """Where the results of a file go."""
     return tuple(
         Place(kind, path_of(path), bool(begun), size)
         for kind, path, begun, size in connection.execute(

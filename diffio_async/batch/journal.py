@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import time
 from pathlib import Path
@@ -18,7 +19,6 @@ from diffio_async.batch.settings import Terms
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    import os
     import sqlite3
     from collections.abc import Callable
 
@@ -106,7 +106,8 @@ class Journal:
 def journal_at(path: str) -> Path:
     """The journal that a path means: itself, or the one in a folder."""
     found = Path(local_path(path, "the journal"))
-    return found / DEFAULT_JOURNAL if found.is_dir() else found
+    # Any text may be asked for; opening it says what is wrong.
+    return found / DEFAULT_JOURNAL if os.path.isdir(found) else found  # noqa: PTH112
 
 
 def terms_of(connection: sqlite3.Connection) -> Terms | None:

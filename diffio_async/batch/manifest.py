@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.system_errors import reason_of
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
 
@@ -31,6 +32,8 @@ def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
     Raises:
         ConfigurationError: It cannot be read, or a column or a value is wrong.
     """
+    if "\0" in path:
+        raise ConfigurationError(f"{path!r} cannot be the name of a file")
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             by_line = _json_rows if Path(path).suffix.lower() in _LINES else _csv_rows
@@ -38,8 +41,9 @@ def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
                 where = f"{path}, line {line}"
                 yield where, _item(where, row, Path(path).parent)
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
-        reason = getattr(failure, "strerror", None) or failure
-        raise ConfigurationError(f"the manifest {path!r} cannot be read: {reason}") from failure
+        raise ConfigurationError(
+            f"the manifest {path!r} cannot be read: {reason_of(failure)}"
+        ) from failure
 
 
 def _csv_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:

@@ -140,7 +140,7 @@ async def _opened(order: Order) -> Journal:
     def make() -> None:
         try:
             order.to.mkdir(parents=True, exist_ok=True)
-        except OSError as failure:
+        except (OSError, ValueError) as failure:
             raise ConfigurationError(
                 f"the folder {str(order.to)!r} cannot be made: {reason_of(failure)}"
             ) from failure

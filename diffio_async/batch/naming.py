@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 
 from attrs import frozen
 
+from diffio_async._engine.file_names import shortened
 from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 
@@ -73,9 +74,18 @@ class Naming:
             path = PurePath(local_path(named, "the name of a result"))
             if path.is_absolute() or ".." in path.parts or not path.name:
                 raise ConfigurationError(f"the name {named!r} leads out of the folder, or is none")
-            return self.root / path.with_name(path.name + ext)
-        name = self.template.format(stem=below.stem, name=below.name, ext=ext, type=kind)
-        return self.root / below.parent / name
+            return self.root / path.with_name(shortened(path.name, ext))
+        return self.root / below.parent / self._filled(below, kind, ext)
+
+    def _filled(self, below: PurePath, kind: str, ext: str) -> PurePath:
+        """The template, with a source's name that is cut where the whole is too long for a disk."""
+        stem, name = below.stem, below.name
+        while True:
+            path = PurePath(self.template.format(stem=stem, name=name, ext=ext, type=kind))
+            wanted = [shortened(part) for part in path.parts]
+            if wanted == [*path.parts] or not (stem or name):
+                return PurePath(*wanted)
+            stem, name = stem[:-1], name[:-1]
 
     def place(self, path: Path, kind: str) -> str:
         """What two results may not share: the path, as the disk tells paths apart."""
@@ -100,5 +110,8 @@ def folds_names(folder: Path) -> bool:
     for path in (folder, *folder.parents):
         other = path.with_name(path.name.swapcase()) if path.name else path
         if other != path:
-            return other.exists() and other.samefile(path)
+            try:
+                return other.samefile(path)
+            except (OSError, ValueError):  # no such name here, or none that can be asked for
+                return False
     return False

@@ -8,17 +8,24 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from diffio_async._engine.opening import opened
+from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
+from diffio_async.batch.intake import all_kept
+from diffio_async.batch.joining import places_of
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.many import listed
 from diffio_async.batch.paths import path_of
+from diffio_async.errors import DatabaseUnusable, SourceUnusable, TargetUnusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from diffio_async.batch.many import Order
+    from diffio_async.batch.plan import Plan
+    from diffio_async.batch.rows import Place
 
 _PAGE = 500
 
@@ -46,7 +53,7 @@ async def rehearsed(order: Order) -> AsyncGenerator[Planned, None]:
         DatabaseUnusable: As the run itself would.
     """
     order.check()
-    with tempfile.TemporaryDirectory(prefix="diffio-batch-") as folder:
+    with _folder() as folder:
         copy = Path(folder) / "journal.sqlite"
         await Threads().run(_copied, order.journal, copy)
         journal = await Journal.open(copy)
@@ -55,15 +62,64 @@ async def rehearsed(order: Order) -> AsyncGenerator[Planned, None]:
             await listed(order, journal)
             last = 0
             while page := await journal.see(_planned, last):
-                for last, planned in page:  # noqa: B007 - where the next page begins
-                    yield planned
+                for last, listed_, places in page:  # noqa: B007 - where the next page begins
+                    planned = await _looked_at(listed_, places, order.plan)
+                    if planned is not None:
+                        yield planned
         finally:
             await journal.close()
 
 
+@contextlib.contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for the copy.
+
+    Raises:
+        DatabaseUnusable: There is no place for one.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="diffio-batch-")
+    except OSError as failure:
+        raise DatabaseUnusable(
+            f"there is no room for a copy of the journal: {reason_of(failure)} (TMPDIR names "
+            "another folder)"
+        ) from failure
+    with made as folder:
+        yield folder
+
+
+async def _looked_at(planned: Planned, places: tuple[Place, ...], plan: Plan) -> Planned | None:
+    """The plan with what a run would find wrong; None for a file that a run would leave out."""
+    if planned.problem is not None:
+        return planned
+    kept: list[bool] = []
+    path = str(planned.source)
+
+    def look() -> None:
+        kept.append(all_kept(path, places, plan.on_conflict, ()))
+
+    try:
+        async with opened(path, max_bytes=plan.max_upload_bytes, first=look):
+            pass
+    except (SourceUnusable, TargetUnusable) as failure:
+        if not any(kept):
+            return evolve(planned, problem=str(failure), billed=False)
+    return None if any(kept) else planned
+
+
 def _copied(source: Path, target: Path) -> None:
-    if not source.exists():
+    try:
+        _copy(source, target)
+    except FileNotFoundError:
         return
+    except (OSError, ValueError) as failure:
+        raise DatabaseUnusable(
+            f"the batch journal {str(source)!r} cannot be used: {reason_of(failure)}"
+        ) from failure
+
+
+def _copy(source: Path, target: Path) -> None:
+    source.stat()
     # What is no journal is said to be none when the copy is opened.
     with (
         contextlib.suppress(sqlite3.DatabaseError),
@@ -75,7 +131,9 @@ def _copied(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
 
 
-def _planned(connection: sqlite3.Connection, after: int) -> list[tuple[int, Planned]]:
+def _planned(
+    connection: sqlite3.Connection, after: int
+) -> list[tuple[int, Planned, tuple[Place, ...]]]:
     rows = connection.execute(
         "SELECT file.id, source, size, coalesce(work.state, 'new'), file.error FROM file"
         " LEFT JOIN work ON work.id = file.work AND work.attempt >= file.attempt"
@@ -97,6 +155,7 @@ def _planned(connection: sqlite3.Connection, after: int) -> list[tuple[int, Plan
                 billed=problem is None and state in {"new", "uploaded"},
                 problem=problem,
             ),
+            places_of(connection, number),
         )
         for number, source, size, state, problem in rows
     ]

@@ -11,7 +11,9 @@ from pathlib import Path, PurePath
 from attrs import frozen
 
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.system_errors import reason_of
 from diffio_async.batch.manifest import is_manifest, rows
+from diffio_async.batch.paths import absolute
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
 
@@ -108,41 +110,43 @@ class Scan:
 
     def _glob(self, pattern: str) -> Iterator[Found]:
         base = _base_of(pattern)
+        if "\0" in pattern:
+            raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
         for path in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - any pattern, at any root
             if os.path.isfile(path) and not self.is_result(Path(path).name):  # noqa: PTH113
                 yield self._file(path, below=PurePath(path).relative_to(base))
 
     def _folder(self, folder: Path, below: PurePath) -> Iterator[Found]:
-        try:
-            entries = os.scandir(folder)
-        except OSError as failure:
-            reason = failure.strerror or str(failure)
-            yield Found(
-                path=str(folder.absolute()),
-                below=below / "_",
-                problem=f"the folder {str(folder)!r} cannot be read: {reason}",
-            )
-            return
         folders = []
-        with entries:
-            for entry in entries:
+        try:
+            for entry in _entries(folder):
                 if entry.name.startswith("."):
                     continue
                 # A link to a folder may lead round in a circle; one to a file is a file.
-                if entry.is_dir(follow_symlinks=False):
+                if _is_folder(entry):
                     folders.append(entry.name)
                 elif self._is_recording(entry):
                     yield self._file(entry.path, below=below / entry.name)
+        except _Unreadable as failure:
+            yield Found(
+                path=str(absolute(folder)),
+                below=below / "_",
+                problem=f"the folder {str(folder)!r} cannot be read: {failure}",
+            )
         for name in sorted(folders) if self.recursive else ():
-            if (folder / name).absolute() != self.beyond:
+            if absolute(folder / name) != self.beyond:
                 yield from self._folder(folder / name, below / name)
 
     def _is_recording(self, entry: os.DirEntry[str]) -> bool:
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten thousand of them
         if suffix not in self.suffixes or self.is_result(entry.name):
             return False
-        # A link that leads nowhere is a recording that cannot be read, and is told of.
-        return entry.is_file() or not os.path.exists(entry.path)  # noqa: PTH110 - any text
+        # A link that leads nowhere, or round in a circle, is a recording that cannot be read, and
+        # is told of.
+        try:
+            return entry.is_file() or not os.path.exists(entry.path)  # noqa: PTH110 - any text
+        except OSError:
+            return True
 
     def _file(
         self,
@@ -155,7 +159,7 @@ class Scan:
         name = below if below is not None else PurePath(PurePath(path).name or "_")
         size, mtime_ns, problem = _identity(path)
         return Found(
-            path=os.path.abspath(path),  # noqa: PTH100 - links are kept, `..` is not
+            path=str(absolute(path)),
             below=name,
             size=size,
             mtime_ns=mtime_ns,
@@ -165,6 +169,38 @@ class Scan:
         )
 
 
+class _Unreadable(Exception):
+    """A folder cannot be read (to its end), for the reason in the text."""
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder.
+
+    Raises:
+        _Unreadable: It cannot be read: at once, or in the middle.
+    """
+    try:
+        entries = os.scandir(folder)
+    except (OSError, ValueError) as failure:
+        raise _Unreadable(reason_of(failure)) from failure
+    with entries:
+        while True:
+            try:
+                entry = next(entries, None)
+            except OSError as failure:
+                raise _Unreadable(reason_of(failure)) from failure
+            if entry is None:
+                return
+            yield entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
 def _identity(path: str) -> tuple[int, int, str | None]:
     """Size in bytes, time of the last change in ns, and what is wrong with the file."""
     try:
@@ -172,7 +208,7 @@ def _identity(path: str) -> tuple[int, int, str | None]:
     except FileNotFoundError:
         return 0, 0, f"there is no file {path!r}"
     except (OSError, ValueError) as failure:
-        return 0, 0, f"{path!r} cannot be read: {getattr(failure, 'strerror', None) or failure}"
+        return 0, 0, f"{path!r} cannot be read: {reason_of(failure)}"
     if not stat.S_ISREG(status.st_mode):
         return 0, 0, f"{path!r} is no regular file"
     if status.st_size == 0:

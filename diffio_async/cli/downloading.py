@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 from attrs import frozen
 
+from diffio_async._engine.file_names import shortened, suffix_of
 from diffio_async._engine.local_paths import local_paths
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
+from diffio_async._engine.threads import Threads
 from diffio_async.cli.connecting import Sent, check_environment
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.orders import folder_of
@@ -81,8 +82,10 @@ class Fetch:
         """
         file = self._file()
         if file is None:
-            name = file_name or restored_name(self.generation_id, self.download_type)
-            file = Path(self.output or "") / (_plain(name) or "restored")
+            name = _plain(file_name or restored_name(self.generation_id, self.download_type))
+            suffix = suffix_of(name)
+            name = shortened(name.removesuffix(suffix) or "restored", suffix)
+            file = Path(self.output or "") / name
             await self._usable(file)
         return file
 
@@ -104,12 +107,13 @@ class Fetch:
 
     def _file(self) -> Path | None:
         output = self.output
-        if not output or output.endswith(("/", os.sep)) or Path(output).is_dir():
+        if not output or output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112
             return None
         return Path(output)
 
     async def _usable(self, file: Path) -> None:
-        if not self.overwrite and await anyio.Path(file).exists():
+        there = await Threads().run(os.path.exists, file)
+        if not self.overwrite and there:
             raise TargetUnusable(f"{file} exists: --overwrite replaces it")
         await check_target(file, self.on_conflict)
 

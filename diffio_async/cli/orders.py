@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio
 from attrs import frozen
 
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.opening import opened
+from diffio_async._engine.system_errors import reason_of
+from diffio_async._engine.targets import check_target
 from diffio_async._engine.threads import Threads
 from diffio_async._wire.addresses import generation_path
 from diffio_async.cli.connecting import check_environment
@@ -29,14 +32,25 @@ def folder_of(output: str) -> Path:
     Raises:
         ConfigurationError: It is none.
     """
-    folder = Path(local_path(output, "-o"))
+    output = local_path(output, "-o")
     if not output:
         raise ConfigurationError("the path given with -o is empty: name a folder")
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    try:
+        mode = os.stat(output).st_mode  # noqa: PTH116 - any text
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"there is no folder {output}: make it first") from None
+    except (OSError, ValueError) as failure:
+        raise ConfigurationError(f"-o {output} cannot be used: {reason_of(failure)}") from failure
+    if not stat.S_ISDIR(mode):
         raise ConfigurationError(f"-o {output} is a file: name a folder for the results")
-    raise ConfigurationError(f"there is no folder {output}: make it first")
+    return Path(output)
+
+
+def _absolute(file: str) -> Path:
+    try:
+        return Path(file).absolute()
+    except OSError:  # the current folder is gone: the file is told apart by its spelling
+        return Path(file)
 
 
 @frozen(kw_only=True)
@@ -79,7 +93,7 @@ class Order:
         """The files, each once, however often and in whatever spelling it was named."""
         first: dict[Path | None, str] = {}
         for file in self.files:
-            first.setdefault(Path(file).absolute() if file else None, file)
+            first.setdefault(_absolute(file) if file else None, file)
         return [*first.values()]
 
     async def check_file(self, file: str) -> None:
@@ -95,9 +109,12 @@ class Order:
             pass
         name = Path(file).name
         await Threads().run(check_recording, file, name, None, self.download_type)
-        result = anyio.Path(self.result(file, self.download_type))
-        if not self.overwrite and await result.exists():
+        result = self.result(file, self.download_type)
+        # What cannot be asked is found out, and said, when the target is looked at.
+        there = await Threads().run(os.path.exists, result)
+        if not self.overwrite and there:
             raise TargetUnusable(f"{result} exists: --overwrite replaces it")
+        await check_target(result, "overwrite" if self.overwrite else "error")
 
     def folder(self, file: str) -> Path:
         """Where the result goes."""

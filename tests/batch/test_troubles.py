@@ -308,15 +308,15 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
 async def test_what_cannot_be_written_is_not_paid_for(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A result's name that is too long, or a file for a folder, is found before the upload."""
+    """A file in the place of a folder is found before the upload; a long name is shortened."""
     source = recordings(tmp_path / "in", "a.wav", f"{'x' * 245}.wav", "sub/b.wav")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").write_text("no folder")
     outcomes = await restored(client, source, tmp_path / "out")
     assert [states(outcomes)[name] for name in ("a.wav", "b.wav")] == ["done", "failed"]
-    assert outcomes[f"{'x' * 245}.wav"].error_type == "TargetUnusable"
-    assert "too long" in (outcomes[f"{'x' * 245}.wav"].error or "")
-    assert len(sandbox.world.projects) == 1
+    assert outcomes[f"{'x' * 245}.wav"].paths["audio"].name == f"{'x' * 242}.restored.mp3"
+    assert outcomes["b.wav"].error_type == "TargetUnusable"
+    assert len(sandbox.world.projects) == 2
 
 
 async def test_a_wait_that_is_over_is_not_begun_again_in_the_same_run(tmp_path: Path) -> None:

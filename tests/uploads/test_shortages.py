@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ NOT_ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limit
 def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int) -> None:
     """The error keeps what was missing, and a batch waits for it as for the network."""
     key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
-    raw = aiohttp.ClientConnectorError(key, OSError(number, "…"))
+    raw = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))
     url = "https://api.diffio.ai/v1"
     failure = failure_of(
         raw, connection=Connection(1.0), payload_failure=None, closed=False, url=url

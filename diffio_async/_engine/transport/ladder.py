@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import http_exceptions
 
 from diffio_async._engine.closing import CLOSED
-from diffio_async._engine.system_errors import ThreadShortage, no_thread, shortage_of
+from diffio_async._engine.system_errors import PortShortage, ThreadShortage, no_thread, shortage_of
 from diffio_async._engine.transport.sessions import MAX_HEADER
 from diffio_async.errors import (
     AnswerLost,
@@ -70,6 +70,8 @@ def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
         failure.__cause__ = MemoryError()
     elif no_thread(raw):
         failure.__cause__ = ThreadShortage(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    elif isinstance(raw, OSError) and raw.errno == errno.EADDRNOTAVAIL:
+        failure.__cause__ = PortShortage(raw.errno, os.strerror(raw.errno))
     elif isinstance(raw, OSError) and shortage_of(raw) is not None and raw.errno is not None:
         failure.__cause__ = OSError(raw.errno, os.strerror(raw.errno))
     return failure

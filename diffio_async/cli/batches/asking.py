@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from attrs import frozen
@@ -11,6 +10,7 @@ from diffio_async._engine.local_paths import local_path
 from diffio_async._text import shell_line
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order
+from diffio_async.batch.paths import absolute
 from diffio_async.batch.plan import BatchConflict, Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
@@ -43,7 +43,7 @@ class Asked:
     @property
     def to(self) -> Path:
         """The folder of the results."""
-        return Path(os.path.abspath(local_path(self.output, "-o")))  # noqa: PTH100 - a link stays the user's
+        return absolute(local_path(self.output, "-o"))
 
     @property
     def journal_path(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.system_errors import reason_of
 from diffio_async.errors import ConfigurationError
 
 
@@ -93,11 +95,7 @@ def _of_lines(text: str) -> dict[str, object]:
 
 
 def _is_file(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):
-        # Longer than a name can be.
-        return False
+    return os.path.exists(name)  # noqa: PTH110 - any text, also longer than a name can be
 
 
 def _bytes(name: str) -> bytes:
@@ -105,5 +103,4 @@ def _bytes(name: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ConfigurationError(f"{name} cannot be read: {reason}") from None
+        raise ConfigurationError(f"{name} cannot be read: {reason_of(error)}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.local_paths import local_path
@@ -60,7 +60,7 @@ async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
 
 def _inbox(path: str) -> WebhookInbox:
     # Looking at an inbox makes none.
-    if not Path(local_path(path, "--inbox")).is_file():
+    if not os.path.isfile(local_path(path, "--inbox")):  # noqa: PTH113 - any text
         raise ConfigurationError(f"there is no inbox at {path}")
     return WebhookInbox(path)
 

@@ -1,0 +1,145 @@
+"""Names that are too long, loop, or are no text: each file on its own, the others are restored."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import AsyncDiffio
+from diffio_async.sandbox import Answer, Fault
+from tests.batch.scenes import content
+from tests.cli.test_shortages import of
+from tests.cli.test_shortages import run as run_after
+
+if TYPE_CHECKING:
+    from diffio_async.sandbox import Sandbox
+    from tests.cli.conftest import Run
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform != "linux", reason="names of bytes, and links"),
+]
+
+LONG = "x" * 246 + ".wav"
+WIDE = "ü" * 125 + ".wav"
+
+
+def odd_files(folder: Path) -> list[str]:
+    """Recordings with odd names; the first four can be restored."""
+    folder.mkdir()
+    good = [b"ok.wav", LONG.encode(), WIDE.encode(), b"no\xfftext.wav"]
+    for name in good:
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content(repr(name)))
+    (folder / "loop.wav").symlink_to("loop.wav")
+    bad: list[str | bytes] = ["y" * 300 + ".wav", "loop.wav", "none/x.wav", "ok.wav/y.wav"]
+    return [str(folder / os.fsdecode(name)) for name in [*good, *bad]]
+
+
+async def test_restore_restores_the_others(tmp_path: Path, run: Run, echo: Sandbox) -> None:
+    """Four have odd names and are restored, four cannot be read and say so."""
+    files = odd_files(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    done = await run("restore", *files, "-o", "out", env={**of(echo), "PYTHONUTF8": "1"})
+    assert done.returncode == 1
+    names = sorted(os.fsencode(path.name) for path in (tmp_path / "out").iterdir())
+    assert names == sorted(
+        [
+            b"ok.restored.mp3",
+            b"x" * 242 + b".restored.mp3",
+            ("ü" * 121 + ".restored.mp3").encode(),
+            b"no\xfftext.restored.mp3",
+        ]
+    )
+    assert all(len(name) <= 255 for name in names)
+    for reason in ("File name too long", "Too many levels", "no file", "Not a directory"):
+        assert reason in done.stderr
+
+
+async def test_a_batch_finds_the_same_before_and_in_the_run(
+    tmp_path: Path, run: Run, echo: Sandbox
+) -> None:
+    """What `--dry-run` says of each file is what becomes of it."""
+    odd_files(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "ok.restored.mp3").write_bytes(b"mine")
+    rehearsed = await run("batch", "in", "-o", "out", "--dry-run", env=of(echo))
+    assert rehearsed.returncode == 1
+    assert "Too many levels" in rehearsed.stdout
+    assert "ok.restored.mp3' exists and is not of this batch" in rehearsed.stdout
+    assert echo.requests == []
+    done = await run("batch", "in", "-o", "out", env=of(echo))
+    assert "3 restored, 2 failed" in done.stderr
+    assert "exists and is not of this batch" in done.stderr
+    asked = ("batch", "in/ok.wav", "-o", "out", "--journal", "other.sqlite")
+    skipping = await run(*asked, "--on-conflict", "skip", "--dry-run", env=of(echo))
+    assert "0 to restore" in skipping.stdout
+
+
+async def test_a_name_that_the_service_chose_is_shortened(
+    tmp_path: Path, run: Run, echo: Sandbox
+) -> None:
+    """A download into a folder keeps the ending, whatever stands before it."""
+    source = tmp_path / "in.wav"
+    source.write_bytes(content("in"))
+    (tmp_path / "out").mkdir()
+    async with AsyncDiffio(echo.api_key, base_url=echo.base_url) as client:
+        restored = await client.restore(source)
+        link = restored.download
+    answer = {
+        "generationId": link.generation_id,
+        "apiProjectId": link.api_project_id,
+        "downloadType": "audio",
+        "downloadUrl": link.download_url,
+        "fileName": "ü" * 300 + ".mp3",
+    }
+    echo.faults.add(
+        Fault(path="/v1/get_generation_download", times=None, action=Answer(json=answer))
+    )
+    done = await run(
+        "download",
+        link.generation_id,
+        "--project",
+        link.api_project_id,
+        "-o",
+        "out",
+        env=of(echo),
+    )
+    assert done.returncode == 0, done.stderr
+    [name] = [path.name for path in (tmp_path / "out").iterdir()]
+    assert len(name.encode()) <= 255
+    assert name.endswith("ü.mp3")
+
+
+@pytest.mark.parametrize("output", ["y" * 300, "file/x", "loop"])
+async def test_an_output_that_cannot_be_asked_for_is_refused_in_a_line(
+    output: str, tmp_path: Path, run: Run, echo: Sandbox
+) -> None:
+    """No traceback, for any command that takes a path."""
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "ok.wav").write_bytes(content("ok"))
+    for command in (
+        ("restore", "ok.wav", "-o", output),
+        ("batch", "ok.wav", "-o", output),
+        ("batch", "ok.wav", "-o", "out", "--journal", output),
+        ("batch", "ok.wav", "-o", "out", "--dry-run", "--journal", output),
+        ("batch", "status", output),
+        ("webhooks", "inbox", "list", "--inbox", output),
+    ):
+        done = await run(*command, env=of(echo))
+        assert done.returncode == 2, (command, done.stderr)
+        assert "diffio-async: " in done.stderr or "Usage" in done.stderr
+
+
+async def test_a_current_folder_that_is_gone_is_said(tmp_path: Path, echo: Sandbox) -> None:
+    """Nothing relative can be meant; that is a line, not a traceback."""
+    gone = str(tmp_path / "gone")
+    before = f"import os; os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})\n"
+    for arguments, code in ((["batch", "x.wav", "-o", "out"], 2), (["restore", "x.wav"], 1)):
+        done = await run_after(tmp_path, before, *arguments, env=of(echo))
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,93 @@
+"""Names are shortened by bytes, between two characters, with their ending kept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async._engine.file_names import shortened, suffix_of
+from diffio_async._engine.placing import beside
+from diffio_async.batch.naming import Naming
+from diffio_async.restoration import restored_name
+from tests.downloads.scenes import entries, finished
+
+if TYPE_CHECKING:
+    from diffio_async import AsyncDiffio
+
+TEXTS = [
+    "a" * 400,
+    "ü" * 200,
+    "日本" * 100,
+    "🎙" * 100,
+    "a" + "🎙" * 80,
+    "\udcff" * 300,
+    "\ud83d" * 90,
+]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_a_name_is_as_long_as_fits(text: str) -> None:
+    """At most 255 bytes, and no more than one character less than could be."""
+    for ending in ("", ".restored.mp3", ".ü"):
+        name = shortened(text, ending)
+        size = len(name.encode("utf-8", "surrogatepass"))
+        if "\udcff" in text:
+            size = len(os.fsencode(name))
+        assert 250 < size <= 255
+        assert name.endswith(ending)
+        assert text.startswith(name.removesuffix(ending))
+
+
+def test_short_names_stay() -> None:
+    """And an ending that is too long itself is cut."""
+    assert shortened("talk", ".mp3") == "talk.mp3"
+    assert len(shortened("talk", "." + "x" * 400)) == 255
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("a.mp4", ".mp4"),
+        ("a.b/c.WebM", ".WebM"),
+        ("a", ""),
+        (None, ""),
+        ("a." + "x" * 300, ""),
+        ("a.mp4\0", ""),
+        ("a.m p4", ""),
+        ("a.\x1b[31m", ""),
+    ],
+)
+def test_an_ending_that_somebody_else_chose_is_looked_at(name: str | None, suffix: str) -> None:
+    """Only what can be one is taken."""
+    assert suffix_of(name) == suffix
+
+
+def test_templates_and_results_fit() -> None:
+    """Whatever the template adds stays whole; the recording's name is cut."""
+    naming = Naming("{type}/{stem}.clean.{name}{ext}", Path("/out"))
+    path = naming.result(PurePath("a") / ("ü" * 120 + ".wav"), "audio")
+    assert len(os.fsencode(path.name)) <= 255
+    assert path.name.endswith(".mp3")
+    assert ".clean." in path.name
+    assert path.parent == Path("/out/a/audio")
+    named = naming.result(PurePath("x.wav"), "audio", "b/" + "n" * 300)
+    assert (len(named.name), named.suffix) == (255, ".mp3")
+    name = restored_name("🎙" * 63 + ".mov", "video")
+    assert len(name.encode()) <= 255
+    assert name.endswith("🎙.restored.mov")
+    assert len(os.fsencode(beside(Path("x" * 255), "0123456789abcdef.part").name)) == 255
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("resume", [False, True])
+async def test_a_target_of_the_longest_name_has_room_for_what_is_beside_it(
+    resume: bool, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """The temporary file and its journal are named shorter."""
+    job = await finished(client, b"x" * 400_000)
+    name = "ü" * 125 + "a.mp3"
+    await job.download(tmp_path / name, resume=resume)
+    assert entries(tmp_path) == [name]
