@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from diffio_async._text import printable
 
@@ -13,11 +14,45 @@ if TYPE_CHECKING:
     from diffio_async.models.outcomes import Outcome
 
 
-class DiffioError(Exception):
+_ARGS: Any = BaseException.__dict__["args"]
+_PLAIN = (str, int, float, list, dict, type(None))
+
+
+class Rebuildable(Exception):
+    """An exception that `type(error)(*error.args)` makes again, as task queues do.
+
+    After the message `args` has a dict of the attributes that are plain data.
+    """
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What the constructor takes."""
+        state = {
+            name: value
+            for name, value in vars(self).items()
+            if not name.startswith("_") and isinstance(value, _PLAIN)
+        }
+        return (*self._positional(), state) if state else self._positional()
+
+    @args.setter
+    def args(self, value: Iterable[Any]) -> None:
+        _ARGS.__set__(self, value)
+
+    def _positional(self) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = _ARGS.__get__(self)
+        return found
+
+    def _restore(self, state: object) -> None:
+        """Take over what `args` had; names that the class does not know are left out."""
+        if isinstance(state, Mapping):
+            vars(self).update({n: value for n, value in state.items() if hasattr(self, str(n))})
+
+
+class DiffioError(Rebuildable):
     """The root of all that this package raises on purpose.
 
     `str(error)` is one printable line, whatever a server or a file name put into it; `args` has
-    the message as it is.
+    the message as it is, and a dict of the attributes that are plain data.
 
     Attributes:
         api_project_id: The project the failure concerns, when one had been created.
@@ -30,12 +65,16 @@ class DiffioError(Exception):
     generation_id: str | None = None
     idempotency_key: str | None = None
 
+    def __init__(self, message: str = "", state: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self._restore(state)
+
     def __str__(self) -> str:
         return printable(super().__str__())
 
     def __reduce__(self) -> tuple[Callable[..., DiffioError], tuple[object, ...]]:
         """Pickle by state, so that constructors may take keywords."""
-        return _rebuild, (type(self), self.args, self.__dict__)
+        return _rebuild, (type(self), self._positional(), self.__dict__)
 
 
 def _rebuild(
@@ -62,9 +101,15 @@ class NotReached(DiffioError):
         permanent: True where another try cannot help (a certificate that does not verify, say).
     """
 
-    def __init__(self, message: str, *, permanent: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        state: Mapping[str, object] | None = None,
+        *,
+        permanent: bool = False,
+    ) -> None:
         self.permanent = permanent
+        super().__init__(message, state)
 
 
 class AnswerLost(DiffioError):
@@ -91,20 +136,21 @@ class ApiError(DiffioError):
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
+        state: Mapping[str, object] | None = None,
         *,
-        status: int,
+        status: int = 0,
         code: str | None = None,
         request_id: str | None = None,
         body: object = None,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message)
         self.status = status
         self.code = code
         self.request_id = request_id
         self.body = body
         self.retry_after = retry_after
+        super().__init__(message, state)
 
 
 class BadRequest(ApiError):
@@ -195,10 +241,17 @@ class ResponseInvalid(DiffioError):
         body: What the server sent, decoded from JSON or cut to its first 2,000 characters.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, body: object = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        state: Mapping[str, object] | None = None,
+        *,
+        status: int | None = None,
+        body: object = None,
+    ) -> None:
         self.status = status
         self.body = body
+        super().__init__(message, state)
 
 
 class IdempotencyConflict(DiffioError):
@@ -228,17 +281,29 @@ class TargetUnusable(DownloadFailed):
 class GenerationFailed(DiffioError):
     """It ended without a result; `progress` is the last that was read, its `error` the reason."""
 
-    def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        state: Mapping[str, object] | None = None,
+        *,
+        progress: GenerationProgress | None = None,
+    ) -> None:
         self.progress = progress
+        super().__init__(message, state)
 
 
 class WaitTimeout(DiffioError, TimeoutError):
     """The wait ended before the generation, which goes on; `progress` is the last read, if any."""
 
-    def __init__(self, message: str, *, progress: GenerationProgress | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        state: Mapping[str, object] | None = None,
+        *,
+        progress: GenerationProgress | None = None,
+    ) -> None:
         self.progress = progress
+        super().__init__(message, state)
 
 
 class BatchStopped(DiffioError):
@@ -260,10 +325,34 @@ class BatchFailed(DiffioError, ExceptionGroup[DiffioError]):
 
     outcomes: tuple[Outcome, ...] = ()
 
+    def __new__(cls, message: str = "", errors: Iterable[object] = ()) -> Self:
+        """Make a group; what a task queue made texts of becomes errors again."""
+        return super().__new__(cls, message, cls._members(errors))
+
+    def __init__(self, message: str = "", errors: Iterable[object] = ()) -> None:
+        super().__init__(message)
+        self.args = (message, self._members(errors))
+
+    @staticmethod
+    def _members(errors: Iterable[object]) -> list[DiffioError]:
+        members = [e if isinstance(e, DiffioError) else DiffioError(str(e)) for e in errors]
+        return members or [DiffioError("its errors are not known")]
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What the constructor takes: the message and the errors."""
+        return self._positional()
+
+    @args.setter
+    def args(self, value: Iterable[Any]) -> None:
+        _ARGS.__set__(self, value)
+
 
 class WebhookRejected(DiffioError):
     """A delivery is not genuine, timely or readable: answer 400. `reason` is a word for why."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", state: Mapping[str, object] | None = None, *, reason: str = ""
+    ) -> None:
         self.reason = reason
+        super().__init__(message, state)

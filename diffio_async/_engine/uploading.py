@@ -60,6 +60,10 @@ class NewProject:
         )
 
 
+#: The methods that a server may have a recording sent with.
+_UPLOADING = frozenset({"PUT", "POST"})
+
+
 class Uploader:
     """Uploads for one client: all its parts, and whole files by signed PUT, share one limit."""
 
@@ -192,8 +196,14 @@ class Uploader:
         tally: Tally,
         options: RequestOptions | None,
     ) -> None:
+        method = (created.upload_method or "PUT").upper()
+        if method not in _UPLOADING:
+            raise ResponseInvalid(
+                f"the upload offer names the method {created.upload_method!r}: only PUT and POST "
+                "upload"
+            )
         request = to_media(
-            created.upload_method or "PUT",
+            method,
             created.upload_url or "",
             {"Content-Type": content_type},
             base_url=self._sender.base_url,

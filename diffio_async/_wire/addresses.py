@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Half of a surrogate pair cannot be encoded.
 _BLANK = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PLAIN = re.compile(r"[!-~]+")
+_LONGEST_IPV4 = 64
 _MODEL = re.compile(r"diffio-[a-z0-9.-]+")
 # Another value than the body's own would make one request look like two.
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
@@ -34,6 +35,35 @@ def is_local(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _leads_inside(host: str) -> bool:
+    """Whether a host is this machine or a link of it, in any spelling that a resolver takes."""
+    host = host.rstrip(".").partition("%")[0]
+    if is_local(host):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            address = ip_address(_legacy(host))
+        except ValueError:
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified or address.is_link_local
+
+
+def _legacy(host: str) -> int:
+    """An IPv4 address in one of the old spellings: `127.1`, `0x7f.1`, `2130706433`.
+
+    Raises:
+        ValueError: It is a name.
+    """
+    *first, last = (
+        int(part, 16 if part[:2] == "0x" else 8 if part[:1] == "0" else 10)
+        for part in host[:_LONGEST_IPV4].split(".")
+    )
+    return sum(part << 8 * (3 - place) for place, part in enumerate(first)) + last
 
 
 def _taken_apart(url: str) -> SplitResult | None:
@@ -75,7 +105,7 @@ def server_url(url: str, what: str, *, base_url: str) -> str:
     parts, base = _checked(url, what), urlsplit(base_url)
     host = parts.hostname or ""
     ours = is_local(base.hostname or "")
-    if is_local(host) and not ours:
+    if _leads_inside(host) and not ours and host != base.hostname:
         raise ConfigurationError(
             f"{what} leads to {host}, this machine, and the API at {base.hostname} is not on it"
         )

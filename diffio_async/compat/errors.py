@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from diffio_async import errors as native
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from diffio_async.compat.types import GenerationProgressResponse, RestoreInfo
 
 #: Failures whose reason may be an answer of a server's.
 _BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.ResponseInvalid)
 
 
-class DiffioApiError(Exception):
+class DiffioApiError(native.Rebuildable):
     """The root of all that this package raises on purpose.
 
     Attributes:
@@ -39,12 +41,20 @@ class DiffioApiError(Exception):
     restoreInfo: RestoreInfo | None = None
 
     def __init__(
-        self, message: str, statusCode: int | None = None, responseBody: Any = None
+        self,
+        message: str = "",
+        statusCode: int | None = None,
+        responseBody: Any = None,
+        state: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.statusCode = statusCode
         self.responseBody = responseBody
+        self._restore(state)
+
+    def _positional(self) -> tuple[Any, ...]:
+        return self.message, self.statusCode, self.responseBody
 
     def __str__(self) -> str:
         known = [] if self.statusCode is None else [f"statusCode={self.statusCode}"]

@@ -133,3 +133,20 @@ async def test_a_webhook_of_another_machine_may_have_plain_http_too() -> None:
                 await client.webhooks.configure(
                     mode="live", url="http://app:8000/hook", event_types=["generation.completed"]
                 )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "0", "0.0.0.0"),
+        *("localhost", "LOCALHOST", "localhost.", "a.localhost", "127.0.0.1."),
+        *("[::1]", "[::]", "[::ffff:127.0.0.1]", "169.254.169.254", "[fe80::1]"),
+    ],
+)
+def test_a_server_leads_nobody_to_this_machine_in_any_spelling(host: str) -> None:
+    """Nor to what only a link of this machine leads to, such as the metadata of a cloud."""
+    for base in ("https://api.diffio.ai/v1", "http://sandbox:8490/v1"):
+        with pytest.raises(ConfigurationError, match="this machine"):
+            server_url(f"https://{host}/x", "the signed link", base_url=base)
+    for other in ("api.diffio.ai", "8.8.8.8", "10.0.0.7", "1.2", "cafe.babe"):
+        assert server_url(f"https://{other}/x", "the link", base_url="https://api.diffio.ai/v1")

@@ -126,3 +126,29 @@ async def test_an_expired_token_is_the_edges_own_error() -> None:
         with pytest.raises(UploadFailed, match="token_expired") as caught:
             await on.client.projects.create(CONTENT)
         assert "DIFFIO_API_KEY" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["DELETE", "CONNECT", "GET", "PATCH", "PUT\r\nX: y"])
+async def test_only_put_and_post_upload(method: str) -> None:
+    """What the server names as a method is sent to a host of its choice."""
+    async with scene(uploads=("signed",)) as on:
+        url = f"{on.sandbox.base_url}/anything"
+        made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": method}
+        on.sandbox.faults.add(Fault(path="/v1/create_project", action=Answer(json=made)))
+        with pytest.raises(UploadFailed, match="only PUT and POST upload"):
+            await on.client.projects.create(CONTENT)
+        assert len(on.sandbox.requests) == 1
+
+
+async def test_a_method_in_small_letters_uploads() -> None:
+    async with scene(uploads=("signed",)) as on:
+        landed = Answer(status=200)
+        url = f"{on.sandbox.base_url}/anything"
+        made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": "post"}
+        on.sandbox.faults.add(
+            Fault(path="/v1/create_project", action=Answer(json=made)),
+            Fault(path="/v1/anything", action=landed),
+        )
+        project = await on.client.projects.create(CONTENT)
+        assert project.api_project_id == "proj_1"
+        assert on.sandbox.requests[-1].method == "POST"
