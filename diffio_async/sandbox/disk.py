@@ -182,6 +182,8 @@ def sweep(folder: Path, *, keep: Collection[str]) -> None:
     """Remove what a killed process left half-written, and parts of no upload to `keep`."""
     for leftover in folder.glob("*/*/*.partial"):
         leftover.unlink(missing_ok=True)
+    for working in folder.glob("results/*/.working"):
+        remove_tree(working)
     for parts in folder.glob("parts/*"):
         if parts.name not in keep:
             remove_tree(parts)

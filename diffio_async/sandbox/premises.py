@@ -131,15 +131,23 @@ class Premises:
     async def _listen(self, origins: dict[str, Origin], house: House, place: int) -> None:
         host, first = self._settings.host, self._settings.port
         listener = Listener(origins, house.addresses)
-        wanted = first + place if first else 0
+        # URLs from before a restart, such as those of an upload in progress, stay good.
+        wanted = first + place if first else house.world.last_port(place)
         try:
             await listener.open(host, wanted)
         except (OSError, OverflowError) as error:
-            if place == 0:
+            if place == 0 and first:
                 raise SandboxError(f"cannot listen on {host}:{wanted}: {error}") from error
             # Clients learn the other two from the API's responses: any port will do.
-            await listener.open(host, 0)
+            await self._open_anywhere(listener, host)
         self._listeners.append(listener)
+        house.world.remember_port(place, house.addresses.ports[next(iter(origins))])
+
+    async def _open_anywhere(self, listener: Listener, host: str) -> None:
+        try:
+            await listener.open(host, 0)
+        except OSError as error:
+            raise SandboxError(f"cannot listen on {host}: {error}") from error
 
 
 def _require_extra() -> None:

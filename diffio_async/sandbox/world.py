@@ -148,6 +148,16 @@ class World:
         """Where the worker leaves what it made."""
         return self.folder / "results" / generation.id
 
+    def last_port(self, place: int) -> int:
+        """Return the port of an earlier run on this folder; 0 if there was none."""
+        rows = () if self._store is None else self._store.all("port")
+        return next((int(row["port"]) for row in rows if row["place"] == place), 0)
+
+    def remember_port(self, place: int, port: int) -> None:
+        """Keep the port for the next run on this folder."""
+        if self._store is not None:
+            self._store.put("port", str(place), {"place": place, "port": port})
+
     def _index(self, generation: Generation) -> None:
         self._by_project.setdefault(generation.project_id, []).append(generation)
         if generation.idempotency_key is not None:

@@ -1,12 +1,19 @@
 """What outlives the process when the sandbox is given a folder."""
 
+import asyncio
+import socket
 import stat
+import sys
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from raw_caller import calling, echoing
 
 from diffio_async.sandbox import Sandbox, SandboxError
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
 
 
 async def test_projects_generations_keys_and_results_survive_a_restart(tmp_path: Path) -> None:
@@ -128,3 +135,108 @@ async def test_a_sandbox_can_be_entered_again(tmp_path: Path) -> None:
             assert (await caller.api("list_projects")).status == 200
     with pytest.raises(SandboxError, match="not running"):
         _ = sandbox.base_url
+
+
+@pytest.mark.slow
+async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
+    """Projects, a half-sent upload, queued and processing generations, keys: all are there."""
+    words = [sys.executable, "-m", "diffio_async.sandbox", "--port", "0", "--data", str(tmp_path)]
+
+    async def started() -> tuple[asyncio.subprocess.Process, str]:
+        process = await asyncio.create_subprocess_exec(
+            *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+        )
+        assert process.stdout is not None
+        lines = [(await process.stdout.readline()).decode().strip() for _ in range(4)]
+        return process, lines[1].removeprefix("export DIFFIO_API_BASE_URL=")
+
+    async def api(session: aiohttp.ClientSession, url: str, **body: Any) -> Any:
+        headers = {"X-Api-Key": "diffio_sandbox_key"}
+        async with session.post(url, json=body, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    sound = SAMPLE.read_bytes()
+    process, base = await started()
+    async with aiohttp.ClientSession() as session:
+        half = await api(session, f"{base}/create_project", fileName="half.wav")
+        edge = f"{half['upload']['edgeBaseUrl']}/v1/uploads"
+        token = {"Authorization": f"Bearer {half['upload']['uploadToken']}"}
+        async with session.post(f"{edge}/start", json={}, headers=token) as answer:
+            upload_id = (await answer.json())["uploadId"]
+        part = f"{edge}/parts/1?uploadId={upload_id}"
+        async with session.put(part, data=sound, headers=token) as answer:
+            etag = (await answer.json())["etag"]
+        ids = []
+        for number in range(4):
+            made = await api(session, f"{base}/create_project", fileName=f"{number}.wav")
+            async with session.put(
+                made["uploadUrl"], data=sound, headers={"Content-Type": "application/octet-stream"}
+            ) as answer:
+                assert answer.status == 200
+            project = {"apiProjectId": made["apiProjectId"]}
+            begun = await api(
+                session,
+                f"{base}/diffio-4.6-flash-generation",
+                **project,
+                idempotencyKey=f"k{number}",
+            )
+            ids.append({**project, "generationId": begun["generationId"]})
+        async with asyncio.timeout(20):
+            while (await api(session, f"{base}/get_generation_progress", **ids[0]))[
+                "status"
+            ] == "queued":
+                await asyncio.sleep(0.01)
+    process.kill()
+    await process.communicate()
+    process, again = await started()
+    try:
+        assert again == base  # the port too, so that URLs that were handed out still work
+        async with aiohttp.ClientSession() as session:
+            body = {"uploadId": upload_id, "parts": [{"partNumber": 1, "etag": etag}]}
+            async with session.post(f"{edge}/complete", json=body, headers=token) as answer:
+                assert answer.status == 200, await answer.text()
+            done = {"apiProjectId": half["apiProjectId"]}
+            size = (await api(session, f"{base}/complete_project_upload", **done))["sizeBytes"]
+            assert size == len(sound)
+            replay = await api(
+                session,
+                f"{base}/diffio-4.6-flash-generation",
+                apiProjectId=ids[3]["apiProjectId"],
+                idempotencyKey="k3",
+            )
+            assert (replay["generationId"], replay["idempotentReplay"]) == (
+                ids[3]["generationId"],
+                True,
+            )
+            async with asyncio.timeout(120):
+                for each in ids:
+                    status = "queued"
+                    while status in ("queued", "processing"):
+                        await asyncio.sleep(0.05)
+                        progress = await api(session, f"{base}/get_generation_progress", **each)
+                        status = progress["status"]
+                    assert status == "complete", progress
+        assert not list(tmp_path.glob("results/*/.working"))
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def test_temporary_files_of_a_killed_worker_are_removed_at_the_start(tmp_path: Path) -> None:
+    working = tmp_path / "results" / "gen_x" / ".working"
+    working.mkdir(parents=True)
+    (working / "sound.f32").write_bytes(b"half")
+    async with calling(echoing(data=tmp_path)):
+        assert not working.exists()
+
+
+async def test_a_folder_keeps_its_port_unless_that_is_taken(tmp_path: Path) -> None:
+    """Where any free port was asked for."""
+    async with calling(echoing(data=tmp_path)) as caller:
+        first = caller.sandbox.base_url
+    async with calling(echoing(data=tmp_path)) as caller:
+        assert caller.sandbox.base_url == first
+    with socket.create_server(("127.0.0.1", int(first.split(":")[2].partition("/")[0]))):
+        async with calling(echoing(data=tmp_path)) as caller:
+            assert caller.sandbox.base_url != first
