@@ -59,6 +59,15 @@ def sandbox(
         bool,
         typer.Option("--allow-remote-webhooks", help="Deliver events beyond this machine too."),
     ] = False,
+    max_recording_seconds: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Longer recordings fail.")
+    ] = 6 * 3600.0,
+    max_decoded_bytes: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="Recordings that decode to more fail.")
+    ] = 6 * 1024**3,
+    max_processing_seconds: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Restorations that take longer fail.")
+    ] = 4 * 3600.0,
     webhook_pace: Annotated[
         float,
         typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
@@ -90,6 +99,9 @@ def sandbox(
             allow_remote=allow_remote,
             legacy_models=legacy_models,
             allow_remote_webhooks=allow_remote_webhooks,
+            max_recording_seconds=max_recording_seconds,
+            max_decoded_bytes=max_decoded_bytes,
+            max_processing_seconds=max_processing_seconds,
             webhook_pace=webhook_pace,
             webhook_duplicates=webhook_duplicates,
             webhook_shuffle=webhook_shuffle,

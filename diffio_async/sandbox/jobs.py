@@ -56,6 +56,14 @@ class Jobs:
         self._announce(generation, "generation.queued")
         self._begin(generation)
 
+    @property
+    def _limits(self) -> dict[str, float]:
+        settings = self._settings
+        return {
+            "seconds": settings.max_recording_seconds,
+            "decoded_bytes": settings.max_decoded_bytes,
+        }
+
     def warm_up(self) -> None:
         """Get ready for a generation that is likely to come soon."""
         if self._settings.engine == "restore" and not self._closed:
@@ -179,12 +187,22 @@ class Jobs:
         try:
             worker = await self.workers.take()
             source = self._world.source_of(project)
-            done = await worker.restore(source, out, probed=probed, report=report)
+            async with asyncio.timeout(self._settings.max_processing_seconds):
+                done = await worker.restore(
+                    source, out, limits=self._limits, probed=probed, report=report
+                )
             fit = True
             await self._keep(generation, out, done)
         except CannotRestoreThis as error:
             fit = True
             self._fail(generation, str(error), None)
+        except TimeoutError:
+            limit = self._settings.max_processing_seconds
+            self._fail(
+                generation,
+                f"the restoration took longer than {limit:g} s, the limit of this sandbox",
+                None,
+            )
         except WorkerFailed as error:
             self._fail(generation, "the restoration broke down", str(error))
         except (OSError, ValueError, KeyError) as error:
@@ -193,6 +211,9 @@ class Jobs:
         finally:
             if worker is not None:
                 await self.workers.give_back(worker, fit=fit)
+            if not fit:
+                # A worker that was killed leaves its temporary files.
+                await self._disk.run(remove_tree, out)
 
     async def _keep(self, generation: Generation, out: Path, done: dict[str, Any]) -> None:
         for kind in ("audio", "video", "transcript"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from diffio_async.sandbox.plans import PlanError, read_plan
 from diffio_async.sandbox.server import Sandbox
-from diffio_async.sandbox.settings import DEFAULT_KEY, SandboxError
+from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
 from diffio_async.sandbox.terminal import complain, print_lines, print_log
 
 PORT = 8490
@@ -102,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             allow_remote=options.allow_remote,
             allow_remote_webhooks=options.allow_remote_webhooks,
             legacy_models=options.legacy_models,
+            max_recording_seconds=options.max_recording_seconds,
+            max_decoded_bytes=options.max_decoded_bytes,
+            max_processing_seconds=options.max_processing_seconds,
             webhook_pace=options.webhook_pace,
             webhook_duplicates=options.webhook_duplicates,
             webhook_shuffle=options.webhook_shuffle,
@@ -145,6 +148,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
     parser.add_argument(
         "--allow-remote-webhooks", action="store_true", help="deliver beyond loopback too"
+    )
+    parser.add_argument(
+        "--max-recording-seconds", type=float, default=6 * 3600.0, help="longer recordings fail"
+    )
+    parser.add_argument(
+        "--max-decoded-bytes", type=int, default=6 * GiB, help="those that decode to more fail"
+    )
+    parser.add_argument(
+        "--max-processing-seconds",
+        type=float,
+        default=4 * 3600.0,
+        help="so do slower restorations",
     )
     parser.add_argument(
         "--webhook-pace", type=float, default=1.0, help="below 1 hurries deliveries' retries"

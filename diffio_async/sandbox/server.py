@@ -56,6 +56,10 @@ class Sandbox:
         duration: Seconds an echo pretends to take.
         duration_spread: The share by which single echoes are shorter or longer, 0 to 1.
         workers: Most restorations at once; None for one per core, up to four.
+        max_recording_seconds: Longer recordings fail their generation.
+        max_decoded_bytes: So do those that decode to more: 192 kB per second and channel of
+            temporary space. Over 512 MiB, 500 times the size of the file is a limit, too.
+        max_processing_seconds: So do those whose restoration takes longer.
         failure_word: How a failed generation's status is spelled: "failed" or "error".
         webhook_secret: The `whsec_…` secret that signs the deliveries of `api_key`.
         webhook_pace: Stretches (or, below 1, shortens) the waits between delivery attempts.
@@ -95,6 +99,9 @@ class Sandbox:
         duration: float = 0.0,
         duration_spread: float = 0.0,
         workers: int | None = None,
+        max_recording_seconds: float = 6 * 3600.0,
+        max_decoded_bytes: int = 6 * GiB,
+        max_processing_seconds: float = 4 * 3600.0,
         failure_word: FailureWord = "failed",
         webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
         webhook_pace: float = 1.0,
@@ -124,6 +131,9 @@ class Sandbox:
             duration=duration,
             duration_spread=duration_spread,
             **({} if workers is None else {"workers": workers}),
+            max_recording_seconds=max_recording_seconds,
+            max_decoded_bytes=max_decoded_bytes,
+            max_processing_seconds=max_processing_seconds,
             failure_word=failure_word,
             webhook_secret=webhook_secret,
             webhook_pace=webhook_pace,

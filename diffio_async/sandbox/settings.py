@@ -72,6 +72,9 @@ class Settings:
     duration: float = 0.0
     duration_spread: float = 0.0
     workers: int = field(factory=lambda: min(4, os.cpu_count() or 1))
+    max_recording_seconds: float = 6 * 3600.0
+    max_decoded_bytes: int = 6 * GiB
+    max_processing_seconds: float = 4 * 3600.0
     failure_word: FailureWord = "failed"
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
     webhook_pace: float = 1.0
@@ -92,12 +95,15 @@ class Settings:
             raise ValueError("engine must be 'restore' or 'echo'")
         if self.failure_word not in ("failed", "error"):
             raise ValueError("failure_word must be 'failed' or 'error'")
-        for name in ("part_size", "max_bytes", "workers", "keep_requests"):
+        for name in ("part_size", "max_bytes", "max_decoded_bytes", "workers", "keep_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         for name in ("link_ttl", "duration", "webhook_pace", "webhook_shuffle"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        for name in ("max_recording_seconds", "max_processing_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0")
         if not 0 <= self.duration_spread <= 1:
             raise ValueError("duration_spread must lie between 0 and 1")
         if not 0 <= self.webhook_duplicates <= 1:

@@ -48,7 +48,7 @@ def _warm_up() -> None:
 
 def _restore(order: dict[str, Any], out: TextIO) -> None:
     try:
-        from diffio_async.sandbox.restoring import CannotRestore, probe, restore
+        from diffio_async.sandbox.restoring import CannotRestore, Limits, probe, restore
     except ImportError as error:
         reason = f"the sandbox cannot restore here ({error}); pip install 'diffio-async[sandbox]'"
         _say(out, {"crashed": reason})
@@ -60,7 +60,8 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
     try:
         source = Path(order["source"])
         _say(out, {"hasVideo": probe(source).has_video})
-        restored = restore(source, Path(order["out"]), report=report)
+        limits = Limits(**order["limits"])
+        restored = restore(source, Path(order["out"]), report=report, limits=limits)
     except CannotRestore as error:
         _say(out, {"refused": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever it is, the server must hear of it

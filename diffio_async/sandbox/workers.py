@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Worker:
         source: Path,
         out: Path,
         *,
+        limits: Mapping[str, float],
         probed: Callable[[bool], None],
         report: Callable[[str, float], None],
     ) -> dict[str, Any]:
@@ -77,8 +78,9 @@ class Worker:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise WorkerFailed("the restoration process has no pipes")
+        order = {"source": str(source), "out": str(out), "limits": dict(limits)}
         try:
-            stdin.write(json.dumps({"source": str(source), "out": str(out)}).encode() + b"\n")
+            stdin.write(json.dumps(order).encode() + b"\n")
             await stdin.drain()
         except ConnectionError:
             pass  # it died before the order; the empty read below says so

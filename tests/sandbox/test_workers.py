@@ -134,3 +134,54 @@ def test_a_worker_outlives_ctrl_c_and_ends_with_its_server() -> None:
     while running(worker):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def restoring(folder: Path | None, **options: Any) -> Sandbox:
+    return Sandbox(folder, **options)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files of restorations."""
+    return [path for path in (folder / "results").rglob("*") if ".working" in path.parts]
+
+
+async def test_a_restoration_over_the_time_is_stopped(
+    tmp_path: Path,
+) -> None:
+    """Its generation fails with the limit, and its temporary files are gone."""
+    sandbox = Sandbox(tmp_path, max_processing_seconds=0.01, workers=1)
+    async with calling(sandbox) as caller:
+        ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
+        failed = await caller.ended(ids)
+        assert failed["error"] == (
+            "the restoration took longer than 0.01 s, the limit of this sandbox"
+        )
+        async with asyncio.timeout(5):
+            while leftovers(tmp_path) or caller.sandbox.worker_pids:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_recording_over_a_limit_fails_with_it(tmp_path: Path) -> None:
+    """The options of the sandbox reach its workers."""
+    for options, reason in (
+        ({"max_recording_seconds": 1.0}, "longer than 1 s"),
+        ({"max_decoded_bytes": 100_000}, "more than 0.1 MiB"),
+    ):
+        async with calling(restoring(tmp_path, **options)) as caller:
+            ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
+            failed = await caller.ended(ids)
+            assert (failed["status"], reason in failed["error"]) == ("failed", True), failed
+            assert leftovers(tmp_path) == []
+
+
+async def test_text_that_makes_sound_fails_at_once() -> None:
+    """A few bytes for FFmpeg's SBaGen reader would be sound without an end."""
+    async with calling(Sandbox()) as caller:
+        ids = await caller.generation(await caller.project(b"SBAGEN\n-SE\nx: 200+5/50\nNOW x\n"))
+        assert "not a recording" in (await caller.ended(ids))["error"]
+
+
+@pytest.mark.parametrize("name", ["max_recording_seconds", "max_decoded_bytes"])
+def test_a_limit_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        restoring(None, **{name: 0})

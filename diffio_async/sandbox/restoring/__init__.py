@@ -12,7 +12,8 @@ if find_spec("av") is None or find_spec("numpy") is None:
     )
 
 from .decoding import probe
+from .limits import Limits
 from .outcome import CannotRestore, Probed, Restored
 from .pipeline import restore
 
-__all__ = ["CannotRestore", "Probed", "Restored", "probe", "restore"]
+__all__ = ["CannotRestore", "Limits", "Probed", "Restored", "probe", "restore"]

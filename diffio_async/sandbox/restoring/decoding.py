@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,10 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from .filtering import as_block, layout_of
+from .formats import is_sound_codec, open_options
+from .limits import Limits
 from .outcome import CannotRestore, Probed
 from .sound import RATE, Block
-
-_POINTING_ELSEWHERE = frozenset({"concat", "dash", "hls", "imf", "sdp", "rtsp", "rtp", "lavfi"})
-"""Formats that name other files or hosts: an upload may not choose what is read."""
-
-_NO_SOUND = frozenset({"tty", "ffmetadata", "image2", "image2pipe"})
-"""Formats that any text or picture could pass for."""
 
 _MOST_CHANNELS = 2
 _BROKEN = "the recording is damaged: none of its sound can be decoded"
@@ -37,11 +32,6 @@ _LENIENT: dict[str, Any] = (
 )
 
 
-@cache
-def _readable_formats() -> str:
-    return ",".join(sorted(av.formats_available - _POINTING_ELSEWHERE - _NO_SOUND))
-
-
 @contextmanager
 def opened(source: Path) -> Iterator[InputContainer]:
     """Open a recording, whatever its name says.
@@ -52,9 +42,8 @@ def opened(source: Path) -> Iterator[InputContainer]:
     """
     if source.stat().st_size == 0:
         raise CannotRestore("the file is empty")
-    options = {"format_whitelist": _readable_formats(), "protocol_whitelist": "file"}
     try:
-        container = av.open(f"file:{source}", "r", options=options, **_LENIENT)
+        container = av.open(f"file:{source}", "r", options=open_options(), **_LENIENT)
     except (FileNotFoundError, PermissionError):
         raise
     except (av.error.FFmpegError, ValueError) as error:
@@ -75,14 +64,23 @@ def sound_in(container: InputContainer) -> AudioStream:
     """The recording's main sound.
 
     Raises:
-        CannotRestore: there is none, or no decoder knows it.
+        CannotRestore: there is none, no decoder knows it, or no recording has its codec.
     """
     best = container.streams.best("audio")
-    if not isinstance(best, AudioStream):
+    if not isinstance(best, AudioStream) or not is_decodable(best):
         if container.streams.audio:
             raise CannotRestore("the sound in this file is in a form that cannot be decoded")
         raise CannotRestore("there is no audio stream in this file")
+    codec = best.codec_context.codec.canonical_name
+    if not is_sound_codec(codec):
+        raise CannotRestore(f"the sound in this file is in a form ({codec}) that is not read")
     return best
+
+
+def is_decodable(stream: AudioStream | VideoStream) -> bool:
+    """Return whether FFmpeg has a decoder for a stream: PyAV's stubs say that it always has."""
+    context: object = stream.codec_context
+    return context is not None
 
 
 def probe(source: Path) -> Probed:
@@ -105,17 +103,21 @@ def channels_of(stream: AudioStream) -> int:
 
 
 def decoded(
-    container: InputContainer, stream: AudioStream, done: Callable[[float], None]
+    container: InputContainer,
+    stream: AudioStream,
+    limits: Limits,
+    done: Callable[[float], None],
 ) -> Iterator[Block]:
     """The sound at 48 kHz, in one or two channels; damaged stretches are left out.
 
     Args:
         container: as `opened` gives it.
         stream: as `sound_in` gives it.
+        limits: what the recording may take.
         done: told the part that is done, from 0 to 1.
 
     Raises:
-        CannotRestore: nothing of it, or hardly anything, can be decoded.
+        CannotRestore: nothing of it, or hardly anything, can be decoded, or too much.
     """
     channels = channels_of(stream)
     resampler: av.AudioResampler | None = None
@@ -130,6 +132,7 @@ def decoded(
         for frame in frames:
             good += 1
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            limits.check_rate(frame.sample_rate)
             if resampler is None or form != heard_form:  # a stream may change on its way
                 yield from _resampled(resampler, None)
                 resampler = av.AudioResampler("flt", layout_of(channels), RATE)

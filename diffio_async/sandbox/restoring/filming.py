@@ -9,7 +9,7 @@ from attrs import frozen
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from .decoding import opened, picture_in, sound_in
+from .decoding import is_decodable, opened, picture_in, sound_in
 from .encoding import sound_stream
 from .filtering import as_frame
 from .outcome import CannotRestore
@@ -66,6 +66,8 @@ def write_film(
         picture = picture_in(container)
         if picture is None:
             raise CannotRestore("there is no moving picture in this file")
+        if not is_decodable(picture):
+            raise CannotRestore("the picture in this file is in a form that is not known")
         kinds = containers_for(container, picture)
     for kind in kinds:
         target = folder / f"restored{kind.suffix}"

@@ -14,6 +14,7 @@ from .encoding import write_mp3
 from .filming import write_film
 from .filtering import high_passed
 from .levelling import gain_for, levelled
+from .limits import Limits
 from .measuring import Meter, decibels
 from .outcome import CannotRestore, Restored
 from .progress import Progress, Report
@@ -21,6 +22,7 @@ from .sound import RATE, Block, SoundFile
 
 _SHORTEST = 0.1  # seconds
 _SILENCE_DB = -70.0
+DEFAULT_LIMITS = Limits()
 
 
 @frozen
@@ -33,7 +35,13 @@ class _Heard:
 
 
 def restore(
-    source: Path, out_dir: Path, *, report: Report, engine: str | None = None, words: bool = True
+    source: Path,
+    out_dir: Path,
+    *,
+    report: Report,
+    engine: str | None = None,
+    words: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Restored:
     """Restore a recording; blocking, with memory that does not grow with its length.
 
@@ -46,6 +54,7 @@ def restore(
         report: told a stage and its percentage, at most ten times a second.
         engine: "rnnoise" or "afftdn" to insist on one; by default the best installed.
         words: write a transcript where a recogniser is installed.
+        limits: what the recording may take.
 
     Raises:
         CannotRestore: with a reason a person can read.
@@ -56,19 +65,25 @@ def restore(
     shutil.rmtree(working, ignore_errors=True)  # of a run that was killed
     working.mkdir(parents=True)
     try:
-        made = _restore(source, working, report, engine, words=words)
+        made = _restore(source, working, report, engine, words=words, limits=limits)
         return _moved(made, out_dir)
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
 
 def _restore(
-    source: Path, working: Path, report: Report, engine: str | None, *, words: bool
+    source: Path,
+    working: Path,
+    report: Report,
+    engine: str | None,
+    *,
+    words: bool,
+    limits: Limits,
 ) -> Restored:
     with opened(source) as container:
         channels = channels_of(sound_in(container))
     with SoundFile(working / "sound.f32", channels) as sound:
-        heard = _hear(source, sound, report)
+        heard = _hear(source, sound, report, limits)
         words = words and transcribing.available()
         # Where the time goes: listening for words takes far longer than all the rest.
         denoised, encoded = (0.1, 0.2) if words else (0.6, 1.0)
@@ -104,13 +119,19 @@ def _restore(
         )
 
 
-def _hear(source: Path, sound: SoundFile, report: Report) -> _Heard:
+def _hear(source: Path, sound: SoundFile, report: Report, limits: Limits) -> _Heard:
     """Decode the recording into the scratch file, without its rumble."""
     stage = Progress(report, "preProcessing")
     before, filtered = Meter(), Meter()
     with opened(source) as container:
-        blocks = before.listening(decoded(container, sound_in(container), stage.part(0, 1)))
+        stream, size = sound_in(container), source.stat().st_size
+        blocks = before.listening(decoded(container, stream, limits, stage.part(0, 1)))
         for block in filtered.listening(high_passed(blocks, sound.channels)):
+            limits.check(
+                samples=sound.length + len(block),
+                decoded=sound.size + block.nbytes,
+                file_size=size,
+            )
             sound.append(block)
         has_video = picture_in(container) is not None
     if sound.length < _SHORTEST * RATE:

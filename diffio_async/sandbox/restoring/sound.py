@@ -66,6 +66,11 @@ class SoundFile:
         """How long the sound is."""
         return self.length / RATE
 
+    @property
+    def size(self) -> int:
+        """Bytes in the scratch file."""
+        return self.length * self.channels * _BYTES
+
     def write(self, start: int, block: Block) -> None:
         """Put a block where sample `start` is; the file grows as needed."""
         self._file.seek(start * self.channels * _BYTES)
