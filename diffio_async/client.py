@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
 
 from attrs import evolve
 
+from diffio_async._declared import declared
 from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import Uploader
 from diffio_async._wire.addresses import allows_insecure_http
 from diffio_async._wire.redaction import public_url
 from diffio_async.batch.batches import AsyncBatches
-from diffio_async.models.generations import DEFAULT_MODEL
-from diffio_async.options import DEFAULT_BASE_URL, ClientOptions
+from diffio_async.events import DownloadProgress, UploadProgress
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
+from diffio_async.models.restorations import Restoration
+from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
 from diffio_async.resources.account import AsyncAccounts
 from diffio_async.resources.api_keys import AsyncApiKeys
 from diffio_async.resources.generations import AsyncGenerations
@@ -23,19 +28,8 @@ from diffio_async.resources.projects import AsyncProjects
 from diffio_async.resources.usage import AsyncUsageReports
 from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation, restore
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-
-    from diffio_async._engine.opening import SourceLike
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.targets import OnConflict
-    from diffio_async.events import DownloadProgress, UploadProgress
-    from diffio_async.models.generations import DownloadType, GenerationProgress
-    from diffio_async.models.restorations import Restoration
-    from diffio_async.options import RequestOptions
-    from diffio_async.webhooks.inbox import WebhookInbox
+from diffio_async.types import Callback, OnConflict, SourceLike
+from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class AsyncDiffio:
@@ -54,6 +48,15 @@ class AsyncDiffio:
         usage: What was processed, and what it costs.
         webhooks: Where events are delivered, and whether a delivery is genuine.
     """
+
+    projects: AsyncProjects = declared(AsyncProjects)
+    generations: AsyncGenerations = declared(AsyncGenerations)
+    audio_isolation: AsyncAudioIsolation = declared(AsyncAudioIsolation)
+    restore_many: AsyncBatches = declared(AsyncBatches)
+    account: AsyncAccounts = declared(AsyncAccounts)
+    api_keys: AsyncApiKeys = declared(AsyncApiKeys)
+    usage: AsyncUsageReports = declared(AsyncUsageReports)
+    webhooks: AsyncWebhooks = declared(AsyncWebhooks)
 
     def __init__(
         self,

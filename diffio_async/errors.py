@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Self
 
 from diffio_async._text import printable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from diffio_async.models.generations import GenerationProgress
-    from diffio_async.models.outcomes import Outcome
-
 
 _ARGS: Any = BaseException.__dict__["args"]
 _PLAIN = (str, int, float, list, dict, type(None))
@@ -323,7 +316,7 @@ class DatabaseUnusable(DiffioError):
 class BatchFailed(DiffioError, ExceptionGroup[DiffioError]):
     """Some of many ended without a result; `outcomes` has all of them, in the order given."""
 
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[outcome_models.Outcome, ...] = ()
 
     def __new__(cls, message: str = "", errors: Iterable[object] = ()) -> Self:
         """Make a group; what a task queue made texts of becomes errors again."""
@@ -356,3 +349,9 @@ class WebhookRejected(DiffioError):
     ) -> None:
         self.reason = reason
         super().__init__(message, state)
+
+
+# For those who read the annotations at run time. Models name errors in theirs, too, and either may
+# be imported first.
+from diffio_async.models import outcomes as outcome_models  # noqa: E402
+from diffio_async.models.generations import GenerationProgress  # noqa: E402

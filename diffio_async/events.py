@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
+
 
 @frozen
-class RequestSent:
+class RequestSent(Plain):
     """One attempt is about to be made.
 
     `url` has no query and no credential; `attempt` counts from 1, and a redirect of a download is
@@ -20,7 +22,7 @@ class RequestSent:
 
 
 @frozen
-class AnswerReceived:
+class AnswerReceived(Plain):
     """One attempt was answered, `seconds` after it was sent; a download's answer has begun."""
 
     call: str
@@ -33,7 +35,7 @@ class AnswerReceived:
 
 
 @frozen
-class RetryScheduled:
+class RetryScheduled(Plain):
     """An attempt failed for `reason` and will be made again in `delay` seconds."""
 
     call: str
@@ -43,7 +45,7 @@ class RetryScheduled:
 
 
 @frozen
-class PartSent:
+class PartSent(Plain):
     """One part of an upload was accepted."""
 
     api_project_id: str
@@ -52,7 +54,7 @@ class PartSent:
 
 
 @frozen
-class UploadResumed:
+class UploadResumed(Plain):
     """An upload of an earlier try goes on: `sent` of its `total` bytes are there already."""
 
     api_project_id: str
@@ -61,7 +63,7 @@ class UploadResumed:
 
 
 @frozen
-class UploadRestarted:
+class UploadRestarted(Plain):
     """An earlier try cannot be gone on with, for `reason`: its bytes go to a new project.
 
     `api_project_id` is that of the earlier try, which stays as it is.
@@ -72,7 +74,7 @@ class UploadRestarted:
 
 
 @frozen
-class DownloadResumed:
+class DownloadResumed(Plain):
     """A download broke, or its link expired, for `reason`: it is asked for from byte `offset` on.
 
     That is 0 where nothing came yet, or where the host gave no word to tell its versions by.
@@ -83,7 +85,7 @@ class DownloadResumed:
 
 
 @frozen
-class UploadProgress:
+class UploadProgress(Plain):
     """Bytes of a source handed to the connection, of `total`; fewer when a part is sent again.
 
     `rate` is bytes a second over the last five seconds, None before it can be told.
@@ -101,7 +103,7 @@ class UploadProgress:
 
 
 @frozen
-class DownloadProgress:
+class DownloadProgress(Plain):
     """Bytes of a result received, of `total` where the server told; fewer where it begins anew.
 
     `rate` is bytes a second over the last five seconds, None before it can be told.
@@ -120,7 +122,7 @@ class DownloadProgress:
 
 
 @frozen
-class GenerationStarted:
+class GenerationStarted(Plain):
     """A generation was accepted, and is billed: with the ids it can be waited on from anywhere."""
 
     generation_id: str
@@ -129,7 +131,7 @@ class GenerationStarted:
 
 
 @frozen
-class ProgressRead:
+class ProgressRead(Plain):
     """A wait read progress that changed; `percent` is 0 to 100."""
 
     generation_id: str
@@ -139,7 +141,7 @@ class ProgressRead:
 
 
 @frozen
-class WaitsPaused:
+class WaitsPaused(Plain):
     """All waits of the client ask nothing for `seconds`, for `reason`."""
 
     seconds: float

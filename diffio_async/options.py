@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from attrs import evolve, field, frozen
+from attrs import Attribute, evolve, field, frozen
 
 from diffio_async._numbers import (
     at_least_one,
@@ -22,9 +22,6 @@ from diffio_async._numbers import (
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.events import Event
 
-if TYPE_CHECKING:
-    from attrs import Attribute
-
 MIB = 1024 * 1024
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
@@ -36,6 +33,7 @@ CREDENTIALS = frozenset({"authorization", "x-api-key", "xi-api-key"})
 Observer = Callable[[Event], object]
 
 
+@runtime_checkable
 class RetryHook(Protocol):
     """Decides about a failure that is safe to repeat.
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import uuid
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from attrs import frozen
 
@@ -14,27 +15,19 @@ from diffio_async._engine.concerning import concerning
 from diffio_async._engine.file_names import shortened, suffix_of
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.pending import Pending
+from diffio_async._engine.received import content_of, file_name_of
 from diffio_async._engine.targets import check_target
 from diffio_async._engine.threads import Threads
 from diffio_async._wire.calls import create_generation, wire_download_type
 from diffio_async._wire.containers import HEAD, check_video_possible
 from diffio_async.errors import ConfigurationError, SourceUnusable
-from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.events import DownloadProgress, UploadProgress
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
 from diffio_async.models.restorations import Isolation, Restoration
-from diffio_async.options import check_wait
-from diffio_async.resources.projects import UNNAMED
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from diffio_async._engine.opening import SourceLike
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.targets import OnConflict
-    from diffio_async.events import DownloadProgress, UploadProgress
-    from diffio_async.models.generations import DownloadType, GenerationProgress
-    from diffio_async.options import RequestOptions, WaitPolicy
-    from diffio_async.resources.generations import AsyncGenerations
-    from diffio_async.resources.projects import AsyncProjects
+from diffio_async.options import RequestOptions, WaitPolicy, check_wait
+from diffio_async.resources.generations import AsyncGenerations
+from diffio_async.resources.projects import UNNAMED, AsyncProjects
+from diffio_async.types import Callback, OnConflict, SourceLike
 
 
 class Ids(TypedDict):
@@ -270,6 +263,6 @@ def _is_empty(source: SourceLike) -> bool:
 def _name(source: SourceLike, file_name: str | None) -> str:
     if file_name is not None:
         return file_name
-    path = source if isinstance(source, (str, os.PathLike)) else getattr(source, "name", None)
-    name = os.fsdecode(path) if isinstance(path, (str, os.PathLike)) else UNNAMED
-    return UNNAMED if name.startswith("<") else name  # "<stdin>"
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsdecode(source)
+    return file_name_of(source) or file_name_of(content_of(source)) or UNNAMED

@@ -17,6 +17,7 @@ FLOORS = {
     "_console": 0,
     "_homes": 0,
     "_logging": 0,
+    "_declared": 0,
     "_numbers": 0,
     "_text": 0,
     "_version": 0,
@@ -24,6 +25,7 @@ FLOORS = {
     "events": 0,
     "models": 0,
     "options": 0,
+    "types": 0,
     "_wire": 1,
     "_engine": 2,
     # Verifying stands on the wire alone, and the resource of that noun verifies with it.
@@ -49,7 +51,10 @@ ALONE = {"sandbox", "_bridge", "_facades"}
 THIRD_PARTY = {
     **{
         words: {"attrs"}
-        for words in ("_homes", "_numbers", "_version", "errors", "events", "models", "options")
+        for words in (
+            *("_declared", "_homes", "_numbers", "_version", "errors", "events", "models"),
+            *("options", "types"),
+        )
     },
     "_wire": {"attrs", "cattrs"},
     "_bridge": {"anyio"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from diffio_async._engine.patience import LinkExpired, Patience, reason
-from diffio_async._engine.reporting import Callback, report
+from diffio_async._engine.reporting import report
 from diffio_async._engine.stretches import Anew, RangeIgnored, Stretch
 from diffio_async._engine.threads import all_settled
 from diffio_async._wire.growth import Growth
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from diffio_async._engine.sinks import Sink
     from diffio_async._wire.ranges import Version
     from diffio_async.options import CallOptions
+    from diffio_async.types import Callback
 
 #: Bytes: less than this is not worth a connection of its own.
 _LEAST = 8 * MIB

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Awaitable, Callable
 
-    from diffio_async._engine.reporting import Callback
     from diffio_async._engine.sending import Sender
     from diffio_async._engine.sinks import Sink
-    from diffio_async._engine.targets import OnConflict
     from diffio_async.events import DownloadProgress
     from diffio_async.models.generations import Download
     from diffio_async.options import CallOptions
+    from diffio_async.types import Callback, OnConflict
 
 
 async def fetch(

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
-import mimetypes
 import os
 import stat
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import frozen
 
 from diffio_async._engine.descriptors import files_of_one_transfer
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.received import (
+    awaited_blocks,
+    content_of,
+    content_type_of,
+    file_name_of,
+    packed_name,
+)
 from diffio_async._engine.sources import (
     SMALL,
     Identity,
@@ -29,29 +35,21 @@ from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, SourceUnusable
 
-#: A path, bytes, a binary file object (read from where it stands) or an async iterable of bytes;
-#: or what was opened already, which whoever opened it closes.
-SourceLike = (
-    str
-    | os.PathLike[str]
-    | bytes
-    | bytearray
-    | memoryview
-    | BinaryIO
-    | AsyncIterable[bytes]
-    | Memory
-    | RegularFile
-)
+if TYPE_CHECKING:
+    from diffio_async.types import SourceLike
 
 
 @contextlib.asynccontextmanager
 async def opened(
-    source: SourceLike, *, max_bytes: int, first: Callable[[], object] | None = None
+    source: SourceLike | Memory | RegularFile,
+    *,
+    max_bytes: int,
+    first: Callable[[], object] | None = None,
 ) -> AsyncIterator[Source]:
     """Open a source; whatever can be known to be wrong with it is raised before the body runs.
 
     Args:
-        source: What to open.
+        source: What to open, or what was opened already, which whoever opened it closes.
         max_bytes: The largest that may be uploaded.
         first: Called before a path is opened, in the same thread; what it raises is raised.
 
@@ -87,7 +85,7 @@ class _Opening:
     held: list[int]
     first: Callable[[], object] | None = None
 
-    async def open(self, source: SourceLike) -> Source:
+    async def open(self, source: SourceLike | Memory | RegularFile) -> Source:
         if isinstance(source, (Memory, RegularFile)):
             return source
         self.stack.callback(self._close)
@@ -96,17 +94,32 @@ class _Opening:
             return self._memory(source)
         if isinstance(source, (str, os.PathLike)):
             return await self._path(local_path(source, "the source"))
-        if isinstance(source, AsyncIterable):
-            return await spooled(source, None, self.max_bytes, self.threads, self.stack)
+        content = content_of(source)
+        found = await self._read(content)
+        if found is None:
+            raise ConfigurationError(
+                f"a {type(source).__name__} cannot be uploaded: pass a path, bytes, a binary file "
+                "object or an async iterator of bytes"
+            )
+        # The file within an upload has the name that the framework gave it.
+        found.name = file_name_of(source) if content is not source else found.name
+        found.content_type = content_type_of(source)
+        return found
+
+    async def _read(self, source: Any) -> Memory | RegularFile | None:
+        """Open what is read or iterated over, None where it is neither."""
+        _check_readable(source)
+        blocks = awaited_blocks(source)
+        if blocks is not None:
+            name = file_name_of(source)
+            return await spooled(blocks, name, self.max_bytes, self.threads, self.stack)
+        if isinstance(source, io.BytesIO):
+            return self._memory(source)
         # No protocol: one that is checked at run time does not see what `tempfile`'s wrappers and
         # their like pass on.
         if callable(getattr(source, "read", None)):
-            _check_readable(source)
             return await self._file(source)
-        raise ConfigurationError(
-            f"a {type(source).__name__} cannot be uploaded: pass a path, bytes, a binary file "
-            "object or an async iterator of bytes"
-        )
+        return None
 
     def _close(self) -> None:
         for descriptor in self.held:
@@ -148,14 +161,14 @@ class _Opening:
         unchanged = identity_of(descriptor) == identity and len(content) == identity[0]
         return identity, content if unchanged else None
 
-    async def _file(self, file: BinaryIO) -> Source:
+    async def _file(self, file: BinaryIO) -> RegularFile:
         """Open a file object: a regular file is read where it lies, any other one once.
 
         A `GzipFile` can seek too, but decompresses all over again for each step back.
         """
         try:
-            name = _name_of(file)
             raw = plain(file)
+            name = file_name_of(file) if raw is not None else packed_name(file_name_of(file))
             if raw is not None and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
                 if isinstance(file, io.BufferedRandom):
                     await self.threads.run(file.flush)
@@ -176,16 +189,6 @@ def _check_readable(file: object) -> None:
         raise ConfigurationError("the source is open as text: open it with mode 'rb'")
     if isinstance(file, io.IOBase) and not file.closed and not file.readable():
         raise SourceUnusable("the file object is not open for reading: open it with mode 'rb'")
-
-
-def _name_of(file: object) -> str | None:
-    name = getattr(file, "name", None)
-    if not isinstance(name, str) or not name or name.startswith("<"):  # "<stdin>"
-        return None
-    path = Path(name)
-    if plain(file) is None and mimetypes.guess_type(path.name)[1] is not None:
-        return path.stem  # a `GzipFile` is named for the file, and gives what is in it
-    return path.name
 
 
 def _regular(path: str, held: list[int]) -> tuple[int, Identity]:

@@ -12,7 +12,7 @@ from diffio_async._engine.file_names import shortened
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffio_async._engine.targets import OnConflict
+    from diffio_async.types import OnConflict
 
 # File systems that know no hard links answer with one of these.
 _NO_LINKS = frozenset(

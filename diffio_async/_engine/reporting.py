@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._console import Console
@@ -12,11 +11,9 @@ from diffio_async._logging import log
 
 if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
+    from diffio_async.types import Callback
 
 T = TypeVar("T")
-
-#: Told of progress; what it returns is awaited if it can be, and ignored.
-Callback = Callable[[T], object]
 
 _console = Console()
 

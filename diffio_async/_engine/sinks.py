@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from diffio_async._engine.targets import OnConflict
     from diffio_async._engine.temporaries import Temporary
     from diffio_async._wire.ranges import Version
+    from diffio_async.types import OnConflict
 
 
 #: Bytes of a result that is held until it is whole: a file is then written in one go.

@@ -31,6 +31,11 @@ class Source(Protocol):
         ...
 
     @property
+    def content_type(self) -> str | None:
+        """The MIME type that it was received with, where it says one."""
+        ...
+
+    @property
     def size(self) -> int:
         """Bytes in all."""
         ...
@@ -52,6 +57,7 @@ class Memory:
     """Bytes in memory."""
 
     name: str | None = None
+    content_type: str | None = None
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
@@ -94,6 +100,7 @@ class RegularFile:
         is then what is digested and sent, whatever becomes of the file.
         """
         self.name = name
+        self.content_type: str | None = None
         self._descriptor, self._start, self._content = descriptor, start, content
         self._threads = threads
         self._turn = threading.Lock()

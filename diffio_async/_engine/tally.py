@@ -14,7 +14,7 @@ from diffio_async.events import UploadProgress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from diffio_async._engine.reporting import Callback
+    from diffio_async.types import Callback
 
 
 class Tally:

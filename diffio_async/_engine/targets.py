@@ -7,18 +7,16 @@ import os
 import secrets
 import stat
 import time
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from diffio_async._engine.placing import beside, created
 from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.errors import ConfigurationError, TargetUnusable
+from diffio_async.types import OnConflict
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-#: What to do where the target exists: refuse, or replace it in one step.
-OnConflict = Literal["error", "overwrite"]
 
 #: Seconds for which a trial file tells of its folder, and the folders that are remembered: many
 #: results go to one.

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from diffio_async._engine.targets import OnConflict
     from diffio_async._wire.ranges import Version
+    from diffio_async.types import OnConflict
 
 #: Bytes that are read back in one go, to be hashed: whoever cancels does not wait for more.
 _READ_BACK = 32 * MIB

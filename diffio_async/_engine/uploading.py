@@ -32,11 +32,11 @@ from diffio_async.models.uploads import CreatedProject
 
 if TYPE_CHECKING:
     from diffio_async._engine.notes import Notes
-    from diffio_async._engine.reporting import Callback
     from diffio_async._engine.sending import Sender
     from diffio_async.events import UploadProgress
     from diffio_async.models.resuming import UploadStore
     from diffio_async.options import RequestOptions
+    from diffio_async.types import Callback
 
 
 @frozen

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from diffio_async._engine.pacing import Pacer
     from diffio_async._engine.pacing.jobs import Heard, Waiter
-    from diffio_async._engine.reporting import Callback
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
+    from diffio_async.types import Callback
 
 Ids = tuple[str, str | None]
 

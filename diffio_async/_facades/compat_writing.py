@@ -35,24 +35,20 @@ _HEADER = '''\
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
+from diffio_async._declared import declared
 from diffio_async.compat import _quirks, _restoring, _waiting
 from diffio_async.compat._calls import Calls
+from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
 '''
 _TYPING = """\
-from diffio_async.models.generations import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-
-    from diffio_async.compat.options import RequestOptionsLike
-    from diffio_async.compat.types import RestoreInfo
-    from diffio_async.models.generations import DownloadType
-    from diffio_async.models.webhooks import WebhookMode
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
+from diffio_async.models.webhooks import WebhookMode
 """
 _NOUN_WORDS = {
     "AudioIsolationClient": "One call from a recording to its generation, or to its result.",
@@ -70,6 +66,8 @@ class DiffioClient:
         baseUrl: The address of the API, as it was given.
 NOUNS
     """
+
+DECLARED
 
     def __init__(
         self,
@@ -140,13 +138,14 @@ class ClientsWriter:
         """The module's source."""
         results = sorted({n for row in ROWS for n in re.findall(r"[A-Z]\w+", row.answer)})
         results.remove("None")
-        results.remove("RestoreInfo")
         lines = [_HEADER + "".join(f"    {name},\n" for name in results) + ")\n" + _TYPING]
         for noun in NOUNS:
             lines += ["", *self._noun(noun), ""]
         nouns = (f"        {part}: {self._summary(noun)}" for noun, part in NOUNS.items())
         parts = (f"        self.{part} = {noun}(self._calls)" for noun, part in NOUNS.items())
+        shown = (f"    {part}: {noun} = declared({noun})" for noun, part in NOUNS.items())
         client = _CLIENT.replace("NOUNS", "\n".join(nouns)).replace("PARTS", "\n".join(parts))
+        client = client.replace("DECLARED", "\n".join(shown))
         lines += ["", client.rstrip()]
         for row in ROWS:
             if row.flat:

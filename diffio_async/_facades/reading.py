@@ -123,7 +123,7 @@ class _Reader:
                     parts = self._parts(item)
                 if not item.name.startswith("_") or item.name.startswith("__"):
                     methods.append(self._method(item))
-            elif not _is_docstring(item):
+            elif not (_is_docstring(item) or _is_declared(item)):
                 raise NotUnderstood(self.path, item, "only methods are carried over")
         docstring = self._docstring(node)
         if docstring is None:
@@ -214,6 +214,14 @@ class _Reader:
         if text is None:
             raise NotUnderstood(self.path, node, "no source")
         return text
+
+
+def _is_declared(node: ast.stmt) -> bool:
+    """Whether it makes a part of the class visible: `projects: T = declared(T)`."""
+    match node:
+        case ast.AnnAssign(value=ast.Call(func=ast.Name(id="declared"))):
+            return True
+    return False
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -38,15 +38,14 @@ def written(modules: Iterable[Module], wanted: dict[str, str], title: str) -> st
     """
     found = {name: (noun, module) for module in modules for name, noun in module.nouns.items()}
     lines: list[str] = []
-    needed: dict[str, str] = {}
+    needed = {
+        "_bridge as bridge": "from diffio_async import",
+        "declared": "from diffio_async._declared import",
+    }
     for name, facade in wanted.items():
         noun, module = found[name]
         needed[name] = _home(module)
         lines += ["", "", *_class(noun, facade, wanted, module, needed)]
-    # Defaults and the classes that are made are needed when the facade runs; the rest is types.
-    made = {name for name in wanted if found[name][0].parts}
-    running = {n: home for n, home in needed.items() if n.isupper() or n in made}
-    names = {n: home for n, home in needed.items() if n not in running}
     return "\n".join(
         [
             "# Written by `python -m diffio_async._facades --write`; do not edit.",
@@ -54,13 +53,8 @@ def written(modules: Iterable[Module], wanted: dict[str, str], title: str) -> st
             "",
             "from __future__ import annotations",
             "",
-            "from typing import TYPE_CHECKING",
-            "",
-            "from diffio_async import _bridge as bridge",
-            *_imports(running),
-            "",
-            "if TYPE_CHECKING:",
-            *(f"    {line}" if line else "" for line in _imports(names)),
+            # All at run time, for those who read the annotations then.
+            *_imports(needed),
             *lines,
             "",
         ]
@@ -109,6 +103,10 @@ def _class(
 ) -> Iterator[str]:
     yield f"class {facade}:"
     yield f"    {noun.docstring}"
+    if noun.parts:
+        yield ""
+    for part, kind in noun.parts.items():
+        yield f"    {part}: {wanted[kind]} = declared({wanted[kind]})"
     if not any(method.name == "__init__" and noun.parts for method in noun.methods):
         yield ""
         yield f"    def __init__(self, aio: {noun.name}) -> None:"

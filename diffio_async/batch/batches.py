@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.pacing import Pacer
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
@@ -14,24 +16,12 @@ from diffio_async.batch.paths import absolute
 from diffio_async.batch.plan import Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT
-from diffio_async.models.generations import DEFAULT_MODEL
-from diffio_async.options import RequestOptions
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-
-    from diffio_async._engine.pacing import Pacer
-    from diffio_async._engine.reporting import Callback
-    from diffio_async.batch.plan import BatchConflict, OnError
-    from diffio_async.batch.sources import Sources
-    from diffio_async.models.batches import BatchProgress, FileOutcome
-    from diffio_async.models.generations import DownloadType
-    from diffio_async.options import ClientOptions
-    from diffio_async.resources.generations import AsyncGenerations
-    from diffio_async.resources.projects import AsyncProjects
-
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
+from diffio_async.options import ClientOptions, RequestOptions
+from diffio_async.resources.generations import AsyncGenerations
+from diffio_async.resources.projects import AsyncProjects
+from diffio_async.types import BatchConflict, Callback, OnError, Sources
 
 #: So many generations in flight have the client's whole budget of questions, and so many times that
 #: is the most, however many there are: what takes longer need not be asked about as often.

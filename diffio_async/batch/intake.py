@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from diffio_async._engine.sources import RegularFile
-    from diffio_async.batch.plan import BatchConflict, Desk
+    from diffio_async.batch.plan import Desk
     from diffio_async.batch.rows import File, Place, Work
     from diffio_async.events import UploadProgress
+    from diffio_async.types import BatchConflict, SourceLike
 
 
 #: Bytes of a recording from which on it is told on the way how far it is.
@@ -104,7 +105,7 @@ class Intake:
         successes, keeping = desk.weather.successes, Keeping(desk.journal, work)
         try:
             project = await desk.projects.create(
-                source,
+                cast("SourceLike", source),  # it is open, and stays so
                 file_name=source.name,
                 params=desk.plan.project_params,
                 resume=keeping,

@@ -13,7 +13,7 @@ from diffio_async._engine.threads import Threads
 from diffio_async._wire.containers import check_video_possible
 from diffio_async.batch.paths import kept, path_of
 from diffio_async.batch.settings import Settings, opened_settings
-from diffio_async.batch.sources import Found, SourceName, names_of
+from diffio_async.batch.sources import Found, names_of
 from diffio_async.errors import ConfigurationError, SourceUnusable
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.naming import Naming
-    from diffio_async.batch.sources import Scan, Sources
+    from diffio_async.batch.sources import Scan
+    from diffio_async.types import SourceName, Sources
 
 #: Files that are looked at and written down at once.
 _CHUNK = 500

@@ -17,25 +17,26 @@ from diffio_async._wire.calls import create_project, wire_download_type
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.listing import Listing
 from diffio_async.batch.naming import Naming, folds_names
-from diffio_async.batch.plan import BatchConflict, Desk, OnError, Plan
+from diffio_async.batch.plan import Desk, Plan
 from diffio_async.batch.progress import Counting
 from diffio_async.batch.reading import ended_after, last_end, left
 from diffio_async.batch.reopening import reopened
 from diffio_async.batch.running import Run
 from diffio_async.batch.settings import Settings, Terms
-from diffio_async.batch.sources import Scan, Sources
+from diffio_async.batch.sources import Scan
 from diffio_async.batch.weather import Weather
 from diffio_async.errors import BatchStopped, ConfigurationError, DiffioError
 from diffio_async.options import check_wait, merged
+from diffio_async.types import BatchConflict, OnError, Sources
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from diffio_async._engine.reporting import Callback
     from diffio_async.models.batches import BatchProgress, FileOutcome
     from diffio_async.options import ClientOptions
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
+    from diffio_async.types import Callback
 
 #: Ends that are read from the journal at once.
 _PAGE = 200

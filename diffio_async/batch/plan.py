@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
 from diffio_async.batch.news import News
 from diffio_async.options import RequestOptions
+from diffio_async.types import BatchConflict, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,14 +23,11 @@ if TYPE_CHECKING:
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
 
-#: What to do where a result's file exists, and is not ours: fail, replace it, or leave the file.
-BatchConflict = Literal["error", "overwrite", "skip"]
 #: Downloads at once.
 MOST_FETCHES = 8
 _MOST_FOLDERS = 1000
 #: Clocks differ: seconds after which what is due is due by the journal's clock, too.
 _AFTER = 0.002
-OnError = Literal["continue", "stop"]
 
 
 @frozen(kw_only=True)

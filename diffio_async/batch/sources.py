@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -17,10 +18,8 @@ from diffio_async.batch.paths import absolute
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
 
-#: One thing that names recordings: a file, a folder, a glob, a manifest, or an item of its own.
-SourceName = str | os.PathLike[str] | BatchItem
-#: One of them, or many, awaited or not.
-Sources = SourceName | Iterable[SourceName] | AsyncIterable[SourceName]
+if TYPE_CHECKING:
+    from diffio_async.types import SourceName
 
 #: The endings by which a recording is known in a folder.
 RECORDINGS = frozenset(

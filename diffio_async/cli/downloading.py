@@ -27,10 +27,10 @@ from diffio_async.options import ClientOptions
 from diffio_async.restoration import Ids, restored_name
 
 if TYPE_CHECKING:
-    from diffio_async._engine.targets import OnConflict
     from diffio_async.cli.outcomes import Fact, Outcome
     from diffio_async.cli.reports import Reporter
     from diffio_async.models.generations import Downloaded
+    from diffio_async.types import OnConflict
 
 
 @frozen(kw_only=True)

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
 
+from diffio_async._declared import declared
 from diffio_async.compat import _quirks, _restoring, _waiting
 from diffio_async.compat._calls import Calls
+from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
     AccountSettingsResponse,
     ApiKeyResponse,
@@ -20,21 +25,13 @@ from diffio_async.compat.types import (
     GenerationWebhookEvent,
     ListProjectGenerationsResponse,
     ListProjectsResponse,
+    RestoreInfo,
     UsageSummaryResponse,
     WebhookConfigureResponse,
     WebhookTestEventResponse,
 )
-from diffio_async.models.generations import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping, Sequence
-    from types import TracebackType
-
-    from diffio_async.compat.options import RequestOptionsLike
-    from diffio_async.compat.types import RestoreInfo
-    from diffio_async.models.generations import DownloadType
-    from diffio_async.models.webhooks import WebhookMode
+from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
+from diffio_async.models.webhooks import WebhookMode
 
 
 class AudioIsolationClient:
@@ -832,6 +829,14 @@ class DiffioClient:
         webhooks: The webhook endpoints of the account's keys.
     """
 
+    audio_isolation: AudioIsolationClient = declared(AudioIsolationClient)
+    generations: GenerationsClient = declared(GenerationsClient)
+    projects: ProjectsClient = declared(ProjectsClient)
+    account: AccountClient = declared(AccountClient)
+    api_keys: ApiKeysClient = declared(ApiKeysClient)
+    usage: UsageClient = declared(UsageClient)
+    webhooks: WebhooksClient = declared(WebhooksClient)
+
     def __init__(
         self,
         *,
@@ -907,7 +912,7 @@ class DiffioClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: Its MIME type; the source's own where None, or guessed from the name.
             contentLength: Accepted; what is sent is the file's own size.
             params: Your own words about the project, kept with it.
             fileFormat: A short label such as `wav`.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from diffio_async import errors as native
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from diffio_async.compat.types import GenerationProgressResponse, RestoreInfo
 
 #: Failures whose reason may be an answer of a server's.
 _BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.ResponseInvalid)
@@ -278,3 +274,7 @@ def _kind(failure: native.DiffioError) -> type[DiffioApiError]:
             found: type[DiffioApiError] = kind
             return found
     return DiffioApiError
+
+
+# For those who read the annotations at run time.
+from diffio_async.compat.types import GenerationProgressResponse, RestoreInfo  # noqa: E402

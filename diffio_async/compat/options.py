@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 from attrs import frozen
 
 from diffio_async import options as native
 from diffio_async._wire.replay import WORTH_A_RETRY
-from diffio_async.errors import ApiError, ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from diffio_async.errors import DiffioError
+from diffio_async.errors import ApiError, ConfigurationError, DiffioError
 
 #: Seconds of the first pause, and the statuses worth another try, where nothing else is said.
 _BACKOFF = 0.5

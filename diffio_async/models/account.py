@@ -7,12 +7,14 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
+
 #: An object whose shape is the service's: the API's own keys, as they came.
 Json = Mapping[str, object]
 
 
 @frozen(kw_only=True)
-class Account:
+class Account(Plain):
     """Who pays, how, and up to what. `billing_policy` has the API's own keys (`type`, …)."""
 
     user_id: str | None = None
@@ -25,7 +27,7 @@ class Account:
 
 
 @frozen(kw_only=True)
-class AccountSettings:
+class AccountSettings(Plain):
     """`account/settings`' answer: the account the key belongs to."""
 
     account: Account
@@ -34,7 +36,7 @@ class AccountSettings:
 
 
 @frozen(kw_only=True)
-class ApiKey:
+class ApiKey(Plain):
     """An API key's record. `key` is the secret: shown once, when created or rotated."""
 
     key_id: str
@@ -54,7 +56,7 @@ class ApiKey:
 
 
 @frozen(kw_only=True)
-class ApiKeyList:
+class ApiKeyList(Plain):
     """`api_keys/list`'s answer; no secrets in it."""
 
     keys: tuple[ApiKey, ...]
@@ -62,7 +64,7 @@ class ApiKeyList:
 
 
 @frozen(kw_only=True)
-class UsagePeriod:
+class UsagePeriod(Plain):
     """One period's usage, in cents and in seconds by model."""
 
     period_id: str | None = None
@@ -76,7 +78,7 @@ class UsagePeriod:
 
 
 @frozen(kw_only=True)
-class Usage:
+class Usage(Plain):
     """A key's usage, period by period."""
 
     periods: tuple[UsagePeriod, ...] = ()
@@ -85,7 +87,7 @@ class Usage:
 
 
 @frozen(kw_only=True)
-class Billing:
+class Billing(Plain):
     """The account's billing over its life, in cents."""
 
     billing_policy: Json | None = field(default=None, hash=False)
@@ -95,7 +97,7 @@ class Billing:
 
 
 @frozen(kw_only=True)
-class UsageSummary:
+class UsageSummary(Plain):
     """`usage/summary`'s answer."""
 
     usage: Usage

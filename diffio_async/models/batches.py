@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
 from diffio_async.models.generations import DownloadType
 
 #: Files that are uploaded or generated at once, where nobody says otherwise.
@@ -18,7 +19,7 @@ FileState = Literal["done", "failed", "skipped"]
 
 
 @frozen(kw_only=True)
-class BatchItem:
+class BatchItem(Plain):
     """One recording of a batch with settings of its own; what is None is the batch's.
 
     Attributes:
@@ -37,7 +38,7 @@ class BatchItem:
 
 
 @frozen(kw_only=True)
-class FileOutcome:
+class FileOutcome(Plain):
     """What became of one file of a batch.
 
     Attributes:
@@ -77,7 +78,7 @@ class FileOutcome:
 
 
 @frozen(kw_only=True)
-class BatchProgress:
+class BatchProgress(Plain):
     """How far a batch is: numbers of files and bytes.
 
     Attributes:

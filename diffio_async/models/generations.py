@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
 from diffio_async.models.handles import handle_of
 from diffio_async.models.scalars import number
 from diffio_async.models.scalars import reason as reason_of
@@ -25,7 +26,7 @@ DEFAULT_MODEL = "diffio-4.6-flash"
 
 
 @frozen(kw_only=True)
-class Generation:
+class Generation(Plain):
     """`create generation`'s answer.
 
     `idempotent_replay` is true where the key had been used: this is that earlier generation.
@@ -45,7 +46,7 @@ class Generation:
 
 
 @frozen(kw_only=True)
-class GenerationSummary:
+class GenerationSummary(Plain):
     """One row of `projects.list_generations()`; `progress` is 0 to 100."""
 
     generation_id: str
@@ -58,7 +59,7 @@ class GenerationSummary:
 
 
 @frozen(kw_only=True)
-class GenerationList:
+class GenerationList(Plain):
     """`list_project_generations`' answer."""
 
     generations: tuple[GenerationSummary, ...]
@@ -67,7 +68,7 @@ class GenerationList:
 
 
 @frozen(kw_only=True)
-class StageProgress:
+class StageProgress(Plain):
     """One stage of a generation; `progress` is 0 to 100. 100 does not mean the job is complete."""
 
     job_id: str | None = None
@@ -81,7 +82,7 @@ class StageProgress:
 
 
 @frozen(kw_only=True)
-class QueuePlace:
+class QueuePlace(Plain):
     """Where a queued generation stands; 1 or 0 is next, as the server counts."""
 
     position: int | None = None
@@ -90,7 +91,7 @@ class QueuePlace:
 
 
 @frozen(kw_only=True)
-class TranscriptionState:
+class TranscriptionState(Plain):
     """`pending`, `available`, `unavailable`, or a word yet to come."""
 
     status: str | None = None
@@ -98,7 +99,7 @@ class TranscriptionState:
 
 
 @frozen(kw_only=True)
-class GenerationProgress:
+class GenerationProgress(Plain):
     """`get_generation_progress`' answer. Only `status` says whether the generation has ended."""
 
     generation_id: str
@@ -160,7 +161,7 @@ class GenerationProgress:
 
 
 @frozen(kw_only=True)
-class Download:
+class Download(Plain):
     """`get_generation_download`' answer: a signed link that expires and needs no credential."""
 
     generation_id: str
@@ -176,7 +177,7 @@ class Download:
 
 
 @frozen(kw_only=True)
-class Downloaded:
+class Downloaded(Plain):
     """A result that was downloaded: either `path` or `content` is set; `size` is in bytes."""
 
     download: Download

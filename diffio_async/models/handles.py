@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from diffio_async.errors import ConfigurationError
-
 #: What every handle begins with; the number is that of its format.
 PREFIX = "dgh1."
 _OTHER = re.compile(rb"[^A-Za-z0-9_-]")
@@ -29,6 +27,8 @@ def ids_of(handle: str) -> tuple[str, str]:
     Raises:
         ConfigurationError: It is no handle, or not a whole one.
     """
+    from diffio_async.errors import ConfigurationError  # which names models in its annotations
+
     found = _HANDLE.fullmatch(handle.strip())
     if found is None:
         raise ConfigurationError(
@@ -57,6 +57,8 @@ def ids_in(item: object, api_project_id: str | None = None) -> tuple[str, str | 
     Raises:
         ConfigurationError: There is no generation's id in it.
     """
+    from diffio_async.errors import ConfigurationError
+
     if isinstance(item, str):
         if is_handle(item.strip()):
             return ids_of(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping  # noqa: TC003 - annotations resolve
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from attrs import frozen
 
 from diffio_async.errors import DiffioError
+from diffio_async.models._plain import Plain
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.handles import handle_of
 
 
 @frozen(kw_only=True)
-class Outcome:
+class Outcome(Plain):
     """How the wait for one generation ended; `error` is None where it is complete.
 
     Attributes:

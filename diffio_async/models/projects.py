@@ -7,9 +7,11 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
+
 
 @frozen(kw_only=True)
-class Project:
+class Project(Plain):
     """A project whose recording is uploaded.
 
     `size_bytes` is what was sent; `expires_at` is when the upload offer ends, where it was told.
@@ -25,7 +27,7 @@ class Project:
 
 
 @frozen(kw_only=True)
-class ProjectSummary:
+class ProjectSummary(Plain):
     """One row of `projects.list()`. `status` is `uploading`, `uploaded`, or a word yet to come."""
 
     api_project_id: str
@@ -40,7 +42,7 @@ class ProjectSummary:
 
 
 @frozen(kw_only=True)
-class ProjectList:
+class ProjectList(Plain):
     """`list_projects`' answer."""
 
     projects: tuple[ProjectSummary, ...]

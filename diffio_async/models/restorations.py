@@ -6,12 +6,13 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
 from diffio_async.models.generations import Download, Generation, GenerationProgress
 from diffio_async.models.projects import Project
 
 
 @frozen(kw_only=True)
-class Isolation:
+class Isolation(Plain):
     """A recording that was uploaded and the generation started on it."""
 
     project: Project
@@ -19,7 +20,7 @@ class Isolation:
 
 
 @frozen(kw_only=True)
-class Restoration:
+class Restoration(Plain):
     """A recording restored, from upload to download.
 
     Either `path` (where the result was written) or `content` (the result's bytes) is set.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
 from diffio_async.models.uploads import EdgeUpload
 
 
 @frozen(kw_only=True)
-class UploadRecord:
+class UploadRecord(Plain):
     """What is needed to go on with an upload, in another process too.
 
     It pickles, and holds credentials (the offer's token, the signed URL): keep it where keys are
@@ -48,6 +49,7 @@ class UploadRecord:
     etags: Mapping[int, str] = field(factory=dict, hash=False)
 
 
+@runtime_checkable
 class UploadStore(Protocol):
     """Keeps the records of uploads under way, one for each content.
 

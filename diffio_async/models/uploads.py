@@ -7,9 +7,11 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
+
 
 @frozen(kw_only=True)
-class EdgeUpload:
+class EdgeUpload(Plain):
     """The offer of a multipart upload at the edge (`upload` of `create_project`'s answer).
 
     Sizes are bytes. The token is the only credential of the edge.
@@ -26,7 +28,7 @@ class EdgeUpload:
 
 
 @frozen(kw_only=True)
-class CreatedProject:
+class CreatedProject(Plain):
     """`create_project`'s answer: the project, and one or both upload offers."""
 
     api_project_id: str
@@ -41,7 +43,7 @@ class CreatedProject:
 
 
 @frozen(kw_only=True)
-class UploadedProject:
+class UploadedProject(Plain):
     """`complete_project_upload`'s answer: the size that landed, in bytes."""
 
     api_project_id: str
@@ -51,7 +53,7 @@ class UploadedProject:
 
 
 @frozen(kw_only=True)
-class StartedUpload:
+class StartedUpload(Plain):
     """The edge's `start`: the multipart upload, and the part size in bytes where it sets one."""
 
     upload_id: str
@@ -60,7 +62,7 @@ class StartedUpload:
 
 
 @frozen(kw_only=True)
-class PartReceipt:
+class PartReceipt(Plain):
     """The edge's answer to one part."""
 
     etag: str
@@ -68,7 +70,7 @@ class PartReceipt:
 
 
 @frozen(kw_only=True)
-class AcknowledgedUpload:
+class AcknowledgedUpload(Plain):
     """The edge's answer to `complete` and `abort`, which need say nothing."""
 
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
+from diffio_async.models._plain import Plain
 from diffio_async.models.generations import TranscriptionState
 
 WebhookMode = Literal["test", "live"]
@@ -18,7 +19,7 @@ WebhookEventType = Literal[
 
 
 @frozen(kw_only=True)
-class WebhookEndpoint:
+class WebhookEndpoint(Plain):
     """Where events are delivered; each API key has its own endpoint and signing secret."""
 
     url: str | None = None
@@ -33,7 +34,7 @@ class WebhookEndpoint:
 
 
 @frozen(kw_only=True)
-class ConfiguredWebhook:
+class ConfiguredWebhook(Plain):
     """`webhooks/configure`'s answer."""
 
     webhook: WebhookEndpoint
@@ -41,7 +42,7 @@ class ConfiguredWebhook:
 
 
 @frozen(kw_only=True)
-class SentTestEvent:
+class SentTestEvent(Plain):
     """`webhooks/send_test_event`'s answer."""
 
     svix_message_id: str
@@ -53,7 +54,7 @@ class SentTestEvent:
 
 
 @frozen(kw_only=True)
-class WebhookEvent:
+class WebhookEvent(Plain):
     """One delivered event. Types and fields that come later are accepted as well.
 
     `event_type` is empty where the event has none.
@@ -81,7 +82,7 @@ InboxState = Literal["waiting", "taken", "handled", "dead"]
 
 
 @frozen(kw_only=True)
-class InboxEntry:
+class InboxEntry(Plain):
     """One delivery in an inbox.
 
     Attributes:

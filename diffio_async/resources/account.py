@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
+from diffio_async._engine.sending import Sender
 from diffio_async._wire import account_calls as calls
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from diffio_async._engine.sending import Sender
-    from diffio_async.models.account import AccountSettings
-    from diffio_async.options import RequestOptions
+from diffio_async.models.account import AccountSettings
+from diffio_async.options import RequestOptions
 
 
 class AsyncAccounts:

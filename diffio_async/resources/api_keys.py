@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+from diffio_async._engine.sending import Sender
 from diffio_async._wire import account_calls as calls
+from diffio_async.models.account import ApiKey
 from diffio_async.models.lists import ListResponse
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from diffio_async._engine.sending import Sender
-    from diffio_async.models.account import ApiKey
-    from diffio_async.options import RequestOptions
+from diffio_async.options import RequestOptions
 
 
 class AsyncApiKeys:

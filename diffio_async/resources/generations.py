@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.fetching import fetch
 from diffio_async._wire import calls
 from diffio_async._wire.failures import conflict
-from diffio_async.events import GenerationStarted
-from diffio_async.models.generations import DEFAULT_MODEL, Generation
+from diffio_async.events import DownloadProgress, GenerationStarted
+from diffio_async.models.generations import (
+    DEFAULT_MODEL,
+    Download,
+    Downloaded,
+    DownloadType,
+    Generation,
+    GenerationProgress,
+)
 from diffio_async.models.handles import ids_of
-from diffio_async.options import check_wait
+from diffio_async.options import RequestOptions, check_wait
 from diffio_async.resources.waits import AsyncWaits
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.targets import OnConflict
-    from diffio_async.events import DownloadProgress
-    from diffio_async.models.generations import (
-        Download,
-        Downloaded,
-        DownloadType,
-        GenerationProgress,
-    )
-    from diffio_async.options import RequestOptions
+from diffio_async.types import Callback, OnConflict
 
 
 class AsyncGenerations(AsyncWaits):

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import mimetypes
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
 
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.opening import opened
 from diffio_async._engine.resume_store import resume_store
-from diffio_async._engine.uploading import NewProject
+from diffio_async._engine.sending import Sender
+from diffio_async._engine.uploading import NewProject, Uploader
 from diffio_async._wire import calls
 from diffio_async._wire.addresses import header_items
+from diffio_async.events import UploadProgress
+from diffio_async.models.generations import GenerationSummary
 from diffio_async.models.lists import ListResponse
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    from diffio_async._engine.opening import SourceLike
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.sending import Sender
-    from diffio_async._engine.uploading import Uploader
-    from diffio_async.events import UploadProgress
-    from diffio_async.models.generations import GenerationSummary
-    from diffio_async.models.projects import Project, ProjectSummary
-    from diffio_async.models.resuming import UploadStore
-    from diffio_async.models.uploads import UploadedProject
-    from diffio_async.options import RequestOptions
+from diffio_async.models.projects import Project, ProjectSummary
+from diffio_async.models.resuming import UploadStore
+from diffio_async.models.uploads import UploadedProject
+from diffio_async.options import RequestOptions
+from diffio_async.types import Callback, SourceLike
 
 #: What a source without a name is called.
 UNNAMED = "recording"
@@ -54,11 +48,11 @@ class AsyncProjects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from where it stands), or an async
-                iterator of bytes. What can be read only once (iterators, pipes, `GzipFile`s) is
-                kept in a temporary file until it is sent.
+            source: A path, bytes, a binary file object (read from where it stands), an upload that
+                a web framework received, or an async iterator of bytes. What can be read only once
+                (iterators, pipes, `GzipFile`s) is kept in a temporary file until it is sent.
             file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; guessed from the name where None.
+            content_type: Its MIME type; the source's own where None, or guessed from the name.
             file_format: A short label such as `wav`.
             params: Your own words about the project, kept with it.
             resume: A file, or a store, that keeps what is needed to go on: the next call with the
@@ -89,7 +83,7 @@ class AsyncProjects:
             opened(source, max_bytes=limit) as found,
         ):
             name = _sendable(file_name or found.name or UNNAMED)
-            kind = content_type or _kind_of(name)
+            kind = content_type or found.content_type or _kind_of(name)
             call = calls.create_project(
                 file_name=name,
                 content_type=kind,

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from attrs import evolve
 
 from diffio_async._engine.concerning import concerning
+from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.reporting import report, show
+from diffio_async._engine.sending import Sender
 from diffio_async._engine.showing import Silent, display
 from diffio_async._engine.waiting import followed
 from diffio_async._engine.waiting_many import outcomes
 from diffio_async.errors import BatchFailed, ConfigurationError
+from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.handles import ids_in
+from diffio_async.models.outcomes import Outcome
 from diffio_async.options import NO_RETRY, RequestOptions, check_wait
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable
-
-    from diffio_async._engine.pacing import Pacer
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.sending import Sender
-    from diffio_async.models.generations import GenerationProgress
-    from diffio_async.models.outcomes import Outcome
+from diffio_async.types import Callback
 
 
 class AsyncWaits:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+from diffio_async._engine.sending import Sender
 from diffio_async._wire import account_calls as calls
+from diffio_async.models.webhooks import (
+    SentTestEvent,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookMode,
+)
+from diffio_async.options import RequestOptions
 from diffio_async.webhooks.verifier import WebhookVerifier
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from diffio_async._engine.sending import Sender
-    from diffio_async.models.webhooks import (
-        SentTestEvent,
-        WebhookEndpoint,
-        WebhookEvent,
-        WebhookMode,
-    )
-    from diffio_async.options import RequestOptions
 
 
 class AsyncWebhooks:

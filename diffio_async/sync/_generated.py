@@ -3,59 +3,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
 from diffio_async import _bridge as bridge
+from diffio_async._declared import declared
+from diffio_async.batch.batches import AsyncBatches
 from diffio_async.batch.naming import DEFAULT_NAME
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT
-from diffio_async.models.generations import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
-    from typing import Self
-
-    from diffio_async._engine.opening import SourceLike
-    from diffio_async._engine.reporting import Callback
-    from diffio_async._engine.targets import OnConflict
-    from diffio_async.batch.batches import AsyncBatches
-    from diffio_async.batch.plan import BatchConflict, OnError
-    from diffio_async.batch.sources import Sources
-    from diffio_async.events import DownloadProgress, UploadProgress
-    from diffio_async.models.account import AccountSettings, ApiKey, UsageSummary
-    from diffio_async.models.batches import BatchProgress, FileOutcome
-    from diffio_async.models.generations import (
-        Download,
-        Downloaded,
-        DownloadType,
-        Generation,
-        GenerationProgress,
-        GenerationSummary,
-    )
-    from diffio_async.models.lists import ListResponse
-    from diffio_async.models.outcomes import Outcome
-    from diffio_async.models.projects import Project, ProjectSummary
-    from diffio_async.models.restorations import Isolation, Restoration
-    from diffio_async.models.resuming import UploadStore
-    from diffio_async.models.uploads import UploadedProject
-    from diffio_async.models.webhooks import (
-        SentTestEvent,
-        WebhookEndpoint,
-        WebhookEvent,
-        WebhookMode,
-    )
-    from diffio_async.options import ClientOptions, RequestOptions
-    from diffio_async.resources.account import AsyncAccounts
-    from diffio_async.resources.api_keys import AsyncApiKeys
-    from diffio_async.resources.generations import AsyncGenerations
-    from diffio_async.resources.projects import AsyncProjects
-    from diffio_async.resources.usage import AsyncUsageReports
-    from diffio_async.resources.webhooks import AsyncWebhooks
-    from diffio_async.restoration import AsyncAudioIsolation
-    from diffio_async.webhooks.inbox import WebhookInbox
+from diffio_async.events import DownloadProgress, UploadProgress
+from diffio_async.models.account import AccountSettings, ApiKey, UsageSummary
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome
+from diffio_async.models.generations import (
+    DEFAULT_MODEL,
+    Download,
+    Downloaded,
+    DownloadType,
+    Generation,
+    GenerationProgress,
+    GenerationSummary,
+)
+from diffio_async.models.lists import ListResponse
+from diffio_async.models.outcomes import Outcome
+from diffio_async.models.projects import Project, ProjectSummary
+from diffio_async.models.restorations import Isolation, Restoration
+from diffio_async.models.resuming import UploadStore
+from diffio_async.models.uploads import UploadedProject
+from diffio_async.models.webhooks import (
+    SentTestEvent,
+    WebhookEndpoint,
+    WebhookEvent,
+    WebhookMode,
+)
+from diffio_async.options import ClientOptions, RequestOptions
+from diffio_async.resources.account import AsyncAccounts
+from diffio_async.resources.api_keys import AsyncApiKeys
+from diffio_async.resources.generations import AsyncGenerations
+from diffio_async.resources.projects import AsyncProjects
+from diffio_async.resources.usage import AsyncUsageReports
+from diffio_async.resources.webhooks import AsyncWebhooks
+from diffio_async.restoration import AsyncAudioIsolation
+from diffio_async.types import BatchConflict, Callback, OnConflict, OnError, SourceLike, Sources
+from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class Projects:
@@ -79,11 +71,11 @@ class Projects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from where it stands), or an async
-                iterator of bytes. What can be read only once (iterators, pipes, `GzipFile`s) is
-                kept in a temporary file until it is sent.
+            source: A path, bytes, a binary file object (read from where it stands), an upload that
+                a web framework received, or an async iterator of bytes. What can be read only once
+                (iterators, pipes, `GzipFile`s) is kept in a temporary file until it is sent.
             file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; guessed from the name where None.
+            content_type: Its MIME type; the source's own where None, or guessed from the name.
             file_format: A short label such as `wav`.
             params: Your own words about the project, kept with it.
             resume: A file, or a store, that keeps what is needed to go on: the next call with the
@@ -795,6 +787,15 @@ class Diffio:
         usage: What was processed, and what it costs.
         webhooks: Where events are delivered, and whether a delivery is genuine.
     """
+
+    projects: Projects = declared(Projects)
+    generations: Generations = declared(Generations)
+    audio_isolation: AudioIsolation = declared(AudioIsolation)
+    restore_many: Batches = declared(Batches)
+    account: Accounts = declared(Accounts)
+    api_keys: ApiKeys = declared(ApiKeys)
+    usage: UsageReports = declared(UsageReports)
+    webhooks: Webhooks = declared(Webhooks)
 
     def __init__(
         self,

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from diffio_async.webhooks.receiving import LINGER_SECONDS, MAX_BODY, Receiver, SenderGone
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from diffio_async.webhooks.receiving import WebhookSink
+from diffio_async.webhooks.receiving import (
+    LINGER_SECONDS,
+    MAX_BODY,
+    Receiver,
+    SenderGone,
+    WebhookSink,
+)
 
 
 def aiohttp_app(

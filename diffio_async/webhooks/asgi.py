@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from diffio_async._logging import log
-from diffio_async.webhooks.receiving import LINGER_SECONDS, MAX_BODY, Receiver, SenderGone
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from diffio_async.webhooks.receiving import Reply, WebhookSink
-
+from diffio_async.webhooks.receiving import (
+    LINGER_SECONDS,
+    MAX_BODY,
+    Receiver,
+    Reply,
+    SenderGone,
+    WebhookSink,
+)
 
 # ASGI's own types, as every framework spells them.
 Scope = MutableMapping[str, Any]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sqlite3
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from types import TracebackType
 
 from attrs import frozen
 
@@ -16,16 +17,9 @@ from diffio_async._logging import log
 from diffio_async._wire.contents import encodable
 from diffio_async._wire.redaction import scrubbed
 from diffio_async.errors import DatabaseUnusable
+from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks import inbox_claims, inbox_table
-from diffio_async.webhooks.inbox_file import readable
-
-if TYPE_CHECKING:
-    import sqlite3
-    from types import TracebackType
-
-    from diffio_async.models.webhooks import WebhookEvent
-    from diffio_async.webhooks.inbox_file import InboxFile
-
+from diffio_async.webhooks.inbox_file import InboxFile, readable
 
 #: The share of a lease after which it is renewed, so that two failures to do so are survived.
 _RENEWED_AT = 0.3

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from diffio_async._engine.database_clock import now
 from diffio_async._engine.local_paths import local_path
 from diffio_async.errors import ConfigurationError
+from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
 from diffio_async.webhooks import inbox_claims, inbox_table
-from diffio_async.webhooks.consuming import Handlers
+from diffio_async.webhooks.consuming import H, Handlers
 from diffio_async.webhooks.delivery import Delivery, Terms, taken
 from diffio_async.webhooks.inbox_file import InboxFile, readable
 from diffio_async.webhooks.receiving import WebhookSink
 from diffio_async.webhooks.telling import InboxTells
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncGenerator, Callable
-    from types import TracebackType
-
-    from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
-    from diffio_async.webhooks.consuming import H
-    from diffio_async.webhooks.verifier import WebhookVerifier
+from diffio_async.webhooks.verifier import WebhookVerifier
 
 DAY = 86400.0
 #: Seconds: the sender tries for 27.6 hours, and an id forgotten before would be handled twice.

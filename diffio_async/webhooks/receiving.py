@@ -7,21 +7,16 @@ import json
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncIterable, Mapping
+from types import TracebackType
+from typing import Self
 
 from attrs import frozen
 
 from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, WebhookRejected
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
-    from types import TracebackType
-
-    from diffio_async.models.webhooks import WebhookEvent
-    from diffio_async.webhooks.verifier import WebhookVerifier
-
+from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.webhooks.verifier import WebhookVerifier
 
 #: Bytes; an event has about one thousand.
 MAX_BODY = 1024 * 1024

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from taskiq import AsyncTaskiqDecoratedTask
 
 from diffio_async._engine.together import together
 from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, DatabaseUnusable
+from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.receiving import WebhookSink
-
-if TYPE_CHECKING:
-    from taskiq import AsyncTaskiqDecoratedTask
-
-    from diffio_async.models.webhooks import WebhookEvent
-    from diffio_async.webhooks.inbox import WebhookInbox
-    from diffio_async.webhooks.verifier import WebhookVerifier
-
+from diffio_async.webhooks.verifier import WebhookVerifier
 
 #: Seconds a broker may take to accept a task.
 PATIENCE = 10.0

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import hmac
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from diffio_async.errors import ConfigurationError, WebhookRejected
+from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.headers import read_headers, seconds_of
 from diffio_async.webhooks.reading import event_of
 from diffio_async.webhooks.signing import signer
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from diffio_async.models.webhooks import WebhookEvent
 
 #: Seconds a delivery's clock may differ from ours, both ways: the sender's own figure.
 TOLERANCE = 300.0

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import mmap
 import os
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import aiohttp
+import anyio
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from litestar.datastructures import UploadFile as litestar_upload  # noqa: N813
+from starlette.datastructures import Headers
+from starlette.datastructures import UploadFile as starlette_upload  # noqa: N813
 
 from diffio_async import ConfigurationError, SourceUnusable
 from tests.uploads.scenes import PART, scene, sound
@@ -248,3 +258,141 @@ async def test_text_is_refused(kept: _Kept) -> None:
             with pytest.raises(ConfigurationError, match="mode 'rb'"):
                 await on.client.projects.create(source)
         assert on.sandbox.requests == []
+
+
+class FileField:
+    """As aiohttp's `FileField`, or with `stream` Werkzeug's `FileStorage`; `name` is the form's."""
+
+    def __init__(self, at: str, file: BinaryIO) -> None:
+        setattr(self, at, file)
+        self.name, self.filename, self.content_type = "upload", "C:\\x\\talk.flac", "audio/x-flac"
+
+
+class DjangoUpload:
+    """As Django's `UploadedFile`: `read` and the name that the browser gave."""
+
+    def __init__(self, content: bytes, content_type: str) -> None:
+        self.name, self.content_type = "talk.mp3", content_type
+        self._file = io.BytesIO(content)
+
+    @property
+    def read(self) -> Callable[[int], bytes]:
+        """Of the file within."""
+        return self._file.read
+
+
+def received(**more: Any) -> Any:
+    """Starlette's upload, which is FastAPI's as well."""
+    return starlette_upload(io.BytesIO(CONTENT), **more)
+
+
+FLAC = Headers({"content-type": "audio/x-flac"})
+UPLOADS: dict[str, tuple[Callable[[], Any], str, str]] = {
+    "starlette": (
+        lambda: received(filename="talk.flac", headers=FLAC),
+        "talk.flac",
+        "audio/x-flac",
+    ),
+    "starlette, without a type": (
+        lambda: received(filename="x/talk.mp3"),
+        "talk.mp3",
+        "audio/mpeg",
+    ),
+    "starlette, without a name": (lambda: received(headers=FLAC), "recording", "audio/x-flac"),
+    "litestar": (
+        lambda: litestar_upload("audio/x-flac; charset=x", "talk.flac", CONTENT),
+        "talk.flac",
+        "audio/x-flac",
+    ),
+    "aiohttp": (lambda: FileField("file", io.BytesIO(CONTENT)), "talk.flac", "audio/x-flac"),
+    "werkzeug": (lambda: FileField("stream", io.BytesIO(CONTENT)), "talk.flac", "audio/x-flac"),
+    "django": (lambda: DjangoUpload(CONTENT, "audio/x-own"), "talk.mp3", "audio/x-own"),
+    "django, of unknown type": (
+        lambda: DjangoUpload(CONTENT, "application/octet-stream"),
+        "talk.mp3",
+        "audio/mpeg",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UPLOADS)
+async def test_uploads_of_web_frameworks_are_sources(kind: str) -> None:
+    """With the file name and the content type that the browser sent."""
+    made, name, content_type = UPLOADS[kind]
+    source = made()
+    async with scene() as on:
+        project = await on.client.projects.create(source)
+        assert on.landed(project) == CONTENT
+        assert (project.file_name, project.content_type) == (name, content_type)
+    if hasattr(source, "close"):
+        await source.close()
+
+
+async def test_a_part_of_a_multipart_request_is_a_source() -> None:
+    """Aiohttp's `BodyPartReader` is read as it arrives, in chunks."""
+    form = aiohttp.FormData()
+    form.add_field("upload", CONTENT, filename="talk.flac", content_type="audio/x-flac")
+    async with scene() as on:
+
+        async def handle(request: web.Request) -> web.Response:
+            part = await (await request.multipart()).next()
+            assert isinstance(part, aiohttp.BodyPartReader)
+            project = await on.client.projects.create(part)
+            assert on.landed(project) == CONTENT
+            return web.json_response(project.to_dict())
+
+        app = web.Application(client_max_size=2**30)
+        app.router.add_post("/", handle)
+        async with TestClient(TestServer(app)) as browser:
+            answer = await (await browser.post("/", data=form)).json()
+    assert (answer["file_name"], answer["content_type"]) == ("talk.flac", "audio/x-flac")
+
+
+async def test_an_asynchronous_file_is_read_by_the_block(kept: _Kept) -> None:
+    """Not line by line, as iterating over it would."""
+    async with scene() as on, await anyio.open_file(kept.path, "rb") as file:
+        project = await on.client.projects.create(file)
+        assert on.landed(project) == CONTENT
+        assert project.file_name == "talk.wav"
+
+
+@pytest.mark.parametrize("kind", ["a SpooledTemporaryFile", "a member of a zip file", "mmap"])
+async def test_file_objects_of_the_standard_library_are_sources(kind: str, kept: _Kept) -> None:
+    async with scene() as on:
+        with contextlib.ExitStack() as stack:
+            source: Any
+            if kind == "mmap":
+                file = stack.enter_context(kept.path.open("rb"))
+                source = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            elif kind == "a SpooledTemporaryFile":
+                source = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=10))
+                source.write(CONTENT)
+                source.seek(0)
+            else:
+                packed = kept.path.with_suffix(".zip")
+                with zipfile.ZipFile(packed, "w") as archive:
+                    archive.write(kept.path, "folder/talk.wav")
+                archive = stack.enter_context(zipfile.ZipFile(packed))
+                source = stack.enter_context(archive.open("folder/talk.wav"))
+            project = await on.client.projects.create(source)
+        assert on.landed(project) == CONTENT
+        assert project.file_name == ("talk.wav" if "zip" in kind else "recording")
+
+
+async def test_an_upload_of_text_is_refused() -> None:
+    """Whether it is read at once or awaited."""
+
+    class Awaited:
+        async def read(self, size: int) -> str:
+            return "la"
+
+    text: Any = tempfile.SpooledTemporaryFile(mode="w+")  # noqa: SIM115
+    text.write("la")
+    text.seek(0)
+    async with scene() as on:
+        sources: list[Any] = [Awaited(), text]
+        for source in sources:
+            with pytest.raises(ConfigurationError, match="mode 'rb'"):
+                await on.client.projects.create(source)
+        assert on.sandbox.requests == []
+    text.close()

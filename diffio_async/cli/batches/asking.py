@@ -11,11 +11,12 @@ from diffio_async._text import shell_line
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order
 from diffio_async.batch.paths import absolute
-from diffio_async.batch.plan import BatchConflict, Plan
+from diffio_async.batch.plan import Plan
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions, RequestOptions
+from diffio_async.types import BatchConflict
 
 
 @frozen(kw_only=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
-if TYPE_CHECKING:
-    from diffio_async.compat.types._generated import (
-        CreateGenerationResponse,
-        CreateProjectResponse,
-        GenerationDownloadResponse,
-        GenerationProgressResponse,
-    )
+from diffio_async.compat.types._generated import (
+    CreateGenerationResponse,
+    CreateProjectResponse,
+    GenerationDownloadResponse,
+    GenerationProgressResponse,
+)
 
 
 class RestoreInfo(TypedDict):

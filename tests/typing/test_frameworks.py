@@ -1,0 +1,85 @@
+"""The recipe for FastAPI serves requests, and pydantic takes what is public."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import uvicorn
+from pydantic import ConfigDict, TypeAdapter, ValidationError, validate_call
+
+from diffio_async import AsyncDiffio, Generation
+from tests.test_docs import HERE, blocks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from diffio_async.sandbox import Sandbox
+
+ANY = ConfigDict(arbitrary_types_allowed=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """The address at which an ASGI application is served."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="error"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await running
+
+
+async def test_the_recipe_for_fastapi_serves_requests(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload of a browser is restored, and its progress is answered in the API's spelling."""
+    for name, value in sandbox.environment.items():
+        monkeypatch.setenv(name, value)
+    recipe: dict[str, Any] = {}
+    exec(compile(blocks(HERE / "docs" / "frameworks.md", "python")[0], "recipe", "exec"), recipe)
+    form = aiohttp.FormData()
+    form.add_field("recording", b"RIFF....", filename="talk.wav", content_type="audio/x-own")
+    async with serving(recipe["app"]) as url, aiohttp.ClientSession() as browser:
+        async with browser.post(f"{url}/recordings", data=form) as answer:
+            assert answer.status == 200
+            started = await answer.json()
+        async with browser.get(f"{url}/generations/{started['generation_id']}") as answer:
+            progress = await answer.json()
+    assert progress["generationId"] == started["generation_id"]
+    (project,) = sandbox.world.projects.values()
+    assert (project.file_name, project.content_type) == ("talk.wav", "audio/x-own")
+
+
+def methods() -> dict[str, Any]:
+    """Every public coroutine function of the client and of its resources."""
+    parts = [name for name in typing.get_type_hints(AsyncDiffio) if name != "restore_many"]
+    kinds = {"client": AsyncDiffio, **{name: type(getattr(AsyncDiffio, name)) for name in parts}}
+    return {
+        f"{part}.{name}": member
+        for part, kind in kinds.items()
+        for name, member in inspect.getmembers(kind, inspect.iscoroutinefunction)
+        if not name.startswith("_") and inspect.signature(member).parameters.keys() > {"options"}
+    }
+
+
+METHODS = methods()
+
+
+@pytest.mark.parametrize("name", METHODS)
+async def test_pydantic_checks_calls_of_public_methods(name: str) -> None:
+    """`validate_call` takes their signatures, and refuses what does not fit."""
+    checked = validate_call(config=ANY)(METHODS[name])
+    with pytest.raises(ValidationError):
+        await checked(None, options=1)
+
+
+def test_pydantic_takes_models_as_they_are() -> None:
+    model = Generation(generation_id="g", api_project_id="p", status="queued")
+    assert TypeAdapter(Generation, config=ANY).validate_python(model) is model
