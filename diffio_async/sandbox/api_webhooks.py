@@ -85,6 +85,6 @@ def _refuse_unsafe(url: str, *, plain: bool) -> None:
     except ValueError:
         raise Refusal(400, "url is not a URL") from None
     # A receiver under development listens on loopback, where nobody reads along.
-    local = parts.scheme == "http" and (plain or is_loopback(host))
+    local = parts.scheme == "http" and (plain or is_loopback(host) or host.endswith(".localhost"))
     if not host or port == 0 or not (parts.scheme == "https" or local):
         raise Refusal(400, "url must begin with https:// (http:// is for loopback alone)")

@@ -6,6 +6,14 @@ from typing import Any
 from diffio_async.sandbox.replies import Refusal
 
 
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Fields:
     """A request's JSON object, read field by field."""
 
@@ -29,6 +37,8 @@ class Fields:
             raise Refusal(400, f"{name} must be a string")
         if not value.strip():
             raise Refusal(400, f"{name} must not be empty")
+        if not _is_unicode(value):
+            raise Refusal(400, f"{name} has half of a surrogate pair")
         if longest is not None and len(value) > longest:
             raise Refusal(400, f"{name} must have at most {longest} characters")
         return value

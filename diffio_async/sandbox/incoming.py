@@ -63,6 +63,8 @@ class Incoming:
             body = json.loads(text)
         except ValueError as error:
             raise Refusal(400, f"the request body is not JSON: {error}") from error
+        except RecursionError:
+            raise Refusal(400, "the request body is nested too deeply") from None
         self.seen.json = body
         if not isinstance(body, dict):
             raise Refusal(400, "the request body must be a JSON object")
@@ -77,5 +79,5 @@ class Incoming:
         if "json" in self.headers.get("Content-Type", ""):
             try:
                 self.seen.json = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 self.seen.json = None

@@ -34,6 +34,8 @@ def read_plan(source: str | PathLike[str] | Mapping[str, Any]) -> list[Fault]:
             plan = json.loads(Path(source).read_text(encoding="utf-8"))
         except ValueError as error:
             raise PlanError(f"{source} is not JSON: {error}") from error
+        except RecursionError:
+            raise PlanError(f"{source} is nested too deeply") from None
     _only(plan, {"faults"}, "the plan")
     faults = plan.get("faults")
     if not isinstance(faults, list):

@@ -174,6 +174,13 @@ async def test_an_upload_token_at_the_api_is_refused_and_complained_about() -> N
         ({"data": b"", "headers": {"Content-Type": "application/json"}}, 400),
         ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400),
         ({"json": []}, 400),
+        (
+            {
+                "data": b'{"params":' + b"[" * 200_000,
+                "headers": {"Content-Type": "application/json"},
+            },
+            400,
+        ),
         ({"json": "text"}, 400),
         ({"data": io.BytesIO(b" " * 1_100_000)}, 413),
     ],
@@ -200,6 +207,7 @@ async def test_a_body_that_is_no_json_object_is_refused(sent: dict[str, Any], st
         {"fileName": "a", "contentType": 3},
         {"fileName": "a", "params": []},
         {"fileName": "a", "fileFormat": None},
+        {"fileName": "half \ud83d"},
     ],
 )
 async def test_a_mistyped_field_is_a_400_that_names_it(body: dict[str, Any]) -> None:

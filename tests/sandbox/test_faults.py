@@ -285,3 +285,10 @@ def _port(url: str) -> int:
     port = urlsplit(url).port
     assert port is not None
     return port
+
+
+def test_a_plan_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text('{"faults":' + "[" * 200_000)
+    with pytest.raises(PlanError, match="nested too deeply"):
+        read_plan(plan)

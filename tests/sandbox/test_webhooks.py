@@ -407,6 +407,13 @@ async def test_a_webhook_to_loopback_is_delivered(
         await runner.cleanup()
 
 
+async def test_every_url_that_the_client_accepts_can_be_configured() -> None:
+    """Names below `localhost` are of this machine to a client."""
+    async with calling(echoing()) as caller:
+        for url in ("http://localhost:1/x", "http://app.localhost:1/x", "http://[::1]:1/x"):
+            assert (await configure(caller, url))["url"] == url
+
+
 async def test_a_redirect_of_a_receiver_is_not_followed() -> None:
     async with receiving() as elsewhere:
 
