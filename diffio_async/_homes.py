@@ -12,7 +12,7 @@ _HOMES = {
     ),
     "diffio_async.events": (
         "AnswerReceived DownloadProgress DownloadResumed Event GenerationStarted PartSent "
-        "ProgressRead RequestSent RetryScheduled UploadProgress UploadRestarted "
+        "ProgressRead RequestFailed RequestSent RetryScheduled UploadProgress UploadRestarted "
         "UploadResumed WaitsPaused"
     ),
     "diffio_async.models.account": (

@@ -92,6 +92,7 @@ class NotReached(DiffioError):
 
     Attributes:
         permanent: True where another try cannot help (a certificate that does not verify, say).
+        cause: Why, in a few words: "refused", "name not found", "timed out".
     """
 
     def __init__(
@@ -100,8 +101,10 @@ class NotReached(DiffioError):
         state: Mapping[str, object] | None = None,
         *,
         permanent: bool = False,
+        cause: str = "",
     ) -> None:
         self.permanent = permanent
+        self.cause = cause
         super().__init__(message, state)
 
 

@@ -35,6 +35,22 @@ class AnswerReceived(Plain):
 
 
 @frozen
+class RequestFailed(Plain):
+    """One attempt got no response within `seconds`.
+
+    `reason` says why in a few words: "refused", "name not found", "timed out", "cancelled". What
+    was answered with an error status is an `AnswerReceived`.
+    """
+
+    call: str
+    method: str
+    url: str
+    attempt: int
+    seconds: float
+    reason: str
+
+
+@frozen
 class RetryScheduled(Plain):
     """An attempt failed for `reason` and will be made again in `delay` seconds."""
 
@@ -152,6 +168,7 @@ class WaitsPaused(Plain):
 Event = (
     RequestSent
     | AnswerReceived
+    | RequestFailed
     | RetryScheduled
     | PartSent
     | UploadResumed

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -27,9 +27,10 @@ from diffio_async._wire.failures import error_for, request_id
 from diffio_async._wire.redaction import public_url
 from diffio_async._wire.replay import Replay, next_delay
 from diffio_async._wire.requests import Request, prepared
-from diffio_async.errors import DiffioError
+from diffio_async.errors import AnswerLost, DiffioError, NotReached, Timeout
 from diffio_async.events import (
     AnswerReceived,
+    RequestFailed,
     RequestSent,
     RetryScheduled,
     UploadRestarted,
@@ -37,7 +38,7 @@ from diffio_async.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from diffio_async._engine.bodies import Body
     from diffio_async._engine.transport import Answer, Exchange
@@ -196,12 +197,17 @@ class Sender:
             self.tell(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
             await self.closing.pause(delay)
 
+    @contextmanager
     def asked(
         self, name: str, number: int, request: Request
-    ) -> Callable[[Answer | Exchange], None]:
-        """Tell observers of a request; what is returned tells them of its answer."""
+    ) -> Iterator[Callable[[Answer | Exchange], None]]:
+        """Tell observers of a request, and that it failed where the body raises.
+
+        What is given tells them of its answer.
+        """
         if not self.heard:
-            return _untold
+            yield _untold
+            return
         url, began = public_url(request.url), time.monotonic()
         self.tell(RequestSent(call=name, method=request.method, url=url, attempt=number))
 
@@ -218,13 +224,26 @@ class Sender:
                 )
             )
 
-        return answered
+        try:
+            yield answered
+        except BaseException as failure:
+            self.tell(
+                RequestFailed(
+                    call=name,
+                    method=request.method,
+                    url=url,
+                    attempt=number,
+                    seconds=time.monotonic() - began,
+                    reason=_why(failure),
+                )
+            )
+            raise
 
     async def _once(self, name: str, number: int, attempt: Attempt, about: str) -> Answer:
         request = attempt.request
-        answered = self.asked(name, number, request)
-        answer = await self.transport.attempt(attempt)
-        answered(answer)
+        with self.asked(name, number, request) as answered:
+            answer = await self.transport.attempt(attempt)
+            answered(answer)
         if request.host is Host.API and self.server_clock.stale:
             self.server_clock.record(answer.headers)
         if answer.ok:
@@ -246,6 +265,17 @@ class Sender:
             await self.closing.end()
         finally:
             await self.transport.aclose()
+
+
+def _why(failure: BaseException) -> str:
+    """Why there was no answer, in a few words."""
+    if isinstance(failure, asyncio.CancelledError):
+        return "cancelled"
+    if isinstance(failure, NotReached):
+        return failure.cause or "not reached"
+    if isinstance(failure, Timeout):
+        return "timed out"
+    return "connection lost" if isinstance(failure, AnswerLost) else type(failure).__name__
 
 
 def _untold(_: Answer | Exchange) -> None:

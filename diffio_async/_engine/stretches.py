@@ -110,11 +110,11 @@ class Stretch:
         """The first answer that points nowhere else; there is no credential to carry along."""
         sender, under = self.whole.sender, self.whole.under
         for _ in range(_MOST_REDIRECTS + 1):
-            answered = sender.asked("download", self.attempt, request)
-            exchange = await stack.enter_async_context(
-                sender.transport.stream(Attempt(request=request, timeouts=under.timeouts))
-            )
-            answered(exchange)
+            with sender.asked("download", self.attempt, request) as answered:
+                exchange = await stack.enter_async_context(
+                    sender.transport.stream(Attempt(request=request, timeouts=under.timeouts))
+                )
+                answered(exchange)
             location = exchange.headers.get("location")
             if exchange.status not in _REDIRECTS or location is None:
                 return exchange

@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from diffio_async._wire.addresses import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._wire.redaction import MASK, scrubbed
-from diffio_async.errors import ConfigurationError
+from diffio_async.cli.reachability import Reachability
+from diffio_async.client import AsyncDiffio
+from diffio_async.errors import ConfigurationError, DiffioError, NotReached
 from diffio_async.events import Event, RequestSent
+from diffio_async.options import ClientOptions, RequestOptions, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.options import Observer
+
+_BASE_URL = "DIFFIO_API_BASE_URL"
+_LONGEST_SHOWN = 80
+#: Seconds, and attempts, for a service that has never answered.
+_PATIENCE = 60.0
+_MANY = 1000
 
 
 class Sent:
@@ -21,8 +38,50 @@ class Sent:
         self.any = self.any or isinstance(event, RequestSent)
 
 
-_BASE_URL = "DIFFIO_API_BASE_URL"
-_LONGEST_SHOWN = 80
+@asynccontextmanager
+async def connected(
+    api_key: str | None = None, base_url: str | None = None, *, observer: Observer | None = None
+) -> AsyncIterator[AsyncDiffio]:
+    """A client for a command: the environment's, or that of a sandbox. Trouble is reported."""
+    reachability = Reachability()
+    observers = (reachability.observe, *(() if observer is None else (observer,)))
+    options = ClientOptions(observers=observers)
+    async with (
+        AsyncDiffio(api_key, base_url=base_url, options=options) as client,
+        reachability.reporting(),
+    ):
+        yield client
+
+
+async def first_answer(
+    client: AsyncDiffio, *, generation_id: str, api_project_id: str | None, timeout: float | None
+) -> GenerationProgress | None:
+    """Ask for a generation before it is waited for: a wait would try a dead address for an hour.
+
+    Returns:
+        How it stands; None where that was not said: the wait finds out what it means.
+
+    Raises:
+        NotReached: The service could not be reached for a minute, or for `timeout` seconds.
+    """
+    if timeout == 0:
+        return None
+
+    def only_unreached(failure: DiffioError) -> bool | None:
+        return None if isinstance(failure, NotReached) else False
+
+    budget = min(_PATIENCE, timeout or _PATIENCE)
+    retry = RetryPolicy(attempts=_MANY, budget=budget, cap=5.0, on=only_unreached)
+    try:
+        return await client.generations.get_progress(
+            generation_id=generation_id,
+            api_project_id=api_project_id,
+            options=RequestOptions(retry=retry),
+        )
+    except NotReached:
+        raise
+    except DiffioError:
+        return None
 
 
 def check_environment(*, without: str = "") -> None:

@@ -15,12 +15,11 @@ from diffio_async._engine.local_paths import local_paths
 from diffio_async._engine.pending import Pending
 from diffio_async._engine.targets import check_target
 from diffio_async._engine.threads import Threads
-from diffio_async.cli.connecting import Sent, check_environment
+from diffio_async.cli.connecting import Sent, check_environment, connected, first_answer
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.orders import folder_of
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
 from diffio_async.cli.picking_up import PickUp
-from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, DiffioError, TargetUnusable
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
@@ -29,6 +28,7 @@ from diffio_async.restoration import Ids, restored_name
 if TYPE_CHECKING:
     from diffio_async.cli.outcomes import Fact, Outcome
     from diffio_async.cli.reports import Reporter
+    from diffio_async.client import AsyncDiffio
     from diffio_async.models.generations import Downloaded
     from diffio_async.types import OnConflict
 
@@ -94,9 +94,10 @@ class Fetch:
         """What to do where the file exists."""
         return "overwrite" if self.overwrite else "error"
 
-    def pick_up(self) -> PickUp:
-        """How to try again."""
+    def pick_up(self, *, seen: bool) -> PickUp:
+        """How to try again; `seen`: the service was heard to know the generation."""
         return PickUp(
+            seen=seen,
             generation_id=self.generation_id,
             api_project_id=self.api_project_id,
             download_type=self.download_type,
@@ -133,7 +134,7 @@ async def download(order: Fetch, reporter: Reporter) -> int:
     order.check()
     with reporter:
         sent = Sent()
-        async with AsyncDiffio(options=ClientOptions(observers=(sent,))) as client:
+        async with connected(observer=sent) as client:
             outcome = await _downloaded(client, order, reporter, sent)
         reporter.ended(outcome)
     return OK if outcome.done else FAILED
@@ -144,7 +145,11 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
     ids = Ids(generation_id=order.generation_id, api_project_id=order.api_project_id)
     kind = order.download_type
 
+    seen = False
+
     def progressed(fact: Fact) -> None:
+        nonlocal seen
+        seen = True
         reporter.progressed(subject, fact)
 
     async def fetched() -> Downloaded:
@@ -161,9 +166,12 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
     try:
         await order.check_target()
         pending = Pending(ClientOptions().wait, order.timeout, asyncio.sleep)
-        progress = await client.generations.wait_for_complete(
-            **ids, timeout=order.timeout, on_progress=progressed
-        )
+        progress = await first_answer(client, **ids, timeout=order.timeout)
+        if progress is None or not progress.complete:
+            progress = await client.generations.wait_for_complete(
+                **ids, timeout=order.timeout, on_progress=progressed
+            )
+        seen = True
         result = await pending.until_there(fetched)
     except DiffioError as error:
         if isinstance(error, ConfigurationError) and not sent.any:
@@ -173,10 +181,12 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
             seconds=time.monotonic() - begun,
             error=error,
             # A target in the way stays in the way of the same command.
-            pick_up=None if isinstance(error, TargetUnusable) else order.pick_up().after(error),
+            pick_up=None
+            if isinstance(error, TargetUnusable)
+            else order.pick_up(seen=seen).after(error),
         )
     except asyncio.CancelledError:
-        reporter.ended(Interrupted(subject=subject, pick_up=order.pick_up()))
+        reporter.ended(Interrupted(subject=subject, pick_up=order.pick_up(seen=seen)))
         raise
     return Done(
         subject=subject,

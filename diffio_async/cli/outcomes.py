@@ -108,10 +108,13 @@ class Failed:
 
     def lines(self) -> list[str]:
         """The reason, and how to go on."""
-        reason = said(self.error, goes_on=self.pick_up is not None)
+        reason = self._reason()
         if self.pick_up is None:
             return [f"{self.subject}: {reason}{_ids(self.error, reason)}"]
-        return [f"{self.subject}: {reason}", f"  pick it up: {self.pick_up.command()}"]
+        return [f"{self.subject}: {reason}", *self.pick_up.lines()]
+
+    def _reason(self) -> str:
+        return said(self.error, goes_on=self.pick_up is not None and self.pick_up.seen)
 
     def json(self) -> dict[str, object]:
         """`failed`."""
@@ -120,7 +123,7 @@ class Failed:
             **self.subject.json(),
             "seconds": round(self.seconds, 3),
             "error": type(self.error).__name__,
-            "message": said(self.error, goes_on=self.pick_up is not None),
+            "message": self._reason(),
             "api_project_id": self.error.api_project_id,
             "generation_id": self.error.generation_id,
             "idempotency_key": self.error.idempotency_key,
@@ -139,10 +142,8 @@ class Interrupted:
     def lines(self) -> list[str]:
         """What goes on, and how to fetch it."""
         what = f"generation {self.pick_up.generation_id} of {self.pick_up.api_project_id}"
-        return [
-            f"{self.subject}: interrupted; {what} goes on",
-            f"  pick it up: {self._command()}",
-        ]
+        how = f"{what} goes on" if self.pick_up.seen else f"nothing was heard of {what}"
+        return [f"{self.subject}: interrupted; {how}", *self.pick_up.lines()]
 
     def json(self) -> dict[str, object]:
         """`interrupted`."""

@@ -27,6 +27,7 @@ _OPTIONS = {
 class PickUp:
     """A generation that goes on, and how `diffio-async download` fetches what it makes.
 
+    `seen`: the service was heard to know it; what was not is not said to go on.
     `output` is the file or folder to write, None for the folder the command is run in;
     `audio_output` the same for the audio, where that is fetched instead.
     """
@@ -37,6 +38,11 @@ class PickUp:
     output: str | None = None
     audio_output: str | None = None
     idempotency_key: str | None = None
+    seen: bool = True
+
+    def lines(self) -> list[str]:
+        """How to go on, for people."""
+        return [f"  {'pick it up' if self.seen else 'try again'}: {self.command()}"]
 
     def command(self) -> str:
         """The line to run."""
@@ -70,7 +76,7 @@ def said(error: DiffioError, *, goes_on: bool) -> str:
     if getattr(error, "code", None) == UNAVAILABLE:
         return "there is nothing of this type to fetch: fetch the audio instead (--type audio)"
     if isinstance(error, WaitTimeout):
-        text = text.partition("; it goes on")[0]
+        text = text.partition("; it goes on")[0].partition(": wait again")[0]
         return f"{text}; it goes on" if goes_on else f"{text}: allow more time with --timeout"
     for argument, option in _OPTIONS.items():
         text = text.replace(argument, option)

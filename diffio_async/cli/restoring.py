@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from diffio_async._engine.system_errors import shortage_of
+from diffio_async.cli.connecting import connected
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
-from diffio_async.client import AsyncDiffio
 from diffio_async.errors import DiffioError, UploadFailed
 from diffio_async.events import GenerationStarted
-from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
     from diffio_async.cli.orders import Order
@@ -95,9 +94,7 @@ class _Work:
 
             sandbox = await stack.enter_async_context(Sandbox())
             given = sandbox.api_key, sandbox.base_url
-        options = ClientOptions(observers=(self._observe,))
-        client = AsyncDiffio(given[0], base_url=given[1], options=options)
-        self._client = await stack.enter_async_context(client)
+        self._client = await stack.enter_async_context(connected(*given, observer=self._observe))
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, GenerationStarted):

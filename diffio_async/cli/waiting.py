@@ -10,18 +10,25 @@ from attrs import define, field, frozen
 
 from diffio_async._engine.showing import Lines, Silent, display
 from diffio_async._text import shell_line
-from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.connecting import check_environment, connected, first_answer
 from diffio_async.cli.console import console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.picking_up import said
-from diffio_async.client import AsyncDiffio
-from diffio_async.errors import ConfigurationError, DiffioError, GenerationFailed, NotFound
+from diffio_async.errors import (
+    ConfigurationError,
+    DiffioError,
+    GenerationFailed,
+    NotFound,
+    NotReached,
+)
 from diffio_async.models.generations import COMPLETE
 from diffio_async.models.generations import FAILED as FAILURES
 from diffio_async.models.handles import ids_in
+from diffio_async.models.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from diffio_async.models.outcomes import Outcome
+    from diffio_async.client import AsyncDiffio
+    from diffio_async.models.generations import GenerationProgress
 
 #: So many generations that go on are named by name; more would not fit into a line.
 _NAMED = 20
@@ -87,6 +94,13 @@ class Teller:
     failed: bool = False
     #: What is still waited for, in the order it was named, with the name it was given.
     left: dict[str, str] = field(factory=dict)
+    #: What the service was heard to know: only that is said to go on.
+    seen: set[str] = field(factory=set)
+
+    def progressed(self, progress: GenerationProgress) -> None:
+        """A generation was heard of."""
+        self.seen.add(progress.generation_id)
+        self.display.progressed(progress)
 
     def ended(self, outcome: Outcome) -> None:
         """A generation's wait is over."""
@@ -96,6 +110,7 @@ class Teller:
         self.failed = self.failed or error is not None
         goes_on = error is not None and not isinstance(error, (GenerationFailed, NotFound))
         again = self.wanted.again([name]) if goes_on else None
+        seen = outcome.progress is not None or outcome.generation_id in self.seen
         if self.as_json:
             self._json(
                 "complete" if error is None else "failed",
@@ -104,37 +119,49 @@ class Teller:
                 handle=outcome.handle,
                 status=outcome.status,
                 seconds=round(time.monotonic() - self.began, 3),
-                **({} if error is None else _why(error, again)),
+                **({} if error is None else _why(error, again, seen=seen)),
             )
         elif error is None:
             console.result(f"{outcome.generation_id}: complete")
         else:
-            console.note(f"{outcome.generation_id}: {said(error, goes_on=goes_on)}")
+            console.note(f"{outcome.generation_id}: {said(error, goes_on=goes_on and seen)}")
 
     def unknown(self, project: str, error: DiffioError) -> None:
         """A project could not be asked for what runs in it."""
         self.failed = True
         if self.as_json:
-            self._json("failed", api_project_id=project, **_why(error, None))
+            self._json("failed", api_project_id=project, **_why(error, None, seen=False))
         else:
             console.note(f"{project}: {error}")
 
     def interrupted(self) -> None:
-        """The user ended the command; the generations go on without it."""
-        again, many = self.wanted.again([*self.left.values()]), len(self.left)
+        """The user ended the command; the generations that were heard of go on without it."""
+        again = self.wanted.again([*self.left.values()])
+        go_on = [each for each in self.left if each in self.seen]
+        unseen = [each for each in self.left if each not in self.seen]
         if self.as_json:
-            self._json("interrupted", generation_ids=[*self.left], again=again)
-        elif many:
-            what = f"generation {next(iter(self.left))} goes"
-            what = what if many == 1 else f"{many} generations go"
-            console.note(f"interrupted; {what} on", f"  wait again: {again}")
+            self._json("interrupted", generation_ids=go_on, unseen=unseen, again=again)
+            return
+        said = []
+        if go_on:
+            said.append(f"{_counted(go_on)} {'goes' if len(go_on) == 1 else 'go'} on")
+        if unseen:
+            said.append(f"nothing was heard of {_counted(unseen)}")
+        if said:
+            console.note(f"interrupted; {'; '.join(said)}", f"  wait again: {again}")
 
     def _json(self, event: str, **more: object) -> None:
         console.json({"event": event, **more})
 
 
-def _why(error: DiffioError, again: str | None) -> dict[str, object]:
-    message = said(error, goes_on=again is not None)
+def _counted(generations: list[str]) -> str:
+    """`generation gen_5f2c`, or `3 generations`."""
+    count = len(generations)
+    return f"generation {generations[0]}" if count == 1 else f"{count} generations"
+
+
+def _why(error: DiffioError, again: str | None, *, seen: bool) -> dict[str, object]:
+    message = said(error, goes_on=again is not None and seen)
     return {"error": type(error).__name__, "message": message, "again": again}
 
 
@@ -148,7 +175,7 @@ async def wait(wanted: Wanted, *, as_json: bool) -> int:
     with Silent(console) if as_json else display(console) as shown:
         teller = Teller(wanted, shown, as_json)
         try:
-            async with AsyncDiffio() as client:
+            async with connected() as client:
                 await _followed(client, teller, named)
         except asyncio.CancelledError:
             teller.interrupted()
@@ -163,10 +190,23 @@ async def _followed(client: AsyncDiffio, teller: Teller, named: list[Named]) -> 
     for each in named:
         teller.left[each.generation_id] = each.name
         teller.display.taken(each.generation_id)
+    if teller.wanted.generations:
+        try:
+            await first_answer(
+                client,
+                generation_id=named[0].generation_id,
+                api_project_id=named[0].api_project_id,
+                timeout=teller.wanted.timeout,
+            )
+        except NotReached as error:
+            for each in named:
+                ids = each.generation_id, each.api_project_id
+                teller.ended(Outcome(generation_id=ids[0], api_project_id=ids[1], error=error))
+            return
     outcomes = client.generations.as_completed(
         named,
         timeout=teller.wanted.timeout,
-        on_progress=teller.display.progressed,
+        on_progress=teller.progressed,
         ahead=max(1, len(named)),
     )
     async for outcome in outcomes:
@@ -185,4 +225,5 @@ async def _running(client: AsyncDiffio, teller: Teller, project: str) -> list[Na
     running = [row.generation_id for row in rows if row.status not in {COMPLETE, *FAILURES}]
     if not running:
         teller.display.say(f"{project}: nothing runs")
+    teller.seen.update(running)
     return [Named(generation_id, project, generation_id) for generation_id in running]

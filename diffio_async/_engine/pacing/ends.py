@@ -28,9 +28,11 @@ def generation_failed(progress: GenerationProgress) -> GenerationFailed:
 def timed_out(waiter: Waiter, progress: GenerationProgress | None) -> WaitTimeout:
     """The error of a wait whose deadline came first; the last failure to ask is its cause."""
     job, timeout = waiter.job, waiter.wait.timeout or 0.0
+    # What was never seen is not said to go on: there may be no such generation.
     status = f"was {progress.status!r}" if progress else "had given no answer"
+    goes_on = "; it goes on" if progress else ""
     error = WaitTimeout(
-        f"generation {job.generation_id} {status} after {timeout:g} s; it goes on: wait again "
+        f"generation {job.generation_id} {status} after {timeout:g} s{goes_on}: wait again "
         "with the same ids, or with a longer timeout",
         progress=progress,
     )

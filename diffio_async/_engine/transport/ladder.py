@@ -25,6 +25,7 @@ from diffio_async.errors import (
 if TYPE_CHECKING:
     from diffio_async._engine.transport.sessions import Connection
 
+_TIMED_OUT = "timed out"
 # A proxy's no that another try will not change: a password, or a rule.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
 
@@ -83,7 +84,7 @@ def expired(connection: Connection, url: str, total: float) -> DiffioError:
         return Timeout(
             f"{url} gave no whole answer within {total:.3g} s. The request may have been accepted."
         )
-    return NotReached(f"{url} could not be connected to within {total:.3g} s")
+    return NotReached(f"{url} could not be connected to within {total:.3g} s", cause=_TIMED_OUT)
 
 
 def _not_reached(raw: Exception, url: str) -> NotReached:
@@ -92,17 +93,22 @@ def _not_reached(raw: Exception, url: str) -> NotReached:
             f"the certificate of {url} does not verify ({_cause(raw)}): for a private authority "
             "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))",
             permanent=True,
+            cause="certificate does not verify",
         )
     if isinstance(raw, aiohttp.ClientHttpProxyError):
         return NotReached(
             f"the proxy did not let the request to {url} through: it answered {raw.status}",
             permanent=raw.status in _REFUSED_BY_PROXY,
+            cause=f"the proxy answered {raw.status}",
         )
     if isinstance(raw, aiohttp.ClientProxyConnectionError):
-        return NotReached(f"the proxy for {url} could not be reached ({_cause(raw)})")
+        return NotReached(
+            f"the proxy for {url} could not be reached ({_cause(raw)})",
+            cause=f"the proxy: {_short(raw)}",
+        )
     if isinstance(raw, TimeoutError):
-        return NotReached(f"{url} could not be connected to in time")
-    return NotReached(f"{url} could not be reached ({_cause(raw)})")
+        return NotReached(f"{url} could not be connected to in time", cause=_TIMED_OUT)
+    return NotReached(f"{url} could not be reached ({_cause(raw)})", cause=_short(raw))
 
 
 def _not_read(raw: BaseException) -> str:
@@ -134,3 +140,15 @@ def _cause(raw: Exception) -> str:
     if isinstance(number, int) and number > 0:
         return os.strerror(number)
     return type(raw).__name__
+
+
+def _short(raw: Exception) -> str:
+    """The cause in a few words."""
+    if isinstance(raw, aiohttp.ClientConnectorError):
+        if isinstance(raw.os_error, socket.gaierror):
+            return "name not found"
+        if isinstance(raw.os_error, ConnectionRefusedError):
+            return "refused"
+        if isinstance(raw, aiohttp.ClientConnectorSSLError):
+            return "TLS failed"
+    return _cause(raw).lower()

@@ -11,14 +11,13 @@ from diffio_async.batch.journal import Journal, journal_at, terms_of
 from diffio_async.batch.reading import kinds_of
 from diffio_async.cli.batches.asking import Asked
 from diffio_async.cli.batches.showing import teller
-from diffio_async.cli.connecting import Sent, check_environment
+from diffio_async.cli.connecting import Sent, check_environment, connected
 from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.client import AsyncDiffio
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseUnusable
-from diffio_async.options import ClientOptions
 
 if TYPE_CHECKING:
     from diffio_async.cli.batches.showing import Teller
+    from diffio_async.client import AsyncDiffio
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import DownloadType
 
@@ -92,14 +91,14 @@ def _stopped(error: DiffioError, asked: Asked, shown: Teller) -> BatchStopped:
 
 
 async def _client(asked: Asked, stack: AsyncExitStack, sent: Sent) -> AsyncDiffio:
-    options = ClientOptions(observers=(sent,))
     if not asked.sandbox:
-        return await stack.enter_async_context(AsyncDiffio(options=options))
+        return await stack.enter_async_context(connected(observer=sent))
     from diffio_async.sandbox import Sandbox
 
     sandbox = await stack.enter_async_context(Sandbox())
-    client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
-    return await stack.enter_async_context(client)
+    return await stack.enter_async_context(
+        connected(sandbox.api_key, sandbox.base_url, observer=sent)
+    )
 
 
 async def retry(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffio_async.cli.connecting import check_environment
+from diffio_async.cli.connecting import check_environment, connected
 from diffio_async.cli.console import console
 from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, DiffioError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from diffio_async.client import AsyncDiffio
     from diffio_async.models.webhooks import WebhookMode
 
 #: What was done, as JSON has it, and in lines for people.
@@ -82,7 +82,7 @@ async def send_test_event(
 
 async def _done(work: Callable[[AsyncDiffio], Awaitable[Said]], *, as_json: bool) -> int:
     check_environment()
-    async with AsyncDiffio() as client:
+    async with connected() as client:
         try:
             fact, lines = await work(client)
         except ConfigurationError:

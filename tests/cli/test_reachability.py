@@ -1,0 +1,151 @@
+"""A service that does not answer: what is wrong is said after three seconds, on stderr."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async.sandbox import Answer, Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from anyio.abc import Process
+
+    from tests.cli.conftest import Run, Start
+
+#: Each test is a process of its own, and waits for seconds.
+pytestmark = pytest.mark.slow
+
+KEY = {"DIFFIO_API_KEY": "diffio_sandbox_key"}
+
+
+@pytest.fixture
+def refused() -> Iterator[str]:
+    """The address of a port that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """The address of a server that takes connections and says nothing."""
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, serve)
+        yield f"127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+        group.cancel_scope.cancel()
+
+
+async def line_of(process: Process, words: str, within: float = 20) -> str:
+    """Read stderr until a line with these words."""
+    assert process.stderr is not None
+    text = ""
+    with anyio.fail_after(within):
+        while True:
+            text += (await process.stderr.receive()).decode()
+            for line in text.splitlines():
+                if words in line:
+                    return line
+
+
+async def rest_of(process: Process) -> tuple[int, str, str]:
+    """Interrupt it; its code, and what else it said on stdout and stderr."""
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with anyio.fail_after(10):
+        code = await process.wait()
+    out = b"".join([piece async for piece in process.stdout]).decode()
+    return code, out, b"".join([piece async for piece in process.stderr]).decode()
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["download", "gen_1", "--project", "proj_1"],
+        ["wait", "gen_1", "--project", "proj_1"],
+        ["restore", "talk.wav"],
+        ["batch", "talk.wav", "-o", "out"],
+    ],
+)
+async def test_a_dead_network_is_reported(
+    start: Start, talk: Path, refused: str, arguments: list[str], more: list[str]
+) -> None:
+    """Each command says who cannot be reached and why; what was never seen is not said to run."""
+    env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
+    process = await start(*arguments, *more, env=env)
+    line = await line_of(process, "cannot reach")
+    assert line.startswith(f"cannot reach {refused} for ")
+    assert line.endswith(" s (refused), trying again")
+    code, out, said = await rest_of(process)
+    assert code == 130
+    assert "Traceback" not in said
+    assert " on\n" not in said.replace("it goes on\n", "")
+    facts = [json.loads(each) for each in out.splitlines()]
+    if more and arguments[0] == "wait":
+        assert (facts[-1]["generation_ids"], facts[-1]["unseen"]) == ([], ["gen_1"])
+    elif arguments[0] in {"wait", "download"} and not more:
+        assert "nothing was heard of generation gen_1" in said
+
+
+async def test_a_silent_server_is_reported(start: Start) -> None:
+    """One that takes connections and answers nothing is told from one that refuses them."""
+    async with silent() as address:
+        env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{address}/v1"}
+        process = await start("wait", "gen_1", "--project", "proj_1", env=env)
+        line = await line_of(process, "cannot reach")
+        assert line.startswith(f"cannot reach {address} for ")
+        assert "(no answer)" in line
+        await rest_of(process)
+
+
+async def test_a_name_that_does_not_exist_is_reported(start: Start) -> None:
+    """The reason is in the line."""
+    env = {**KEY, "DIFFIO_API_BASE_URL": "https://diffio.invalid/v1"}
+    process = await start("wait", "gen_1", "--project", "proj_1", env=env)
+    assert "diffio.invalid for " in await line_of(process, "(name not found)", within=30)
+    await rest_of(process)
+
+
+async def test_failures_of_the_service_are_reported_and_their_end(start: Start, talk: Path) -> None:
+    """Answers of 503 are a reason too; when it works again, that is said, and the work goes on."""
+    async with Sandbox(engine="echo", duration=1.0) as sandbox:
+        process = await start("restore", talk, env=sandbox.environment)
+        with anyio.fail_after(20):
+            while not sandbox.world.generations:
+                await anyio.sleep(0.02)
+        fault = Fault(path="*/get_generation_progress", times=None, action=Answer(status=503))
+        sandbox.faults.add(fault)
+        line = await line_of(process, "cannot reach")
+        assert "(answered 503), trying again" in line
+        sandbox.faults.clear()
+        assert " answers again, after " in await line_of(process, "answers again")
+        with anyio.fail_after(30):
+            assert await process.wait() == 0
+
+
+async def test_a_service_that_never_answered_is_not_waited_for(run: Run, refused: str) -> None:
+    """Within the time allowed (a minute at most) the command gives up, and says how to try again."""
+    env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
+    ids = ["gen_1", "--project", "proj_1", "--timeout", "2"]
+    for command, again in (("download", "try again: "), ("wait", "")):
+        done = await run(command, *ids, env=env)
+        assert done.returncode == 1
+        assert "could not be reached (Connection refused)" in done.stderr
+        assert again in done.stderr
+        assert "goes on" not in done.stderr
