@@ -25,6 +25,8 @@ _LONGEST_SHOWN = 80
 #: Seconds, and attempts, for a service that has never answered.
 _PATIENCE = 60.0
 _MANY = 1000
+#: Attempts of any call.
+_ATTEMPTS = 8
 
 
 class Sent:
@@ -45,7 +47,8 @@ async def connected(
     """A client for a command: the environment's, or that of a sandbox. Trouble is reported."""
     reachability = Reachability()
     observers = (reachability.observe, *(() if observer is None else (observer,)))
-    options = ClientOptions(observers=observers)
+    # Longer than a library should: what is wrong is said meanwhile.
+    options = ClientOptions(observers=observers, retry=RetryPolicy(attempts=_ATTEMPTS))
     async with (
         AsyncDiffio(api_key, base_url=base_url, options=options) as client,
         reachability.reporting(),

@@ -167,7 +167,9 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
         await order.check_target()
         pending = Pending(ClientOptions().wait, order.timeout, asyncio.sleep)
         progress = await first_answer(client, **ids, timeout=order.timeout)
-        if progress is None or not progress.complete:
+        if progress is not None and progress.complete:
+            progressed(progress)
+        else:
             progress = await client.generations.wait_for_complete(
                 **ids, timeout=order.timeout, on_progress=progressed
             )

@@ -140,7 +140,7 @@ async def test_failures_of_the_service_are_reported_and_their_end(start: Start, 
 
 
 async def test_a_service_that_never_answered_is_not_waited_for(run: Run, refused: str) -> None:
-    """Within the time allowed (a minute at most) the command gives up, and says how to try again."""
+    """Within the time allowed, or a minute, the command gives up, and says how to try again."""
     env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
     ids = ["gen_1", "--project", "proj_1", "--timeout", "2"]
     for command, again in (("download", "try again: "), ("wait", "")):
