@@ -11,6 +11,7 @@ from typing import Self
 from attrs import evolve
 
 from diffio_async._declared import declared
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.pacing import Pacer
 from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import Uploader
@@ -198,6 +199,7 @@ class AsyncDiffio:
                 await self._pacer.source.aclose()
 
     async def __aenter__(self) -> Self:
+        running_loop()
         return self
 
     async def __aexit__(

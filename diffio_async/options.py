@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
 from typing import Any, Protocol, runtime_checkable
 
@@ -96,6 +96,22 @@ class Timeouts:
     total: float | None = field(default=120.0, validator=some_seconds_if_any)
 
 
+def _headers(given: Mapping[str, str] | None) -> Mapping[str, str]:
+    return _mapping_of_headers({} if given is None else given)
+
+
+def _headers_if_any(given: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return None if given is None else _mapping_of_headers(given)
+
+
+def _mapping_of_headers(given: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"headers must be a mapping of names to values, not a {type(given).__name__}"
+        )
+    return given
+
+
 @frozen(kw_only=True)
 class RequestOptions:
     """Options of one call; what is None is taken from the client.
@@ -108,7 +124,9 @@ class RequestOptions:
         api_key: Another key for this call; it takes the place of any credential of the client's.
     """
 
-    headers: Mapping[str, str] | None = field(default=None, repr=False, hash=False)
+    headers: Mapping[str, str] | None = field(
+        default=None, converter=_headers_if_any, repr=False, hash=False
+    )
     timeout: Timeouts | float | None = field(default=None, validator=_timeout)
     retry: RetryPolicy | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -146,9 +164,27 @@ class WaitPolicy:
             )
 
 
+def _timeouts(given: Timeouts | None) -> Timeouts:
+    return Timeouts() if given is None else given
+
+
+def _retry(given: RetryPolicy | None) -> RetryPolicy:
+    return RetryPolicy() if given is None else given
+
+
+def _wait(given: WaitPolicy | None) -> WaitPolicy:
+    return WaitPolicy() if given is None else given
+
+
+def _observers(given: Iterable[Observer] | Observer | None) -> tuple[Observer, ...]:
+    if given is None or callable(given):
+        return () if given is None else (given,)
+    return tuple(given)
+
+
 @frozen(kw_only=True)
 class ClientOptions:
-    """Options of a client.
+    """Options of a client; None stands for the default.
 
     Attributes:
         headers: Added to requests to the API, and to no other host.
@@ -173,13 +209,13 @@ class ClientOptions:
             server's URLs may use `http://` for the base URL's host only. A warning is logged once.
             `DIFFIO_ALLOW_INSECURE_HTTP=1` in the environment turns it on, too.
         ssl: A context of your own, for a private authority or a client certificate.
-        observers: Told every event; the first is always logging (`diffio_async`).
+        observers: One or several, told every event; the first is always logging (`diffio_async`).
     """
 
-    headers: Mapping[str, str] = field(factory=dict, repr=False, hash=False)
-    timeouts: Timeouts = Timeouts()
-    retry: RetryPolicy = RetryPolicy()
-    wait: WaitPolicy = WaitPolicy()
+    headers: Mapping[str, str] = field(factory=dict, converter=_headers, repr=False, hash=False)
+    timeouts: Timeouts = field(factory=Timeouts, converter=_timeouts)
+    retry: RetryPolicy = field(factory=RetryPolicy, converter=_retry)
+    wait: WaitPolicy = field(factory=WaitPolicy, converter=_wait)
     parts_in_flight: int = field(default=8, validator=at_least_one)
     ranges_in_flight: int = field(default=8, validator=at_least_one)
     connections: int = field(default=100, validator=at_least_one)
@@ -189,7 +225,7 @@ class ClientOptions:
     trust_env: bool = False
     allow_insecure_http: bool = False
     ssl: SSLContext | None = field(default=None, repr=False)
-    observers: tuple[Observer, ...] = ()
+    observers: tuple[Observer, ...] = field(default=(), converter=_observers)
 
 
 @frozen(kw_only=True)
@@ -207,6 +243,10 @@ def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
     base = CallOptions(headers=client.headers, timeouts=client.timeouts, retry=client.retry)
     if call is None:
         return base
+    if not isinstance(call, RequestOptions):
+        raise ConfigurationError(
+            f"the options of a call must be RequestOptions, not a {type(call).__name__}"
+        )
     timeouts = call.timeout
     if isinstance(timeouts, (int, float)):
         timeouts = evolve(client.timeouts, total=float(timeouts))

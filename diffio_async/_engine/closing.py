@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, field
 
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.threads import all_settled
 from diffio_async.errors import ClientClosed
 
@@ -61,7 +62,7 @@ class Closing:
         if seconds <= 0 or _within.get() in self._works:
             await asyncio.sleep(seconds)
             return
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         over: asyncio.Future[bool] = loop.create_future()
 
         def end(closed: bool) -> None:
@@ -84,7 +85,7 @@ class Closing:
         Raises:
             ClientClosed: The client is closed already.
         """
-        with self._known(_Work(asyncio.get_running_loop(), end, tidies=False)):
+        with self._known(_Work(running_loop(), end, tidies=False)):
             yield
 
     @contextlib.contextmanager
@@ -95,7 +96,7 @@ class Closing:
             ClientClosed: The client was closed meanwhile; the body had time to tidy up.
         """
         with anyio.CancelScope() as scope:
-            work = _Work(asyncio.get_running_loop(), lambda: self._cancel(work, scope), tidies=True)
+            work = _Work(running_loop(), lambda: self._cancel(work, scope), tidies=True)
             with self._known(work):
                 token = _within.set(work)
                 try:
@@ -114,7 +115,7 @@ class Closing:
         Raises:
             asyncio.CancelledError: The caller was cancelled meanwhile.
         """
-        work = _Work(asyncio.get_running_loop(), _not_cut, tidies=True)
+        work = _Work(running_loop(), _not_cut, tidies=True)
 
         async def clean() -> None:
             _within.set(work)
@@ -155,7 +156,7 @@ class Closing:
     async def end(self) -> None:
         """Cut what is under way, and wait a while for what tidies up; nothing new begins."""
         self._closed = True
-        here, news = asyncio.get_running_loop(), asyncio.Event()
+        here, news = running_loop(), asyncio.Event()
         seen = set[_Work]()
         with anyio.move_on_after(ABORT_SECONDS):
             while True:

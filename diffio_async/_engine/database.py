@@ -16,6 +16,7 @@ from attrs import frozen
 
 from diffio_async._engine.database_opening import connected, explained, unusable
 from diffio_async._engine.local_paths import local_path
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.system_errors import ThreadShortage, reason_of
 from diffio_async._engine.threads import begin_thread, settled
 
@@ -82,6 +83,7 @@ class Database:
             DatabaseUnusable: Its folder is missing, it cannot be written, is damaged, is another
                 kind of file, or was made by a newer version; or it is missing.
         """
+        running_loop()
         database = cls(local_path(path, "the database"), schema, gathered, clock)
 
         async def begun() -> None:
@@ -148,7 +150,7 @@ class Database:
     def _queued(
         self, work: Callable[[sqlite3.Connection], T], *, writes: bool, last: bool = False
     ) -> asyncio.Future[Callable[[], T]]:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         answer: asyncio.Future[Callable[[], T]] = loop.create_future()
         self._jobs.put(_Job(work, writes, loop, answer, last))
         return answer

@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.system_errors import descriptor_limit
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def files_of_one_transfer() -> AsyncIterator[None]:
     if share is None:
         yield
         return
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     limiter = _transfers.get(loop)
     if limiter is None:
         limiter = _transfers[loop] = asyncio.Semaphore(share)

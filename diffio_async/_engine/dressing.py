@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diffio_async._wire.requests import Dress, api_dress
-from diffio_async.options import merged
+from diffio_async.options import RequestOptions, merged
 
 if TYPE_CHECKING:
-    from diffio_async.options import CallOptions, ClientOptions, RequestOptions
+    from diffio_async.options import CallOptions, ClientOptions
 
 _MOST_KNOWN = 16
 
@@ -26,6 +26,9 @@ class Dressing:
         Raises:
             ConfigurationError: The key or a header cannot be sent as it is.
         """
+        given: object = options
+        if not isinstance(given, RequestOptions | None):
+            return self._anew(options)  # which refuses it
         if self._options.headers or (options is not None and options.headers is not None):
             # Mappings of the user's, who may change them.
             return self._anew(options)

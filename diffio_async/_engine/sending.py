@@ -15,6 +15,7 @@ from diffio_async._engine.closing import Closing
 from diffio_async._engine.descriptors import connections_per_host
 from diffio_async._engine.dressing import Dressing
 from diffio_async._engine.hooks import guarded
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.ranges_in_flight import RangesInFlight
 from diffio_async._engine.server_clock import ServerClock
 from diffio_async._engine.transport import Attempt, Transport
@@ -163,6 +164,7 @@ class Sender:
         about: str = "",
     ) -> Answer:
         """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
+        running_loop()
         began = time.monotonic()
         earlier: list[str] = []
         while True:

@@ -15,6 +15,7 @@ from weakref import WeakSet
 
 import anyio
 
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.system_errors import ThreadShortage, no_thread, shortage_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Threads:
 
         Other work gives it back when it ends. `work` must undo itself where it fails.
         """
-        end = asyncio.get_running_loop().time() + SHORTAGE_SECONDS
+        end = running_loop().time() + SHORTAGE_SECONDS
         pause = SHORTEST_PAUSE
         while True:
             try:
@@ -102,7 +103,7 @@ class Threads:
                 shortage = shortage_of(failure)
                 if shortage is None or not shortage.passing:
                     raise
-                if asyncio.get_running_loop().time() + pause > end:
+                if running_loop().time() + pause > end:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -113,7 +114,8 @@ class Threads:
         Raises:
             ThreadShortage: There is no thread yet, and none can be started.
         """
-        future = asyncio.wrap_future(_submitted(lambda: work(*args, **kwargs)))
+        loop = running_loop()
+        future = asyncio.wrap_future(_submitted(lambda: work(*args, **kwargs)), loop=loop)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         # Nobody may be left to ask: what was raised is not logged then.
@@ -144,7 +146,7 @@ class Aside:
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of `work`, run in the thread. A cancelled caller leaves at once."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         # What is raised travels as a result: a future takes no StopIteration, and one that
         # nobody waits for any more is not logged.
         future: asyncio.Future[Callable[[], R]] = loop.create_future()
@@ -222,7 +224,7 @@ async def all_settled(
     waiting = set(futures)
     if not waiting:
         return
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     end = None if patience is None else loop.time() + patience
     # anyio cancels again and again until a scope is left; a task's own cancellation comes once,
     # and once more at the loop's end. The scope stops the one, the loop the other.

@@ -13,6 +13,7 @@ from diffio_async._engine.bodies import aloft, unhurried
 from diffio_async._engine.concerning import concerning
 from diffio_async._engine.descriptors import connections_per_host
 from diffio_async._engine.edge_upload import EdgeUploading
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.opening import too_large
 from diffio_async._engine.resuming import Resuming, created_of
 from diffio_async._engine.sources import Source, called
@@ -124,12 +125,12 @@ class Uploader:
         return earlier.uploaded(created_of(record), source)
 
     def _turn(self, store: UploadStore, digest: str) -> asyncio.Lock:
-        key = asyncio.get_running_loop(), id(store), digest
+        key = running_loop(), id(store), digest
         return self._turns.setdefault(key, asyncio.Lock())
 
     def _here(self) -> Air:
         """The running loop's places in the air."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop not in self._air:
             for ended in [known for known in self._air if known.is_closed()]:
                 del self._air[ended]

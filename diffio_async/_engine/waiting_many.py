@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Collection
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.concerning import concerning_many
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.pacing.jobs import Wait
 from diffio_async._engine.reporting import report
 from diffio_async._engine.threads import Aside, all_settled
@@ -223,7 +224,7 @@ async def _feeding(
             with contextlib.suppress(AttributeError):
                 await source.aclose()  # type: ignore[attr-defined]
 
-    feeder = asyncio.get_running_loop().create_task(feed())
+    feeder = running_loop().create_task(feed())
     try:
         yield room
     finally:

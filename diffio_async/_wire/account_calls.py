@@ -9,12 +9,13 @@ from attrs import evolve
 from diffio_async._wire.addresses import secure_url
 from diffio_async._wire.calls import Call, given, json_object, named
 from diffio_async._wire.replay import Replay
+from diffio_async._wire.several import several
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.account import AccountSettings, ApiKey, ApiKeyList, UsageSummary
 from diffio_async.models.webhooks import ConfiguredWebhook, SentTestEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ def update_account_settings(billing_policy: Mapping[str, object]) -> Call[Accoun
 
 
 def create_api_key(
-    *, label: str, scopes: Sequence[str], resource_bounds: Mapping[str, object] | None
+    *, label: str, scopes: Iterable[str], resource_bounds: Mapping[str, object] | None
 ) -> Call[ApiKey]:
     """`api_keys/create`: twice would leave a live key that nobody knows. Never repeated."""
     if len(label) > MAX_LABEL:
@@ -81,7 +82,7 @@ def configure_webhook(
     *,
     mode: str,
     url: str,
-    event_types: Sequence[str],
+    event_types: Iterable[str],
     api_key_id: str | None,
     allow_insecure_http: bool = False,
 ) -> Call[ConfiguredWebhook]:
@@ -127,13 +128,13 @@ def webhook_mode(mode: str) -> str:
     return mode
 
 
-def words(values: Sequence[str], name: str) -> list[str]:
-    """A list of strings; one string alone would be taken for its letters.
+def words(values: object, name: str) -> list[str]:
+    """One or more strings.
 
     Raises:
-        ConfigurationError: It is a string, is empty, or holds something else.
+        ConfigurationError: It is one string alone, is empty, or holds something else.
     """
-    held: Sequence[object] = values
-    if isinstance(values, str) or not values or not all(isinstance(v, str) and v for v in held):
-        raise ConfigurationError(f"{name} must be a list of one or more words, not {values!r}")
-    return list(values)
+    found = several(values, name)
+    if not found:
+        raise ConfigurationError(f"{name} must be one or more words")
+    return list(found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.pacing import Pacer
+from diffio_async._wire.several import several
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
@@ -50,10 +51,10 @@ class AsyncBatches:
         *,
         journal: str | os.PathLike[str] | None = None,
         model: str = DEFAULT_MODEL,
-        download_types: Sequence[DownloadType] = ("audio",),
+        download_types: Iterable[DownloadType] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Collection[str] = RECORDINGS,
+        suffixes: Iterable[str] = RECORDINGS,
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
@@ -82,7 +83,7 @@ class AsyncBatches:
             download_types: What is fetched of each: `audio`, `video`, `transcript`.
             name: The results' names: `{stem}`, `{name}`, `{type}` and `{ext}`.
             recursive: Whether folders in folders are read.
-            suffixes: The endings by which recordings are known in folders.
+            suffixes: The endings by which recordings are known in folders, such as `.wav`.
             sampling: The model's settings.
             project_params: Your own words about the projects.
             generation_params: Your own words about the generations.
@@ -120,7 +121,9 @@ class AsyncBatches:
             kinds=wire_kinds(download_types),
             name=name,
             recursive=recursive,
-            suffixes=frozenset(suffix.lower() for suffix in suffixes),
+            suffixes=frozenset(
+                f".{suffix.lower().removeprefix('.')}" for suffix in several(suffixes, "suffixes")
+            ),
             salt=salt,
             retry_failed=retry_failed,
             plan=Plan(

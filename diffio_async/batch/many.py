@@ -14,6 +14,7 @@ from diffio_async._engine.reporting import report
 from diffio_async._engine.system_errors import reason_of, shortage_of
 from diffio_async._engine.threads import Threads, settled
 from diffio_async._wire.calls import create_project, wire_download_type
+from diffio_async._wire.several import several
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.listing import Listing
 from diffio_async.batch.naming import Naming, folds_names
@@ -103,11 +104,8 @@ def wire_kinds(download_types: object) -> tuple[str, ...]:
     Raises:
         ConfigurationError: One is none.
     """
-    if isinstance(download_types, str) or not isinstance(
-        download_types, (tuple, list, frozenset, set)
-    ):
-        raise ConfigurationError(f"download_types must be several words, not {download_types!r}")
-    return tuple(dict.fromkeys(wire_download_type(kind) for kind in download_types))
+    kinds = several(download_types, "download_types")
+    return tuple(dict.fromkeys(wire_download_type(kind) for kind in kinds))
 
 
 async def restore_many(

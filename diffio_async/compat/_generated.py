@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -610,7 +610,7 @@ class ApiKeysClient:
         self,
         *,
         label: str,
-        scopes: Sequence[str],
+        scopes: Iterable[str],
         resourceBounds: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
@@ -756,7 +756,7 @@ class WebhooksClient:
         *,
         mode: WebhookMode,
         url: str,
-        eventTypes: Sequence[str],
+        eventTypes: Iterable[str],
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookConfigureResponse:
@@ -1222,7 +1222,7 @@ class DiffioClient:
         self,
         *,
         label: str,
-        scopes: Sequence[str],
+        scopes: Iterable[str],
         resourceBounds: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
@@ -1341,7 +1341,7 @@ class DiffioClient:
         *,
         mode: WebhookMode,
         url: str,
-        eventTypes: Sequence[str],
+        eventTypes: Iterable[str],
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookConfigureResponse:

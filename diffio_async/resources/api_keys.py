@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from diffio_async._engine.sending import Sender
 from diffio_async._wire import account_calls as calls
@@ -21,7 +21,7 @@ class AsyncApiKeys:
         self,
         *,
         label: str,
-        scopes: Sequence[str],
+        scopes: Iterable[str],
         resource_bounds: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> ApiKey:

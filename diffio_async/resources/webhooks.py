@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from diffio_async._engine.sending import Sender
 from diffio_async._wire import account_calls as calls
@@ -27,7 +27,7 @@ class AsyncWebhooks:
         *,
         mode: WebhookMode,
         url: str,
-        event_types: Sequence[str],
+        event_types: Iterable[str],
         api_key_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> WebhookEndpoint:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -498,10 +498,10 @@ class Batches:
         *,
         journal: str | os.PathLike[str] | None = None,
         model: str = DEFAULT_MODEL,
-        download_types: Sequence[DownloadType] = ("audio",),
+        download_types: Iterable[DownloadType] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Collection[str] = RECORDINGS,
+        suffixes: Iterable[str] = RECORDINGS,
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
@@ -530,7 +530,7 @@ class Batches:
             download_types: What is fetched of each: `audio`, `video`, `transcript`.
             name: The results' names: `{stem}`, `{name}`, `{type}` and `{ext}`.
             recursive: Whether folders in folders are read.
-            suffixes: The endings by which recordings are known in folders.
+            suffixes: The endings by which recordings are known in folders, such as `.wav`.
             sampling: The model's settings.
             project_params: Your own words about the projects.
             generation_params: Your own words about the generations.
@@ -618,7 +618,7 @@ class ApiKeys:
         self,
         *,
         label: str,
-        scopes: Sequence[str],
+        scopes: Iterable[str],
         resource_bounds: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> ApiKey:
@@ -699,7 +699,7 @@ class Webhooks:
         *,
         mode: WebhookMode,
         url: str,
-        event_types: Sequence[str],
+        event_types: Iterable[str],
         api_key_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> WebhookEndpoint:

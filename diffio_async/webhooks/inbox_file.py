@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._engine.database import Database
+from diffio_async._engine.loops import running_loop
 from diffio_async.errors import DatabaseUnusable, WebhookRejected
 from diffio_async.webhooks import inbox_table
 from diffio_async.webhooks.bell import Bell
@@ -140,7 +141,7 @@ class InboxFile:
             foreign: The number of other processes' changes, then.
             seconds: None waits for a change alone.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         end = None if seconds is None else loop.time() + seconds
         while True:
             left = LOOK_SECONDS if end is None else min(LOOK_SECONDS, end - loop.time())

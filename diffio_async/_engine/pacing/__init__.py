@@ -18,13 +18,13 @@ there (`Ears`).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import random
 import time
 from typing import TYPE_CHECKING
 
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.pacing.budget import Budget
 from diffio_async._engine.pacing.desk import Desk
 from diffio_async._engine.pacing.trust import Trust
@@ -33,6 +33,7 @@ from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import ProgressRead, WaitsPaused
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
     from diffio_async._engine.pacing.ears import Source
@@ -73,7 +74,7 @@ class Pacer:
 
     def desk(self) -> Desk:
         """The running loop's desk."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if loop not in self._desks:
             for ended in [known for known in self._desks if known.is_closed()]:
                 del self._desks[ended]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from diffio_async._engine.loops import running_loop
 from diffio_async._engine.pacing import answers, groups, listings
 from diffio_async._engine.pacing.agenda import Agenda
 from diffio_async._engine.pacing.ears import Ears, hasten
@@ -40,7 +41,7 @@ class Desk:
 
     def __init__(self, pacer: Pacer) -> None:
         self.pacer = pacer
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop()
         self.jobs: dict[tuple[RequestOptions, str], Job] = {}
         self.groups: dict[tuple[RequestOptions, str], Group] = {}
         self._count = itertools.count()

@@ -1,0 +1,166 @@
+"""Arguments are taken in every sensible form, and refused in words in every other."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    ConfigurationError,
+    RequestOptions,
+    WebhookInbox,
+)
+from tests.batch.scenes import below, recordings, restored, states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from diffio_async.sandbox import Sandbox
+
+SEVERAL: dict[str, Callable[[list[str]], Iterable[str]]] = {
+    "a deque": deque,
+    "a generator": lambda words: (word for word in words),
+    "the keys of a dict": lambda words: dict.fromkeys(words).keys(),
+    "a set": set,
+    "a mapping": dict.fromkeys,
+    "an iterator": iter,
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+async def test_several_words_may_be_any_iterable(
+    kind: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Download types, endings, scopes and types of events."""
+    several: Any = SEVERAL[kind]
+    source = recordings(tmp_path / "in", "a.wav", "b.txt")
+    found = await restored(
+        client,
+        source,
+        tmp_path / "out",
+        download_types=several(["audio", "transcript"]),
+        suffixes=several([".wav"]),
+    )
+    assert states(found) == {"a.wav": "done"}
+    assert below(tmp_path / "out") == ["a.restored.json", "a.restored.mp3"]
+    made = await client.api_keys.create(label="x", scopes=several(["projects:read"]))
+    assert made.scopes == ("projects:read",)
+    configured = await client.webhooks.configure(
+        mode="test",
+        url="https://localhost:1/hooks",
+        event_types=several(["generation.completed", "generation.failed"]),
+    )
+    assert {*configured.event_types} == {"generation.completed", "generation.failed"}
+
+
+@pytest.mark.parametrize("odd", ["audio", b"audio", None, 5, [5], [""], [None]])
+async def test_what_is_not_several_words_is_refused(
+    odd: Any, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """One string alone has letters, not words."""
+    source = recordings(tmp_path / "in", "a.wav")
+    for argument in ("download_types", "suffixes"):
+        with pytest.raises(ConfigurationError, match=f"{argument} must be"):
+            await restored(client, source, tmp_path / "out", **{argument: odd})
+    with pytest.raises(ConfigurationError, match="scopes must be"):
+        await client.api_keys.create(label="x", scopes=odd)
+    assert sandbox.requests == []
+
+
+async def test_endings_may_lack_their_dot(client: AsyncDiffio, tmp_path: Path) -> None:
+    source = recordings(tmp_path / "in", "a.wav", "b.mp3")
+    found = await restored(client, source, tmp_path / "out", suffixes=["WAV"])
+    assert states(found) == {"a.wav": "done"}
+
+
+async def test_none_stands_for_the_default_in_every_option(sandbox: Sandbox) -> None:
+    """Wrappers pass what they were given, and often that is None."""
+    nothing = ClientOptions(headers=None, timeouts=None, retry=None, wait=None, observers=None)
+    assert nothing == ClientOptions()
+    request = RequestOptions(headers=None, timeout=None, retry=None, api_key=None)
+    async with AsyncDiffio(
+        sandbox.api_key, base_url=sandbox.base_url, options=None, inbox=None
+    ) as client:
+        project = await client.projects.create(
+            b"x",
+            file_name=None,
+            content_type=None,
+            file_format=None,
+            params=None,
+            resume=None,
+            on_progress=None,
+            options=None,
+        )
+        restoration = await client.restore(
+            b"x", None, file_name=None, idempotency_key=None, timeout=None, options=request
+        )
+        for options in (None, request):
+            assert await client.projects.list(options=options)
+            assert (
+                await client.projects.list_generations(
+                    api_project_id=project.api_project_id, options=options
+                )
+                == []
+            )
+            progress = await client.generations.get_progress(
+                generation_id=restoration.generation.generation_id,
+                api_project_id=None,
+                options=options,
+            )
+            assert progress.complete
+            await client.usage.summary(api_key_id=None, options=options)
+
+
+async def test_observers_may_be_one_or_any_iterable(sandbox: Sandbox) -> None:
+    facts: list[object] = []
+    for observers in (facts.append, [facts.append], iter([facts.append])):
+        facts.clear()
+        options = ClientOptions(observers=observers)
+        async with AsyncDiffio(
+            sandbox.api_key, base_url=sandbox.base_url, options=options
+        ) as client:
+            await client.projects.list()
+        assert len(facts) == 2
+
+
+@pytest.mark.parametrize("odd", [{"timeout": 5}, ClientOptions(), 5])
+async def test_options_of_another_kind_are_refused_in_words(odd: Any, client: AsyncDiffio) -> None:
+    with pytest.raises(ConfigurationError, match="must be RequestOptions, not a"):
+        await client.projects.list(options=odd)
+    with pytest.raises(ConfigurationError, match="headers must be a mapping"):
+        RequestOptions(headers=[("a", "b")])  # type: ignore[arg-type]
+
+
+def test_under_another_event_loop_asyncio_is_asked_for(tmp_path: Path) -> None:
+    """Whatever is used first, with and without `async with`: trio runs coroutines like this."""
+    client = AsyncDiffio("key", base_url="http://127.0.0.1:1")
+
+    async def entered() -> None:
+        async with client:
+            pass
+
+    async def followed() -> None:
+        async for _ in client.generations.watch(generation_id="g", api_project_id="p"):
+            pass
+
+    uses: list[Callable[[], Any]] = [
+        entered,
+        followed,
+        client.projects.list,
+        lambda: client.projects.create(b"x"),
+        lambda: client.projects.create(tmp_path / "a.wav"),
+        lambda: client.projects.create(b"x", resume=tmp_path / "a.resume"),
+        lambda: client.restore(tmp_path / "a.wav", tmp_path),
+        lambda: client.generations.wait_for_complete(generation_id="g", api_project_id="p"),
+        lambda: restored(client, tmp_path, tmp_path / "out"),
+        lambda: WebhookInbox(tmp_path / "inbox.db").entries(),
+    ]
+    for use in uses:
+        coroutine = use()
+        with pytest.raises(ConfigurationError, match=r"asyncio is needed.*trio"):
+            coroutine.send(None)
