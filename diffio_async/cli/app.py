@@ -1,5 +1,6 @@
 """The commands and their options; each command's work is a module of its own, loaded when run."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -41,12 +42,22 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool,
         typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
     ] = False,
+    allow_insecure_http: Annotated[
+        bool,
+        typer.Option(
+            "--allow-insecure-http",
+            help="Accept an http:// address of another machine: nothing is encrypted on the way.",
+        ),
+    ] = False,
 ) -> None:
     """Restore speech with Diffio, or on this machine with its sandbox."""
+    if allow_insecure_http:
+        # Whatever else a command needs to know of the service is in the environment, too.
+        os.environ["DIFFIO_ALLOW_INSECURE_HTTP"] = "1"
 
 
 @app.command(epilog=EXIT_CODES)

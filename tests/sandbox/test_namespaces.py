@@ -93,7 +93,7 @@ def served(two_machines: None, tmp_path: Path) -> Iterator[None]:
 
 
 def test_the_compose_example_restores_across_machines(served: None, tmp_path: Path) -> None:
-    """With the opt-in of the page the other machine restores; without it nothing is sent."""
+    """With the opt-in, a variable or an option, it restores; without it nothing is sent."""
     shutil.copy(HERE / "samples" / "noisy-speech.wav", tmp_path / "noisy-speech.wav")
     command, variables = compose("app")
     command = [word.removeprefix("/src/samples/") for word in command]
@@ -102,6 +102,10 @@ def test_the_compose_example_restores_across_machines(served: None, tmp_path: Pa
     _out, errors = refused.communicate(timeout=60)
     assert refused.returncode == 2
     assert "DIFFIO_ALLOW_INSECURE_HTTP=1" in errors
+    option = [command[0], "--allow-insecure-http", *command[1:]]
+    done = inside(APP, option, tmp_path, **shy)
+    _out, errors = done.communicate(timeout=120)
+    assert done.returncode == 0, errors
     done = inside(APP, command, tmp_path, **variables)
     _out, errors = done.communicate(timeout=120)
     assert done.returncode == 0, errors
