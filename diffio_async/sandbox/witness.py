@@ -20,7 +20,7 @@ class Seen:
     Attributes:
         origin: "api", "edge" or "media".
         method: The HTTP method, upper case.
-        path: The path without its query.
+        path: The path within the origin, without its query: `/edge` and `/media` are left out.
         query: The query's fields; of a repeated one the last.
         headers: Names in lower case, values as sent (secrets too); repeats joined by ", ".
         at: Arrival in seconds of `time.monotonic()`, as `answered_at`.

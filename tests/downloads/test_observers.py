@@ -80,8 +80,7 @@ async def test_every_request_of_a_download_and_its_answer_are_told(sandbox: Sand
 
 def sandbox_url(sandbox: Sandbox) -> str:
     """Where the result is, without what makes it a secret."""
-    seen = media(sandbox)[-1]
-    return f"http://{seen.headers['host']}{seen.path}"
+    return f"{sandbox.media_url}{media(sandbox)[-1].path}"
 
 
 async def test_each_step_of_a_redirect_is_told(sandbox: Sandbox) -> None:
