@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import sqlite3
-import stat
 import threading
 import time
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._engine import database_clock
-from diffio_async.errors import DatabaseUnusable
+from diffio_async._engine.private_files import NotOurs, check_private
+from diffio_async._engine.system_errors import reason_of
+from diffio_async.errors import DatabaseUnusable, DiffioError
 
 if TYPE_CHECKING:
     from diffio_async._engine.database_clock import Clock
@@ -54,6 +55,10 @@ class Schema:
         return len(self.migrations)
 
 
+#: The endings of the files that SQLite keeps beside the file.
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
+
 def connected(
     path: str, schema: Schema, *, create: bool, clock: Clock | None = None
 ) -> sqlite3.Connection:
@@ -68,7 +73,7 @@ def connected(
         missing = "there is no folder for it" if create else "there is no such file"
         raise unusable(path, schema, missing) from failure
     except OSError as failure:
-        raise unusable(path, schema, failure.strerror or str(failure)) from failure
+        raise unusable(path, schema, reason_of(failure)) from failure
     except ValueError as failure:
         raise unusable(path, schema, "this cannot be the name of a file") from failure
     try:
@@ -82,9 +87,21 @@ def connected(
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as failure:
-        raise explained(path, schema, failure) from failure
+    except DatabaseUnusable:
+        raise
+    except (sqlite3.Error, MemoryError, *_ODD_CONTENT) as failure:
+        said = explained(path, schema, failure)
+        if said is failure:
+            raise
+        raise said from failure
     return connection
+
+
+def _check_companion(path: str, ending: str) -> None:
+    try:
+        check_private(path + ending)
+    except NotOurs as failure:
+        raise NotOurs(f"{Path(path + ending).name!r} beside it: {failure}") from failure
 
 
 def _make(path: str, *, create: bool) -> None:
@@ -94,14 +111,12 @@ def _make(path: str, *, create: bool) -> None:
     if create:
         with _MAKING, contextlib.suppress(FileExistsError):
             # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
-            named = os.path.realpath(path) if Path(path).is_symlink() else path
-            os.close(os.open(named, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            return
-    mode = Path(path).stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is no regular file", path)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    check_private(path)
+    # What SQLite finds beside the file becomes a part of it.
+    for ending in _COMPANIONS:
+        with contextlib.suppress(FileNotFoundError):
+            _check_companion(path, ending)
     if not os.access(path, os.R_OK | os.W_OK):
         raise PermissionError(errno.EACCES, "it may not be read and written", path)
 
@@ -123,7 +138,7 @@ def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> No
         )
     fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if fault != "ok":
-        raise unusable(path, schema, f"it is damaged ({' '.join(str(fault).split())[:200]})")
+        raise unusable(path, schema, _damaged(fault))
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -149,6 +164,8 @@ def _set_up(connection: sqlite3.Connection) -> None:
     # macOS: an fsync there leaves the bytes in the drive's memory; elsewhere it changes nothing.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What somebody may have written into its schema calls no function that does anything.
+    connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def _migrate(
@@ -179,15 +196,21 @@ def _bring_up(connection: sqlite3.Connection, path: str, schema: Schema) -> None
         connection.execute(f"PRAGMA application_id = {schema.application_id}")
 
 
+#: What content raises that this package has not written: a table is missing, text is no text, a
+#: value is of another type. What our own statements do wrong is not among them.
+_ODD_CONTENT = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
+_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 #: What SQLite's codes mean to the file's owner.
 _REASONS = {
     sqlite3.SQLITE_BUSY: "another process keeps it busy",
     sqlite3.SQLITE_LOCKED: "another process keeps it busy",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: is its folder there, and writable?",
-    sqlite3.SQLITE_CORRUPT: "it is damaged",
     sqlite3.SQLITE_FULL: "the disk is full",
     sqlite3.SQLITE_IOERR: "the disk failed",
-    sqlite3.SQLITE_NOTADB: "it is damaged, or no database at all",
+    sqlite3.SQLITE_NOTADB: "it is damaged, or no database at all: move it away to begin a new one",
+    sqlite3.SQLITE_NOMEM: "there is not enough memory",
+    sqlite3.SQLITE_PROTOCOL: "another process keeps it busy",
+    sqlite3.SQLITE_NOLFS: "the disk takes no files as large as it is",
     sqlite3.SQLITE_PERM: "permission denied",
     sqlite3.SQLITE_READONLY: "it cannot be written",
 }
@@ -195,15 +218,29 @@ _REASONS = {
 
 def explained(path: str, schema: Schema, failure: Exception) -> Exception:
     """The failure in our words where it is the file's or the disk's, and as it is where not."""
-    if not isinstance(failure, sqlite3.Error):
+    if isinstance(failure, DiffioError):
         return failure
-    # A code has its kind in the lowest byte; misuse from Python has none at all.
-    reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
+    reason: str | None = None
+    if isinstance(failure, MemoryError):
+        reason = reason_of(failure)
+    elif isinstance(failure, sqlite3.Error):
+        # A code has its kind in the lowest byte; misuse from Python has none at all.
+        reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
+    if reason is None and isinstance(failure, _ODD_CONTENT) and not isinstance(failure, _BUGS):
+        reason = _damaged(failure)
     if reason is None:
         return failure
     error = unusable(path, schema, reason)
     error.__cause__ = failure
     return error
+
+
+def _damaged(what: object) -> str:
+    said = "".join(c if c.isprintable() else " " for c in str(what))
+    return (
+        f"it is damaged ({' '.join(said.split())[:200]}): put back a copy of it, or move it away "
+        "to begin a new one"
+    )
 
 
 def unusable(path: str, schema: Schema, reason: str) -> DatabaseUnusable:

@@ -9,8 +9,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from diffio_async._engine.journals import Journal, opened
+from diffio_async._engine.journals import Journal
 from diffio_async._engine.placing import beside
+from diffio_async._engine.private_files import NotOurs, SecondName, opened_private
+from diffio_async._engine.syncing import sync
 from diffio_async._engine.temporaries import Temporary
 from diffio_async.options import MIB
 
@@ -74,10 +76,20 @@ class KeptFile(Temporary):
         """
         self._journal.open()
         try:
-            self._descriptor = opened(self.path, mode=0o666)
+            self._descriptor = self._opened()
         except BaseException:
             self._journal.close()
             raise
+
+    def _opened(self) -> int:
+        while True:
+            try:
+                return opened_private(self.path, mode=0o666)
+            except SecondName:
+                # Of a finished file, left by a process that was killed that moment.
+                self.path.unlink(missing_ok=True)
+            except NotOurs as failure:
+                raise NotOurs(f"{self.path.name!r} is in the way: remove it ({failure})") from None
 
     def keep(self, version: Version, content: bytes) -> None:
         """Keep the first bytes of a version, where its etag tells it from others."""
@@ -108,7 +120,7 @@ class KeptFile(Temporary):
     def _save(self) -> None:
         # Another version's bytes could not be told from these without its etag.
         if self._version is not None and self._version.etag is not None and self._unsaved:
-            getattr(os, "fdatasync", os.fsync)(self._descriptor)
+            sync(self._descriptor)
             self._journal.mark(self.there)
         self._unsaved, self._saved_at = 0, time.monotonic()
 

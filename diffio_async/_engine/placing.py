@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.file_names import shortened
+from diffio_async._engine.syncing import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def place(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
         temporary.replace(target)
     else:
         _place_once(temporary, target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def _place_once(temporary: Path, target: Path) -> None:
@@ -71,16 +71,3 @@ def _place_once(temporary: Path, target: Path) -> None:
             # The name was only held for the result; an empty file under it would pass for one.
             target.unlink(missing_ok=True)
             raise
-
-
-def _sync_folder(folder: Path) -> None:
-    # Without this, a power cut may lose the name of a file whose bytes are safe. Some network file
-    # systems cannot, and a folder may be writable but not readable: the file itself is safe.
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

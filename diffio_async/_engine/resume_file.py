@@ -5,15 +5,14 @@ It goes when nothing in it can be gone on with.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from diffio_async._engine.locked_file import InUse, LockedFile
+from diffio_async._engine.system_errors import reason_of, shortage_of
 from diffio_async._wire.resume_lines import (
     BEGINNING,
     FIRST_LINE,
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from diffio_async.models.resuming import UploadRecord
 
-if sys.platform != "win32":
-    import fcntl
+#: More than any number of uploads comes to.
+_LONGEST = 2**28
 
 
 @define
@@ -39,45 +38,52 @@ class ResumeFile:
 
     path: str
     records: dict[str, UploadRecord] = field(factory=dict, init=False)
-    _descriptor: int | None = field(default=None, init=False)
-    _size: int = field(default=0, init=False)
+    _file: LockedFile = field(init=False)
+    _empty: bool = field(default=True, init=False)
     # A thread may still be writing when nobody waits for it any more.
     _turn: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._file = LockedFile(Path(self.path))
 
     def open(self) -> None:
         """Open and lock the file, made anew where there is none, and read what it holds.
 
         Raises:
+            OSError: The process is short of something; that may be over soon.
             ResumeUnusable: It is a folder or unreadable, in use, damaged, of another version, or
-                something else than a file of ours. It is left as it is.
+                something else than a private file of ours. It is left as it is.
         """
-        descriptor = None
         try:
-            descriptor = _locked(self.path)
-            self._read(descriptor)
-            self._descriptor = descriptor
-        except BlockingIOError:
+            self._file.open()
+            self._read()
+        except InUse:
             raise self._unusable(
                 "is in use by another upload, of this process or another: wait for its end, or "
                 "name another file"
             ) from None
         except Unreadable as failure:
+            self._file.close()
             raise self._unusable(str(failure)) from None
         except (OSError, ValueError) as failure:
-            raise self._unusable(f"cannot be opened: {_why(failure)}") from failure
-        finally:
-            if descriptor is not None and self._descriptor is None:
-                os.close(descriptor)
+            self._file.close()
+            if shortage_of(failure) is not None:
+                raise
+            raise self.not_opened(failure) from failure
 
-    def _read(self, descriptor: int) -> None:
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(len(BEGINNING))
-            if content == BEGINNING:  # or it is a recording, say: not to be read whole
-                content += file.read()
-        self.records, self._size = read(content)
-        if self._size < len(content):
+    def not_opened(self, failure: Exception) -> ResumeUnusable:
+        """The error for what the system says."""
+        return self._unusable(f"cannot be opened: {reason_of(failure)}")
+
+    def _read(self) -> None:
+        content = self._file.start(len(BEGINNING))
+        if content == BEGINNING:  # or it is a recording, say: not to be read whole
+            content = self._file.start(_LONGEST)
+        self.records, size = read(content)
+        if size < len(content):
             # A last line that was never finished: its step never happened.
-            os.ftruncate(descriptor, self._size)
+            self._file.cut(size)
+        self._empty = size == 0
 
     def save(self, record: UploadRecord) -> None:
         """Keep a record; it is on the disk when this returns.
@@ -97,22 +103,17 @@ class ResumeFile:
                 del self.records[digest]
 
     def _add(self, line: bytes) -> None:
-        if self._descriptor is None:
+        if not self._file.mine:
             raise self._unusable("is closed")
-        first = self._size == 0
-        view = memoryview(FIRST_LINE + line if first else line)
-        size = self._size + len(view)
+        first = self._empty
         try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fsync(self._descriptor)
+            self._file.append(FIRST_LINE + line if first else line)
+            self._file.sync()
         except OSError as failure:
-            with contextlib.suppress(OSError):  # half a line would spoil the next one
-                os.ftruncate(self._descriptor, self._size)
-            raise self._unusable(f"cannot be written: {_why(failure)}") from failure
-        self._size = size
+            raise self._unusable(f"cannot be written: {reason_of(failure)}") from failure
+        self._empty = False
         if first:
-            _fsync_folder(self.path)
+            self._file.sync_name()
 
     def close(self, now: datetime | None) -> None:
         """Close it, and remove it where nothing in it can be resumed.
@@ -120,67 +121,16 @@ class ResumeFile:
         Args:
             now: The server's time, by which records expire; None where it is not known.
         """
-        if self._descriptor is None:
+        if not self._file.mine:
             return
-        try:
-            if all(_ended(record, now) for record in self.records.values()):
-                with contextlib.suppress(OSError):
-                    os.unlink(self.path)  # noqa: PTH108 - a path may hold anything
-        finally:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if all(_ended(record, now) for record in self.records.values()):
+            self._file.remove()
+        else:
+            self._file.close()
 
     def _unusable(self, why: str) -> ResumeUnusable:
         return ResumeUnusable(f"the resume file {self.path!r} {why}")
 
 
-def _locked(path: str) -> int:
-    """A descriptor of the file, which nobody else holds.
-
-    Raises:
-        BlockingIOError: Somebody does.
-    """
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-    # Without O_NONBLOCK a named pipe would be waited for.
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    while True:
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            if _held(descriptor, path):
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _held(descriptor: int, path: str) -> bool:
-    """Lock it; False where whoever had it removed it in the end."""
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is no regular file")
-    if sys.platform == "win32":  # no such locks: there, nobody sees a second process
-        return True
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    try:
-        return os.path.samestat(status, os.stat(path))  # noqa: PTH116 - as above
-    except FileNotFoundError:
-        return False
-
-
 def _ended(record: UploadRecord, now: datetime | None) -> bool:
     return now is not None and record.expires_at is not None and record.expires_at <= now
-
-
-def _why(failure: Exception) -> str:
-    return getattr(failure, "strerror", None) or str(failure)
-
-
-def _fsync_folder(path: str) -> None:
-    """Make sure that the file's name is on the disk too."""
-    with contextlib.suppress(OSError):  # not every system opens folders
-        folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY)  # noqa: PTH120 - as above
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

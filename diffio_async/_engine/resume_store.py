@@ -46,7 +46,10 @@ async def resume_store(
     else:
         store = _InThreads(ResumeFile(path), Threads())
         try:
-            await store.threads.run(store.file.open)
+            try:
+                await store.threads.patiently(store.file.open)
+            except (OSError, MemoryError) as failure:
+                raise store.file.not_opened(failure) from failure
             yield store
         finally:
             # A thread may still be opening or writing it, though nobody waits for that any more.

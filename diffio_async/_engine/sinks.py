@@ -8,7 +8,8 @@ import hashlib
 import io
 from typing import TYPE_CHECKING, Protocol
 
-from diffio_async._engine.journals import InUse, NotOurs
+from diffio_async._engine.locked_file import InUse
+from diffio_async._engine.private_files import NotOurs
 from diffio_async._engine.targets import checked, exists, unwritable
 from diffio_async._engine.temporaries import placed_whole
 from diffio_async._engine.threads import Threads, all_settled

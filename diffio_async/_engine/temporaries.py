@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.placing import beside, created, place
+from diffio_async._engine.syncing import sync
 from diffio_async._wire.spans import Spans
 from diffio_async.options import MIB
 
@@ -126,7 +127,7 @@ class Temporary:
         Raises:
             OSError: The disk, the folder or the name stands in the way.
         """
-        os.fsync(self._descriptor)
+        sync(self._descriptor)
         if os.name == "nt":  # where nobody renames what is open
             self._close()
         place(self.path, target, on_conflict)

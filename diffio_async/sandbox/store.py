@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from diffio_async.sandbox.ownership import check_owned
 from diffio_async.sandbox.settings import SandboxError
+
+_FILE = "sandbox.sqlite3"
 
 
 class Store:
@@ -18,9 +21,16 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        file = folder / "sandbox.sqlite3"
+        file = folder / _FILE
+        check_owned(folder, (_FILE, *(f"{_FILE}-{ending}" for ending in ("wal", "shm", "journal"))))
         # Webhook secrets must be kept readable, so nobody else may read them.
-        os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(file, flags, 0o600)
+        try:
+            if os.name == "posix":
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
         self._rows = sqlite3.connect(file, timeout=0, isolation_level=None)
         try:
             # An exclusive lock is what keeps two sandboxes out of one folder.

@@ -1,0 +1,331 @@
+"""Files that keep work: this user's own, or refused. One rule for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import DatabaseUnusable, ResumeUnusable, TargetUnusable
+from diffio_async._engine import locked_file
+from diffio_async._engine.database import Database
+from diffio_async._engine.kept_files import KeptFile
+from diffio_async._engine.locked_file import LockedFile
+from diffio_async._engine.private_files import NotOurs, opened_private
+from diffio_async._wire.resume_lines import FIRST_LINE
+from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal
+from diffio_async.batch.schema import SCHEMA
+from diffio_async.errors import DiffioError
+from diffio_async.sandbox import Fault, Sandbox, SandboxError
+from diffio_async.sandbox.faults import Answer
+from diffio_async.webhooks.inbox import WebhookInbox
+from tests.batch.scenes import content, recordings, restored
+from tests.disks import in_another_users_process
+from tests.downloads.scenes import finished
+from tests.uploads.scenes import PART, scene, sound
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from diffio_async import AsyncDiffio
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.skipif(sys.platform == "win32", reason="owners and modes are POSIX"),
+]
+AS_ROOT = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
+)
+STRANGER = 65534
+
+
+async def open_journal(path: Path) -> None:
+    """As a batch does."""
+    await (await Journal.open(path)).close()
+
+
+async def open_inbox(path: Path) -> None:
+    """As a receiver of webhooks does."""
+    inbox = WebhookInbox(path)
+    try:
+        await inbox.entries()
+    finally:
+        await inbox.aclose()
+
+
+async def open_resume_file(path: Path) -> None:
+    """As an upload does."""
+    async with scene() as on:
+        await on.client.projects.create(b"x", resume=path)
+
+
+def foreign(path: Path) -> None:
+    """Another user's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(path, STRANGER, STRANGER)
+
+
+def symbolic(path: Path) -> None:
+    """A link to a file elsewhere."""
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def second_name(path: Path) -> None:
+    """A hard link."""
+    path.with_name("elsewhere").hardlink_to(path)
+
+
+def loose(path: Path) -> None:
+    """Anybody may write to it."""
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, loose])
+@pytest.mark.parametrize("use", [open_journal, open_inbox, open_resume_file])
+async def test_a_file_that_somebody_else_may_have_written_is_refused(
+    use: Callable[[Path], Awaitable[None]], trap: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Journal, inbox and resume file alike, and it is left as it was."""
+    path = tmp_path / "kept"
+    if use is open_resume_file:
+        path.write_bytes(FIRST_LINE)
+        path.chmod(0o600)
+    else:
+        await use(path)
+    trap(path)
+    before = path.read_bytes()
+    with pytest.raises((DatabaseUnusable, ResumeUnusable)) as caught:
+        await use(path)
+    assert str(path) in str(caught.value)
+    assert "remove it" in str(caught.value) or "name the file itself" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("trap", [foreign, symbolic, loose])
+async def test_what_stands_beside_a_database_is_looked_at_too(
+    trap: Callable[[Path], None], ending: str, tmp_path: Path
+) -> None:
+    """SQLite takes what it finds there for a part of the file."""
+    path = tmp_path / "journal.sqlite"
+    beside = tmp_path / f"journal.sqlite{ending}"
+    beside.write_bytes(b"")
+    beside.chmod(0o600)
+    trap(beside)
+    with pytest.raises(DatabaseUnusable, match=beside.name):
+        await open_journal(path)
+
+
+@AS_ROOT
+async def test_a_planted_journal_makes_a_batch_do_nothing(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """In a folder that others may write to, it would name any file to be uploaded."""
+    secret = tmp_path / "id_ed25519.wav"
+    secret.write_bytes(content("secret"))
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    await restored(client, secret, shared)
+    before = len(sandbox.requests)
+    for path in shared.iterdir():
+        os.chown(path, STRANGER, STRANGER)
+    source = recordings(tmp_path / "in", "a.wav")
+    with pytest.raises(DatabaseUnusable, match="belongs to another user"):
+        await restored(client, source, shared)
+    assert len(sandbox.requests) == before
+
+
+@AS_ROOT
+def test_another_user_does_not_take_a_strangers_file_but_roots_own() -> None:
+    """Whoever is root can change every file anyway."""
+    with tempfile.TemporaryDirectory() as folder:
+        _looked_at_by_another_user(Path(folder))
+
+
+def _looked_at_by_another_user(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for number, owner in ((1, 12345), (2, 0)):
+        path = tmp_path / f"{number}.sqlite"
+        path.touch(mode=0o600)
+        os.chown(path, owner, owner)
+    done = in_another_users_process(
+        "from diffio_async._engine.private_files import check_private\n"
+        "for number in (1, 2):\n"
+        f"    try: check_private({str(tmp_path)!r} + f'/{{number}}.sqlite'); print('taken')\n"
+        "    except OSError as failure: print(failure)\n"
+    )
+    first, second = done.stdout.splitlines()
+    assert "belongs to another user (12345)" in first
+    assert second == "taken"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640])
+async def test_a_file_that_others_may_only_read_becomes_private(mode: int, tmp_path: Path) -> None:
+    """`touch` makes such a file; nobody else can have written to it, and now nobody reads it."""
+    path = tmp_path / "kept"
+    path.touch()
+    path.chmod(mode)
+    os.close(opened_private(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.chmod(mode)
+    await open_inbox(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_file_system_without_owners_or_modes_is_no_reason_to_refuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On exFAT or SMB, a new file looks the same as the one that is there."""
+    path = tmp_path / "kept"
+    path.touch()
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        status = list(real(descriptor))
+        status[0], status[4] = stat.S_IFREG | 0o777, 4242
+        return os.stat_result(status)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    os.close(opened_private(path))
+
+
+async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """It says which bytes are to be trusted."""
+    job = await finished(client, b"x" * 400_000)
+    target = tmp_path / "voice.mp3"
+    journal = KeptFile(target, (job.api_project_id, job.generation_id, "audio"))._journal
+    journal._file.path.touch()
+    journal._file.path.chmod(0o666)
+    with pytest.raises(TargetUnusable, match="others may write to it"):
+        await job.download(target, resume=True)
+
+
+@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, loose])
+async def test_the_data_of_a_sandbox_is_its_owners(
+    trap: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Its file holds keys and the secrets of webhooks."""
+    async with Sandbox(tmp_path / "data", engine="echo"):
+        pass
+    trap(tmp_path / "data" / "sandbox.sqlite3")
+    with pytest.raises(SandboxError, match=r"sandbox\.sqlite3"):
+        async with Sandbox(tmp_path / "data", engine="echo"):
+            pass
+
+
+@pytest.mark.parametrize("failure", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+async def test_an_upload_is_resumed_where_there_are_no_locks(
+    failure: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a download is: the same lock, and the same answer where a file system has none."""
+
+    def no_locks(*_: object) -> None:
+        raise OSError(failure, os.strerror(failure))
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    recording = sound(3 * PART)
+    async with scene(parts_in_flight=1) as on:
+        on.fail(Fault(path="*/parts/2", action=Answer(403)))
+        with pytest.raises(DiffioError):
+            await on.client.projects.create(recording, resume=tmp_path / "kept")
+        project = await on.client.projects.create(recording, resume=tmp_path / "kept")
+        assert on.landed(project) == recording
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows removes no open file; and elsewhere nobody may lock it in between."""
+    removed: list[bool] = []
+    file = LockedFile(tmp_path / "kept")
+    real = type(file.path).unlink
+
+    def unlink(path: Path) -> None:
+        removed.append(file.mine)
+        real(path)
+
+    monkeypatch.setattr(type(file.path), "unlink", unlink)
+    for while_open in (True, False):
+        monkeypatch.setattr(locked_file, "_REMOVED_WHILE_OPEN", while_open)
+        file.open()
+        file.remove()
+    assert removed == [True, False]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = CAST(x'43524541ff54' AS TEXT)",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = 'CREATE nonsense'",
+        "DROP VIEW everything; DROP TABLE result",
+        "UPDATE batch SET value = CAST(x'ff00fe' AS TEXT)",
+        "UPDATE batch SET value = 1e999 WHERE name = 'salt'",
+        "UPDATE file SET source = NULL",
+        "UPDATE file SET source = 5",
+        "UPDATE result SET path = 7, begun = 'x'",
+        "UPDATE file SET settings = 'no json', state = 'listed', work = NULL",
+        "UPDATE work SET project = CAST(x'ff' AS TEXT)",
+        "UPDATE work SET settings = '[]', state = 'uploaded'",
+    ],
+)
+async def test_a_journal_of_odd_content_is_explained(
+    damage: str, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Whatever is in it: an error of ours, or the batch goes on; nothing else escapes."""
+    source = recordings(tmp_path / "in", "a.wav", "b.wav")
+    out = tmp_path / "out"
+    await restored(client, source, out)
+    with sqlite3.connect(out / DEFAULT_JOURNAL) as journal:
+        try:
+            journal.executescript(damage)
+        except sqlite3.IntegrityError:
+            pytest.skip("the schema itself forbids it")
+    journal.close()
+    with contextlib.suppress(DiffioError):
+        await restored(client, source, out)
+
+
+async def test_a_schema_that_is_no_text_is_damage_with_a_way_out(tmp_path: Path) -> None:
+    """It escaped as `UnicodeDecodeError`."""
+    path = tmp_path / "journal.sqlite"
+    await open_journal(path)
+    with sqlite3.connect(path) as journal:
+        journal.execute("PRAGMA writable_schema = ON")
+        journal.execute("UPDATE sqlite_master SET sql = CAST(x'43524541ff54' AS TEXT)")
+    journal.close()
+    with pytest.raises(DatabaseUnusable, match=r"damaged.*move it away"):
+        await open_journal(path)
+
+
+async def test_a_file_of_ours_without_its_tables_is_damage(tmp_path: Path) -> None:
+    """The mark and the version are right, and nothing else."""
+    path = tmp_path / "journal.sqlite"
+    with sqlite3.connect(path) as journal:
+        journal.execute(f"PRAGMA application_id = {SCHEMA.application_id}")
+        journal.execute(f"PRAGMA user_version = {SCHEMA.version}")
+    journal.close()
+    path.chmod(0o600)
+    database = await Database.open(path, SCHEMA)
+    with pytest.raises(DatabaseUnusable, match="no such table"):
+        await database.read(lambda db: db.execute("SELECT * FROM file").fetchall())
+    await database.close()
+
+
+def test_the_error_names_no_errno(tmp_path: Path) -> None:
+    """It is text for people."""
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(NotOurs, match=r"^it is a symbolic link"):
+        opened_private(tmp_path / "link")
