@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import io
-import mimetypes
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
+from diffio_async._wire.media_types import is_packed
 from diffio_async.errors import SourceUnusable
 from diffio_async.options import MIB
 
@@ -36,7 +36,7 @@ def file_name_of(source: Any) -> str | None:
 
 def packed_name(name: str | None) -> str | None:
     """Return the name of what is in a file of this name: a `GzipFile` gives that."""
-    if name is not None and mimetypes.guess_type(name)[1] is not None:
+    if name is not None and is_packed(name):
         return PurePath(name).stem
     return name
 

@@ -13,6 +13,7 @@ from attrs import frozen
 
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.system_errors import reason_of
+from diffio_async._wire.media_types import RECORDING_ENDINGS
 from diffio_async.batch.manifest import is_manifest, rows
 from diffio_async.batch.paths import absolute
 from diffio_async.errors import ConfigurationError
@@ -22,14 +23,7 @@ if TYPE_CHECKING:
     from diffio_async.types import SourceName
 
 #: The endings by which a recording is known in a folder.
-RECORDINGS = frozenset(
-    f".{ending}"
-    for ending in (
-        *("3gp", "aac", "ac3", "aif", "aifc", "aiff", "amr", "au", "avi", "caf", "flac", "flv"),
-        *("m4a", "m4b", "m4v", "mka", "mkv", "mov", "mp2", "mp3", "mp4", "mpeg", "mpg", "mts"),
-        *("oga", "ogg", "ogv", "opus", "wav", "weba", "webm", "wma", "wmv"),
-    )
-)
+RECORDINGS = RECORDING_ENDINGS
 
 
 @frozen(kw_only=True)

@@ -6,12 +6,12 @@ Each function is the body of the method of its name.
 from __future__ import annotations
 
 import json
-import mimetypes
 import os
 import warnings
 from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
+from diffio_async._wire.media_types import ending_of
 from diffio_async.compat._calls import Calls, Heard, guide_errors
 from diffio_async.compat.errors import DiffioApiError
 from diffio_async.compat.types import (
@@ -158,9 +158,7 @@ def _ending(result: GenerationDownloadResponse) -> str | None:
     known = {"audio": ".mp3", "transcript": ".json"}.get(result.downloadType)
     if known or result.downloadType != "video":
         return known
-    return PurePath(result.fileName or "").suffix or mimetypes.guess_extension(
-        result.mimeType or ""
-    )
+    return PurePath(result.fileName or "").suffix or ending_of(result.mimeType or "")
 
 
 def verify_signature(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 from collections.abc import Mapping
 
@@ -13,6 +12,7 @@ from diffio_async._engine.sending import Sender
 from diffio_async._engine.uploading import NewProject, Uploader
 from diffio_async._wire import calls
 from diffio_async._wire.addresses import header_items
+from diffio_async._wire.media_types import content_type_of
 from diffio_async.events import UploadProgress
 from diffio_async.models.generations import GenerationSummary
 from diffio_async.models.lists import ListResponse
@@ -83,7 +83,7 @@ class AsyncProjects:
             opened(source, max_bytes=limit) as found,
         ):
             name = _sendable(file_name or found.name or UNNAMED)
-            kind = content_type or found.content_type or _kind_of(name)
+            kind = content_type or found.content_type or content_type_of(name)
             call = calls.create_project(
                 file_name=name,
                 content_type=kind,
@@ -132,9 +132,3 @@ class AsyncProjects:
 def _sendable(name: str) -> str:
     """A file's name may hold bytes that are not UTF-8; JSON cannot."""
     return name.encode("utf-8", "replace").decode()
-
-
-def _kind_of(name: str) -> str:
-    kind, encoding = mimetypes.guess_type(name)
-    # `talk.wav.gz` is no audio before somebody unpacks it.
-    return kind if kind is not None and encoding is None else "application/octet-stream"

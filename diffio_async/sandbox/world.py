@@ -186,8 +186,11 @@ def prefix_of(secret: str) -> str:
 
 _MEDIA_SUFFIXES = frozenset(
     f".{name}"
-    for name in """3gp aac aif aiff amr avi caf flac m4a m4v mkv mov mp3 mp4 mpeg mpg oga ogg ogv
-    opus ts wav webm wma wmv""".split()  # noqa: SIM905 - a list of words reads best as one
+    for name in (  # noqa: SIM905 - a list of words reads best as one
+        "3g2 3gp aac ac3 adts aif aifc aiff amr ape asf au avi awb bwf caf divx dts dv eac3 f4v "
+        "flac flv m2a m2t m2ts m2v m4a m4b m4r m4v mka mkv mov mp2 mp3 mp4 mpe mpeg mpg mpga mts "
+        "mxf oga ogg ogm ogv opus qt rf64 snd spx ts tta vob w64 wav wave weba webm wma wmv wv"
+    ).split()
 )
 
 
