@@ -201,6 +201,8 @@ class ClientOptions:
             not be repeated: those never share one.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
             service takes 2 GiB.
+        max_response_bytes: Larger responses of the API are refused (results are no responses of
+            the API: they may be of any size). Ten thousand projects take a tenth of the default.
         proxy: `http://host:port` of a proxy for every request.
         trust_env: Read `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (never `.netrc`).
         allow_insecure_http: Accept an `http://` base URL, and `http://` webhook URLs, of other
@@ -220,6 +222,7 @@ class ClientOptions:
     ranges_in_flight: int = field(default=8, validator=at_least_one)
     connections: int = field(default=100, validator=at_least_one)
     max_upload_bytes: int = field(default=2048 * MIB, validator=at_least_one)
+    max_response_bytes: int = field(default=32 * MIB, validator=at_least_one)
     # A proxy's address may hold a password.
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False

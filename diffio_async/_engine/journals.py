@@ -91,7 +91,7 @@ def _said(line: bytes) -> object:
     text, _, checksum = line.rpartition(b" ")
     try:
         return json.loads(text) if int(checksum, 16) == zlib.crc32(text) else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
@@ -108,5 +108,5 @@ def _spans(said: object) -> Spans | None:
         return None
     try:
         return Spans((int(start), int(end)) for start, end in said)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

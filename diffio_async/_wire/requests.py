@@ -27,6 +27,7 @@ T = TypeVar("T")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
 # A value this short in a signed link is a date or a number, not its signature.
 _SHORTEST_SECRET = 12
+_LONGEST_QUERY = 16_384
 
 #: How this package names itself to the API and the edge, as the contract asks.
 IDENTITY: Mapping[str, str] = {
@@ -146,7 +147,7 @@ def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
 
 def _secrets_in(url: str) -> Iterator[str]:
     """What must not be quoted of a signed link: its query, and each long value in it."""
-    query = urlsplit(url).query
+    query = urlsplit(url).query[:_LONGEST_QUERY]
     yield query
     plain = (value for _, value in parse_qsl(query))
     as_sent = (piece.partition("=")[2] for piece in query.split("&"))

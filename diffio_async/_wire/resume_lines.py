@@ -69,7 +69,7 @@ def read(content: bytes) -> tuple[dict[str, UploadRecord], int]:
                 _take(said, records)
                 continue
             version = said["version"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Unreadable(
                 f"is damaged in line {number}: remove it to start afresh, or name another file"
             ) from None

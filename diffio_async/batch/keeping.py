@@ -33,7 +33,7 @@ class Keeping:
             return None
         try:
             record = record_from_json(json.loads(self._work.upload))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return record if record.digest == digest else None
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import reprlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.system_errors import reason_of
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _COLUMNS = ("source", "to", "model", "sampling", "params")
+#: Characters of one line: the settings of one recording are a few hundred.
+_LONGEST_LINE = 1024 * 1024
 _LINES = frozenset({".jsonl", ".ndjson"})
 
 
@@ -37,13 +40,29 @@ def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             by_line = _json_rows if Path(path).suffix.lower() in _LINES else _csv_rows
-            for line, row in by_line(path, file):
+            for line, row in by_line(path, _lines(path, file)):
                 where = f"{path}, line {line}"
                 yield where, _item(where, row, Path(path).parent)
     except (OSError, UnicodeDecodeError, csv.Error) as failure:
         raise ConfigurationError(
             f"the manifest {path!r} cannot be read: {reason_of(failure)}"
         ) from failure
+
+
+def _lines(path: str, file: TextIO) -> Iterator[str]:
+    """The lines, none of which is so long that it could not be held.
+
+    Raises:
+        ConfigurationError: One is.
+    """
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise ConfigurationError(
+                f"{path}, line {number}: it has more than {_LONGEST_LINE:,} characters"
+            )
+        yield line
 
 
 def _csv_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -75,14 +94,18 @@ def _check_columns(where: str, names: object) -> None:
     found = [str(name) for name in names] if isinstance(names, (list, tuple, dict)) else []
     wrong = [name for name in found if name not in _COLUMNS]
     if wrong or "source" not in found:
-        problem = f"{wrong[0]!r} is no column of a manifest" if wrong else "'source' is missing"
+        problem = (
+            f"{reprlib.repr(wrong[0])} is no column of a manifest"
+            if wrong
+            else "'source' is missing"
+        )
         raise ConfigurationError(f"{where}: {problem}; the columns are {', '.join(_COLUMNS)}")
 
 
 def _parsed(where: str, name: str, text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise ConfigurationError(f"{where}: {name} is no JSON: {failure}") from None
 
 
@@ -91,7 +114,8 @@ def _item(where: str, row: Mapping[str, object], folder: Path) -> BatchItem:
         wanted = dict if name in {"sampling", "params"} else str
         if not isinstance(value, wanted):
             kind = "a JSON object" if wanted is dict else "text"
-            raise ConfigurationError(f"{where}: {name} must be {kind}, not {value!r}")
+            shown = reprlib.repr(value)
+            raise ConfigurationError(f"{where}: {name} must be {kind}, not {shown}")
     if not row.get("source"):
         raise ConfigurationError(f"{where}: there is no source")
     for name in ("source", "to"):

@@ -6,6 +6,8 @@ import re
 
 #: What every handle begins with; the number is that of its format.
 PREFIX = "dgh1."
+#: Characters of a handle, and of one that is shown.
+_LONGEST, _SHOWN = 10_000, 200
 _OTHER = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = r"((?:[A-Za-z0-9_-]|~[0-9a-f]{2})+)"
 _HANDLE = re.compile(rf"{re.escape(PREFIX)}{_ESCAPED}\.{_ESCAPED}")
@@ -29,10 +31,11 @@ def ids_of(handle: str) -> tuple[str, str]:
     """
     from diffio_async.errors import ConfigurationError  # which names models in its annotations
 
-    found = _HANDLE.fullmatch(handle.strip())
+    found = _HANDLE.fullmatch(handle.strip()) if len(handle) <= _LONGEST else None
     if found is None:
         raise ConfigurationError(
-            f"{handle!r} is not a generation's handle: give what `generation.handle` said, whole"
+            f"{handle[:_SHOWN]!r} is not a generation's handle: give what `generation.handle` "
+            "said, whole"
         )
     return _plain(found[1]), _plain(found[2])
 

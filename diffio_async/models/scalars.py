@@ -11,6 +11,8 @@ _LARGEST = 2**63
 _DIGITS = re.compile(r"[+-]?[0-9]{1,20}")
 #: Characters of a number or a time stamp in a string; more is neither.
 _LONGEST = 64
+#: Characters of an id, a URL or a secret: no server takes longer ones in a request.
+_LONGEST_TOKEN = 16_384
 #: Fields of an error object that say what went wrong, the most readable first.
 _REASONS = ("message", "detail", "title", "error", "code", "type")
 
@@ -23,11 +25,12 @@ def text(value: object) -> str | None:
 def token(value: object) -> str | None:
     """A string that names something: not empty, and printable, with nothing lost in decoding.
 
-    Ids, statuses, URLs and secrets are such strings. They are sent back, stored and shown, so a
-    control character or half of a surrogate pair in one of them means a damaged response.
+    Ids, URLs and secrets are such strings. They are sent back, stored and shown, so a control
+    character or half of a surrogate pair in one of them means a damaged response.
     """
-    whole = isinstance(value, str) and value.isprintable() and "\ufffd" not in value
-    return value if isinstance(value, str) and whole and value.strip() else None
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_TOKEN:
+        return None
+    return value if value.isprintable() and "\ufffd" not in value else None
 
 
 def flag(value: object) -> bool | None:

@@ -11,6 +11,8 @@ from attrs import NOTHING, Attribute, fields
 from diffio_async.sandbox.faults import ACTION_NAMES, ORIGINS, Action, Fault
 
 _LONGEST = 1e9
+#: Bytes of a plan's file.
+_LARGEST_PLAN = 16 * 1024 * 1024
 
 
 class PlanError(ValueError):
@@ -30,9 +32,13 @@ def read_plan(source: str | PathLike[str] | Mapping[str, Any]) -> list[Fault]:
     if isinstance(source, Mapping):
         plan: Any = source
     else:
+        with Path(source).open("rb") as file:
+            content = file.read(_LARGEST_PLAN + 1)
+        if len(content) > _LARGEST_PLAN:
+            raise PlanError(f"{source} has more than {_LARGEST_PLAN:,} bytes")
         try:
-            plan = json.loads(Path(source).read_text(encoding="utf-8"))
-        except ValueError as error:
+            plan = json.loads(content.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
             raise PlanError(f"{source} is not JSON: {error}") from error
         except RecursionError:
             raise PlanError(f"{source} is nested too deeply") from None

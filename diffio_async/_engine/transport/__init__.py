@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from diffio_async.options import ClientOptions
 
-#: The largest answer of the API that is read; ten thousand projects take a tenth of it.
-MAX_ANSWER = 32 * MIB
+#: Bytes of a response with an error that are read.
+MAX_ERROR = MIB
 
 
 @frozen(kw_only=True)
@@ -46,6 +46,7 @@ class Transport:
 
     def __init__(self, options: ClientOptions) -> None:
         self._sessions = Sessions(options)
+        self._largest = options.max_response_bytes
 
     async def attempt(self, attempt: Attempt) -> Answer:
         """Make the attempt and read its answer whole.
@@ -53,7 +54,7 @@ class Transport:
         Raises:
             NotReached: The request never left this machine's side of the connection.
             AnswerLost: It may have been accepted, and no whole answer came (`Timeout`: in time).
-            ResponseInvalid: The answer is larger than any of the API's.
+            ResponseInvalid: The answer is larger than `max_response_bytes`, or cannot be decoded.
             ClientClosed: The client was closed.
         """
         exchange = Exchange(self._sessions, attempt)
@@ -63,9 +64,9 @@ class Transport:
             async with cut, exchange:
                 succeeded = 200 <= exchange.status < 300  # noqa: PLR2004 - the class of statuses
                 if succeeded:
-                    body = await exchange.read(MAX_ANSWER)
+                    body = await exchange.read(self._largest)
                 else:
-                    body = await exchange.start(MIB, strict=True)
+                    body = await exchange.start(MAX_ERROR, strict=True)
                 return Answer(status=exchange.status, body=body, exchange=exchange)
         except TimeoutError:
             if not cut.expired():
