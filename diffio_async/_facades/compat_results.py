@@ -36,7 +36,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from attrs import field, fields_dict, frozen
+from attrs import field, frozen
 
 from diffio_async.compat.types import reading as read
 '''
@@ -90,15 +90,15 @@ def _class(shape: Shape, model: Model, spell: Spelling) -> Iterator[str]:
     yield "    @classmethod"
     yield "    def from_dict(cls, data: read.Json) -> Self:"
     yield '        """Read an answer, or a part of one."""'
-    yield "        return cls("
+    yield "        found = cls("
     for name, how in reads.items():
         line = f"            {name}={how},"
         if len(line) > 100:  # noqa: PLR2004 - the line length
             opening, _, arguments = line.removesuffix("),").partition("(")
             line = f"{opening}(\n                {arguments}\n            ),"
         yield line
-    yield "            extra=read.rest(data, fields_dict(cls)),"
     yield "        )"
+    yield "        return read.with_rest(found, data)"
 
 
 def _kind(shape: str, name: str, ours: str) -> tuple[str, str]:

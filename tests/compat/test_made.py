@@ -100,6 +100,23 @@ def test_stages_may_be_absent_null_or_odd() -> None:
     assert (progress.inference.progress, progress.inference.status) == (12, "pending")
     assert progress.inference.jobId is None
     assert (progress.queue, progress.extra) == ({"position": 3}, {"eta": 9})
+    assert progress.inference.extra == {"jobId": 5, "newField": 1}
+
+
+def test_an_odd_value_is_kept_in_extra() -> None:
+    """It does not fail the result, and it is not lost with the stand-in that takes its place."""
+    odd = {"createdAt": 5, "hasVideo": "no", "status": ["x"], "generationCount": 10**400}
+    row = {"apiProjectId": "p", "originalFileName": "a.wav"}
+    found = compat.ListProjectsResponse.from_dict({"projects": [{**row, **odd}], "next": "t"})
+    (project,) = found.projects
+    assert (project.createdAt, project.hasVideo, project.status) == (None, False, "uploading")
+    assert (project.originalFileName, project.generationCount) == ("a.wav", 0)
+    assert (project.extra, found.extra) == (odd, {"next": "t"})
+    created = compat.CreateProjectResponse.from_dict(
+        {"apiProjectId": "p", "uploadUrl": "https://h/p", "upload": {"uploadToken": 5}}
+    )
+    assert created.upload is None
+    assert created.extra == {"upload": {"uploadToken": 5}}
 
 
 def test_docstrings_survive_being_taken_apart() -> None:

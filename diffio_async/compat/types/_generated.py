@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from attrs import field, fields_dict, frozen
+from attrs import field, frozen
 
 from diffio_async.compat.types import reading as read
 
@@ -31,7 +31,7 @@ class ProjectUploadSession:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             uploadSessionId=read.text(data, "uploadSessionId", ""),
             edgeBaseUrl=read.text(data, "edgeBaseUrl"),
             uploadToken=read.text(data, "uploadToken"),
@@ -39,8 +39,8 @@ class ProjectUploadSession:
             partSizeBytes=read.whole(data, "partSizeBytes"),
             maxBytes=read.maybe_whole(data, "maxBytes"),
             expiresAt=read.maybe_text(data, "expiresAt"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -55,12 +55,12 @@ class CompleteProjectUploadResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploaded"),
             sizeBytes=read.maybe_whole(data, "sizeBytes"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -80,7 +80,7 @@ class CreateProjectResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             upload=read.one(ProjectUploadSession.from_dict, data, "upload"),
             objectPath=read.maybe_text(data, "objectPath", "upload.objectKey"),
@@ -91,8 +91,8 @@ class CreateProjectResponse:
             uploadUrl=read.maybe_text(data, "uploadUrl"),
             uploadMethod=read.maybe_text(data, "uploadMethod"),
             bucket=read.maybe_text(data, "bucket"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -112,7 +112,7 @@ class ProjectSummary:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploading"),
             originalFileName=read.maybe_text(data, "originalFileName"),
@@ -121,8 +121,8 @@ class ProjectSummary:
             generationCount=read.whole(data, "generationCount"),
             createdAt=read.maybe_text(data, "createdAt"),
             updatedAt=read.maybe_text(data, "updatedAt"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -135,10 +135,10 @@ class ListProjectsResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             projects=read.each(ProjectSummary.from_dict, data, "projects"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -155,14 +155,14 @@ class CreateGenerationResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
             modelKey=read.maybe_text(data, "modelKey"),
             status=read.text(data, "status"),
             idempotentReplay=read.maybe_flag(data, "idempotentReplay"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -180,15 +180,15 @@ class ProjectGenerationSummary:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             generationId=read.text(data, "generationId"),
             status=read.text(data, "status", "queued"),
             modelKey=read.maybe_text(data, "modelKey"),
             progress=read.maybe_whole(data, "progress"),
             createdAt=read.maybe_text(data, "createdAt"),
             updatedAt=read.maybe_text(data, "updatedAt"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -202,11 +202,11 @@ class ListProjectGenerationsResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             apiProjectId=read.maybe_text(data, "apiProjectId"),
             generations=read.each(ProjectGenerationSummary.from_dict, data, "generations"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -225,7 +225,7 @@ class GenerationProgressStage:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             jobId=read.maybe_text(data, "jobId"),
             jobState=read.maybe_text(data, "jobState"),
             status=read.text(data, "status", "pending"),
@@ -233,8 +233,8 @@ class GenerationProgressStage:
             statusMessage=read.maybe_text(data, "statusMessage"),
             error=read.maybe_text(data, "error"),
             errorDetails=read.anything(data, "errorDetails"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -247,10 +247,10 @@ class GenerationTranscription:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             status=read.maybe_text(data, "status"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -275,7 +275,7 @@ class GenerationProgressResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status"),
@@ -289,8 +289,8 @@ class GenerationProgressResponse:
             stage=read.maybe_text(data, "stage"),
             stageProgress=read.maybe_mapping(data, "stageProgress"),
             queue=read.maybe_mapping(data, "queue"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -310,7 +310,7 @@ class GenerationDownloadResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
             downloadType=read.text(data, "downloadType", ""),
@@ -319,8 +319,8 @@ class GenerationDownloadResponse:
             storagePath=read.maybe_text(data, "storagePath"),
             mimeType=read.maybe_text(data, "mimeType"),
             bucket=read.maybe_text(data, "bucket"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -337,14 +337,14 @@ class WebhookTestEventResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             svixMessageId=read.text(data, "svixMessageId"),
             eventId=read.maybe_text(data, "eventId"),
             eventType=read.maybe_text(data, "eventType"),
             mode=read.maybe_text(data, "mode"),
             apiKeyId=read.maybe_text(data, "apiKeyId"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -358,11 +358,11 @@ class AccountSettingsResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             account=read.mapping(data, "account"),
             apiKeyId=read.maybe_text(data, "apiKeyId"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -387,7 +387,7 @@ class ApiKeyResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             keyId=read.text(data, "keyId"),
             label=read.text(data, "label", ""),
             status=read.text(data, "status", "active"),
@@ -401,8 +401,8 @@ class ApiKeyResponse:
             rotatedAt=read.maybe_text(data, "rotatedAt"),
             revokedAt=read.maybe_text(data, "revokedAt"),
             permissions=read.maybe_mapping(data, "permissions"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -415,10 +415,10 @@ class ApiKeysListResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             keys=read.each(ApiKeyResponse.from_dict, data, "keys"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -432,11 +432,11 @@ class UsageSummaryResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             usage=read.mapping(data, "usage"),
             billing=read.mapping(data, "billing"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -449,10 +449,10 @@ class WebhookConfigureResponse:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             webhook=read.mapping(data, "webhook"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -476,7 +476,7 @@ class GenerationWebhookEvent:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             eventType=read.text(data, "eventType", ""),
             eventId=read.maybe_text(data, "eventId"),
             createdAt=read.maybe_text(data, "createdAt"),
@@ -489,8 +489,8 @@ class GenerationWebhookEvent:
             error=read.maybe_text(data, "error"),
             errorDetails=read.anything(data, "errorDetails"),
             transcription=read.one(GenerationTranscription.from_dict, data, "transcription"),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)
 
 
 @frozen(slots=False)
@@ -504,8 +504,8 @@ class AudioIsolationResult:
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
-        return cls(
+        found = cls(
             project=CreateProjectResponse.from_dict(read.mapping(data, "project")),
             generation=CreateGenerationResponse.from_dict(read.mapping(data, "generation")),
-            extra=read.rest(data, fields_dict(cls)),
         )
+        return read.with_rest(found, data)

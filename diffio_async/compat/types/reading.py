@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+import attrs
 
 from diffio_async.compat.errors import DiffioResponseInvalid
 from diffio_async.models import scalars
@@ -82,9 +85,11 @@ def texts(data: Json, name: str) -> list[str]:
 
 
 def one(build: Callable[[Json], T], data: Json, name: str) -> T | None:
-    """A result within the result."""
+    """A result within the result; None where it lacks what it cannot do without."""
     value = data.get(name)
-    return build(value) if isinstance(value, Mapping) else None
+    with contextlib.suppress(DiffioResponseInvalid):
+        return build(value) if isinstance(value, Mapping) else None
+    return None
 
 
 def each(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
@@ -94,6 +99,22 @@ def each(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
     return [build(item) for item in items if isinstance(item, Mapping)]
 
 
-def rest(data: Json, known: Container[str]) -> dict[str, Any]:
-    """What the API said beyond what is known."""
-    return {name: value for name, value in data.items() if name not in known}
+def with_rest(result: T, data: Json) -> T:
+    """The result, with all in `extra` that the API said and no other field says."""
+    model: Any = result
+    known = attrs.fields_dict(type(model))
+    extra = {
+        name: value
+        for name, value in data.items()
+        if name not in known or _is_lost(value, getattr(model, name))
+    }
+    return attrs.evolve(model, extra=extra) if extra else result
+
+
+def _is_lost(value: object, read: object) -> bool:
+    """Whether a stand-in took a value's place, because it is of another type than its field."""
+    if value is None or read == value:
+        return False
+    if isinstance(value, list) and isinstance(read, list):
+        return len(value) != len(read)
+    return not read or (isinstance(read, str) and not isinstance(value, str))
