@@ -38,7 +38,7 @@ def read_plan(source: str | PathLike[str] | Mapping[str, Any]) -> list[Fault]:
             raise PlanError(f"{source} has more than {_LARGEST_PLAN:,} bytes")
         try:
             plan = json.loads(content.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise PlanError(f"{source} is not JSON: {error}") from error
         except RecursionError:
             raise PlanError(f"{source} is nested too deeply") from None
