@@ -17,6 +17,7 @@ from attrs import frozen
 from diffio_async._engine.together import together
 from diffio_async.cli.console import log_to_console
 from diffio_async.cli.exit_codes import OK
+from diffio_async.cli.webhooks.connections import Connections
 from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.aiohttp_receiver import aiohttp_app
@@ -142,12 +143,13 @@ async def listen(order: Order, shown: Shown) -> int:
 
 
 async def _serve(stack: AsyncExitStack, sink: WebhookSink, order: Order, shown: Shown) -> str:
-    app = aiohttp_app(sink, path=order.path)
+    app, connections = aiohttp_app(sink, path=order.path), Connections()
 
     @web.middleware
     async def witness(request: web.Request, handler: Handler) -> web.StreamResponse:
         _headers.set(request.headers)
-        answer = await handler(request)
+        async with connections.answering(request):
+            answer = await handler(request)
         # What was not stored is told of where it was not.
         if answer.status >= 400 and answer.status != 503:  # noqa: PLR2004 - HTTP's own
             shown.rejected(answer.status, _reason(answer))
@@ -157,8 +159,13 @@ async def _serve(stack: AsyncExitStack, sink: WebhookSink, order: Order, shown: 
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, order.host, order.port).start()
-    port = runner.addresses[0][1]
+    assert runner.server is not None  # noqa: S101 - it was set up
+    server = await asyncio.get_running_loop().create_server(
+        connections.accepting(runner.server), order.host, order.port
+    )
+    stack.callback(server.close)
+    stack.push_async_callback(_ended, asyncio.create_task(connections.run()))
+    port = server.sockets[0].getsockname()[1]
     host = f"[{order.host}]" if ":" in order.host else order.host
     return f"http://{host}:{port}{order.path}"
 

@@ -1,0 +1,143 @@
+"""Connections of `webhooks listen`: none stays that sends nothing, or only half of something."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import ClientSession, web
+
+from diffio_async.cli.webhooks.connections import Connections, Limits
+from tests.cli.test_webhooks_listen import listening
+from tests.webhooks.scenes import body_of, headers_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.cli.conftest import Start
+
+QUICK = Limits(headers=0.3, idle=0.3, body=0.3, connections=20, sweep=0.05)
+HALVES = {
+    "nothing": b"",
+    "half a header": b"POST / HTTP/1.1\r\nHost: x\r\nX-Slo",
+    "half a body": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf",
+    "half a chunk": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nx",
+    "a request and nothing more": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab",
+    "a request and half of one": (
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nabPOST / HTTP/1.1\r\nHo"
+    ),
+}
+
+
+@contextlib.asynccontextmanager
+async def served(limits: Limits, seconds: float = 0.0) -> AsyncIterator[int]:
+    """The port of a server with these limits, whose handler takes so long."""
+    connections = Connections(limits)
+
+    async def handle(request: web.BaseRequest) -> web.Response:
+        async with connections.answering(request):
+            await request.read()
+            await asyncio.sleep(seconds)
+            return web.Response(text="there")
+
+    server = web.Server(handle)
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(connections.accepting(server), "127.0.0.1", 0)
+    sweeping = asyncio.create_task(connections.run())
+    try:
+        yield listening.sockets[0].getsockname()[1]
+    finally:
+        sweeping.cancel()
+        listening.close()
+        await server.shutdown(0.1)
+        await asyncio.wait([sweeping])
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """What still comes until the connection ends."""
+    try:
+        return await asyncio.wait_for(reader.read(), 3)
+    except ConnectionResetError:
+        return b""
+
+
+def ended(reader: asyncio.StreamReader) -> bool:
+    """Whether the other side closed the connection, or reset it."""
+    return reader.at_eof() or reader.exception() is not None
+
+
+@pytest.mark.usefixtures("_no_task_left")
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("trickles", [False, True])
+async def test_what_is_half_sent_is_closed(half: str, trickles: bool) -> None:
+    """In time, whether nothing more comes or a byte now and then."""
+    async with served(QUICK) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(HALVES[half])
+        trickling = asyncio.create_task(_trickle(writer)) if trickles else None
+        await rest(reader)
+        if trickling is not None:
+            trickling.cancel()
+            await asyncio.wait([trickling])
+        writer.close()
+
+
+async def _trickle(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await asyncio.sleep(0.1)
+            writer.write(b"x")
+            await writer.drain()
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_a_handler_may_take_longer_than_its_client() -> None:
+    """The limits are for what the client has to send."""
+    async with (
+        served(QUICK, 0.8) as port,
+        ClientSession() as session,
+        session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer,
+    ):
+        assert await answer.text() == "there"
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_connections_are_bounded_and_new_ones_are_served() -> None:
+    """The ones that have waited longest give way."""
+    limits = Limits(headers=30, connections=20, sweep=0.05)
+    async with served(limits) as port, ClientSession() as session:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer:
+            assert await answer.text() == "there"
+        closed = await asyncio.gather(*(rest(reader) for reader, _ in idle[:40]))
+        assert closed == [b""] * 40
+        assert not any(ended(reader) for reader, _ in idle[-15:])
+        for _, writer in idle:
+            writer.close()
+
+
+@pytest.mark.slow
+async def test_the_listener_keeps_no_connection_that_sends_nothing(start: Start) -> None:
+    """Of nine hundred two hundred stay, for ten seconds; deliveries are taken meanwhile."""
+    listener = await listening(start)
+    port = int(listener.url.rsplit(":", 1)[1].split("/")[0])
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(900)]
+    for _, writer in idle[::2]:
+        writer.write(HALVES["half a header"])
+    body = body_of("generation.completed")
+    async with (
+        ClientSession() as session,
+        session.post(listener.url, data=body, headers=headers_of(body)) as answer,
+    ):
+        assert answer.status == 200
+    assert (await listener.until("received"))["event"] == "received"
+    await asyncio.sleep(1)
+    stayed = sum(not ended(reader) for reader, _ in idle)
+    await asyncio.sleep(11)
+    left = sum(not ended(reader) for reader, _ in idle)
+    for _, writer in idle:
+        writer.close()
+    await listener.stop()
+    assert (stayed <= 200, left) == (True, 0)
