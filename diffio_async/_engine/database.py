@@ -18,13 +18,16 @@ from diffio_async._engine.database_opening import connected, explained, unusable
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.loops import running_loop
 from diffio_async._engine.system_errors import ThreadShortage, reason_of
-from diffio_async._engine.threads import begin_thread, settled
+from diffio_async._engine.threads import all_settled, begin_thread
 
 if TYPE_CHECKING:
     from diffio_async._engine.database_clock import Clock
     from diffio_async._engine.database_opening import Schema
 
 T = TypeVar("T")
+
+#: Seconds that whoever is interrupted while a file is opened waits for it.
+GRACE_SECONDS = 0.5
 
 #: Most pieces of work that share one commit.
 MOST_TOGETHER = 256
@@ -103,8 +106,10 @@ class Database:
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            await settled(opening)
-            await database.close()
+            # Another process may keep the file busy for half a minute. The thread closes it when
+            # it has opened it, though nobody waits for that.
+            ended = database._end()
+            await all_settled([opening, *ended], GRACE_SECONDS)
             raise
         return database
 
@@ -129,14 +134,17 @@ class Database:
 
     async def close(self) -> None:
         """Do what was begun, then close the file; closing twice is closing once."""
+        await all_settled(self._end())
+
+    def _end(self) -> list[asyncio.Future[Callable[[], None]]]:
+        """Have the thread close the file after what was begun; what it answers then."""
         if self._process != os.getpid():
-            return
+            return []
         with self._turn:
             if self._closed:
-                return
+                return []
             self._closed = True
-            ended = self._queued(lambda _connection: None, writes=False, last=True)
-        await settled(ended)
+            return [self._queued(lambda _connection: None, writes=False, last=True)]
 
     def _put(
         self, work: Callable[[sqlite3.Connection], T], *, writes: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -331,3 +332,21 @@ async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path)
     await database.close()
     assert [sum(name[0] == which for name in found) for which in "ab"] == [60, 60]
     assert sum(name[0] == "k" for name in found) >= said
+
+
+async def test_an_interruption_does_not_wait_for_a_file_that_is_busy(tmp_path: Path) -> None:
+    """Another process may hold it for half a minute; it is closed when it is opened at last."""
+    path = tmp_path / "notes.db"
+    await (await Database.open(path, FIRST)).close()
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await Database.open(path, FIRST)
+        assert loop.time() - began < 1.5
+        other.execute("ROLLBACK")
+    with anyio.fail_after(5):
+        while any(each.name == "diffio-database" for each in threading.enumerate()):
+            await anyio.sleep(0.01)
