@@ -12,14 +12,15 @@ from diffio_async._engine.concerning import concerning_many
 from diffio_async._engine.loops import running_loop
 from diffio_async._engine.pacing.jobs import Wait
 from diffio_async._engine.reporting import report
-from diffio_async._engine.threads import Aside, all_settled
+from diffio_async._engine.taking import taken
+from diffio_async._engine.threads import all_settled
 from diffio_async._engine.waiting import attended
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.handles import ids_in
 from diffio_async.models.outcomes import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     from diffio_async._engine.pacing import Pacer
     from diffio_async._engine.pacing.jobs import Heard, Waiter
@@ -31,9 +32,6 @@ Ids = tuple[str, str | None]
 
 #: Jobs begun between two breaths of the loop.
 _AT_ONCE = 200
-#: Seconds that an iterator which blocks is waited for, when nobody wants its items any more.
-_PATIENCE = 0.1
-_END = object()
 
 
 class ManyWait(Wait):
@@ -163,12 +161,15 @@ def _source(
     if isinstance(generations, Collection):
         # All are looked at before the first is asked for.
         return _several([ids_in(item, api_project_id) for item in iterator])
-    return _lazily(iterator, api_project_id)
+    return _each(iterator, api_project_id)
 
 
-async def _each(items: AsyncIterable[object], api_project_id: str | None) -> AsyncIterator[Ids]:
-    async for item in items:
-        yield ids_in(item, api_project_id)
+async def _each(
+    items: Iterable[object] | AsyncIterable[object], api_project_id: str | None
+) -> AsyncIterator[Ids]:
+    async with contextlib.aclosing(taken(items)) as found:
+        async for item in found:
+            yield ids_in(item, api_project_id)
 
 
 async def _several(items: list[Ids]) -> AsyncIterator[Ids]:
@@ -176,20 +177,6 @@ async def _several(items: list[Ids]) -> AsyncIterator[Ids]:
         yield ids
         if n % _AT_ONCE == 0:
             await asyncio.sleep(0)
-
-
-async def _lazily(items: Iterator[object], api_project_id: str | None) -> AsyncIterator[Ids]:
-    """Items of an iterator of the user's: it may block, or call a blocking client itself."""
-    aside = Aside()
-
-    def following() -> object:
-        return next(items, _END)
-
-    try:
-        while (item := await aside.run(following)) is not _END:
-            yield ids_in(item, api_project_id)
-    finally:
-        await aside.end(_PATIENCE)
 
 
 @contextlib.asynccontextmanager
