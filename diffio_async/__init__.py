@@ -78,7 +78,7 @@ if TYPE_CHECKING:
         UsagePeriod,
         UsageSummary,
     )
-    from diffio_async.models.batches import BatchItem, BatchProgress, FileOutcome
+    from diffio_async.models.batches import BatchItem, BatchProgress, FileOutcome, LeftOut
     from diffio_async.models.generations import (
         Download,
         Downloaded,
@@ -163,6 +163,7 @@ __all__ = [
     "InboxEntry",
     "InboxState",
     "Isolation",
+    "LeftOut",
     "ListResponse",
     "ModelRetired",
     "NotFound",

@@ -18,7 +18,7 @@ _HOMES = {
     "diffio_async.models.account": (
         "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
     ),
-    "diffio_async.models.batches": "BatchItem BatchProgress FileOutcome",
+    "diffio_async.models.batches": "BatchItem BatchProgress FileOutcome LeftOut",
     "diffio_async.models.generations": (
         "Download DownloadType Downloaded Generation GenerationProgress GenerationSummary "
         "QueuePlace StageProgress TranscriptionState"

@@ -95,10 +95,15 @@ class AsyncDiffio:
         self._pacer = Pacer(self._sender, None if inbox is None else inbox.tells())
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
-        self.restore_many = AsyncBatches(
-            self.projects, self.generations, self._pacer, self._sender.options
-        )
         self.account = AsyncAccounts(self._sender)
+        self.restore_many = AsyncBatches(
+            self.projects,
+            self.generations,
+            self.account,
+            self._pacer,
+            self._sender.options,
+            base_url=self._sender.base_url,
+        )
         self.api_keys = AsyncApiKeys(self._sender)
         self.usage = AsyncUsageReports(self._sender)
         self.webhooks = AsyncWebhooks(self._sender)

@@ -15,11 +15,13 @@ from diffio_async.batch.many import Order, restore_many, wire_kinds
 from diffio_async.batch.naming import DEFAULT_NAME
 from diffio_async.batch.paths import absolute
 from diffio_async.batch.plan import Plan
+from diffio_async.batch.service import service_of
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 from diffio_async.options import ClientOptions, RequestOptions
+from diffio_async.resources.account import AsyncAccounts
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
 from diffio_async.types import BatchConflict, Callback, OnError, Sources
@@ -36,11 +38,16 @@ class AsyncBatches:
         self,
         projects: AsyncProjects,
         generations: AsyncGenerations,
+        accounts: AsyncAccounts,
         pacer: Pacer,
         options: ClientOptions,
+        *,
+        base_url: str,
     ) -> None:
         self._projects = projects
         self._generations = generations
+        self._accounts = accounts
+        self._base_url = base_url
         self._pacer = pacer
         self._options = options
 
@@ -66,6 +73,7 @@ class AsyncBatches:
         salt: str | None = None,
         timeout: float | None = None,
         on_progress: Callback[BatchProgress] | None = None,
+        on_left_out: Callback[LeftOut] | None = None,
         options: RequestOptions | None = None,
     ) -> AsyncGenerator[FileOutcome, None]:
         """Restore many recordings, each paid for once, whatever happens on the way.
@@ -81,7 +89,8 @@ class AsyncBatches:
             journal: The journal, on a local disk; `.diffio-batch.sqlite` in `to` where None.
             model: `diffio-` and a name; a manifest may name another for a file.
             download_types: What is fetched of each: `audio`, `video`, `transcript`.
-            name: The results' names: `{stem}`, `{name}`, `{type}` and `{ext}`.
+            name: The results' names: `{stem}`, `{name}`, `{type}`, `{ext}`, and `{parent}` for the
+                name of the folder that the source lies in.
             recursive: Whether folders in folders are read.
             suffixes: The endings by which recordings are known in folders, such as `.wav`.
             sampling: The model's settings.
@@ -97,6 +106,8 @@ class AsyncBatches:
                 billed again for the same content. Made anew with the journal where None.
             timeout: Seconds each generation is waited for; None is the client's.
             on_progress: Told a few times a second.
+            on_left_out: Called before the first upload, for each name that was found and is not
+                restored: results, hidden names, other types, links to folders, and so on.
             options: Options of every request.
 
         Yields:
@@ -105,7 +116,8 @@ class AsyncBatches:
 
         Raises:
             ConfigurationError: Before anything is sent: an argument is wrong, a source names
-                nothing, two results would have one name, or the journal is of another batch.
+                nothing, two results would have one name, or the journal is of another batch,
+                service or account.
             BatchStopped: The key or the account was refused, the disk is full, the limit is
                 reached, or a file failed and `on_error` is `stop`: what ran has ended.
             DatabaseUnusable: The journal cannot be used.
@@ -117,6 +129,7 @@ class AsyncBatches:
             journal=folder / DEFAULT_JOURNAL
             if journal is None
             else Path(local_path(journal, "the journal")),
+            service=service_of(self._base_url),
             settings=Settings.of(model, sampling, generation_params),
             kinds=wire_kinds(download_types),
             name=name,
@@ -127,6 +140,7 @@ class AsyncBatches:
             salt=salt,
             retry_failed=retry_failed,
             plan=Plan(
+                root=folder,
                 on_conflict=on_conflict,
                 on_error=on_error,
                 max_in_flight=max_in_flight,
@@ -137,11 +151,30 @@ class AsyncBatches:
                 options=options or RequestOptions(),
             ),
         )
+        outcomes = self._run(order, on_progress=on_progress, on_left_out=on_left_out)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _run(
+        self,
+        order: Order,
+        *,
+        on_progress: Callback[BatchProgress] | None = None,
+        on_left_out: Callback[LeftOut] | None = None,
+    ) -> AsyncGenerator[FileOutcome, None]:
+        """Do what `order` says; `__call__` has the words."""
         outcomes = restore_many(
-            self._projects, self._generations, order, on_progress, self._options
+            self._projects,
+            self._generations,
+            self._accounts,
+            order,
+            self._options,
+            on_progress=on_progress,
+            on_left_out=on_left_out,
         )
         # A budget is meant for a few waits: here it is for each ten that can be in flight.
-        with self._pacer.widened(min(_WIDEST, max_in_flight / _AT_A_TIME)):
+        with self._pacer.widened(min(_WIDEST, order.plan.max_in_flight / _AT_A_TIME)):
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     yield outcome

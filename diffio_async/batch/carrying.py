@@ -8,7 +8,7 @@ from attrs import define
 
 from diffio_async.batch import works
 from diffio_async.batch.settings import opened_settings
-from diffio_async.batch.troubles import MOST_TRIES, problem_of, set_back
+from diffio_async.batch.troubles import MOST_TRIES, lost_problem, problem_of, set_back
 from diffio_async.errors import (
     DiffioError,
     GenerationFailed,
@@ -87,13 +87,25 @@ class Carrying:
         successes = desk.weather.successes
         try:
             await desk.generations.wait_for_complete(
-                generation_id=generation, api_project_id=project, timeout=desk.plan.timeout
+                generation_id=generation,
+                api_project_id=project,
+                timeout=desk.plan.timeout,
+                options=desk.plan.options,
             )
         except GenerationFailed as failure:
             problem = problem_of(failure)
             await journal.do(works.work_failed, runner, number, problem, again=False)
             self._failed(failure)
-        except (WaitTimeout, NotFound) as failure:
+        except NotFound as failure:
+            if desk.plan.free and number not in desk.restarted:
+                desk.restarted.add(number)
+                await journal.do(works.generation_lost, runner, number)
+                desk.look_now()
+                return
+            problem = lost_problem(desk, failure, generation, project)
+            await journal.do(works.wait_ended, runner, number, problem)
+            self._failed(failure)
+        except WaitTimeout as failure:
             await journal.do(works.wait_ended, runner, number, problem_of(failure))
             self._failed(failure)
         except DiffioError as failure:

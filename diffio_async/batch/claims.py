@@ -145,6 +145,7 @@ def release(connection: sqlite3.Connection, runner: int) -> None:
         (runner,),
     )
     connection.execute("DELETE FROM file WHERE state = 'draft' AND runner = ?", (runner,))
+    connection.execute("DELETE FROM left_out WHERE runner = ?", (runner,))
     for table in ("file", "work", "result"):
         connection.execute(
             f"UPDATE {table} SET runner = NULL WHERE runner = ?",  # noqa: S608 - our own names

@@ -20,7 +20,7 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
     """Hold results that can be fetched. From now on what stands under their names is ours."""
     rows = connection.execute(
         "SELECT result.file, result.type, result.path, result.tries + 1, result.begun,"
-        " result.bytes, work.project, work.generation, file.size"
+        " result.bytes, work.id, work.project, work.generation, file.size"
         " FROM result INDEXED BY result_free JOIN file ON file.id = result.file"
         " JOIN work ON work.id = file.work"
         " WHERE result.state = 'ready' AND result.runner IS NULL AND result.due <= ?"
@@ -36,7 +36,7 @@ def taken_fetches(connection: sqlite3.Connection, runner: int, most: int) -> lis
 
 
 def _fetch(row: tuple[Any, ...]) -> Fetch:
-    file, kind, path, tries, begun, size, project, generation, source_size = row
+    file, kind, path, tries, begun, size, work, project, generation, source_size = row
     return Fetch(
         file=file,
         kind=kind,
@@ -44,6 +44,7 @@ def _fetch(row: tuple[Any, ...]) -> Fetch:
         tries=tries,
         ours=bool(begun),
         bytes=size,
+        work=work,
         project=project,
         generation=generation,
         source_size=source_size,
@@ -100,6 +101,42 @@ def fetch_put_back(
         now(connection) + delay,
         int(not counts),
     )
+
+
+def result_lost(connection: sqlite3.Connection, runner: int, fetch: Fetch, text: str) -> None:
+    """The service no longer knows the generation; `text` says so. `retry` starts another one."""
+    connection.execute(
+        "UPDATE work SET error_type = 'NotFound', error = ? WHERE id = ? AND state = 'complete'"
+        " AND generation = ?",
+        (text, fetch.work, fetch.generation),
+    )
+    fetch_failed(connection, runner, fetch, ("NotFound", text), again=True, ours=fetch.ours)
+
+
+def result_to_do_again(connection: sqlite3.Connection, runner: int, fetch: Fetch) -> None:
+    """The service no longer knows the generation and bills nothing: all of it is done again."""
+    _change(connection, runner, fetch, "state = 'wanted', tries = 0, due = 0")
+    lost = connection.execute(
+        "UPDATE work SET state = 'new', project = NULL, upload = NULL, generation = NULL"
+        " WHERE id = ? AND state = 'complete' AND generation = ?",
+        (fetch.work, fetch.generation),
+    ).rowcount
+    if lost:
+        connection.execute(
+            "UPDATE result SET state = 'wanted' WHERE state = 'ready' AND runner IS NULL"
+            " AND file IN (SELECT id FROM file WHERE work = ? AND state = 'joined')",
+            (fetch.work,),
+        )
+        connection.execute(
+            "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (fetch.work,)
+        )
+    else:
+        # Another result found out before: the work may be under way, or complete again.
+        connection.execute(
+            "UPDATE result SET state = 'ready' WHERE file = ? AND type = ? AND EXISTS"
+            " (SELECT 1 FROM work WHERE id = ? AND state = 'complete')",
+            (fetch.file, fetch.kind, fetch.work),
+        )
 
 
 def _change(

@@ -17,7 +17,8 @@ from diffio_async._engine.threads import Threads
 from diffio_async.batch import fetches
 from diffio_async.batch.intake import WORTH_TELLING, stands_there
 from diffio_async.batch.kinds import disk_is_full, short
-from diffio_async.batch.troubles import fetch_set_back, problem_of
+from diffio_async.batch.paths import check_inside
+from diffio_async.batch.troubles import fetch_set_back, is_gone, lost_problem, problem_of
 from diffio_async.errors import (
     DiffioError,
     NotFound,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 #: Seconds until a transcript that is still being made is asked for again.
 _PENDING = 5.0
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 @define(eq=False)
@@ -68,8 +70,11 @@ class Fetching:
             else:
                 await self._failed(failure, again=True, ours=fetch.ours)
         except NotFound as failure:
-            # Such a transcript will never be made; of another generation perhaps.
-            await self._failed(failure, again=False, ours=True)
+            if is_gone(failure):
+                await self._lost(failure)
+            else:
+                # Such a transcript will never be made; of another generation perhaps.
+                await self._failed(failure, again=False, ours=True)
         except DiffioError as failure:
             await fetch_set_back(desk, fetch, failure, successes)
         else:
@@ -86,19 +91,35 @@ class Fetching:
         if self.desk.plan.on_error == "stop":
             self.desk.stop(failure)
 
+    async def _lost(self, failure: NotFound) -> None:
+        """The service no longer knows the generation."""
+        desk, fetch, journal = self.desk, self.fetch, self.desk.journal
+        if desk.plan.free and fetch.work not in desk.restarted:
+            desk.restarted.add(fetch.work)
+            await journal.do(fetches.result_to_do_again, journal.runner, fetch)
+            desk.look_now()
+            return
+        _, text = lost_problem(desk, failure, fetch.generation, fetch.project)
+        await journal.do(fetches.result_lost, journal.runner, fetch, text)
+        if desk.plan.on_error == "stop":
+            desk.stop(failure)
+
     async def _path(self) -> Path:
         """Where it goes, with its folder made; a video's ending is the service's choice."""
         fetch, path = self.fetch, Path(self.fetch.path)
         if fetch.kind == "video":
             link = await self.desk.generations.get_download(
-                generation_id=fetch.generation, api_project_id=fetch.project, download_type="video"
+                generation_id=fetch.generation,
+                api_project_id=fetch.project,
+                download_type="video",
+                options=self.desk.plan.options,
             )
+            # The service's text becomes part of a path: nothing but an ending is taken over.
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(shortened(path.stem, suffix))
-        known = path.parent in self.desk.folders
-        if fetch.ours or not known:
-            await Threads().run(_make_place, path, fetch, self.desk.plan.on_conflict == "error")
+        if fetch.ours or path.parent not in self.desk.folders:
+            await Threads().run(_make_place, path, fetch, self.desk)
             self.desk.made(path.parent)
         return path
 
@@ -130,7 +151,8 @@ class Fetching:
         return downloaded.size
 
 
-def _make_place(path: Path, fetch: Fetch, refuse: bool) -> None:
+def _make_place(path: Path, fetch: Fetch, desk: Desk) -> None:
+    check_inside(desk.plan.root, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
@@ -139,7 +161,7 @@ def _make_place(path: Path, fetch: Fetch, refuse: bool) -> None:
         ) from failure
     if fetch.ours:
         _sweep(path)
-    if refuse and stands_there(str(path), fetch.ours, fetch.bytes):
+    if desk.plan.on_conflict == "error" and stands_there(str(path), fetch.ours, fetch.bytes):
         raise TargetUnusable(
             f"{str(path)!r} exists and is not of this batch: move it away, and run again to fetch "
             "the result, which is paid for"

@@ -16,6 +16,7 @@ from diffio_async.batch import ends, works
 from diffio_async.batch.joining import Joined, joined
 from diffio_async.batch.keeping import Keeping
 from diffio_async.batch.kinds import may_have_been_done
+from diffio_async.batch.paths import check_inside
 from diffio_async.batch.troubles import file_set_back, set_back
 from diffio_async.errors import DiffioError, SourceUnusable, TargetUnusable
 from diffio_async.options import MIB
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from diffio_async._engine.sources import RegularFile
-    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.plan import Desk, Plan
     from diffio_async.batch.rows import File, Place, Work
     from diffio_async.events import UploadProgress
-    from diffio_async.types import BatchConflict, SourceLike
+    from diffio_async.types import SourceLike
 
 
 #: Bytes of a recording from which on it is told on the way how far it is.
@@ -70,7 +71,7 @@ class Intake:
     def _look_at_places(self) -> None:
         """Before anything is paid: can there be results, and may they have their names? Blocks."""
         file, desk = self.file, self.desk
-        if all_kept(file.path, file.places, desk.plan.on_conflict, desk.folders):
+        if all_kept(file.path, file.places, desk.plan, desk.folders):
             raise _Kept
 
     async def _joined(self, source: RegularFile) -> Work | None:
@@ -132,7 +133,7 @@ class Intake:
 
 
 def all_kept(
-    path: str, places: tuple[Place, ...], on_conflict: BatchConflict, known: Collection[Path]
+    path: str, places: tuple[Place, ...], plan: Plan, known: Collection[Path] = ()
 ) -> bool:
     """Whether all results of a file are there already, and are to be kept; blocks.
 
@@ -141,22 +142,25 @@ def all_kept(
         TargetUnusable: A name is taken, or nothing could be written there.
     """
     check_video_possible({each.kind for each in places}, Path(path).name)
-    there = _not_ours(places, known)
-    if there and on_conflict == "error":
+    there = _not_ours(places, plan.root, known)
+    if there and plan.on_conflict == "error":
         raise TargetUnusable(
             f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
             "on_conflict='overwrite' or 'skip' (--on-conflict)"
         )
-    return bool(there) and on_conflict == "skip" and len(there) == len(places)
+    return bool(there) and plan.on_conflict == "skip" and len(there) == len(places)
 
 
-def _not_ours(places: tuple[Place, ...], known: Collection[Path]) -> list[str]:
+def _not_ours(places: tuple[Place, ...], root: Path, known: Collection[Path]) -> list[str]:
     """The paths that somebody else's files have; `known` are folders that results were written to.
 
     Raises:
         TargetUnusable: Nothing could be written there.
     """
-    for folder in {Path(each.path).parent for each in places}.difference(known):
+    paths = [Path(each.path) for each in places]
+    for path in paths:
+        check_inside(root, path)
+    for folder in {path.parent for path in paths}.difference(known):
         try:
             there = next(each for each in (folder, *folder.parents) if each.exists())
             if _read_only(there):

@@ -15,7 +15,8 @@ from diffio_async._engine.database import Database
 from diffio_async._engine.local_paths import local_path
 from diffio_async.batch import claims
 from diffio_async.batch.schema import SCHEMA
-from diffio_async.batch.settings import Terms
+from diffio_async.batch.service import bind_service
+from diffio_async.batch.settings import RunOptions, Terms
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,13 +70,22 @@ class Journal:
         """What `look` gives of one state of the journal; it writes nothing."""
         return await self._database.read(lambda connection: look(connection, *args, **kwargs))
 
-    async def enter(self, terms: Terms, salt: str | None) -> None:
+    async def enter(
+        self,
+        terms: Terms,
+        salt: str | None,
+        *,
+        service: str | None = None,
+        options: RunOptions | None = None,
+    ) -> None:
         """Take part: as the first run, or under the terms of the first.
 
+        Without a `service` the journal is not bound to one.
+
         Raises:
-            ConfigurationError: It is of another batch, or has another salt.
+            ConfigurationError: It is of another batch or service, or has another salt.
         """
-        await self.do(_agree, self.path, terms, salt)
+        await self.do(_agree, self.path, terms, salt, service, options)
         self._run = await self.do(claims.enlisted)
         self.runner = self._run.id
         await self.beat()
@@ -125,10 +135,25 @@ def salt_of(connection: sqlite3.Connection) -> str:
     return str(row[0])
 
 
-def _agree(connection: sqlite3.Connection, path: str, terms: Terms, salt: str | None) -> None:
+def options_of(connection: sqlite3.Connection) -> RunOptions:
+    """The options of the run that began last."""
+    row = connection.execute("SELECT value FROM batch WHERE name = 'options'").fetchone()
+    return RunOptions() if row is None else RunOptions.read(row[0])
+
+
+def _agree(
+    connection: sqlite3.Connection,
+    path: str,
+    terms: Terms,
+    salt: str | None,
+    service: str | None,
+    options: RunOptions | None,
+) -> None:
     recorded = terms_of(connection)
     # A batch that never got a file is bound to nothing.
-    bound = connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0]
+    bound = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0])
+    if service is not None:
+        bind_service(connection, path, service)
     if recorded is not None and bound:
         terms.check(recorded, path)
         if salt is not None and salt != salt_of(connection):
@@ -136,15 +161,17 @@ def _agree(connection: sqlite3.Connection, path: str, terms: Terms, salt: str | 
                 f"the journal {path!r} has another salt: its generations would be paid again "
                 "under this one"
             )
-        return
-    connection.executemany(
-        "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",
-        [
+        facts: list[tuple[str, object]] = []
+    else:
+        facts = [
             ("salt", secrets.token_hex(16) if salt is None else salt),
             ("begun_at", time.time()),
             ("spent_seconds", 0),
             *asdict(terms).items(),
-        ],
+        ]
+    connection.executemany(
+        "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",
+        facts if options is None else [*facts, ("options", options.text)],
     )
 
 

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterable, Iterable
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
+from diffio_async._engine.taking import taken
 from diffio_async._engine.threads import Threads
 from diffio_async._wire.containers import check_video_possible
-from diffio_async.batch.paths import kept, path_of
+from diffio_async.batch.clashes import Clashes
+from diffio_async.batch.paths import kept
+from diffio_async.batch.results import is_known_result
 from diffio_async.batch.settings import Settings, opened_settings
-from diffio_async.batch.sources import Found, names_of
 from diffio_async.errors import ConfigurationError, SourceUnusable
+from diffio_async.models.batches import BatchItem, LeftOut
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.naming import Naming
-    from diffio_async.batch.sources import Scan
+    from diffio_async.batch.sources import Found, Scan
     from diffio_async.types import SourceName, Sources
 
 #: Files that are looked at and written down at once.
 _CHUNK = 500
-#: How many collisions a message shows.
-_SHOWN = 5
-_MOST_NOTED = 1000
+
+#: A file to be restored, its settings, and the path of each result.
+_Row = tuple["Found", Settings, list[tuple[str, Path]]]
 
 
 @define
@@ -39,7 +45,6 @@ class Listing:
     naming: Naming
     settings: Settings
     kinds: tuple[str, ...]
-    collisions: list[str] = field(factory=list)
 
     async def run(self, sources: Sources, journal: Journal) -> None:
         """Write down every recording, or none.
@@ -49,21 +54,23 @@ class Listing:
                 recording, a source names nothing, or a manifest is wrong.
         """
         threads = Threads()
+        await journal.do(_begin)
         try:
-            async for name in _each(sources):
-                found = self.scan.each(name)
-                while chunk := await threads.run(self._rows, found):
-                    await journal.do(self._write, journal.runner, chunk)
-                    self._refuse_collisions()
+            async with aclosing(taken(_several(sources))) as names:
+                async for name in names:
+                    found = self.scan.each(name)
+                    while chunk := await threads.run(self._rows, found):
+                        await journal.do(self._write, journal.runner, chunk)
         finally:
             await threads.settle()
         await journal.do(self._publish, journal.runner)
-        self._refuse_collisions()
 
-    def _rows(self, found: Iterator[Found]) -> list[tuple[Found, Settings, list[tuple[str, Path]]]]:
+    def _rows(self, found: Iterator[Found | LeftOut]) -> list[_Row | LeftOut]:
         """The next files, each with its settings and its results; reads the disk."""
         return [
-            (self._looked_at(each), self._settings(each), self._results(each))
+            each
+            if isinstance(each, LeftOut)
+            else (self._looked_at(each), self._settings(each), self._results(each))
             for each in itertools.islice(found, _CHUNK)
         ]
 
@@ -91,70 +98,90 @@ class Listing:
 
     def _results(self, found: Found) -> list[tuple[str, Path]]:
         named = found.item.to if found.item is not None else None
-        return [(kind, self.naming.result(found.below, kind, named)) for kind in self.kinds]
+        parent = Path(found.path).parent.name
+        try:
+            return [
+                (kind, self.naming.result(found.below, kind, named, parent=parent))
+                for kind in self.kinds
+            ]
+        except ConfigurationError as failure:
+            if not found.where:
+                raise
+            raise ConfigurationError(f"{found.where}: {failure}") from failure
 
     def _write(
-        self,
-        connection: sqlite3.Connection,
-        runner: int,
-        rows: list[tuple[Found, Settings, list[tuple[str, Path]]]],
+        self, connection: sqlite3.Connection, runner: int, rows: list[_Row | LeftOut]
     ) -> None:
-        for found, settings, results in rows:
+        for row in rows:
+            if isinstance(row, LeftOut):
+                _leave_out(connection, runner, row.path, row.reason)
+                continue
+            found, settings, results = row
+            if is_known_result(connection, self.naming, found.path):
+                _leave_out(connection, runner, Path(found.path), "result")
+                continue
             number = _file(connection, runner, found, settings)
+            named = found.item.to if found.item is not None else None
+            if not connection.execute(
+                "INSERT OR IGNORE INTO temp.seen VALUES (?, ?, ?)",
+                (number, kept(str(found.below)), named),
+            ).rowcount:
+                _leave_out(connection, runner, Path(found.path), "duplicate")
+                continue
             for kind, path in results:
-                self._result(connection, number, found, kind, path)
+                self._result(connection, number, kind, path)
 
-    def _result(
-        self, connection: sqlite3.Connection, number: int, found: Found, kind: str, path: Path
-    ) -> None:
+    def _result(self, connection: sqlite3.Connection, number: int, kind: str, path: Path) -> None:
         place = kept(self.naming.place(path, kind))
         written = connection.execute(
             "INSERT INTO result (file, type, path, place) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
             (number, kind, kept(str(path)), place),
         ).rowcount
-        if written:
-            return
-        row = connection.execute(
-            "SELECT file.id, file.source FROM result JOIN file ON file.id = result.file"
-            " WHERE place = ?",
-            (place,),
-        ).fetchone()
-        if row is not None and row[0] != number and len(self.collisions) < _MOST_NOTED:
-            self.collisions.append(
-                f"{path_of(row[1])!r} and {found.path!r} would both become {str(path)!r}"
+        if not written:
+            connection.execute(
+                "INSERT INTO temp.clash SELECT ?, file, ? FROM result"
+                " WHERE place = ? AND file != ?",
+                (number, kept(str(path)), place, number),
             )
 
     def _publish(self, connection: sqlite3.Connection, runner: int) -> None:
-        """The drafts become files of the batch, if no result would replace a recording."""
-        for source, path in connection.execute(
-            "SELECT file.source, result.path FROM result JOIN file ON file.id = result.file"
-            " JOIN file AS other ON other.source = result.path LIMIT 5"
-        ):
-            self.collisions.append(
-                f"the result of {path_of(source)!r} would replace the recording {path_of(path)!r}"
-            )
-        if not self.collisions:
-            connection.execute(
-                "UPDATE file SET state = 'listed', runner = NULL"
-                " WHERE state = 'draft' AND runner = ?",
-                (runner,),
-            )
-            # A type that was asked for later is fetched of what is complete already.
-            connection.execute(
-                "UPDATE file SET state = 'joined', ended = NULL WHERE state = 'done' AND id IN"
-                " (SELECT file FROM result WHERE state = 'wanted')"
-            )
+        """The drafts become files of the batch, if each result has a place of its own.
 
-    def _refuse_collisions(self) -> None:
-        if not self.collisions:
-            return
-        more = len(self.collisions) - _SHOWN
-        raise ConfigurationError(
-            "; ".join(self.collisions[:_SHOWN])
-            + (f"; and {more} more" if more > 0 else "")
-            + ": choose another folder or another template for the names"
+        Raises:
+            ConfigurationError: Some have none.
+        """
+        Clashes(connection, self.naming, self.kinds).refuse()
+        connection.execute(
+            "UPDATE file SET state = 'listed', runner = NULL WHERE state = 'draft' AND runner = ?",
+            (runner,),
         )
+        # A type that was asked for later is fetched of what is complete already.
+        connection.execute(
+            "UPDATE file SET state = 'joined', ended = NULL WHERE state = 'done' AND id IN"
+            " (SELECT file FROM result WHERE state = 'wanted')"
+        )
+        connection.execute("DELETE FROM left_out WHERE runner IS NULL")
+        connection.execute("UPDATE left_out SET runner = NULL WHERE runner = ?", (runner,))
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Make room for what one listing knows: the files it named, and whose results clash."""
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS seen (file INTEGER PRIMARY KEY, below NOT NULL, named)"
+    )
+    connection.execute(
+        "CREATE TEMP TABLE IF NOT EXISTS clash (file INTEGER, other INTEGER, path NOT NULL)"
+    )
+    connection.execute("DELETE FROM temp.seen")
+    connection.execute("DELETE FROM temp.clash")
+
+
+def _leave_out(connection: sqlite3.Connection, runner: int, path: Path, reason: str) -> None:
+    connection.execute(
+        "INSERT INTO left_out (path, reason, runner) VALUES (?, ?, ?)",
+        (kept(str(path)), reason, runner),
+    )
 
 
 def _file(connection: sqlite3.Connection, runner: int, found: Found, settings: Settings) -> int:
@@ -187,10 +214,16 @@ def _file(connection: sqlite3.Connection, runner: int, found: Found, settings: S
     return known
 
 
-async def _each(sources: Sources) -> AsyncIterator[SourceName]:
-    if isinstance(sources, AsyncIterable):
-        async for name in sources:
-            yield name
-    else:
-        for name in names_of(sources):
-            yield name
+def _several(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
+    """The names as an iterable, whether one was given or many.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
+        return (sources,)
+    if not isinstance(sources, (Iterable, AsyncIterable)):
+        raise ConfigurationError(
+            f"sources must be a path, a BatchItem, or an iterable of them, not {sources!r}"
+        )
+    return sources

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -20,12 +22,22 @@ from diffio_async.batch.listing import Listing
 from diffio_async.batch.naming import Naming, folds_names
 from diffio_async.batch.plan import Desk, Plan
 from diffio_async.batch.progress import Counting
-from diffio_async.batch.reading import ended_after, last_end, left
+from diffio_async.batch.reading import (
+    ended_after,
+    last_end,
+    left,
+    left_out_after,
+    left_out_counts,
+    unfinished,
+)
 from diffio_async.batch.reopening import reopened
+from diffio_async.batch.results import Results
 from diffio_async.batch.running import Run
-from diffio_async.batch.settings import Settings, Terms
-from diffio_async.batch.sources import Scan
+from diffio_async.batch.service import SANDBOX, account_of, bind_account
+from diffio_async.batch.settings import RunOptions, Settings, Terms
+from diffio_async.batch.sources import Scan, in_words
 from diffio_async.batch.weather import Weather
+from diffio_async.batch.works import uploads_dropped
 from diffio_async.errors import BatchStopped, ConfigurationError, DiffioError
 from diffio_async.options import check_wait, merged
 from diffio_async.types import BatchConflict, OnError, Sources
@@ -33,11 +45,14 @@ from diffio_async.types import BatchConflict, OnError, Sources
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from diffio_async.models.batches import BatchProgress, FileOutcome
+    from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
     from diffio_async.options import ClientOptions
+    from diffio_async.resources.account import AsyncAccounts
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
     from diffio_async.types import Callback
+
+log = logging.getLogger("diffio_async")
 
 #: Ends that are read from the journal at once.
 _PAGE = 200
@@ -54,6 +69,7 @@ class Order:
     sources: Sources | None
     to: Path
     journal: Path
+    service: str | None
     settings: Settings
     kinds: tuple[str, ...]
     name: str
@@ -73,6 +89,27 @@ class Order:
             to=str(self.to),
             name=self.name,
         )
+
+    @property
+    def run_options(self) -> RunOptions:
+        """What later commands of the journal take over."""
+        plan = self.plan
+        return RunOptions(
+            on_conflict=plan.on_conflict,
+            on_error=plan.on_error,
+            max_in_flight=plan.max_in_flight,
+            max_spend_seconds=plan.seconds,
+            timeout=plan.timeout,
+            project_params=plan.project_params,
+        )
+
+    async def enter(self, journal: Journal) -> None:
+        """Take part in the batch of `journal`.
+
+        Raises:
+            ConfigurationError: It is of another batch or service, or has another salt.
+        """
+        await journal.enter(self.terms, self.salt, service=self.service, options=self.run_options)
 
     def check(self) -> None:
         """Find out what is wrong before anything is done.
@@ -111,22 +148,42 @@ def wire_kinds(download_types: object) -> tuple[str, ...]:
 async def restore_many(
     projects: AsyncProjects,
     generations: AsyncGenerations,
+    accounts: AsyncAccounts,
     order: Order,
-    on_progress: Callback[BatchProgress] | None,
     options: ClientOptions,
+    *,
+    on_progress: Callback[BatchProgress] | None,
+    on_left_out: Callback[LeftOut] | None,
 ) -> AsyncGenerator[FileOutcome, None]:
     """See `AsyncDiffio.restore_many`."""
     order.check()
     weather = Weather()
     retry = weather.listening(merged(options, order.plan.options).retry)
     limit = options.wait.timeout if order.plan.timeout is None else order.plan.timeout
-    plan = evolve(order.plan, timeout=limit, options=evolve(order.plan.options, retry=retry))
+    plan = evolve(
+        order.plan,
+        timeout=limit,
+        options=evolve(order.plan.options, retry=retry),
+        max_upload_bytes=options.max_upload_bytes,
+        free=order.service == SANDBOX,
+    )
     journal = await _opened(order)
     desk = Desk(journal, projects, generations, plan, weather)
     try:
         await listed(order, journal)
-        async for outcome in _outcomes(desk, on_progress):
-            yield outcome
+        if plan.free:
+            # Nobody else uses this sandbox, and its ports are new ones.
+            await journal.do(uploads_dropped)
+        await _tell_left_out(journal, on_left_out)
+        if await journal.see(unfinished, fetching=True):
+            # Nothing is asked where nothing is left to be done.
+            account = await account_of(accounts, order.plan.options)
+            if account is not None:
+                await journal.do(bind_account, journal.path, account)
+        outcomes = _outcomes(desk, on_progress)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
         if desk.stopped is not None or desk.unfetched is not None:
             raise await _stopped(desk)
     finally:
@@ -147,7 +204,7 @@ async def _opened(order: Order) -> Journal:
     await Threads().run(make)
     journal = await Journal.open(order.journal)
     try:
-        await journal.enter(order.terms, order.salt)
+        await order.enter(journal)
     except BaseException:
         closing = asyncio.ensure_future(journal.close())
         await settled(closing)
@@ -163,12 +220,23 @@ async def listed(order: Order, journal: Journal) -> None:
         scan = Scan(
             recursive=order.recursive,
             suffixes=order.suffixes,
-            is_result=naming.is_result,
+            is_result=Results(naming, order.suffixes).is_result,
             beyond=order.to,
+            journal=order.journal,
         )
         await Listing(scan, naming, order.settings, order.kinds).run(order.sources, journal)
         await journal.listed()
     await journal.do(reopened, billed=order.retry_failed)
+
+
+async def _tell_left_out(journal: Journal, on_left_out: Callback[LeftOut] | None) -> None:
+    counted = await journal.see(left_out_counts)
+    if counted:
+        log.info("left out while listing: %s", in_words(counted))
+    last = 0
+    while on_left_out is not None and (page := await journal.see(left_out_after, last, _PAGE)):
+        for last, each in page:  # noqa: B007 - where the next page begins
+            await report(on_left_out, each)
 
 
 async def _outcomes(

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from diffio_async._engine.system_errors import reason_of
-from diffio_async.errors import ConfigurationError
+from diffio_async.errors import ConfigurationError, TargetUnusable
 
 
 def kept(path: str) -> str | bytes:
@@ -36,3 +36,22 @@ def absolute(path: str | os.PathLike[str]) -> Path:
 def path_of(value: str | bytes) -> str:
     """The path as it was."""
     return os.fsdecode(value)
+
+
+def check_inside(root: Path, path: Path) -> None:
+    """Find out whether a result's path leads out of the folder of the results, by links too.
+
+    Raises:
+        TargetUnusable: It does; nothing may be written there.
+    """
+    if not Path(os.path.normpath(path)).is_relative_to(root):
+        raise TargetUnusable(
+            f"{str(path)!r} is not in the folder of the results, {str(root)!r}, and is not "
+            "written: was the journal changed by something else?"
+        )
+    real = Path(os.path.realpath(path.parent))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise TargetUnusable(
+            f"{str(path.parent)!r} leads out of the folder of the results, to {str(real)!r}, and "
+            "is not written to: make it a folder, or choose another folder for the results"
+        )

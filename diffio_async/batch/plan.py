@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
@@ -15,7 +16,6 @@ from diffio_async.types import BatchConflict, OnError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.rows import Fetch
@@ -35,9 +35,10 @@ class Plan:
     """How files are restored; times in seconds.
 
     `seconds` limits what all generations of the journal may bill at least. A `timeout` of None is
-    the client's.
+    the client's. `root` is the folder of the results; `free` where the service bills nothing.
     """
 
+    root: Path
     on_conflict: BatchConflict
     on_error: OnError
     max_in_flight: int
@@ -46,6 +47,7 @@ class Plan:
     timeout: float | None
     project_params: Mapping[str, object] | None
     options: RequestOptions
+    free: bool = False
 
 
 @define(eq=False)
@@ -84,6 +86,8 @@ class Desk:
     look_at: float = 0.0
     sent: int = 0
     received: int = 0
+    #: Works that were started again in this run, their generation being unknown to the service.
+    restarted: set[int] = field(factory=set)
 
     def stop(self, why: Exception | str) -> None:
         """Begin nothing new; what runs goes on."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define
 
-from diffio_async.batch.reading import counts
+from diffio_async.batch.reading import counts, left_out_counts
 from diffio_async.models.batches import BatchProgress
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class Counting:
 
     desk: Desk
     files: int
+    left_out: int
     began: float
     done: int = 0
     failed: int = 0
@@ -29,7 +30,8 @@ class Counting:
     @classmethod
     async def of(cls, desk: Desk) -> Self:
         """Begin to count."""
-        return cls(desk, await desk.journal.see(counts), time.monotonic())
+        left_out = sum((await desk.journal.see(left_out_counts)).values())
+        return cls(desk, await desk.journal.see(counts), left_out, time.monotonic())
 
     def ended(self, outcome: FileOutcome) -> None:
         """One more end."""
@@ -47,6 +49,7 @@ class Counting:
             files=self.files,
             done=self.done,
             failed=self.failed,
+            left_out=self.left_out,
             uploading=desk.uploading,
             generating=desk.in_flight - desk.uploading,
             downloading=desk.fetching,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from attrs import field, frozen
 
 from diffio_async.batch.paths import path_of
-from diffio_async.models.batches import FileOutcome
+from diffio_async.models.batches import FileOutcome, LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
     import sqlite3
@@ -88,6 +88,29 @@ def left(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
+def left_out_counts(connection: sqlite3.Connection) -> dict[LeftOutReason, int]:
+    """How many names the last listing left out, by reason."""
+    return dict(
+        connection.execute(
+            "SELECT reason, count(*) FROM left_out WHERE runner IS NULL GROUP BY reason"
+        ).fetchall()
+    )
+
+
+def left_out_after(
+    connection: sqlite3.Connection, last: int, most: int
+) -> list[tuple[int, LeftOut]]:
+    """The next names that the last listing left out, after number `last`."""
+    rows = connection.execute(
+        "SELECT rowid, path, reason FROM left_out WHERE rowid > ? AND runner IS NULL"
+        " ORDER BY rowid LIMIT ?",
+        (last, most),
+    ).fetchall()
+    return [
+        (number, LeftOut(path=Path(path_of(path)), reason=reason)) for number, path, reason in rows
+    ]
+
+
 def kinds_of(connection: sqlite3.Connection) -> tuple[str, ...]:
     """The download types that were asked for."""
     return tuple(
@@ -101,6 +124,7 @@ class Status:
 
     `billed_seconds` is the least that all its generations bill. `orphans` are projects made in
     vain, `suspected` those that a lost answer may have made.
+    `left_out` are names that the last listing did not take for recordings.
     """
 
     files: dict[str, int] = field(factory=dict)
@@ -112,9 +136,11 @@ class Status:
     billed_seconds: float = 0.0
     orphans: int = 0
     suspected: int = 0
+    left_out: dict[LeftOutReason, int] = field(factory=dict)
     runs: int = 0
     to: str = ""
     model: str = ""
+    service: str = ""
 
 
 def status(connection: sqlite3.Connection) -> Status:
@@ -146,9 +172,11 @@ def status(connection: sqlite3.Connection) -> Status:
         billed_seconds=float(said.get("spent_seconds", 0)),
         orphans=known,
         suspected=suspected,
+        left_out=left_out_counts(connection),
         runs=connection.execute("SELECT count(*) FROM runner").fetchone()[0],
         to=str(said.get("to", "")),
         model=str(said.get("model", "")),
+        service=str(said.get("service", "")),
     )
 
 

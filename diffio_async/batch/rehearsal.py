@@ -18,6 +18,7 @@ from diffio_async.batch.joining import places_of
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.many import listed
 from diffio_async.batch.paths import path_of
+from diffio_async.batch.reading import left_out_after
 from diffio_async.errors import DatabaseUnusable, SourceUnusable, TargetUnusable
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from diffio_async.batch.many import Order
     from diffio_async.batch.plan import Plan
     from diffio_async.batch.rows import Place
+    from diffio_async.models.batches import LeftOut
 
 _PAGE = 500
 
@@ -45,8 +47,8 @@ class Planned:
     problem: str | None
 
 
-async def rehearsed(order: Order) -> AsyncGenerator[Planned, None]:
-    """What a run of `order` would take up, file by file.
+async def rehearsed(order: Order) -> AsyncGenerator[Planned | LeftOut, None]:
+    """What a run of `order` would take up, file by file, and what it would leave out.
 
     Raises:
         ConfigurationError: As the run itself would.
@@ -58,7 +60,7 @@ async def rehearsed(order: Order) -> AsyncGenerator[Planned, None]:
         await Threads().run(_copied, order.journal, copy)
         journal = await Journal.open(copy)
         try:
-            await journal.enter(order.terms, order.salt)
+            await order.enter(journal)
             await listed(order, journal)
             last = 0
             while page := await journal.see(_planned, last):
@@ -66,6 +68,10 @@ async def rehearsed(order: Order) -> AsyncGenerator[Planned, None]:
                     planned = await _looked_at(listed_, places, order.plan)
                     if planned is not None:
                         yield planned
+            last = 0
+            while names := await journal.see(left_out_after, last, _PAGE):
+                for last, name in names:  # noqa: B007 - where the next page begins
+                    yield name
         finally:
             await journal.close()
 
@@ -96,7 +102,7 @@ async def _looked_at(planned: Planned, places: tuple[Place, ...], plan: Plan) ->
     path = str(planned.source)
 
     def look() -> None:
-        kept.append(all_kept(path, places, plan.on_conflict, ()))
+        kept.append(all_kept(path, places, plan))
 
     try:
         async with opened(path, max_bytes=plan.max_upload_bytes, first=look):

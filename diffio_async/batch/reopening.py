@@ -20,7 +20,8 @@ def reopened(connection: sqlite3.Connection, *, billed: bool) -> None:
         connection.execute(
             "UPDATE file SET again = 1, attempt = 1 + (SELECT attempt FROM work"
             " WHERE work.id = file.work) WHERE state = 'failed' AND work IN (SELECT id FROM work"
-            " WHERE state = 'failed' OR (state = 'started' AND error_type = 'NotFound'))"
+            " WHERE state = 'failed'"
+            " OR (state IN ('started', 'complete') AND error_type = 'NotFound'))"
         )
     connection.execute("UPDATE file SET due = 0 WHERE state = 'listed' AND due > 0")
     connection.execute("UPDATE work SET due = 0 WHERE state IN ('uploaded', 'started') AND due > 0")

@@ -70,6 +70,7 @@ class Fetch:
     file: int
     kind: str
     path: str
+    work: int
     project: str
     generation: str
     tries: int

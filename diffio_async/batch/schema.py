@@ -16,6 +16,8 @@ by a `runner`, a run of some process, and by no other until that one lets go of 
   under its name is ours.
 - `again`, where something failed: 1 where another run may try for nothing, 0 where it would be
   billed.
+- `left_out`: what the last listing found and did not take for a recording; `runner` while that
+  listing is not over.
 - `orphan`: projects made in vain; `project` is null where an answer was lost that may have
   made one.
 """
@@ -143,11 +145,16 @@ _FIRST = (
     """,
 )
 
+_SECOND = (
+    "CREATE TABLE left_out (path NOT NULL, reason TEXT NOT NULL, runner INTEGER)",
+    "CREATE INDEX left_out_draft ON left_out (runner) WHERE runner IS NOT NULL",
+)
+
 #: "DFba" in ASCII marks the file as ours.
 SCHEMA = Schema(
     what="batch journal",
     application_id=0x44466261,
-    migrations=(_FIRST,),
+    migrations=(_FIRST, _SECOND),
     # The clock may have been set back meanwhile: nothing waits for longer than it would have.
     after_restart=tuple(
         f"UPDATE {table} SET due = min(due, steady_now()) WHERE due < {NOT_NOW}"  # noqa: S608

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from attrs import fields, frozen
+from attrs import asdict, fields, frozen
 
 from diffio_async._wire.calls import create_generation
 from diffio_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 
 
 def canonical(value: Mapping[str, object] | None) -> str:
@@ -61,6 +59,32 @@ def key_of(salt: str, digest: str, model: str, settings: str, attempt: int) -> s
     """The idempotency key: the same for the same content, wherever the salt is the same."""
     text = json.dumps([salt, digest, model, settings, attempt])
     return f"batch-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """The options of a run that a later command of the same journal takes over.
+
+    What may hold a secret (headers, a key) is not among them.
+    """
+
+    on_conflict: str = "error"
+    on_error: str = "continue"
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+    max_spend_seconds: float | None = None
+    timeout: float | None = None
+    project_params: Mapping[str, object] | None = None
+
+    @property
+    def text(self) -> str:
+        """The options, as the journal keeps them."""
+        return json.dumps(asdict(self, recurse=False))
+
+    @classmethod
+    def read(cls, text: str) -> RunOptions:
+        """The options out of the journal; one that this version does not know is left out."""
+        found = json.loads(text)
+        return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
 
 
 @frozen(kw_only=True)

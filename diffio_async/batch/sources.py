@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -14,10 +16,13 @@ from attrs import frozen
 from diffio_async._engine.local_paths import local_path
 from diffio_async._engine.system_errors import reason_of
 from diffio_async._wire.media_types import RECORDING_ENDINGS
+from diffio_async.batch.globs import base_of, matches
+from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.manifest import is_manifest, rows
 from diffio_async.batch.paths import absolute
+from diffio_async.batch.results import EarlierBatch, earlier_batch
 from diffio_async.errors import ConfigurationError
-from diffio_async.models.batches import BatchItem
+from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
     from diffio_async.types import SourceName
@@ -50,17 +55,19 @@ class Scan:
     Attributes:
         recursive: Whether the folders in them are read too.
         suffixes: The endings of recordings, in small letters.
-        is_result: Whether a name found there is that of a result.
+        is_result: Whether a file found there is a result, by its path.
         beyond: A folder that is not entered from above: that of the results.
+        journal: The batch's journal; its files and their companions are not mentioned.
     """
 
     recursive: bool
     suffixes: frozenset[str]
     is_result: Callable[[str], bool]
     beyond: Path
+    journal: Path
 
-    def each(self, source: SourceName) -> Iterator[Found]:
-        """The recordings that one name stands for; blocks.
+    def each(self, source: SourceName) -> Iterator[Found | LeftOut]:
+        """The recordings that one name stands for, and what is left out; blocks.
 
         A file that cannot be read is given with its problem.
 
@@ -70,76 +77,130 @@ class Scan:
         if isinstance(source, BatchItem):
             yield self._file(local_path(source.source, "a source"), item=source)
             return
+        if not isinstance(source, (str, bytes, os.PathLike)):
+            raise ConfigurationError(
+                f"a source must be a path or a BatchItem, not {type(source).__name__}"
+            )
         path = local_path(source, "a source")
         if not path:
             raise ConfigurationError("a path is empty: name a file or a folder")
+        found: Iterator[Found | LeftOut]
         if is_manifest(path):
             found = self._manifest(path)
         elif os.path.isdir(path):  # noqa: PTH112 - any text
-            found = self._folder(Path(path), PurePath())
+            found = self._folder(Path(path))
         elif glob.has_magic(path) and not os.path.lexists(path):
             found = self._glob(path)
         else:
             yield self._file(path)
             return
         nothing = True
+        left_out = Counter[LeftOutReason]()
         for each in found:
-            nothing = False
+            if isinstance(each, LeftOut):
+                left_out[each.reason] += 1
+            else:
+                nothing = False
             yield each
         if nothing:
-            raise ConfigurationError(self._nothing(path))
+            raise ConfigurationError(self._nothing(path, left_out))
 
-    def _nothing(self, path: str) -> str:
+    def _nothing(self, path: str, left_out: Mapping[LeftOutReason, int]) -> str:
+        more = f"; left out: {in_words(left_out)}" if left_out else ""
         if is_manifest(path):
             return f"the manifest {path!r} names no recording"
         if not os.path.isdir(path):  # noqa: PTH112 - any text
-            return f"nothing matches {path!r}"
+            return f"nothing matches {path!r}{more}"
         deep = "" if self.recursive else ", and folders in it are not looked into"
-        return f"there is no recording in {path!r} (known by endings such as .wav or .mp4){deep}"
+        return (
+            f"there is no recording in {path!r} (known by endings such as .wav or .mp4){deep}{more}"
+        )
 
     def _manifest(self, path: str) -> Iterator[Found]:
         for where, item in rows(path):
             yield self._file(os.fsdecode(item.source), item=item, where=where)
 
-    def _glob(self, pattern: str) -> Iterator[Found]:
-        base = _base_of(pattern)
+    def _glob(self, pattern: str) -> Iterator[Found | LeftOut]:
         if "\0" in pattern:
             raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
-        for path in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - any pattern, at any root
-            if os.path.isfile(path) and not self.is_result(Path(path).name):  # noqa: PTH113
-                yield self._file(path, below=PurePath(path).relative_to(base))
+        base = base_of(pattern)
+        for path, failure in matches(pattern):
+            if failure is not None:
+                yield LeftOut(path=absolute(path), reason="unreadable")
+            elif os.path.isdir(path):  # noqa: PTH112 - any text
+                yield LeftOut(path=absolute(path), reason="folder")
+            elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+                yield LeftOut(path=absolute(path), reason="irregular")
+            elif self.is_result(path):
+                yield LeftOut(path=absolute(path), reason="result")
+            else:
+                below = PurePath(os.path.normpath(PurePath(path).relative_to(base)))
+                # `in/*/../*.wav` may lead above its own beginning.
+                yield self._file(path, below=PurePath(below.name) if ".." in below.parts else below)
 
-    def _folder(self, folder: Path, below: PurePath) -> Iterator[Found]:
-        folders = []
-        try:
-            for entry in _entries(folder):
-                if entry.name.startswith("."):
-                    continue
-                # A link to a folder may lead round in a circle; one to a file is a file.
-                if _is_folder(entry):
-                    folders.append(entry.name)
-                elif self._is_recording(entry):
-                    yield self._file(entry.path, below=below / entry.name)
-        except _Unreadable as failure:
-            yield Found(
-                path=str(absolute(folder)),
-                below=below / "_",
-                problem=f"the folder {str(folder)!r} cannot be read: {failure}",
-            )
-        for name in sorted(folders) if self.recursive else ():
-            if absolute(folder / name) != self.beyond:
-                yield from self._folder(folder / name, below / name)
+    def _folder(self, top: Path) -> Iterator[Found | LeftOut]:
+        # A stack, not recursion: folders may be nested deeper than Python's calls.
+        waiting = [(top, PurePath())]
+        with contextlib.ExitStack() as stack:
+            # A batch's journal tells what it wrote, in its folder and below.
+            batches = list[EarlierBatch]()
+            while waiting:
+                folder, below = waiting.pop()
+                entries, problem = _entries(folder)
+                if problem is not None:
+                    yield Found(
+                        path=str(absolute(folder)),
+                        below=below / "_",
+                        problem=f"the folder {str(folder)!r} cannot be read: {problem}",
+                    )
+                if any(entry.name == DEFAULT_JOURNAL for entry in entries) and not _same(
+                    folder / DEFAULT_JOURNAL, self.journal
+                ):
+                    batches.append(stack.enter_context(earlier_batch(folder)))
+                folders = []
+                for entry in entries:
+                    # A link to a folder may lead round in a circle; one to a file is a file.
+                    if _is_folder(entry) and not entry.name.startswith("."):
+                        folders.append(entry.name)
+                        continue
+                    reason_not = self._reason_not(entry, batches)
+                    if reason_not is None:
+                        yield self._file(entry.path, below=below / entry.name)
+                    elif not self._is_ours(entry):
+                        yield LeftOut(path=absolute(entry.path), reason=reason_not)
+                for name in sorted(folders, reverse=True):
+                    if self.recursive and not _same(folder / name, self.beyond):
+                        waiting.append((folder / name, below / name))
+                    else:
+                        yield LeftOut(path=absolute(folder / name), reason="folder")
 
-    def _is_recording(self, entry: os.DirEntry[str]) -> bool:
+    def _reason_not(
+        self, entry: os.DirEntry[str], batches: list[EarlierBatch]
+    ) -> LeftOutReason | None:
+        """Why an entry of a folder is not restored, None where it is."""
+        if entry.name.startswith("."):
+            return "hidden"
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten thousand of them
-        if suffix not in self.suffixes or self.is_result(entry.name):
-            return False
-        # A link that leads nowhere, or round in a circle, is a recording that cannot be read, and
-        # is told of.
-        try:
-            return entry.is_file() or not os.path.exists(entry.path)  # noqa: PTH110 - any text
-        except OSError:
+        # A link that leads nowhere is a recording that cannot be read, and is reported.
+        if not os.path.isfile(entry.path) and os.path.exists(entry.path):  # noqa: PTH110, PTH113
+            return "link" if os.path.isdir(entry.path) else "irregular"  # noqa: PTH112
+        if suffix not in self.suffixes:
+            return "ending"
+        path = entry.path
+        if self.is_result(path) or any(each.has(path) for each in batches):
+            return "result"
+        return None
+
+    def _is_ours(self, entry: os.DirEntry[str]) -> bool:
+        """Whether it is a file that batches keep for themselves."""
+        name = entry.name
+        if name.startswith(DEFAULT_JOURNAL) or (
+            name[:1] == "." and name.endswith((".part", ".kept"))
+        ):
             return True
+        return name.startswith(self.journal.name) and _same(
+            Path(entry.path).parent, self.journal.parent
+        )
 
     def _file(
         self,
@@ -162,29 +223,15 @@ class Scan:
         )
 
 
-class _Unreadable(Exception):
-    """A folder cannot be read (to its end), for the reason in the text."""
-
-
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder.
-
-    Raises:
-        _Unreadable: It cannot be read: at once, or in the middle.
-    """
+def _entries(folder: Path) -> tuple[list[os.DirEntry[str]], str | None]:
+    """What is in a folder, and why that is not all: it cannot be read, at once or in the middle."""
+    found: list[os.DirEntry[str]] = []
     try:
-        entries = os.scandir(folder)
+        with os.scandir(folder) as entries:
+            found += entries
     except (OSError, ValueError) as failure:
-        raise _Unreadable(reason_of(failure)) from failure
-    with entries:
-        while True:
-            try:
-                entry = next(entries, None)
-            except OSError as failure:
-                raise _Unreadable(reason_of(failure)) from failure
-            if entry is None:
-                return
-            yield entry
+        return found, reason_of(failure)
+    return found, None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -192,6 +239,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return absolute(one) == absolute(other)
 
 
 def _identity(path: str) -> tuple[int, int, str | None]:
@@ -209,19 +263,23 @@ def _identity(path: str) -> tuple[int, int, str | None]:
     return status.st_size, status.st_mtime_ns, None
 
 
-def _base_of(pattern: str) -> PurePath:
-    """The folder that a pattern starts from."""
-    parts: list[str] = []
-    for part in PurePath(pattern).parts:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return PurePath(*parts)
+#: What was left out, in the words of a count: of one, and of several.
+_WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
+    "result": ("result", "results"),
+    "hidden": ("hidden name", "hidden names"),
+    "ending": ("file of another type", "files of other types"),
+    "link": ("link to a folder", "links to folders"),
+    "folder": ("folder", "folders"),
+    "duplicate": ("source named twice", "sources named twice"),
+    "irregular": ("special file", "special files"),
+    "unreadable": ("folder that cannot be read", "folders that cannot be read"),
+}
 
 
-def names_of(sources: Iterable[SourceName] | SourceName) -> Iterator[SourceName]:
-    """Each name, whether one was given or many."""
-    if isinstance(sources, (str, os.PathLike, BatchItem)):
-        yield sources
-    else:
-        yield from sources
+def in_words(left_out: Mapping[LeftOutReason, int]) -> str:
+    """Counts by reason: "2 results, 1 hidden name"."""
+    return ", ".join(
+        f"{left_out[reason]} {words[left_out[reason] != 1]}"
+        for reason, words in _WORDS.items()
+        if left_out.get(reason)
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from diffio_async._engine.system_errors import shortage_of
@@ -10,7 +11,7 @@ from diffio_async._wire.contents import encodable
 from diffio_async.batch import ends, fetches, works
 from diffio_async.batch.kinds import Kind, kind_of, root_of, short
 from diffio_async.batch.rows import File, Lost, Work
-from diffio_async.errors import ClientClosed, DatabaseUnusable, DiffioError
+from diffio_async.errors import ClientClosed, DatabaseUnusable, DiffioError, NotFound
 
 if TYPE_CHECKING:
     from diffio_async.batch.ends import Problem
@@ -21,11 +22,28 @@ if TYPE_CHECKING:
 MOST_TRIES = 4
 #: Characters of an error that the journal keeps.
 _LONGEST = 4000
+#: The API's code where a generation has no result of a type.
+_NO_SUCH_TYPE = "downloadUnavailable"
 
 
 def problem_of(failure: Exception) -> Problem:
     """The class and the text of a failure, as the journal keeps them."""
     return type(failure).__name__, encodable(str(failure))[:_LONGEST]
+
+
+def is_gone(failure: DiffioError) -> bool:
+    """Whether the service does not know the generation, rather than one type of its results."""
+    return type(failure) is NotFound and failure.code != _NO_SUCH_TYPE
+
+
+def lost_problem(desk: Desk, failure: DiffioError, generation: str, project: str) -> Problem:
+    """The failure where a journalled generation is unknown, with what can be done."""
+    text = str(failure).rstrip(".")
+    return type(failure).__name__, (
+        f"{text}. The service no longer knows generation {generation} of project {project}; its "
+        "result cannot be fetched. With retry_failed=True (diffio-async batch retry "
+        f"{shlex.quote(desk.journal.path)}) the recording is restored again, and billed again"
+    )
 
 
 def judged(desk: Desk, failure: DiffioError, tries: int, successes: int) -> tuple[bool, bool]:

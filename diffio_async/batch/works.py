@@ -76,7 +76,11 @@ def complete(
 ) -> tuple[list[Fetch], bool]:
     """Its results can be fetched: up to `most` that are held for that now, and whether more can."""
     change_work(
-        connection, runner, work, "state = 'complete', runner = NULL, complete_at = ?", time.time()
+        connection,
+        runner,
+        work,
+        "state = 'complete', runner = NULL, error = NULL, error_type = NULL, complete_at = ?",
+        time.time(),
     )
     ready = connection.execute(
         "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file IN"
@@ -119,6 +123,32 @@ def project_lost(connection: sqlite3.Connection, runner: int, work: int) -> None
     )
     connection.execute(
         "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (work,)
+    )
+
+
+def generation_lost(connection: sqlite3.Connection, runner: int, work: int) -> None:
+    """The service no longer knows the generation and bills nothing: all of it is done again."""
+    change_work(
+        connection,
+        runner,
+        work,
+        "state = 'new', project = NULL, upload = NULL, generation = NULL, runner = NULL",
+    )
+    connection.execute(
+        "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (work,)
+    )
+
+
+def uploads_dropped(connection: sqlite3.Connection) -> None:
+    """The upload hosts have new addresses: uploads that were under way begin again."""
+    dropped = "state = 'new' AND upload IS NOT NULL AND runner IS NULL"
+    connection.execute(
+        "INSERT INTO orphan (work, project, reason, at) SELECT id, project,"  # noqa: S608
+        f" 'the upload host moved', ? FROM work WHERE project IS NOT NULL AND {dropped}",
+        (time.time(),),
+    )
+    connection.execute(
+        f"UPDATE work SET project = NULL, upload = NULL WHERE {dropped}"  # noqa: S608
     )
 
 

@@ -37,6 +37,27 @@ class BatchItem(Plain):
     params: Mapping[str, object] | None = field(default=None, hash=False)
 
 
+#: Why a name found while listing is not restored; `LeftOut` explains each.
+LeftOutReason = Literal[
+    "result", "hidden", "ending", "link", "folder", "duplicate", "irregular", "unreadable"
+]
+
+
+@frozen(kw_only=True)
+class LeftOut(Plain):
+    """A name that the listing of a batch found and did not take for a recording to restore.
+
+    Attributes:
+        path: The file or folder, absolute.
+        reason: `result` (of this or another batch), `hidden`, `ending` (no recording's), `link` (to
+            a folder), `folder` (the results', or below with `recursive=False`), `duplicate` (named
+            before), `irregular` (a device, a pipe), or `unreadable` (a folder under a glob).
+    """
+
+    path: Path
+    reason: LeftOutReason
+
+
 @frozen(kw_only=True)
 class FileOutcome(Plain):
     """What became of one file of a batch.
@@ -85,6 +106,7 @@ class BatchProgress(Plain):
         files: All of the journal.
         done: Ended well (`skipped` included), in this run and before.
         failed: Ended without a result.
+        left_out: Names that the listing found and did not take for recordings to restore.
         uploading: Being read and sent now, by this run.
         generating: Generations waited for now.
         downloading: Results being fetched now.
@@ -99,6 +121,7 @@ class BatchProgress(Plain):
     files: int
     done: int
     failed: int
+    left_out: int = 0
     uploading: int = 0
     generating: int = 0
     downloading: int = 0

@@ -16,7 +16,7 @@ from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.account import AccountSettings, ApiKey, UsageSummary
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
     Download,
@@ -513,6 +513,7 @@ class Batches:
         salt: str | None = None,
         timeout: float | None = None,
         on_progress: Callback[BatchProgress] | None = None,
+        on_left_out: Callback[LeftOut] | None = None,
         options: RequestOptions | None = None,
     ) -> Iterator[FileOutcome]:
         """Restore many recordings, each paid for once, whatever happens on the way.
@@ -528,7 +529,8 @@ class Batches:
             journal: The journal, on a local disk; `.diffio-batch.sqlite` in `to` where None.
             model: `diffio-` and a name; a manifest may name another for a file.
             download_types: What is fetched of each: `audio`, `video`, `transcript`.
-            name: The results' names: `{stem}`, `{name}`, `{type}` and `{ext}`.
+            name: The results' names: `{stem}`, `{name}`, `{type}`, `{ext}`, and `{parent}` for the
+                name of the folder that the source lies in.
             recursive: Whether folders in folders are read.
             suffixes: The endings by which recordings are known in folders, such as `.wav`.
             sampling: The model's settings.
@@ -544,6 +546,8 @@ class Batches:
                 billed again for the same content. Made anew with the journal where None.
             timeout: Seconds each generation is waited for; None is the client's.
             on_progress: Told a few times a second.
+            on_left_out: Called before the first upload, for each name that was found and is not
+                restored: results, hidden names, other types, links to folders, and so on.
             options: Options of every request.
 
         Yields:
@@ -552,7 +556,8 @@ class Batches:
 
         Raises:
             ConfigurationError: Before anything is sent: an argument is wrong, a source names
-                nothing, two results would have one name, or the journal is of another batch.
+                nothing, two results would have one name, or the journal is of another batch,
+                service or account.
             BatchStopped: The key or the account was refused, the disk is full, the limit is
                 reached, or a file failed and `on_error` is `stop`: what ran has ended.
             DatabaseUnusable: The journal cannot be used.
@@ -578,6 +583,7 @@ class Batches:
             salt=salt,
             timeout=timeout,
             on_progress=bridge.hook(on_progress),
+            on_left_out=bridge.hook(on_left_out),
             options=options,
         )
 
@@ -791,8 +797,8 @@ class Diffio:
     projects: Projects = declared(Projects)
     generations: Generations = declared(Generations)
     audio_isolation: AudioIsolation = declared(AudioIsolation)
-    restore_many: Batches = declared(Batches)
     account: Accounts = declared(Accounts)
+    restore_many: Batches = declared(Batches)
     api_keys: ApiKeys = declared(ApiKeys)
     usage: UsageReports = declared(UsageReports)
     webhooks: Webhooks = declared(Webhooks)
@@ -823,8 +829,8 @@ class Diffio:
         self.projects = Projects(self._aio.projects)
         self.generations = Generations(self._aio.generations)
         self.audio_isolation = AudioIsolation(self._aio.audio_isolation)
-        self.restore_many = Batches(self._aio.restore_many)
         self.account = Accounts(self._aio.account)
+        self.restore_many = Batches(self._aio.restore_many)
         self.api_keys = ApiKeys(self._aio.api_keys)
         self.usage = UsageReports(self._aio.usage)
         self.webhooks = Webhooks(self._aio.webhooks)

@@ -64,7 +64,8 @@ def start(
         ),
     ] = "audio",
     name: Annotated[
-        str, typer.Option(metavar="TEMPLATE", help="Names: {stem}, {name}, {type}, {ext}.")
+        str,
+        typer.Option(metavar="TEMPLATE", help="Names: {stem}, {name}, {type}, {ext}, {parent}."),
     ] = "{stem}.restored{ext}",
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Files uploaded or restored at once.")
@@ -85,7 +86,11 @@ def start(
         typer.Option(help="With the same one elsewhere, the same content is not billed again."),
     ] = None,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Restore on this machine: no key, no network.")
+        bool,
+        typer.Option(
+            "--sandbox",
+            help="Restore on this machine: no key, no network. Data beside the journal.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; send nothing.")
@@ -128,26 +133,43 @@ def status(journal: JournalArgument, as_json: JsonOption = False) -> None:
     _finish(lambda: tell_status(journal, as_json=as_json), as_json=as_json)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=f"What is not given is as in the run before. {EXIT_CODES}")
 def retry(
     journal: JournalArgument,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Files uploaded or restored at once.")
-    ] = DEFAULT_IN_FLIGHT,
+        int | None, typer.Option("--jobs", "-j", min=1, help="Files uploaded or restored at once.")
+    ] = None,
+    on_conflict: Annotated[
+        Conflict | None, typer.Option(help="What to do where a result's name is taken.")
+    ] = None,
+    stop_on_error: Annotated[
+        bool | None,
+        typer.Option("--stop-on-error/--go-on", help="Begin nothing new after a failure."),
+    ] = None,
     max_spend: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Most seconds to be billed, 60 for each."),
     ] = None,
     timeout: TimeoutOption = None,
+    sandbox: Annotated[
+        bool,
+        typer.Option("--sandbox", help="The batch is one of --sandbox; known from its journal."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a batch, and start its failed generations anew, which bills them anew."""
+    from diffio_async.cli.batches.asking import Given
     from diffio_async.cli.batches.running import retry as work
 
-    _finish(
-        lambda: work(journal, jobs=jobs, max_spend=max_spend, timeout=timeout, as_json=as_json),
-        as_json=as_json,
+    given = Given(
+        jobs=jobs,
+        on_conflict=on_conflict,
+        stop_on_error=stop_on_error,
+        max_spend=max_spend,
+        timeout=timeout,
+        sandbox=sandbox,
     )
+    _finish(lambda: work(journal, given, as_json=as_json), as_json=as_json)
 
 
 @app.command(epilog="Exit codes: 0 told; 2 it is no journal.")

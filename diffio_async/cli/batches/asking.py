@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from attrs import frozen
@@ -12,10 +14,11 @@ from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.many import Order
 from diffio_async.batch.paths import absolute
 from diffio_async.batch.plan import Plan
+from diffio_async.batch.service import SANDBOX, service_of
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.models.generations import DownloadType
-from diffio_async.options import ClientOptions, RequestOptions
+from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
 from diffio_async.types import BatchConflict
 
 
@@ -40,6 +43,7 @@ class Asked:
     retry: bool = False
     sampling: dict[str, object] | None = None
     params: dict[str, object] | None = None
+    project_params: Mapping[str, object] | None = None
 
     @property
     def to(self) -> Path:
@@ -55,6 +59,21 @@ class Asked:
             else Path(local_path(self.journal, "--journal"))
         )
 
+    @property
+    def sandbox_data(self) -> Path:
+        """Where the sandbox of the batch keeps what it was given and made: beside the journal."""
+        return self.journal_path.with_name(self.journal_path.name + "-sandbox")
+
+    @property
+    def service(self) -> str | None:
+        """The service, None where nothing names one."""
+        if self.sandbox:
+            return SANDBOX
+        url = os.environ.get("DIFFIO_API_BASE_URL")
+        if url or os.environ.get("DIFFIO_API_KEY"):
+            return service_of(url or DEFAULT_BASE_URL)
+        return None
+
     def order(self) -> Order:
         """The same in the library's words.
 
@@ -65,6 +84,7 @@ class Asked:
             sources=self.paths,
             to=self.to,
             journal=self.journal_path,
+            service=self.service,
             settings=Settings.of(self.model, self.sampling, self.params),
             kinds=self.kinds,
             name=self.name,
@@ -73,18 +93,36 @@ class Asked:
             salt=self.salt,
             retry_failed=self.retry,
             plan=Plan(
+                root=self.to,
                 on_conflict=self.on_conflict,
                 on_error="stop" if self.stop_on_error else "continue",
                 max_in_flight=self.jobs,
                 max_upload_bytes=ClientOptions().max_upload_bytes,
                 seconds=self.max_spend,
                 timeout=self.timeout,
-                project_params=None,
+                project_params=self.project_params,
                 options=RequestOptions(),
             ),
         )
 
 
+@frozen(kw_only=True)
+class Given:
+    """The options of `batch retry`; what is None is as in the run before."""
+
+    jobs: int | None = None
+    on_conflict: BatchConflict | None = None
+    stop_on_error: bool | None = None
+    max_spend: float | None = None
+    timeout: float | None = None
+    sandbox: bool = False
+
+
 def status_line(journal: Path) -> str:
     """The line that tells how far a batch is."""
     return shell_line(["diffio-async", "batch", "status", str(journal)])
+
+
+def report_line(journal: Path) -> str:
+    """The line that lists every file, and what was left out."""
+    return shell_line(["diffio-async", "batch", "report", str(journal)])

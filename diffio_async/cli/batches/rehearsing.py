@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from diffio_async.batch.joining import LEAST_BILLED
 from diffio_async.batch.rehearsal import rehearsed
+from diffio_async.batch.sources import in_words
 from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.formatting import size
+from diffio_async.models.batches import LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
     from diffio_async.batch.rehearsal import Planned
@@ -24,9 +27,14 @@ async def rehearse(asked: Asked, *, as_json: bool) -> int:
         DatabaseUnusable: The journal cannot be used.
     """
     files = generations = total = bad = 0
+    left_out = Counter[LeftOutReason]()
     plans = rehearsed(asked.order())
     async with aclosing(plans):
         async for planned in plans:
+            if isinstance(planned, LeftOut):
+                left_out[planned.reason] += 1
+                _tell_left_out(planned, as_json=as_json)
+                continue
             files += 1
             generations += planned.billed
             total += planned.size_bytes
@@ -36,13 +44,23 @@ async def rehearse(asked: Asked, *, as_json: bool) -> int:
     least = generations * LEAST_BILLED
     if as_json:
         said = {"files": files, "size_bytes": total, "generations": generations, "bad": bad}
-        console.json({"event": "planned", **said, "billed_seconds": least})
+        counted = {"left_out": dict(left_out)} if left_out else {}
+        console.json({"event": "planned", **said, **counted, "billed_seconds": least})
     else:
         console.result(
             f"{files} to restore, {size(total)}; {generations} generations, {least:g} seconds "
             "billed at least (60 for each; equal contents are paid once)"
         )
+        if left_out:
+            console.result(f"left out: {in_words(left_out)}")
     return after_output(FAILED if bad else OK)
+
+
+def _tell_left_out(name: LeftOut, *, as_json: bool) -> None:
+    if as_json:
+        console.json({"event": "left_out", "path": str(name.path), "reason": name.reason})
+    else:
+        console.result(f"left out {name.path}: {in_words({name.reason: 1})}")
 
 
 def _tell(planned: Planned, *, as_json: bool) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, cast
 
-from diffio_async.batch.journal import Journal, journal_at, terms_of
+from diffio_async._engine.threads import Threads
+from diffio_async.batch.journal import Journal, journal_at, options_of, terms_of
 from diffio_async.batch.reading import kinds_of
+from diffio_async.batch.service import SANDBOX, check_service, service_in
 from diffio_async.cli.batches.asking import Asked
 from diffio_async.cli.batches.showing import teller
 from diffio_async.cli.connecting import Sent, check_environment, connected
@@ -16,10 +19,12 @@ from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseUnusable
 
 if TYPE_CHECKING:
+    from diffio_async.cli.batches.asking import Given
     from diffio_async.cli.batches.showing import Teller
     from diffio_async.client import AsyncDiffio
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import DownloadType
+    from diffio_async.types import BatchConflict
 
 
 async def restore(asked: Asked, *, as_json: bool) -> int:
@@ -32,6 +37,7 @@ async def restore(asked: Asked, *, as_json: bool) -> int:
     if not asked.sandbox:
         check_environment(without="or add --sandbox to restore on this machine, without a key")
     asked.order().check()
+    await _check_service(asked)
     async with AsyncExitStack() as stack:
         sent = Sent()
         client = await _client(asked, stack, sent)
@@ -53,25 +59,22 @@ async def restore(asked: Asked, *, as_json: bool) -> int:
         return FAILED if shown.failed else OK
 
 
+async def _check_service(asked: Asked) -> None:
+    """Find out whether the journal is of this service, before a sandbox is made beside it."""
+    path = asked.journal_path
+    if asked.service is None or not await Threads().run(os.path.isfile, path):
+        return
+    journal = await Journal.open(path, create=False)
+    try:
+        await journal.see(check_service, journal.path, asked.service)
+    finally:
+        await journal.close()
+
+
 async def _run(client: AsyncDiffio, asked: Asked, shown: Teller) -> None:
-    outcomes = client.restore_many(
-        asked.paths,
-        asked.to,
-        journal=asked.journal_path,
-        model=asked.model,
-        download_types=asked.kinds,
-        name=asked.name,
-        recursive=asked.recursive,
-        sampling=asked.sampling,
-        generation_params=asked.params,
-        max_in_flight=asked.jobs,
-        on_conflict=asked.on_conflict,
-        on_error="stop" if asked.stop_on_error else "continue",
-        max_spend_seconds=asked.max_spend,
-        retry_failed=asked.retry,
-        salt=asked.salt,
-        timeout=asked.timeout,
-        on_progress=shown.progressed,
+    # The client alone cannot tell that its service is the sandbox of this batch.
+    outcomes = client.restore_many._run(  # noqa: SLF001
+        asked.order(), on_progress=shown.progressed, on_left_out=shown.left_out
     )
     async with aclosing(outcomes):
         async for outcome in outcomes:
@@ -93,17 +96,21 @@ def _stopped(error: DiffioError, asked: Asked, shown: Teller) -> BatchStopped:
 async def _client(asked: Asked, stack: AsyncExitStack, sent: Sent) -> AsyncDiffio:
     if not asked.sandbox:
         return await stack.enter_async_context(connected(observer=sent))
-    from diffio_async.sandbox import Sandbox
+    from diffio_async.sandbox import Sandbox, SandboxError
 
-    sandbox = await stack.enter_async_context(Sandbox())
+    try:
+        sandbox = await stack.enter_async_context(Sandbox(asked.sandbox_data))
+    except SandboxError as error:
+        raise ConfigurationError(
+            f"the sandbox of this batch cannot start: {error}. If another run of the batch is "
+            "under way, wait for its end: one at a time uses its sandbox"
+        ) from error
     return await stack.enter_async_context(
         connected(sandbox.api_key, sandbox.base_url, observer=sent)
     )
 
 
-async def retry(
-    path: str, *, jobs: int, max_spend: float | None, timeout: float | None, as_json: bool
-) -> int:
+async def retry(path: str, given: Given, *, as_json: bool) -> int:
     """Go on with a batch under its own terms, failed generations included.
 
     Raises:
@@ -114,10 +121,12 @@ async def retry(
     journal = await Journal.open(at, create=False)
     try:
         terms, kinds = await journal.see(terms_of), await journal.see(kinds_of)
+        last, service = await journal.see(options_of), await journal.see(service_in)
     finally:
         await journal.close()
     if terms is None or not kinds:
         raise ConfigurationError(f"the journal {str(at)!r} lists no file yet")
+    stops = last.on_error == "stop" if given.stop_on_error is None else given.stop_on_error
     asked = Asked(
         paths=None,
         output=terms.to,
@@ -125,11 +134,15 @@ async def retry(
         model=terms.model,
         sampling=json.loads(terms.sampling),
         params=json.loads(terms.params),
+        project_params=last.project_params,
         kinds=cast("tuple[DownloadType, ...]", kinds),
         name=terms.name,
-        jobs=jobs,
-        max_spend=max_spend,
-        timeout=timeout,
+        jobs=last.max_in_flight if given.jobs is None else given.jobs,
+        on_conflict=given.on_conflict or cast("BatchConflict", last.on_conflict),
+        stop_on_error=stops,
+        max_spend=last.max_spend_seconds if given.max_spend is None else given.max_spend,
+        timeout=last.timeout if given.timeout is None else given.timeout,
+        sandbox=given.sandbox or service == SANDBOX,
         retry=True,
     )
     return await restore(asked, as_json=as_json)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from diffio_async._text import cells, fitted, shortened
-from diffio_async.cli.batches.asking import status_line
+from diffio_async.batch.sources import in_words
+from diffio_async.cli.batches.asking import report_line, status_line
 from diffio_async.cli.console import console
 from diffio_async.cli.formatting import bar, details_of, numbers_of
+from diffio_async.models.batches import LeftOutReason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from diffio_async.errors import BatchStopped
-    from diffio_async.models.batches import BatchProgress, FileOutcome
+    from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
 
 #: Seconds between two facts of progress in JSON.
 _BETWEEN = 1.0
@@ -41,6 +44,7 @@ class Teller:
         self.done = self.failed = self.earlier = 0
         self.last: BatchProgress | None = None
         self._told_at = time.monotonic()
+        self.names_left_out = Counter[LeftOutReason]()
 
     def __enter__(self) -> Self:
         """Begin to show."""
@@ -60,6 +64,10 @@ class Teller:
         if time.monotonic() - self._told_at >= _BETWEEN_LINES:
             self._told_at = time.monotonic()
             self.say(fitted(numbers_of(progress), details_of(progress), _LINE))
+
+    def left_out(self, name: LeftOut) -> None:
+        """Count a name that is not restored."""
+        self.names_left_out[name.reason] += 1
 
     def ended(self, outcome: FileOutcome) -> None:
         """Count it, and tell of it unless an earlier run has."""
@@ -83,6 +91,8 @@ class Teller:
         """All files have ended."""
         before = f" ({self.earlier} of them before)" if self.earlier else ""
         self.say(f"{self.done} restored, {self.failed} failed{before}: {status_line(journal)}")
+        if self.names_left_out:
+            self.say(f"left out: {in_words(self.names_left_out)} ({report_line(journal)})")
 
     def stopped(self, error: BatchStopped) -> None:
         """It ended early, by itself."""
@@ -152,9 +162,15 @@ class JsonTeller(Teller):
                 pausing=progress.pausing,
             )
 
+    def left_out(self, name: LeftOut) -> None:
+        """`left_out`."""
+        super().left_out(name)
+        self._say("left_out", path=str(name.path), reason=name.reason)
+
     def finished(self, journal: Path) -> None:
         """`finished`."""
-        self._say("finished", **self._numbers(), journal=str(journal))
+        counted = {"left_out": dict(self.names_left_out)} if self.names_left_out else {}
+        self._say("finished", **self._numbers(), **counted, journal=str(journal))
 
     def stopped(self, error: BatchStopped) -> None:
         """`stopped`."""

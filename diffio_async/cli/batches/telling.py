@@ -11,8 +11,10 @@ from attrs import asdict
 
 from diffio_async._text import csv_cell
 from diffio_async.batch.journal import Journal, journal_at
-from diffio_async.batch.reading import Status, status
+from diffio_async.batch.reading import Status, left_out_after, status
 from diffio_async.batch.reporting import COLUMNS, orphans, report
+from diffio_async.batch.service import named
+from diffio_async.batch.sources import in_words
 from diffio_async.cli.console import after_output, console
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.formatting import size
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from diffio_async.batch.reporting import Row
+
+_PAGE = 500
 
 
 async def tell_status(path: str, *, as_json: bool) -> int:
@@ -57,6 +61,10 @@ def _lines(found: Status) -> list[tuple[str, str]]:
     ]
     if found.errors:
         lines.append(("failures", _states(found.errors)))
+    if found.left_out:
+        lines.append(("left out", in_words(found.left_out)))
+    if found.service:
+        lines.append(("service", named(found.service)))
     if found.orphans or found.suspected:
         lines.append(
             (
@@ -92,6 +100,18 @@ async def tell_report(path: str, *, as_csv: bool, as_json: bool) -> int:
                 else:
                     console.result(_line(row))
                 console.out.wait()
+        last = 0
+        while names := await journal.see(left_out_after, last, _PAGE):
+            for last, name in names:  # noqa: B007 - where the next page begins
+                row = {"source": name.path, "file_state": "left_out", "error": name.reason}
+                if as_csv:
+                    console.out.write(_csv(row.get(column) for column in COLUMNS))
+                elif as_json:
+                    said = {"path": str(name.path), "reason": name.reason}
+                    console.json({"event": "left_out", **said})
+                else:
+                    console.result(f"left out {name.path}: {in_words({name.reason: 1})}")
+            console.out.wait()
         for row in [] if as_csv else await journal.see(orphans):
             if as_json:
                 console.json({"event": "orphan", **row})

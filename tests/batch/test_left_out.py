@@ -1,0 +1,192 @@
+"""What a batch leaves out of its sources: only what is no recording, and never without a word."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import AsyncDiffio, BatchItem
+from tests.batch.scenes import JOURNAL, generations, recordings, restored, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import BatchProgress, LeftOut
+    from diffio_async.sandbox import Sandbox
+
+TEMPLATES = [
+    "{stem}.restored{ext}",
+    "{stem}-{type}{ext}",
+    "{stem}.{type}{ext}",
+    "{stem}_{name}{ext}",
+    "{name}{ext}",
+    "restored-{name}{ext}",
+    "restored-{stem}{ext}",
+    "{stem}r{ext}",
+    "{type}{stem}{ext}",
+    "{type}/{stem}{ext}",
+    "new/{name}{ext}",
+    "{stem}/{type}{ext}",
+    "{parent}-{stem}-{type}{ext}",
+    "./{stem}-{type}{ext}",
+]
+#: Names that some template could take for a result if its fields matched anything.
+TELLING = [
+    *("a-b.wav", "my-talk.mp3", "interview-audio.wav", "x-video.flac", "restored-talk.wav"),
+    *("talk.restored.wav", "talk_hd.mp3", "a.b.mp3", "audio.mp3", "audio-1.mp3", "over.mp3"),
+    *("transcript.mp3", "new/a.mp3", "audio/c.mp3", "restored-x.mp3"),
+]
+
+
+async def left_out(
+    client: AsyncDiffio, source: object, to: Path, **how: object
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The state of each file of a batch, and the reason of each name that was left out."""
+    names: dict[str, str] = {}
+
+    def note(name: LeftOut) -> None:
+        names[name.path.name] = name.reason
+
+    outcomes = await restored(client, source, to, on_left_out=note, **how)
+    return states(outcomes), names
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_no_template_makes_a_recording_look_like_a_result(
+    template: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Recordings whose names merely resemble a result are all restored."""
+    source = recordings(tmp_path / "in", *TELLING)
+    outcomes, names = await left_out(client, source, tmp_path / "out", name=template)
+    assert len(outcomes) == len({name.rpartition("/")[2] for name in TELLING})
+    assert set(outcomes.values()) == {"done"}
+    assert names == {}
+    assert generations(sandbox) == len(TELLING)
+
+
+@pytest.mark.parametrize("journal", [JOURNAL, "another.sqlite"])
+@pytest.mark.parametrize("template", TEMPLATES)
+async def test_results_among_their_sources_are_left_out(
+    template: str, journal: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The next run, with the same journal or without it, restores no result of the first."""
+    source = recordings(tmp_path / "in", "a.mp4", "b-c.mkv", "sub/d.mp4")
+    types = ("audio", "video")
+    how = {"name": template, "download_types": types, "journal": tmp_path / "one.sqlite"}
+    assert len(await restored(client, source, source, **how)) == 3
+    assert generations(sandbox) == 3
+    results = sum(1 for path in source.rglob("*") if path.is_file()) - 3
+    assert results == 6
+    left: list[LeftOut] = []
+    if journal != JOURNAL:
+        how |= {"journal": tmp_path / journal, "on_conflict": "skip"}
+    await restored(client, source, source, on_left_out=left.append, **how)
+    assert [name.reason for name in left] == ["result"] * results
+    assert generations(sandbox) == 3
+
+
+async def test_results_of_an_earlier_batch_are_known_from_its_journal(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A batch with another template leaves out what the journal of a folder lists as results."""
+    source = recordings(tmp_path / "in", "a.mp3", "sub/b.wav")
+    await restored(client, source, source / "old", name="{stem}{ext}")
+    await restored(client, source, source, name="{stem}{type}{ext}")
+    (source / "a.mp3").unlink()
+    (source / "c.mp3").write_bytes(b"of no batch")
+    outcomes, names = await left_out(
+        client, source, tmp_path / "out", name="{stem}+{ext}", journal=tmp_path / "j.sqlite"
+    )
+    assert outcomes == {"b.wav": "done", "c.mp3": "done"}
+    assert names == {
+        "aaudio.mp3": "result",
+        "a.mp3": "result",
+        "b.mp3": "result",
+        "baudio.mp3": "result",
+    }
+
+
+async def test_a_result_that_is_named_is_left_out_too(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """What a shell's `*.mp3` names in the second run was restored by the first, or is new."""
+    source = recordings(tmp_path / "in", "a.mp3")
+    await restored(client, [source / "a.mp3"], source)
+    recordings(source, "b.mp3")
+    named = sorted(source.glob("*.mp3"))
+    assert len(named) == 3
+    outcomes, names = await left_out(client, named, source)
+    assert outcomes == {"a.mp3": "done", "b.mp3": "done"}
+    assert names == {"a.restored.mp3": "result"}
+
+
+async def test_everything_left_out_is_counted_and_listed(
+    client: AsyncDiffio,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Hidden names, other types, links, pipes, folders and doubles each have their reason."""
+    source = recordings(
+        tmp_path / "in", "a.wav", "b.restored.mp3", ".c.wav", "notes.txt", ".hid/d.wav", "out/e.wav"
+    )
+    (source / "loop").symlink_to(source)
+    (source / "copy.wav").symlink_to(source / "a.wav")
+    os.mkfifo(source / "pipe.wav")
+    told: list[BatchProgress] = []
+    with caplog.at_level(logging.INFO, logger="diffio_async"):
+        outcomes, names = await left_out(
+            client,
+            [source, source / "a.wav", BatchItem(source=source / "a.wav", to="again")],
+            source / "out",
+            on_progress=told.append,
+        )
+    assert outcomes == {"a.wav": "done", "copy.wav": "done"}
+    assert names == {
+        "b.restored.mp3": "result",
+        ".c.wav": "hidden",
+        ".hid": "hidden",
+        "notes.txt": "ending",
+        "loop": "link",
+        "pipe.wav": "irregular",
+        "out": "folder",
+        "a.wav": "duplicate",
+    }
+    assert told[-1].left_out == 9
+    assert "1 result, 2 hidden names" in caplog.text
+    assert "2 sources named twice" in caplog.text
+
+
+async def test_flat_leaves_folders_out(client: AsyncDiffio, tmp_path: Path) -> None:
+    """With `recursive=False` each folder below is among what is left out."""
+    source = recordings(tmp_path / "in", "a.wav", "sub/b.wav")
+    outcomes, names = await left_out(client, source, tmp_path / "out", recursive=False)
+    assert outcomes == {"a.wav": "done"}
+    assert names == {"sub": "folder"}
+
+
+async def test_the_folder_of_the_results_is_known_by_any_path(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Results below the sources are not read even if the two are named by different paths."""
+    source = recordings(tmp_path / "in", "a.wav", "out/old.wav")
+    (tmp_path / "link").symlink_to(source)
+    outcomes, names = await left_out(client, tmp_path / "link", source / "out")
+    assert outcomes == {"a.wav": "done"}
+    assert names == {"out": "folder"}
+
+
+async def test_the_next_listing_replaces_what_the_last_left_out(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Each run tells what its own listing left out; a run without sources keeps the last one's."""
+    source = recordings(tmp_path / "in", "a.wav", "b.txt")
+    _, names = await left_out(client, source, tmp_path / "out")
+    assert names == {"b.txt": "ending"}
+    _, names = await left_out(client, None, tmp_path / "out")
+    assert names == {"b.txt": "ending"}
+    (source / "b.txt").rename(source / "c.txt")
+    _, names = await left_out(client, source, tmp_path / "out")
+    assert names == {"c.txt": "ending"}
