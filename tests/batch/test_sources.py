@@ -133,7 +133,7 @@ async def test_what_a_generator_raises_is_raised(client: AsyncDiffio, tmp_path: 
 
     with pytest.raises(KeyError, match="mine"):
         await restored(client, broken(), tmp_path / "out")
-    outcomes = await restored(client, tmp_path / "in", tmp_path / "out", model="diffio-3.5")
+    outcomes = await restored(client, tmp_path / "in", tmp_path / "out", model="diffio-4.6-pro")
     assert states(outcomes) == {"a.wav": "done"}
 
 

@@ -169,7 +169,9 @@ class JsonTeller(Teller):
 
     def finished(self, journal: Path) -> None:
         """`finished`."""
-        counted = {"left_out": dict(self.names_left_out)} if self.names_left_out else {}
+        counted: dict[str, Any] = (
+            {"left_out": dict(self.names_left_out)} if self.names_left_out else {}
+        )
         self._say("finished", **self._numbers(), **counted, journal=str(journal))
 
     def stopped(self, error: BatchStopped) -> None:
