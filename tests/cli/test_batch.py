@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import signal
+import sqlite3
+import wave
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
 from diffio_async.sandbox import Answer, Fault, Sandbox
-from tests.batch.scenes import JOURNAL, below, content, generations, recordings
+from tests.batch.scenes import JOURNAL, below, content, generations, recordings, rows
+from tests.cli.conftest import SAMPLE
 from tests.scripts import PROGRESS, told
 
 if TYPE_CHECKING:
@@ -151,3 +155,124 @@ async def test_the_sandbox_of_the_command_restores(run: Run, tmp_path: Path) -> 
     done = await run("batch", "--sandbox", "in", "-o", "out")
     assert done.returncode == 1
     assert "billed anew" in done.stderr
+
+
+def _talks(folder: Path) -> None:
+    folder.mkdir()
+    with wave.open(str(SAMPLE)) as whole:
+        settings, data = whole.getparams(), whole.readframes(whole.getnframes())
+    for n in range(6):
+        with wave.open(str(folder / f"t{n}.wav"), "wb") as part:
+            part.setparams(settings)
+            part.writeframes(data[n * 3200 : n * 3200 + 2 * settings.framerate])
+
+
+def _has_started(journal: Path) -> bool:
+    """Whether a journal knows a generation; it may be missing, or just be made."""
+    try:
+        return journal.exists() and bool(rows(journal, "SELECT 1 FROM work WHERE generation != ''"))
+    except sqlite3.OperationalError:
+        return False
+
+
+async def test_a_batch_of_the_sandbox_survives_kill_9(
+    start: Start, run: Run, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Killed, run again, retried without an option: every file is restored by the same sandbox."""
+    _talks(tmp_path / "in")
+    data = tmp_path / "out" / f"{JOURNAL}-sandbox"
+    process = await start("batch", "--sandbox", "in", "-o", "out")
+    with anyio.fail_after(30):
+        while not _has_started(tmp_path / "out" / JOURNAL):
+            await anyio.sleep(0.05)
+    process.kill()
+    await process.wait()
+    assert data.is_dir()
+    other = await run("batch", "in", "-o", "out", env=sandbox.environment)
+    assert other.returncode == 2
+    assert "the sandbox beside the journal there" in other.stderr
+    assert "--sandbox" in other.stderr
+    assert sandbox.requests == []
+    done = await run("batch", "retry", "out")
+    assert done.returncode == 0, done.stderr
+    assert "6 restored, 0 failed" in done.stderr
+    # The data is gone: what is new is restored, what was there is not restored again.
+    shutil.rmtree(data)
+    again = await run("batch", "--sandbox", "in", "-o", "out", "--types", "audio,transcript")
+    assert again.returncode == 0, again.stderr
+    assert len(list((tmp_path / "out").glob("*.restored.json"))) == 6
+    status = await run("batch", "status", "out")
+    assert "the sandbox beside the journal" in status.stdout
+
+
+async def test_one_run_at_a_time_uses_the_sandbox_of_a_batch(
+    start: Start, run: Run, tmp_path: Path
+) -> None:
+    """A second run says so, with the code 2, and the first ends as if there had been none."""
+    _talks(tmp_path / "in")
+    first = await start("batch", "--sandbox", "in", "-o", "out")
+    with anyio.fail_after(30):
+        while not (tmp_path / "out" / JOURNAL).exists():
+            await anyio.sleep(0.05)
+    second = await run("batch", "--sandbox", "in", "-o", "out")
+    assert second.returncode == 2
+    assert "one at a time uses its sandbox" in second.stderr
+    with anyio.fail_after(60):
+        assert await first.wait() == 0
+
+
+async def test_retry_takes_over_the_options_of_the_run(
+    run: Run, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`--on-conflict overwrite` holds for `batch retry`, and what retry names goes before it."""
+    recordings(tmp_path / "in", "a.wav")
+    sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json=told("failed", error="too noisy"))))
+    how = ("--on-conflict", "overwrite", "-j", "3", "--timeout", "50", "--max-spend", "60")
+    first = await run("batch", "in", "-o", "out", *how, env=sandbox.environment)
+    assert first.returncode == 1
+    (tmp_path / "out" / "a.restored.mp3").write_bytes(b"in the way")
+    stopped = await run("batch", "retry", "out", env=sandbox.environment)
+    assert stopped.returncode == 1
+    assert "max_spend_seconds" in stopped.stderr
+    kept = await run(
+        "batch",
+        "retry",
+        "out",
+        "--max-spend",
+        "600",
+        "--on-conflict",
+        "error",
+        env=sandbox.environment,
+    )
+    assert kept.returncode == 1
+    [(text,)] = rows(tmp_path / "out" / JOURNAL, "SELECT value FROM batch WHERE name = 'options'")
+    assert json.loads(text)["timeout"] == 50
+    assert json.loads(text)["max_in_flight"] == 3
+    done = await run("batch", "retry", "out", "--on-conflict", "overwrite", env=sandbox.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "a.restored.mp3").read_bytes() == content("a.wav")
+
+
+async def test_what_is_left_out_is_listed_by_the_command(
+    run: Run, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """One line at the end, each name in `--dry-run` and `report`, the counts in `status`."""
+    recordings(tmp_path / "in", "a-b.wav", "c.wav", "notes.txt", ".d.wav", "old.restored.mp3")
+    name = ("--name", "{stem}-{type}{ext}")
+    plan = await run("batch", "in", "-o", "in", *name, "--dry-run")
+    assert plan.returncode == 0
+    words = "left out: 1 result, 1 hidden name, 1 file of another type"
+    assert words in plan.stdout
+    assert f"left out {tmp_path / 'in' / 'notes.txt'}" in plan.stdout
+    done = await run("batch", "in", "-o", "in", *name, env=sandbox.environment)
+    assert "2 restored, 0 failed" in done.stderr
+    assert words in done.stderr
+    again = await run("batch", "in", "-o", "in", *name, "--json", env=sandbox.environment)
+    assert events(again.stdout)[-1]["left_out"] == {"result": 3, "hidden": 1, "ending": 1}
+    report = await run("batch", "report", "in")
+    assert report.stdout.count("left out ") == 5
+    report = await run("batch", "report", "in", "--csv")
+    found = list(csv.DictReader(io.StringIO(report.stdout)))
+    assert sum(row["file_state"] == "left_out" for row in found) == 5
+    status = await run("batch", "status", "in")
+    assert "3 results, 1 hidden name, 1 file of another type" in status.stdout
