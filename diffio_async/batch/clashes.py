@@ -48,7 +48,7 @@ class Clashes:
             return
         more = len(clashes) - _MOST_SHOWN
         lines = clashes[:_MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-        raise ConfigurationError(";\n".join([*lines, self._way_out()]))
+        raise ConfigurationError("; ".join([*lines, self._way_out()]))
 
     def _shared(self) -> list[str]:
         """What would have the name of another result; all sources of one name together."""
