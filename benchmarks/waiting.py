@@ -18,10 +18,12 @@ import argparse
 import json
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from moving.contenders import with_published
+from waits import lone
 from waits.fleets import Fleet
 from waits.plot import plot
 from waits.running import Row, measured
@@ -140,7 +142,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     if asked.simulate:
-        for each in lines(asked.jobs, asked.median):
+        for each in chain(lines(asked.jobs, asked.median), lone.lines()):
             print(each, flush=True)
     if asked.plot:
         asked.plot.write_text(plot(asked.jobs), encoding="utf-8")

@@ -74,8 +74,12 @@ def most_within(instants: list[float], seconds: float) -> int:
     return most
 
 
-def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
-    """Wait for a fleet as the pacer does, one question a job, within the policy's budget."""
+def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1, limited: bool = True) -> Asked:
+    """Wait for a fleet as the pacer does, one question a job, within the policy's budget.
+
+    Where it is not `limited`, polls are placed as the budget of the policy suggests, and each is
+    sent when it is due.
+    """
     chance, learned, jobs = random.Random(seed), Learned(), fleet.made()  # noqa: S311 - no secret
     courses = [Course(began=job.begins, fresh=True) for job in jobs]
     due = [(job.begins, number) for number, job in enumerate(jobs)]
@@ -83,21 +87,24 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
     instants: list[float] = []
     delays: list[float] = []
     # The instant up to which the budget is spent: a bucket that holds `burst` questions.
-    spent = 0.0
+    spent, waiting = 0.0, 0
     while due:
         wanted, number = heapq.heappop(due)
-        now = max(wanted, spent - policy.burst / policy.budget)
+        now = max(wanted, spent - policy.burst / policy.budget) if limited else wanted
         spent = max(spent, now) + 1 / policy.budget
         instants.append(now)
         job, course = jobs[number], courses[number]
+        waiting += course.asked is None
         if now >= job.ends:
+            waiting -= 1
             delays.append(now - job.ends)
             learn(learned, course, now, complete=True)
             continue
         told = after(course, _reading(job, now))
         saw_alive(learned, course, told)
         courses[number] = told
-        gap = next_question(policy, told, learned, now, chance.random())
+        crowd = waiting / policy.budget
+        gap = next_question(policy, told, learned, now, chance.random(), crowd=crowd)
         heapq.heappush(due, (now + gap, number))
     return Asked(instants, delays)
 
@@ -164,7 +171,6 @@ FLEETS = {
 }
 #: The knob of the curve: a question costs as much as a share of the shortest pause.
 FIRSTS = (0.25, 0.5, 1.0, 2.0, 4.0)
-UNLIMITED = WaitPolicy(budget=1e6)
 
 
 def lines(jobs: int, median: float) -> Iterator[str]:
@@ -174,7 +180,7 @@ def lines(jobs: int, median: float) -> Iterator[str]:
     for name, fleet in FLEETS.items():
         for over, begun in ((0.0, "at once"), (600.0, "over 10 min")):
             sized = evolve(fleet, jobs=jobs, median=median, over=over)
-            ours = asked_by_us(sized, UNLIMITED)
+            ours = asked_by_us(sized, WaitPolicy(), limited=False)
             yield (
                 f"{name:33} {begun:12} requests/job {ours.requests / jobs:5.1f}  "
                 f"delay mean {ours.mean:5.2f} s, p95 {ours.p95:5.2f} s  "

@@ -83,7 +83,7 @@ class Course:
     Attributes:
         began: The instant the job began, as far as is known: its making, or the wait's beginning.
         fresh: `began` is when the job was made, or soon after.
-        watched: The instant the wait began, where that is not when the job was made.
+        watched: The instant the wait began, the newest if several; None: when the job was made.
         asked: The instant of the last answer, None before the first.
         started: When the job left the queue; None while it is queued, or nothing is known.
         entries: The stages it was seen to enter, the present one last.
@@ -103,6 +103,10 @@ class Course:
     last: Reading | None = None
     moved: float = 0.0
     failures: int = 0
+
+    def waited(self, now: float) -> float:
+        """Return the seconds since the wait began, not the age of the job."""
+        return max(0.0, now - (self.began if self.watched is None else self.watched))
 
 
 def reading_of(progress: GenerationProgress, at: float) -> Reading:

@@ -113,11 +113,16 @@ class Steps:
             self.common = math.gcd(self.common, int(percent))
 
     @property
+    def known(self) -> bool:
+        """Whether enough percentages were seen to tell the step."""
+        return not self.whole or self.count >= _STEPS_SEEN
+
+    @property
     def step(self) -> float:
         """The step; whole numbers until more is known."""
         if not self.whole:
             return FINE
-        return float(self.common) if self.count >= _STEPS_SEEN else 1.0
+        return float(self.common) if self.known else 1.0
 
 
 @define

@@ -33,11 +33,13 @@ def saw_alive(learned: Learned, before: Course, course: Course) -> None:
         steps = learned.steps.get(stage)
         if steps is None:
             steps = learned.steps[stage] = Steps()
-        steps.add(percent)
+        # A percentage that is read again says nothing new of the step.
+        if course.moved == course.last.at:
+            steps.add(percent)
         if before.last is before.first:  # once for each job, by the first two answers
             _see_entrance(learned, course, steps.step)
         uneven = unevenness(before, course, steps.step)
-        if uneven is not None:
+        if uneven is not None and steps.known:
             learned.unevenness.add(uneven)
     if not course.fresh or course.asked is None:
         return

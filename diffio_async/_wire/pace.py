@@ -5,6 +5,10 @@ known of the end is a distribution of its instant: a forecast from percentages o
 entered so far, weighed against the durations of earlier jobs. The least cost is reached when
 questions lie so that the integral of the root of the hazard from one to the next is the same;
 near a good forecast that is: one question shortly behind the likely end.
+
+A forecast only ever shortens the gap between two polls of a job that has the rate limit for itself:
+that gap is at most `most_between`, whatever was reported. Only where so many jobs wait that the
+limit is reached are polls saved by leaving a job alone until its likely end.
 """
 
 from __future__ import annotations
@@ -29,6 +33,13 @@ _SPREAD = 0.2
 _STEP_BROKEN = 0.05
 #: The share of the time waited so far that learning of the end may cost on top.
 _SHARE = 0.1
+#: The longest gap between two polls of a job that waits alone, as a share of the time waited: half
+#: of it is the mean delay of detection where nothing foretells the end. And the least value of
+#: that, as a share of the policy's `first`, for jobs that end at once.
+_ALONE = 0.15
+_ALONE_FIRST = 0.25
+#: The same where more jobs wait, as long as the rate limit is not reached.
+_AMONG_OTHERS = 0.25
 #: A question that lands on a forecast lies so many standard errors behind it, and so many seconds.
 _BEHIND = 1.3
 _MARGIN = 0.05
@@ -80,8 +91,34 @@ def next_pause(policy: WaitPolicy, waited: float, jitter: float) -> float:
     return _spread(middle, jitter)
 
 
+def most_between(policy: WaitPolicy, waited: float, crowd: float) -> float:
+    """Return the longest gap until the next poll that no forecast may exceed, in seconds.
+
+    Args:
+        policy: The shortest and the longest pause.
+        waited: Seconds since the wait began.
+        crowd: Seconds in which the rate limit allows one poll for each job that is waited for.
+    """
+    if crowd <= policy.first:
+        return max(_ALONE_FIRST * policy.first, _ALONE * waited, crowd)
+    usual = max(policy.first, _AMONG_OTHERS * waited)
+    # Where such gaps would exceed the rate limit, polls are kept for those whose end is near.
+    return usual * max(1.0, crowd / usual) ** 2
+
+
+def least_between(policy: WaitPolicy, waited: float) -> float:
+    """Return the gap between polls that suffices where events are expected to report the end."""
+    return max(policy.first, _ALONE * waited)
+
+
 def next_question(
-    policy: WaitPolicy, course: Course, learned: Learned, now: float, jitter: float
+    policy: WaitPolicy,
+    course: Course,
+    learned: Learned,
+    now: float,
+    jitter: float,
+    *,
+    crowd: float = 0.0,
 ) -> float:
     """Seconds from `now` until the next question, `policy.longest` at most.
 
@@ -91,19 +128,32 @@ def next_question(
         learned: What is known of its kind.
         now: The instant, on the clock of the course.
         jitter: A random number from 0 to 1.
+        crowd: Seconds in which the rate limit allows one poll for each job that is waited for.
     """
-    waited = max(0.0, now - course.began)
-    if course.asked is None and not course.failures:
+    waited = course.waited(now)
+    most = most_between(policy, waited, crowd)
+    if course.failures:
+        # A service in trouble is left alone twice as long after each failure, with a forecast or
+        # without.
+        doubling = 2.0 ** min(course.failures - 1, 20)
+        pause = max(policy.first * doubling, waited * _SHARE)
+        return min(_spread(min(policy.longest, pause), jitter), max(policy.first, most) * doubling)
+    return min(_wanted(policy, course, learned, now, jitter), most * (1 - _SPREAD * jitter))
+
+
+def _wanted(
+    policy: WaitPolicy, course: Course, learned: Learned, now: float, jitter: float
+) -> float:
+    """Seconds until the poll that costs least, by what is known of the job's end."""
+    age = max(0.0, now - course.began)
+    if course.asked is None:
         if not course.fresh:
             return 0.0
         # It was made just now: what others lived through, it will most likely live through, too.
         first = learned.durations.gap(0.0, PRICE * policy.first)
-        return min(policy.longest, max(0.0, first - waited))
-    if course.failures:
-        doubled = policy.first * 2.0 ** min(course.failures - 1, 20)
-        return _spread(min(policy.longest, max(doubled, waited * _SHARE)), jitter)
+        return min(policy.longest, max(0.0, first - age))
     if course.started is None:
-        return _queued(policy, course, learned, waited, jitter)
+        return _queued(policy, course, learned, age, jitter)
     price = PRICE * policy.first
     age = max(0.0, now - course.started.middle)
     forecast = _forecast(course, learned)

@@ -36,9 +36,13 @@ def followed(learned: Learned, told: list[Reading], *, fresh: bool = True) -> Co
     return course
 
 
+#: So many jobs wait that the rate limit allows one poll of each in so many seconds.
+CROWD = 1000.0
+
+
 def gap(course: Course, learned: Learned, now: float, jitter: float = 0.5) -> float:
-    """Seconds to the next question."""
-    return next_question(POLICY, course, learned, now, jitter)
+    """Seconds to the next question, where polls are scarce."""
+    return next_question(POLICY, course, learned, now, jitter, crowd=CROWD)
 
 
 @given(

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Generations whose beginning is remembered.
 _MOST_BIRTHS = 10_000
+#: So few jobs are polled until an event shows that events arrive.
+_FEW = 4
 #: Failures in a row, of whatever jobs, from which on everybody slows down.
 _MANY = 6
 
@@ -85,6 +87,26 @@ class Pacer:
         """Nobody waits at this desk any more."""
         if self._desks.get(desk.loop) is desk:
             del self._desks[desk.loop]
+
+    @property
+    def crowd(self) -> float:
+        """Seconds in which the rate limit allows one poll of everything that is waited for.
+
+        Below a second, few jobs wait: each is polled as if it waited alone.
+        """
+        return self._polled / self.budget.rate
+
+    @property
+    def _polled(self) -> int:
+        return sum(desk.polled for desk in self._desks.values())
+
+    @property
+    def only_checks(self) -> bool:
+        """Whether polls only check what events report, and few are needed.
+
+        Until an event was received since somebody listens, few jobs are polled as without events.
+        """
+        return self.trust.holds and (self.trust.proven or self._polled > _FEW)
 
     # Births: ages are counted from them.
 

@@ -15,7 +15,7 @@ from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, after, failed, reading_of
 from diffio_async._wire.learning import learn, saw_alive
 from diffio_async._wire.listing import rank
-from diffio_async._wire.pace import next_question
+from diffio_async._wire.pace import least_between, next_question
 from diffio_async._wire.replay import transient
 from diffio_async.errors import (
     AuthenticationFailed,
@@ -53,14 +53,24 @@ def held(desk: Desk, wait: Wait, job: Job) -> float:
     if wait.wants or wait.timeout == 0:
         return least
     jitter = random.random()  # noqa: S311 - jitter needs no secrecy
-    gap = next_question(pacer.policy, job.course, pacer.learned, desk.loop.time(), jitter)
-    patient = pacer.policy.first * (1 + _APART * jitter)
+    gap = gap_of(desk, job, jitter)
+    patient = pacer.policy.first * (1 - _APART * jitter)
     if job.course.fresh and gap < patient and pacer.learned.durations.shape is None:
         # Nobody knows how long they take: a few find out, and the others go by that.
         if len(desk.scouts) >= SCOUTS:
             return max(least, patient)
         desk.scouts.add(job)
     return max(least, gap)
+
+
+def gap_of(desk: Desk, job: Job, jitter: float) -> float:
+    """Return the seconds until the next poll of a job; `jitter` is a random number from 0 to 1."""
+    pacer, now = desk.pacer, desk.loop.time()
+    gap = next_question(pacer.policy, job.course, pacer.learned, now, jitter, crowd=pacer.crowd)
+    if pacer.trust.holds and not pacer.trust.proven:
+        # Events are expected, but none came since: no more polls than a job may need.
+        gap = max(gap, least_between(pacer.policy, job.course.waited(now)))
+    return gap
 
 
 async def ask(desk: Desk, job: Job) -> None:
@@ -150,7 +160,7 @@ def again(desk: Desk, job: Job) -> None:
     now = desk.loop.time()
     jitter = random.random()  # noqa: S311 - jitter needs no secrecy
     pacer = desk.pacer
-    gap = next_question(pacer.policy, job.course, pacer.learned, now, jitter)
+    gap = gap_of(desk, job, jitter)
     job.next = now + max(gap, pacer.least(job), pacer.trust.safety(jitter))
     desk.place(job)
 

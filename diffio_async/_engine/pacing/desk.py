@@ -45,6 +45,8 @@ class Desk:
         self.jobs: dict[tuple[RequestOptions, str], Job] = {}
         self.groups: dict[tuple[RequestOptions, str], Group] = {}
         self._count = itertools.count()
+        #: Jobs that are asked about by a listing of their project, beyond the first of each.
+        self.listed = 0
         #: Jobs that are asked about early, for all to learn how long they take.
         self.scouts: set[Job] = set()
         self._kinds: set[RequestOptions] = set()
@@ -70,9 +72,11 @@ class Desk:
             )
             job.next = now + answers.held(self, wait, job)
             self._look_up(job)
-        elif job.next > now and not (job.covered and self.pacer.trust.holds):
-            # Somebody new wants to know: not later than the shortest pause allows.
-            job.next = min(job.next, max(now, job.answered + self.pacer.policy.first))
+        else:
+            job.course = evolve(job.course, watched=now)
+            if job.next > now and not (job.covered and self.pacer.only_checks):
+                # Somebody new wants to know: not later than the shortest pause allows.
+                job.next = min(job.next, max(now, job.answered + self.pacer.policy.first))
         waiter = Waiter(wait, job)
         if wait.timeout == 0:
             waiter.once = True
@@ -133,6 +137,11 @@ class Desk:
         task.add_done_callback(wait.cut.discard)
         task.cancel()
 
+    @property
+    def polled(self) -> int:
+        """How many requests it takes to poll every job once."""
+        return len(self.jobs) - self.listed
+
     def named(self, generation_id: str) -> list[Job]:
         """The jobs of a generation, one for each set of options."""
         keys = [(options, generation_id) for options in self._kinds]
@@ -189,7 +198,7 @@ class Desk:
         if beat <= due:
             self.agenda.put(job, max(beat, now), beat=True)
         elif due < math.inf:
-            safety = self.pacer.trust.holds and job.known and job.verdict is None
+            safety = self.pacer.only_checks and job.known and job.verdict is None
             self.agenda.put(job, due, check=safety and due == job.next and not job.checking)
         else:
             job.ticket = 0

@@ -108,7 +108,9 @@ class Ears:
         desk = self._desk
         groups: set[Group] = set()
         for job in jobs:
-            if job.covered and (desk.pacer.trust.proven or not job.course.fresh):
+            trust = desk.pacer.trust
+            sure = job.covered and (trust.proven or not job.course.fresh)
+            if sure or (job.course.fresh and not trust.holds):
                 answers.again(desk, job)
             else:
                 # Of one made just now the first event may come before there is anything to ask.

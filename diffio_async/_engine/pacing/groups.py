@@ -36,6 +36,7 @@ def enter(desk: Desk, job: Job) -> None:
         group = desk.groups[key] = Group(api_project_id=job.api_project_id, options=job.options)
     job.group = group
     group.members[job.generation_id] = job
+    desk.listed += group.active
     tune(desk, group)
     if group.active and group.task is None:
         # Somebody new wants to know: not later than the shortest pause allows.
@@ -51,6 +52,7 @@ def leave(desk: Desk, job: Job, wait: Wait) -> None:
         return
     job.group = None
     group.members.pop(job.generation_id, None)
+    desk.listed -= group.active
     if group.members:
         tune(desk, group)
     else:
@@ -64,6 +66,8 @@ def tune(desk: Desk, group: Group) -> None:
     if active == group.active:
         return
     group.active = active
+    others = len(group.members) - 1
+    desk.listed += others if active else -others
     if active:
         for job in group.members.values():
             desk.place(job)

@@ -18,7 +18,7 @@ from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, Reading, after
 from diffio_async._wire.learning import saw_alive
 from diffio_async._wire.listing import progress_of, rank, rows
-from diffio_async._wire.pace import next_question
+from diffio_async._wire.pace import most_between
 from diffio_async._wire.replay import transient
 from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
@@ -81,17 +81,17 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
     sample = [job for job in members if job.number % every == 0] or members
     if len(sample) > SAMPLE:
         sample = random.sample(sample, SAMPLE)
-    often = 0.0
-    for job in sample:
-        gap = next_question(pacer.policy, job.course, pacer.learned, now, jitter)
-        often += 1 / max(gap, 0.1) ** 2
+    gaps = [answers.gap_of(desk, job, jitter) for job in sample]
+    often = sum(1 / max(gap, 0.1) ** 2 for gap in gaps)
     gap = 1 / math.sqrt(often * len(members) / len(sample))
-    floor = pacer.policy.first * (1 + 0.2 * jitter)
+    # A listing of a few jobs may come as soon as polls of each of them might.
+    few = most_between(pacer.policy, 0.0, len(members) / pacer.budget.rate)
+    floor = min(pacer.policy.first * (1 + 0.2 * jitter), max(few, min(gaps)))
     gap = max(gap, floor, SHARE * group.cost, pacer.trust.safety(jitter), least)
     deadline = min(waiter.deadline for job in members for waiter in job.waiters)
     chance = deadline - max(0.05, 2 * pacer.took) - group.cost
     last = now < chance < now + gap
-    desk.place_group(group, chance if last else now + gap, check=pacer.trust.holds and not last)
+    desk.place_group(group, chance if last else now + gap, check=pacer.only_checks and not last)
 
 
 def _every(group: Group) -> int:
