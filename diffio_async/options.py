@@ -136,12 +136,13 @@ class RequestOptions:
 class WaitPolicy:
     """How the waits of a client ask for progress: all of them together, within one budget.
 
-    A question is placed shortly after the likely end, as far as that can be told from the
-    progress and from earlier generations; where nothing is known, the pause is a tenth of what
-    the wait has lasted so far.
+    While few generations are waited for, each is polled after at most 15 % of the time waited so
+    far. Where the budget does not allow that for all of them, a poll is placed shortly after the
+    likely end, as far as the progress and earlier generations foretell it.
 
     Attributes:
-        first: Seconds of the shortest pause of one wait; 0.4 of it where the end is well foreseen.
+        first: Seconds of the shortest pause of one wait; a quarter of it when a wait begins, 0.4 of
+            it where the end is well foreseen.
         longest: Seconds of the longest pause.
         timeout: Seconds a wait lasts at most; `math.inf` or None for no limit.
         budget: Questions a second, of all waits together.

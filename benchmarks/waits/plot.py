@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 
 from attrs import evolve
-from waits.simulation import FIRSTS, FLEETS, asked_by_us, asked_on_a_beat
-
-from diffio_async import WaitPolicy
+from waits.simulation import FIRSTS, FLEETS, UNLIMITED, asked_by_us, asked_on_a_beat
 
 #: What is drawn, and in which colour; the last is the beat's.
 _DRAWN = {
@@ -33,7 +31,7 @@ def plot(jobs: int) -> str:
         fleet = evolve(FLEETS[name], jobs=jobs, over=600)
         points = []
         for first in FIRSTS:
-            ours = asked_by_us(fleet, WaitPolicy(first=first), limited=False)
+            ours = asked_by_us(fleet, evolve(UNLIMITED, first=first))
             points.append((ours.requests / jobs, ours.mean))
         curves.append((name, colour, points))
     fleet = evolve(FLEETS["even percentages"], jobs=jobs)

@@ -19,7 +19,7 @@ from diffio_async import WaitPolicy
 from diffio_async._wire.courses import OVER, Course, Reading, after
 from diffio_async._wire.learned import Learned
 from diffio_async._wire.learning import learn, saw_alive
-from diffio_async._wire.pace import next_question
+from diffio_async._wire.pace import crowd_of, next_question
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,12 +74,8 @@ def most_within(instants: list[float], seconds: float) -> int:
     return most
 
 
-def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1, limited: bool = True) -> Asked:
-    """Wait for a fleet as the pacer does, one question a job, within the policy's budget.
-
-    Where it is not `limited`, polls are placed as the budget of the policy suggests, and each is
-    sent when it is due.
-    """
+def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
+    """Wait for a fleet as the pacer does, one question a job, within the policy's budget."""
     chance, learned, jobs = random.Random(seed), Learned(), fleet.made()  # noqa: S311 - no secret
     courses = [Course(began=job.begins, fresh=True) for job in jobs]
     due = [(job.begins, number) for number, job in enumerate(jobs)]
@@ -90,7 +86,7 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1, limited: boo
     spent, waiting = 0.0, 0
     while due:
         wanted, number = heapq.heappop(due)
-        now = max(wanted, spent - policy.burst / policy.budget) if limited else wanted
+        now = max(wanted, spent - policy.burst / policy.budget)
         spent = max(spent, now) + 1 / policy.budget
         instants.append(now)
         job, course = jobs[number], courses[number]
@@ -103,7 +99,7 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1, limited: boo
         told = after(course, _reading(job, now))
         saw_alive(learned, course, told)
         courses[number] = told
-        crowd = waiting / policy.budget
+        crowd = crowd_of(policy, waiting, policy.budget)
         gap = next_question(policy, told, learned, now, chance.random(), crowd=crowd)
         heapq.heappush(due, (now + gap, number))
     return Asked(instants, delays)
@@ -171,6 +167,7 @@ FLEETS = {
 }
 #: The knob of the curve: a question costs as much as a share of the shortest pause.
 FIRSTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+UNLIMITED = WaitPolicy(budget=1e6)
 
 
 def lines(jobs: int, median: float) -> Iterator[str]:
@@ -180,7 +177,7 @@ def lines(jobs: int, median: float) -> Iterator[str]:
     for name, fleet in FLEETS.items():
         for over, begun in ((0.0, "at once"), (600.0, "over 10 min")):
             sized = evolve(fleet, jobs=jobs, median=median, over=over)
-            ours = asked_by_us(sized, WaitPolicy(), limited=False)
+            ours = asked_by_us(sized, UNLIMITED)
             yield (
                 f"{name:33} {begun:12} requests/job {ours.requests / jobs:5.1f}  "
                 f"delay mean {ours.mean:5.2f} s, p95 {ours.p95:5.2f} s  "

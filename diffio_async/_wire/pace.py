@@ -38,7 +38,9 @@ _SHARE = 0.1
 #: that, as a share of the policy's `first`, for jobs that end at once.
 _ALONE = 0.15
 _ALONE_FIRST = 0.25
-#: The same where more jobs wait, as long as the rate limit is not reached.
+#: So many jobs are few: each is polled as if it waited alone.
+_FEW = 10
+#: The same where more jobs wait, as long as they do not reach the rate limit.
 _AMONG_OTHERS = 0.25
 #: A question that lands on a forecast lies so many standard errors behind it, and so many seconds.
 _BEHIND = 1.3
@@ -91,13 +93,24 @@ def next_pause(policy: WaitPolicy, waited: float, jitter: float) -> float:
     return _spread(middle, jitter)
 
 
+def crowd_of(policy: WaitPolicy, jobs: int, rate: float) -> float:
+    """Return how far apart polls of each job must be, for `jobs` to share the limit, in seconds.
+
+    Args:
+        policy: The shortest and the longest pause.
+        jobs: How many are waited for, those of a listing counted as one.
+        rate: Polls a second that the rate limit allows; the surplus of a high one is not used up.
+    """
+    return jobs * max(1 / rate, policy.first / _FEW)
+
+
 def most_between(policy: WaitPolicy, waited: float, crowd: float) -> float:
     """Return the longest gap until the next poll that no forecast may exceed, in seconds.
 
     Args:
         policy: The shortest and the longest pause.
         waited: Seconds since the wait began.
-        crowd: Seconds in which the rate limit allows one poll for each job that is waited for.
+        crowd: Seconds between two polls of a job that jobs together allow (`crowd_of`).
     """
     if crowd <= policy.first:
         return max(_ALONE_FIRST * policy.first, _ALONE * waited, crowd)
@@ -128,7 +141,7 @@ def next_question(
         learned: What is known of its kind.
         now: The instant, on the clock of the course.
         jitter: A random number from 0 to 1.
-        crowd: Seconds in which the rate limit allows one poll for each job that is waited for.
+        crowd: Seconds between two polls of a job that jobs together allow (`crowd_of`).
     """
     waited = course.waited(now)
     most = most_between(policy, waited, crowd)

@@ -9,7 +9,7 @@ from waits.simulation import advantage, asked_by_us, asked_on_a_beat, bound
 
 from diffio_async import WaitPolicy
 
-FREE = WaitPolicy()
+FREE = WaitPolicy(budget=1e6)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_fewer_questions_than_a_beat_of_the_same_delay(
     fleet: Fleet, fewer: float, late: float
 ) -> None:
     """What progress tells saves questions; the mean delay in seconds stays small."""
-    ours = asked_by_us(fleet, FREE, limited=False)
+    ours = asked_by_us(fleet, FREE)
     assert len(ours.delays) == fleet.jobs
     assert ours.mean <= late
     assert advantage(fleet, ours) >= fewer
@@ -41,9 +41,7 @@ def test_fewer_questions_than_a_beat_of_the_same_delay(
 def test_a_smaller_first_pause_buys_less_delay_with_more_questions() -> None:
     """The knob of the curve turns the right way."""
     fleet = Fleet(jobs=200, way="jumps", over=300)
-    quick, slow = (
-        asked_by_us(fleet, evolve(FREE, first=first), limited=False) for first in (0.5, 4.0)
-    )
+    quick, slow = (asked_by_us(fleet, evolve(FREE, first=first)) for first in (0.5, 4.0))
     assert quick.mean < slow.mean / 2
     assert quick.requests > slow.requests * 1.3
 

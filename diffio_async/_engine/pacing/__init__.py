@@ -29,6 +29,7 @@ from diffio_async._engine.pacing.budget import Budget
 from diffio_async._engine.pacing.desk import Desk
 from diffio_async._engine.pacing.trust import Trust
 from diffio_async._wire.learned import Learned
+from diffio_async._wire.pace import crowd_of
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import ProgressRead, WaitsPaused
 
@@ -90,11 +91,8 @@ class Pacer:
 
     @property
     def crowd(self) -> float:
-        """Seconds in which the rate limit allows one poll of everything that is waited for.
-
-        Below a second, few jobs wait: each is polled as if it waited alone.
-        """
-        return self._polled / self.budget.rate
+        """How far apart polls of each job must be, for all to share the rate limit, in seconds."""
+        return crowd_of(self.policy, self._polled, self.budget.rate)
 
     @property
     def _polled(self) -> int:

@@ -18,7 +18,7 @@ from diffio_async._wire import calls
 from diffio_async._wire.courses import LISTED, Reading, after
 from diffio_async._wire.learning import saw_alive
 from diffio_async._wire.listing import progress_of, rank, rows
-from diffio_async._wire.pace import most_between
+from diffio_async._wire.pace import crowd_of, most_between
 from diffio_async._wire.replay import transient
 from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
@@ -85,7 +85,7 @@ def place(desk: Desk, group: Group, least: float = 0.0) -> None:
     often = sum(1 / max(gap, 0.1) ** 2 for gap in gaps)
     gap = 1 / math.sqrt(often * len(members) / len(sample))
     # A listing of a few jobs may come as soon as polls of each of them might.
-    few = most_between(pacer.policy, 0.0, len(members) / pacer.budget.rate)
+    few = most_between(pacer.policy, 0.0, crowd_of(pacer.policy, len(members), pacer.budget.rate))
     floor = min(pacer.policy.first * (1 + 0.2 * jitter), max(few, min(gaps)))
     gap = max(gap, floor, SHARE * group.cost, pacer.trust.safety(jitter), least)
     deadline = min(waiter.deadline for job in members for waiter in job.waiters)
