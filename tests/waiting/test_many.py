@@ -238,7 +238,7 @@ async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
 
 async def test_two_waits_for_one_generation_share_its_questions() -> None:
     """A second waiter costs next to nothing, and gets the same answer."""
-    policy = WaitPolicy(first=0.2, longest=1.0, budget=100, burst=50)
+    policy = WaitPolicy(first=0.4, longest=1.0, budget=100, burst=50)
     async with place(duration=0.6, wait=policy) as (client, sandbox):
         (generation,) = await begun(client, 1, 1)
         wait = client.generations.wait_for_complete

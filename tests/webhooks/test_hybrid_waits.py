@@ -19,12 +19,15 @@ from diffio_async import (
     ClientOptions,
     Diffio,
     GenerationFailed,
+    GenerationProgress,
     WaitPolicy,
     WaitTimeout,
     WebhookInbox,
     WebhookVerifier,
 )
 from diffio_async._engine.pacing import answers
+from diffio_async._engine.pacing.desk import Desk
+from diffio_async._engine.pacing.trust import Trust
 from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
@@ -365,3 +368,38 @@ async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
             async with asyncio.timeout(0.8):
                 await here.client.generations.wait_many(ids)
         assert 1 <= here.questions() <= 2
+
+
+async def test_with_several_event_loops_each_handles_an_event_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And an end is credited once to the events, though it ends a wait on each of three loops."""
+    handled = list[tuple[str, str]]()
+    credited = list[None]()
+    hear, earn = Desk.hear, Trust.earn
+
+    def counted(desk: Desk, progress: GenerationProgress) -> None:
+        handled.append((progress.generation_id, progress.status))
+        hear(desk, progress)
+
+    def credit(trust: Trust) -> None:
+        credited.append(None)
+        earn(trust)
+
+    monkeypatch.setattr(Desk, "hear", counted)
+    monkeypatch.setattr(Trust, "earn", credit)
+    async with scene(tmp_path, types="ends", duration=1.5) as here:
+        (generation,) = await here.started()
+
+        async def wait() -> GenerationProgress:
+            return await here.client.generations.wait_for_complete(
+                generation_id=generation, timeout=10
+            )
+
+        threads = [asyncio.to_thread(asyncio.run, wait()) for _ in range(2)]
+        ends = await asyncio.gather(wait(), *threads)
+        assert [progress.complete for progress in ends] == [True] * 3
+        # By its event: the policy polls far too late.
+        assert here.questions() <= 3
+    assert handled == [(generation, "complete")] * 3
+    assert len(credited) == 1

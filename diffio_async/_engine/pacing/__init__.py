@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import GenerationProgress
 
-#: Generations whose beginning is remembered.
+#: Generations whose beginning, or reported end, is remembered.
 _MOST_BIRTHS = 10_000
 #: So few jobs are polled until an event shows that events arrive.
 _FEW = 4
@@ -66,6 +66,8 @@ class Pacer:
         self.took = 0.0
         self._desks: dict[asyncio.AbstractEventLoop, Desk] = {}
         self._births: dict[str, float] = {}
+        #: Generations whose end was reported by an event, the oldest first.
+        self._reported: dict[str, None] = {}
         self._quiet_until = float("-inf")
         self._slow_until = float("-inf")
         self._failures = self._refused = 0
@@ -181,12 +183,27 @@ class Pacer:
 
     # Signals.
 
-    def hear(self, progress: GenerationProgress) -> None:
-        """Take a fact about a generation from elsewhere; from any thread."""
+    def hear(self, progress: GenerationProgress, *, by: Desk | None = None) -> None:
+        """Take a fact about a generation from elsewhere; from any thread.
+
+        Args:
+            progress: The fact.
+            by: The desk whose source reported it; None hands it to all. Desks that follow the
+                source themselves are left out, or each of n would handle an event n times.
+        """
         self.relied(proven=True)
         for loop, desk in list(self._desks.items()):
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(desk.hear, progress)
+            if by is None or desk is by or not desk.follows:
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(desk.hear, progress)
+
+    def end_reported(self, generation_id: str) -> None:
+        """Credit the events with an end: once, on however many loops it is waited for."""
+        if generation_id not in self._reported:
+            while len(self._reported) >= _MOST_BIRTHS:
+                self._reported.pop(next(iter(self._reported)), None)
+            self._reported[generation_id] = None
+            self.trust.earn()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:

@@ -155,14 +155,21 @@ class Desk:
                 self._ears = Ears(self, self.pacer.source)
             self._ears.look_up(job)
 
+    @property
+    def follows(self) -> bool:
+        """Whether it receives what the source reports by itself."""
+        return self._ears is not None and self._ears.following
+
     def hear(self, progress: GenerationProgress) -> None:
         """Take a fact about a generation."""
-        for job in self.named(progress.generation_id):
+        jobs = self.named(progress.generation_id)
+        if jobs and rank(progress.status) > 1:
+            self.pacer.end_reported(progress.generation_id)
+        for job in jobs:
             job.covered = True
             if not progress.api_project_id:
                 progress = evolve(progress, api_project_id=job.api_project_id or "")
             if rank(progress.status) > 1:
-                self.pacer.trust.earn()
                 answers.told_elsewhere(self, job, progress, sure=True)
             elif rank(progress.status) > job.rank:
                 job.rank = rank(progress.status)

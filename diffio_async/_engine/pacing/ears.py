@@ -50,6 +50,8 @@ class Ears:
         self._desk, self._source = desk, source
         self._new: list[Job] = []
         self._marked = asyncio.Event()
+        #: Whether the source is followed just now; it is not for a while after a failure.
+        self.following = False
         self._follower = desk.loop.create_task(self._follow())
         self._looker: asyncio.Task[None] | None = None
 
@@ -75,13 +77,16 @@ class Ears:
                 with pacer.listening():
                     if age is not None and age < pacer.policy.safety:
                         pacer.relied(proven=False)
+                    self.following = True
                     self._marked.set()
                     async for told in self._source.following(mark):
                         for progress in told:
-                            pacer.hear(progress)
+                            pacer.hear(progress, by=self._desk)
                 reason = "it was closed"
             except DatabaseUnusable as failure:
                 reason = str(failure)
+            finally:
+                self.following = False
             self._marked.set()
             log.warning("waits ask again instead of listening to the inbox: %s", reason)
             await asyncio.sleep(AGAIN)
