@@ -187,7 +187,9 @@ class Uploader:
         elif created.upload_url is not None:
             await self._signed(source, created, content_type, tally, options)
         else:
-            raise ResponseInvalid("create_project was answered without a usable upload offer")
+            raise ResponseInvalid(
+                "create_project was answered without an upload offer that can be used"
+            )
 
     async def _signed(
         self,
