@@ -63,11 +63,13 @@ def options(
 @app.command(epilog=EXIT_CODES)
 def restore(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Recordings: audio or video.")
+        list[str], typer.Argument(metavar="FILE...", help="Recordings, audio or video; - is stdin.")
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where results go, if not beside."),
+        typer.Option(
+            "--output", "-o", metavar="DIR|-", help="Where results go, if not beside; - is stdout."
+        ),
     ] = None,
     kind: KindOption = "audio",
     model: Annotated[str, typer.Option(help="The model that restores.")] = DEFAULT_MODEL,
@@ -78,6 +80,12 @@ def restore(
     as_json: JsonOption = False,
     timeout: TimeoutOption = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Files at once.")] = 3,
+    stdin_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The file name of -, and so its type; else by its first bytes."
+        ),
+    ] = None,
 ) -> None:
     """Restore recordings: upload, generate, wait, download.
 
@@ -86,7 +94,7 @@ def restore(
     from diffio_async.cli.orders import Order
     from diffio_async.cli.reports import reporter
     from diffio_async.cli.restoring import restore_files
-    from diffio_async.errors import ConfigurationError
+    from diffio_async.errors import ConfigurationError, SourceUnusable
     from diffio_async.sandbox import SandboxError
 
     try:
@@ -99,9 +107,12 @@ def restore(
             overwrite=overwrite,
             timeout=timeout,
             jobs=jobs,
+            stdin_name=stdin_name,
+            as_json=as_json,
         )
-        code = run(lambda: restore_files(order, reporter(as_json=as_json)))
-    except (ConfigurationError, SandboxError) as error:
+        shown = reporter(as_json=as_json, to_stdout=order.to_stdout)
+        code = run(lambda: restore_files(order, shown))
+    except (ConfigurationError, SandboxError, SourceUnusable) as error:
         code = refuse(error, as_json=as_json)
     raise typer.Exit(code)
 
@@ -113,7 +124,10 @@ def download(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE|DIR", help="Where the result goes, if not here."
+            "--output",
+            "-o",
+            metavar="FILE|DIR|-",
+            help="Where the result goes, if not here; - is stdout.",
         ),
     ] = None,
     kind: KindOption = "audio",
@@ -146,8 +160,10 @@ def download(
             overwrite=overwrite,
             timeout=timeout,
             resume=resume,
+            as_json=as_json,
         )
-        code = run(lambda: fetch(order, reporter(as_json=as_json)))
+        shown = reporter(as_json=as_json, to_stdout=order.to_stdout)
+        code = run(lambda: fetch(order, shown))
     except ConfigurationError as error:
         code = refuse(error, as_json=as_json)
     raise typer.Exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.orders import folder_of
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
 from diffio_async.cli.picking_up import PickUp
+from diffio_async.cli.pipes import DASH, check_stdout, spare_file, write_out
 from diffio_async.errors import ConfigurationError, DiffioError, TargetUnusable
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
@@ -47,6 +49,12 @@ class Fetch:
     overwrite: bool
     timeout: float | None
     resume: bool = True
+    as_json: bool = False
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self.output == DASH
 
     def check(self) -> None:
         """Find what is wrong before anything is sent.
@@ -57,10 +65,12 @@ class Fetch:
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
         local_paths(self.output, "-o")
+        if self.to_stdout:
+            check_stdout(as_json=self.as_json)
         file = self._file()
         if file is not None:
             folder_of(str(file.parent))
-        elif self.output is not None:
+        elif self.output is not None and not self.to_stdout:
             folder_of(self.output)
         check_environment()
 
@@ -101,14 +111,16 @@ class Fetch:
             generation_id=self.generation_id,
             api_project_id=self.api_project_id,
             download_type=self.download_type,
-            output=self.output,
+            output=None if self.to_stdout else self.output,
             # A file that was named for a video is not the audio's.
-            audio_output=None if self._file() else self.output,
+            audio_output=None if self._file() or self.to_stdout else self.output,
         )
 
     def _file(self) -> Path | None:
         output = self.output
-        if not output or output.endswith(("/", os.sep)) or os.path.isdir(output):  # noqa: PTH112
+        if not output or self.to_stdout or output.endswith(("/", os.sep)):
+            return None
+        if os.path.isdir(output):  # noqa: PTH112 - any text
             return None
         return Path(output)
 
@@ -153,16 +165,20 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
         reporter.progressed(subject, fact)
 
     async def fetched() -> Downloaded:
-        link = await client.generations.get_download(**ids, download_type=kind)
+        if spare is None:
+            link = await client.generations.get_download(**ids, download_type=kind)
+            file = await order.target(link.file_name)
         return await client.generations.download(
             **ids,
-            download_file_path=await order.target(link.file_name),
+            download_file_path=spare or file,
             download_type=kind,
             on_conflict=order.on_conflict,
-            resume=order.resume,
+            resume=order.resume and spare is None,
             on_progress=progressed,
         )
 
+    stack = ExitStack()
+    spare = stack.enter_context(spare_file()) if order.to_stdout else None
     try:
         await order.check_target()
         pending = Pending(ClientOptions().wait, order.timeout, asyncio.sleep)
@@ -175,6 +191,8 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
             )
         seen = True
         result = await pending.until_there(fetched)
+        if spare is not None:
+            await write_out(spare)
     except DiffioError as error:
         if isinstance(error, ConfigurationError) and not sent.any:
             raise
@@ -184,17 +202,19 @@ async def _downloaded(client: AsyncDiffio, order: Fetch, reporter: Reporter, sen
             error=error,
             # A target in the way stays in the way of the same command.
             pick_up=None
-            if isinstance(error, TargetUnusable)
+            if isinstance(error, TargetUnusable) and not order.to_stdout
             else order.pick_up(seen=seen).after(error),
         )
     except asyncio.CancelledError:
         reporter.ended(Interrupted(subject=subject, pick_up=order.pick_up(seen=seen)))
         raise
+    finally:
+        stack.close()
     return Done(
         subject=subject,
         event="downloaded",
         seconds=time.monotonic() - begun,
-        path=result.path,
+        path=None if spare else result.path,
         progress=progress,
         download=result.download,
     )

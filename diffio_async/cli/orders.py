@@ -17,6 +17,7 @@ from diffio_async._engine.threads import Threads
 from diffio_async._wire.addresses import generation_path
 from diffio_async.cli.connecting import check_environment
 from diffio_async.cli.picking_up import PickUp
+from diffio_async.cli.pipes import DASH, STDIN, check_stdin, check_stdout
 from diffio_async.errors import ConfigurationError, SourceUnusable, TargetUnusable
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
@@ -55,7 +56,10 @@ def _absolute(file: str) -> Path:
 
 @frozen(kw_only=True)
 class Order:
-    """What the user asked for; `timeout` in seconds, `jobs` is files at once."""
+    """What the user asked for; `timeout` in seconds, `jobs` is files at once.
+
+    `-` among the files is standard input, called `stdin_name`; as the output it is standard output.
+    """
 
     files: tuple[str, ...]
     output: str | None
@@ -65,6 +69,13 @@ class Order:
     overwrite: bool
     timeout: float | None
     jobs: int
+    stdin_name: str | None = None
+    as_json: bool = False
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self.output == DASH
 
     def check(self) -> None:
         """Find what is wrong with the order as a whole.
@@ -75,7 +86,8 @@ class Order:
         generation_path(self.model)
         for file in self.files:
             local_path(file, "the source")
-        if self.output is not None:
+        self._check_pipes()
+        if self.output is not None and not self.to_stdout:
             folder_of(self.output)
         results: dict[Path, list[str]] = {}
         for file in self.each():
@@ -89,12 +101,33 @@ class Order:
         if not self.sandbox:
             check_environment(without="or add --sandbox to restore on this machine, without a key")
 
+    def _check_pipes(self) -> None:
+        if DASH in self.files:
+            if self.output is None:
+                raise ConfigurationError(
+                    "say where the result of standard input goes: -o - (standard output) or -o DIR"
+                )
+            check_stdin()
+        elif self.stdin_name is not None:
+            raise ConfigurationError("--stdin-name is the name of -, which is not among the files")
+        if self.to_stdout:
+            if len(self.each()) > 1:
+                raise ConfigurationError(
+                    "-o - takes the result of one recording: name one, or a folder with -o DIR"
+                )
+            check_stdout(as_json=self.as_json)
+
     def each(self) -> list[str]:
         """The files, each once, however often and in whatever spelling it was named."""
-        first: dict[Path | None, str] = {}
+        first: dict[Path | str, str] = {}
         for file in self.files:
-            first.setdefault(_absolute(file) if file else None, file)
+            known = file if file in {"", DASH} else _absolute(file)
+            first.setdefault(known, file)
         return [*first.values()]
+
+    def name_of(self, file: str) -> str:
+        """The file name of a recording."""
+        return (self.stdin_name or STDIN) if file == DASH else Path(file).name
 
     async def check_file(self, file: str) -> None:
         """Find what is wrong with one file, before any is sent: hours may pass until its turn.
@@ -105,10 +138,15 @@ class Order:
         """
         if not file:
             raise SourceUnusable("the path is empty: name a file")
-        async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
-            pass
-        name = Path(file).name
-        await Threads().run(check_recording, file, name, None, self.download_type)
+        if file == DASH:
+            check_recording(b"", self.name_of(file), None, self.download_type)
+        else:
+            async with opened(file, max_bytes=ClientOptions().max_upload_bytes):
+                pass
+            name = self.name_of(file)
+            await Threads().run(check_recording, file, name, None, self.download_type)
+        if self.to_stdout:
+            return
         result = self.result(file, self.download_type)
         # What cannot be asked is found out, and said, when the target is looked at.
         there = await Threads().run(os.path.exists, result)
@@ -118,17 +156,21 @@ class Order:
 
     def folder(self, file: str) -> Path:
         """Where the result goes."""
-        return Path(file).parent if self.output is None else Path(self.output)
+        if self.output is None or self.to_stdout:
+            return Path(file).parent
+        return Path(self.output)
 
     def result(self, file: str, kind: str) -> Path:
         """The file it becomes; a video's ending may be another, by the service's choice."""
-        return self.folder(file) / restored_name(Path(file).name, kind)
+        return self.folder(file) / restored_name(self.name_of(file), kind)
 
     def pick_up(self, file: str, started: GenerationStarted) -> PickUp | None:
         """How to go on with a generation, None where it ends with the command."""
         if self.sandbox:
             return None
-        if self.download_type == "video":
+        if self.to_stdout and self.download_type != "video":
+            output: str | None = restored_name(self.name_of(file), self.download_type)
+        elif self.download_type == "video":
             # Only its folder is sure; the name is made by the service.
             folder = self.folder(file)
             output = None if folder == Path() else str(folder)
@@ -140,5 +182,7 @@ class Order:
             idempotency_key=started.idempotency_key,
             download_type=self.download_type,
             output=output,
-            audio_output=str(self.result(file, "audio")),
+            audio_output=restored_name(self.name_of(file), "audio")
+            if self.to_stdout
+            else str(self.result(file, "audio")),
         )

@@ -64,7 +64,10 @@ class Outcome(Protocol):
 
 @frozen(kw_only=True)
 class Done:
-    """The result is at `path`, `seconds` after the work was begun; `model` where it is known."""
+    """The result is at `path`, `seconds` after the work was begun; `model` where it is known.
+
+    Without a path it went to standard output.
+    """
 
     subject: Subject
     event: str
@@ -78,7 +81,10 @@ class Done:
     def lines(self) -> list[str]:
         """Where it is, and what was gained where that is known."""
         gain = gained(self.progress)
-        return [f"{self.subject} -> {self.path}", *([f"  {gain}"] if gain else [])]
+        return [
+            f"{self.subject} -> {self.path or 'standard output'}",
+            *([f"  {gain}"] if gain else []),
+        ]
 
     def json(self) -> dict[str, object]:
         """`restored` or `downloaded`."""

@@ -54,15 +54,21 @@ class Reporter(Protocol):
         ...
 
 
-def reporter(*, as_json: bool) -> Reporter:
-    """JSON where asked for, bars where someone watches, and final lines elsewhere."""
+def reporter(*, as_json: bool, to_stdout: bool = False) -> Reporter:
+    """JSON where asked for, bars where someone watches, and final lines elsewhere.
+
+    `to_stdout`: the result itself takes standard output, and no line may be mixed into it.
+    """
     if as_json:
         return JsonLines()
-    return Bars() if console.err.isatty() else Lines()
+    return (Bars if console.err.isatty() else Lines)(to_stdout=to_stdout)
 
 
 class Lines:
     """One line or two per file, when it has ended: results on stdout, failures on stderr."""
+
+    def __init__(self, *, to_stdout: bool = False) -> None:
+        self._to_stdout = to_stdout
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -79,7 +85,8 @@ class Lines:
 
     def ended(self, outcome: Outcome) -> None:
         """Say it."""
-        (console.result if outcome.done else console.note)(*outcome.lines())
+        said = console.result if outcome.done and not self._to_stdout else console.note
+        said(*outcome.lines())
 
 
 class JsonLines(Lines):
@@ -133,7 +140,8 @@ class _Row:
 class Bars(Lines):
     """A bar per file in the works, on stderr; what has ended is printed above the bars."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_stdout: bool = False) -> None:
+        super().__init__(to_stdout=to_stdout)
         self._rows: dict[Subject, _Row] = {}
         self._began = time.monotonic()
         self._count = self._done = self._failed = 0

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, ExitStack
+from typing import TYPE_CHECKING, cast
 
 import anyio
+from attrs import evolve
 
 from diffio_async._engine.system_errors import shortage_of
 from diffio_async.cli.connecting import connected
 from diffio_async.cli.exit_codes import FAILED, OK
 from diffio_async.cli.outcomes import Done, Failed, Interrupted, Subject
+from diffio_async.cli.pipes import DASH, piped, spare_file, write_out
 from diffio_async.errors import DiffioError, UploadFailed
 from diffio_async.events import GenerationStarted
 
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from diffio_async.cli.orders import Order
     from diffio_async.cli.outcomes import Outcome
     from diffio_async.cli.picking_up import PickUp
+    from diffio_async.cli.pipes import Piped
     from diffio_async.cli.reports import Reporter
     from diffio_async.events import Event
+    from diffio_async.types import SourceLike
 
 
 async def restore_files(order: Order, reporter: Reporter) -> int:
@@ -36,7 +40,11 @@ async def restore_files(order: Order, reporter: Reporter) -> int:
     order.check()
     done: list[bool] = []
     async with AsyncExitStack() as stack:
-        work = _Work(order, reporter)
+        stdin = None
+        if DASH in order.files:
+            stdin = await stack.enter_async_context(piped(order.stdin_name))
+            order = evolve(order, stdin_name=stdin.name)
+        work = _Work(order, reporter, stdin)
         await work.connected(stack)
         turns = anyio.CapacityLimiter(order.jobs)
         short: list[DiffioError] = []
@@ -82,8 +90,8 @@ def _not_begun(file: str, failure: DiffioError) -> Failed:
 class _Work:
     """One client, and the generations it has started, by their idempotency keys."""
 
-    def __init__(self, order: Order, reporter: Reporter) -> None:
-        self._order, self._reporter = order, reporter
+    def __init__(self, order: Order, reporter: Reporter, stdin: Piped | None) -> None:
+        self._order, self._reporter, self._stdin = order, reporter, stdin
         self._started: dict[str, GenerationStarted] = {}
 
     async def connected(self, stack: AsyncExitStack) -> None:
@@ -102,12 +110,18 @@ class _Work:
 
     async def restored(self, file: str) -> Outcome:
         """Restore one file; where that is interrupted, say at once what goes on without us."""
-        begun, subject, key = time.monotonic(), Subject(file), str(uuid.uuid4())
         order = self._order
+        piped_in = self._stdin if file == DASH else None
+        name = order.name_of(file) if piped_in else file
+        begun, subject, key = time.monotonic(), Subject(name), str(uuid.uuid4())
+        stack = ExitStack()
+        to = stack.enter_context(spare_file()) if order.to_stdout else order.folder(file)
         try:
             restoration = await self._client.restore(
-                file,
-                order.folder(file),
+                # What was opened already is a source too, though no user can have one.
+                cast("SourceLike", piped_in.source) if piped_in else file,
+                to,
+                file_name=piped_in.name if piped_in else None,
                 model=order.model,
                 download_type=order.download_type,
                 on_conflict="overwrite" if order.overwrite else "error",
@@ -115,6 +129,8 @@ class _Work:
                 idempotency_key=key,
                 on_progress=lambda fact: self._reporter.progressed(subject, fact),
             )
+            if order.to_stdout:
+                await write_out(to)
         except Exception as failure:
             shortage = shortage_of(failure)
             if isinstance(failure, DiffioError):
@@ -137,11 +153,13 @@ class _Work:
             if going_on is not None:
                 self._reporter.ended(Interrupted(subject=subject, pick_up=going_on))
             raise
+        finally:
+            stack.close()
         return Done(
             subject=subject,
             event="restored",
             seconds=time.monotonic() - begun,
-            path=restoration.path,
+            path=None if order.to_stdout else restoration.path,
             progress=restoration.progress,
             download=restoration.download,
             model=restoration.generation.model_key,

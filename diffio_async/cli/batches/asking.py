@@ -17,6 +17,8 @@ from diffio_async.batch.plan import Plan
 from diffio_async.batch.service import SANDBOX, service_of
 from diffio_async.batch.settings import Settings
 from diffio_async.batch.sources import RECORDINGS
+from diffio_async.cli.pipes import DASH
+from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
 from diffio_async.types import BatchConflict
@@ -48,6 +50,10 @@ class Asked:
     @property
     def to(self) -> Path:
         """The folder of the results."""
+        if self.output == DASH or (self.paths and DASH in self.paths):
+            raise ConfigurationError(
+                "a batch has no standard input or output: diffio-async restore takes - for both"
+            )
         return absolute(local_path(self.output, "-o"))
 
     @property

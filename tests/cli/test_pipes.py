@@ -1,0 +1,218 @@
+"""`-`: a recording on standard input, a result on standard output, and all words on stderr."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import anyio
+import pytest
+
+from tests.cli.conftest import COMMAND, environment
+from tests.scripts import asked, forever, told
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+SPEECH = b"speech " * 50_000
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + SPEECH
+
+
+class Ended(NamedTuple):
+    """How the command ended, and what it wrote."""
+
+    code: int
+    out: bytes
+    said: str
+
+
+async def piped(
+    folder: Path, *arguments: str, content: bytes | None = WAV, env: Mapping[str, str] | None = None
+) -> Ended:
+    """Run the command with `content` on a pipe; nothing but a closed pipe with None."""
+    done = await anyio.to_thread.run_sync(
+        lambda: subprocess.run(
+            [sys.executable, "-c", COMMAND, *arguments],
+            input=content or b"",
+            capture_output=True,
+            cwd=folder,
+            env=environment(env),
+            check=False,
+            timeout=60,
+        )
+    )
+    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    return Ended(done.returncode, done.stdout, done.stderr.decode())
+
+
+async def test_a_recording_comes_in_and_a_result_goes_out(
+    sandbox: Sandbox, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """The bytes are the service's, nothing is mixed into them, and the words are on stderr."""
+    done = await piped(tmp_path, "restore", "-", "-o", "-", env=sandbox.environment)
+    assert (done.code, done.out) == (0, WAV)
+    assert done.said.startswith("stdin.wav -> standard output\n")
+    (project,) = await client.projects.list()
+    assert (project.original_file_name, project.content_type) == ("stdin.wav", "audio/x-wav")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_name_of_standard_input_may_be_given(
+    sandbox: Sandbox, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """It names the result as well, in a folder."""
+    arguments = ("restore", "-", "--stdin-name", "talk.flac", "-o", ".")
+    done = await piped(tmp_path, *arguments, env=sandbox.environment)
+    assert (done.code, done.out) == (0, b"talk.flac -> talk.restored.mp3\n")
+    assert (tmp_path / "talk.restored.mp3").read_bytes() == WAV
+    (project,) = await client.projects.list()
+    assert project.original_file_name == "talk.flac"
+
+
+async def test_a_file_goes_out_and_a_redirected_file_comes_in(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`restore talk.wav -o -`, and `restore - -o - < talk.wav`."""
+    (tmp_path / "talk.wav").write_bytes(WAV)
+    done = await piped(tmp_path, "restore", "talk.wav", "-o", "-", env=sandbox.environment)
+    assert (done.code, done.out) == (0, WAV)
+    with (tmp_path / "talk.wav").open("rb") as file:
+        again = await anyio.run_process(
+            [sys.executable, "-c", COMMAND, "restore", "-", "-o", "-"],
+            stdin=file,
+            env=environment(sandbox.environment),
+        )
+    assert again.stdout == WAV
+
+
+async def test_a_generation_is_downloaded_to_standard_output(
+    sandbox: Sandbox, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    begun = await client.audio_isolation.isolate(WAV, file_name="talk.wav")
+    ids = (begun.generation.generation_id, "--project", begun.project.api_project_id)
+    done = await piped(tmp_path, "download", *ids, "-o", "-", env=sandbox.environment)
+    assert (done.code, done.out) == (0, WAV)
+    assert "standard output" in done.said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["restore", "-"], "say where the result of standard input goes"),
+        (["restore", "-", "a.wav", "-o", "-"], "one recording"),
+        (["restore", "a.wav", "b.wav", "-o", "-"], "one recording"),
+        (["restore", "-", "-o", "-", "--json"], "--json"),
+        (["restore", "a.wav", "--stdin-name", "x.wav"], "not among the files"),
+        (["download", "gen_1", "--project", "proj_1", "-o", "-", "--json"], "--json"),
+        (["batch", "-", "-o", "out"], "restore takes - for both"),
+        (["batch", "a.wav", "-o", "-"], "restore takes - for both"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+    sandbox: Sandbox, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / name).write_bytes(WAV)
+    done = await piped(tmp_path, *arguments, env=sandbox.environment)
+    assert done.code == 2
+    assert words in done.said
+    assert list(sandbox.requests) == []
+
+
+async def test_nothing_on_standard_input_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    done = await piped(tmp_path, "restore", "-", "-o", "-", content=None, env=sandbox.environment)
+    assert (done.code, done.out) == (2, b"")
+    assert "standard input is empty" in done.said
+    assert list(sandbox.requests) == []
+
+
+async def test_a_video_of_piped_sound_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    arguments = ("restore", "-", "-o", "-", "--type", "video")
+    done = await piped(tmp_path, *arguments, env=sandbox.environment)
+    assert (done.code, done.out) == (1, b"")
+    assert "--type audio" in done.said
+    assert list(sandbox.requests) == []
+
+
+@pytest.mark.parametrize("which", ["stdin", "stdout"])
+async def test_a_terminal_gives_no_recording_and_gets_no_result(
+    sandbox: Sandbox, tmp_path: Path, which: str
+) -> None:
+    """Binary on a terminal helps nobody; the message says how to redirect."""
+    ours, theirs = pty.openpty()
+    try:
+        (tmp_path / "talk.wav").write_bytes(WAV)
+        source = "-" if which == "stdin" else "talk.wav"
+        with anyio.fail_after(60):
+            done = await anyio.run_process(
+                [sys.executable, "-c", COMMAND, "restore", source, "-o", "-"],
+                stdin=theirs if which == "stdin" else subprocess.DEVNULL,
+                stdout=theirs if which == "stdout" else subprocess.PIPE,
+                cwd=tmp_path,
+                env=environment(sandbox.environment),
+                check=False,
+            )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 2
+    assert b"terminal" in done.stderr
+    assert list(sandbox.requests) == []
+
+
+async def test_a_closed_reader_leaves_the_way_to_the_result(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`| head -c 10`: the result is paid for, so the line that fetches it is printed; 1."""
+    (tmp_path / "talk.wav").write_bytes(WAV)
+    reading, writing = os.pipe()
+    process = await anyio.open_process(
+        [sys.executable, "-c", COMMAND, "restore", "talk.wav", "-o", "-"],
+        stdout=writing,
+        cwd=tmp_path,
+        env=environment(sandbox.environment),
+    )
+    os.close(writing)
+    async with process:
+        with anyio.fail_after(60):
+            assert await anyio.to_thread.run_sync(os.read, reading, 10) == WAV[:10]
+            os.close(reading)
+            assert process.stderr is not None
+            said = b"".join([block async for block in process.stderr]).decode()
+            assert await process.wait() == 1
+    assert "standard output was closed" in said
+    assert "pick it up: diffio-async download gen_" in said
+    assert "-o talk.restored.mp3" in said
+
+
+@pytest.mark.parametrize("source", ["-", "a.wav"])
+async def test_ctrl_c_ends_a_pipe_at_once(sandbox: Sandbox, tmp_path: Path, source: str) -> None:
+    """While nobody writes to standard input, and while the generation runs."""
+    (tmp_path / "a.wav").write_bytes(WAV)
+    sandbox.faults.add(forever(told("processing")))
+    process = await anyio.open_process(
+        [sys.executable, "-c", COMMAND, "restore", source, "-o", "-"],
+        cwd=tmp_path,
+        env=environment(sandbox.environment),
+    )
+    async with process:
+        with anyio.fail_after(20):
+            if source == "a.wav":
+                while not asked(sandbox, "/v1/get_generation_progress"):
+                    await anyio.sleep(0.02)
+            else:
+                await anyio.sleep(2.0)
+            process.send_signal(signal.SIGINT)
+            assert process.stdout is not None
+            assert [block async for block in process.stdout] == []
+            assert await process.wait() == 130
