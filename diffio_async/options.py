@@ -205,7 +205,8 @@ class ClientOptions:
         max_response_bytes: Larger responses of the API are refused (results are no responses of
             the API: they may be of any size). Ten thousand projects take a tenth of the default.
         proxy: `http://host:port` of a proxy for every request.
-        trust_env: Read `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` (never `.netrc`).
+        trust_env: Read the environment's proxies by curl's rules: `https_proxy`, `HTTPS_PROXY`,
+            `http_proxy`, `all_proxy`, `ALL_PROXY`, `no_proxy` and `NO_PROXY` (never `.netrc`).
         allow_insecure_http: Accept an `http://` base URL, and `http://` webhook URLs, of other
             machines. The API key, recordings and results then cross the network unencrypted, and
             anybody on it can read and change them: for a sandbox in a network of containers. The

@@ -8,12 +8,15 @@ import typer
 from diffio_async._version import __version__
 from diffio_async.cli.batches.app import app as batches
 from diffio_async.cli.interrupts import run
+from diffio_async.cli.network import use_network
 from diffio_async.cli.parameters import (
     EXIT_CODES,
     KINDS,
+    CacertOption,
     JsonOption,
     KindOption,
     OverwriteOption,
+    ProxyOption,
     TimeoutOption,
 )
 from diffio_async.cli.refusing import refuse
@@ -86,11 +89,14 @@ def restore(
             metavar="NAME", help="The file name of -, and so its type; else by its first bytes."
         ),
     ] = None,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Restore recordings: upload, generate, wait, download.
 
     talk.wav becomes talk.restored.mp3, beside it. The key is read from DIFFIO_API_KEY.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.orders import Order
     from diffio_async.cli.reports import reporter
     from diffio_async.cli.restoring import restore_files
@@ -141,11 +147,14 @@ def download(
             help="Go on from what an earlier try left in a hidden file, and leave that again.",
         ),
     ] = True,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Fetch the result of a generation that was started before, once it is complete.
 
     Where `restore` ends too early, it prints the line to run. Nothing is billed again.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.downloading import Fetch
     from diffio_async.cli.downloading import download as fetch
     from diffio_async.cli.reports import reporter
@@ -180,11 +189,14 @@ def wait(
     ] = None,
     as_json: JsonOption = False,
     timeout: TimeoutOption = None,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Wait for generations that were started, however many, until each has ended.
 
     On a terminal one table shows how they stand.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.waiting import Wanted
     from diffio_async.cli.waiting import wait as follow
     from diffio_async.errors import ConfigurationError

@@ -6,13 +6,16 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from diffio_async._wire.addresses import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._wire.redaction import MASK, scrubbed
+from diffio_async.cli.network import client_options
 from diffio_async.cli.reachability import Reachability
 from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, DiffioError, NotReached
 from diffio_async.events import Event, RequestSent
-from diffio_async.options import ClientOptions, RequestOptions, RetryPolicy
+from diffio_async.options import RequestOptions, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,7 +51,7 @@ async def connected(
     reachability = Reachability()
     observers = (reachability.observe, *(() if observer is None else (observer,)))
     # Longer than a library should: what is wrong is said meanwhile.
-    options = ClientOptions(observers=observers, retry=RetryPolicy(attempts=_ATTEMPTS))
+    options = evolve(client_options(*observers), retry=RetryPolicy(attempts=_ATTEMPTS))
     async with (
         AsyncDiffio(api_key, base_url=base_url, options=options) as client,
         reachability.reporting(),
@@ -104,6 +107,7 @@ def check_environment(*, without: str = "") -> None:
         raise ConfigurationError(
             str(error).replace("API key", "API key in DIFFIO_API_KEY", 1)
         ) from None
+    client_options()
     url = os.environ.get(_BASE_URL)
     if url:
         try:

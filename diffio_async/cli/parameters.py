@@ -42,3 +42,14 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option(min=0, metavar="SECONDS", help="Wait at most so long for a generation."),
 ]
+ProxyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="The proxy; if not given, HTTPS_PROXY or ALL_PROXY, but for NO_PROXY. '' is none.",
+    ),
+]
+CacertOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Trust the certificates of this PEM file instead."),
+]

@@ -20,6 +20,7 @@ UNAVAILABLE = "downloadUnavailable"
 _OPTIONS = {
     "on_conflict='overwrite'": "--overwrite",
     "download_type='audio'": "--type audio",
+    "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))": "add --cacert FILE",
 }
 
 

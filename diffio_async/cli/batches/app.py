@@ -7,7 +7,15 @@ import typer
 from typer.core import TyperGroup
 
 from diffio_async.cli.interrupts import run
-from diffio_async.cli.parameters import EXIT_CODES, KINDS, JsonOption, TimeoutOption
+from diffio_async.cli.network import use_network
+from diffio_async.cli.parameters import (
+    EXIT_CODES,
+    KINDS,
+    CacertOption,
+    JsonOption,
+    ProxyOption,
+    TimeoutOption,
+)
 from diffio_async.cli.refusing import refuse
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
@@ -96,11 +104,14 @@ def start(
         bool, typer.Option("--dry-run", help="Say what would be done; send nothing.")
     ] = False,
     as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Restore recordings, each once. Run the same again, and it goes on where it stopped.
 
     The key is read from DIFFIO_API_KEY.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.batches.asking import Asked
     from diffio_async.cli.batches.rehearsing import rehearse
     from diffio_async.cli.batches.running import restore
@@ -156,8 +167,11 @@ def retry(
         typer.Option("--sandbox", help="The batch is one of --sandbox; known from its journal."),
     ] = False,
     as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Go on with a batch, and start its failed generations anew, which bills them anew."""
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.batches.asking import Given
     from diffio_async.cli.batches.running import retry as work
 

@@ -7,7 +7,8 @@ import typer
 
 from diffio_async.cli.exit_codes import OK, STOPPED
 from diffio_async.cli.interrupts import run
-from diffio_async.cli.parameters import JsonOption
+from diffio_async.cli.network import use_network
+from diffio_async.cli.parameters import CacertOption, JsonOption, ProxyOption
 from diffio_async.cli.refusing import refuse
 
 app = typer.Typer(
@@ -52,11 +53,14 @@ def configure(
     ] = None,
     api_key_id: ApiKeyIdOption = None,
     as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Say where events are delivered. Each API key and mode has an endpoint of its own.
 
     The key is read from DIFFIO_API_KEY.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.webhooks.configuring import configure as work
     from diffio_async.errors import ConfigurationError
 
@@ -83,11 +87,14 @@ def send_test(
     mode: ModeOption = "live",
     api_key_id: ApiKeyIdOption = None,
     as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Have a made-up event delivered to the endpoint, signed like a real one.
 
     The key is read from DIFFIO_API_KEY.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.webhooks.configuring import send_test_event as work
     from diffio_async.errors import ConfigurationError
 

@@ -1,0 +1,209 @@
+"""`--proxy`, `--cacert` and the environment's variables, by curl's rules."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError
+from diffio_async._engine.transport.proxies import NoProxy, Proxies
+from tests.transport.conftest import Authority, authority
+from tests.transport.peers import peer, says
+from tests.transport.test_proxies import proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+__all__ = ["authority"]
+
+API = "https://api.diffio.test/v1"
+EMPTY = says(200, b'{"apiProjectId": "proj_1", "generations": []}')
+WAIT = ("wait", "--project", "proj_1")
+#: Without what the machine that runs the tests says of its own network.
+KEY = {
+    **dict.fromkeys(("CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"), ""),
+    **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "http_proxy"), ""),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), ""),
+    "DIFFIO_API_KEY": "diffio_key_1234567890",
+    "DIFFIO_API_BASE_URL": API,
+}
+
+
+async def test_every_command_that_asks_the_network_goes_through_the_proxy(
+    run: Run, authority: Authority
+) -> None:
+    """By the option, by either spelling of the environment's, and not where NO_PROXY names it."""
+    trust = ("--cacert", str(authority.file))
+    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
+        address = f"http://127.0.0.1:{between.port}"
+        ways: list[tuple[tuple[str, ...], Mapping[str, str]]] = [
+            (("--proxy", address), {}),
+            (("--proxy", f"127.0.0.1:{between.port}"), {"HTTPS_PROXY": "http://127.0.0.1:9"}),
+            ((), {"HTTPS_PROXY": address}),
+            ((), {"https_proxy": address, "HTTPS_PROXY": "http://127.0.0.1:9"}),
+            ((), {"ALL_PROXY": address}),
+            ((), {"all_proxy": address, "NO_PROXY": "other.test"}),
+        ]
+        for number, (options, env) in enumerate(ways, 1):
+            done = await run(*WAIT, *trust, *options, env={**KEY, **env})
+            assert (done.returncode, len(between.asked)) == (0, number), done.stderr
+        for options, env in (
+            (("--proxy", ""), {"HTTPS_PROXY": address}),
+            ((), {"HTTPS_PROXY": address, "NO_PROXY": ".diffio.test"}),
+            ((), {"HTTP_PROXY": address, "http_proxy": address}),
+        ):
+            done = await run(*WAIT, *trust, *options, env={**KEY, **env})
+            assert done.returncode == 1
+            assert len(between.asked) == len(ways)
+
+
+async def test_certificates_are_named_by_the_option_or_the_environment(
+    run: Run, authority: Authority
+) -> None:
+    """`--cacert` before CURL_CA_BUNDLE, SSL_CERT_FILE and REQUESTS_CA_BUNDLE."""
+    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
+        env = {**KEY, "HTTPS_PROXY": f"http://127.0.0.1:{between.port}"}
+        path = str(authority.file)
+        for name in ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            done = await run(*WAIT, env={**env, name: path})
+            assert done.returncode == 0, done.stderr
+        done = await run(*WAIT, env=env)
+        assert done.returncode == 1
+        assert "certificate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "words"),
+    [
+        (["--proxy", "socks5://me:s3cret@host:1"], {}, "--proxy: the proxy cannot be used"),
+        (["--proxy", "http://me:s3cret@ho st:1"], {}, "--proxy: the proxy cannot be used"),
+        (["--proxy", "http://me:s3cret@host:0"], {}, "--proxy: the proxy cannot be used"),
+        ([], {"HTTPS_PROXY": "socks5h://me:s3cret@host"}, "HTTPS_PROXY or ALL_PROXY"),
+        (["--cacert", "none.pem"], {}, "--cacert: none.pem cannot be read: No such file"),
+        (["--cacert", "bad.pem"], {}, "--cacert: bad.pem holds no certificate"),
+        (["--cacert", ""], {}, "given with --cacert is empty"),
+        (["--cacert", "https://host/ca.pem"], {}, "--cacert is a URL"),
+        ([], {"REQUESTS_CA_BUNDLE": "none.pem"}, "REQUESTS_CA_BUNDLE: none.pem cannot be read"),
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_used_is_refused_before_anything_is_sent(
+    run: Run, tmp_path: Path, options: list[str], env: dict[str, str], words: str
+) -> None:
+    """With 2, and without the proxy's password."""
+    (tmp_path / "bad.pem").write_text("no certificate\n")
+    done = await run(*WAIT, *options, env={**KEY, **env})
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["restore", "a.wav"],
+        ["download", "g", "--project", "p"],
+        ["wait", "g"],
+        ["batch", "a.wav", "-o", "out"],
+        ["webhooks", "configure", "--url", "https://a.test/x"],
+        ["webhooks", "test"],
+    ],
+    ids=" ".join,
+)
+async def test_all_commands_have_the_options(
+    run: Run, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "a.wav").write_bytes(b"speech")
+    for option in ("--proxy", "--cacert"):
+        done = await run(*arguments, option, "x://y", env=KEY)
+        assert done.returncode == 2
+        assert option in done.stderr
+
+
+#: Host, NO_PROXY, and whether the host is asked for without a proxy.
+ENTRIES = [
+    ("api.diffio.test", "api.diffio.test", True),
+    ("api.diffio.test", "diffio.test", True),
+    ("api.diffio.test", ".diffio.test", True),
+    ("api.diffio.test", "DIFFIO.test.", True),
+    ("api.diffio.test", "fio.test", False),
+    ("api.diffio.test", "a b,  diffio.test", True),
+    ("api.diffio.test", ",,diffio.test,", True),
+    ("api.diffio.test", "*", True),
+    ("api.diffio.test", "*,other", False),
+    ("api.diffio.test", ".", False),
+    ("api.diffio.test", "", False),
+    ("10.1.2.3", "10.1.2.3", True),
+    ("10.1.2.3", "10.0.0.0/8", True),
+    ("10.1.2.3", "10.1.3.0/24", False),
+    ("10.1.2.3", "10.1.2.3/33", False),
+    ("10.1.2.3", "10.1", False),
+    ("10.1.2.3", "2.3", False),
+    ("[fd00::1]", "fd00::1", True),
+    ("[fd00::1]", "FD00::1", True),
+    ("[fd00::1]", "fe00::/8", False),
+]
+#: What curl does not know, and what users write.
+BEYOND_CURL = [
+    ("api.diffio.test", "*.diffio.test", True),
+    ("api.diffio.test", "diffio.test:443", True),
+    ("api.diffio.test", "diffio.test:8443", False),
+    ("10.1.2.3", "10.1.2.3:443", True),
+    ("[fd00::1]", "[fd00::1]", True),
+    ("[fd00::1]", "[fd00::1]:443", True),
+    ("[fd00::1]", "[fd00::]/8", True),
+    ("[fd00::1]", "fd00::/8", True),
+]
+
+
+@pytest.mark.parametrize(("host", "no_proxy", "spared"), [*ENTRIES, *BEYOND_CURL])
+def test_no_proxy(host: str, no_proxy: str, spared: bool) -> None:
+    assert NoProxy(no_proxy).names(host.strip("[]"), 443) is spared
+
+
+@pytest.mark.slow
+async def test_no_proxy_is_read_as_curl_reads_it() -> None:
+    """Each entry is tried with curl and a proxy that answers everything itself."""
+    async with peer(says(200, b"")) as answering:
+        for host, no_proxy, spared in ENTRIES:
+            before = len(answering.asked)
+            curl = await asyncio.create_subprocess_exec(
+                *("curl", "--silent", "--max-time", "0.4", f"http://{host}/"),
+                env={
+                    "PATH": os.environ["PATH"],
+                    "http_proxy": f"http://127.0.0.1:{answering.port}",
+                    "no_proxy": no_proxy,
+                },
+                stdout=subprocess.DEVNULL,
+            )
+            await curl.wait()
+            assert (len(answering.asked) == before) is spared, (host, no_proxy)
+
+
+def test_a_proxy_without_a_port_has_curls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, used in (
+        ("proxy.test", "http://proxy.test:1080"),
+        ("https://me:pass@proxy.test", "https://me:pass@proxy.test:443"),
+        (" http://proxy.test:3128/ ", "http://proxy.test:3128/"),
+    ):
+        assert Proxies(address, trust_env=False).address_for(API) == used
+    monkeypatch.setenv("HTTPS_PROXY", "")
+    monkeypatch.setenv("ALL_PROXY", "http://all.test:1")
+    assert Proxies(None, trust_env=True).address_for(API) == "http://all.test:1"
+
+
+async def test_a_proxys_password_shows_nowhere() -> None:
+    options = ClientOptions(proxy="http://me:s3cret@127.0.0.1:9")
+    client = AsyncDiffio("diffio_key_1234567890", base_url=API, options=options)
+    assert "s3cret" not in f"{options!r} {client!r}"
+    with pytest.raises(ConfigurationError) as caught:
+        AsyncDiffio("k", options=ClientOptions(proxy="http://me:s3cret@:0"))
+    assert "s3cret" not in repr(caught.value)
+    await client.aclose()
