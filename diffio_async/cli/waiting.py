@@ -132,7 +132,7 @@ class Teller:
         if self.as_json:
             self._json("failed", api_project_id=project, **_why(error, None, seen=False))
         else:
-            console.note(f"{project}: {error}")
+            console.note(f"{project}: {said(error, goes_on=False)}")
 
     def interrupted(self) -> None:
         """The user ended the command; the generations that were heard of go on without it."""
