@@ -1,7 +1,8 @@
 """The pages keep their word: every `python` and `bash` block in them is run, on the sandbox.
 
 The blocks of a page run in order, as one reader would run them; `sh` blocks are only shown
-(installing, or running until Ctrl-C), and `json` blocks are fault plans.
+(installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name a terminal
+are typed into it, see `tests.terminals`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 
 from diffio_async import errors
 from diffio_async.sandbox import Sandbox, read_plan
+from tests.terminals import flow
 
 HERE = Path(__file__).parents[1]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
@@ -107,6 +109,41 @@ def test_the_shell_of_a_page_runs(page: Path, desk: Path) -> None:
         )
         assert run.returncode == 0, run.stderr
         assert ("restored" if "restore" in block else "rejected") in run.stdout
+
+
+def _alone() -> list[str]:
+    """What runs a program in a network of its own, where the ports of the pages are free."""
+    command = ["unshare", "--net", "--map-root-user", "sh", "-c"]
+    up = ['ip link set lo up && exec "$@"', "sh"]
+    usable = all(map(shutil.which, ("unshare", "ip"))) and not subprocess.call(
+        [*command, *up, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    return [*command, *up] if usable else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [pytest.param(p, id=p.stem) for p in PAGES if flow(p)])
+def test_the_flow_of_a_page_runs_in_its_terminals(page: Path, desk: Path) -> None:
+    """Each block in its terminal, in the order of the page, ended by Ctrl-C as the page says."""
+    done = subprocess.run(
+        [*_alone(), sys.executable, "-m", "tests.terminals", str(page)],
+        cwd=desk,
+        env=environment(PYTHONPATH=str(HERE)),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_install_from_a_clone_and_use_models_that_are_served(page: Path) -> None:
+    """The package is on no index, and most models are retired: a newcomer meets neither."""
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"pip install [^\n&]*diffio[-_]async", text)
+    served = {"diffio-4.6-flash", "diffio-4.6-pro"}
+    assert set(re.findall(r"diffio-\d[\w.-]*[a-z\d]", text)) <= served
 
 
 @pytest.mark.parametrize("page", pages_with("json"))
