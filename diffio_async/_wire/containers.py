@@ -5,21 +5,17 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from diffio_async._wire.media_types import content_type_of
 from diffio_async.errors import SourceUnusable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-#: Endings of containers that hold sound and nothing else. Others (.mp4, .webm, .ogg, .mkv, .3gp,
-#: .wma, …) may hold pictures, whatever their name suggests.
-_SOUND_ENDINGS = frozenset(
-    (  # noqa: SIM905 - a list of words, to be read as one
-        ".wav .wave .mp3 .mp2 .mpga .flac .aac .m4a .m4b .aif .aiff .aifc .opus .oga .weba .mka "
-        ".amr .au .snd .caf .ac3 .ape .wv .tta .spx .gsm .w64 .rf64 .bwf"
-    ).split()
-)
+#: Endings of types of sound whose files may hold pictures all the same.
+_MAY_HAVE_PICTURES = frozenset({".ogg", ".wma"})
+#: Types of sound alone, in all their spellings.
 _SOUND_TYPES = frozenset(
-    (  # noqa: SIM905 - as above
+    (  # noqa: SIM905 - a list of words, to be read as one
         "audio/wav audio/x-wav audio/wave audio/vnd.wave audio/mpeg audio/mp3 audio/flac "
         "audio/x-flac audio/aac audio/aiff audio/x-aiff audio/amr audio/basic audio/opus"
     ).split()
@@ -85,11 +81,12 @@ def holds_only_sound(name: str, content_type: str | None = None, head: bytes = b
     """
     if ending_by_content(head) not in _SOUND | {None}:
         return False  # a film under the name of a sound recording
-    by_name = PurePath(name).suffix.lower()
+    ending = PurePath(name).suffix.lower()
+    by_name = content_type_of(name).startswith("audio/") and ending not in _MAY_HAVE_PICTURES
     by_type = None if content_type is None else content_type.partition(";")[0].strip().lower()
     if by_type is None:
-        return by_name in _SOUND_ENDINGS
-    return by_type in _SOUND_TYPES and (by_name in _SOUND_ENDINGS or not by_name)
+        return by_name
+    return by_type in _SOUND_TYPES and (by_name or not ending)
 
 
 def check_video_possible(
