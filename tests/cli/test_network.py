@@ -11,6 +11,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError
 from diffio_async._engine.transport.proxies import NoProxy, Proxies
+from diffio_async.cli.webhooks.forwarding import Forwarder
 from tests.transport.conftest import Authority, authority
 from tests.transport.peers import peer, says
 from tests.transport.test_proxies import proxy
@@ -207,3 +208,16 @@ async def test_a_proxys_password_shows_nowhere() -> None:
         AsyncDiffio("k", options=ClientOptions(proxy="http://me:s3cret@:0"))
     assert "s3cret" not in repr(caught.value)
     await client.aclose()
+
+
+async def test_events_are_passed_on_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`webhooks listen --forward` asks the network too; this machine is asked for directly."""
+    async with peer(says(200, b"")) as between, peer(says(200, b"")) as local:
+        for name in ("http_proxy", "no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{between.port}")
+        for url in ("http://app.test/hook", f"http://127.0.0.1:{local.port}/hook"):
+            async with Forwarder(url, ["whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="]) as forwarder:
+                assert await forwarder.send("msg_1", b"{}") == 200
+    assert [asked.target for asked in between.asked] == ["http://app.test/hook"]
+    assert [asked.target for asked in local.asked] == ["/hook"]

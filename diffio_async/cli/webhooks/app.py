@@ -159,6 +159,8 @@ def listen(
         typer.Option(metavar="URL", help="Pass them on: the raw body under its signature."),
     ] = None,
     as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
 ) -> None:
     """Receive events and print each as it comes, until Ctrl-C.
 
@@ -166,6 +168,7 @@ def listen(
     event is acknowledged once it is on the disk, and passed on from there until that succeeds;
     without, it is acknowledged once it was passed on, and else delivered again by the sender.
     """
+    use_network(proxy=proxy, cacert=cacert)
     from diffio_async.cli.webhooks.listening import Order
     from diffio_async.cli.webhooks.listening import listen as work
     from diffio_async.cli.webhooks.secrets import secrets

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from diffio_async._engine.transport.proxies import Proxies
 from diffio_async._version import __version__
+from diffio_async.cli.network import client_options
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.headers import FAMILIES, NAMES, read_headers, seconds_of
 from diffio_async.webhooks.signing import signer
@@ -57,6 +59,9 @@ class Forwarder:
         self.url = forward_url(url)
         self._signers = tuple(signer(secret) for secret in secrets)
         self._came: OrderedDict[str, dict[str, str]] = OrderedDict()
+        network = client_options()
+        self._proxy = Proxies(network.proxy, trust_env=network.trust_env).address_for(self.url)
+        self._ssl = True if network.ssl is None else network.ssl
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -95,7 +100,12 @@ class Forwarder:
         }
         try:
             async with self._session.post(
-                self.url, data=body, headers=headers, allow_redirects=False
+                self.url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+                ssl=self._ssl,
             ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
