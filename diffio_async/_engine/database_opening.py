@@ -199,7 +199,7 @@ def _bring_up(connection: sqlite3.Connection, path: str, schema: Schema) -> None
 #: What content raises that this package has not written: a table is missing, text is no text, a
 #: value is of another type. What our own statements do wrong is not among them.
 _ODD_CONTENT = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
-_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, UnicodeEncodeError)
 #: What SQLite's codes mean to the file's owner.
 _REASONS = {
     sqlite3.SQLITE_BUSY: "another process keeps it busy",

@@ -14,8 +14,15 @@ def kept(path: str) -> str | bytes:
     try:
         path.encode()
     except UnicodeEncodeError:
-        return os.fsencode(path)
+        return _bytes_of(path)
     return path
+
+
+def _bytes_of(path: str) -> bytes:
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:  # half a character: no file has such a name, and it is told of
+        return path.encode("utf-8", "surrogatepass")
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:

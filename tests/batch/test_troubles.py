@@ -11,6 +11,7 @@ import pytest
 from diffio_async import (
     AsyncDiffio,
     AuthenticationFailed,
+    BatchItem,
     BatchStopped,
     ClientClosed,
     ClientOptions,
@@ -303,6 +304,20 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
         outcomes = await restored(other, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 10
+
+
+@pytest.mark.parametrize("name", ["a\0.wav", "a\ud83d.wav", f"{'y' * 300}.wav", "/dev/null"])
+async def test_a_name_that_no_file_can_have_fails_alone(
+    name: str, client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """Named as a path, as an item, or as the name of a result."""
+    source = recordings(tmp_path / "in", "ok.wav") / "ok.wav"
+    named = BatchItem(source=source, to=name.lstrip("/"), params={"tag": "named"})
+    for number, odd in enumerate((name, BatchItem(source=name))):
+        outcomes = await restored(client, [odd, source], tmp_path / str(number))
+        assert sorted(outcome.state for outcome in outcomes.values()) == ["done", "failed"]
+    if not {"\0", "\ud83d"} & set(name):
+        assert set(states(await restored(client, [named], tmp_path / "named")).values()) == {"done"}
 
 
 async def test_what_cannot_be_written_is_not_paid_for(
