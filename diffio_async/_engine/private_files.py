@@ -100,7 +100,7 @@ def _check(
     if foreign and (usual is None or usual.st_uid != status.st_uid):
         raise NotOurs(
             f"it belongs to another user ({status.st_uid}), who may have put anything into it: "
-            "remove it, or name another file"
+            "run as that user, or name another file"
         )
     if not loose or (usual is not None and usual.st_mode & _OTHERS):
         return  # a file system that knows no owners or no modes: each file is as any other

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from diffio_async._engine.opening import opened
+from diffio_async._engine.private_files import check_private
 from diffio_async._engine.system_errors import reason_of
 from diffio_async._engine.threads import Threads
 from diffio_async.batch.intake import all_kept
@@ -58,7 +59,7 @@ async def rehearsed(order: Order) -> AsyncGenerator[Planned | LeftOut, None]:
     with _folder() as folder:
         copy = Path(folder) / "journal.sqlite"
         await Threads().run(_copied, order.journal, copy)
-        journal = await Journal.open(copy)
+        journal = await _opened(copy, str(order.journal))
         try:
             await order.enter(journal)
             await listed(order, journal)
@@ -94,6 +95,16 @@ def _folder() -> Iterator[str]:
         yield folder
 
 
+async def _opened(copy: Path, shown: str) -> Journal:
+    """The copy of a journal; messages name the journal itself."""
+    try:
+        journal = await Journal.open(copy)
+    except DatabaseUnusable as failure:
+        raise DatabaseUnusable(str(failure).replace(str(copy), shown)) from failure
+    journal.path = shown
+    return journal
+
+
 async def _looked_at(planned: Planned, places: tuple[Place, ...], plan: Plan) -> Planned | None:
     """The plan with what a run would find wrong; None for a file that a run would leave out."""
     if planned.problem is not None:
@@ -125,7 +136,7 @@ def _copied(source: Path, target: Path) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    source.stat()
+    check_private(source)
     # What is no journal is said to be none when the copy is opened.
     with (
         contextlib.suppress(sqlite3.DatabaseError),
