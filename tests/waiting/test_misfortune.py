@@ -185,6 +185,19 @@ async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
         assert all(outcome.ok for outcome in outcomes)
 
 
+@pytest.mark.parametrize("percent", [10**400, -(10**30), float("nan"), "\ud83d", {"of": 5}])
+async def test_a_listing_with_a_number_that_is_none_ends_no_wait(percent: Any) -> None:
+    """Listings and single answers have the same filter for numbers."""
+    async with place(duration=0.5) as (client, sandbox):
+        generations = await begun(client, 1, 6)
+        rows = [(each.generation_id, "processing", percent) for each in generations]
+        fault = Fault(path=LISTING, times=2, action=Answer(json=listed(*rows)))
+        sandbox.faults.add(fault)
+        outcomes = await client.generations.wait_many(generations, timeout=20)
+        assert all(outcome.ok for outcome in outcomes)
+        assert sandbox.faults.strikes(fault) > 0
+
+
 async def test_progress_never_goes_backwards() -> None:
     """A listing that is behind what was told is passed over."""
     async with place() as (client, sandbox):

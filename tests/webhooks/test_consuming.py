@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,21 @@ async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
         clock.ahead += 2**attempt
     (dead,) = await inbox.dead()
     assert (dead.error or "").startswith(said)
+
+
+async def test_a_long_text_of_a_handlers_error_is_cut_before_it_is_searched(
+    inbox: WebhookInbox,
+) -> None:
+    """Secrets are looked for in what is kept of it, and the loop is not held up."""
+    await stored(inbox, "msg_1")
+    delivery = await anext(inbox.deliveries())
+    began = time.thread_time()
+    with pytest.raises(ValueError, match="eyJ"):
+        async with delivery:
+            raise ValueError("-eyJaaaaaaaa" * 200_000)
+    assert time.thread_time() - began < 1
+    (entry,) = await inbox.entries()
+    assert len(entry.error or "") <= 500
 
 
 async def test_a_clock_set_back_keeps_no_event_waiting(inbox: WebhookInbox, clock: Clock) -> None:
