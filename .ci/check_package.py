@@ -21,7 +21,7 @@ def check_wheel(path: Path) -> None:
     assert "diffio_async/py.typed" in names, "py.typed is missing from the wheel"
     strays = [name for name in names if not name.startswith(("diffio_async/", "diffio_async-"))]
     assert not strays, f"beside the package, the wheel holds {strays}"
-    workshop = [name for name in names if "_facades" in name or "/tests/" in name]
+    workshop = [name for name in names if "_codegen" in name or "/tests/" in name]
     assert not workshop, f"the wheel holds {workshop}"
 
 

@@ -82,8 +82,8 @@ async def serve(seconds: float, delay: float) -> None:
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
             print(json.dumps(seen(sandbox)), flush=True)
-            sandbox.house.witness.requests.clear()
-            sandbox.world.generations.clear()
+            sandbox.context.request_log.requests.clear()
+            sandbox.state.generations.clear()
 
 
 def seen(sandbox: Sandbox) -> dict[str, Any]:
@@ -92,20 +92,20 @@ def seen(sandbox: Sandbox) -> dict[str, Any]:
     polls = [each for each in requests if each.path.endswith("get_generation_progress")]
     apart = time.time() - time.monotonic()
     late = []
-    for generation in sandbox.world.generations.values():
+    for generation in sandbox.state.generations.values():
         ended = (generation.finished_at or 0.0) - apart
         found = [
-            each.answered_at or each.at
+            each.responded_at or each.at
             for each in polls
             if (each.json or {}).get("generationId") == generation.id
-            and (each.answered_at or each.at) >= ended
+            and (each.responded_at or each.at) >= ended
         ]
         if found:
             late.append(min(found) - ended)
     return {
         "requests": len(requests),
         "polls": len(polls),
-        "generations": len(sandbox.world.generations),
+        "generations": len(sandbox.state.generations),
         "delay_mean_s": round(statistics.fmean(late), 3) if late else None,
         "delay_p95_s": round(sorted(late)[int(len(late) * 0.95)], 3) if late else None,
     }

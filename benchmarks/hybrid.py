@@ -74,15 +74,15 @@ async def fleet(client: AsyncDiffio, words: argparse.Namespace) -> dict[str, flo
 
 async def cut_half_way(sandbox: Sandbox, jobs: int) -> float:
     """Deliver nothing any more from when half of the generations have ended; that instant."""
-    while sum(each.ended for each in sandbox.world.generations.values()) < jobs / 2:  # noqa: ASYNC110 - others end them
+    while sum(each.ended for each in sandbox.state.generations.values()) < jobs / 2:  # noqa: ASYNC110 - others end them
         await asyncio.sleep(0.05)
-    sandbox.world.endpoints.clear()
+    sandbox.state.endpoints.clear()
     return time.time()
 
 
 async def measured(words: argparse.Namespace, folder: Path, *, listens: bool) -> dict[str, Any]:
     """One run."""
-    policy = WaitPolicy(safety=words.safety)
+    policy = WaitPolicy(push_check_interval=words.safety)
     async with (
         Sandbox(
             engine="echo", duration=words.median, duration_spread=0.5, keep_requests=1_000_000
@@ -106,7 +106,7 @@ async def measured(words: argparse.Namespace, folder: Path, *, listens: bool) ->
         began = time.process_time()
         ended = await fleet(client, words)
         cpu = time.process_time() - began
-        finished = {each.id: each.finished_at or 0.0 for each in sandbox.world.generations.values()}
+        finished = {each.id: each.finished_at or 0.0 for each in sandbox.state.generations.values()}
         asked = sum(seen.path in QUESTIONS for seen in sandbox.requests)
         cut = await cutting if cutting else float("inf")
         delays = [at - finished[each] for each, at in ended.items() if finished[each] < cut]
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument(
         "--median", type=float, default=20.0, help="seconds; half to one and a half"
     )
-    parser.add_argument("--safety", type=float, default=WaitPolicy().safety)
+    parser.add_argument("--safety", type=float, default=WaitPolicy().push_check_interval)
     parser.add_argument("--cut", action="store_true")
     parser.add_argument("--ask-only", action="store_true", help="without an inbox")
     parser.add_argument("--json", action="store_true")

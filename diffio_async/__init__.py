@@ -13,13 +13,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from diffio_async._homes import HOME_OF
+from diffio_async._exports import EXPORTS
 from diffio_async._version import __version__
 
 if TYPE_CHECKING:
     from diffio_async.client import AsyncDiffio
     from diffio_async.errors import (
-        AnswerLost,
         ApiError,
         AuthenticationFailed,
         BadRequest,
@@ -27,25 +26,26 @@ if TYPE_CHECKING:
         BatchStopped,
         ClientClosed,
         ConfigurationError,
-        DatabaseUnusable,
+        ConnectionFailed,
+        DatabaseError,
         DiffioError,
         DownloadFailed,
         GenerationFailed,
         IdempotencyConflict,
+        InvalidResponse,
+        InvalidSource,
+        InvalidTarget,
         ModelRetired,
         NotFound,
-        NotReached,
         NotReady,
         PaymentRequired,
         PermissionDenied,
         RateLimited,
-        ResponseInvalid,
-        ResumeUnusable,
+        ResponseLost,
+        ResponseTimeout,
+        ResumeFileError,
         ServerError,
-        SourceUnusable,
         SpendLimitExceeded,
-        TargetUnusable,
-        Timeout,
         TranscriptPending,
         TranscriptUnavailable,
         UploadFailed,
@@ -54,20 +54,20 @@ if TYPE_CHECKING:
         WebhookRejected,
     )
     from diffio_async.events import (
-        AnswerReceived,
         DownloadProgress,
         DownloadResumed,
         Event,
         GenerationStarted,
-        PartSent,
-        ProgressRead,
+        PartUploaded,
+        PollingPaused,
+        ProgressUpdated,
         RequestFailed,
         RequestSent,
+        ResponseReceived,
         RetryScheduled,
         UploadProgress,
         UploadRestarted,
         UploadResumed,
-        WaitsPaused,
     )
     from diffio_async.models.account import (
         Account,
@@ -81,27 +81,26 @@ if TYPE_CHECKING:
     from diffio_async.models.batches import BatchItem, BatchProgress, FileOutcome, LeftOut
     from diffio_async.models.generations import (
         Download,
-        Downloaded,
+        DownloadResult,
         DownloadType,
         Generation,
         GenerationProgress,
         GenerationSummary,
-        QueuePlace,
+        QueuePosition,
         StageProgress,
         TranscriptionState,
     )
     from diffio_async.models.lists import ListResponse
-    from diffio_async.models.outcomes import Outcome
+    from diffio_async.models.outcomes import (
+        Isolation,
+        Outcome,
+        Restoration,
+    )
     from diffio_async.models.projects import (
         Project,
         ProjectSummary,
     )
-    from diffio_async.models.restorations import (
-        Isolation,
-        Restoration,
-    )
-    from diffio_async.models.resuming import UploadRecord, UploadStore
-    from diffio_async.models.uploads import UploadedProject
+    from diffio_async.models.uploads import UploadConfirmation, UploadRecord, UploadStore
     from diffio_async.models.webhooks import (
         InboxEntry,
         InboxState,
@@ -128,8 +127,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Account",
     "AccountSettings",
-    "AnswerLost",
-    "AnswerReceived",
     "ApiError",
     "ApiKey",
     "AsyncDiffio",
@@ -143,15 +140,16 @@ __all__ = [
     "ClientClosed",
     "ClientOptions",
     "ConfigurationError",
-    "DatabaseUnusable",
+    "ConnectionFailed",
+    "DatabaseError",
     "Diffio",
     "DiffioError",
     "Download",
     "DownloadFailed",
     "DownloadProgress",
+    "DownloadResult",
     "DownloadResumed",
     "DownloadType",
-    "Downloaded",
     "Event",
     "FileOutcome",
     "Generation",
@@ -162,43 +160,46 @@ __all__ = [
     "IdempotencyConflict",
     "InboxEntry",
     "InboxState",
+    "InvalidResponse",
+    "InvalidSource",
+    "InvalidTarget",
     "Isolation",
     "LeftOut",
     "ListResponse",
     "ModelRetired",
     "NotFound",
-    "NotReached",
     "NotReady",
     "Observer",
     "Outcome",
-    "PartSent",
+    "PartUploaded",
     "PaymentRequired",
     "PermissionDenied",
-    "ProgressRead",
+    "PollingPaused",
+    "ProgressUpdated",
     "Project",
     "ProjectSummary",
-    "QueuePlace",
+    "QueuePosition",
     "RateLimited",
     "RequestFailed",
     "RequestOptions",
     "RequestSent",
-    "ResponseInvalid",
+    "ResponseLost",
+    "ResponseReceived",
+    "ResponseTimeout",
     "Restoration",
-    "ResumeUnusable",
+    "ResumeFileError",
     "RetryHook",
     "RetryPolicy",
     "RetryScheduled",
     "SentTestEvent",
     "ServerError",
-    "SourceUnusable",
     "SpendLimitExceeded",
     "StageProgress",
-    "TargetUnusable",
-    "Timeout",
     "Timeouts",
     "TranscriptPending",
     "TranscriptUnavailable",
     "TranscriptionState",
+    "UploadConfirmation",
     "UploadFailed",
     "UploadIncomplete",
     "UploadProgress",
@@ -206,13 +207,11 @@ __all__ = [
     "UploadRestarted",
     "UploadResumed",
     "UploadStore",
-    "UploadedProject",
     "Usage",
     "UsagePeriod",
     "UsageSummary",
     "WaitPolicy",
     "WaitTimeout",
-    "WaitsPaused",
     "WebhookEndpoint",
     "WebhookEvent",
     "WebhookEventType",
@@ -227,7 +226,7 @@ __all__ = [
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        home = HOME_OF.get(name)
+        home = EXPORTS.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value: object = getattr(importlib.import_module(home), name)

@@ -119,7 +119,7 @@ class Numbers:
     ended: int
     total: int
     failed: int
-    seconds_left: float | None = None
+    eta_seconds: float | None = None
 
     @property
     def words(self) -> list[str]:
@@ -127,7 +127,7 @@ class Numbers:
         return [
             f"{self.ended}/{self.total}",
             f"{self.failed} failed" if self.failed else "",
-            "" if self.seconds_left is None else f"{clock(self.seconds_left)} left",
+            "" if self.eta_seconds is None else f"{clock(self.eta_seconds)} left",
         ]
 
     @property

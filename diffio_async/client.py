@@ -11,16 +11,16 @@ from typing import Self
 from attrs import evolve
 
 from diffio_async._declared import declared
-from diffio_async._engine.loops import running_loop
-from diffio_async._engine.pacing import Pacer
-from diffio_async._engine.sending import Sender
-from diffio_async._engine.uploading import Uploader
-from diffio_async._wire.addresses import allows_insecure_http
-from diffio_async._wire.redaction import public_url
-from diffio_async.batch.batches import AsyncBatches
+from diffio_async._http.transport import ApiTransport
+from diffio_async._polling.poller import Poller
+from diffio_async._protocol.redaction import public_url
+from diffio_async._protocol.urls import allows_insecure_http
+from diffio_async._storage.loops import running_loop
+from diffio_async._uploads.uploader import Uploader
+from diffio_async.batch.restore_many import AsyncBatches
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
-from diffio_async.models.restorations import Restoration
+from diffio_async.models.outcomes import Restoration
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
 from diffio_async.resources.account import AsyncAccounts
 from diffio_async.resources.api_keys import AsyncApiKeys
@@ -84,7 +84,7 @@ class AsyncDiffio:
         options = options or ClientOptions()
         if allows_insecure_http(os.environ):
             options = evolve(options, allow_insecure_http=True)
-        self._sender = Sender(
+        self._sender = ApiTransport(
             api_key if api_key is not None else os.environ.get("DIFFIO_API_KEY"),
             base_url
             if base_url is not None
@@ -92,7 +92,7 @@ class AsyncDiffio:
             options,
         )
         self.projects = AsyncProjects(self._sender, Uploader(self._sender))
-        self._pacer = Pacer(self._sender, None if inbox is None else inbox.tells())
+        self._pacer = Poller(self._sender, None if inbox is None else inbox.push_source())
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.account = AsyncAccounts(self._sender)
@@ -158,9 +158,9 @@ class AsyncDiffio:
 
         Raises:
             ConfigurationError: The model, the type, the key or a time cannot be right.
-            SourceUnusable: The source is missing, unreadable, empty, too large, or changed; or a
+            InvalidSource: The source is missing, unreadable, empty, too large, or changed; or a
                 video is wanted of a recording that is certainly sound alone.
-            TargetUnusable: The target's folder is missing or not writable, or the target exists.
+            InvalidTarget: The target's folder is missing or not writable, or the target exists.
             UploadFailed: The bytes could not be sent.
             GenerationFailed: The service could not restore it; the message has its reason.
             WaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -188,7 +188,7 @@ class AsyncDiffio:
             on_progress=on_progress,
             options=options,
             wait=self._sender.options.wait,
-            pause=self._sender.closing.pause,
+            pause=self._sender.closing.sleep,
         )
 
     async def aclose(self) -> None:

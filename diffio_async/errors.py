@@ -87,7 +87,7 @@ class ClientClosed(DiffioError):
     """The client was closed; make a new one."""
 
 
-class NotReached(DiffioError):
+class ConnectionFailed(DiffioError):
     """The request never reached the server, so it was not accepted.
 
     Attributes:
@@ -108,11 +108,11 @@ class NotReached(DiffioError):
         super().__init__(message, state)
 
 
-class AnswerLost(DiffioError):
+class ResponseLost(DiffioError):
     """The request was sent and no whole answer came: it may or may not have been accepted."""
 
 
-class Timeout(AnswerLost, TimeoutError):
+class ResponseTimeout(ResponseLost, TimeoutError):
     """No answer came in time: the request may or may not have been accepted."""
 
 
@@ -128,7 +128,7 @@ class ApiError(DiffioError):
         advice: What to do about it, where that is known; the message ends with it.
     """
 
-    advice: str = ""
+    hint: str = ""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class BadRequest(ApiError):
 class AuthenticationFailed(ApiError):
     """401: the key is missing or wrong."""
 
-    advice = (
+    hint = (
         "Check the API key (DIFFIO_API_KEY or api_key=…): it is missing, mistyped, rotated, "
         "revoked, or of another service than the base URL."
     )
@@ -165,43 +165,43 @@ class AuthenticationFailed(ApiError):
 class PaymentRequired(ApiError):
     """402: a billing hold."""
 
-    advice = "Update the billing details of the account; calls are blocked until then."
+    hint = "Update the billing details of the account; calls are blocked until then."
 
 
 class SpendLimitExceeded(PaymentRequired):
     """402 `spendLimitExceeded`: the account's own limit is reached."""
 
-    advice = "Raise the spend limit in the account's billing policy, or wait for the next period."
+    hint = "Raise the spend limit in the account's billing policy, or wait for the next period."
 
 
 class PermissionDenied(ApiError):
     """403: the key is not active, or lacks the scope."""
 
-    advice = "Use a key that is active and has the scope this call needs."
+    hint = "Use a key that is active and has the scope this call needs."
 
 
 class NotFound(ApiError):
     """404: no such project, generation or key for this account."""
 
-    advice = "Check the id, and that the key belongs to the account that made it."
+    hint = "Check the id, and that the key belongs to the account that made it."
 
 
 class TranscriptUnavailable(NotFound):
     """404 `TRANSCRIPT_UNAVAILABLE`: this generation has no transcript and will get none."""
 
-    advice = "Download the audio instead; this generation will get no transcript."
+    hint = "Download the audio instead; this generation will get no transcript."
 
 
 class NotReady(ApiError):
     """409: the state of what the call names does not allow it yet; the message says which."""
 
-    advice = "Wait until what it depends on is ready, then ask again."
+    hint = "Wait until what it depends on is ready, then ask again."
 
 
 class UploadIncomplete(NotReady):
     """409 `uploadNotLanded`: the bytes of the recording have not arrived at the service."""
 
-    advice = (
+    hint = (
         "Wait until the upload is complete: projects.create returns then, and "
         "projects.complete_upload confirms an upload that was made otherwise."
     )
@@ -210,26 +210,26 @@ class UploadIncomplete(NotReady):
 class TranscriptPending(NotReady):
     """409 `TRANSCRIPT_PENDING`: the transcript is still being made."""
 
-    advice = "Ask again in a few seconds."
+    hint = "Ask again in a few seconds."
 
 
 class ModelRetired(ApiError):
     """410 `model_retired`: the model is no longer served."""
 
-    advice = "Choose a model that is served, such as diffio-4.6-flash."
+    hint = "Choose a model that is served, such as diffio-4.6-flash."
 
 
 class RateLimited(ApiError):
     """429: too many requests."""
 
-    advice = "Send fewer requests at a time, or let the retry policy wait longer."
+    hint = "Send fewer requests at a time, or let the retry policy wait longer."
 
 
 class ServerError(ApiError):
     """5xx: the service failed."""
 
 
-class ResponseInvalid(DiffioError):
+class InvalidResponse(DiffioError):
     """A successful answer does not fit the contract (a captive portal's page, say).
 
     Attributes:
@@ -258,11 +258,11 @@ class UploadFailed(DiffioError):
     """A source could not be sent whole; `__cause__` says why."""
 
 
-class SourceUnusable(UploadFailed):
+class InvalidSource(UploadFailed):
     """The source is missing, unreadable, too large, empty, or changed while it was read."""
 
 
-class ResumeUnusable(UploadFailed):
+class ResumeFileError(UploadFailed):
     """The file that `resume` names cannot be used: it is in use, damaged, or cannot be written."""
 
 
@@ -270,7 +270,7 @@ class DownloadFailed(DiffioError):
     """A result could not be fetched whole; nothing was left under its final name."""
 
 
-class TargetUnusable(DownloadFailed):
+class InvalidTarget(DownloadFailed):
     """The target's folder is missing or not writable, or the target exists."""
 
 
@@ -309,10 +309,10 @@ class BatchStopped(DiffioError):
     """
 
     journal: str = ""
-    left: int = 0
+    remaining_files: int = 0
 
 
-class DatabaseUnusable(DiffioError):
+class DatabaseError(DiffioError):
     """A file that remembers work (a batch journal, say) cannot be used; the message says why."""
 
 
@@ -350,7 +350,7 @@ class WebhookRejected(DiffioError):
     def __init__(
         self, message: str = "", state: Mapping[str, object] | None = None, *, reason: str = ""
     ) -> None:
-        self.reason = reason
+        self.code = reason
         super().__init__(message, state)
 
 

@@ -22,7 +22,7 @@ class RequestSent(Plain):
 
 
 @frozen
-class AnswerReceived(Plain):
+class ResponseReceived(Plain):
     """One attempt was answered, `seconds` after it was sent; a download's answer has begun."""
 
     call: str
@@ -39,7 +39,7 @@ class RequestFailed(Plain):
     """One attempt got no response within `seconds`.
 
     `reason` says why in a few words: "refused", "name not found", "timed out", "cancelled". What
-    was answered with an error status is an `AnswerReceived`.
+    was answered with an error status is an `ResponseReceived`.
     """
 
     call: str
@@ -61,7 +61,7 @@ class RetryScheduled(Plain):
 
 
 @frozen
-class PartSent(Plain):
+class PartUploaded(Plain):
     """One part of an upload was accepted."""
 
     api_project_id: str
@@ -147,7 +147,7 @@ class GenerationStarted(Plain):
 
 
 @frozen
-class ProgressRead(Plain):
+class ProgressUpdated(Plain):
     """A wait read progress that changed; `percent` is 0 to 100."""
 
     generation_id: str
@@ -157,7 +157,7 @@ class ProgressRead(Plain):
 
 
 @frozen
-class WaitsPaused(Plain):
+class PollingPaused(Plain):
     """All waits of the client ask nothing for `seconds`, for `reason`."""
 
     seconds: float
@@ -167,14 +167,14 @@ class WaitsPaused(Plain):
 #: What observers are given.
 Event = (
     RequestSent
-    | AnswerReceived
+    | ResponseReceived
     | RequestFailed
     | RetryScheduled
-    | PartSent
+    | PartUploaded
     | UploadResumed
     | UploadRestarted
     | DownloadResumed
     | GenerationStarted
-    | ProgressRead
-    | WaitsPaused
+    | ProgressUpdated
+    | PollingPaused
 )

@@ -9,15 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 
 from attrs import Attribute, evolve, field, frozen
 
-from diffio_async._numbers import (
-    at_least_one,
+from diffio_async._validators import (
     is_number,
-    none_or_more,
-    seconds,
-    seconds_or_none,
-    some,
-    some_seconds,
-    some_seconds_if_any,
+    non_negative,
+    non_negative_int,
+    non_negative_or_none,
+    optional_positive,
+    positive,
+    positive_int,
+    positive_number,
 )
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.events import Event
@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
 
 #: The headers that say who calls.
-CREDENTIALS = frozenset({"authorization", "x-api-key", "xi-api-key"})
+CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "xi-api-key"})
 
 #: What an observer is: it is told what happened, in the order it happened; it must not block.
 Observer = Callable[[Event], object]
@@ -50,7 +50,7 @@ class RetryHook(Protocol):
 
 def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None:
     if not isinstance(value, Timeouts):
-        some_seconds_if_any(instance, attribute, value)
+        optional_positive(instance, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -64,15 +64,15 @@ class RetryPolicy:
         budget: Seconds over all attempts and pauses; None for no limit.
         base: Seconds the first pause may last.
         cap: Seconds any pause may last.
-        retry_after_cap: Seconds; where the server asks for more, the error is raised at once.
+        max_retry_after: Seconds; where the server asks for more, the error is raised at once.
         on: A hook that may decide; see `RetryHook`.
     """
 
-    attempts: int = field(default=5, validator=at_least_one)
-    budget: float | None = field(default=120.0, validator=some_seconds_if_any)
-    base: float = field(default=0.5, validator=seconds)
-    cap: float = field(default=20.0, validator=seconds)
-    retry_after_cap: float = field(default=60.0, validator=seconds)
+    attempts: int = field(default=5, validator=positive_int)
+    total_timeout: float | None = field(default=120.0, validator=optional_positive)
+    initial_delay: float = field(default=0.5, validator=non_negative)
+    max_delay: float = field(default=20.0, validator=non_negative)
+    max_retry_after: float = field(default=60.0, validator=non_negative)
     on: RetryHook | None = None
 
 
@@ -91,9 +91,9 @@ class Timeouts:
             and downloads have no total: they may rightly take hours.
     """
 
-    connect: float | None = field(default=15.0, validator=some_seconds_if_any)
-    read: float | None = field(default=60.0, validator=some_seconds_if_any)
-    total: float | None = field(default=120.0, validator=some_seconds_if_any)
+    connect: float | None = field(default=15.0, validator=optional_positive)
+    read: float | None = field(default=60.0, validator=optional_positive)
+    total: float | None = field(default=120.0, validator=optional_positive)
 
 
 def _headers(given: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -151,17 +151,17 @@ class WaitPolicy:
             all together, about two questions for each hundred ends.
     """
 
-    first: float = field(default=1.0, validator=some_seconds)
-    longest: float = field(default=15.0, validator=some_seconds)
-    timeout: float | None = field(default=3600.0, validator=seconds_or_none)
-    budget: float = field(default=10.0, validator=some)
-    burst: int = field(default=10, validator=none_or_more)
-    safety: float = field(default=60.0, validator=some_seconds)
+    min_interval: float = field(default=1.0, validator=positive)
+    max_interval: float = field(default=15.0, validator=positive)
+    timeout: float | None = field(default=3600.0, validator=non_negative_or_none)
+    max_polls_per_second: float = field(default=10.0, validator=positive_number)
+    burst: int = field(default=10, validator=non_negative_int)
+    push_check_interval: float = field(default=60.0, validator=positive)
 
     def __attrs_post_init__(self) -> None:
-        if self.first > self.longest:
+        if self.min_interval > self.max_interval:
             raise ConfigurationError(
-                f"first ({self.first:g} s) must not be above longest ({self.longest:g} s)"
+                f"first ({self.min_interval:g} s) must not be above longest ({self.max_interval:g} s)"
             )
 
 
@@ -192,10 +192,10 @@ class ClientOptions:
         timeouts: Time-outs of every call.
         retry: The retry policy of every call.
         wait: How waits ask for progress.
-        parts_in_flight: Upload parts sent at once at most, over all uploads of the client. How
+        max_concurrent_parts: Upload parts sent at once at most, over all uploads of the client. How
             many are follows the link: two at first, more while that brings more bytes through,
             half as many where a host pushes back.
-        ranges_in_flight: Connections of downloads at most, over all downloads of the client; each
+        max_download_connections: Connections of downloads at most, over all downloads of the client; each
             has one in any case. A large result is fetched over several where that measures
             faster; 1 never tries.
         connections: Open connections to each host at most, and as many again for calls that must
@@ -220,11 +220,11 @@ class ClientOptions:
     timeouts: Timeouts = field(factory=Timeouts, converter=_timeouts)
     retry: RetryPolicy = field(factory=RetryPolicy, converter=_retry)
     wait: WaitPolicy = field(factory=WaitPolicy, converter=_wait)
-    parts_in_flight: int = field(default=8, validator=at_least_one)
-    ranges_in_flight: int = field(default=8, validator=at_least_one)
-    connections: int = field(default=100, validator=at_least_one)
-    max_upload_bytes: int = field(default=2048 * MIB, validator=at_least_one)
-    max_response_bytes: int = field(default=32 * MIB, validator=at_least_one)
+    max_concurrent_parts: int = field(default=8, validator=positive_int)
+    max_download_connections: int = field(default=8, validator=positive_int)
+    max_connections_per_host: int = field(default=100, validator=positive_int)
+    max_upload_bytes: int = field(default=2048 * MIB, validator=positive_int)
+    max_response_bytes: int = field(default=32 * MIB, validator=positive_int)
     # A proxy's address may hold a password.
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
@@ -234,7 +234,7 @@ class ClientOptions:
 
 
 @frozen(kw_only=True)
-class CallOptions:
+class ResolvedOptions:
     """What one call runs under: the client's options with the call's laid over them."""
 
     headers: Mapping[str, str] = field(factory=dict, repr=False, hash=False)
@@ -243,9 +243,9 @@ class CallOptions:
     api_key: str | None = field(default=None, repr=False)
 
 
-def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
+def resolve_options(client: ClientOptions, call: RequestOptions | None) -> ResolvedOptions:
     """Lay a call's options over the client's; header names meet in any case."""
-    base = CallOptions(headers=client.headers, timeouts=client.timeouts, retry=client.retry)
+    base = ResolvedOptions(headers=client.headers, timeouts=client.timeouts, retry=client.retry)
     if call is None:
         return base
     if not isinstance(call, RequestOptions):
@@ -258,16 +258,16 @@ def merged(client: ClientOptions, call: RequestOptions | None) -> CallOptions:
     headers = client.headers
     if call.api_key is not None:
         # Or else the client's own credential would be sent, and another account billed.
-        headers = {name: v for name, v in headers.items() if name.lower() not in CREDENTIALS}
-    return CallOptions(
-        headers=merged_headers(headers, call.headers or {}),
+        headers = {name: v for name, v in headers.items() if name.lower() not in CREDENTIAL_HEADERS}
+    return ResolvedOptions(
+        headers=merge_headers(headers, call.headers or {}),
         timeouts=timeouts or base.timeouts,
         retry=call.retry or base.retry,
         api_key=call.api_key,
     )
 
 
-def merged_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
+def merge_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
     """Lay `second` over `first`: `authorization` replaces `Authorization`, never joins it."""
     merged: dict[str, tuple[str, str]] = {}
     for name, value in (*first.items(), *second.items()):
@@ -275,7 +275,7 @@ def merged_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[
     return dict(merged.values())
 
 
-def check_wait(poll_interval: float | None, timeout: float | None) -> None:
+def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
     """Refuse times, in seconds, that are none.
 
     Raises:

@@ -11,33 +11,33 @@ from typing import TypedDict, Unpack
 
 from attrs import frozen
 
-from diffio_async._engine.concerning import concerning
-from diffio_async._engine.file_names import shortened, suffix_of
-from diffio_async._engine.local_paths import local_path
-from diffio_async._engine.pending import Pending
-from diffio_async._engine.received import content_of, file_name_of
-from diffio_async._engine.targets import check_target
-from diffio_async._engine.threads import Threads
-from diffio_async._wire.calls import create_generation, wire_download_type
-from diffio_async._wire.containers import HEAD, check_video_possible
-from diffio_async.errors import ConfigurationError, SourceUnusable
+from diffio_async._downloads.target import check_target
+from diffio_async._http.error_context import attach_ids
+from diffio_async._polling.transcript_wait import TranscriptWait
+from diffio_async._protocol.containers import HEAD, check_video_possible
+from diffio_async._protocol.endpoints import create_generation, normalize_download_type
+from diffio_async._storage.file_names import shortened, suffix_of
+from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._uploads.framework_files import content_of, file_name_of
+from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
-from diffio_async.models.restorations import Isolation, Restoration
-from diffio_async.options import RequestOptions, WaitPolicy, check_wait
+from diffio_async.models.outcomes import Isolation, Restoration
+from diffio_async.options import RequestOptions, WaitPolicy, validate_wait
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import UNNAMED, AsyncProjects
 from diffio_async.types import Callback, OnConflict, SourceLike
 
 
-class Ids(TypedDict):
+class GenerationIds(TypedDict):
     """What names a generation."""
 
     generation_id: str
     api_project_id: str
 
 
-class Upload(TypedDict):
+class UploadOptions(TypedDict):
     """What `restore` passes on to `isolate` as it is."""
 
     file_name: str | None
@@ -82,7 +82,7 @@ class AsyncAudioIsolation:
         """
         key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
         _check_generation(model, key, sampling, generation_params)
-        with concerning(idempotency_key=key.strip()):
+        with attach_ids(idempotency_key=key.strip()):
             project = await self._projects.create(
                 source,
                 file_name=file_name,
@@ -94,8 +94,8 @@ class AsyncAudioIsolation:
             )
             if project.size_bytes == 0:
                 # A source that is read once tells only now; a generation would be billed.
-                with concerning(api_project_id=project.api_project_id):
-                    raise SourceUnusable("the source was empty: no generation was started")
+                with attach_ids(api_project_id=project.api_project_id):
+                    raise InvalidSource("the source was empty: no generation was started")
             generation = await self._generations.create(
                 api_project_id=project.api_project_id,
                 model=model,
@@ -122,23 +122,25 @@ async def restore(
     options: RequestOptions | None,
     wait: WaitPolicy,
     pause: Callable[[float], Awaitable[None]],
-    **upload: Unpack[Upload],
+    **upload: Unpack[UploadOptions],
 ) -> Restoration:
     """See `AsyncDiffio.restore`, which has the words for the user."""
-    kind = wire_download_type(download_type)
-    check_wait(poll_interval, timeout)
-    target = await Threads().run(_place, source, to, upload, kind)
+    kind = normalize_download_type(download_type)
+    validate_wait(poll_interval, timeout)
+    target = await TrackedExecutor().run(_resolve_target, source, to, upload, kind)
     if target is not None:
         await check_target(target.path, on_conflict)
     key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
-    with concerning(idempotency_key=key.strip()):
+    with attach_ids(idempotency_key=key.strip()):
         isolated = await isolation.isolate(
             source, idempotency_key=key, on_progress=on_progress, options=options, **upload
         )
         generation, project = isolated.generation, isolated.project
-        ids = Ids(generation_id=generation.generation_id, api_project_id=project.api_project_id)
-        with concerning(generation_id=ids["generation_id"], api_project_id=ids["api_project_id"]):
-            pending = Pending(wait, timeout, pause)
+        ids = GenerationIds(
+            generation_id=generation.generation_id, api_project_id=project.api_project_id
+        )
+        with attach_ids(generation_id=ids["generation_id"], api_project_id=ids["api_project_id"]):
+            pending = TranscriptWait(wait, timeout, pause)
             progress = await generations.wait_for_complete(
                 **ids,
                 poll_interval=poll_interval,
@@ -151,8 +153,8 @@ async def restore(
                 link = await generations.get_download(
                     **ids, download_type=download_type, options=options
                 )
-                path = target.ending_as(link.file_name)
-            result = await pending.until_there(
+                path = target.with_suffix_of(link.file_name)
+            result = await pending.retry_while_pending(
                 lambda: generations.download(
                     **ids,
                     download_file_path=path,
@@ -191,20 +193,20 @@ class _Target:
     path: Path
     named: bool
 
-    def ending_as(self, file_name: str | None) -> Path:
+    def with_suffix_of(self, file_name: str | None) -> Path:
         """The file with the ending of what the service made, where it tells one."""
         suffix = suffix_of(file_name)
         bare, _, _ = self.path.name.rpartition(".restored")
         return self.path.with_name(shortened(bare, f".restored{suffix}")) if suffix else self.path
 
 
-def _place(
-    source: SourceLike, to: str | os.PathLike[str] | None, upload: Upload, kind: str
+def _resolve_target(
+    source: SourceLike, to: str | os.PathLike[str] | None, upload: UploadOptions, kind: str
 ) -> _Target | None:
     """Where the result goes. Looks at the disk: in a thread, for disks may be far away."""
     if _is_empty(source):
-        raise SourceUnusable("the source is empty: there is nothing to restore")
-    name = _name(source, upload["file_name"])
+        raise InvalidSource("the source is empty: there is nothing to restore")
+    name = _source_name(source, upload["file_name"])
     check_recording(source, name, upload["content_type"], kind)
     if to is None:
         return None
@@ -213,14 +215,14 @@ def _place(
         raise ConfigurationError("the target's path is empty: name a file or a folder")
     if not (shown.endswith(("/", os.sep)) or os.path.isdir(shown)):  # noqa: PTH112 - any text
         return _Target(Path(shown), named=True)
-    return _Target(Path(shown) / restored_name(name, kind), kind in _SUFFIXES)
+    return _Target(Path(shown) / result_name(name, kind), kind in _SUFFIXES)
 
 
 def check_recording(source: SourceLike, name: str, content_type: str | None, kind: str) -> None:
     """Find out whether a result of this type can come of the recording. May read the disk.
 
     Raises:
-        SourceUnusable: A video is wanted of sound.
+        InvalidSource: A video is wanted of sound.
     """
     if kind == "video":
         check_video_possible([kind], name, content_type, _head(source))
@@ -240,7 +242,7 @@ def _head(source: SourceLike) -> bytes:
     return b""
 
 
-def restored_name(name: str, kind: str) -> str:
+def result_name(name: str, kind: str) -> str:
     """The name of what a recording becomes: `talk.wav` -> `talk.restored.mp3`.
 
     A video keeps its ending, unless the service chooses another container. A name that would be
@@ -260,7 +262,7 @@ def _is_empty(source: SourceLike) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
-def _name(source: SourceLike, file_name: str | None) -> str:
+def _source_name(source: SourceLike, file_name: str | None) -> str:
     if file_name is not None:
         return file_name
     if isinstance(source, (str, os.PathLike)):

@@ -94,11 +94,11 @@ async def sandbox(_no_task_left: None) -> AsyncIterator[Sandbox]:
     """A Diffio of this machine that answers at once: the result is the upload, unchanged."""
     async with Sandbox(engine="echo") as running:
         yield running
-    assert running.complaints == []
+    assert running.violations == []
 
 
 #: Retries as by default, but without making a test wait for them.
-QUICK = RetryPolicy(base=0.01, cap=0.05)
+QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 
 
 @pytest.fixture

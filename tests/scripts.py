@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffio_async.sandbox import Answer, Fault, Sandbox, Seen
+from diffio_async.sandbox import Fault, RecordedRequest, RespondWith, Sandbox
 
 if TYPE_CHECKING:
     from diffio_async import AsyncDiffio
@@ -21,18 +21,21 @@ def told(status: str, **more: Any) -> dict[str, Any]:
 def answers(*bodies: Any, path: str = PROGRESS) -> list[Fault]:
     """One scripted answer after the other: a dict is a 200, a number that status."""
     return [
-        Fault(path=path, action=Answer(status=body) if isinstance(body, int) else Answer(json=body))
+        Fault(
+            path=path,
+            action=RespondWith(status=body) if isinstance(body, int) else RespondWith(json=body),
+        )
         for body in bodies
     ]
 
 
 def forever(body: Any, path: str = PROGRESS) -> Fault:
     """The same scripted answer for good."""
-    action = Answer(status=body) if isinstance(body, int) else Answer(json=body)
+    action = RespondWith(status=body) if isinstance(body, int) else RespondWith(json=body)
     return Fault(path=path, times=None, action=action)
 
 
-def asked(sandbox: Sandbox, path: str) -> list[Seen]:
+def asked(sandbox: Sandbox, path: str) -> list[RecordedRequest]:
     """The requests the sandbox saw for a path, in order; a leading `*` matches by ending."""
     ending = path.removeprefix("*")
     return [

@@ -88,7 +88,7 @@ async def test_the_python_of_a_page_runs(page: Path, desk: Path) -> None:
             )
         assert run.returncode == 0, run.stderr.decode()
         assert run.stderr == b""
-        assert sandbox.complaints == []
+        assert sandbox.violations == []
 
 
 @pytest.mark.slow

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async import WaitPolicy
-from diffio_async._wire.courses import OVER, Course, Reading, after
-from diffio_async._wire.learned import Learned
-from diffio_async._wire.learning import learn, saw_alive
-from diffio_async._wire.pace import next_question
+from diffio_async._polling.interval import next_poll_delay
+from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
+from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,9 @@ def _staged(part: float, percent: Callable[[float], float]) -> Reports:
     if part < _PREPARING:
         return "pre_processing", float(int(_ALL * part / _PREPARING)), None
     done = int(min(_ALL, max(0.0, percent((part - _PREPARING) / (1 - _PREPARING)))))
-    return ("inference" + OVER, None, None) if done >= _ALL else ("inference", float(done), None)
+    return (
+        ("inference" + STAGE_DONE, None, None) if done >= _ALL else ("inference", float(done), None)
+    )
 
 
 def _queued(part: float, share: float, places: int | None) -> Reports:
@@ -88,7 +90,7 @@ def waited(
     course: str,
     duration: float,
     *,
-    learned: Learned | None = None,
+    learned: PollModel | None = None,
     fresh: bool = True,
     age: float = 0.0,
     seed: int = 1,
@@ -106,23 +108,23 @@ def waited(
         policy: The defaults if None.
     """
     chance = random.Random(seed)  # noqa: S311 - no secret
-    policy, learned = policy or WaitPolicy(), learned or Learned()
-    seen = Course(0.0 if fresh else age, fresh=fresh, watched=age)
+    policy, learned = policy or WaitPolicy(), learned or PollModel()
+    seen = JobTimeline(0.0 if fresh else age, start_known=fresh, watch_started_at=age)
     now, gaps = age, list[tuple[float, float]]()
     while True:
-        gap = next_question(policy, seen, learned, now, chance.random())
+        gap = next_poll_delay(policy, seen, learned, now, chance.random())
         gaps.append((now - age, gap))
         now += gap
         if now >= duration:
-            learn(learned, seen, now, complete=True)
+            observe_end(learned, seen, now, complete=True)
             return Detected(now - duration, gaps)
-        told = after(seen, Reading(now, *COURSES[course](now / duration)))
-        saw_alive(learned, seen, told)
+        told = with_sample(seen, ProgressSample(now, *COURSES[course](now / duration)))
+        observe_sample(learned, seen, told)
         seen = told
 
 
 def delays(
-    course: str, duration: float, *, jobs: int = 40, learned: Learned | None = None
+    course: str, duration: float, *, jobs: int = 40, learned: PollModel | None = None
 ) -> list[float]:
     """Delays of some jobs of about this duration, each waited for alone, in a client of its own.
 
@@ -135,9 +137,9 @@ def delays(
     ]
 
 
-def taught(course: str, duration: float, jobs: int = 25) -> Learned:
+def taught(course: str, duration: float, jobs: int = 25) -> PollModel:
     """What a client knows that waited for jobs of this kind, one after another."""
-    learned = Learned()
+    learned = PollModel()
     for number in range(jobs):
         waited(course, duration * (0.85 + 0.3 * number / jobs), learned=learned, seed=number)
     return learned

@@ -31,7 +31,7 @@ def plot(jobs: int) -> str:
         fleet = evolve(FLEETS[name], jobs=jobs, over=600)
         points = []
         for first in FIRSTS:
-            ours = asked_by_us(fleet, evolve(UNLIMITED, first=first))
+            ours = asked_by_us(fleet, evolve(UNLIMITED, min_interval=first))
             points.append((ours.requests / jobs, ours.mean))
         curves.append((name, colour, points))
     fleet = evolve(FLEETS["even percentages"], jobs=jobs)

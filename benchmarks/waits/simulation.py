@@ -1,6 +1,6 @@
 """Fleets on a virtual clock, asked by the pure decision alone: requests against delay.
 
-No socket, no loop: what `next_question` decides, under a budget, and what that costs beside a
+No socket, no loop: what `next_poll_delay` decides, under a budget, and what that costs beside a
 fixed beat. An answer takes no time here.
 """
 
@@ -16,10 +16,10 @@ from attrs import evolve, frozen
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
-from diffio_async._wire.courses import OVER, Course, Reading, after
-from diffio_async._wire.learned import Learned
-from diffio_async._wire.learning import learn, saw_alive
-from diffio_async._wire.pace import crowd_of, next_question
+from diffio_async._polling.interval import crowd_of, next_poll_delay
+from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
+from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from waits.fleets import Job
 
 _ALL = 100
-#: Stages by the names that `reading_of` gives them.
+#: Stages by the names that `sample_from` gives them.
 _NAMES = {PREPARING: "pre_processing", INFERENCE: "inference"}
 
 
@@ -76,8 +76,8 @@ def most_within(instants: list[float], seconds: float) -> int:
 
 def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
     """Wait for a fleet as the pacer does, one question a job, within the policy's budget."""
-    chance, learned, jobs = random.Random(seed), Learned(), fleet.made()  # noqa: S311 - no secret
-    courses = [Course(began=job.begins, fresh=True) for job in jobs]
+    chance, learned, jobs = random.Random(seed), PollModel(), fleet.made()  # noqa: S311 - no secret
+    courses = [JobTimeline(started_at=job.begins, start_known=True) for job in jobs]
     due = [(job.begins, number) for number, job in enumerate(jobs)]
     heapq.heapify(due)
     instants: list[float] = []
@@ -86,33 +86,33 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
     spent, waiting = 0.0, 0
     while due:
         wanted, number = heapq.heappop(due)
-        now = max(wanted, spent - policy.burst / policy.budget)
-        spent = max(spent, now) + 1 / policy.budget
+        now = max(wanted, spent - policy.burst / policy.max_polls_per_second)
+        spent = max(spent, now) + 1 / policy.max_polls_per_second
         instants.append(now)
         job, course = jobs[number], courses[number]
-        waiting += course.asked is None
+        waiting += course.last_polled_at is None
         if now >= job.ends:
             waiting -= 1
             delays.append(now - job.ends)
-            learn(learned, course, now, complete=True)
+            observe_end(learned, course, now, complete=True)
             continue
-        told = after(course, _reading(job, now))
-        saw_alive(learned, course, told)
+        told = with_sample(course, _reading(job, now))
+        observe_sample(learned, course, told)
         courses[number] = told
-        crowd = crowd_of(policy, waiting, policy.budget)
-        gap = next_question(policy, told, learned, now, chance.random(), crowd=crowd)
+        crowd = crowd_of(policy, waiting, policy.max_polls_per_second)
+        gap = next_poll_delay(policy, told, learned, now, chance.random(), crowd=crowd)
         heapq.heappush(due, (now + gap, number))
     return Asked(instants, delays)
 
 
-def _reading(job: Job, at: float) -> Reading:
+def _reading(job: Job, at: float) -> ProgressSample:
     status, stages = job.told(at)
     if status == "queued":
-        return Reading(at, "", None, job.place(at))
+        return ProgressSample(at, "", None, job.place(at))
     stage = [*stages][-1]
     if stages[stage] == _ALL:
-        return Reading(at, _NAMES[stage] + OVER)
-    return Reading(at, _NAMES[stage], stages[stage])
+        return ProgressSample(at, _NAMES[stage] + STAGE_DONE)
+    return ProgressSample(at, _NAMES[stage], stages[stage])
 
 
 def asked_on_a_beat(fleet: Fleet, beat: float, *, seed: int = 1) -> Asked:
@@ -167,7 +167,7 @@ FLEETS = {
 }
 #: The knob of the curve: a question costs as much as a share of the shortest pause.
 FIRSTS = (0.25, 0.5, 1.0, 2.0, 4.0)
-UNLIMITED = WaitPolicy(budget=1e6)
+UNLIMITED = WaitPolicy(max_polls_per_second=1e6)
 
 
 def lines(jobs: int, median: float) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, overload
 
-from diffio_async._bridge.talk import Talk, current, home
+from diffio_async._bridge.call_channel import CallChannel, current, manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -27,11 +27,11 @@ T = TypeVar("T")
 
 def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """What the coroutine returns, or raises."""
-    talk = Talk()
+    talk = CallChannel()
     try:
         word = talk.begin(func, *args, **kwargs)
     except BaseException as error:
-        talk.leave(error)
+        talk.cancel(error)
         raise
     if word.kind == "failed":
         raise word.claim()
@@ -47,7 +47,7 @@ def iterate(
     Closing the generator, or dropping it, closes the asynchronous one and waits for that. What is
     thrown into it is raised there; Ctrl-C cancels it.
     """
-    talk = Talk()
+    talk = CallChannel()
     try:
         word = talk.begin(_generate, talk, func, args, kwargs)
         # A `while` with a condition jumps back outside of the `try` in Python 3.13, and Ctrl-C
@@ -60,9 +60,9 @@ def iterate(
                 yield word.claim()
             except (Exception, GeneratorExit) as error:  # noqa: BLE001 - thrown over there
                 order = error
-            word = talk.ask(order)
+            word = talk.resume(order)
     except BaseException as error:
-        talk.leave(error)
+        talk.cancel(error)
         raise
     finally:
         order = None
@@ -71,7 +71,7 @@ def iterate(
 
 
 async def _generate(
-    talk: Talk,
+    talk: CallChannel,
     func: Callable[..., AsyncIterator[object]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
@@ -88,7 +88,7 @@ async def _generate(
             else:
                 step = generator.athrow(order)
             try:
-                order = await talk.say(await step)
+                order = await talk.yield_value(await step)
             except StopAsyncIteration:
                 return
     finally:
@@ -110,20 +110,20 @@ def enter(
     func: Callable[P, AbstractAsyncContextManager[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> AbstractContextManager[T]:
     """The asynchronous context as a blocking one; one task enters and leaves it."""
-    return _Context(_stay(func, args, kwargs))
+    return _Context(_context_steps(func, args, kwargs))
 
 
 class _Context(AbstractContextManager[T]):
     """A context that is never entered without being left again."""
 
     def __init__(self, stay: Generator[T, BaseException | None, bool]) -> None:
-        self._stay = stay
+        self._steps = stay
 
     def __enter__(self) -> T:
         try:
-            return next(self._stay)
+            return next(self._steps)
         except BaseException:
-            self._stay.close()  # Ctrl-C may strike between the yield and the return
+            self._steps.close()  # Ctrl-C may strike between the yield and the return
             raise
 
     def __exit__(
@@ -134,7 +134,7 @@ class _Context(AbstractContextManager[T]):
     ) -> bool:
         # Ctrl-C before the next line drops the generator, and that leaves the context too.
         try:
-            self._stay.send(error)
+            self._steps.send(error)
         except StopIteration as end:
             if error is not None:
                 error.__traceback__ = trace
@@ -142,24 +142,24 @@ class _Context(AbstractContextManager[T]):
         return False
 
 
-def _stay(
+def _context_steps(
     func: Callable[..., AbstractAsyncContextManager[T]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> Generator[T, BaseException | None, bool]:
     """Yield the context's value, take the body's error; whether the context swallowed that."""
-    talk = Talk()
+    talk = CallChannel()
     error: BaseException | None = None
     try:
-        word = talk.begin(_visit, talk, func, args, kwargs)
+        word = talk.begin(_run_context, talk, func, args, kwargs)
         if word.kind == "said":
             error = yield word.claim()
             if talk.gone or not isinstance(error, Exception | None):
-                talk.leave(error)
+                talk.cancel(error)
                 return False
-            word = talk.ask(error)
+            word = talk.resume(error)
     except BaseException as failure:
-        talk.leave(failure)
+        talk.cancel(failure)
         raise
     finally:
         error = None
@@ -168,8 +168,8 @@ def _stay(
     return bool(word.claim())
 
 
-async def _visit(
-    talk: Talk,
+async def _run_context(
+    talk: CallChannel,
     func: Callable[..., AbstractAsyncContextManager[object]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
@@ -178,7 +178,7 @@ async def _visit(
     order: BaseException | None = None
     try:
         async with func(*args, **kwargs) as value:
-            waiting = talk.say(value)
+            waiting = talk.yield_value(value)
             del value
             order = await waiting
             if order is not None:
@@ -223,4 +223,4 @@ def stop() -> None:
     What still runs is cancelled, and whoever waits for it gets a `RuntimeError`. Not needed at
     exit, where it happens by itself.
     """
-    home.stop()
+    manager.stop()

@@ -32,10 +32,10 @@ _STOPPED = "the event loop that worked for this was stopped"
 _EXITING = "the interpreter is exiting: no blocking call can be made any more"
 
 
-class Guest(Protocol):
+class Waiter(Protocol):
     """Whoever waits for work that is done here."""
 
-    def turn_away(self, error: Exception) -> None:
+    def abort(self, error: Exception) -> None:
         """Called when the work will never be done."""
 
 
@@ -48,10 +48,10 @@ class LoopThread:
     """
 
     def __init__(self) -> None:
-        self.gone: str | None = None
-        self.guests: set[Guest] = set()
+        self.stopped_reason: str | None = None
+        self.waiters: set[Waiter] = set()
         self.quiet = False
-        self._told_to_end = asyncio.Event()
+        self._stop_event = asyncio.Event()
         self._selector: selectors.BaseSelector | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem: BaseException | None = None
@@ -130,7 +130,7 @@ class LoopThread:
         except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
             self._fail(error)
             return
-        end = loop.create_task(self._until_told_to_end())
+        end = loop.create_task(self._run_until_stopped())
         self._settled.release()
         try:
             while not end.done():
@@ -139,7 +139,7 @@ class LoopThread:
                     loop.run_until_complete(end)
         finally:
             loop.close()
-            self._turn_away()
+            self._abort_waiters()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         if sys.platform == "win32":
@@ -147,8 +147,8 @@ class LoopThread:
         self._selector = selectors.DefaultSelector()
         return asyncio.SelectorEventLoop(self._selector)
 
-    async def _until_told_to_end(self) -> None:
-        await self._told_to_end.wait()
+    async def _run_until_stopped(self) -> None:
+        await self._stop_event.wait()
         me = asyncio.current_task()
         for task in asyncio.all_tasks() - {me}:
             task.cancel()
@@ -161,32 +161,32 @@ class LoopThread:
             async with asyncio.timeout(_FINALISE_SECONDS):
                 await asyncio.get_running_loop().shutdown_asyncgens()
 
-    def _turn_away(self) -> None:
+    def _abort_waiters(self) -> None:
         # At exit only daemon threads still wait, and they end with the process: without a word.
-        for guest in [] if self.quiet else list(self.guests):
-            guest.turn_away(RuntimeError(self.gone))
+        for guest in [] if self.quiet else list(self.waiters):
+            guest.abort(RuntimeError(self.stopped_reason))
 
     def stop(self, why: str, *, quiet: bool = False) -> None:
         """Cancel what runs, finalise the loop's generators, close the loop. Starts no thread."""
-        self.gone, self.quiet = why, quiet
+        self.stopped_reason, self.quiet = why, quiet
         if self._begun:
             with self._settled:
                 pass
-        if self.ready and self.send(self._told_to_end.set):
+        if self.ready and self.send(self._stop_event.set):
             self._thread.join(UNWIND_SECONDS + _FINALISE_SECONDS)
 
-    def disown(self) -> None:
+    def abandon(self) -> None:
         """Let go of it in the child of a fork, where its thread does not exist."""
-        self.gone = _FORKED
+        self.stopped_reason = _FORKED
         if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
             # The epoll is the parent's too: what is finalised in the child would unregister the
             # parent's descriptors. The child gets one of its own under the same number.
             with select.epoll() as own:
                 os.dup2(own.fileno(), self._selector.fileno(), inheritable=False)
-        self._turn_away()
+        self._abort_waiters()
 
 
-class Home:
+class LoopThreadManager:
     """Where the loop thread of this process is found."""
 
     def __init__(self) -> None:
@@ -206,12 +206,12 @@ class Home:
         """
         thread = self._thread
         if thread is None or not thread.ready:
-            thread = self._begun()
+            thread = self._start()
         if thread.is_current():
             raise RuntimeError(OWN_THREAD)
         return thread
 
-    def _begun(self) -> LoopThread:
+    def _start(self) -> LoopThread:
         with self._lock:
             if self._exiting:
                 raise RuntimeError(_EXITING)
@@ -247,4 +247,4 @@ class Home:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._disowned.append(thread)
-            thread.disown()
+            thread.abandon()

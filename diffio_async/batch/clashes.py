@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from diffio_async.batch.naming import DEFAULT_NAME, Naming
-from diffio_async.batch.paths import path_of
+from diffio_async.batch.records import decode_path
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ class Clashes:
             " JOIN file ON file.id = clash.file JOIN file AS other ON other.id = clash.other"
             " ORDER BY clash.rowid"
         ):
-            sources = groups.setdefault(path_of(path), {})
-            sources |= {path_of(first): None, path_of(second): None}
+            sources = groups.setdefault(decode_path(path), {})
+            sources |= {decode_path(first): None, decode_path(second): None}
         return [
             f"{' and '.join(map(repr, sources))} would {'both' if len(sources) == 2 else 'all'} "  # noqa: PLR2004
             f"become {path!r}"
@@ -68,7 +68,7 @@ class Clashes:
 
     def _replacing(self) -> list[str]:
         return [
-            f"the result of {path_of(source)!r} would replace the recording {path_of(path)!r}"
+            f"the result of {decode_path(source)!r} would replace the recording {decode_path(path)!r}"
             for source, path in self.connection.execute(
                 "SELECT file.source, result.path FROM result JOIN file ON file.id = result.file"
                 " JOIN file AS other ON other.source = result.path ORDER BY file.id"
@@ -96,7 +96,7 @@ class Clashes:
         """Whether every result would have a place of its own, and none a recording's."""
         naming = evolve(self.naming, template=template)
         sources = {
-            naming.place(Path(path_of(source)), kind)
+            naming.path_key(Path(decode_path(source)), kind)
             for (source,) in self.connection.execute("SELECT source FROM file")
             for kind in ("audio", *self.kinds)
         }
@@ -115,7 +115,7 @@ class Clashes:
             "SELECT file.source, seen.below, seen.named FROM temp.seen"
             " JOIN file ON file.id = seen.file"
         ):
-            parent = Path(path_of(source)).parent.name
+            parent = Path(decode_path(source)).parent.name
             for kind in self.kinds:
-                path = naming.result(PurePath(path_of(below)), kind, named, parent=parent)
-                yield naming.place(path, kind)
+                path = naming.result(PurePath(decode_path(below)), kind, named, parent=parent)
+                yield naming.path_key(path, kind)

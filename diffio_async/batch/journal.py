@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from attrs import asdict
 
-from diffio_async._engine.database import Database
-from diffio_async._engine.local_paths import local_path
-from diffio_async.batch import claims
+from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.sqlite_thread import SqliteThread
+from diffio_async.batch import leases
 from diffio_async.batch.schema import SCHEMA
 from diffio_async.batch.service import bind_service
-from diffio_async.batch.settings import RunOptions, Terms
+from diffio_async.batch.settings import JournalIdentity, RunOptions
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,30 +29,32 @@ T = TypeVar("T")
 #: The journal's name where none is given: beside the results.
 DEFAULT_JOURNAL = ".diffio-batch.sqlite"
 #: Seconds for which transitions gather that are committed together; a file has six of them.
-_GATHERED = 0.01
+_BATCH_WINDOW = 0.01
 #: Seconds between two looks at whether another run's listing is over.
-_TURN = 0.1
+_LISTING_LOCK_SECONDS = 0.1
 
 
 class Journal:
     """A journal that a run takes part in; `runner` is its number there."""
 
-    def __init__(self, database: Database, path: str) -> None:
+    def __init__(self, database: SqliteThread, path: str) -> None:
         self._database, self.path = database, path
-        self.runner = 0
-        self._run: claims.Runner | None = None
+        self.run_id = 0
+        self._run: leases.RunId | None = None
 
     @classmethod
     async def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
         """Open it.
 
         Raises:
-            DatabaseUnusable: It cannot be; the message says why.
+            DatabaseError: It cannot be; the message says why.
         """
         shown = local_path(path, "the journal")
-        return cls(await Database.open(shown, SCHEMA, create=create, gathered=_GATHERED), shown)
+        return cls(
+            await SqliteThread.open(shown, SCHEMA, create=create, gathered=_BATCH_WINDOW), shown
+        )
 
-    async def do(
+    async def write(
         self,
         step: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
@@ -61,7 +63,7 @@ class Journal:
         """What `step` gives; what it did is on the disk when this returns."""
         return await self._database.run(lambda connection: step(connection, *args, **kwargs))
 
-    async def see(
+    async def read(
         self,
         look: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
@@ -70,9 +72,9 @@ class Journal:
         """What `look` gives of one state of the journal; it writes nothing."""
         return await self._database.read(lambda connection: look(connection, *args, **kwargs))
 
-    async def enter(
+    async def register(
         self,
-        terms: Terms,
+        terms: JournalIdentity,
         salt: str | None,
         *,
         service: str | None = None,
@@ -85,30 +87,30 @@ class Journal:
         Raises:
             ConfigurationError: It is of another batch or service, or has another salt.
         """
-        await self.do(_agree, self.path, terms, salt, service, options)
-        self._run = await self.do(claims.enlisted)
-        self.runner = self._run.id
-        await self.beat()
+        await self.write(_check_identity, self.path, terms, salt, service, options)
+        self._run = await self.write(leases.register_run)
+        self.run_id = self._run.id
+        await self.heartbeat()
 
-    async def beat(self) -> bool:
+    async def heartbeat(self) -> bool:
         """Give a sign of life, and free what dead runs held; whether there was any."""
-        return self._run is not None and await self.do(claims.beaten, self._run)
+        return self._run is not None and await self.write(leases.heartbeat, self._run)
 
-    async def listing_turn(self) -> None:
+    async def acquire_listing_lock(self) -> None:
         """Wait until no other run is listing; `listed` ends the turn, as does the run's end."""
-        while not await self.do(_taken_turn, self.runner):
-            await asyncio.sleep(_TURN)
-            await self.beat()
+        while not await self.write(_lock_listing, self.run_id):
+            await asyncio.sleep(_LISTING_LOCK_SECONDS)
+            await self.heartbeat()
 
-    async def listed(self) -> None:
+    async def release_listing_lock(self) -> None:
         """End the turn."""
-        await self.do(_left_turn)
+        await self.write(_unlock_listing)
 
     async def close(self) -> None:
         """Let go of all that is held, and close the file."""
         try:
-            if self.runner:
-                await self.do(claims.release, self.runner)
+            if self.run_id:
+                await self.write(leases.release_run, self.run_id)
         finally:
             await self._database.close()
 
@@ -120,13 +122,13 @@ def journal_at(path: str) -> Path:
     return found / DEFAULT_JOURNAL if os.path.isdir(found) else found  # noqa: PTH112
 
 
-def terms_of(connection: sqlite3.Connection) -> Terms | None:
+def identity_of(connection: sqlite3.Connection) -> JournalIdentity | None:
     """The terms of the batch, None where no run has begun yet."""
     said = dict(connection.execute("SELECT name, value FROM batch").fetchall())
     names = ("model", "sampling", "params", "to", "name")
     if "salt" not in said:
         return None
-    return Terms(**{name: str(said[name]) for name in names})
+    return JournalIdentity(**{name: str(said[name]) for name in names})
 
 
 def salt_of(connection: sqlite3.Connection) -> str:
@@ -141,15 +143,15 @@ def options_of(connection: sqlite3.Connection) -> RunOptions:
     return RunOptions() if row is None else RunOptions.read(row[0])
 
 
-def _agree(
+def _check_identity(
     connection: sqlite3.Connection,
     path: str,
-    terms: Terms,
+    terms: JournalIdentity,
     salt: str | None,
     service: str | None,
     options: RunOptions | None,
 ) -> None:
-    recorded = terms_of(connection)
+    recorded = identity_of(connection)
     # A batch that never got a file is bound to nothing.
     bound = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0])
     if service is not None:
@@ -175,7 +177,7 @@ def _agree(
     )
 
 
-def _taken_turn(connection: sqlite3.Connection, runner: int) -> bool:
+def _lock_listing(connection: sqlite3.Connection, runner: int) -> bool:
     row = connection.execute(
         "SELECT value FROM batch JOIN runner ON runner.id = value WHERE name = 'listing'"
     ).fetchone()
@@ -187,5 +189,5 @@ def _taken_turn(connection: sqlite3.Connection, runner: int) -> bool:
     return True
 
 
-def _left_turn(connection: sqlite3.Connection) -> None:
+def _unlock_listing(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM batch WHERE name = 'listing'")

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve
 
-from diffio_async._engine.taking import taken
-from diffio_async._engine.threads import Threads
-from diffio_async._wire.containers import check_video_possible
+from diffio_async._protocol.containers import check_video_possible
+from diffio_async._storage.iteration import taken
+from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch.clashes import Clashes
-from diffio_async.batch.paths import kept
+from diffio_async.batch.records import encode_path
 from diffio_async.batch.results import is_known_result
-from diffio_async.batch.settings import Settings, opened_settings
-from diffio_async.errors import ConfigurationError, SourceUnusable
+from diffio_async.batch.settings import JobSettings, load_settings
+from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.naming import Naming
-    from diffio_async.batch.sources import Found, Scan
+    from diffio_async.batch.sources import FoundSource, Scan
     from diffio_async.types import SourceName, Sources
 
 #: Files that are looked at and written down at once.
 _CHUNK = 500
 
 #: A file to be restored, its settings, and the path of each result.
-_Row = tuple["Found", Settings, list[tuple[str, Path]]]
+_Row = tuple["FoundSource", JobSettings, list[tuple[str, Path]]]
 
 
 @define
@@ -43,8 +43,8 @@ class Listing:
 
     scan: Scan
     naming: Naming
-    settings: Settings
-    kinds: tuple[str, ...]
+    settings: JobSettings
+    download_types: tuple[str, ...]
 
     async def run(self, sources: Sources, journal: Journal) -> None:
         """Write down every recording, or none.
@@ -53,19 +53,19 @@ class Listing:
             ConfigurationError: Two results would have one name, a result would replace a
                 recording, a source names nothing, or a manifest is wrong.
         """
-        threads = Threads()
-        await journal.do(_begin)
+        threads = TrackedExecutor()
+        await journal.write(_begin)
         try:
             async with aclosing(taken(_several(sources))) as names:
                 async for name in names:
                     found = self.scan.each(name)
                     while chunk := await threads.run(self._rows, found):
-                        await journal.do(self._write, journal.runner, chunk)
+                        await journal.write(self._write, journal.run_id, chunk)
         finally:
-            await threads.settle()
-        await journal.do(self._publish, journal.runner)
+            await threads.drain()
+        await journal.write(self._publish, journal.run_id)
 
-    def _rows(self, found: Iterator[Found | LeftOut]) -> list[_Row | LeftOut]:
+    def _rows(self, found: Iterator[FoundSource | LeftOut]) -> list[_Row | LeftOut]:
         """The next files, each with its settings and its results; reads the disk."""
         return [
             each
@@ -74,21 +74,21 @@ class Listing:
             for each in itertools.islice(found, _CHUNK)
         ]
 
-    def _looked_at(self, found: Found) -> Found:
+    def _looked_at(self, found: FoundSource) -> FoundSource:
         """The file with what is wrong with it already."""
         try:
-            check_video_possible(self.kinds, Path(found.path).name)
-        except SourceUnusable as failure:
+            check_video_possible(self.download_types, Path(found.path).name)
+        except InvalidSource as failure:
             return evolve(found, problem=found.problem or str(failure))
         return found
 
-    def _settings(self, found: Found) -> Settings:
+    def _settings(self, found: FoundSource) -> JobSettings:
         item = found.item
         if item is None or (item.model is None and item.sampling is None and item.params is None):
             return self.settings
-        sampling, params = opened_settings(self.settings.text)
+        sampling, params = load_settings(self.settings.text)
         try:
-            return Settings.of(
+            return JobSettings.validated(
                 item.model or self.settings.model,
                 sampling if item.sampling is None else item.sampling,
                 params if item.params is None else item.params,
@@ -96,13 +96,13 @@ class Listing:
         except ConfigurationError as failure:
             raise ConfigurationError(f"{found.where or repr(found.path)}: {failure}") from failure
 
-    def _results(self, found: Found) -> list[tuple[str, Path]]:
+    def _results(self, found: FoundSource) -> list[tuple[str, Path]]:
         named = found.item.to if found.item is not None else None
         parent = Path(found.path).parent.name
         try:
             return [
                 (kind, self.naming.result(found.below, kind, named, parent=parent))
-                for kind in self.kinds
+                for kind in self.download_types
             ]
         except ConfigurationError as failure:
             if not found.where:
@@ -124,7 +124,7 @@ class Listing:
             named = found.item.to if found.item is not None else None
             if not connection.execute(
                 "INSERT OR IGNORE INTO temp.seen VALUES (?, ?, ?)",
-                (number, kept(str(found.below)), named),
+                (number, encode_path(str(found.below)), named),
             ).rowcount:
                 _leave_out(connection, runner, Path(found.path), "duplicate")
                 continue
@@ -132,17 +132,17 @@ class Listing:
                 self._result(connection, number, kind, path)
 
     def _result(self, connection: sqlite3.Connection, number: int, kind: str, path: Path) -> None:
-        place = kept(self.naming.place(path, kind))
+        place = encode_path(self.naming.path_key(path, kind))
         written = connection.execute(
             "INSERT INTO result (file, type, path, place) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            (number, kind, kept(str(path)), place),
+            (number, kind, encode_path(str(path)), place),
         ).rowcount
         if not written:
             connection.execute(
                 "INSERT INTO temp.clash SELECT ?, file, ? FROM result"
                 " WHERE place = ? AND file != ?",
-                (number, kept(str(path)), place, number),
+                (number, encode_path(str(path)), place, number),
             )
 
     def _publish(self, connection: sqlite3.Connection, runner: int) -> None:
@@ -151,7 +151,7 @@ class Listing:
         Raises:
             ConfigurationError: Some have none.
         """
-        Clashes(connection, self.naming, self.kinds).refuse()
+        Clashes(connection, self.naming, self.download_types).refuse()
         connection.execute(
             "UPDATE file SET state = 'listed', runner = NULL WHERE state = 'draft' AND runner = ?",
             (runner,),
@@ -180,13 +180,15 @@ def _begin(connection: sqlite3.Connection) -> None:
 def _leave_out(connection: sqlite3.Connection, runner: int, path: Path, reason: str) -> None:
     connection.execute(
         "INSERT INTO left_out (path, reason, runner) VALUES (?, ?, ?)",
-        (kept(str(path)), reason, runner),
+        (encode_path(str(path)), reason, runner),
     )
 
 
-def _file(connection: sqlite3.Connection, runner: int, found: Found, settings: Settings) -> int:
+def _file(
+    connection: sqlite3.Connection, runner: int, found: FoundSource, settings: JobSettings
+) -> int:
     """The file's row: a new draft, or the one that is there."""
-    what = (kept(found.path), settings.model, settings.text)
+    what = (encode_path(found.path), settings.model, settings.text)
     cursor = connection.execute(
         "INSERT INTO file (source, model, settings, size, mtime_ns, error, state, runner)"
         " VALUES (?, ?, ?, ?, ?, ?, 'draft', ?) ON CONFLICT DO NOTHING",

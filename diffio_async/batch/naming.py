@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from diffio_async._engine.file_names import shortened
-from diffio_async._engine.local_paths import local_path
+from diffio_async._storage.file_names import shortened
+from diffio_async._storage.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Naming:
 
     template: str
     root: Path
-    folds: bool = False
+    case_insensitive: bool = False
 
     def check(self) -> None:
         """Find out whether it is a template.
@@ -130,11 +130,11 @@ class Naming:
             raise ConfigurationError(f"no file can have the name of the result of {what}")
         return path
 
-    def place(self, path: Path, kind: str) -> str:
+    def path_key(self, path: Path, kind: str) -> str:
         """What two results may not share: the path, as the disk tells paths apart."""
         # A video's ending is known only when it is made.
         text = f"{path.with_suffix('')}.*" if kind == "video" else str(path)
-        if self.folds:
+        if self.case_insensitive:
             text = unicodedata.normalize("NFC", text).casefold()
         return text
 
@@ -177,7 +177,7 @@ def looks_usual(name: str) -> bool:
     return stem.endswith(".restored") and ending.lower() in _RESULT_ENDINGS
 
 
-def folds_names(folder: Path) -> bool:
+def is_case_insensitive(folder: Path) -> bool:
     """Whether the folder's disk takes `A` and `a` for one name; only the disk knows."""
     for path in (folder, *folder.parents):
         other = path.with_name(path.name.swapcase()) if path.name else path

@@ -7,31 +7,31 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define
 
-from diffio_async.batch.reading import counts, left_out_counts
+from diffio_async.batch.journal_queries import file_count, left_out_counts
 from diffio_async.models.batches import BatchProgress
 
 if TYPE_CHECKING:
-    from diffio_async.batch.plan import Desk
+    from diffio_async.batch.context import RunContext
     from diffio_async.models.batches import FileOutcome
 
 
 @define(eq=False)
-class Counting:
+class ProgressCounter:
     """Numbers of one run: `files` when it began, and the ends it was told of."""
 
-    desk: Desk
+    context: RunContext
     files: int
     left_out: int
-    began: float
+    started_at: float
     done: int = 0
     failed: int = 0
-    fresh: int = 0
+    finished_now: int = 0
 
     @classmethod
-    async def of(cls, desk: Desk) -> Self:
+    async def of(cls, desk: RunContext) -> Self:
         """Begin to count."""
-        left_out = sum((await desk.journal.see(left_out_counts)).values())
-        return cls(desk, await desk.journal.see(counts), left_out, time.monotonic())
+        left_out = sum((await desk.journal.read(left_out_counts)).values())
+        return cls(desk, await desk.journal.read(file_count), left_out, time.monotonic())
 
     def ended(self, outcome: FileOutcome) -> None:
         """One more end."""
@@ -39,11 +39,11 @@ class Counting:
             self.failed += 1
         else:
             self.done += 1
-        self.fresh += not outcome.earlier
+        self.finished_now += not outcome.from_earlier_run
 
     def progress(self) -> BatchProgress:
         """The numbers of now."""
-        desk, seconds = self.desk, time.monotonic() - self.began
+        desk, seconds = self.context, time.monotonic() - self.started_at
         waiting = max(0, self.files - self.done - self.failed)
         return BatchProgress(
             files=self.files,
@@ -52,11 +52,11 @@ class Counting:
             left_out=self.left_out,
             uploading=desk.uploading,
             generating=desk.in_flight - desk.uploading,
-            downloading=desk.fetching,
+            downloading=desk.downloading,
             sent_bytes=desk.sent,
             received_bytes=desk.received,
             seconds=seconds,
-            files_per_minute=60.0 * self.fresh / seconds if seconds else 0.0,
-            seconds_left=waiting * seconds / self.fresh if self.fresh else None,
-            pausing=desk.weather.pausing if desk.weather.pause else None,
+            files_per_minute=60.0 * self.finished_now / seconds if seconds else 0.0,
+            eta_seconds=waiting * seconds / self.finished_now if self.finished_now else None,
+            pause_reason=desk.congestion.pause_reason if desk.congestion.pause else None,
         )

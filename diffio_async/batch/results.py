@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async.batch.journal import DEFAULT_JOURNAL, terms_of
+from diffio_async.batch.journal import DEFAULT_JOURNAL, identity_of
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, looks_usual
-from diffio_async.batch.paths import kept
+from diffio_async.batch.records import encode_path
 from diffio_async.batch.schema import SCHEMA
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ class EarlierBatch:
 
 def is_known_result(connection: sqlite3.Connection, naming: Naming, path: str) -> bool:
     """Whether a file was written by the journal's batch."""
-    place = naming.place(Path(path), "audio")
+    place = naming.path_key(Path(path), "audio")
     rows = connection.execute(
         "SELECT path FROM result WHERE begun AND place IN (?, ?)",
-        (kept(place), kept(naming.place(Path(path), "video"))),
+        (encode_path(place), encode_path(naming.path_key(Path(path), "video"))),
     ).fetchall()
-    return any(naming.place(Path(os.fsdecode(found)), "audio") == place for (found,) in rows)
+    return any(naming.path_key(Path(os.fsdecode(found)), "audio") == place for (found,) in rows)
 
 
 def _opened(path: Path) -> tuple[sqlite3.Connection | None, str]:
@@ -111,7 +111,7 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str]:
         return None, ""
     try:
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == SCHEMA.application_id
-        terms = terms_of(connection) if ours else None
+        terms = identity_of(connection) if ours else None
         if terms is not None:
             return connection, terms.to
     except sqlite3.Error:

@@ -24,7 +24,7 @@ by a `runner`, a run of some process, and by no other until that one lets go of 
 
 from __future__ import annotations
 
-from diffio_async._engine.database_opening import Schema
+from diffio_async._storage.sqlite_open import Schema
 
 #: When a work is due that this run is not to take up again.
 NOT_NOW = 1e12

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from diffio_async._wire.addresses import api_base_url
+from diffio_async._protocol.urls import api_base_url
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.options import RetryPolicy, Timeouts
 
@@ -23,7 +23,7 @@ SANDBOX = "sandbox"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PORTS = {"http": 80, "https": 443}
 #: Whose account it is must not hold up a batch.
-_BRIEFLY = RetryPolicy(attempts=2, budget=10.0)
+_BRIEFLY = RetryPolicy(attempts=2, total_timeout=10.0)
 _TIMEOUTS = Timeouts(connect=5.0, read=5.0, total=10.0)
 
 

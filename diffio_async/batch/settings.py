@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from attrs import asdict, fields, frozen
 
-from diffio_async._wire.calls import create_generation
+from diffio_async._protocol.endpoints import create_generation
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 
@@ -19,7 +19,7 @@ def canonical(value: Mapping[str, object] | None) -> str:
 
 
 @frozen
-class Settings:
+class JobSettings:
     """A model and its settings, in the one spelling that the journal compares."""
 
     model: str
@@ -27,12 +27,12 @@ class Settings:
     params: str = "{}"
 
     @classmethod
-    def of(
+    def validated(
         cls,
         model: str,
         sampling: Mapping[str, object] | None,
         params: Mapping[str, object] | None,
-    ) -> Settings:
+    ) -> JobSettings:
         """Check and spell them.
 
         Raises:
@@ -49,13 +49,13 @@ class Settings:
         return f'{{"params":{self.params},"sampling":{self.sampling}}}'
 
 
-def opened_settings(text: str) -> tuple[dict[str, object], dict[str, object]]:
+def load_settings(text: str) -> tuple[dict[str, object], dict[str, object]]:
     """Sampling and params out of the journal."""
     found = json.loads(text)
     return found["sampling"], found["params"]
 
 
-def key_of(salt: str, digest: str, model: str, settings: str, attempt: int) -> str:
+def idempotency_key_for(salt: str, digest: str, model: str, settings: str, attempt: int) -> str:
     """The idempotency key: the same for the same content, wherever the salt is the same."""
     text = json.dumps([salt, digest, model, settings, attempt])
     return f"batch-{hashlib.sha256(text.encode()).hexdigest()}"
@@ -88,7 +88,7 @@ class RunOptions:
 
 
 @frozen(kw_only=True)
-class Terms:
+class JournalIdentity:
     """What all of a journal's files have in common, and may not change under way.
 
     `to` is the folder of the results, absolute.
@@ -100,7 +100,7 @@ class Terms:
     to: str
     name: str
 
-    def check(self, recorded: Terms, journal: str) -> None:
+    def check(self, recorded: JournalIdentity, journal: str) -> None:
         """Refuse to go on under other terms.
 
         Raises:
@@ -109,7 +109,7 @@ class Terms:
         differences = [
             f"{each.name} is {getattr(self, each.name)!r} here and "
             f"{getattr(recorded, each.name)!r} there"
-            for each in fields(Terms)
+            for each in fields(JournalIdentity)
             if getattr(self, each.name) != getattr(recorded, each.name)
         ]
         if differences:

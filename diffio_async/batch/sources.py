@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._engine.local_paths import local_path
-from diffio_async._engine.system_errors import reason_of
-from diffio_async._wire.media_types import RECORDING_ENDINGS
+from diffio_async._protocol.media_types import RECORDING_ENDINGS
+from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.system_errors import reason_of
 from diffio_async.batch.globs import base_of, matches
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.manifest import is_manifest, rows
-from diffio_async.batch.paths import absolute
+from diffio_async.batch.records import absolute
 from diffio_async.batch.results import EarlierBatch, earlier_batch
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
@@ -32,7 +32,7 @@ RECORDINGS = RECORDING_ENDINGS
 
 
 @frozen(kw_only=True)
-class Found:
+class FoundSource:
     """A recording that was named, or what stands in its way; size in bytes.
 
     `below` is its path below the folder that was named, which results keep; `where` says who
@@ -63,10 +63,10 @@ class Scan:
     recursive: bool
     suffixes: frozenset[str]
     is_result: Callable[[str], bool]
-    beyond: Path
+    excluded_dir: Path
     journal: Path
 
-    def each(self, source: SourceName) -> Iterator[Found | LeftOut]:
+    def each(self, source: SourceName) -> Iterator[FoundSource | LeftOut]:
         """The recordings that one name stands for, and what is left out; blocks.
 
         A file that cannot be read is given with its problem.
@@ -84,7 +84,7 @@ class Scan:
         path = local_path(source, "a source")
         if not path:
             raise ConfigurationError("a path is empty: name a file or a folder")
-        found: Iterator[Found | LeftOut]
+        found: Iterator[FoundSource | LeftOut]
         if is_manifest(path):
             found = self._manifest(path)
         elif os.path.isdir(path):  # noqa: PTH112 - any text
@@ -116,11 +116,11 @@ class Scan:
             f"there is no recording in {path!r} (known by endings such as .wav or .mp4){deep}{more}"
         )
 
-    def _manifest(self, path: str) -> Iterator[Found]:
+    def _manifest(self, path: str) -> Iterator[FoundSource]:
         for where, item in rows(path):
             yield self._file(os.fsdecode(item.source), item=item, where=where)
 
-    def _glob(self, pattern: str) -> Iterator[Found | LeftOut]:
+    def _glob(self, pattern: str) -> Iterator[FoundSource | LeftOut]:
         if "\0" in pattern:
             raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
         base = base_of(pattern)
@@ -138,7 +138,7 @@ class Scan:
                 # `in/*/../*.wav` may lead above its own beginning.
                 yield self._file(path, below=PurePath(below.name) if ".." in below.parts else below)
 
-    def _folder(self, top: Path) -> Iterator[Found | LeftOut]:
+    def _folder(self, top: Path) -> Iterator[FoundSource | LeftOut]:
         # A stack, not recursion: folders may be nested deeper than Python's calls.
         waiting = [(top, PurePath())]
         with contextlib.ExitStack() as stack:
@@ -148,7 +148,7 @@ class Scan:
                 folder, below = waiting.pop()
                 entries, problem = _entries(folder)
                 if problem is not None:
-                    yield Found(
+                    yield FoundSource(
                         path=str(absolute(folder)),
                         below=below / "_",
                         problem=f"the folder {str(folder)!r} cannot be read: {problem}",
@@ -169,7 +169,7 @@ class Scan:
                     elif not self._is_ours(entry):
                         yield LeftOut(path=absolute(entry.path), reason=reason_not)
                 for name in sorted(folders, reverse=True):
-                    if self.recursive and not _same(folder / name, self.beyond):
+                    if self.recursive and not _same(folder / name, self.excluded_dir):
                         waiting.append((folder / name, below / name))
                     else:
                         yield LeftOut(path=absolute(folder / name), reason="folder")
@@ -209,10 +209,10 @@ class Scan:
         below: PurePath | None = None,
         item: BatchItem | None = None,
         where: str = "",
-    ) -> Found:
+    ) -> FoundSource:
         name = below if below is not None else PurePath(PurePath(path).name or "_")
         size, mtime_ns, problem = _identity(path)
-        return Found(
+        return FoundSource(
             path=str(absolute(path)),
             below=name,
             size=size,

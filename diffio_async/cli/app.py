@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from diffio_async._version import __version__
-from diffio_async.cli.batches.app import app as batches
+from diffio_async.cli.batch.app import app as batches
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.network import use_network
 from diffio_async.cli.parameters import (
@@ -19,8 +19,8 @@ from diffio_async.cli.parameters import (
     ProxyOption,
     TimeoutOption,
 )
-from diffio_async.cli.refusing import refuse
-from diffio_async.cli.serving import sandbox
+from diffio_async.cli.sandbox import sandbox
+from diffio_async.cli.usage_error import exit_with_usage_error
 from diffio_async.cli.webhooks.app import app as webhooks
 from diffio_async.models.generations import DEFAULT_MODEL
 
@@ -97,14 +97,14 @@ def restore(
     talk.wav becomes talk.restored.mp3, beside it. The key is read from DIFFIO_API_KEY.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.orders import Order
-    from diffio_async.cli.reports import reporter
-    from diffio_async.cli.restoring import restore_files
-    from diffio_async.errors import ConfigurationError, SourceUnusable
+    from diffio_async.cli.progress import make_reporter
+    from diffio_async.cli.restore import restore_files
+    from diffio_async.cli.restore_request import RestoreRequest
+    from diffio_async.errors import ConfigurationError, InvalidSource
     from diffio_async.sandbox import SandboxError
 
     try:
-        order = Order(
+        order = RestoreRequest(
             files=tuple(files),
             output=output,
             download_type=KINDS[kind],
@@ -116,10 +116,10 @@ def restore(
             stdin_name=stdin_name,
             as_json=as_json,
         )
-        shown = reporter(as_json=as_json, to_stdout=order.to_stdout)
+        shown = make_reporter(as_json=as_json, to_stdout=order.to_stdout)
         code = run(lambda: restore_files(order, shown))
-    except (ConfigurationError, SandboxError, SourceUnusable) as error:
-        code = refuse(error, as_json=as_json)
+    except (ConfigurationError, SandboxError, InvalidSource) as error:
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -155,13 +155,13 @@ def download(
     Where `restore` ends too early, it prints the line to run. Nothing is billed again.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.downloading import Fetch
-    from diffio_async.cli.downloading import download as fetch
-    from diffio_async.cli.reports import reporter
+    from diffio_async.cli.download import DownloadRequest
+    from diffio_async.cli.download import download as fetch
+    from diffio_async.cli.progress import make_reporter
     from diffio_async.errors import ConfigurationError
 
     try:
-        order = Fetch(
+        order = DownloadRequest(
             generation_id=generation,
             api_project_id=project,
             output=output,
@@ -171,10 +171,10 @@ def download(
             resume=resume,
             as_json=as_json,
         )
-        shown = reporter(as_json=as_json, to_stdout=order.to_stdout)
+        shown = make_reporter(as_json=as_json, to_stdout=order.to_stdout)
         code = run(lambda: fetch(order, shown))
     except ConfigurationError as error:
-        code = refuse(error, as_json=as_json)
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -197,17 +197,17 @@ def wait(
     On a terminal one table shows how they stand.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.waiting import Wanted
-    from diffio_async.cli.waiting import wait as follow
+    from diffio_async.cli.wait import WaitRequest
+    from diffio_async.cli.wait import wait as follow
     from diffio_async.errors import ConfigurationError
 
-    wanted = Wanted(
+    wanted = WaitRequest(
         generations=tuple(generations or ()), projects=tuple(project or ()), timeout=timeout
     )
     try:
         code = run(lambda: follow(wanted, as_json=as_json))
     except ConfigurationError as error:
-        code = refuse(error, as_json=as_json)
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
 
 

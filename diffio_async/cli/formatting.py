@@ -38,14 +38,14 @@ def numbers_of(progress: BatchProgress) -> Numbers:
         ended=progress.done + progress.failed,
         total=progress.files,
         failed=progress.failed,
-        seconds_left=progress.seconds_left,
+        eta_seconds=progress.eta_seconds,
     )
 
 
 def details_of(progress: BatchProgress) -> list[str]:
     """Why nothing is begun, jobs by stage, bytes both ways and the rate."""
     return [
-        "" if progress.pausing is None else f"pausing: {progress.pausing}",
+        "" if progress.pause_reason is None else f"pausing: {progress.pause_reason}",
         f"{progress.uploading} up, {progress.generating} restoring, {progress.downloading} down",
         f"{size(progress.sent_bytes)} sent, {size(progress.received_bytes)} received",
         f"{progress.files_per_minute:.3g} files/min" if progress.files_per_minute else "",

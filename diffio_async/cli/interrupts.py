@@ -6,9 +6,9 @@ import asyncio
 import signal
 from typing import TYPE_CHECKING, Any
 
-from diffio_async._engine.system_errors import shortage_of
+from diffio_async._storage.system_errors import shortage_of
 from diffio_async.cli.exit_codes import FAILED, INTERRUPTED
-from diffio_async.cli.refusing import complain
+from diffio_async.cli.usage_error import print_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -33,7 +33,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool = False) -
         shortage = shortage_of(failure)
         if shortage is None:
             raise
-        complain(f"the command ended early: {shortage.text}")
+        print_error(f"the command ended early: {shortage.text}")
         return FAILED
 
 

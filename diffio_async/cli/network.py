@@ -56,7 +56,7 @@ def client_options(*observers: Observer) -> ClientOptions:
 
 
 def _check(options: ClientOptions, network: Network) -> None:
-    from diffio_async._engine.transport.proxies import Proxies
+    from diffio_async._http.proxies import Proxies
     from diffio_async.errors import ConfigurationError
     from diffio_async.options import DEFAULT_BASE_URL
 
@@ -74,7 +74,7 @@ def _trusted(cacert: str | None) -> ssl.SSLContext | None:
     """The context that trusts one file of certificates, None for the system's own."""
     import ssl
 
-    from diffio_async._engine.local_paths import local_path
+    from diffio_async._storage.local_paths import local_path
     from diffio_async.errors import ConfigurationError
 
     if cacert == "":

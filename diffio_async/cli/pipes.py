@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._engine.opening import opened
-from diffio_async._engine.sources import Source
-from diffio_async._engine.threads import Aside
-from diffio_async._wire.containers import HEAD, ending_by_content
+from diffio_async._protocol.containers import HEAD, ending_by_content
+from diffio_async._storage.threads import DedicatedThread
+from diffio_async._uploads.open_source import open_source
+from diffio_async._uploads.source import Source
 from diffio_async.cli.console import console
-from diffio_async.errors import ConfigurationError, SourceUnusable, TargetUnusable
+from diffio_async.errors import ConfigurationError, InvalidSource, InvalidTarget
 from diffio_async.options import MIB, ClientOptions
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ async def piped(name: str | None) -> AsyncIterator[Piped]:
         name: Its file name; without one, its ending is chosen by its first bytes.
 
     Raises:
-        SourceUnusable: It is empty, too large, or cannot be read.
+        InvalidSource: It is empty, too large, or cannot be read.
     """
-    async with opened(sys.stdin.buffer, max_bytes=ClientOptions().max_upload_bytes) as source:
+    async with open_source(sys.stdin.buffer, max_bytes=ClientOptions().max_upload_bytes) as source:
         if source.size == 0:
-            raise SourceUnusable("standard input is empty: there is nothing to restore")
+            raise InvalidSource("standard input is empty: there is nothing to restore")
         head = await source.read(0, min(HEAD, source.size))
         yield Piped(source, name or STDIN + (ending_by_content(head) or ""))
 
@@ -101,19 +101,19 @@ async def write_out(file: Path) -> None:
     """Copy a file to standard output.
 
     Raises:
-        TargetUnusable: Its reader closed it, or its disk is full.
+        InvalidTarget: Its reader closed it, or its disk is full.
     """
-    aside = Aside()
+    aside = DedicatedThread()
     try:
         with file.open("rb") as content:
             while block := await aside.run(content.read, MIB):
                 await aside.run(_write, sys.stdout.fileno(), block)
     except BrokenPipeError as failure:
-        raise TargetUnusable(
+        raise InvalidTarget(
             "standard output was closed before the whole result was written"
         ) from failure
     except OSError as failure:
-        raise TargetUnusable(
+        raise InvalidTarget(
             f"the result could not be written to standard output: {failure.strerror or failure}"
         ) from failure
     finally:

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
-from diffio_async._wire.census import lasting
+from diffio_async._polling.wait_stats import format_duration
 from diffio_async.cli.console import console
-from diffio_async.events import AnswerReceived, RequestFailed, RequestSent
+from diffio_async.events import RequestFailed, RequestSent, ResponseReceived
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +85,7 @@ class _Host:
 
 
 def _lasted(since: float) -> str:
-    return lasting(time.monotonic() - since)
+    return format_duration(time.monotonic() - since)
 
 
 class Reachability:
@@ -96,7 +96,7 @@ class Reachability:
 
     def observe(self, event: Event) -> None:
         """Take an event of the client."""
-        if not isinstance(event, (RequestSent, AnswerReceived, RequestFailed)):
+        if not isinstance(event, (RequestSent, ResponseReceived, RequestFailed)):
             return
         host = self._hosts[event.url.partition("://")[2].partition("/")[0]]
         host.name = urlsplit(event.url).netloc

@@ -1,4 +1,4 @@
-# Written by `python -m diffio_async._facades --write`; do not edit.
+# Written by `python -m diffio_async._codegen --write`; do not edit.
 """`DiffioClient` and its parts, in the guide's spelling."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from diffio_async._declared import declared
 from diffio_async.compat import _quirks, _restoring, _waiting
-from diffio_async.compat._calls import Calls
+from diffio_async.compat._client_core import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
     AccountSettingsResponse,
@@ -37,7 +37,7 @@ from diffio_async.models.webhooks import WebhookMode
 class AudioIsolationClient:
     """One call from a recording to its generation, or to its result."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def convert(
@@ -169,8 +169,8 @@ class AudioIsolationClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
-                or a video is wanted of a recording that is certainly sound alone.
+            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
+                a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -248,8 +248,8 @@ class AudioIsolationClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
-                or a video is wanted of a recording that is certainly sound alone.
+            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
+                a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -283,7 +283,7 @@ class AudioIsolationClient:
 class GenerationsClient:
     """The generations of the key's account."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def create(
@@ -313,7 +313,7 @@ class GenerationsClient:
             DiffioPaymentRequired: A billing hold or a spend limit (402).
             DiffioNotReady: The upload has not landed (409).
         """
-        return self._parent.answered(
+        return self._parent.call(
             CreateGenerationResponse.from_dict,
             self._parent.aio.generations.create,
             api_project_id=apiProjectId,
@@ -338,7 +338,7 @@ class GenerationsClient:
             apiProjectId: Its project.
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             GenerationProgressResponse.from_dict,
             self._parent.aio.generations.get_progress,
             generation_id=generationId,
@@ -369,7 +369,7 @@ class GenerationsClient:
                 (`DiffioTranscriptPending`).
             DiffioTranscriptUnavailable: There will be no transcript (404).
         """
-        return self._parent.answered(
+        return self._parent.call(
             GenerationDownloadResponse.from_dict,
             self._parent.aio.generations.get_download,
             generation_id=generationId,
@@ -397,7 +397,7 @@ class GenerationsClient:
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
-            DiffioTargetUnusable: Before anything is asked: the folder is missing or not writable.
+            DiffioInvalidTarget: Before anything is asked: the folder is missing or not writable.
                 Later: the disk is full.
             DiffioDownloadFailed: The result could not be fetched whole, or is damaged.
         """
@@ -498,7 +498,7 @@ class GenerationsClient:
 class ProjectsClient:
     """The projects of the account the key belongs to."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def list(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
@@ -507,7 +507,7 @@ class ProjectsClient:
         Args:
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ListProjectsResponse.from_dict,
             self._parent.aio.projects.list,
             options=self._parent.options(requestOptions),
@@ -528,7 +528,7 @@ class ProjectsClient:
         Raises:
             DiffioNotReady: The bytes have not landed (409).
         """
-        return self._parent.answered(
+        return self._parent.call(
             CompleteProjectUploadResponse.from_dict,
             self._parent.aio.projects.complete_upload,
             api_project_id=apiProjectId,
@@ -550,7 +550,7 @@ class ProjectsClient:
         Raises:
             DiffioNotFound: The account has no such project.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ListProjectGenerationsResponse.from_dict,
             self._parent.aio.projects.list_generations,
             api_project_id=apiProjectId,
@@ -561,7 +561,7 @@ class ProjectsClient:
 class AccountClient:
     """Read and change the settings of the account the key belongs to."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def get_settings(self, *, requestOptions: RequestOptionsLike = None) -> AccountSettingsResponse:
@@ -570,7 +570,7 @@ class AccountClient:
         Args:
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             AccountSettingsResponse.from_dict,
             self._parent.aio.account.get_settings,
             options=self._parent.options(requestOptions),
@@ -592,7 +592,7 @@ class AccountClient:
             DiffioConfigurationError: The policy is no JSON object; nothing was sent.
             DiffioBadRequest: The API takes no such policy.
         """
-        return self._parent.answered(
+        return self._parent.call(
             AccountSettingsResponse.from_dict,
             self._parent.aio.account.update_settings,
             billing_policy=billingPolicy,
@@ -603,7 +603,7 @@ class AccountClient:
 class ApiKeysClient:
     """The keys of the account."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def create(
@@ -627,9 +627,9 @@ class ApiKeysClient:
 
         Raises:
             DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            DiffioAnswerLost: A key may have been made.
+            DiffioResponseLost: A key may have been made.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ApiKeyResponse.from_dict,
             self._parent.aio.api_keys.create,
             label=label,
@@ -644,7 +644,7 @@ class ApiKeysClient:
         Args:
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ApiKeysListResponse.from_dict,
             self._parent.aio.api_keys.list,
             options=self._parent.options(requestOptions),
@@ -662,9 +662,9 @@ class ApiKeysClient:
 
         Raises:
             DiffioNotFound: The account has no such key.
-            DiffioAnswerLost: The secret may have been changed.
+            DiffioResponseLost: The secret may have been changed.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ApiKeyResponse.from_dict,
             self._parent.aio.api_keys.rotate,
             key_id=keyId,
@@ -681,7 +681,7 @@ class ApiKeysClient:
         Raises:
             DiffioNotFound: The account has no such key.
         """
-        return self._parent.answered(
+        return self._parent.call(
             ApiKeyResponse.from_dict,
             self._parent.aio.api_keys.revoke,
             key_id=keyId,
@@ -692,7 +692,7 @@ class ApiKeysClient:
 class UsageClient:
     """The usage of the account's keys."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def summary(
@@ -707,7 +707,7 @@ class UsageClient:
             apiKeyId: The key whose usage is asked for; the calling one where None.
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             UsageSummaryResponse.from_dict,
             self._parent.aio.usage.summary,
             api_key_id=apiKeyId,
@@ -718,7 +718,7 @@ class UsageClient:
 class WebhooksClient:
     """The webhook endpoints of the account's keys."""
 
-    def __init__(self, parent: Calls) -> None:
+    def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def send_test_event(
@@ -741,7 +741,7 @@ class WebhooksClient:
             samplePayload: Fields of the event, in the API's own keys.
             requestOptions: Options of this call, an object or a dict.
         """
-        return self._parent.answered(
+        return self._parent.call(
             WebhookTestEventResponse.from_dict,
             self._parent.aio.webhooks.send_test_event,
             event_type=eventType,
@@ -773,7 +773,7 @@ class WebhooksClient:
             DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
                 sent.
         """
-        return self._parent.answered(
+        return self._parent.call(
             WebhookConfigureResponse.from_dict,
             self._parent.aio.webhooks.configure,
             mode=mode,
@@ -862,7 +862,7 @@ class DiffioClient:
             DiffioConfigurationError: The key is missing or cannot be one, the address is not
                 secure, or an option cannot be right.
         """
-        self._calls = Calls(
+        self._calls = CompatClientCore(
             apiKey=apiKey,
             baseUrl=baseUrl,
             timeout=timeout,
@@ -919,11 +919,11 @@ class DiffioClient:
             requestOptions: Options of this call, an object or a dict.
 
         Raises:
-            DiffioSourceUnusable: Before anything is sent: the source is missing, a folder,
+            DiffioInvalidSource: Before anything is sent: the source is missing, a folder,
                 unreadable or too large. On the way: it changed.
             DiffioUploadFailed: The bytes could not be sent; `apiProjectId` names the project.
-            DiffioResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
-            DiffioAnswerLost: The project may have been created, and was not asked for a second
+            DiffioResumeFileError: The `resume` file is in use, damaged, or cannot be written.
+            DiffioResponseLost: The project may have been created, and was not asked for a second
                 time.
             DiffioApiError: The API refused to create it.
         """
@@ -985,8 +985,8 @@ class DiffioClient:
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioSourceUnusable: The source is missing, unreadable, empty, too large, or changed;
-                or a video is wanted of a recording that is certainly sound alone.
+            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
+                a video is wanted of a recording that is certainly sound alone.
             DiffioUploadFailed: The bytes could not be sent.
             DiffioGenerationFailed: The service could not restore it; the message has its reason.
             DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
@@ -1239,7 +1239,7 @@ class DiffioClient:
 
         Raises:
             DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            DiffioAnswerLost: A key may have been made.
+            DiffioResponseLost: A key may have been made.
         """
         return self.api_keys.create(
             label=label,
@@ -1273,7 +1273,7 @@ class DiffioClient:
 
         Raises:
             DiffioNotFound: The account has no such key.
-            DiffioAnswerLost: The secret may have been changed.
+            DiffioResponseLost: The secret may have been changed.
         """
         return self.api_keys.rotate(keyId=keyId, requestOptions=requestOptions)
 

@@ -11,8 +11,8 @@ import warnings
 from pathlib import PurePath
 from typing import TYPE_CHECKING, cast
 
-from diffio_async._wire.media_types import ending_of
-from diffio_async.compat._calls import Calls, Heard, guide_errors
+from diffio_async._protocol.media_types import ending_of
+from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
 from diffio_async.compat.errors import DiffioApiError
 from diffio_async.compat.types import (
     AudioIsolationResult,
@@ -59,7 +59,7 @@ def file_at(path: Path | None, name: str) -> str:
 
 
 def create_project(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     filePath: Path,
     contentType: str | None,
@@ -69,7 +69,7 @@ def create_project(
     requestOptions: RequestOptionsLike,
 ) -> CreateProjectResponse:
     """The offer and the completion of the upload are two answers; the guide has them in one."""
-    heard: Heard = {}
+    heard: Responses = {}
     calls.run(
         heard,
         calls.aio.projects.create,
@@ -82,7 +82,7 @@ def create_project(
     return project_of(heard)
 
 
-def project_of(heard: Heard) -> CreateProjectResponse:
+def project_of(heard: Responses) -> CreateProjectResponse:
     """The project of a call that created one."""
     completion = heard.get("complete_project_upload")
     return CreateProjectResponse.from_dict(
@@ -91,7 +91,7 @@ def project_of(heard: Heard) -> CreateProjectResponse:
 
 
 def isolate(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     filePath: Path,
     contentType: str | None,
@@ -102,7 +102,7 @@ def isolate(
     projectParams: Mapping[str, object] | None,
     generationParams: Mapping[str, object] | None,
     requestOptions: RequestOptionsLike,
-    heard: Heard | None = None,
+    heard: Responses | None = None,
 ) -> AudioIsolationResult:
     """A project and a generation in one call; the model is checked before the upload."""
     heard = {} if heard is None else heard
@@ -123,7 +123,7 @@ def isolate(
 
 
 def download(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     generationId: str,
     apiProjectId: str,
@@ -133,7 +133,7 @@ def download(
 ) -> GenerationDownloadResponse:
     """A file that exists is replaced, in one step and by a whole result only."""
     target = file_at(downloadFilePath, "downloadFilePath")
-    result = calls.answered(
+    result = calls.call(
         GenerationDownloadResponse.from_dict,
         calls.aio.generations.download,
         generation_id=generationId,
@@ -162,7 +162,7 @@ def _ending(result: GenerationDownloadResponse) -> str | None:
 
 
 def verify_signature(
-    calls: Calls, *, payload: bytes | str, headers: Mapping[str, object], secret: str
+    calls: CompatClientCore, *, payload: bytes | str, headers: Mapping[str, object], secret: str
 ) -> GenerationWebhookEvent:
     """Headers may be lists; whatever is wrong is a DiffioApiError."""
     if not hasattr(headers, "items"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from diffio_async._wire.calls import wire_download_type
-from diffio_async.compat._calls import Calls, Heard, guide_errors
+from diffio_async._protocol.endpoints import normalize_download_type
+from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
 from diffio_async.compat._quirks import file_at, isolate, project_of
 from diffio_async.compat._waiting import wait_for_complete
 from diffio_async.compat.errors import DiffioApiError, DiffioDownloadFailed
@@ -16,7 +16,7 @@ from diffio_async.compat.types import (
     GenerationProgressResponse,
     RestoreInfo,
 )
-from diffio_async.options import check_wait
+from diffio_async.options import validate_wait
 from diffio_async.restoration import check_recording
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def restore_audio(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     filePath: str | os.PathLike[str],
     contentType: str | None,
@@ -50,16 +50,16 @@ def restore_audio(
     raiseOnError: bool,
 ) -> tuple[bytes | None, RestoreInfo]:
     """Every DiffioApiError ends in the dict, unless it is to be raised; a bug is raised always."""
-    heard: Heard = {}
+    heard: Responses = {}
     info = _nothing_yet(downloadType)
     try:
         info["stage"] = "isolate"
         with guide_errors():
             # What would be refused when the work is done and paid for is refused now.
-            kind = wire_download_type(downloadType)
+            kind = normalize_download_type(downloadType)
             path = file_at(filePath, "filePath")
             check_recording(path, PurePath(path).name, contentType, kind)
-            check_wait(pollInterval or None, timeout)
+            validate_wait(pollInterval or None, timeout)
         isolated = isolate(
             calls,
             filePath=filePath,
@@ -99,13 +99,13 @@ def restore_audio(
             options=calls.options(_first(downloadRequestOptions, requestOptions)),
         )
     except DiffioApiError as failure:
-        _tell(info, heard)
-        _blame(info, failure)
+        _record(info, heard)
+        _record_failure(info, failure)
         if not raiseOnError:
             return None, info
         failure.restoreInfo = info
         raise
-    _tell(info, heard)
+    _record(info, heard)
     info["stage"] = "complete"
     info["ok"] = True
     return result.content, info
@@ -139,7 +139,7 @@ def _nothing_yet(download_type: str) -> RestoreInfo:
     }
 
 
-def _tell(info: RestoreInfo, heard: Heard) -> None:
+def _record(info: RestoreInfo, heard: Responses) -> None:
     """Whatever was heard before it ended: an upload that failed has a project all the same."""
     if "create_project" in heard:
         project = project_of(heard)
@@ -158,7 +158,7 @@ def _tell(info: RestoreInfo, heard: Heard) -> None:
         info["mimeType"] = download.mimeType
 
 
-def _blame(info: RestoreInfo, failure: DiffioApiError) -> None:
+def _record_failure(info: RestoreInfo, failure: DiffioApiError) -> None:
     if info["stage"] == "download_info" and isinstance(failure, DiffioDownloadFailed):
         info["stage"] = "download"
     if info["stage"] != "progress" or not info["error"]:

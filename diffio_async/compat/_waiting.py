@@ -12,7 +12,7 @@ from diffio_async.compat.types import CreateGenerationResponse, GenerationProgre
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from diffio_async.compat._calls import Calls, Heard
+    from diffio_async.compat._client_core import CompatClientCore, Responses
     from diffio_async.compat.options import RequestOptionsLike
     from diffio_async.models.generations import GenerationProgress
 
@@ -23,7 +23,7 @@ _SHORTEST_PAUSE = 0.02
 
 
 def wait_for_complete(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     generationId: str,
     apiProjectId: str | None,
@@ -32,7 +32,7 @@ def wait_for_complete(
     onProgress: OnProgress,
     showProgress: bool,
     requestOptions: RequestOptionsLike,
-    heard: Heard | None = None,
+    heard: Responses | None = None,
 ) -> GenerationProgressResponse:
     """The callback is told in the guide's words, and the errors are RuntimeErrors."""
     heard = {} if heard is None else heard
@@ -44,7 +44,7 @@ def wait_for_complete(
             api_project_id=apiProjectId,
             poll_interval=pollInterval or _SHORTEST_PAUSE,
             timeout=timeout,
-            on_progress=None if onProgress is None else bridge.hook(_told(onProgress, heard)),
+            on_progress=None if onProgress is None else bridge.hook(_notifying(onProgress, heard)),
             show_progress=showProgress,
             options=calls.options(requestOptions),
         )
@@ -54,13 +54,13 @@ def wait_for_complete(
     return GenerationProgressResponse.from_dict(heard["get_generation_progress"])
 
 
-def _last(heard: Heard) -> GenerationProgressResponse | None:
+def _last(heard: Responses) -> GenerationProgressResponse | None:
     answer = heard.get("get_generation_progress")
     return None if answer is None else GenerationProgressResponse.from_dict(answer)
 
 
-def _told(
-    callback: Callable[[GenerationProgressResponse], object], heard: Heard
+def _notifying(
+    callback: Callable[[GenerationProgressResponse], object], heard: Responses
 ) -> Callable[[GenerationProgress], object]:
     """A callback of ours that tells one of the guide's what was heard last."""
 
@@ -71,7 +71,7 @@ def _told(
 
 
 def create_and_wait(
-    calls: Calls,
+    calls: CompatClientCore,
     *,
     apiProjectId: str,
     model: str,
@@ -86,7 +86,7 @@ def create_and_wait(
     progressRequestOptions: RequestOptionsLike,
 ) -> tuple[CreateGenerationResponse, GenerationProgressResponse]:
     """The guide's package answers with both."""
-    generation = calls.answered(
+    generation = calls.call(
         CreateGenerationResponse.from_dict,
         calls.aio.generations.create,
         api_project_id=apiProjectId,

@@ -8,7 +8,7 @@ from typing import Any
 from diffio_async import errors as native
 
 #: Failures whose reason may be an answer of a server's.
-_BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.ResponseInvalid)
+_BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.InvalidResponse)
 
 
 class DiffioApiError(native.Rebuildable):
@@ -67,15 +67,15 @@ class DiffioClientClosed(DiffioApiError, RuntimeError):
     """The client was closed; make a new one."""
 
 
-class DiffioNotReached(DiffioApiError):
+class DiffioConnectionFailed(DiffioApiError):
     """The request never reached the server, so it was not accepted."""
 
 
-class DiffioAnswerLost(DiffioApiError):
+class DiffioResponseLost(DiffioApiError):
     """The request was sent and no whole answer came: it may or may not have been accepted."""
 
 
-class DiffioTimeout(DiffioAnswerLost, TimeoutError):
+class DiffioResponseTimeout(DiffioResponseLost, TimeoutError):
     """No answer came in time: the request may or may not have been accepted."""
 
 
@@ -131,7 +131,7 @@ class DiffioServerError(DiffioApiError):
     """5xx: the service failed."""
 
 
-class DiffioResponseInvalid(DiffioApiError):
+class DiffioInvalidResponse(DiffioApiError):
     """A successful answer does not fit the contract (a captive portal's page, say)."""
 
 
@@ -139,11 +139,11 @@ class DiffioUploadFailed(DiffioApiError):
     """A source could not be sent whole."""
 
 
-class DiffioSourceUnusable(DiffioUploadFailed, ValueError):
+class DiffioInvalidSource(DiffioUploadFailed, ValueError):
     """The source is missing, unreadable, too large, empty, or changed while it was read."""
 
 
-class DiffioSourceUnreadable(DiffioSourceUnusable, OSError):
+class DiffioSourceUnreadable(DiffioInvalidSource, OSError):
     """The system does not let the source be read."""
 
 
@@ -151,7 +151,7 @@ class DiffioSourceMissing(DiffioSourceUnreadable, FileNotFoundError):
     """There is no such file."""
 
 
-class DiffioResumeUnusable(DiffioUploadFailed):
+class DiffioResumeFileError(DiffioUploadFailed):
     """The file that uploads are gone on with from cannot be used."""
 
 
@@ -159,7 +159,7 @@ class DiffioDownloadFailed(DiffioApiError):
     """A result could not be fetched whole; nothing was left under its final name."""
 
 
-class DiffioTargetUnusable(DiffioDownloadFailed, OSError):
+class DiffioInvalidTarget(DiffioDownloadFailed, OSError):
     """The target's folder is missing or not writable, or it is no file that can be replaced."""
 
 
@@ -187,7 +187,7 @@ class DiffioBatchStopped(DiffioApiError):
     """A batch ended before all its files did; running it again goes on."""
 
 
-class DiffioDatabaseUnusable(DiffioApiError):
+class DiffioDatabaseError(DiffioApiError):
     """A file that remembers work cannot be used."""
 
 
@@ -208,17 +208,17 @@ _BEGINNINGS = {
 }
 
 
-def translated(failure: native.DiffioError) -> DiffioApiError:
+def to_compat_error(failure: native.DiffioError) -> DiffioApiError:
     """The error of the guide's kind for one of ours, to be raised from it."""
-    answer = _answer(failure)
+    answer = _response_of(failure)
     message, status, body = str(failure), None, None
     if isinstance(answer, native.ApiError):
-        message, status, body = _said(answer), answer.status, answer.body
-    elif isinstance(answer, native.ResponseInvalid):
+        message, status, body = _server_message(answer), answer.status, answer.body
+    elif isinstance(answer, native.InvalidResponse):
         status, body = answer.status, answer.body
     if type(failure) in _BEGINNINGS:
         message = f"{_BEGINNINGS[type(failure)]}: {message}"
-    error = _kind(failure)(message, status, body or None)
+    error = _class_for(failure)(message, status, body or None)
     if isinstance(answer, native.ApiError):
         error.code, error.requestId = answer.code, answer.request_id
         error.retryAfter = answer.retry_after
@@ -247,16 +247,16 @@ def _respelled(note: str) -> str:
     return note
 
 
-def _answer(failure: BaseException | None) -> BaseException | None:
+def _response_of(failure: BaseException | None) -> BaseException | None:
     """The answer that is at the bottom of a failure, if there is one."""
     while isinstance(failure, _BY_ANSWER):
-        if isinstance(failure, (native.ApiError, native.ResponseInvalid)):
+        if isinstance(failure, (native.ApiError, native.InvalidResponse)):
             return failure
         failure = failure.__cause__
     return None
 
 
-def _said(answer: native.ApiError) -> str:
+def _server_message(answer: native.ApiError) -> str:
     """The server's words alone, as the published package gives them."""
     error = answer.body.get("error") if isinstance(answer.body, dict) else None
     if isinstance(error, dict):
@@ -264,8 +264,8 @@ def _said(answer: native.ApiError) -> str:
     return str(error) if error else f"Request failed with status {answer.status}"
 
 
-def _kind(failure: native.DiffioError) -> type[DiffioApiError]:
-    if isinstance(failure, native.SourceUnusable) and isinstance(failure.__cause__, OSError):
+def _class_for(failure: native.DiffioError) -> type[DiffioApiError]:
+    if isinstance(failure, native.InvalidSource) and isinstance(failure.__cause__, OSError):
         missing = isinstance(failure.__cause__, FileNotFoundError)
         return DiffioSourceMissing if missing else DiffioSourceUnreadable
     for ours in type(failure).__mro__:

@@ -8,7 +8,7 @@ from typing import TypedDict
 from attrs import frozen
 
 from diffio_async import options as native
-from diffio_async._wire.replay import WORTH_A_RETRY
+from diffio_async._protocol.retry import RETRYABLE_STATUSES
 from diffio_async.errors import ApiError, ConfigurationError, DiffioError
 
 #: Seconds of the first pause, and the statuses worth another try, where nothing else is said.
@@ -123,9 +123,9 @@ def retry(
     """So many tries after the first, however long they take together."""
     return native.RetryPolicy(
         attempts=1 + max(0, retries or 0),
-        budget=None,
-        base=_BACKOFF if backoff is None else backoff,
-        on=_ByStatus(WORTH_A_RETRY if codes is None else frozenset(codes)),
+        total_timeout=None,
+        initial_delay=_BACKOFF if backoff is None else backoff,
+        on=_ByStatus(RETRYABLE_STATUSES if codes is None else frozenset(codes)),
     )
 
 
@@ -140,4 +140,4 @@ class _ByStatus:
             return None
         if failure.status in self.codes:
             return True
-        return False if failure.status in WORTH_A_RETRY else None
+        return False if failure.status in RETRYABLE_STATUSES else None

@@ -71,7 +71,7 @@ class FileOutcome(Plain):
         idempotency_key: The key it was asked for with.
         error: Why it failed, in words.
         error_type: The name of the error's class: "GenerationFailed".
-        billed_again: True where only a new generation can help, which is billed anew: the next
+        retry_is_billed: True where only a new generation can help, which is billed anew: the next
             run leaves the file alone, `retry_failed` starts it. What else failed is tried again.
         attempts: How often it was taken up.
         size_bytes: The recording's size.
@@ -89,13 +89,13 @@ class FileOutcome(Plain):
     idempotency_key: str | None = None
     error: str | None = None
     error_type: str | None = None
-    billed_again: bool = False
+    retry_is_billed: bool = False
     attempts: int = 0
     size_bytes: int = 0
     received_bytes: int = 0
     seconds: float = 0.0
-    changed: bool = False
-    earlier: bool = False
+    source_changed: bool = False
+    from_earlier_run: bool = False
 
 
 @frozen(kw_only=True)
@@ -114,7 +114,7 @@ class BatchProgress(Plain):
         received_bytes: Bytes received in this run.
         seconds: Since this run began.
         files_per_minute: How many ended in this run.
-        seconds_left: Until the end at that pace, None where nothing tells.
+        eta_seconds: Until the end at that pace, None where nothing tells.
         pausing: Why nothing new is begun at the moment, None where nothing stands in the way.
     """
 
@@ -129,5 +129,5 @@ class BatchProgress(Plain):
     received_bytes: int = 0
     seconds: float = 0.0
     files_per_minute: float = 0.0
-    seconds_left: float | None = None
-    pausing: str | None = None
+    eta_seconds: float | None = None
+    pause_reason: str | None = None

@@ -82,7 +82,7 @@ class StageProgress(Plain):
 
 
 @frozen(kw_only=True)
-class QueuePlace(Plain):
+class QueuePosition(Plain):
     """Where a queued generation stands; 1 or 0 is next, as the server counts."""
 
     position: int | None = None
@@ -114,7 +114,7 @@ class GenerationProgress(Plain):
     transcription: TranscriptionState | None = None
     stage: str | None = None
     stage_progress: object = field(default=None, hash=False)
-    queue: QueuePlace | None = None
+    queue: QueuePosition | None = None
     extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
     @property
@@ -177,7 +177,7 @@ class Download(Plain):
 
 
 @frozen(kw_only=True)
-class Downloaded(Plain):
+class DownloadResult(Plain):
     """A result that was downloaded: either `path` or `content` is set; `size` is in bytes."""
 
     download: Download

@@ -8,7 +8,7 @@ import re
 PREFIX = "dgh1."
 #: Characters of a handle, and of one that is shown.
 _LONGEST, _SHOWN = 10_000, 200
-_OTHER = re.compile(rb"[^A-Za-z0-9_-]")
+_RESERVED = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = r"((?:[A-Za-z0-9_-]|~[0-9a-f]{2})+)"
 _HANDLE = re.compile(rf"{re.escape(PREFIX)}{_ESCAPED}\.{_ESCAPED}")
 
@@ -37,16 +37,16 @@ def ids_of(handle: str) -> tuple[str, str]:
             f"{handle[:_SHOWN]!r} is not a generation's handle: give what `generation.handle` "
             "said, whole"
         )
-    return _plain(found[1]), _plain(found[2])
+    return _unescaped(found[1]), _unescaped(found[2])
 
 
 def _escaped(text: str) -> str:
-    return _OTHER.sub(
+    return _RESERVED.sub(
         lambda found: b"~%02x" % found[0][0], text.encode("utf-8", "replace")
     ).decode()
 
 
-def _plain(part: str) -> str:
+def _unescaped(part: str) -> str:
     escaped = re.sub(r"~([0-9a-f]{2})", r"\\x\1", part)
     raw = escaped.encode().decode("unicode_escape").encode("latin-1")
     return raw.decode("utf-8", "replace")

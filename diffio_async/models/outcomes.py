@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from pathlib import Path
+
+from attrs import field, frozen
 
 from diffio_async.errors import DiffioError
 from diffio_async.models._plain import Plain
-from diffio_async.models.generations import GenerationProgress
+from diffio_async.models.generations import Download, Generation, GenerationProgress
 from diffio_async.models.handles import handle_of
+from diffio_async.models.projects import Project
 
 
 @frozen(kw_only=True)
@@ -39,3 +42,26 @@ class Outcome(Plain):
         if self.api_project_id is None:
             return None
         return handle_of(self.generation_id, self.api_project_id)
+
+
+@frozen(kw_only=True)
+class Isolation(Plain):
+    """A recording that was uploaded and the generation started on it."""
+
+    project: Project
+    generation: Generation
+
+
+@frozen(kw_only=True)
+class Restoration(Plain):
+    """A recording restored, from upload to download.
+
+    Either `path` (where the result was written) or `content` (the result's bytes) is set.
+    """
+
+    project: Project
+    generation: Generation
+    progress: GenerationProgress
+    download: Download
+    path: Path | None = None
+    content: bytes | None = field(default=None, repr=False)

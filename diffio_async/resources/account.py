@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from diffio_async._engine.sending import Sender
-from diffio_async._wire import account_calls as calls
+from diffio_async._http.transport import ApiTransport
+from diffio_async._protocol import endpoints as calls
 from diffio_async.models.account import AccountSettings
 from diffio_async.options import RequestOptions
 
@@ -13,7 +13,7 @@ from diffio_async.options import RequestOptions
 class AsyncAccounts:
     """Read and change the settings of the account the key belongs to."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
 
     async def get_settings(self, *, options: RequestOptions | None = None) -> AccountSettings:

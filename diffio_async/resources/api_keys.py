@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from diffio_async._engine.sending import Sender
-from diffio_async._wire import account_calls as calls
+from diffio_async._http.transport import ApiTransport
+from diffio_async._protocol import endpoints as calls
 from diffio_async.models.account import ApiKey
 from diffio_async.models.lists import ListResponse
 from diffio_async.options import RequestOptions
@@ -14,7 +14,7 @@ from diffio_async.options import RequestOptions
 class AsyncApiKeys:
     """The keys of the account."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
 
     async def create(
@@ -38,7 +38,7 @@ class AsyncApiKeys:
 
         Raises:
             ConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            AnswerLost: A key may have been made.
+            ResponseLost: A key may have been made.
         """
         call = calls.create_api_key(label=label, scopes=scopes, resource_bounds=resource_bounds)
         return await self._sender.send(call, options)
@@ -56,7 +56,7 @@ class AsyncApiKeys:
 
         Raises:
             NotFound: The account has no such key.
-            AnswerLost: The secret may have been changed.
+            ResponseLost: The secret may have been changed.
         """
         return await self._sender.send(calls.rotate_api_key(key_id), options)
 

@@ -6,26 +6,26 @@ import os
 import uuid
 from collections.abc import Mapping
 
-from diffio_async._engine.concerning import concerning
-from diffio_async._engine.fetching import fetch
-from diffio_async._wire import calls
-from diffio_async._wire.failures import conflict
+from diffio_async._downloads.download import download_result
+from diffio_async._http.error_context import attach_ids
+from diffio_async._protocol import endpoints
+from diffio_async._protocol.api_errors import idempotency_conflict
 from diffio_async.events import DownloadProgress, GenerationStarted
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
     Download,
-    Downloaded,
+    DownloadResult,
     DownloadType,
     Generation,
     GenerationProgress,
 )
 from diffio_async.models.handles import ids_of
-from diffio_async.options import RequestOptions, check_wait
-from diffio_async.resources.waits import AsyncWaits
+from diffio_async.options import RequestOptions, validate_wait
+from diffio_async.resources.generation_waits import AsyncGenerationWaits
 from diffio_async.types import Callback, OnConflict
 
 
-class AsyncGenerations(AsyncWaits):
+class AsyncGenerations(AsyncGenerationWaits):
     """The generations of the key's account."""
 
     async def create(
@@ -56,17 +56,17 @@ class AsyncGenerations(AsyncWaits):
             NotReady: The upload has not landed (409).
         """
         key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
-        call = calls.create_generation(
+        call = endpoints.create_generation(
             api_project_id=api_project_id, model=model, key=key, sampling=sampling, params=params
         )
-        with concerning(api_project_id=api_project_id, idempotency_key=key.strip()):
+        with attach_ids(api_project_id=api_project_id, idempotency_key=key.strip()):
             generation = await self._sender.send(call, options)
         if generation.api_project_id != api_project_id:
-            raise conflict(generation, key.strip())
+            raise idempotency_conflict(generation, key.strip())
         started = GenerationStarted(generation.generation_id, api_project_id, key.strip())
         if not generation.idempotent_replay:
-            self._pacer.bear(generation.generation_id)
-        self._sender.tell(started)
+            self._pacer.record_created(generation.generation_id)
+        self._sender.emit(started)
         return generation
 
     async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
@@ -77,8 +77,8 @@ class AsyncGenerations(AsyncWaits):
             NotFound: There is no such generation for this key.
         """
         generation_id, api_project_id = ids_of(handle)
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
-            call = calls.get_generation_progress(generation_id, api_project_id)
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
+            call = endpoints.get_generation_progress(generation_id, api_project_id)
             progress = await self._sender.send(call, options)
         return Generation(
             generation_id=progress.generation_id,
@@ -94,8 +94,8 @@ class AsyncGenerations(AsyncWaits):
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
         """How far a generation is; the project's id speeds the look-up."""
-        call = calls.get_generation_progress(generation_id, api_project_id)
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+        call = endpoints.get_generation_progress(generation_id, api_project_id)
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
             return await self._sender.send(call, options)
 
     async def create_and_wait(
@@ -113,7 +113,7 @@ class AsyncGenerations(AsyncWaits):
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
         """`create`, then `wait_for_complete`: arguments and errors are theirs."""
-        check_wait(poll_interval, timeout)
+        validate_wait(poll_interval, timeout)
         generation = await self.create(
             api_project_id=api_project_id,
             model=model,
@@ -148,8 +148,8 @@ class AsyncGenerations(AsyncWaits):
             NotReady: It is not complete (409), or its transcript is not (`TranscriptPending`).
             TranscriptUnavailable: There will be no transcript (404).
         """
-        call = calls.get_generation_download(generation_id, api_project_id, download_type)
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
+        call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
             return await self._sender.send(call, options)
 
     async def download(
@@ -163,7 +163,7 @@ class AsyncGenerations(AsyncWaits):
         resume: bool = False,
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
-    ) -> Downloaded:
+    ) -> DownloadResult:
         """Download a result to a file, which gets its name only when it is whole, or to memory.
 
         Args:
@@ -178,7 +178,7 @@ class AsyncGenerations(AsyncWaits):
             options: Options of this call.
 
         Raises:
-            TargetUnusable: Before anything is asked: the folder is missing or not writable, or
+            InvalidTarget: Before anything is asked: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
             DownloadFailed: The result could not be fetched whole, or is damaged.
         """
@@ -191,10 +191,10 @@ class AsyncGenerations(AsyncWaits):
                 options=options,
             )
 
-        kind = "" if download_type is None else calls.wire_download_type(download_type)
-        under = self._sender.under(options)
-        with concerning(generation_id=generation_id, api_project_id=api_project_id):
-            return await fetch(
+        kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
+        under = self._sender.resolve(options)
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
+            return await download_result(
                 self._sender,
                 under,
                 ask,

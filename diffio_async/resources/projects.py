@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from diffio_async._engine.concerning import concerning
-from diffio_async._engine.opening import opened
-from diffio_async._engine.resume_store import resume_store
-from diffio_async._engine.sending import Sender
-from diffio_async._engine.uploading import NewProject, Uploader
-from diffio_async._wire import calls
-from diffio_async._wire.addresses import header_items
-from diffio_async._wire.media_types import content_type_of
+from diffio_async._http.error_context import attach_ids
+from diffio_async._http.transport import ApiTransport
+from diffio_async._protocol import endpoints
+from diffio_async._protocol.media_types import content_type_of
+from diffio_async._protocol.urls import validate_headers
+from diffio_async._uploads.open_source import open_source
+from diffio_async._uploads.resume import resume_store
+from diffio_async._uploads.uploader import ProjectSpec, Uploader
 from diffio_async.events import UploadProgress
 from diffio_async.models.generations import GenerationSummary
 from diffio_async.models.lists import ListResponse
 from diffio_async.models.projects import Project, ProjectSummary
-from diffio_async.models.resuming import UploadStore
-from diffio_async.models.uploads import UploadedProject
+from diffio_async.models.uploads import UploadConfirmation, UploadStore
 from diffio_async.options import RequestOptions
 from diffio_async.types import Callback, SourceLike
 
@@ -29,7 +28,7 @@ UNNAMED = "recording"
 class AsyncProjects:
     """The projects of the account the key belongs to."""
 
-    def __init__(self, sender: Sender, uploader: Uploader) -> None:
+    def __init__(self, sender: ApiTransport, uploader: Uploader) -> None:
         self._sender = sender
         self._uploader = uploader
 
@@ -63,28 +62,28 @@ class AsyncProjects:
             options: Options of this call.
 
         Raises:
-            SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
+            InvalidSource: Before anything is sent: the source is missing, a folder, unreadable or
                 too large. On the way: it changed.
             UploadFailed: The bytes could not be sent; `api_project_id` names the project.
-            ResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
-            AnswerLost: The project may have been created, and was not asked for a second time.
+            ResumeFileError: The `resume` file is in use, damaged, or cannot be written.
+            ResponseLost: The project may have been created, and was not asked for a second time.
             ApiError: The API refused to create it.
         """
         limit = self._sender.options.max_upload_bytes
         if content_type:
             # It becomes a header of the signed upload, when the project is there already.
-            header_items({"Content-Type": content_type})
+            validate_headers({"Content-Type": content_type})
         # What is wrong with the words is said before a source is read that can be read but once.
-        calls.create_project(
+        endpoints.create_project(
             file_name="", content_type="", content_length=0, file_format=file_format, params=params
         )
         async with (
             resume_store(resume, self._sender.server_clock) as store,
-            opened(source, max_bytes=limit) as found,
+            open_source(source, max_bytes=limit) as found,
         ):
-            name = _sendable(file_name or found.name or UNNAMED)
+            name = _checked_file_name(file_name or found.name or UNNAMED)
             kind = content_type or found.content_type or content_type_of(name)
-            call = calls.create_project(
+            call = endpoints.create_project(
                 file_name=name,
                 content_type=kind,
                 content_length=found.size,
@@ -93,7 +92,7 @@ class AsyncProjects:
             )
             return await self._uploader.create(
                 found,
-                NewProject(call, name, kind),
+                ProjectSpec(call, name, kind),
                 store=store,
                 on_progress=on_progress,
                 options=options,
@@ -101,18 +100,20 @@ class AsyncProjects:
 
     async def complete_upload(
         self, *, api_project_id: str, options: RequestOptions | None = None
-    ) -> UploadedProject:
+    ) -> UploadConfirmation:
         """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
 
         Raises:
             NotReady: The bytes have not landed (409).
         """
-        with concerning(api_project_id=api_project_id):
-            return await self._sender.send(calls.complete_project_upload(api_project_id), options)
+        with attach_ids(api_project_id=api_project_id):
+            return await self._sender.send(
+                endpoints.complete_project_upload(api_project_id), options
+            )
 
     async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
         """Every project of the account; other fields of the response are in `extra`."""
-        found = await self._sender.send(calls.list_projects(), options)
+        found = await self._sender.send(endpoints.list_projects(), options)
         return ListResponse(found.projects, found.extra)
 
     async def list_generations(
@@ -123,12 +124,12 @@ class AsyncProjects:
         Raises:
             NotFound: The account has no such project.
         """
-        call = calls.list_project_generations(api_project_id)
-        with concerning(api_project_id=api_project_id):
+        call = endpoints.list_project_generations(api_project_id)
+        with attach_ids(api_project_id=api_project_id):
             found = await self._sender.send(call, options)
             return ListResponse(found.generations, found.extra)
 
 
-def _sendable(name: str) -> str:
+def _checked_file_name(name: str) -> str:
     """A file's name may hold bytes that are not UTF-8; JSON cannot."""
     return name.encode("utf-8", "replace").decode()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from diffio_async._engine.sending import Sender
-from diffio_async._wire import account_calls as calls
+from diffio_async._http.transport import ApiTransport
+from diffio_async._protocol import endpoints as calls
 from diffio_async.models.account import UsageSummary
 from diffio_async.options import RequestOptions
 
@@ -11,7 +11,7 @@ from diffio_async.options import RequestOptions
 class AsyncUsageReports:
     """The usage of the account's keys."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
 
     async def summary(

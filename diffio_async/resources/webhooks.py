@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from diffio_async._engine.sending import Sender
-from diffio_async._wire import account_calls as calls
+from diffio_async._http.transport import ApiTransport
+from diffio_async._protocol import endpoints as calls
 from diffio_async.models.webhooks import (
     SentTestEvent,
     WebhookEndpoint,
@@ -19,7 +19,7 @@ from diffio_async.webhooks.verifier import WebhookVerifier
 class AsyncWebhooks:
     """The webhook endpoints of the account's keys."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
 
     async def configure(

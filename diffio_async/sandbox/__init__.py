@@ -8,58 +8,58 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diffio_async.sandbox.fault_plans import PlanError, read_plan
     from diffio_async.sandbox.faults import (
-        Answer,
         Delay,
         Drop,
         DropAfter,
         Duplicate,
         Fault,
-        FaultBook,
-        LoseAnswer,
+        FaultPlan,
+        LoseResponse,
         RefuseBody,
+        RespondWith,
         Stall,
         Truncate,
     )
-    from diffio_async.sandbox.plans import PlanError, read_plan
+    from diffio_async.sandbox.request_log import RecordedRequest
     from diffio_async.sandbox.server import Sandbox
     from diffio_async.sandbox.settings import SandboxError
-    from diffio_async.sandbox.witness import Seen
 
 # The workers import this package too: they must not pay for the server's imports.
 _HOMES = {
-    "Answer": "faults",
+    "RespondWith": "faults",
     "Delay": "faults",
     "Drop": "faults",
     "DropAfter": "faults",
     "Duplicate": "faults",
     "Fault": "faults",
-    "FaultBook": "faults",
-    "LoseAnswer": "faults",
-    "PlanError": "plans",
+    "FaultPlan": "faults",
+    "LoseResponse": "faults",
+    "PlanError": "fault_plans",
     "RefuseBody": "faults",
     "Sandbox": "server",
     "SandboxError": "settings",
-    "Seen": "witness",
+    "RecordedRequest": "request_log",
     "Stall": "faults",
     "Truncate": "faults",
-    "read_plan": "plans",
+    "read_plan": "fault_plans",
 }
 
 __all__ = [
-    "Answer",
     "Delay",
     "Drop",
     "DropAfter",
     "Duplicate",
     "Fault",
-    "FaultBook",
-    "LoseAnswer",
+    "FaultPlan",
+    "LoseResponse",
     "PlanError",
+    "RecordedRequest",
     "RefuseBody",
+    "RespondWith",
     "Sandbox",
     "SandboxError",
-    "Seen",
     "Stall",
     "Truncate",
     "read_plan",

@@ -2,6 +2,6 @@
 
 import sys
 
-from diffio_async.sandbox.running import main
+from diffio_async.sandbox.command import main
 
 sys.exit(main())

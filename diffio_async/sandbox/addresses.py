@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from multidict import CIMultiDictProxy
 
 from diffio_async.sandbox.loopback import is_loopback_address
-from diffio_async.sandbox.replies import Refusal
-from diffio_async.sandbox.settings import Settings
+from diffio_async.sandbox.responses import HttpError
+from diffio_async.sandbox.settings import SandboxSettings
 
 API, EDGE, MEDIA = "api", "edge", "media"
 
@@ -29,7 +29,7 @@ Headers = CIMultiDictProxy[str]
 class Addresses:
     """The URLs of the three origins, and the check that a request was sent to one of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: SandboxSettings) -> None:
         self._settings = settings
         #: By origin; the same for all three unless they are served on separate ports.
         self.ports: dict[str, int] = {}
@@ -124,9 +124,9 @@ def _is_private(host: str) -> bool:
     return True
 
 
-def _refusal(status: int, message: str, code: str) -> Refusal:
+def _refusal(status: int, message: str, code: str) -> HttpError:
     # The body is not read, so the connection cannot be used for another request.
-    return Refusal(status, message, code=code, headers={"Connection": "close"})
+    return HttpError(status, message, code=code, headers={"Connection": "close"})
 
 
 def _netloc_of(url: str) -> str:

@@ -13,22 +13,22 @@ from diffio_async.sandbox import (
     api_projects,
     api_webhooks,
 )
-from diffio_async.sandbox.call import Call
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.checks import Fields
+from diffio_async.sandbox.context import ServerContext
 from diffio_async.sandbox.credentials import api_key_of, require_scope
-from diffio_async.sandbox.house import House
-from diffio_async.sandbox.incoming import Incoming
-from diffio_async.sandbox.replies import Refusal, Reply, json_reply
+from diffio_async.sandbox.request import IncomingRequest
+from diffio_async.sandbox.responses import HttpError, Response, json_response
 from diffio_async.sandbox.settings import MODEL_ENDPOINTS
 
-Endpoint = Callable[[Call], Awaitable[Mapping[str, Any]]]
+Endpoint = Callable[[ApiCall], Awaitable[Mapping[str, Any]]]
 
 
 @frozen
 class Route:
     """An endpoint, the scopes of which one is enough, and the fields it knows."""
 
-    answer: Endpoint
+    handle: Endpoint
     scopes: tuple[str, ...]
     fields: tuple[str, ...] = ()
 
@@ -84,31 +84,31 @@ ROUTES: Mapping[str, Route] = {
 class Api:
     """Handles every request to the API origin."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, house: ServerContext) -> None:
+        self._context = house
 
-    async def handle(self, incoming: Incoming) -> Reply:
+    async def handle(self, incoming: IncomingRequest) -> Response:
         """Answer one request.
 
         Raises:
             Refusal: Whatever the contract has for a request like this.
         """
-        house = self._house
+        house = self._context
         route, model = _find(incoming.path)
         if incoming.method != "POST":
-            house.witness.complain(incoming.seen, "every endpoint of the API is a POST")
-            raise Refusal(405, "every endpoint is a POST", headers={"Allow": "POST"})
-        key = api_key_of(incoming, house.world, house.witness)
+            house.request_log.violation(incoming.record, "every endpoint of the API is a POST")
+            raise HttpError(405, "every endpoint is a POST", headers={"Allow": "POST"})
+        key = api_key_of(incoming, house.state, house.request_log)
         require_scope(key, route.scopes)
         try:
             fields = Fields(await incoming.json_object())
-        except Refusal as refusal:
-            house.witness.complain(incoming.seen, refusal.message)
+        except HttpError as refusal:
+            house.request_log.violation(incoming.record, refusal.message)
             raise
         if strangers := fields.unknown(route.fields):
-            house.witness.complain(incoming.seen, f"unknown fields: {', '.join(strangers)}")
-        call = Call(house=house, key=key, fields=fields, incoming=incoming, model=model)
-        return json_reply(await route.answer(call))
+            house.request_log.violation(incoming.record, f"unknown fields: {', '.join(strangers)}")
+        call = ApiCall(context=house, key=key, fields=fields, incoming=incoming, model=model)
+        return json_response(await route.handle(call))
 
 
 def _find(path: str) -> tuple[Route, str]:
@@ -119,4 +119,4 @@ def _find(path: str) -> tuple[Route, str]:
             return ROUTES[name], ""
         if match := _GENERATION_PATH.fullmatch(name):
             return _GENERATION, MODEL_ENDPOINTS.get(match[1], match[1])
-    raise Refusal(404, f"there is no endpoint {path}")
+    raise HttpError(404, f"there is no endpoint {path}")

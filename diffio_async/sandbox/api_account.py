@@ -2,15 +2,15 @@
 
 from typing import Any
 
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.billing import cents_of, periods
-from diffio_async.sandbox.call import Call
 from diffio_async.sandbox.records import iso
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 
 
-async def get(call: Call) -> dict[str, Any]:
+async def get(call: ApiCall) -> dict[str, Any]:
     """Show the account."""
-    account = call.world.account
+    account = call.state.account
     return {
         "apiKeyId": call.key.id,
         "account": {
@@ -24,28 +24,28 @@ async def get(call: Call) -> dict[str, Any]:
     }
 
 
-async def update(call: Call) -> dict[str, Any]:
+async def update(call: ApiCall) -> dict[str, Any]:
     """Change the billing policy; a spend limit is enforced from now on."""
     policy = call.fields.required_mapping("billingPolicy")
     kind = policy.get("type")
     if not isinstance(kind, str) or not kind:
-        raise Refusal(400, "billingPolicy.type must be a string")
+        raise HttpError(400, "billingPolicy.type must be a string")
     limit = policy.get("limitCents")
     if kind == "spendLimit" and (
         isinstance(limit, bool) or not isinstance(limit, int | float) or limit < 0
     ):
-        raise Refusal(400, "billingPolicy.limitCents must be a number from 0 up")
-    account = call.world.account
+        raise HttpError(400, "billingPolicy.limitCents must be a number from 0 up")
+    account = call.state.account
     account.billing_policy = policy
-    account.updated_at = call.world.now()
-    call.world.save(account)
+    account.updated_at = call.state.now()
+    call.state.save(account)
     return await get(call)
 
 
-async def usage(call: Call) -> dict[str, Any]:
+async def usage(call: ApiCall) -> dict[str, Any]:
     """Sum up the generations of a key, and what the account has spent in all."""
     key = call.other_key()
-    everything = list(call.world.generations.values())
+    everything = list(call.state.generations.values())
     spent = round(sum(cents_of(generation) for generation in everything), 4)
     return {
         "usage": {
@@ -53,9 +53,9 @@ async def usage(call: Call) -> dict[str, Any]:
             "periods": periods(one for one in everything if one.key_id == key.id),
         },
         "billing": {
-            "billingPolicy": call.world.account.billing_policy,
+            "billingPolicy": call.state.account.billing_policy,
             "lifetimeListPriceCents": spent,
             "lifetimeBillableCents": spent,
-            "currency": call.world.account.currency,
+            "currency": call.state.account.currency,
         },
     }

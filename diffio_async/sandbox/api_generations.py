@@ -5,39 +5,39 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from diffio_async.sandbox.addresses import MEDIA
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.api_projects import BUCKET
 from diffio_async.sandbox.billing import refuse_unpaid
-from diffio_async.sandbox.call import Call
 from diffio_async.sandbox.records import Generation, Project, new_id
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 from diffio_async.sandbox.stages import STAGES
 
 _DOWNLOAD_TYPES = ("audio", "video", "transcript")
 _LONGEST_KEY = 255
 
 
-async def create(call: Call) -> dict[str, Any]:
+async def create(call: ApiCall) -> dict[str, Any]:
     """Start a generation, or answer with the one this idempotency key has already made."""
     project = call.project()
     sampling = call.fields.mapping("sampling") or {}
     params = call.fields.mapping("params") or {}
     idempotency_key = _idempotency_key(call)
-    if not call.house.settings.serves(call.model):
-        served = ", ".join(sorted(call.house.settings.models or ()))
+    if not call.context.settings.serves(call.model):
+        served = ", ".join(sorted(call.context.settings.models or ()))
         message = f"the model {call.model} is retired and no longer served"
-        raise Refusal(
+        raise HttpError(
             410, f"{message}; served: {served}" if served else message, code="model_retired"
         )
     if idempotency_key is not None:
-        earlier = call.world.replay_of(call.key.id, idempotency_key)
+        earlier = call.state.replay_of(call.key.id, idempotency_key)
         if earlier is not None:
             if (earlier.project_id, earlier.model_key) != (project.id, call.model):
-                call.complain("an idempotency key was used again for another generation")
+                call.violation("an idempotency key was used again for another generation")
             return {**_created(call, earlier), "idempotentReplay": True}
     if project.status != "uploaded":
-        raise Refusal(409, "the project's upload is not complete yet", code="uploadNotLanded")
-    refuse_unpaid(call.world)
-    now = call.world.now()
+        raise HttpError(409, "the project's upload is not complete yet", code="uploadNotLanded")
+    refuse_unpaid(call.state)
+    now = call.state.now()
     generation = Generation(
         id=new_id("gen"),
         project_id=project.id,
@@ -50,34 +50,34 @@ async def create(call: Call) -> dict[str, Any]:
         idempotency_key=idempotency_key,
         has_video=project.has_video,
     )
-    call.world.add_generation(generation)
+    call.state.add_generation(generation)
     answer = _created(call, generation)
-    call.house.jobs.submit(generation)
+    call.context.jobs.submit(generation)
     return answer
 
 
-def _created(call: Call, generation: Generation) -> dict[str, Any]:
+def _created(call: ApiCall, generation: Generation) -> dict[str, Any]:
     return {
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
         "modelKey": generation.model_key,
-        "status": call.house.jobs.status_word(generation),
+        "status": call.context.jobs.status_of(generation),
     }
 
 
-def _idempotency_key(call: Call) -> str | None:
+def _idempotency_key(call: ApiCall) -> str | None:
     key = call.fields.optional_text("idempotencyKey")
     if key is None:
         return None
     if len(key.strip()) > _LONGEST_KEY:
-        raise Refusal(400, f"idempotencyKey must have 1 to {_LONGEST_KEY} characters")
+        raise HttpError(400, f"idempotencyKey must have 1 to {_LONGEST_KEY} characters")
     return key.strip()
 
 
-async def progress(call: Call) -> dict[str, Any]:
+async def progress(call: ApiCall) -> dict[str, Any]:
     """Tell how far a generation is."""
     generation = call.generation()
-    jobs = call.house.jobs
+    jobs = call.context.jobs
     stages = jobs.stages(generation)
     running = generation.status == "processing"
     now_at = next((name for name in reversed(STAGES) if name in stages), None)
@@ -85,7 +85,7 @@ async def progress(call: Call) -> dict[str, Any]:
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
         "modelKey": generation.model_key,
-        "status": jobs.status_word(generation),
+        "status": jobs.status_of(generation),
         "progress": jobs.percent(generation),
         "hasVideo": generation.has_video,
         "error": generation.error,
@@ -124,24 +124,24 @@ def _stage(generation: Generation, name: str, stages: dict[str, float]) -> dict[
     }
 
 
-async def download(call: Call) -> dict[str, Any]:
+async def download(call: ApiCall) -> dict[str, Any]:
     """Hand out a signed link to a result."""
     call.fields.text("apiProjectId")
     generation = call.generation()
     kind = "video" if generation.has_video else "audio"
     if call.fields.has("downloadType"):
-        kind = call.fields.word("downloadType", _DOWNLOAD_TYPES)
+        kind = call.fields.choice("downloadType", _DOWNLOAD_TYPES)
     if generation.status == "failed":
-        raise Refusal(409, f"the generation failed: {generation.error}", code="generationFailed")
-    _refuse_what_is_not_there(generation, kind)
-    project = call.world.projects[generation.project_id]
+        raise HttpError(409, f"the generation failed: {generation.error}", code="generationFailed")
+    _refuse_missing_result(generation, kind)
+    project = call.state.projects[generation.project_id]
     path = posixpath.join("/", BUCKET, "results", generation.id, kind)
-    query = call.house.links.sign("GET", path)
+    query = call.context.links.sign("GET", path)
     return {
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
         "downloadType": kind,
-        "downloadUrl": f"{call.house.addresses.base(MEDIA, call.incoming.headers)}{path}?{query}",
+        "downloadUrl": f"{call.context.addresses.base(MEDIA, call.incoming.headers)}{path}?{query}",
         "fileName": download_name(project, generation, kind),
         "storagePath": path.removeprefix(f"/{BUCKET}/"),
         "mimeType": generation.files[kind]["mime"],
@@ -149,16 +149,16 @@ async def download(call: Call) -> dict[str, Any]:
     }
 
 
-def _refuse_what_is_not_there(generation: Generation, kind: str) -> None:
+def _refuse_missing_result(generation: Generation, kind: str) -> None:
     if kind == "transcript":
         if generation.transcription == "pending":
-            raise Refusal(409, "the transcript is not ready yet", code="TRANSCRIPT_PENDING")
+            raise HttpError(409, "the transcript is not ready yet", code="TRANSCRIPT_PENDING")
         if generation.transcription == "unavailable":
-            raise Refusal(404, "there is no transcript", code="TRANSCRIPT_UNAVAILABLE")
+            raise HttpError(404, "there is no transcript", code="TRANSCRIPT_UNAVAILABLE")
     if generation.status != "complete":
-        raise Refusal(409, "the generation is not complete yet", code="generationNotComplete")
+        raise HttpError(409, "the generation is not complete yet", code="generationNotComplete")
     if kind not in generation.files:
-        raise Refusal(404, f"this generation has no {kind}", code="downloadUnavailable")
+        raise HttpError(404, f"this generation has no {kind}", code="downloadUnavailable")
 
 
 def download_name(project: Project, generation: Generation, kind: str) -> str:

@@ -3,18 +3,18 @@
 import secrets
 from typing import Any
 
-from diffio_async.sandbox.call import Call
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.records import SCOPES, ApiKey, hashed, iso, new_id
-from diffio_async.sandbox.replies import Refusal
-from diffio_async.sandbox.world import prefix_of
+from diffio_async.sandbox.responses import HttpError
+from diffio_async.sandbox.state import prefix_of
 
 
-async def create(call: Call) -> dict[str, Any]:
+async def create(call: ApiCall) -> dict[str, Any]:
     """Make a key with some scopes; the answer is the only time its secret is shown."""
     label = call.fields.text("label", longest=80)
-    scopes = call.fields.words("scopes", SCOPES)
+    scopes = call.fields.choices("scopes", SCOPES)
     if beyond := sorted(set(scopes) - set(call.key.scopes)):
-        raise Refusal(403, f"a key cannot give what it lacks: {', '.join(beyond)}")
+        raise HttpError(403, f"a key cannot give what it lacks: {', '.join(beyond)}")
     secret = _new_secret()
     key = ApiKey(
         id=new_id("key"),
@@ -25,38 +25,38 @@ async def create(call: Call) -> dict[str, Any]:
         scopes=scopes,
         resource_bounds=call.fields.mapping("resourceBounds") or {},
         parent_id=call.key.id,
-        created_at=call.world.now(),
+        created_at=call.state.now(),
     )
-    call.world.add_key(key)
+    call.state.add_key(key)
     return {"key": secret, **_record(key)}
 
 
-async def list_all(call: Call) -> dict[str, Any]:
+async def list_all(call: ApiCall) -> dict[str, Any]:
     """List the keys the caller may manage, without secrets."""
-    keys = sorted(call.world.keys.values(), key=lambda key: key.created_at)
+    keys = sorted(call.state.keys.values(), key=lambda key: key.created_at)
     if call.key.role != "agent":
         keys = [key for key in keys if call.key.id in (key.id, key.parent_id)]
     return {"keys": [_record(key) for key in keys]}
 
 
-async def rotate(call: Call) -> dict[str, Any]:
+async def rotate(call: ApiCall) -> dict[str, Any]:
     """Give a key another secret; the old one ends at once."""
     key = call.managed_key(call.fields.text("keyId"))
     if key.status != "active":
-        raise Refusal(409, f"the API key is {key.status}", code="keyNotActive")
+        raise HttpError(409, f"the API key is {key.status}", code="keyNotActive")
     secret = _new_secret()
-    key.rotated_at = call.world.now()
-    call.world.change_secret(key, secret)
+    key.rotated_at = call.state.now()
+    call.state.change_secret(key, secret)
     return {"key": secret, **_record(key)}
 
 
-async def revoke(call: Call) -> dict[str, Any]:
+async def revoke(call: ApiCall) -> dict[str, Any]:
     """End a key; doing it twice changes nothing."""
     key = call.managed_key(call.fields.text("keyId"))
     if key.status != "revoked":
         key.status = "revoked"
-        key.revoked_at = call.world.now()
-        call.world.save(key)
+        key.revoked_at = call.state.now()
+        call.state.save(key)
     return _record(key)
 
 

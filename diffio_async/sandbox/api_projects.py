@@ -4,17 +4,17 @@ import secrets
 from typing import Any
 
 from diffio_async.sandbox.addresses import EDGE, MEDIA
-from diffio_async.sandbox.call import Call
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.credentials import UPLOAD_TOKEN_PREFIX
 from diffio_async.sandbox.records import Generation, Project, hashed, iso, new_id
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 
 BUCKET = "diffio-sandbox"
 
 
-async def create(call: Call) -> dict[str, Any]:
+async def create(call: ApiCall) -> dict[str, Any]:
     """Make a project and offer the uploads that the settings name."""
-    fields, house, world = call.fields, call.house, call.world
+    fields, house, world = call.fields, call.context, call.state
     params = fields.mapping("params") or {}
     file_format = fields.optional_text("fileFormat")
     if file_format is not None:
@@ -45,8 +45,8 @@ async def create(call: Call) -> dict[str, Any]:
     }
 
 
-def _offers(call: Call, project: Project, token: str) -> dict[str, Any]:
-    house = call.house
+def _offers(call: ApiCall, project: Project, token: str) -> dict[str, Any]:
+    house = call.context
     headers = call.incoming.headers
     offers: dict[str, Any] = {}
     if "signed" in house.settings.uploads:
@@ -72,23 +72,23 @@ def _object_key(project: Project) -> str:
     return f"uploads/{project.id}"
 
 
-async def complete_upload(call: Call) -> dict[str, Any]:
+async def complete_upload(call: ApiCall) -> dict[str, Any]:
     """Confirm that the bytes have landed; asking again changes nothing."""
     project = call.project()
-    if not project.landed:
-        raise Refusal(409, "the upload has not landed yet", code="uploadNotLanded")
+    if not project.received:
+        raise HttpError(409, "the upload has not landed yet", code="uploadNotLanded")
     if project.content_length not in (None, project.size):
-        call.complain(f"declared {project.content_length} bytes and uploaded {project.size}")
+        call.violation(f"declared {project.content_length} bytes and uploaded {project.size}")
     if project.status != "uploaded":
         project.status = "uploaded"
-        project.updated_at = call.world.now()
-        call.world.save(project)
+        project.updated_at = call.state.now()
+        call.state.save(project)
     return {"apiProjectId": project.id, "status": project.status, "sizeBytes": project.size}
 
 
-async def list_all(call: Call) -> dict[str, Any]:
+async def list_all(call: ApiCall) -> dict[str, Any]:
     """List the projects this key made, newest first."""
-    mine = (one for one in call.world.projects.values() if one.key_id == call.key.id)
+    mine = (one for one in call.state.projects.values() if one.key_id == call.key.id)
     newest_first = sorted(mine, key=lambda one: one.created_at, reverse=True)
     return {
         "projects": [
@@ -98,7 +98,7 @@ async def list_all(call: Call) -> dict[str, Any]:
                 "originalFileName": project.file_name,
                 "contentType": project.content_type,
                 "hasVideo": project.has_video,
-                "generationCount": len(call.world.generations_of(project.id)),
+                "generationCount": len(call.state.generations_of(project.id)),
                 "params": project.params,
                 "createdAt": iso(project.created_at),
                 "updatedAt": iso(project.updated_at),
@@ -108,22 +108,22 @@ async def list_all(call: Call) -> dict[str, Any]:
     }
 
 
-async def list_generations(call: Call) -> dict[str, Any]:
+async def list_generations(call: ApiCall) -> dict[str, Any]:
     """List every generation of a project with its status, newest first."""
     project = call.project()
-    generations = reversed(call.world.generations_of(project.id))
+    generations = reversed(call.state.generations_of(project.id))
     return {
         "apiProjectId": project.id,
         "generations": [_summary(call, generation) for generation in generations],
     }
 
 
-def _summary(call: Call, generation: Generation) -> dict[str, Any]:
+def _summary(call: ApiCall, generation: Generation) -> dict[str, Any]:
     return {
         "generationId": generation.id,
-        "status": call.house.jobs.status_word(generation),
+        "status": call.context.jobs.status_of(generation),
         "modelKey": generation.model_key,
-        "progress": call.house.jobs.percent(generation),
+        "progress": call.context.jobs.percent(generation),
         "createdAt": iso(generation.created_at),
         "updatedAt": iso(generation.updated_at),
     }

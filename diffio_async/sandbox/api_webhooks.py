@@ -3,22 +3,22 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from diffio_async.sandbox.call import Call
+from diffio_async.sandbox.api_call import ApiCall
 from diffio_async.sandbox.records import Endpoint, new_id
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 from diffio_async.sandbox.settings import is_loopback
+from diffio_async.sandbox.state import ROOT_KEY_ID
 from diffio_async.sandbox.webhooks import EVENT_TYPES, MODES, new_secret
-from diffio_async.sandbox.world import ROOT_KEY_ID
 
 
-async def configure(call: Call) -> dict[str, Any]:
+async def configure(call: ApiCall) -> dict[str, Any]:
     """Set where the events of a key and mode are delivered; asking again moves the endpoint."""
     key = call.other_key()
-    mode = call.fields.word("mode", MODES)
+    mode = call.fields.choice("mode", MODES)
     url = call.fields.text("url", longest=2048)
-    _refuse_unsafe(url, plain=call.house.settings.allow_remote_webhooks)
-    event_types = call.fields.words("eventTypes", EVENT_TYPES, least=1)
-    endpoint = call.house.deliveries.endpoint(key.id, mode)
+    _refuse_unsafe(url, plain=call.context.settings.allow_remote_webhooks)
+    event_types = call.fields.choices("eventTypes", EVENT_TYPES, least=1)
+    endpoint = call.context.deliveries.endpoint(key.id, mode)
     if endpoint is None:
         root = key.id == ROOT_KEY_ID
         endpoint = Endpoint(
@@ -27,11 +27,11 @@ async def configure(call: Call) -> dict[str, Any]:
             mode=mode,
             url=url,
             event_types=event_types,
-            secret=call.house.settings.webhook_secret if root else new_secret(),
+            secret=call.context.settings.webhook_secret if root else new_secret(),
             updated_by=call.key.id,
         )
     endpoint.url, endpoint.event_types, endpoint.updated_by = url, event_types, call.key.id
-    call.world.save(endpoint)
+    call.state.save(endpoint)
     return {
         "webhook": {
             "apiKeyId": key.id,
@@ -46,17 +46,17 @@ async def configure(call: Call) -> dict[str, Any]:
     }
 
 
-async def send_test_event(call: Call) -> dict[str, Any]:
+async def send_test_event(call: ApiCall) -> dict[str, Any]:
     """Deliver a made-up event, signed like a real one."""
     key = call.other_key()
-    event_type = call.fields.word("eventType", EVENT_TYPES)
-    mode = call.fields.word("mode", MODES)
+    event_type = call.fields.choice("eventType", EVENT_TYPES)
+    mode = call.fields.choice("mode", MODES)
     sample = call.fields.mapping("samplePayload") or {}
-    endpoint = call.house.deliveries.endpoint(key.id, mode)
+    endpoint = call.context.deliveries.endpoint(key.id, mode)
     if endpoint is None:
-        raise Refusal(404, f"no {mode} webhook is configured for this API key")
+        raise HttpError(404, f"no {mode} webhook is configured for this API key")
     if event_type not in endpoint.event_types:
-        raise Refusal(400, f"the {mode} webhook is not subscribed to {event_type}")
+        raise HttpError(400, f"the {mode} webhook is not subscribed to {event_type}")
     status = event_type.partition(".")[2].replace("completed", "complete")
     facts = {
         "apiProjectId": "proj_test",
@@ -68,7 +68,7 @@ async def send_test_event(call: Call) -> dict[str, Any]:
         "errorDetails": None,
         **sample,
     }
-    message_id, event_id = call.house.deliveries.send(endpoint, event_type, facts)
+    message_id, event_id = call.context.deliveries.send(endpoint, event_type, facts)
     return {
         "svixMessageId": message_id,
         "eventId": event_id,
@@ -83,8 +83,8 @@ def _refuse_unsafe(url: str, *, plain: bool) -> None:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Refusal(400, "url is not a URL") from None
+        raise HttpError(400, "url is not a URL") from None
     # A receiver under development listens on loopback, where nobody reads along.
     local = parts.scheme == "http" and (plain or is_loopback(host) or host.endswith(".localhost"))
     if not host or port == 0 or not (parts.scheme == "https" or local):
-        raise Refusal(400, "url must begin with https:// (http:// is for loopback alone)")
+        raise HttpError(400, "url must begin with https:// (http:// is for loopback alone)")

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from diffio_async.sandbox.records import Generation, iso
-from diffio_async.sandbox.replies import Refusal
-from diffio_async.sandbox.world import World
+from diffio_async.sandbox.responses import HttpError
+from diffio_async.sandbox.state import State
 
-LEAST_SECONDS = 60.0
+MIN_BILLED_SECONDS = 60.0
 
 
 def cents_per_second(model: str) -> float:
@@ -22,8 +22,8 @@ def seconds_of(generation: Generation) -> float:
     if generation.status == "failed":
         return 0.0
     if generation.started_at is None or generation.finished_at is None:
-        return LEAST_SECONDS
-    return max(LEAST_SECONDS, generation.finished_at - generation.started_at)
+        return MIN_BILLED_SECONDS
+    return max(MIN_BILLED_SECONDS, generation.finished_at - generation.started_at)
 
 
 def cents_of(generation: Generation) -> float:
@@ -31,7 +31,7 @@ def cents_of(generation: Generation) -> float:
     return seconds_of(generation) * cents_per_second(generation.model_key)
 
 
-def refuse_unpaid(world: World) -> None:
+def refuse_unpaid(world: State) -> None:
     """Let a new generation be made if its minute is paid for.
 
     Raises:
@@ -40,12 +40,12 @@ def refuse_unpaid(world: World) -> None:
     """
     account = world.account
     if account.billing_status == "paymentFailed":
-        raise Refusal(402, "the last payment failed; update billing", code="paymentFailed")
+        raise HttpError(402, "the last payment failed; update billing", code="paymentFailed")
     limit = account.billing_policy.get("limitCents")
     if account.billing_policy.get("type") == "spendLimit" and isinstance(limit, int | float):
         spent = sum(cents_of(generation) for generation in world.generations.values())
         if spent >= limit:
-            raise Refusal(
+            raise HttpError(
                 402, f"the spend limit of {limit} cents is reached", code="spendLimitExceeded"
             )
 

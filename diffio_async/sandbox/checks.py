@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 
 
 def _is_unicode(text: str) -> bool:
@@ -32,26 +32,26 @@ class Fields:
         """Read a required, non-empty string."""
         value = self._body.get(name)
         if name not in self._body:
-            raise Refusal(400, f"{name} is required")
+            raise HttpError(400, f"{name} is required")
         if not isinstance(value, str):
-            raise Refusal(400, f"{name} must be a string")
+            raise HttpError(400, f"{name} must be a string")
         if not value.strip():
-            raise Refusal(400, f"{name} must not be empty")
+            raise HttpError(400, f"{name} must not be empty")
         if not _is_unicode(value):
-            raise Refusal(400, f"{name} has half of a surrogate pair")
+            raise HttpError(400, f"{name} has half of a surrogate pair")
         if longest is not None and len(value) > longest:
-            raise Refusal(400, f"{name} must have at most {longest} characters")
+            raise HttpError(400, f"{name} must have at most {longest} characters")
         return value
 
     def optional_text(self, name: str, *, longest: int | None = None) -> str | None:
         """Read a string that may be left out."""
         return self.text(name, longest=longest) if name in self._body else None
 
-    def word(self, name: str, words: Collection[str]) -> str:
+    def choice(self, name: str, words: Collection[str]) -> str:
         """Read a required string that must be one of a few."""
         value = self.text(name)
         if value not in words:
-            raise Refusal(400, f"{name} must be one of {', '.join(sorted(words))}")
+            raise HttpError(400, f"{name} must be one of {', '.join(sorted(words))}")
         return value
 
     def count(self, name: str) -> int | None:
@@ -60,7 +60,7 @@ class Fields:
             return None
         value = self._body[name]
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise Refusal(400, f"{name} must be a whole number from 0 up")
+            raise HttpError(400, f"{name} must be a whole number from 0 up")
         return value
 
     def mapping(self, name: str) -> dict[str, Any] | None:
@@ -69,35 +69,35 @@ class Fields:
             return None
         value = self._body[name]
         if not isinstance(value, dict):
-            raise Refusal(400, f"{name} must be an object")
+            raise HttpError(400, f"{name} must be an object")
         return dict(value)
 
     def required_mapping(self, name: str) -> dict[str, Any]:
         """Read a required object."""
         value = self.mapping(name)
         if value is None:
-            raise Refusal(400, f"{name} is required")
+            raise HttpError(400, f"{name} is required")
         return value
 
-    def words(self, name: str, words: Collection[str], *, least: int = 0) -> list[str]:
+    def choices(self, name: str, words: Collection[str], *, least: int = 0) -> list[str]:
         """Read a required list of strings, each one of a few, without repeats."""
         if name not in self._body:
-            raise Refusal(400, f"{name} is required")
+            raise HttpError(400, f"{name} is required")
         value = self._body[name]
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise Refusal(400, f"{name} must be a list of strings")
+            raise HttpError(400, f"{name} must be a list of strings")
         strangers = sorted(set(value) - set(words))
         if strangers:
-            raise Refusal(400, f"{name} has unknown entries: {', '.join(strangers)}")
+            raise HttpError(400, f"{name} has unknown entries: {', '.join(strangers)}")
         if len(value) < least:
-            raise Refusal(400, f"{name} must not be empty")
+            raise HttpError(400, f"{name} must not be empty")
         return list(dict.fromkeys(value))
 
     def objects(self, name: str) -> list[dict[str, Any]]:
         """Read a required, non-empty list of objects."""
         value = self._body.get(name)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise Refusal(400, f"{name} must be a list of objects")
+            raise HttpError(400, f"{name} must be a list of objects")
         if not value:
-            raise Refusal(400, f"{name} must not be empty")
+            raise HttpError(400, f"{name} must not be empty")
         return value

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from diffio_async.sandbox.incoming import Incoming
 from diffio_async.sandbox.records import ApiKey
-from diffio_async.sandbox.replies import Refusal
-from diffio_async.sandbox.witness import Witness, masked
-from diffio_async.sandbox.world import World
+from diffio_async.sandbox.request import IncomingRequest
+from diffio_async.sandbox.request_log import RequestLog, masked
+from diffio_async.sandbox.responses import HttpError
+from diffio_async.sandbox.state import State
 
 _KEY_HEADERS = ("Authorization", "X-Api-Key", "Xi-Api-Key")
 _NEVER_TO_MEDIA = (*_KEY_HEADERS, "Proxy-Authorization", "Cookie")
@@ -20,33 +20,33 @@ def bearer(value: str) -> str | None:
     return token.strip() if scheme.lower() == "bearer" and token.strip() else None
 
 
-def api_key_of(incoming: Incoming, world: World, witness: Witness) -> ApiKey:
+def api_key_of(incoming: IncomingRequest, world: State, witness: RequestLog) -> ApiKey:
     """Find the API key a request came with.
 
     Raises:
         Refusal: 401 without a known key, or with two that differ; 403 when it is not active.
     """
-    seen = incoming.seen
+    seen = incoming.record
     shown = list(_shown(incoming, _KEY_HEADERS))
     for name, secret in shown:
         if " " in secret or not secret:
-            witness.complain(seen, f"{name} carries no well-formed credential")
+            witness.violation(seen, f"{name} carries no well-formed credential")
     if len(shown) > 1:
         names = ", ".join(name for name, _ in shown)
-        witness.complain(seen, f"{len(shown)} credentials at once: {names}")
+        witness.violation(seen, f"{len(shown)} credentials at once: {names}")
     secrets = {secret for _, secret in shown}
     if not secrets:
-        raise Refusal(401, "an API key is required: Authorization: Bearer <apiKey>")
+        raise HttpError(401, "an API key is required: Authorization: Bearer <apiKey>")
     if len(secrets) > 1:
-        raise Refusal(401, "the request carries different credentials at once")
+        raise HttpError(401, "the request carries different credentials at once")
     secret = secrets.pop()
     if secret.startswith(UPLOAD_TOKEN_PREFIX):
-        witness.complain(seen, "an upload token was sent to the API")
+        witness.violation(seen, "an upload token was sent to the API")
     key = world.key_for(secret)
     if key is None:
-        raise Refusal(401, "the API key is not known")
+        raise HttpError(401, "the API key is not known")
     if key.status != "active":
-        raise Refusal(403, f"the API key is {key.status}", code="keyNotActive")
+        raise HttpError(403, f"the API key is {key.status}", code="keyNotActive")
     return key
 
 
@@ -58,46 +58,48 @@ def require_scope(key: ApiKey, scopes: tuple[str, ...]) -> None:
     """
     if scopes and not set(scopes) & set(key.scopes):
         wanted = " or ".join(scopes)
-        raise Refusal(403, f"the API key lacks the scope {wanted}", code="missingScope")
+        raise HttpError(403, f"the API key lacks the scope {wanted}", code="missingScope")
 
 
-def upload_token_of(incoming: Incoming, world: World, witness: Witness) -> str:
+def upload_token_of(incoming: IncomingRequest, world: State, witness: RequestLog) -> str:
     """Take the upload token of an edge request; API keys are complained about.
 
     Raises:
         Refusal: 401 without one, or when it is not the only `Authorization`.
     """
-    _complain_of_keys(incoming, world, witness, allowed="authorization")
+    _report_leaked_keys(incoming, world, witness, allowed="authorization")
     values = incoming.headers.getall("Authorization", [])
     if len(values) > 1:
-        witness.complain(incoming.seen, f"{len(values)} Authorization headers at once")
+        witness.violation(incoming.record, f"{len(values)} Authorization headers at once")
     token = bearer(values[0]) if len(values) == 1 else None
     if token is None:
-        raise Refusal(401, "an upload token is required", code="unauthorized")
+        raise HttpError(401, "an upload token is required", code="unauthorized")
     return token
 
 
-def expect_no_credential(incoming: Incoming, world: World, witness: Witness) -> None:
+def expect_no_credential(incoming: IncomingRequest, world: State, witness: RequestLog) -> None:
     """Complain when a request to the media host shows any secret; the URL is the credential."""
     for name, secret in _shown(incoming, _NEVER_TO_MEDIA):
-        witness.complain(
-            incoming.seen, f"a credential came to the media host in {name}: {masked(secret)}"
+        witness.violation(
+            incoming.record, f"a credential came to the media host in {name}: {masked(secret)}"
         )
-    _complain_of_keys(incoming, world, witness, allowed="")
+    _report_leaked_keys(incoming, world, witness, allowed="")
 
 
-def _shown(incoming: Incoming, names: Iterable[str]) -> Iterable[tuple[str, str]]:
+def _shown(incoming: IncomingRequest, names: Iterable[str]) -> Iterable[tuple[str, str]]:
     for name in names:
         for value in incoming.headers.getall(name, []):
             yield name, bearer(value) or value.strip()
 
 
-def _complain_of_keys(incoming: Incoming, world: World, witness: Witness, *, allowed: str) -> None:
+def _report_leaked_keys(
+    incoming: IncomingRequest, world: State, witness: RequestLog, *, allowed: str
+) -> None:
     """Look for API keys in places where none belongs, whatever the header is called."""
     for name, value in [*incoming.headers.items(), *incoming.query.items()]:
         if any(world.key_for(word) for word in value.split()):
-            witness.complain(
-                incoming.seen, f"an API key came to the {incoming.seen.origin} host in {name}"
+            witness.violation(
+                incoming.record, f"an API key came to the {incoming.record.origin} host in {name}"
             )
         elif name.lower() in ("x-api-key", "xi-api-key") and allowed:
-            witness.complain(incoming.seen, f"{name} came to the {incoming.seen.origin} host")
+            witness.violation(incoming.record, f"{name} came to the {incoming.record.origin} host")

@@ -13,8 +13,8 @@ from typing import IO, ParamSpec, TypeVar
 
 from attrs import frozen
 
-from diffio_async.sandbox.incoming import Incoming
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.request import IncomingRequest
+from diffio_async.sandbox.responses import HttpError
 
 # One hop to a thread costs about 50 µs: worth it by the megabyte, not by the packet.
 BATCH = 1024 * 1024
@@ -50,7 +50,7 @@ class Disk:
         """Finish what was begun and end the threads."""
         self._threads.shutdown(wait=True)
 
-    async def receive(self, incoming: Incoming, target: Path, *, limit: int) -> Received:
+    async def receive(self, incoming: IncomingRequest, target: Path, *, limit: int) -> Received:
         """Stream a request's body into `target`, which appears whole or not at all.
 
         Args:
@@ -64,19 +64,21 @@ class Disk:
         declared = incoming.declared_length
         if declared is not None and declared > limit:
             raise too_large(limit)
-        file = await self.run(_Arriving, target)
+        file = await self.run(_PartialFile, target)
         try:
-            return await self._take_in(incoming, file, limit)
+            return await self._receive(incoming, file, limit)
         except BaseException:
             # Cancelled perhaps in the middle of a write: a thread cleans up after that write.
             self.later(file.discard)
             raise
 
-    async def _take_in(self, incoming: Incoming, file: "_Arriving", limit: int) -> Received:
+    async def _receive(
+        self, incoming: IncomingRequest, file: "_PartialFile", limit: int
+    ) -> Received:
         batch: list[bytes] = []
         size = waiting = 0
         writing: asyncio.Future[None] | None = None
-        while chunk := await incoming.some():
+        while chunk := await incoming.read_some():
             batch.append(chunk)
             size += len(chunk)
             waiting += len(chunk)
@@ -93,12 +95,12 @@ class Disk:
         return await self.run(file.finish, batch)
 
 
-def too_large(limit: int) -> Refusal:
+def too_large(limit: int) -> HttpError:
     """Refuse bytes beyond a limit."""
-    return Refusal(400, f"more than {limit} bytes", code="EntityTooLarge")
+    return HttpError(400, f"more than {limit} bytes", code="EntityTooLarge")
 
 
-class _Arriving:
+class _PartialFile:
     """A file that grows under a passing name; used by one thread at a time."""
 
     def __init__(self, target: Path) -> None:
@@ -137,13 +139,13 @@ def join_parts(parts: Sequence[Path], target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     passing = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        _put_together(parts, passing)
+        _concatenate(parts, passing)
         passing.replace(target)
     finally:
         passing.unlink(missing_ok=True)
 
 
-def _put_together(parts: Sequence[Path], whole: Path) -> None:
+def _concatenate(parts: Sequence[Path], whole: Path) -> None:
     if len(parts) == 1:
         with contextlib.suppress(OSError):
             # One part is the whole file: a second name for it costs nothing.
@@ -178,7 +180,7 @@ def remove_tree(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(folder: Path, *, keep: Collection[str]) -> None:
+def remove_stale(folder: Path, *, keep: Collection[str]) -> None:
     """Remove what a killed process left half-written, and parts of no upload to `keep`."""
     for leftover in folder.glob("*/*/*.partial"):
         leftover.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ class Delay:
 
 
 @frozen
-class Answer:
+class RespondWith:
     """Read the body, handle nothing, and answer this instead (`json`, or else `text`)."""
 
     status: int = 200
@@ -58,7 +58,7 @@ class Stall:
 
 
 @frozen
-class LoseAnswer:
+class LoseResponse:
     """Handle the request fully, then close the socket without a byte of the answer."""
 
 
@@ -76,23 +76,33 @@ class Duplicate:
     copies: int = 1
 
 
-Action = Drop | RefuseBody | Delay | Answer | Truncate | Stall | LoseAnswer | DropAfter | Duplicate
+Action = (
+    Drop
+    | RefuseBody
+    | Delay
+    | RespondWith
+    | Truncate
+    | Stall
+    | LoseResponse
+    | DropAfter
+    | Duplicate
+)
 
 ACTION_NAMES: Mapping[str, type[Action]] = {
     "drop": Drop,
     "refuse_body": RefuseBody,
     "delay": Delay,
-    "answer": Answer,
+    "answer": RespondWith,
     "truncate": Truncate,
     "stall": Stall,
-    "lose_answer": LoseAnswer,
+    "lose_answer": LoseResponse,
     "drop_after": DropAfter,
     "duplicate": Duplicate,
 }
 """How a JSON plan and `Seen.fault` call the actions."""
 
 #: What can befall a delivery; `Duplicate` nothing else.
-_OF_WEBHOOKS = (Drop, Delay, Answer, LoseAnswer, Duplicate)
+_OF_WEBHOOKS = (Drop, Delay, RespondWith, LoseResponse, Duplicate)
 
 _NAMES = {kind: name for name, kind in ACTION_NAMES.items()}
 
@@ -153,54 +163,54 @@ class Fault:
 
 
 @define
-class _Armed:
+class _ActiveFault:
     fault: Fault
     chance: random.Random
-    met: int = 0
-    struck: int = 0
+    seen: int = 0
+    hits: int = 0
 
 
-class FaultBook:
+class FaultPlan:
     """The faults in force, in the order they were added; the first that strikes wins."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self._armed: list[_Armed] = []
+        self._active: list[_ActiveFault] = []
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
         """Put faults in force, each with its counters at zero."""
         for fault in faults:
             # Repeatable on purpose: this is a script, not a secret.
-            self._armed.append(_Armed(fault, random.Random(fault.seed)))  # noqa: S311
+            self._active.append(_ActiveFault(fault, random.Random(fault.seed)))  # noqa: S311
 
     def clear(self) -> None:
         """Lift all faults."""
-        self._armed.clear()
+        self._active.clear()
 
-    def strikes(self, fault: Fault) -> int:
+    def hits(self, fault: Fault) -> int:
         """Count how often a fault has struck."""
-        return sum(armed.struck for armed in self._armed if armed.fault == fault)
+        return sum(armed.hits for armed in self._active if armed.fault == fault)
 
     def __iter__(self) -> Iterator[Fault]:
-        return iter([armed.fault for armed in self._armed])
+        return iter([armed.fault for armed in self._active])
 
     def __len__(self) -> int:
-        return len(self._armed)
+        return len(self._active)
 
-    def strike(self, origin: str, method: str, path: str) -> tuple[float, Fault | None]:
+    def match(self, origin: str, method: str, path: str) -> tuple[float, Fault | None]:
         """Draw what befalls a request: seconds to wait first, and the fault after that."""
         wait = 0.0
         delaying: Fault | None = None
-        for armed in self._armed:
+        for armed in self._active:
             fault = armed.fault
             if not fault.matches(origin, method, path):
                 continue
-            armed.met += 1
-            if armed.met <= fault.skip or (fault.times is not None and armed.struck >= fault.times):
+            armed.seen += 1
+            if armed.seen <= fault.skip or (fault.times is not None and armed.hits >= fault.times):
                 continue
             if fault.rate < 1 and armed.chance.random() >= fault.rate:
                 continue
-            armed.struck += 1
+            armed.hits += 1
             if not isinstance(fault.action, Delay):
                 return wait, fault
             wait += fault.action.seconds

@@ -9,12 +9,12 @@ from typing import Any
 
 from diffio_async.sandbox.disk import Disk, digest_of, remove_tree
 from diffio_async.sandbox.records import Generation, Project
-from diffio_async.sandbox.settings import Settings
+from diffio_async.sandbox.request_log import log
+from diffio_async.sandbox.settings import SandboxSettings
 from diffio_async.sandbox.stages import overall, spread
-from diffio_async.sandbox.webhooks import Deliveries
-from diffio_async.sandbox.witness import log
-from diffio_async.sandbox.workers import CannotRestoreThis, WorkerFailed, Workers
-from diffio_async.sandbox.world import World
+from diffio_async.sandbox.state import State
+from diffio_async.sandbox.webhooks import WebhookSender
+from diffio_async.sandbox.workers import RestorationRefused, WorkerFailed, Workers
 
 _MIME = {
     ".mp3": "audio/mpeg",
@@ -30,10 +30,10 @@ class Jobs:
     """Runs generations, the restored ones a few at a time, the echoed ones all at once."""
 
     def __init__(
-        self, settings: Settings, world: World, disk: Disk, deliveries: Deliveries
+        self, settings: SandboxSettings, world: State, disk: Disk, deliveries: WebhookSender
     ) -> None:
         self._settings = settings
-        self._world = world
+        self._state = world
         self._disk = disk
         self._deliveries = deliveries
         self.workers = Workers(settings.workers)
@@ -44,7 +44,7 @@ class Jobs:
 
     def resume(self) -> None:
         """Start again whatever an earlier server did not finish."""
-        unfinished = [one for one in self._world.generations.values() if not one.ended]
+        unfinished = [one for one in self._state.generations.values() if not one.ended]
         for generation in sorted(unfinished, key=lambda one: one.created_at):
             generation.status = "queued"
             generation.started_at = None
@@ -53,7 +53,7 @@ class Jobs:
 
     def submit(self, generation: Generation) -> None:
         """Queue a new generation."""
-        self._announce(generation, "generation.queued")
+        self._emit(generation, "generation.queued")
         self._begin(generation)
 
     @property
@@ -69,16 +69,16 @@ class Jobs:
         if self._settings.engine == "restore" and not self._closed:
             self.workers.warm_up()
 
-    def status_word(self, generation: Generation) -> str:
+    def status_of(self, generation: Generation) -> str:
         """Spell a status as the settings want failures spelled."""
         if generation.status == "failed":
-            return self._settings.failure_word
+            return self._settings.failed_status
         return generation.status
 
     def stages(self, generation: Generation) -> dict[str, float]:
         """Percentages of the stages that have begun."""
         if generation.id in self._timers and generation.started_at is not None:
-            gone = self._world.now() - generation.started_at
+            gone = self._state.now() - generation.started_at
             duration = self._duration(generation)
             fraction = min(1.0, gone / duration) if duration else 1.0
             return spread(fraction, has_video=generation.has_video)
@@ -128,9 +128,9 @@ class Jobs:
         while self._waiting and len(self._running) < self.workers.most and not self._closed:
             task = asyncio.create_task(self._restore(self._waiting.popleft()))
             self._running.add(task)
-            task.add_done_callback(self._ran)
+            task.add_done_callback(self._on_done)
 
-    def _ran(self, task: asyncio.Task[None]) -> None:
+    def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a job broke down", exc_info=error)
@@ -138,10 +138,10 @@ class Jobs:
 
     def _processing(self, generation: Generation) -> Project:
         generation.status = "processing"
-        generation.started_at = generation.updated_at = self._world.now()
-        self._world.save(generation)
-        self._announce(generation, "generation.processing")
-        return self._world.projects[generation.project_id]
+        generation.started_at = generation.updated_at = self._state.now()
+        self._state.save(generation)
+        self._emit(generation, "generation.processing")
+        return self._state.projects[generation.project_id]
 
     def _echo(self, generation: Generation) -> None:
         self._processing(generation)
@@ -152,7 +152,7 @@ class Jobs:
 
     def _echoed(self, generation: Generation) -> None:
         del self._timers[generation.id]
-        project = self._world.projects[generation.project_id]
+        project = self._state.projects[generation.project_id]
         suffix = Path(project.file_name).suffix
         same = {"name": f"source{suffix}", "mime": project.content_type, "etag": project.etag}
         generation.files = {"audio": {**same, "echo": "yes"}}
@@ -170,30 +170,30 @@ class Jobs:
 
     async def _restore(self, generation: Generation) -> None:
         project = self._processing(generation)
-        out = self._world.results_of(generation)
+        out = self._state.results_of(generation)
 
         def report(stage: str, percent: float) -> None:
             generation.stages[stage] = min(100.0, max(0.0, percent))
-            generation.updated_at = self._world.now()
+            generation.updated_at = self._state.now()
 
         def probed(has_video: bool) -> None:
             generation.has_video = project.has_video = has_video
-            self._world.save(project)
+            self._state.save(project)
 
         await self._disk.run(remove_tree, out)
         await self._disk.run(out.mkdir, mode=0o700, parents=True)
         worker = None
         fit = False
         try:
-            worker = await self.workers.take()
-            source = self._world.source_of(project)
+            worker = await self.workers.acquire()
+            source = self._state.source_of(project)
             async with asyncio.timeout(self._settings.max_processing_seconds):
                 done = await worker.restore(
                     source, out, limits=self._limits, probed=probed, report=report
                 )
             fit = True
-            await self._keep(generation, out, done)
-        except CannotRestoreThis as error:
+            await self._store_results(generation, out, done)
+        except RestorationRefused as error:
             fit = True
             self._fail(generation, str(error), None)
         except TimeoutError:
@@ -210,12 +210,12 @@ class Jobs:
             self._fail(generation, "the restoration broke down", repr(error))
         finally:
             if worker is not None:
-                await self.workers.give_back(worker, fit=fit)
+                await self.workers.release(worker, fit=fit)
             if not fit:
                 # A worker that was killed leaves its temporary files.
                 await self._disk.run(remove_tree, out)
 
-    async def _keep(self, generation: Generation, out: Path, done: dict[str, Any]) -> None:
+    async def _store_results(self, generation: Generation, out: Path, done: dict[str, Any]) -> None:
         for kind in ("audio", "video", "transcript"):
             if done[kind] is None:
                 continue
@@ -239,19 +239,19 @@ class Jobs:
 
     def _complete(self, generation: Generation) -> None:
         self._end(generation, "complete")
-        self._announce(generation, "generation.completed")
+        self._emit(generation, "generation.completed")
 
     def _fail(self, generation: Generation, reason: str, details: str | None) -> None:
         generation.error, generation.error_details = reason, details
         generation.transcription = "unavailable"
         generation.stages.setdefault("preProcessing", 0.0)
         self._end(generation, "failed")
-        self._announce(generation, "generation.failed")
+        self._emit(generation, "generation.failed")
 
     def _end(self, generation: Generation, status: str) -> None:
         generation.status = status
-        generation.finished_at = generation.updated_at = self._world.now()
-        self._world.save(generation)
+        generation.finished_at = generation.updated_at = self._state.now()
+        self._state.save(generation)
 
-    def _announce(self, generation: Generation, event_type: str) -> None:
-        self._deliveries.announce(generation, event_type)
+    def _emit(self, generation: Generation, event_type: str) -> None:
+        self._deliveries.emit(generation, event_type)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
-from diffio_async.sandbox.replies import Refusal
+from diffio_async.sandbox.responses import HttpError
 
 
 class Links:
@@ -46,17 +46,17 @@ class Links:
         try:
             expires, issue = int(query.get("expires", "")), int(query.get("issue", ""))
         except ValueError:
-            raise Refusal(403, "the link is not signed", code="AccessDenied") from None
+            raise HttpError(403, "the link is not signed", code="AccessDenied") from None
         right = self._signature(method, path, expires, issue, content_type)
         if not hmac.compare_digest(signature.encode(), right.encode()):
-            raise Refusal(
+            raise HttpError(
                 403,
                 "the signature does not match the method, path and content type of this request",
                 code="SignatureDoesNotMatch",
             )
         expired = self._now() * 1000 >= expires
         if expired or signature in self._void or issue <= self._void_up_to:
-            raise Refusal(403, "the link has expired", code="ExpiredToken")
+            raise HttpError(403, "the link has expired", code="ExpiredToken")
 
     def _signature(
         self, method: str, path: str, expires: int, issue: int, content_type: str

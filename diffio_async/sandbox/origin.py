@@ -12,21 +12,21 @@ from diffio_async.sandbox.addresses import Addresses
 from diffio_async.sandbox.disk import BATCH, Disk, read_slice
 from diffio_async.sandbox.faults import (
     Action,
-    Answer,
     Drop,
     DropAfter,
-    FaultBook,
-    LoseAnswer,
+    FaultPlan,
+    LoseResponse,
     RefuseBody,
+    RespondWith,
     Stall,
     Truncate,
 )
-from diffio_async.sandbox.incoming import CutOff, Incoming
-from diffio_async.sandbox.replies import FileSlice, Refusal, Reply
-from diffio_async.sandbox.witness import Witness, log
+from diffio_async.sandbox.request import ConnectionCut, IncomingRequest
+from diffio_async.sandbox.request_log import RequestLog, log
+from diffio_async.sandbox.responses import FileSlice, HttpError, Response
 
-Handler = Callable[[Incoming], Awaitable[Reply]]
-Spelling = Callable[[Refusal], Reply]
+Handler = Callable[[IncomingRequest], Awaitable[Response]]
+ErrorBody = Callable[[HttpError], Response]
 
 # How long a refused client may take to see the answer before its body is cut off.
 _LOOK_UP = 0.25
@@ -39,31 +39,33 @@ class Origin:
         self,
         name: str,
         handle: Handler,
-        spell: Spelling,
+        spell: ErrorBody,
         *,
-        witness: Witness,
-        faults: FaultBook,
+        witness: RequestLog,
+        faults: FaultPlan,
         disk: Disk,
         addresses: Addresses,
     ) -> None:
         self.name = name
         self._handle = handle
-        self._spell = spell
-        self._witness = witness
+        self._error_body = spell
+        self._request_log = witness
         self._faults = faults
         self._disk = disk
         self._addresses = addresses
 
     async def serve(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Answer a request; `path` is the one within this origin."""
-        seen = self._witness.see(self.name, request.method, path, request.query, request.headers)
-        incoming = Incoming(request, seen)
+        seen = self._request_log.record(
+            self.name, request.method, path, request.query, request.headers
+        )
+        incoming = IncomingRequest(request, seen)
         try:
             self._addresses.refuse_foreign(self.name, request.method, request.headers)
-        except Refusal as refusal:
-            self._witness.complain(seen, refusal.message)
-            return await self._send(incoming, self._spell(refusal), None)
-        wait, fault = self._faults.strike(self.name, request.method, path)
+        except HttpError as refusal:
+            self._request_log.violation(seen, refusal.message)
+            return await self._send(incoming, self._error_body(refusal), None)
+        wait, fault = self._faults.match(self.name, request.method, path)
         action = None
         if fault is not None:
             seen.fault = fault.name
@@ -71,8 +73,8 @@ class Origin:
         if wait:
             await asyncio.sleep(wait)
         try:
-            reply = await self._replied(incoming, action)
-        except CutOff:
+            reply = await self._respond(incoming, action)
+        except ConnectionCut:
             reply = None
         if reply is None:
             return _hang_up(request)
@@ -82,41 +84,41 @@ class Origin:
             _hang_up(request)
         return response
 
-    async def _replied(self, incoming: Incoming, action: Action | None) -> Reply | None:
+    async def _respond(self, incoming: IncomingRequest, action: Action | None) -> Response | None:
         """Decide the answer; None for a socket closed without one."""
         match action:
             case Drop():
                 return None
             case RefuseBody(status, headers, body):
-                return _scripted(status, {**headers, "Connection": "close"}, body, None)
-            case Answer(status, headers, body, text):
-                await incoming.skim()
-                return _scripted(status, headers, body, text)
-            case LoseAnswer():
+                return _scripted_response(status, {**headers, "Connection": "close"}, body, None)
+            case RespondWith(status, headers, body, text):
+                await incoming.drain()
+                return _scripted_response(status, headers, body, text)
+            case LoseResponse():
                 await self._handled(incoming)
                 return None
             case DropAfter(count):
                 incoming.cut_after = count
         return await self._handled(incoming)
 
-    async def _handled(self, incoming: Incoming) -> Reply:
+    async def _handled(self, incoming: IncomingRequest) -> Response:
         try:
             return await self._handle(incoming)
-        except Refusal as refusal:
-            return self._spell(refusal)
-        except (CutOff, ConnectionError):
+        except HttpError as refusal:
+            return self._error_body(refusal)
+        except (ConnectionCut, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - one bad request must not end the server
             log.exception("the sandbox itself failed on %r", incoming.path)
-            return self._spell(Refusal(500, f"the sandbox itself failed: {error!r}"))
+            return self._error_body(HttpError(500, f"the sandbox itself failed: {error!r}"))
 
     async def _send(
-        self, incoming: Incoming, reply: Reply, action: Action | None
+        self, incoming: IncomingRequest, reply: Response, action: Action | None
     ) -> web.StreamResponse:
-        headers = CIMultiDict({"x-request-id": incoming.seen.request_id})
+        headers = CIMultiDict({"x-request-id": incoming.record.request_id})
         headers.update(reply.headers)  # a scripted answer may bring its own
         shaped = isinstance(action, Truncate | Stall | RefuseBody)
-        self._witness.answered(incoming.seen, reply.status)
+        self._request_log.responded(incoming.record, reply.status)
         if isinstance(reply.body, bytes) and not shaped:
             return web.Response(status=reply.status, headers=headers, body=reply.body)
         response = web.StreamResponse(status=reply.status, headers=headers)
@@ -152,7 +154,7 @@ class Origin:
             start += len(chunk)
 
 
-def _scripted(status: int, headers: Any, body: Any, text: str | None) -> Reply:
+def _scripted_response(status: int, headers: Any, body: Any, text: str | None) -> Response:
     kind = {}
     content = b""
     if body is not None:
@@ -161,7 +163,7 @@ def _scripted(status: int, headers: Any, body: Any, text: str | None) -> Reply:
         kind, content = {"Content-Type": "text/plain; charset=utf-8"}, text.encode()
     if any(name.lower() == "content-type" for name in headers):
         kind = {}
-    return Reply(status, {**kind, **headers}, content)
+    return Response(status, {**kind, **headers}, content)
 
 
 def _hang_up(request: web.BaseRequest) -> web.StreamResponse:

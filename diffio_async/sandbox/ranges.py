@@ -8,7 +8,7 @@ _SINGLE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 
 
 @frozen
-class Stretch:
+class ByteRange:
     """Bytes `start` up to but not including `end`."""
 
     start: int
@@ -19,7 +19,7 @@ class Unsatisfiable(Exception):
     """The range lies outside the file: 416."""
 
 
-def asked_for(header: str | None, size: int) -> Stretch | None:
+def parse_range(header: str | None, size: int) -> ByteRange | None:
     """Read a `Range` header.
 
     Returns:
@@ -39,11 +39,11 @@ def asked_for(header: str | None, size: int) -> Stretch | None:
         length = min(int(last), size)
         if length == 0:
             raise Unsatisfiable
-        return Stretch(size - length, size)
+        return ByteRange(size - length, size)
     start = int(first)
     if last and int(last) < start:
         return None
     if start >= size:
         raise Unsatisfiable
     end = min(int(last) + 1, size) if last else size
-    return Stretch(start, end)
+    return ByteRange(start, end)

@@ -57,7 +57,7 @@ class Project:
     created_at: float
     updated_at: float
     status: str = "uploading"
-    landed: bool = False
+    received: bool = False
     size: int = 0
     etag: str = ""
     has_video: bool = False

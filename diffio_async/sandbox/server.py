@@ -7,25 +7,25 @@ from types import TracebackType
 from typing import Self
 
 from diffio_async.sandbox.addresses import API, EDGE, MEDIA
-from diffio_async.sandbox.faults import Fault, FaultBook
-from diffio_async.sandbox.house import House
-from diffio_async.sandbox.premises import Premises
+from diffio_async.sandbox.context import ServerContext
+from diffio_async.sandbox.faults import Fault, FaultPlan
+from diffio_async.sandbox.request_log import RecordedRequest, RequestLog, log
+from diffio_async.sandbox.runtime import SandboxRuntime
 from diffio_async.sandbox.settings import (
     CURRENT_MODELS,
     DEFAULT_KEY,
     DEFAULT_WEBHOOK_SECRET,
     Engine,
-    Era,
-    FailureWord,
+    FailedStatus,
     GiB,
     MiB,
     SandboxError,
-    Settings,
+    SandboxSettings,
+    UploadMode,
     is_loopback,
 )
-from diffio_async.sandbox.webhooks import Delivery, secret_bytes
-from diffio_async.sandbox.witness import Seen, Witness, log
-from diffio_async.sandbox.world import ROOT_KEY_ID, World
+from diffio_async.sandbox.state import ROOT_KEY_ID, State
+from diffio_async.sandbox.webhooks import DeliveryAttempt, secret_bytes
 
 
 class Sandbox:
@@ -60,7 +60,7 @@ class Sandbox:
         max_decoded_bytes: So do those that decode to more: 192 kB per second and channel of
             temporary space. Over 512 MiB, 500 times the size of the file is a limit, too.
         max_processing_seconds: So do those whose restoration takes longer.
-        failure_word: How a failed generation's status is spelled: "failed" or "error".
+        failed_status: How a failed generation's status is spelled: "failed" or "error".
         webhook_secret: The `whsec_…` secret that signs the deliveries of `api_key`.
         webhook_pace: Stretches (or, below 1, shortens) the waits between delivery attempts.
         webhook_duplicates: The share of events (0 to 1) delivered twice, drawn repeatably.
@@ -88,7 +88,7 @@ class Sandbox:
         public_url: str | None = None,
         allow_hosts: Collection[str] = (),
         api_key: str = DEFAULT_KEY,
-        uploads: Iterable[Era] = ("signed", "edge"),
+        uploads: Iterable[UploadMode] = ("signed", "edge"),
         part_size: int = 32 * MiB,
         max_bytes: int = 2 * GiB,
         link_ttl: float = 7200.0,
@@ -102,7 +102,7 @@ class Sandbox:
         max_recording_seconds: float = 6 * 3600.0,
         max_decoded_bytes: int = 6 * GiB,
         max_processing_seconds: float = 4 * 3600.0,
-        failure_word: FailureWord = "failed",
+        failure_word: FailedStatus = "failed",
         webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
         webhook_pace: float = 1.0,
         webhook_duplicates: float = 0.0,
@@ -113,7 +113,7 @@ class Sandbox:
         allow_remote_webhooks: bool = False,
     ) -> None:
         secret_bytes(webhook_secret)
-        self.settings = Settings(
+        self.settings = SandboxSettings(
             data=None if data is None else Path(data),
             host=host,
             port=port,
@@ -134,7 +134,7 @@ class Sandbox:
             max_recording_seconds=max_recording_seconds,
             max_decoded_bytes=max_decoded_bytes,
             max_processing_seconds=max_processing_seconds,
-            failure_word=failure_word,
+            failed_status=failure_word,
             webhook_secret=webhook_secret,
             webhook_pace=webhook_pace,
             webhook_duplicates=webhook_duplicates,
@@ -143,9 +143,9 @@ class Sandbox:
             allow_remote=allow_remote,
             allow_remote_webhooks=allow_remote_webhooks,
         )
-        self.faults = FaultBook(faults)
-        self._witness = Witness(keep_requests)
-        self._premises = Premises(self.settings, self._witness, self.faults)
+        self.faults = FaultPlan(faults)
+        self._request_log = RequestLog(keep_requests)
+        self._runtime = SandboxRuntime(self.settings, self._request_log, self.faults)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -162,17 +162,17 @@ class Sandbox:
     @property
     def base_url(self) -> str:
         """The API's base URL."""
-        return f"{self.house.addresses.base(API)}/v1"
+        return f"{self.context.addresses.base(API)}/v1"
 
     @property
     def edge_url(self) -> str:
         """The upload host's base URL."""
-        return self.house.addresses.base(EDGE)
+        return self.context.addresses.base(EDGE)
 
     @property
     def media_url(self) -> str:
         """The storage host's base URL."""
-        return self.house.addresses.base(MEDIA)
+        return self.context.addresses.base(MEDIA)
 
     @property
     def api_key(self) -> str:
@@ -193,40 +193,40 @@ class Sandbox:
         }
 
     @property
-    def requests(self) -> list[Seen]:
+    def requests(self) -> list[RecordedRequest]:
         """The requests so far, oldest first."""
-        return list(self._witness.requests)
+        return list(self._request_log.requests)
 
     @property
-    def complaints(self) -> list[str]:
+    def violations(self) -> list[str]:
         """What clients did that they should not have done."""
-        return list(self._witness.complaints)
+        return list(self._request_log.violations)
 
     @property
-    def deliveries(self) -> list[Delivery]:
+    def deliveries(self) -> list[DeliveryAttempt]:
         """The webhook delivery attempts so far."""
-        return list(self.house.deliveries.made)
+        return list(self.context.deliveries.made)
 
     @property
-    def world(self) -> World:
+    def state(self) -> State:
         """The state: projects, uploads in progress, generations, keys, webhook endpoints."""
-        return self.house.world
+        return self.context.state
 
     @property
-    def house(self) -> House:
+    def context(self) -> ServerContext:
         """The workings of the running sandbox."""
-        if self._premises.house is None:
+        if self._runtime.context is None:
             raise SandboxError("the sandbox is not running; enter it with `async with`")
-        return self._premises.house
+        return self._runtime.context
 
     @property
     def worker_pids(self) -> list[int]:
         """The process ids of the restoration workers that are alive."""
-        return self.house.jobs.workers.pids
+        return self.context.jobs.workers.pids
 
     def forget_link(self, url: str | None = None) -> None:
         """Let a signed link expire now; without one, all that were handed out so far."""
-        self.house.links.forget(url)
+        self.context.links.forget(url)
 
     def webhook_secret(self, api_key_id: str, mode: str = "live") -> str:
         """Look up the secret that signs a key's deliveries.
@@ -234,7 +234,7 @@ class Sandbox:
         Raises:
             KeyError: When no webhook is configured for that key and mode.
         """
-        endpoint = self.house.deliveries.endpoint(api_key_id, mode)
+        endpoint = self.context.deliveries.endpoint(api_key_id, mode)
         if endpoint is None:
             raise KeyError(f"no {mode} webhook is configured for {api_key_id}")
         return endpoint.secret
@@ -245,15 +245,15 @@ class Sandbox:
         Raises:
             SandboxError: When something it needs is missing or taken.
         """
-        if self._premises.house is not None:
+        if self._runtime.context is not None:
             raise SandboxError("the sandbox is already running")
         if not is_loopback(self.settings.host) and self.api_key == DEFAULT_KEY:
             log.warning("other machines can reach this sandbox, and its API key is the known one")
-        await self._premises.open()
+        await self._runtime.open()
 
     async def close(self) -> None:
         """Stop listening, end the workers, and leave nothing behind but the data folder."""
-        await self._premises.close()
+        await self._runtime.close()
 
 
 def _served(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:

@@ -13,9 +13,9 @@ from attrs.converters import optional
 MiB = 1024 * 1024
 GiB = 1024 * MiB
 
-Era = Literal["signed", "edge"]
+UploadMode = Literal["signed", "edge"]
 Engine = Literal["restore", "echo"]
-FailureWord = Literal["failed", "error"]
+FailedStatus = Literal["failed", "error"]
 
 DEFAULT_KEY = "diffio_sandbox_key"
 # Known to everybody, like the key above: both guard a server that listens on loopback.
@@ -52,7 +52,7 @@ def _lower(names: Iterable[str]) -> frozenset[str]:
 
 
 @frozen(kw_only=True)
-class Settings:
+class SandboxSettings:
     """The options of one sandbox; `Sandbox` documents them."""
 
     data: Path | None = None
@@ -62,7 +62,7 @@ class Settings:
     public_url: str | None = field(default=None, converter=optional(_base_of))
     allow_hosts: frozenset[str] = field(default=frozenset(), converter=_lower)
     api_key: str = DEFAULT_KEY
-    uploads: tuple[Era, ...] = ("signed", "edge")
+    uploads: tuple[UploadMode, ...] = ("signed", "edge")
     part_size: int = 32 * MiB
     max_bytes: int = 2 * GiB
     link_ttl: float = 7200.0
@@ -75,7 +75,7 @@ class Settings:
     max_recording_seconds: float = 6 * 3600.0
     max_decoded_bytes: int = 6 * GiB
     max_processing_seconds: float = 4 * 3600.0
-    failure_word: FailureWord = "failed"
+    failed_status: FailedStatus = "failed"
     webhook_secret: str = DEFAULT_WEBHOOK_SECRET
     webhook_pace: float = 1.0
     webhook_duplicates: float = 0.0
@@ -93,7 +93,7 @@ class Settings:
             raise ValueError("uploads must name one or both of 'signed' and 'edge'")
         if self.engine not in ("restore", "echo"):
             raise ValueError("engine must be 'restore' or 'echo'")
-        if self.failure_word not in ("failed", "error"):
+        if self.failed_status not in ("failed", "error"):
             raise ValueError("failure_word must be 'failed' or 'error'")
         for name in ("part_size", "max_bytes", "max_decoded_bytes", "workers", "keep_requests"):
             if getattr(self, name) < 1:

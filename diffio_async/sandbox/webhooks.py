@@ -16,12 +16,12 @@ from typing import Any
 import aiohttp
 from attrs import frozen
 
-from diffio_async.sandbox.faults import Answer, Drop, Duplicate, Fault, FaultBook, LoseAnswer
+from diffio_async.sandbox.faults import Drop, Duplicate, Fault, FaultPlan, LoseResponse, RespondWith
 from diffio_async.sandbox.loopback import loopback_socket, refused_reason
 from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
-from diffio_async.sandbox.settings import Settings
-from diffio_async.sandbox.witness import log
-from diffio_async.sandbox.world import World
+from diffio_async.sandbox.request_log import log
+from diffio_async.sandbox.settings import SandboxSettings
+from diffio_async.sandbox.state import State
 
 EVENT_TYPES = (
     "generation.queued",
@@ -33,12 +33,12 @@ MODES = ("test", "live")
 
 # Seconds between one attempt and the next, as Svix documents them.
 RETRY_AFTER = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
-_PATIENCE = aiohttp.ClientTimeout(total=15)
-_AT_ONCE = 16
+_TIMEOUT = aiohttp.ClientTimeout(total=15)
+_MAX_CONCURRENT = 16
 
 
 @frozen(kw_only=True)
-class Delivery:
+class DeliveryAttempt:
     """One attempt to deliver.
 
     Attributes:
@@ -95,34 +95,34 @@ def signed(secret: str, message_id: str, timestamp: int, body: str) -> dict[str,
     }
 
 
-class Deliveries:
+class WebhookSender:
     """Sends events to the endpoints that asked for them."""
 
-    def __init__(self, settings: Settings, world: World, faults: FaultBook) -> None:
+    def __init__(self, settings: SandboxSettings, world: State, faults: FaultPlan) -> None:
         self._settings = settings
-        self._world = world
+        self._state = world
         self._faults = faults
         # Repeatable on purpose: which events come twice, and late, is a script, not a secret.
         self._chance = random.Random(0)  # noqa: S311
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(_AT_ONCE)
-        self.made: deque[Delivery] = deque(maxlen=settings.keep_requests)
+        self._turns = asyncio.Semaphore(_MAX_CONCURRENT)
+        self.made: deque[DeliveryAttempt] = deque(maxlen=settings.keep_requests)
         self._warned_of: set[str] = set()
 
     def resume(self) -> None:
         """Take up again what an earlier server did not get delivered."""
-        for message in list(self._world.messages.values()):
+        for message in list(self._state.messages.values()):
             self._post(message)
 
     def endpoint(self, key_id: str, mode: str) -> Endpoint | None:
         """Find where a key's events of a mode go."""
-        for endpoint in self._world.endpoints.values():
+        for endpoint in self._state.endpoints.values():
             if (endpoint.key_id, endpoint.mode) == (key_id, mode):
                 return endpoint
         return None
 
-    def announce(self, generation: Generation, event_type: str) -> None:
+    def emit(self, generation: Generation, event_type: str) -> None:
         """Tell the endpoint of the key that made a generation what became of it."""
         key_id = generation.key_id
         endpoint = self.endpoint(key_id, "live") or self.endpoint(key_id, "test")
@@ -151,7 +151,7 @@ class Deliveries:
         body = {
             "eventType": event_type,
             "eventId": event_id,
-            "createdAt": iso(self._world.now()),
+            "createdAt": iso(self._state.now()),
             "apiKeyId": endpoint.key_id,
             **facts,
         }
@@ -160,10 +160,10 @@ class Deliveries:
             endpoint_id=endpoint.id,
             event_type=event_type,
             body=json.dumps(body, separators=(",", ":")),
-            due_at=self._soon(),
+            due_at=self._schedule(),
             copies=int(self._chance.random() < self._settings.webhook_duplicates),
         )
-        self._world.save(message)
+        self._state.save(message)
         self._post(message)
         return message.id, event_id
 
@@ -182,20 +182,20 @@ class Deliveries:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _soon(self) -> float:
+    def _schedule(self) -> float:
         """When to deliver: now, or a moment later, so that another event may overtake this one."""
-        return self._world.now() + self._chance.random() * self._settings.webhook_shuffle
+        return self._state.now() + self._chance.random() * self._settings.webhook_shuffle
 
     async def _deliver(self, message: Message) -> None:
         was_taken = False
         while True:
-            await asyncio.sleep(max(0.0, message.due_at - self._world.now()))
+            await asyncio.sleep(max(0.0, message.due_at - self._state.now()))
             wait, fault = 0.0, None
             if not was_taken:  # a copy is no delivery to be struck again, and copied
-                wait, fault = self._faults.strike("webhooks", "POST", message.event_type)
+                wait, fault = self._faults.match("webhooks", "POST", message.event_type)
             await asyncio.sleep(wait)
             # Looked up each time: the endpoint may have moved between two attempts.
-            endpoint = self._world.endpoints.get(message.endpoint_id)
+            endpoint = self._state.endpoints.get(message.endpoint_id)
             if endpoint is None:
                 break
             try:
@@ -209,18 +209,18 @@ class Deliveries:
                 if not message.copies:
                     break
                 was_taken, message.copies, message.attempt = True, message.copies - 1, 0
-                message.due_at = self._soon()
-                self._world.save(message)
+                message.due_at = self._schedule()
+                self._state.save(message)
                 continue
             if message.attempt == len(RETRY_AFTER):
                 log.warning("webhook %s given up: %s never took it", message.id, endpoint.url)
                 break
             wait = RETRY_AFTER[message.attempt] * self._settings.webhook_pace
             message.attempt += 1
-            message.due_at = self._world.now() + wait
-            self._world.save(message)
+            message.due_at = self._state.now() + wait
+            self._state.save(message)
             log.info("webhook %s got %s; again in %.1f s", message.id, status, wait)
-        self._world.drop(message)
+        self._state.drop(message)
 
     async def _attempt(
         self, endpoint: Endpoint, message: Message, fault: Fault | None
@@ -236,16 +236,16 @@ class Deliveries:
             match fault and fault.action:
                 case Drop():
                     pass
-                case Answer(status=status):
+                case RespondWith(status=status):
                     pass
-                case LoseAnswer():
+                case LoseResponse():
                     await self._request(endpoint, message)
                 case _:
                     status = await self._request(endpoint, message)
         except _Refused as refusal:
             refused = str(refusal)
         self.made.append(
-            Delivery(
+            DeliveryAttempt(
                 message_id=message.id,
                 event_type=message.event_type,
                 url=endpoint.url,
@@ -294,4 +294,4 @@ class Deliveries:
     def _new_session(self) -> aiohttp.ClientSession:
         remote = self._settings.allow_remote_webhooks
         connector = aiohttp.TCPConnector(socket_factory=None if remote else loopback_socket)
-        return aiohttp.ClientSession(connector=connector, timeout=_PATIENCE)
+        return aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)

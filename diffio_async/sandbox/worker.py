@@ -25,13 +25,13 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(5)
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    threading.Thread(target=_serve, args=(orders,), daemon=True).start()
     _warm_up()
     while True:
         _restore(orders.get(), out)
 
 
-def _listen(orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
+def _serve(orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
     for line in sys.stdin.buffer:
         orders.put(json.loads(line))
     # The server is gone: whatever is being restored is for nobody.
@@ -43,32 +43,32 @@ def _warm_up() -> None:
         import av  # noqa: F401
         import numpy as np  # noqa: F401
 
-        import diffio_async.sandbox.restoring  # noqa: F401
+        import diffio_async.sandbox.audio  # noqa: F401
 
 
 def _restore(order: dict[str, Any], out: TextIO) -> None:
     try:
-        from diffio_async.sandbox.restoring import CannotRestore, Limits, probe, restore
+        from diffio_async.sandbox.audio import CannotRestore, Limits, probe, restore
     except ImportError as error:
         reason = f"the sandbox cannot restore here ({error}); pip install 'diffio-async[sandbox]'"
-        _say(out, {"crashed": reason})
+        _send(out, {"crashed": reason})
         return
 
     def report(stage: str, percent: float) -> None:
-        _say(out, {"stage": stage, "percent": percent})
+        _send(out, {"stage": stage, "percent": percent})
 
     try:
         source = Path(order["source"])
-        _say(out, {"hasVideo": probe(source).has_video})
+        _send(out, {"hasVideo": probe(source).has_video})
         limits = Limits(**order["limits"])
         restored = restore(source, Path(order["out"]), report=report, limits=limits)
     except CannotRestore as error:
-        _say(out, {"refused": str(error)})
+        _send(out, {"refused": str(error)})
     except Exception as error:  # noqa: BLE001 - whatever it is, the server must hear of it
         trace = traceback.format_exc()
-        _say(out, {"crashed": f"{type(error).__name__}: {error}", "trace": trace})
+        _send(out, {"crashed": f"{type(error).__name__}: {error}", "trace": trace})
     else:
-        _say(
+        _send(
             out,
             {
                 "done": {
@@ -85,7 +85,7 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
         )
 
 
-def _say(out: TextIO, message: dict[str, Any]) -> None:
+def _send(out: TextIO, message: dict[str, Any]) -> None:
     try:
         out.write(json.dumps(message) + "\n")
     except BrokenPipeError:

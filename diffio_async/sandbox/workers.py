@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from diffio_async.sandbox.witness import log
+from diffio_async.sandbox.request_log import log
 
 # The child finds the package wherever the parent found it, installed or not, and never runs
 # the parent's main module again, as multiprocessing would.
@@ -20,7 +20,7 @@ _BOOT = (
 )
 
 
-class CannotRestoreThis(Exception):
+class RestorationRefused(Exception):
     """The recording is at fault; the message is for its owner."""
 
 
@@ -72,7 +72,7 @@ class Worker:
         """Restore one file; tells whether there is video, then how far it is on the way.
 
         Raises:
-            CannotRestoreThis: The recording has nothing to restore.
+            RestorationRefused: The recording has nothing to restore.
             WorkerFailed: The child crashed; `alive` tells whether it can go on.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -94,12 +94,12 @@ class Worker:
                 done: dict[str, Any] = message["done"]
                 return done
             elif "refused" in message:
-                raise CannotRestoreThis(message["refused"])
+                raise RestorationRefused(message["refused"])
             else:
                 log.warning("restoring broke down: %s", message.get("trace", message["crashed"]))
                 raise WorkerFailed(message["crashed"])
         code = await self._process.wait()
-        raise WorkerFailed(f"the restoration process died ({_spelled(code)})")
+        raise WorkerFailed(f"the restoration process died ({_describe_exit(code)})")
 
     async def close(self) -> None:
         """Kill the child and whatever it started, and wait until it is gone."""
@@ -117,7 +117,7 @@ class Worker:
         await self._process.wait()
 
 
-def _spelled(code: int) -> str:
+def _describe_exit(code: int) -> str:
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -141,7 +141,7 @@ class Workers:
         if not (self._idle or self._busy or self._warming or self._closed):
             self._warming = asyncio.create_task(self._start_idle())
 
-    async def take(self) -> Worker:
+    async def acquire(self) -> Worker:
         """Take an idle worker, or a new one; the caller sees to the limit."""
         if self._warming is not None:
             await asyncio.wait([self._warming])
@@ -155,7 +155,7 @@ class Workers:
         self._busy.add(worker)
         return worker
 
-    async def give_back(self, worker: Worker, *, fit: bool) -> None:
+    async def release(self, worker: Worker, *, fit: bool) -> None:
         """Return a worker; one that is not fit is killed."""
         self._busy.discard(worker)
         if fit and worker.alive and not self._closed:

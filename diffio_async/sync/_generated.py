@@ -1,4 +1,4 @@
-# Written by `python -m diffio_async._facades --write`; do not edit.
+# Written by `python -m diffio_async._codegen --write`; do not edit.
 """The blocking client: the coroutine client's surface, line by line."""
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Self
 
 from diffio_async import _bridge as bridge
 from diffio_async._declared import declared
-from diffio_async.batch.batches import AsyncBatches
 from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.restore_many import AsyncBatches
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -20,18 +20,16 @@ from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOu
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
     Download,
-    Downloaded,
+    DownloadResult,
     DownloadType,
     Generation,
     GenerationProgress,
     GenerationSummary,
 )
 from diffio_async.models.lists import ListResponse
-from diffio_async.models.outcomes import Outcome
+from diffio_async.models.outcomes import Isolation, Outcome, Restoration
 from diffio_async.models.projects import Project, ProjectSummary
-from diffio_async.models.restorations import Isolation, Restoration
-from diffio_async.models.resuming import UploadStore
-from diffio_async.models.uploads import UploadedProject
+from diffio_async.models.uploads import UploadConfirmation, UploadStore
 from diffio_async.models.webhooks import (
     SentTestEvent,
     WebhookEndpoint,
@@ -86,11 +84,11 @@ class Projects:
             options: Options of this call.
 
         Raises:
-            SourceUnusable: Before anything is sent: the source is missing, a folder, unreadable or
+            InvalidSource: Before anything is sent: the source is missing, a folder, unreadable or
                 too large. On the way: it changed.
             UploadFailed: The bytes could not be sent; `api_project_id` names the project.
-            ResumeUnusable: The `resume` file is in use, damaged, or cannot be written.
-            AnswerLost: The project may have been created, and was not asked for a second time.
+            ResumeFileError: The `resume` file is in use, damaged, or cannot be written.
+            ResponseLost: The project may have been created, and was not asked for a second time.
             ApiError: The API refused to create it.
         """
         return bridge.run(
@@ -107,7 +105,7 @@ class Projects:
 
     def complete_upload(
         self, *, api_project_id: str, options: RequestOptions | None = None
-    ) -> UploadedProject:
+    ) -> UploadConfirmation:
         """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
 
         Raises:
@@ -258,7 +256,7 @@ class Generations:
         api_project_id: str | None = None,
         timeout: float | None = None,
         on_progress: Callback[GenerationProgress] | None = None,
-        ahead: int = 10_000,
+        max_pending: int = 10_000,
         options: RequestOptions | None = None,
     ) -> Iterator[Outcome]:
         """The outcome of each generation, as they end.
@@ -282,7 +280,7 @@ class Generations:
             api_project_id=api_project_id,
             timeout=timeout,
             on_progress=bridge.hook(on_progress),
-            ahead=ahead,
+            max_pending=max_pending,
             options=options,
         )
 
@@ -411,7 +409,7 @@ class Generations:
         resume: bool = False,
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
-    ) -> Downloaded:
+    ) -> DownloadResult:
         """Download a result to a file, which gets its name only when it is whole, or to memory.
 
         Args:
@@ -426,7 +424,7 @@ class Generations:
             options: Options of this call.
 
         Raises:
-            TargetUnusable: Before anything is asked: the folder is missing or not writable, or
+            InvalidTarget: Before anything is asked: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
             DownloadFailed: The result could not be fetched whole, or is damaged.
         """
@@ -560,7 +558,7 @@ class Batches:
                 service or account.
             BatchStopped: The key or the account was refused, the disk is full, the limit is
                 reached, or a file failed and `on_error` is `stop`: what ran has ended.
-            DatabaseUnusable: The journal cannot be used.
+            DatabaseError: The journal cannot be used.
         """
         return bridge.iterate(
             self._aio.__call__,
@@ -641,7 +639,7 @@ class ApiKeys:
 
         Raises:
             ConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            AnswerLost: A key may have been made.
+            ResponseLost: A key may have been made.
         """
         return bridge.run(
             self._aio.create,
@@ -663,7 +661,7 @@ class ApiKeys:
 
         Raises:
             NotFound: The account has no such key.
-            AnswerLost: The secret may have been changed.
+            ResponseLost: The secret may have been changed.
         """
         return bridge.run(self._aio.rotate, key_id=key_id, options=options)
 
@@ -885,9 +883,9 @@ class Diffio:
 
         Raises:
             ConfigurationError: The model, the type, the key or a time cannot be right.
-            SourceUnusable: The source is missing, unreadable, empty, too large, or changed; or a
+            InvalidSource: The source is missing, unreadable, empty, too large, or changed; or a
                 video is wanted of a recording that is certainly sound alone.
-            TargetUnusable: The target's folder is missing or not writable, or the target exists.
+            InvalidTarget: The target's folder is missing or not writable, or the target exists.
             UploadFailed: The bytes could not be sent.
             GenerationFailed: The service could not restore it; the message has its reason.
             WaitTimeout: The generation took longer than `timeout`; it goes on.

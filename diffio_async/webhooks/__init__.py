@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diffio_async.webhooks.aiohttp_receiver import aiohttp_app
+    from diffio_async.webhooks.aiohttp_server import aiohttp_app
     from diffio_async.webhooks.asgi import asgi_app
-    from diffio_async.webhooks.delivery import Delivery
+    from diffio_async.webhooks.consumer import Delivery
     from diffio_async.webhooks.inbox import WebhookInbox
-    from diffio_async.webhooks.receiving import WebhookSink
+    from diffio_async.webhooks.receiver import WebhookSink
     from diffio_async.webhooks.verifier import WebhookVerifier
 
 _HOME_OF = {
-    "Delivery": "delivery",
+    "Delivery": "consumer",
     "WebhookInbox": "inbox",
-    "WebhookSink": "receiving",
+    "WebhookSink": "receiver",
     "WebhookVerifier": "verifier",
-    "aiohttp_app": "aiohttp_receiver",
+    "aiohttp_app": "aiohttp_server",
     "asgi_app": "asgi",
 }
 

@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from diffio_async._logging import log
-from diffio_async.webhooks.receiving import (
+from diffio_async.webhooks.receiver import (
     LINGER_SECONDS,
     MAX_BODY,
-    Receiver,
-    Reply,
-    SenderGone,
+    ReceiverResponse,
+    SenderDisconnected,
+    WebhookReceiver,
     WebhookSink,
 )
 
@@ -38,13 +38,13 @@ def asgi_app(
     Raises:
         ConfigurationError: The inbox has no verifier.
     """
-    return AsgiReceiver(Receiver(inbox, max_body=max_body), path)
+    return AsgiReceiver(WebhookReceiver(inbox, max_body=max_body), path)
 
 
 class AsgiReceiver:
     """The application. An object, not a function, so that Starlette's `Route` takes it as it is."""
 
-    def __init__(self, receiver: Receiver, path: str | None) -> None:
+    def __init__(self, receiver: WebhookReceiver, path: str | None) -> None:
         self._receiver = receiver
         self._path = path
 
@@ -70,8 +70,8 @@ class AsgiReceiver:
             for name, value in scope["headers"]
         }
         try:
-            reply = await self._receiver.answer(scope["method"], headers, _chunks(receive))
-        except SenderGone:
+            reply = await self._receiver.handle(scope["method"], headers, _chunks(receive))
+        except SenderDisconnected:
             return
         await _answer(send, reply, closing=scope.get("http_version") in {"1.0", "1.1"})
 
@@ -94,12 +94,12 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise SenderGone
+            raise SenderDisconnected
         yield message.get("body", b"")
         more = message.get("more_body", False)
 
 
-async def _answer(send: Send, reply: Reply, *, closing: bool) -> None:
+async def _answer(send: Send, reply: ReceiverResponse, *, closing: bool) -> None:
     body = reply.body
     headers = {**reply.headers, "Content-Length": str(len(body))}
     if closing and not reply.read_whole:

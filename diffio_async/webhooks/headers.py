@@ -52,7 +52,7 @@ def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
     return found[0], found[1], found[2]
 
 
-def seconds_of(stamp: str) -> int:
+def parse_timestamp(stamp: str) -> int:
     """A time stamp header in seconds since the epoch.
 
     Raises:
@@ -64,17 +64,19 @@ def seconds_of(stamp: str) -> int:
 
 
 @frozen
-class Misnamed:
+class NonstandardHeader:
     """A header that came in a form no verifier reads: what it is, and how it came."""
 
     name: str
-    came: str
+    received_as: str
 
 
-def understood(headers: Mapping[str, object]) -> tuple[dict[str, str], list[Misnamed]]:
+def recover_headers(
+    headers: Mapping[str, object],
+) -> tuple[dict[str, str], list[NonstandardHeader]]:
     """What the three values are even so: under names that servers make of them, in lists of one."""
     values: dict[str, str] = {}
-    odd: list[Misnamed] = []
+    odd: list[NonstandardHeader] = []
     for name in NAMES:
         known = {family + name for family in FAMILIES}
         for spelled, value in headers.items():
@@ -86,8 +88,8 @@ def understood(headers: Mapping[str, object]) -> tuple[dict[str, str], list[Misn
             if not text.strip():
                 continue
             if short != lower:
-                odd.append(Misnamed(name, f"as {spelled!r}"))
+                odd.append(NonstandardHeader(name, f"as {spelled!r}"))
             if text is not value:
-                odd.append(Misnamed(name, "as a list"))
+                odd.append(NonstandardHeader(name, "as a list"))
             values[name] = text.strip()
     return values, odd

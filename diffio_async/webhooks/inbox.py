@@ -8,21 +8,20 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from diffio_async._engine.database_clock import now
-from diffio_async._engine.local_paths import local_path
+from diffio_async._storage.database_clock import now
+from diffio_async._storage.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
-from diffio_async.webhooks import inbox_claims, inbox_table
-from diffio_async.webhooks.consuming import H, Handlers
-from diffio_async.webhooks.delivery import Delivery, Terms, taken
+from diffio_async.webhooks import inbox_queries
+from diffio_async.webhooks.consumer import Delivery, H, Handlers, LeasePolicy, acquire_deliveries
 from diffio_async.webhooks.inbox_file import InboxFile, readable
-from diffio_async.webhooks.receiving import WebhookSink
-from diffio_async.webhooks.telling import InboxTells
+from diffio_async.webhooks.push_source import InboxPushSource
+from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
 DAY = 86400.0
 #: Seconds: the sender tries for 27.6 hours, and an id forgotten before would be handled twice.
-LEAST_RETENTION = 28 * 3600.0
+MIN_RETENTION = 28 * 3600.0
 
 
 class WebhookInbox(WebhookSink):
@@ -65,29 +64,29 @@ class WebhookInbox(WebhookSink):
         Raises:
             ConfigurationError: One of these cannot be right.
         """
-        if not 0 < lease <= inbox_claims.FARTHEST:
+        if not 0 < lease <= inbox_queries.MAX_DELAY:
             raise ConfigurationError(f"lease must be above 0 and at most 3,600 s, not {lease!r}")
         if attempts < 1:
             raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}")
         if not retry_after >= 0:
             raise ConfigurationError(f"retry_after must be 0 or more seconds, not {retry_after!r}")
         kept = (retention, retention if unhandled_retention is None else unhandled_retention)
-        if not min(kept) >= LEAST_RETENTION:
+        if not min(kept) >= MIN_RETENTION:
             raise ConfigurationError(
                 "retention must be 28 hours (100,800 s) or more: an event is delivered again for "
                 f"that long, and is known by its id, not {min(kept)!r}"
             )
         self.verifier = verifier
         self._file = InboxFile(local_path(path, "the inbox"), clock)
-        self._terms = Terms(lease=lease, attempts=attempts, retry_after=retry_after)
-        self._keeping = inbox_table.Keeping(handled=retention, unhandled=unhandled_retention)
+        self._lease_policy = LeasePolicy(lease=lease, attempts=attempts, retry_after=retry_after)
+        self._retention = inbox_queries.Retention(handled=retention, unhandled=unhandled_retention)
         self._handlers = Handlers()
 
     def __repr__(self) -> str:
         return f"WebhookInbox({self._file.path!r})"
 
     async def __aenter__(self) -> Self:
-        await self._file.enter()
+        await self._file.retain()
         return self
 
     async def __aexit__(
@@ -96,7 +95,7 @@ class WebhookInbox(WebhookSink):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._file.leave()
+        await self._file.release()
 
     async def aclose(self) -> None:
         """Close the file, whoever uses it: consumers end. The next use opens it again."""
@@ -111,15 +110,15 @@ class WebhookInbox(WebhookSink):
 
         Raises:
             ConfigurationError: The event has no `message_id`.
-            DatabaseUnusable: It could not be kept: answer 503, and it is delivered again.
+            DatabaseError: It could not be kept: answer 503, and it is delivered again.
         """
         if event.message_id is None:
             raise ConfigurationError("an event needs its message_id, by which it is known again")
-        arrival = inbox_table.arrival(event, event.message_id, body)
-        keeping = self._keeping
-        new = await self._file.run(lambda db: inbox_table.insert(db, arrival, now(db), keeping))
+        arrival = inbox_queries.new_event(event, event.message_id, body)
+        keeping = self._retention
+        new = await self._file.run(lambda db: inbox_queries.insert(db, arrival, now(db), keeping))
         if new:
-            self._file.bell.ring()
+            self._file.notifier.notify()
         return new
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
@@ -130,9 +129,9 @@ class WebhookInbox(WebhookSink):
                     ...
 
         Raises:
-            DatabaseUnusable: The inbox's file cannot be used.
+            DatabaseError: The inbox's file cannot be used.
         """
-        while got := await taken(self._file, self._terms, 1):
+        while got := await acquire_deliveries(self._file, self._lease_policy, 1):
             yield got[0]
 
     async def consume(self) -> AsyncGenerator[WebhookEvent, None]:
@@ -143,7 +142,7 @@ class WebhookInbox(WebhookSink):
         you say for each.
 
         Raises:
-            DatabaseUnusable: The inbox's file cannot be used.
+            DatabaseError: The inbox's file cannot be used.
         """
         async with aclosing(self.deliveries()) as deliveries:
             async for delivery in deliveries:
@@ -170,18 +169,18 @@ class WebhookInbox(WebhookSink):
 
         Raises:
             ConfigurationError: There is no handler.
-            DatabaseUnusable: The inbox's file cannot be used.
+            DatabaseError: The inbox's file cannot be used.
         """
-        await self._handlers.run(self._file, self._terms, concurrency)
+        await self._handlers.run(self._file, self._lease_policy, concurrency)
 
     async def watch(self) -> AsyncGenerator[WebhookEvent, None]:
         """Every event from now on, whichever process receives it, without taking it from anybody.
 
         Raises:
-            DatabaseUnusable: The inbox's file cannot be used.
+            DatabaseError: The inbox's file cannot be used.
         """
-        newest, _ = await self._file.read(inbox_table.newest)
-        async for _, events in self._file.news(newest):
+        newest, _ = await self._file.read(inbox_queries.newest)
+        async for _, events in self._file.changes(newest):
             for event in events:
                 yield event
 
@@ -190,12 +189,12 @@ class WebhookInbox(WebhookSink):
 
         An end is never followed by anything but an end.
         """
-        row = await self._file.read(lambda db: inbox_table.furthest(db, generation_id))
+        row = await self._file.read(lambda db: inbox_queries.most_advanced(db, generation_id))
         return None if row is None else readable(*row)
 
-    def tells(self) -> InboxTells:
+    def push_source(self) -> InboxPushSource:
         """What a client's waits listen to."""
-        return InboxTells(self._file)
+        return InboxPushSource(self._file)
 
     async def entries(
         self, state: InboxState | None = None, *, limit: int | None = 100
@@ -206,8 +205,8 @@ class WebhookInbox(WebhookSink):
             state: `waiting`, `taken`, `handled` or `dead`; None is any.
             limit: How many at most; None is all.
         """
-        rows = await self._file.read(lambda db: inbox_table.entries(db, state, limit))
-        return tuple(inbox_table.entry(row) for row in rows)
+        rows = await self._file.read(lambda db: inbox_queries.entries(db, state, limit))
+        return tuple(inbox_queries.entry(row) for row in rows)
 
     async def dead(self, *, limit: int | None = 100) -> tuple[InboxEntry, ...]:
         """The events that were tried too often, the newest first."""
@@ -219,5 +218,5 @@ class WebhookInbox(WebhookSink):
         What a consumer has in its hands is left to it.
         """
         return await self._file.run(
-            lambda db: inbox_claims.retried(db, now(db), message_id), ring=True
+            lambda db: inbox_queries.requeue(db, now(db), message_id), ring=True
         )

@@ -11,17 +11,17 @@ from typing import Any
 
 from taskiq import AsyncTaskiqDecoratedTask
 
-from diffio_async._engine.together import together
+from diffio_async._http.workers import run_workers
 from diffio_async._logging import log
-from diffio_async.errors import ConfigurationError, DatabaseUnusable
+from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.webhooks.events import parse_event
 from diffio_async.webhooks.inbox import WebhookInbox
-from diffio_async.webhooks.reading import event_of
-from diffio_async.webhooks.receiving import WebhookSink
+from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
 #: Seconds a broker may take to accept a task.
-PATIENCE = 10.0
+TASK_TIMEOUT = 10.0
 
 
 class TaskiqSink(WebhookSink):
@@ -36,7 +36,7 @@ class TaskiqSink(WebhookSink):
         task: AsyncTaskiqDecoratedTask[..., Any],
         *,
         verifier: WebhookVerifier,
-        timeout: float = PATIENCE,
+        timeout: float = TASK_TIMEOUT,
     ) -> None:
         """Hand events to `task`, called with `body` and `message_id`, both str.
 
@@ -56,7 +56,7 @@ class TaskiqSink(WebhookSink):
             TimeoutError: The broker takes too long.
             Exception: Whatever the broker raises.
         """
-        await _hand_over(self._task, event, body, self._timeout)
+        await _enqueue(self._task, event, body, self._timeout)
         return True
 
 
@@ -65,7 +65,7 @@ async def forward(
     task: AsyncTaskiqDecoratedTask[..., Any],
     *,
     concurrency: int = 8,
-    timeout: float = PATIENCE,
+    timeout: float = TASK_TIMEOUT,
 ) -> None:
     """Hand every event of an inbox to a task, until cancelled or until the inbox is closed.
 
@@ -81,11 +81,11 @@ async def forward(
 
     Raises:
         ConfigurationError: The concurrency is below 1.
-        DatabaseUnusable: The inbox's file cannot be used.
+        DatabaseError: The inbox's file cannot be used.
     """
     if concurrency < 1:
         raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
-    await together(partial(_forward, inbox, task, timeout), concurrency)
+    await run_workers(partial(_forward, inbox, task, timeout), concurrency)
 
 
 async def _forward(
@@ -94,14 +94,14 @@ async def _forward(
     async for delivery in inbox.deliveries():
         try:
             async with delivery as event:
-                await _hand_over(task, event, delivery.body, timeout)
-        except DatabaseUnusable:
+                await _enqueue(task, event, delivery.body, timeout)
+        except DatabaseError:
             raise
         except Exception as failure:  # noqa: BLE001 - brokers raise what their servers do
             log.warning("%r was not handed to %s: %r", delivery, task.task_name, failure)
 
 
-async def _hand_over(
+async def _enqueue(
     task: AsyncTaskiqDecoratedTask[..., Any], event: WebhookEvent, body: bytes, timeout: float
 ) -> None:
     message_id = event.message_id or ""
@@ -117,4 +117,4 @@ def event_in_task(body: str, message_id: str) -> WebhookEvent:
     Raises:
         WebhookRejected: It is none.
     """
-    return event_of(body.encode(), message_id)
+    return parse_event(body.encode(), message_id)

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, asdict, define, evolve
 
-from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer, Sandbox, Stall, Truncate
+from diffio_async.sandbox import (
+    Delay,
+    Drop,
+    Fault,
+    LoseResponse,
+    RespondWith,
+    Sandbox,
+    Stall,
+    Truncate,
+)
 from tests.batch.scenes import JOURNAL, content, rows
 
 if TYPE_CHECKING:
@@ -60,10 +69,10 @@ def misfortunes(seed: int) -> list[Fault]:
     """Of every hundred requests five are dropped and five are broken; answers are lost, or late."""
     lost = dict(zip(LATE, (0.05, 0.10, 0.10, 0.10), strict=True))
     many = [
-        *(Fault(action=LoseAnswer(), path=path, rate=rate) for path, rate in lost.items()),
+        *(Fault(action=LoseResponse(), path=path, rate=rate) for path, rate in lost.items()),
         Fault(action=Truncate(0.5), origin="media", method="GET", rate=0.2),
         Fault(action=Drop(), rate=0.05),
-        Fault(action=Answer(status=503), rate=0.05),
+        Fault(action=RespondWith(status=503), rate=0.05),
         *(Fault(action=Stall(seconds=0.4), path=path, rate=0.3) for path in LATE),
         Fault(action=Delay(0.05), origin="edge", method="PUT"),
     ]
@@ -175,7 +184,7 @@ class Chaos:
     def _count(
         self, figures: Figures, sandbox: Sandbox, to: Path, wanted: dict[str, bytes]
     ) -> None:
-        world, journal = sandbox.world, to / JOURNAL
+        world, journal = sandbox.state, to / JOURNAL
         by_file: dict[str, int] = {}
         for generation in world.generations.values():
             name = world.projects[generation.project_id].file_name

@@ -61,4 +61,4 @@ def rows(journal: Path, look: str) -> list[tuple[Any, ...]]:
 
 def generations(sandbox: Sandbox) -> int:
     """How many generations the server has ever made: what it bills."""
-    return len(sandbox.world.generations)
+    return len(sandbox.state.generations)

@@ -12,12 +12,12 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
-from diffio_async._engine import database_clock
-from diffio_async._engine.database import Database
-from diffio_async.batch import joining
+from diffio_async._storage import database_clock
+from diffio_async._storage.sqlite_thread import SqliteThread
+from diffio_async.batch import assignment
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.schema import NOT_NOW, SCHEMA
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, recordings, restored, rows, states
 from tests.batch.test_runs import TERMS
 
@@ -46,7 +46,7 @@ async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
 ) -> None:
     """A file that is put back for a moment is tried again after that moment."""
     source = recordings(tmp_path / "in", "a.wav")
-    sandbox.faults.add(Fault(path="*/create_project", times=2, action=Answer(503)))
+    sandbox.faults.add(Fault(path="*/create_project", times=2, action=RespondWith(503)))
     options = ClientOptions(retry=RetryPolicy(attempts=1))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         running = asyncio.create_task(restored(client, source, tmp_path / "out"))
@@ -72,18 +72,18 @@ async def test_a_later_run_reads_times_of_an_earlier_clock(
     """What one process wrote is compared by a clock that the next one shares."""
     path = tmp_path / "j.sqlite"
     first = await Journal.open(path)
-    await first.enter(TERMS, None)
-    written = await first.do(database_clock.now)
+    await first.register(TERMS, None)
+    written = await first.write(database_clock.now)
     set_clock(ahead)
     second = await Journal.open(path)
-    await second.enter(TERMS, None)
-    assert 0 <= await second.see(database_clock.now) - written < 60
+    await second.register(TERMS, None)
+    assert 0 <= await second.read(database_clock.now) - written < 60
     # A run of elsewhere that gave a sign of life is alive, whatever the time of day is.
     with closing(sqlite3.connect(path)) as other:
-        other.execute(f"UPDATE runner SET place = 'elsewhere' WHERE id = {first.runner}")
+        other.execute(f"UPDATE runner SET place = 'elsewhere' WHERE id = {first.run_id}")
         other.commit()
-    await second.beat()
-    assert rows(path, f"SELECT count(*) FROM runner WHERE id = {first.runner}") == [(1,)]
+    await second.heartbeat()
+    assert rows(path, f"SELECT count(*) FROM runner WHERE id = {first.run_id}") == [(1,)]
     await first.close()
     await second.close()
 
@@ -92,15 +92,15 @@ async def test_a_run_that_signed_by_a_clock_far_ahead_is_not_waited_for(tmp_path
     """No lease is longer than a minute: one that seems to be is of a wrong clock."""
     path = tmp_path / "j.sqlite"
     dead, living = await Journal.open(path), await Journal.open(path)
-    await dead.enter(TERMS, None)
-    await living.enter(TERMS, None)
+    await dead.register(TERMS, None)
+    await living.register(TERMS, None)
     with closing(sqlite3.connect(path)) as other:
         other.execute(
             "UPDATE runner SET place = 'elsewhere', until = until + 7200 WHERE id = ?",
-            (dead.runner,),
+            (dead.run_id,),
         )
         other.commit()
-    assert await living.beat()
+    assert await living.heartbeat()
     await dead.close()
     await living.close()
 
@@ -110,15 +110,15 @@ async def test_after_a_restart_of_the_machine_nothing_waits_for_a_time_of_before
 ) -> None:
     """The clock may have been set back in between; what was put off for good stays so."""
     path = tmp_path / "j.sqlite"
-    await (await Database.open(path, SCHEMA)).close()
+    await (await SqliteThread.open(path, SCHEMA)).close()
     with closing(sqlite3.connect(path)) as other:
         other.execute("UPDATE clock SET boot = 'an earlier one', offset = offset + 7200")
         other.execute(f"{FILE[:-1]}), ('b', 'm', '{{}}', 1, 1)")
         other.execute("UPDATE file SET due = ? WHERE source = 'a'", (time.time() + 7200,))
         other.execute("UPDATE file SET due = ? WHERE source = 'b'", (NOT_NOW,))
         other.commit()
-    database = await Database.open(path, SCHEMA)
-    taken = await database.run(lambda c: joining.taken_files(c, 1, 10))
+    database = await SqliteThread.open(path, SCHEMA)
+    taken = await database.run(lambda c: assignment.lease_files(c, 1, 10))
     assert [file.path for file in taken] == ["a"]
     assert abs(await database.read(database_clock.now) - time.time()) < 60
     await database.close()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.batch.carrying import Carrying
-from diffio_async.batch.fetching import Fetching
-from diffio_async.batch.intake import Intake
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.batch.intake import FileIntake
+from diffio_async.batch.job_runner import JobRunner
+from diffio_async.batch.result_downloader import ResultDownloader
+from diffio_async.sandbox import Fault, RespondWith
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
 from tests.scripts import GENERATION, PROGRESS, told
 
@@ -30,7 +30,7 @@ async def test_an_error_that_cannot_be_encoded_fails_its_file(
 ) -> None:
     """It is stored and shown with a replacement character, and the other files are restored."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json=told("failed", error=error))))
+    sandbox.faults.add(Fault(path=PROGRESS, action=RespondWith(json=told("failed", error=error))))
     first = await restored(client, source, tmp_path / "out")
     assert sorted(states(first).values()) == ["done", "done", "done", "failed"]
     (failed,) = [outcome for outcome in first.values() if outcome.error]
@@ -46,7 +46,7 @@ async def test_an_id_that_cannot_be_encoded_is_asked_for_again(
     """Such a response is invalid; the same key is answered with the same generation."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
     body = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued", field: "x\ud83d"}
-    sandbox.faults.add(Fault(path=GENERATION, action=Answer(json=body)))
+    sandbox.faults.add(Fault(path=GENERATION, action=RespondWith(json=body)))
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 3
@@ -61,24 +61,24 @@ async def test_a_file_name_that_is_not_utf8_is_restored(
     (source / "cafe.wav").rename(source / os.fsdecode(b"caf\xe9.wav"))
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
-    (project,) = sandbox.world.projects.values()
+    (project,) = sandbox.state.projects.values()
     assert project.file_name == "caf?.wav"
     (path,) = next(iter(outcomes.values())).paths.values()
     assert b"caf\xe9" in os.fsencode(path.name)
 
 
-@pytest.mark.parametrize("stage", [Intake, Carrying, Fetching])
+@pytest.mark.parametrize("stage", [FileIntake, JobRunner, ResultDownloader])
 async def test_an_unexpected_error_is_its_files_failure(
     client: AsyncDiffio,
     sandbox: Sandbox,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
-    stage: type[Intake | Carrying | Fetching],
+    stage: type[FileIntake | JobRunner | ResultDownloader],
 ) -> None:
     """Its traceback is logged, the others are restored, and the next run completes it unbilled."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    name = {Intake: "_uploaded", Carrying: "_waited", Fetching: "_downloaded"}[stage]
+    name = {FileIntake: "_uploaded", JobRunner: "_waited", ResultDownloader: "_downloaded"}[stage]
     whole, struck = getattr(stage, name), list[object]()
 
     async def once(self: object, *args: object) -> object:
@@ -93,7 +93,7 @@ async def test_an_unexpected_error_is_its_files_failure(
     assert sorted(states(first).values()) == ["done", "done", "done", "failed"]
     (failed,) = [outcome for outcome in first.values() if outcome.error]
     assert failed.error_type == "UnicodeEncodeError"
-    assert not failed.billed_again
+    assert not failed.retry_is_billed
     (record,) = [each for each in caplog.records if "unexpectedly" in each.getMessage()]
     assert record.exc_info is not None
     again = await restored(client, source, tmp_path / "out")

@@ -8,13 +8,13 @@ import pytest
 
 from diffio_async import AsyncDiffio, RequestOptions, RetryPolicy, Timeouts
 from diffio_async.batch.settings import RunOptions
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import recordings, restored, rows, states
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = RetryPolicy(base=0.01, cap=0.05)
+QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 
 
 async def _other_key(client: AsyncDiffio) -> str:
@@ -40,7 +40,7 @@ async def test_a_key_and_headers_reach_every_request(
             key = await _other_key(root)
         if fault is not None:
             for path in ("create_project", "generation", "progress", "download", "account"):
-                action = Answer(status=fault, json={"error": "later"})
+                action = RespondWith(status=fault, json={"error": "later"})
                 sandbox.faults.add(Fault(path=f"/v1/*{path}*", action=action, times=1))
         before = len(sandbox.requests)
         source = recordings(tmp_path / "in", *(f"{n}.mp4" for n in range(4)))
@@ -68,10 +68,10 @@ async def test_timeouts_and_retries_of_a_call_are_those_of_the_batch(
         seen.append(str(failure))
 
     sandbox.faults.add(
-        Fault(path="/v1/get_generation_download", action=Answer(status=503), times=1)
+        Fault(path="/v1/get_generation_download", action=RespondWith(status=503), times=1)
     )
     options = RequestOptions(
-        retry=RetryPolicy(base=0.01, on=hook), timeout=Timeouts(total=5.0, connect=5.0)
+        retry=RetryPolicy(initial_delay=0.01, on=hook), timeout=Timeouts(total=5.0, connect=5.0)
     )
     outcomes = await restored(client, source, tmp_path / "out", options=options)
     assert states(outcomes) == {"a.wav": "done"}
@@ -120,10 +120,10 @@ async def test_every_option_reaches_what_it_is_for(
         suffixes={".wav", ".XYZ"},
         salt="mine",
     )
-    projects = [*sandbox.world.projects.values()]
+    projects = [*sandbox.state.projects.values()]
     assert {project.file_name for project in projects} == {"a.wav", "c.xyz"}
     assert [project.params for project in projects] == [{"tag": "p"}] * 2
-    made = [*sandbox.world.generations.values()]
+    made = [*sandbox.state.generations.values()]
     assert {one.model_key for one in made} == {"diffio-4.6-pro"}
     assert [one.sampling for one in made] == [{"seed": 5}] * 2
     assert [one.params for one in made] == [{"tag": "g"}] * 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, below, content, generations, recordings, restored, states
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ async def test_a_link_that_comes_later_leads_nothing_out(
     """Before a download the place is looked at again; the paid result is fetched later."""
     source = recordings(tmp_path / "in", "sub/b.wav")
     sandbox.faults.add(
-        Fault(path="/v1/get_generation_download", action=Answer(status=402), times=None)
+        Fault(path="/v1/get_generation_download", action=RespondWith(status=402), times=None)
     )
     with pytest.raises(Exception, match="stopped"):
         await restored(client, source, tmp_path / "out")
@@ -148,7 +148,7 @@ async def test_a_result_path_of_a_changed_journal_is_not_written(
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     victim = tmp_path / "victim.mp3"
     victim.write_bytes(b"precious")
-    sandbox.faults.add(Fault(path="/v1/get_generation_progress", action=Answer(status=402)))
+    sandbox.faults.add(Fault(path="/v1/get_generation_progress", action=RespondWith(status=402)))
     with pytest.raises(Exception, match="stopped"):
         await restored(client, source, tmp_path / "out", max_in_flight=1)
     with closing(sqlite3.connect(tmp_path / "out" / JOURNAL)) as connection:
@@ -186,7 +186,7 @@ async def test_the_service_names_no_path(
         "mimeType": "video/mp4",
     }
     sandbox.faults.add(
-        Fault(path="/v1/get_generation_download", action=Answer(json=answer), times=None)
+        Fault(path="/v1/get_generation_download", action=RespondWith(json=answer), times=None)
     )
     outcomes = await restored(client, source, tmp_path / "out", download_types=("video",))
     assert states(outcomes) == {"a.mp4": "done"}

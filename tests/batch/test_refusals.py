@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import BatchItem, ConfigurationError, DatabaseUnusable
+from diffio_async import BatchItem, ConfigurationError, DatabaseError
 from tests.batch.scenes import content, recordings, restored, states
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _nothing_is_sent(sandbox: Sandbox) -> Any:
     yield
-    assert sandbox.world.projects == {}
+    assert sandbox.state.projects == {}
 
 
 async def refused(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> str:
@@ -123,7 +123,7 @@ async def test_a_journal_of_another_batch(
 ) -> None:
     """Other terms than the journal's are refused, and each difference is shown."""
     source = recordings(tmp_path / "in", "a.wav")
-    sandbox.world.account.billing_status = "paymentFailed"
+    sandbox.state.account.billing_status = "paymentFailed"
     journal = tmp_path / "j.sqlite"
     item = BatchItem(source=tmp_path / "none.wav")
     outcomes = await restored(client, item, tmp_path / "out", journal=journal)
@@ -152,20 +152,20 @@ async def test_a_journal_that_cannot_be_used(client: AsyncDiffio, tmp_path: Path
     """Not writable, newer, damaged: each is explained."""
     source = recordings(tmp_path / "in", "a.wav")
     to = tmp_path / "out"
-    with pytest.raises(DatabaseUnusable, match="no folder"):
+    with pytest.raises(DatabaseError, match="no folder"):
         await restored(client, source, to, journal=tmp_path / "none" / "j.sqlite")
     if os.geteuid() != 0:
         (tmp_path / "closed").mkdir(mode=0o500)
-        with pytest.raises(DatabaseUnusable, match=r"[Pp]ermission"):
+        with pytest.raises(DatabaseError, match=r"[Pp]ermission"):
             await restored(client, source, to, journal=tmp_path / "closed" / "j.sqlite")
     journal = tmp_path / "j.sqlite"
     await refused(client, "", to, journal=journal)
     with closing(sqlite3.connect(journal)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(DatabaseUnusable, match="newer version"):
+    with pytest.raises(DatabaseError, match="newer version"):
         await restored(client, source, to, journal=journal)
     journal.write_bytes(b"no journal" * 1000)
-    with pytest.raises(DatabaseUnusable, match="damaged"):
+    with pytest.raises(DatabaseError, match="damaged"):
         await restored(client, source, to, journal=journal)
 
 

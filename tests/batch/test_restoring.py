@@ -41,11 +41,11 @@ async def test_a_folder_is_restored_with_its_sub_folders(
     ]
     outcome = outcomes["c.flac"]
     assert outcome.paths["audio"].read_bytes() == content("deep/c.flac")
-    assert outcome.api_project_id in sandbox.world.projects
-    assert outcome.generation_id in sandbox.world.generations
+    assert outcome.api_project_id in sandbox.state.projects
+    assert outcome.generation_id in sandbox.state.generations
     assert (outcome.attempts, outcome.size_bytes, outcome.received_bytes) == (1, 700, 700)
     assert outcome.seconds > 0
-    assert not outcome.earlier
+    assert not outcome.from_earlier_run
 
 
 async def test_running_again_does_nothing_twice(
@@ -57,7 +57,7 @@ async def test_running_again_does_nothing_twice(
     before = len(sandbox.requests)
     second = await restored(client, source, tmp_path / "out")
     assert len(sandbox.requests) == before
-    assert all(outcome.earlier for outcome in second.values())
+    assert all(outcome.from_earlier_run for outcome in second.values())
     assert {o.generation_id for o in first.values()} == {o.generation_id for o in second.values()}
 
 
@@ -71,7 +71,7 @@ async def test_equal_contents_share_one_generation(
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 2
-    assert len(sandbox.world.projects) == 2
+    assert len(sandbox.state.projects) == 2
     for name in ("a", "c", "d"):
         assert (tmp_path / "out" / f"{name}.restored.mp3").read_bytes() == content("a.wav")
 
@@ -123,7 +123,7 @@ async def test_items_and_iterables_and_globs(
 
     await restored(client, named(), tmp_path / "one")
     assert below(tmp_path / "one") == ["a.restored.mp3", "b.restored.mp3", "other/name.mp3"]
-    own = [each for each in sandbox.world.generations.values() if each.params]
+    own = [each for each in sandbox.state.generations.values() if each.params]
     assert [(each.model_key, each.params) for each in own] == [("diffio-4.6-pro", {"tag": "x"})]
     await restored(client, [f"{source}/**/[de].wav"], tmp_path / "two", name="{type}/{name}{ext}")
     assert below(tmp_path / "two") == ["deep/audio/d.wav.mp3", "deep/audio/e.wav.mp3"]
@@ -163,7 +163,7 @@ async def test_two_runs_at_once_share_the_work(
         group.start_soon(run)
     assert found == [20, 20]
     assert generations(sandbox) == 20
-    assert len(sandbox.world.projects) == 20
+    assert len(sandbox.state.projects) == 20
 
 
 async def test_progress_is_told(client: AsyncDiffio, tmp_path: Path) -> None:

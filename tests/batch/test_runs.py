@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.batch import claims, running
+from diffio_async.batch import leases, scheduler
 from diffio_async.batch.journal import Journal
-from diffio_async.batch.settings import Terms
+from diffio_async.batch.settings import JournalIdentity
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from diffio_async import AsyncDiffio
     from diffio_async.sandbox import Sandbox
 
-TERMS = Terms(model="diffio-4.6-flash", sampling="{}", params="{}", to="/tmp/x", name="{stem}{ext}")
+TERMS = JournalIdentity(
+    model="diffio-4.6-flash", sampling="{}", params="{}", to="/tmp/x", name="{stem}{ext}"
+)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +38,9 @@ TERMS = Terms(model="diffio-4.6-flash", sampling="{}", params="{}", to="/tmp/x",
 async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> None:
     """A process that ended, another with its number, one of elsewhere that is silent: all dead."""
     dead = await Journal.open(tmp_path / "j.sqlite")
-    await dead.enter(TERMS, None)
-    held = dead.runner
-    await dead.do(
+    await dead.register(TERMS, None)
+    held = dead.run_id
+    await dead.write(
         lambda c: (
             c.execute(
                 "INSERT INTO file (source, model, settings, size, mtime_ns, runner)"
@@ -48,16 +50,16 @@ async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> Non
         )
     )
     living = await Journal.open(tmp_path / "j.sqlite")
-    await living.enter(TERMS, None)
+    await living.register(TERMS, None)
     look = "SELECT runner FROM file"
     assert rows(tmp_path / "j.sqlite", look) == [(held,)]
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
         other.execute(f"{change} WHERE id = {held}")
         other.commit()
-    assert await living.beat()
+    assert await living.heartbeat()
     assert rows(tmp_path / "j.sqlite", look) == [(None,)]
     # It was alive after all: its next sign of life brings it back.
-    await dead.beat()
+    await dead.heartbeat()
     assert len(rows(tmp_path / "j.sqlite", "SELECT id FROM runner")) == 2
     await dead.close()
     await living.close()
@@ -67,14 +69,14 @@ async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> Non
 async def test_a_run_of_elsewhere_lives_as_long_as_it_is_heard_of(tmp_path: Path) -> None:
     """Its process cannot be looked at from here; its lease can."""
     one = await Journal.open(tmp_path / "j.sqlite")
-    await one.enter(TERMS, None)
+    await one.register(TERMS, None)
     two = await Journal.open(tmp_path / "j.sqlite")
-    await two.enter(TERMS, None)
-    number = one.runner
-    await two.do(
+    await two.register(TERMS, None)
+    number = one.run_id
+    await two.write(
         lambda c: c.execute("UPDATE runner SET place = 'far' WHERE id = ?", (number,)).rowcount
     )
-    assert not await two.beat()
+    assert not await two.heartbeat()
     await two.close()
     await one.close()
 
@@ -83,8 +85,8 @@ async def test_a_run_that_lost_its_rows_drops_them(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taken for dead in the middle of its work, a run and its heir bill each file once."""
-    monkeypatch.setattr(claims, "BEAT", 0.05)
-    monkeypatch.setattr(running, "_LOOK", 0.1)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler, "_POLL_SECONDS", 0.1)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     journal = tmp_path / "out" / JOURNAL
 
@@ -93,11 +95,11 @@ async def test_a_run_that_lost_its_rows_drops_them(
         async for _ in client.restore_many(source, tmp_path / "out", max_in_flight=4):
             with closing(sqlite3.connect(journal)) as other:
                 for (runner,) in other.execute("SELECT id FROM runner").fetchall():
-                    claims.release(other, runner)
+                    leases.release_run(other, runner)
                 other.commit()
 
     await robbed()
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 12
-    sandbox.house.witness.complaints.clear()
+    sandbox.context.request_log.violations.clear()

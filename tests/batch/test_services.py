@@ -8,7 +8,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ConfigurationError, RequestOptions
 from diffio_async.batch.service import service_of
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import below, generations, recordings, restored, rows, states
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ async def test_a_journal_of_another_service_is_refused(
         base_url=sandbox.base_url.removesuffix("/v1").replace("127.0.0.1", "LocalHost"),
     ) as again:
         outcomes = await restored(again, source, tmp_path / "out")
-    assert outcomes["a.wav"].earlier
+    assert outcomes["a.wav"].from_earlier_run
 
 
 def _account(user: str) -> Fault:
     answer = {"apiKeyId": "key_x", "account": {"userId": user}}
-    return Fault(path="/v1/account/settings/get", action=Answer(json=answer), times=None)
+    return Fault(path="/v1/account/settings/get", action=RespondWith(json=answer), times=None)
 
 
 async def test_a_journal_of_another_account_is_refused(
@@ -109,7 +109,7 @@ async def test_a_key_that_may_not_read_the_account_is_no_hindrance(
 ) -> None:
     """Where the account cannot be read, the service alone is compared."""
     path = "/v1/account/settings/get"
-    sandbox.faults.add(Fault(path=path, action=Answer(status=status), times=None))
+    sandbox.faults.add(Fault(path=path, action=RespondWith(status=status), times=None))
     source = recordings(tmp_path / "in", "a.wav")
     outcomes = await restored(client, source, tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}
@@ -127,7 +127,7 @@ async def test_the_account_is_read_with_the_key_of_the_batch(
     assert asked.status == 200
 
 
-GONE = Answer(status=404, json={"error": "there is no such generation"})
+GONE = RespondWith(status=404, json={"error": "there is no such generation"})
 
 
 @pytest.mark.parametrize("path", ["/v1/get_generation_progress", "/v1/get_generation_download"])
@@ -163,4 +163,4 @@ async def test_a_project_that_is_gone_is_uploaded_again(
     sandbox.faults.add(Fault(path="/v1/diffio-4.6-flash-generation", action=GONE))
     outcomes = await restored(client, source, tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}
-    assert (len(sandbox.world.projects), generations(sandbox)) == (2, 1)
+    assert (len(sandbox.state.projects), generations(sandbox)) == (2, 1)

@@ -18,9 +18,9 @@ from diffio_async import (
     PaymentRequired,
     RetryPolicy,
 )
-from diffio_async._engine import temporaries
-from diffio_async.batch import weather
-from diffio_async.sandbox import Answer, Drop, Fault, Sandbox
+from diffio_async._downloads import part_file
+from diffio_async.batch import congestion
+from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox
 from tests.batch.scenes import (
     JOURNAL,
     below,
@@ -67,7 +67,7 @@ async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_p
     }
     assert "no file" in (outcomes["none.wav"].error or "")
     assert "empty" in (outcomes["empty.wav"].error or "")
-    assert outcomes["empty.wav"].error_type == "SourceUnusable"
+    assert outcomes["empty.wav"].error_type == "InvalidSource"
     # Mended, it is restored by the next run, which leaves the others alone.
     (source / "empty.wav").write_bytes(content("mended"))
     (source / "closed.wav").chmod(0o600)
@@ -81,20 +81,20 @@ async def test_a_failed_generation_is_started_anew_only_when_asked_for(
 ) -> None:
     """Another run leaves it alone; `retry_failed` pays for another one, under another key."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
-    fault = Fault(path=PROGRESS, action=Answer(json=told("failed", error="too noisy")))
+    fault = Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
     sandbox.faults.add(fault)
     first = await restored(client, source, tmp_path / "out")
     [(name, failed)] = [(n, o) for n, o in first.items() if o.state == "failed"]
     assert failed.error_type == "GenerationFailed"
     assert "too noisy" in (failed.error or "")
-    assert failed.billed_again
+    assert failed.retry_is_billed
     again = await restored(client, source, tmp_path / "out")
     assert again[name].state == "failed"
-    assert again[name].earlier
+    assert again[name].from_earlier_run
     assert generations(sandbox) == 2
     retried = await restored(client, None, tmp_path / "out", retry_failed=True)
     assert retried[name].state == "done"
-    assert not retried[name].earlier
+    assert not retried[name].from_earlier_run
     assert retried[name].idempotency_key != failed.idempotency_key
     assert generations(sandbox) == 3
 
@@ -106,19 +106,19 @@ async def test_a_refused_account_stops_the_intake(
     """What runs ends, nothing new begins, and the next run goes on where it stopped."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(30)))
     fault = Fault(
-        path=GENERATION, skip=4, times=None, action=Answer(status=status, json={"error": "no"})
+        path=GENERATION, skip=4, times=None, action=RespondWith(status=status, json={"error": "no"})
     )
     sandbox.faults.add(fault)
     error = await stopped(client, source, tmp_path / "out", max_in_flight=6)
     assert isinstance(error.__cause__, (AuthenticationFailed, PaymentRequired)) or status == 403
-    assert (error.left, generations(sandbox)) == (26, 4)
+    assert (error.remaining_files, generations(sandbox)) == (26, 4)
     assert len(below(tmp_path / "out")) == 4
     assert "run the same again" in str(error)
-    assert len(sandbox.world.projects) < 26
+    assert len(sandbox.state.projects) < 26
     sandbox.faults.clear()
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
-    assert generations(sandbox) == len(sandbox.world.projects) == 30
+    assert generations(sandbox) == len(sandbox.state.projects) == 30
 
 
 async def test_the_limit_of_spending_stops_the_intake(
@@ -129,7 +129,7 @@ async def test_the_limit_of_spending_stops_the_intake(
     for _ in range(2):
         error = await stopped(client, source, tmp_path / "out", max_spend_seconds=200)
         assert "max_spend_seconds" in str(error)
-        assert (error.left, generations(sandbox)) == (3, 3)
+        assert (error.remaining_files, generations(sandbox)) == (3, 3)
     await restored(client, source, tmp_path / "out", max_spend_seconds=360)
     assert generations(sandbox) == 6
 
@@ -144,7 +144,7 @@ async def test_on_error_stop_begins_nothing_after_a_failure(
     )
     assert "none.wav" in str(error)
     assert generations(sandbox) < 10
-    assert error.left > 30
+    assert error.remaining_files > 30
 
 
 async def test_a_push_back_slows_all_down_and_fails_nothing(
@@ -153,23 +153,23 @@ async def test_a_push_back_slows_all_down_and_fails_nothing(
     """More 429s than any retry policy forgives only cost time."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     fault = Fault(
-        path="*/create_project", times=20, action=Answer(429, headers={"Retry-After": "0.05"})
+        path="*/create_project", times=20, action=RespondWith(429, headers={"Retry-After": "0.05"})
     )
     sandbox.faults.add(fault)
-    options = ClientOptions(retry=RetryPolicy(attempts=2, base=0.01))
+    options = ClientOptions(retry=RetryPolicy(attempts=2, initial_delay=0.01))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
-    assert sandbox.faults.strikes(fault) == 20
-    assert generations(sandbox) == len(sandbox.world.projects) == 12
+    assert sandbox.faults.hits(fault) == 20
+    assert generations(sandbox) == len(sandbox.state.projects) == 12
 
 
 async def test_a_broken_link_pauses_and_goes_on(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nothing gets through, no file is blamed."""
-    monkeypatch.setattr(weather, "_SHORTEST", 0.01)
-    monkeypatch.setattr(weather, "_LONGEST", 0.05)
+    monkeypatch.setattr(congestion, "_MIN_PAUSE", 0.01)
+    monkeypatch.setattr(congestion, "_MAX_PAUSE", 0.05)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
     sandbox.faults.add(Fault(origin="api", times=60, action=Drop()))
     outcomes = await restored(client, source, tmp_path / "out")
@@ -181,13 +181,13 @@ async def test_a_service_that_is_gone_for_long_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while without any success the batch stops, and can be run again."""
-    monkeypatch.setattr(weather, "_SHORTEST", 0.01)
-    monkeypatch.setattr(weather, "_LONGEST", 0.05)
-    monkeypatch.setattr(weather, "PATIENCE", 0.3)
+    monkeypatch.setattr(congestion, "_MIN_PAUSE", 0.01)
+    monkeypatch.setattr(congestion, "_MAX_PAUSE", 0.05)
+    monkeypatch.setattr(congestion, "GIVE_UP_SECONDS", 0.3)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    sandbox.faults.add(Fault(origin="api", times=None, action=Answer(503)))
+    sandbox.faults.add(Fault(origin="api", times=None, action=RespondWith(503)))
     error = await stopped(client, source, tmp_path / "out")
-    assert error.left == 4
+    assert error.remaining_files == 4
     sandbox.faults.clear()
     assert set(states(await restored(client, source, tmp_path / "out")).values()) == {"done"}
 
@@ -202,10 +202,10 @@ async def test_a_full_disk_stops_downloads_and_keeps_the_rest(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(temporaries.Temporary, "put", full)
+        patched.setattr(part_file.PartFile, "write_at", full)
         error = await stopped(client, source, tmp_path / "out")
     assert "No space left" in str(error)
-    assert error.left == 8
+    assert error.remaining_files == 8
     assert generations(sandbox) == 8
     journal = tmp_path / "out" / JOURNAL
     assert rows(journal, "SELECT DISTINCT state FROM work") == [("complete",)]
@@ -224,7 +224,7 @@ async def test_a_result_that_exists_is_left_alone(
     before = target.read_bytes()
     outcomes = await restored(client, source, tmp_path / "out")
     assert states(outcomes) == {"a.wav": "failed", "b.wav": "done"}
-    assert outcomes["a.wav"].error_type == "TargetUnusable"
+    assert outcomes["a.wav"].error_type == "InvalidTarget"
     assert generations(sandbox) == 1
     outcomes = await restored(client, source, tmp_path / "out", on_conflict="skip")
     assert states(outcomes) == {"a.wav": "skipped", "b.wav": "done"}
@@ -246,7 +246,7 @@ async def test_a_file_that_changed_is_restored_anew(
     (source / "a.wav").write_bytes(content("new"))
     os.utime(source / "b.wav", (1, 1))
     outcomes = await restored(client, source, tmp_path / "out")
-    assert {name: outcome.changed for name, outcome in outcomes.items()} == {
+    assert {name: outcome.source_changed for name, outcome in outcomes.items()} == {
         "a.wav": True,
         "b.wav": False,
     }
@@ -268,10 +268,10 @@ async def test_the_same_salt_elsewhere_is_not_billed_again(
     # The uploads of the second were for nothing, and that is said.
     known = rows(tmp_path / "two" / JOURNAL, "SELECT project FROM orphan")
     paid = {o.api_project_id for o in first.values()}
-    assert {project for (project,) in known} == sandbox.world.projects.keys() - paid
+    assert {project for (project,) in known} == sandbox.state.projects.keys() - paid
     # The sandbox minds a key that is used for another project; here that is the point.
-    assert len(sandbox.complaints) == 2
-    sandbox.house.witness.complaints.clear()
+    assert len(sandbox.violations) == 2
+    sandbox.context.request_log.violations.clear()
 
 
 async def test_a_wait_that_is_over_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ async def test_a_wait_that_is_over_is_taken_up_by_the_next_run(tmp_path: Path) -
     ):
         first = await restored(client, source, tmp_path / "out", timeout=0.1)
         assert first["a.wav"].error_type == "WaitTimeout"
-        assert not first["a.wav"].billed_again
+        assert not first["a.wav"].retry_is_billed
         second = await restored(client, source, tmp_path / "out")
         assert second["a.wav"].state == "done"
         assert generations(sandbox) == 1
@@ -330,8 +330,8 @@ async def test_what_cannot_be_written_is_not_paid_for(
     outcomes = await restored(client, source, tmp_path / "out")
     assert [states(outcomes)[name] for name in ("a.wav", "b.wav")] == ["done", "failed"]
     assert outcomes[f"{'x' * 245}.wav"].paths["audio"].name == f"{'x' * 242}.restored.mp3"
-    assert outcomes["b.wav"].error_type == "TargetUnusable"
-    assert len(sandbox.world.projects) == 2
+    assert outcomes["b.wav"].error_type == "InvalidTarget"
+    assert len(sandbox.state.projects) == 2
 
 
 async def test_a_wait_that_is_over_is_not_begun_again_in_the_same_run(tmp_path: Path) -> None:

@@ -109,4 +109,4 @@ async def echo() -> AsyncIterator[Sandbox]:
     """A sandbox that gives back what it was given, at once."""
     async with Sandbox(engine="echo") as sandbox:
         yield sandbox
-        assert sandbox.complaints == []
+        assert sandbox.violations == []

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, below, content, generations, recordings, rows
 from tests.cli.conftest import SAMPLE
 from tests.scripts import PROGRESS, told
@@ -80,7 +80,9 @@ async def test_a_dry_run_sends_and_writes_nothing(
 async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
     """A failed generation shows in both, and `retry` starts it anew under the batch's own terms."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
-    sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json=told("failed", error="too noisy"))))
+    sandbox.faults.add(
+        Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
+    )
     first = await run("batch", "in", "-o", "out", "--name", "{name}{ext}", env=sandbox.environment)
     assert first.returncode == 1
     assert "too noisy" in first.stderr
@@ -131,7 +133,7 @@ async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("batch", "in", "-o", "out", "-j", "4", env=sandbox.environment)
         with anyio.fail_after(20):
-            while len(sandbox.world.generations) < 6:
+            while len(sandbox.state.generations) < 6:
                 await anyio.sleep(0.02)
         for _ in range(times):
             process.send_signal(signal.SIGINT)
@@ -146,7 +148,7 @@ async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path
         done = await run("batch", "in", "-o", "out", env=sandbox.environment)
         assert done.returncode == 0, done.stderr
         assert len(below(tmp_path / "out")) == 12
-        assert len(sandbox.world.generations) == 12
+        assert len(sandbox.state.generations) == 12
 
 
 async def test_the_sandbox_of_the_command_restores(run: Run, tmp_path: Path) -> None:
@@ -226,7 +228,9 @@ async def test_retry_takes_over_the_options_of_the_run(
 ) -> None:
     """`--on-conflict overwrite` holds for `batch retry`, and what retry names goes before it."""
     recordings(tmp_path / "in", "a.wav")
-    sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json=told("failed", error="too noisy"))))
+    sandbox.faults.add(
+        Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
+    )
     how = ("--on-conflict", "overwrite", "-j", "3", "--timeout", "50", "--max-spend", "60")
     first = await run("batch", "in", "-o", "out", *how, env=sandbox.environment)
     assert first.returncode == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async.client import AsyncDiffio
-from diffio_async.sandbox import Answer, Fault, Sandbox, Truncate
+from diffio_async.sandbox import Fault, RespondWith, Sandbox, Truncate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ async def test_what_timed_out_is_picked_up(
 ) -> None:
     """The line that `restore` prints on a time-out fetches that very result."""
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
-    late = Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+    late = Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
     echo.faults.add(late)
     (tmp_path / "my talks").mkdir()
     done = await run("restore", talk, "-o", "my talks", "--timeout", "0.3", env=echo.environment)
@@ -48,7 +48,7 @@ async def test_what_timed_out_is_picked_up(
     assert done.returncode == 0, done.stderr
     assert "-> my talks/talk.restored.mp3" in done.stdout
     assert (tmp_path / "my talks" / "talk.restored.mp3").is_file()
-    assert len(echo.world.generations) == 1
+    assert len(echo.state.generations) == 1
 
 
 async def test_a_generation_is_waited_for(run: Run, talk: Path, tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ async def test_a_result_is_replaced_only_when_asked_to(
 async def test_a_wait_that_is_too_long_ends(run: Run, echo: Sandbox, begun: Ids) -> None:
     """`--timeout` ends the wait with code 1, and the line to run again."""
     queued = {"generationId": begun[0], "apiProjectId": begun[2], "status": "queued"}
-    late = Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+    late = Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
     echo.faults.add(late)
     done = await run("download", *begun, "--timeout", "0.3", env=echo.environment)
     assert done.returncode == 1
@@ -150,7 +150,7 @@ async def test_a_name_of_the_service_leads_nowhere_else(
         "downloadUrl": "https://127.0.0.1:9/nothing",
         "fileName": name,
     }
-    echo.faults.add(Fault(path="*/get_generation_download", action=Answer(200, json=link)))
+    echo.faults.add(Fault(path="*/get_generation_download", action=RespondWith(200, json=link)))
     done = await run("download", *begun, "-o", "a/b", env=echo.environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a" / "b" / "evil.mp3").is_file()
@@ -183,7 +183,7 @@ async def test_a_download_that_broke_is_gone_on_with_unless_told_not_to(
 ) -> None:
     """By the same command, from what it left in a hidden file."""
     half = Fault(path="/*/results/*", action=Truncate(0.5))
-    gone = Fault(path="/*/results/*", times=None, action=Answer(501))
+    gone = Fault(path="/*/results/*", times=None, action=RespondWith(501))
     echo.faults.add(half, gone)
     done = await run("download", *begun, *option, env=echo.environment)
     assert done.returncode == 1

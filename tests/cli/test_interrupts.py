@@ -15,7 +15,7 @@ from diffio_async.sandbox import Delay, Fault, Sandbox, Stall
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffio_async.sandbox.witness import Seen
+    from diffio_async.sandbox.request_log import RecordedRequest
     from tests.cli.conftest import Start
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,7 @@ async def interrupted(
 
 def ids_in(sandbox: Sandbox) -> tuple[str, str]:
     """The only generation there, and its project."""
-    (generation,) = sandbox.world.generations.values()
+    (generation,) = sandbox.state.generations.values()
     return generation.id, generation.project_id
 
 
@@ -111,7 +111,7 @@ async def test_programs_are_told_what_goes_on(start: Start, talk: Path) -> None:
             start, sandbox, arguments, "/get_generation_progress", signal.SIGTERM
         )
         generation, project = ids_in(sandbox)
-        (made,) = sandbox.world.generations.values()
+        (made,) = sandbox.state.generations.values()
     assert (code, complained) == (143, "")
     last = json.loads(said.splitlines()[-1])
     assert last.pop("pick_up").endswith(" --type transcript -o talk.restored.json")
@@ -140,7 +140,7 @@ async def test_each_file_that_goes_on_is_named(start: Start, talk: Path, tmp_pat
             assert await process.wait() == 130
         assert process.stderr is not None
         said = b"".join([piece async for piece in process.stderr]).decode()
-        assert [generation in said for generation in sandbox.world.generations] == [True, True]
+        assert [generation in said for generation in sandbox.state.generations] == [True, True]
     assert {line.partition(":")[0] for line in said.splitlines()[::2]} == {"a.wav", "b.wav"}
 
 
@@ -165,7 +165,7 @@ async def test_an_interrupted_pick_up_can_be_repeated(start: Start, talk: Path) 
     assert again.partition("pick it up: diffio-async ")[2].strip() == command
 
 
-def asked(sandbox: Sandbox) -> list[Seen]:
+def asked(sandbox: Sandbox) -> list[RecordedRequest]:
     """The questions for progress so far."""
     return [seen for seen in sandbox.requests if "/get_generation_progress" in seen.path]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError
-from diffio_async._engine.transport.proxies import NoProxy, Proxies
-from diffio_async.cli.webhooks.forwarding import Forwarder
-from tests.transport.conftest import Authority, authority
-from tests.transport.peers import peer, says
-from tests.transport.test_proxies import proxy
+from diffio_async._http.proxies import NoProxy, Proxies
+from diffio_async.cli.webhooks.forward import Forwarder
+from tests.http.conftest import Authority, authority
+from tests.http.peers import peer, says
+from tests.http.test_proxies import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.sandbox import Fault, RespondWith
 from tests.batch.scenes import content
 from tests.cli.test_shortages import of
 from tests.cli.test_shortages import run as run_after
@@ -97,7 +97,7 @@ async def test_a_name_that_the_service_chose_is_shortened(
         "fileName": "ü" * 300 + ".mp3",
     }
     echo.faults.add(
-        Fault(path="/v1/get_generation_download", times=None, action=Answer(json=answer))
+        Fault(path="/v1/get_generation_download", times=None, action=RespondWith(json=answer))
     )
     done = await run(
         "download",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.cli.conftest import COMMAND, environment
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ async def test_streams_that_fail_end_no_other_command(
     done = await finished(["batch", "a.wav", "b.wav", "-o", ".", *more], tmp_path, env, shell=line)
     assert done.returncode == 0
     assert landed(tmp_path) == {"a.restored.mp3", "b.restored.mp3"}
-    generation = next(iter(echo.world.generations.values()))
+    generation = next(iter(echo.state.generations.values()))
     ids: list[object] = [generation.id, "--project", generation.project_id]
     assert (await finished(["wait", *ids, *more], tmp_path, env, shell=line)).returncode == 0
     done = await finished(["download", *ids, "-o", "x.mp3", *more], tmp_path, env, shell=line)
@@ -209,7 +209,7 @@ async def test_a_terminal_that_goes_away_ends_nothing(
     async with Sandbox(engine="echo", duration=2.0) as sandbox:
         near, process = _on_a_terminal([command, *files, *more], tmp_path, sandbox.environment)
         with anyio.fail_after(30):
-            while len(sandbox.world.generations) < (1 if command == "batch" else 3):
+            while len(sandbox.state.generations) < (1 if command == "batch" else 3):
                 await anyio.sleep(0.02)
         os.close(near)
         with anyio.fail_after(30):
@@ -224,7 +224,7 @@ async def test_progress_keeps_its_numbers_at_any_width(
     """Count, failures and time left are shown in 20 columns as in 200; names are shortened."""
     names = [f"一二三四五六七八九十 a very long name of a recording {n}.wav" for n in range(4)]
     copies(tmp_path, talk, *names)
-    bad = Fault(path="*-generation", times=1, action=Answer(400, json={"error": "no"}))
+    bad = Fault(path="*-generation", times=1, action=RespondWith(400, json={"error": "no"}))
     async with Sandbox(engine="echo", duration=1.0, faults=[bad]) as sandbox:
         near, process = _on_a_terminal(
             ["restore", *names, "-j", "2"], tmp_path, sandbox.environment, columns
@@ -243,7 +243,7 @@ async def test_batches_keep_their_numbers_at_any_width(talk: Path, tmp_path: Pat
     """In 20 columns the line of a batch has its count, its failures and the time left."""
     copies(tmp_path, talk, "a.wav", "b.wav", "c.wav")
     (tmp_path / "b.wav").write_bytes((tmp_path / talk).read_bytes() + b"other")
-    bad = Fault(path="*-generation", times=1, action=Answer(400, json={"error": "no"}))
+    bad = Fault(path="*-generation", times=1, action=RespondWith(400, json={"error": "no"}))
     async with Sandbox(engine="echo", duration=2.5, faults=[bad]) as sandbox:
         near, process = _on_a_terminal(
             ["batch", "a.wav", "b.wav", "-o", "out", "-j", "1"], tmp_path, sandbox.environment, 30
@@ -290,7 +290,7 @@ async def test_words_of_the_server_are_shown_and_not_obeyed(
         "status": "failed",
         "error": "no\x1b]0;owned\x07 sound\r\nb.wav -> b.restored.mp3\u202e",
     }
-    echo.faults.add(Fault(path="*/get_generation_progress", action=Answer(200, json=failure)))
+    echo.faults.add(Fault(path="*/get_generation_progress", action=RespondWith(200, json=failure)))
     done = await run("restore", talk, env=echo.environment)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -302,7 +302,7 @@ async def test_reports_run_nothing_in_a_spreadsheet(
     talk: Path, echo: Sandbox, tmp_path: Path, run: Run
 ) -> None:
     """CSV cells that a spreadsheet would take for formulas begin with a quote; all are one line."""
-    bad = Answer(400, json={"error": '=HYPERLINK("http://x","a")\r\n+cmd'})
+    bad = RespondWith(400, json={"error": '=HYPERLINK("http://x","a")\r\n+cmd'})
     echo.faults.add(Fault(path="*-generation", times=None, action=bad))
     (tmp_path / "=1+1.csv").write_text(f"source,to\n{talk},=2+3\n")
     copies(tmp_path, talk, HOSTILE)
@@ -323,7 +323,7 @@ async def test_a_copied_command_means_the_same_file(
     copies(tmp_path, talk, name)
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
     echo.faults.add(
-        Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+        Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
     )
     done = await run("restore", name, "--timeout", "0.3", env=echo.environment)
     line = done.stderr.splitlines()[1].partition("pick it up: ")[2]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -127,9 +127,9 @@ async def test_failures_of_the_service_are_reported_and_their_end(start: Start, 
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("restore", talk, env=sandbox.environment)
         with anyio.fail_after(20):
-            while not sandbox.world.generations:
+            while not sandbox.state.generations:
                 await anyio.sleep(0.02)
-        fault = Fault(path="*/get_generation_progress", times=None, action=Answer(status=503))
+        fault = Fault(path="*/get_generation_progress", times=None, action=RespondWith(status=503))
         sandbox.faults.add(fault)
         line = await line_of(process, "cannot reach")
         assert "(answered 503), trying again" in line

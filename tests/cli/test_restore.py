@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from diffio_async.sandbox import Answer, Delay, Fault, Sandbox
+from diffio_async.sandbox import Delay, Fault, RespondWith, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,7 +61,7 @@ async def test_a_file_named_twice_is_restored_once(
     done = await run("restore", talk, f"./{talk}", tmp_path / talk, talk, env=echo.environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "talk.wav -> talk.restored.mp3"
-    assert len(echo.world.generations) == 1
+    assert len(echo.state.generations) == 1
 
 
 async def test_one_bad_file_does_not_stop_the_others(
@@ -91,7 +91,7 @@ async def test_programs_read_json(run: Run, talk: Path, echo: Sandbox) -> None:
     assert {fact["event"] for fact in said} >= {"upload", "progress", "restored", "failed"}
     (failed,) = [fact for fact in said if fact["event"] == "failed"]
     assert failed["file"] == "missing.wav"
-    assert failed["error"] == "SourceUnusable"
+    assert failed["error"] == "InvalidSource"
     (restored,) = [fact for fact in said if fact["event"] == "restored"]
     assert restored["path"] == "talk.restored.mp3"
     assert restored["generation_id"]
@@ -108,7 +108,7 @@ async def test_a_failed_generation_is_reported_with_its_ids(
         "status": "failed",
         "error": "there is no audio stream in this file",
     }
-    echo.faults.add(Fault(path="*/get_generation_progress", action=Answer(200, json=failure)))
+    echo.faults.add(Fault(path="*/get_generation_progress", action=RespondWith(200, json=failure)))
     done = await run("restore", talk, env=echo.environment)
     assert done.returncode == 1
     assert "there is no audio stream" in done.stderr
@@ -129,11 +129,11 @@ async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox)
     """`--timeout` ends the wait for a generation, and the line has the ids to go on with."""
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
     echo.faults.add(
-        Fault(path="*/get_generation_progress", times=None, action=Answer(200, json=queued))
+        Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
     )
     done = await run("restore", talk, "--timeout", "0.3", env=echo.environment)
     assert done.returncode == 1
-    (generation,) = echo.world.generations.values()
+    (generation,) = echo.state.generations.values()
     command = f"diffio-async download {generation.id} --project {generation.project_id}"
     reason, advice = done.stderr.splitlines()
     assert reason.endswith("was 'queued' after 0.3 s; it goes on")
@@ -155,7 +155,7 @@ async def test_a_result_that_appears_meanwhile_is_kept(
     """A file that came to stand in the way is not replaced; the advice is an option, by name."""
 
     async def appear() -> None:
-        while not echo.world.generations:
+        while not echo.state.generations:
             await anyio.sleep(0.005)
         (tmp_path / "talk.restored.mp3").write_bytes(b"precious")
 

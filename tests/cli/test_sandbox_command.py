@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from anyio.streams.text import TextReceiveStream
 
-from diffio_async.sandbox.running import PORT
+from diffio_async.sandbox.command import PORT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,7 +3,7 @@
 import pytest
 
 from diffio_async import DownloadProgress, UploadProgress
-from diffio_async.cli.outcomes import Fact, stage
+from diffio_async.cli.task_results import Fact, describe_stage
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from diffio_async.cli.outcomes import Fact, stage
     ],
 )
 def test_a_transfer_shows_bytes_total_and_rate(fact: Fact, words: str) -> None:
-    assert stage(fact) == words
+    assert describe_stage(fact) == words

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, Generation
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.cli.test_interrupts import interrupted
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def failed(generation: Generation) -> Fault:
         "status": "failed",
         "error": "no speech in it",
     }
-    return Fault(path=PROGRESS, times=None, action=Answer(200, json=told))
+    return Fault(path=PROGRESS, times=None, action=RespondWith(200, json=told))
 
 
 async def test_handles_are_followed_to_their_ends(run: Run) -> None:
@@ -93,7 +93,7 @@ async def test_what_failed_or_is_late_makes_the_code_1(run: Run, echo: Sandbox) 
         "apiProjectId": lost.api_project_id,
         "status": "queued",
     }
-    echo.faults.add(Fault(path=PROGRESS, times=None, action=Answer(200, json=queued)))
+    echo.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(200, json=queued)))
     named = [lost.generation_id, "--project", lost.api_project_id]
     done = await run("wait", *named, "--timeout", "0.3", "--json", env=echo.environment)
     assert done.returncode == 1

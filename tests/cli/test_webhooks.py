@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from svix.webhooks import Webhook
 
-from diffio_async.sandbox import Fault, LoseAnswer
+from diffio_async.sandbox import Fault, LoseResponse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,7 +72,7 @@ async def test_what_cannot_be_configured_says_why(run: Run, echo: Sandbox) -> No
 async def test_a_test_event_whose_answer_is_lost_is_not_sent_twice(run: Run, echo: Sandbox) -> None:
     """One request, and exit code 1."""
     await run("webhooks", "configure", "--url", "https://example.com", env=echo.environment)
-    echo.faults.add(Fault(path="*/send_test_event", action=LoseAnswer()))
+    echo.faults.add(Fault(path="*/send_test_event", action=LoseResponse()))
     done = await run("webhooks", "test", env=echo.environment)
     assert done.returncode == 1
     assert len([seen for seen in echo.requests if seen.path.endswith("send_test_event")]) == 1

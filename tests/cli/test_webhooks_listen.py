@@ -17,8 +17,8 @@ from aiohttp import web
 from attrs import define, field
 
 from diffio_async import AsyncDiffio, WebhookEvent, WebhookInbox, WebhookVerifier
-from diffio_async.cli.webhooks.forwarding import Forwarder, NotForwarded
-from diffio_async.sandbox import Drop, Duplicate, Fault, LoseAnswer, Sandbox
+from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded
+from diffio_async.sandbox import Drop, Duplicate, Fault, LoseResponse, Sandbox
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ async def test_events_are_shown_as_they_come(start: Start) -> None:
         )
         sent = await client.webhooks.send_test_event(event_type="generation.failed", mode="live")
         first, second = await listener.next(), await listener.next()
-        while sandbox.world.messages:
+        while sandbox.state.messages:
             await anyio.sleep(0.01)
         assert [made.status for made in sandbox.deliveries] == [200, 200]
     assert first == {
@@ -267,7 +267,7 @@ async def test_no_event_is_lost_on_the_whole_way(start: Start) -> None:
     port = free_port()
     faults = [
         Fault(origin="webhooks", times=10, rate=0.3, action=Drop()),
-        Fault(origin="webhooks", times=10, rate=0.3, seed=1, action=LoseAnswer()),
+        Fault(origin="webhooks", times=10, rate=0.3, seed=1, action=LoseResponse()),
     ]
     hurried = Sandbox(
         engine="echo",
@@ -295,7 +295,7 @@ async def test_no_event_is_lost_on_the_whole_way(start: Start) -> None:
                 await listener.process.wait()
                 listener = await listening(start, *arguments)
         with anyio.fail_after(30):
-            while sandbox.world.messages or {id_of(came) for came, _ in other.taken} != sent:
+            while sandbox.state.messages or {id_of(came) for came, _ in other.taken} != sent:
                 await anyio.sleep(0.05)
         assert (await listener.stop())[0] == 0
     for came, body in other.taken:

@@ -8,19 +8,19 @@ import pickle
 import pytest
 
 from diffio_async import (
-    AnswerLost,
     AsyncDiffio,
     AuthenticationFailed,
     BadRequest,
     ConfigurationError,
+    InvalidResponse,
     ModelRetired,
     NotFound,
     PermissionDenied,
     RequestOptions,
-    ResponseInvalid,
+    ResponseLost,
     UsageSummary,
 )
-from diffio_async.sandbox import Answer, Fault, LoseAnswer, Sandbox
+from diffio_async.sandbox import Fault, LoseResponse, RespondWith, Sandbox
 from tests.scripts import asked, uploaded
 
 
@@ -59,23 +59,23 @@ async def test_a_key_lives_and_dies(client: AsyncDiffio, sandbox: Sandbox) -> No
         await client.projects.list(options=RequestOptions(api_key=rotated.key))
 
 
-@pytest.mark.parametrize("action", [LoseAnswer(), Answer(500)])
+@pytest.mark.parametrize("action", [LoseResponse(), RespondWith(500)])
 async def test_keys_are_never_made_twice_for_one_call(
-    client: AsyncDiffio, sandbox: Sandbox, action: LoseAnswer | Answer
+    client: AsyncDiffio, sandbox: Sandbox, action: LoseResponse | RespondWith
 ) -> None:
     """A lost answer is raised, not repeated: of several live keys nobody would know."""
     from diffio_async import ServerError
 
     for _ in range(3):
         sandbox.faults.add(Fault(path="/v1/api_keys/create", action=action))
-    with pytest.raises((AnswerLost, ServerError)):
+    with pytest.raises((ResponseLost, ServerError)):
         await client.api_keys.create(label="x", scopes=["projects:read"])
     assert len(asked(sandbox, "/v1/api_keys/create")) == 1
     sandbox.faults.clear()
     made = await client.api_keys.create(label="y", scopes=["projects:read"])
     for _ in range(3):
         sandbox.faults.add(Fault(path="/v1/api_keys/rotate", action=action))
-    with pytest.raises((AnswerLost, ServerError)):
+    with pytest.raises((ResponseLost, ServerError)):
         await client.api_keys.rotate(key_id=made.key_id)
     assert len(asked(sandbox, "/v1/api_keys/rotate")) == 1
 
@@ -148,7 +148,7 @@ async def test_what_the_server_refuses_has_its_own_class_and_advice(
         await client.api_keys.create(label="x", scopes=["no:such"])
     project = await uploaded(client)
     gone = {"error": "gone", "code": "model_retired"}
-    sandbox.faults.add(Fault(path="/v1/diffio-2.0-generation", action=Answer(410, json=gone)))
+    sandbox.faults.add(Fault(path="/v1/diffio-2.0-generation", action=RespondWith(410, json=gone)))
     with pytest.raises(ModelRetired, match=r"diffio-4\.6-flash"):
         await client.generations.create(api_project_id=project, model="diffio-2")
 
@@ -164,7 +164,9 @@ async def test_a_listing_keeps_what_its_response_says_beside_the_rows(
         ("api_keys/list", "keys", {"keyId": "k", "scopes": "all"}),
     ):
         for rows in ([row], None):
-            sandbox.faults.add(Fault(path=f"/v1/{path}", action=Answer(json={name: rows, **page})))
+            sandbox.faults.add(
+                Fault(path=f"/v1/{path}", action=RespondWith(json={name: rows, **page}))
+            )
     for calls in (
         client.projects.list,
         lambda: client.projects.list_generations(api_project_id="p"),
@@ -183,9 +185,9 @@ async def test_a_new_key_without_its_secret_is_an_invalid_response(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     for path in ("create", "rotate"):
-        answer = Answer(json={"keyId": "k", "key": ""})
+        answer = RespondWith(json={"keyId": "k", "key": ""})
         sandbox.faults.add(Fault(path=f"/v1/api_keys/{path}", action=answer))
-    with pytest.raises(ResponseInvalid, match="key is missing"):
+    with pytest.raises(InvalidResponse, match="key is missing"):
         await client.api_keys.create(label="a", scopes=["keys:read"])
-    with pytest.raises(ResponseInvalid, match="key is missing"):
+    with pytest.raises(InvalidResponse, match="key is missing"):
         await client.api_keys.rotate(key_id="k")

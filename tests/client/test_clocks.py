@@ -14,7 +14,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RateLimited, RetryPolicy, RetryScheduled
 from diffio_async.events import UploadRestarted, UploadResumed
-from diffio_async.sandbox import Answer, Delay, Fault, Sandbox
+from diffio_async.sandbox import Delay, Fault, RespondWith, Sandbox
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def server_ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sandbox, float], 
         def clock() -> float:
             return time.time() + seconds
 
-        monkeypatch.setattr(sandbox.world, "now", clock)
+        monkeypatch.setattr(sandbox.state, "now", clock)
         # What the server writes into `Date`.
         monkeypatch.setattr("aiohttp.helpers.time", SimpleNamespace(time=clock, gmtime=time.gmtime))
 
@@ -51,14 +51,16 @@ async def test_a_retry_after_date_is_measured_by_the_responses_own_date(
     """A server whose clock differs from ours by an hour is waited for as long as it asks."""
     server = datetime.now(UTC) + timedelta(seconds=ahead)
     headers = {"Date": http(server), "Retry-After": http(server + timedelta(seconds=1))}
-    sandbox.faults.add(Fault(path="*/list_projects", times=1, action=Answer(429, headers=headers)))
+    sandbox.faults.add(
+        Fault(path="*/list_projects", times=1, action=RespondWith(429, headers=headers))
+    )
     delays: list[float] = []
 
     def observe(event: object) -> None:
         if isinstance(event, RetryScheduled):
             delays.append(event.delay)
 
-    options = ClientOptions(retry=RetryPolicy(base=0.01), observers=(observe,))
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.01), observers=(observe,))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         await client.projects.list()
     assert delays == [1.0]
@@ -73,7 +75,7 @@ async def test_a_retry_after_date_alone_is_measured_by_an_earlier_date(sandbox: 
             {"Date": http(server)},
             {"Date": "at noon", "Retry-After": http(server + timedelta(seconds=20))},
         ):
-            limited = Answer(429, headers=headers)
+            limited = RespondWith(429, headers=headers)
             sandbox.faults.add(Fault(path="*/list_projects", times=1, action=limited))
             with pytest.raises(RateLimited) as caught:
                 await client.projects.list()

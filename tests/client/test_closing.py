@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientClosed, ClientOptions, RetryPolicy, WaitPolicy
-from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer, Sandbox
+from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith, Sandbox
 from tests.downloads.scenes import RESULT, finished
 from tests.scripts import PROGRESS, asked, forever, told
 from tests.uploads.scenes import PART, Scene, scene, sound
@@ -27,7 +27,7 @@ ABORT = "/uploads/abort"
 CONTENT = sound(3 * PART)
 NEVER = Fault(method="PUT", times=None, action=Delay(60))
 #: Every pause between attempts is so long that no test would wait for it.
-LONG = ClientOptions(retry=RetryPolicy(on=lambda _: 30.0, budget=None))
+LONG = ClientOptions(retry=RetryPolicy(on=lambda _: 30.0, total_timeout=None))
 
 
 def patient(sandbox: Sandbox) -> AsyncDiffio:
@@ -44,7 +44,7 @@ async def until(true: Callable[[], object]) -> None:
 
 async def listing(client: AsyncDiffio, sandbox: Sandbox) -> object:
     """A call that is answered 503 and waits for its next try."""
-    sandbox.faults.add(Fault(path=LIST, times=None, action=Answer(503)))
+    sandbox.faults.add(Fault(path=LIST, times=None, action=RespondWith(503)))
     return await client.projects.list()
 
 
@@ -57,7 +57,7 @@ async def waiting(client: AsyncDiffio, sandbox: Sandbox) -> object:
 async def downloading(client: AsyncDiffio, sandbox: Sandbox) -> object:
     """A download whose host is busy, and that waits to go on."""
     job = await finished(client, CONTENT)
-    sandbox.faults.add(Fault(path=RESULT, times=None, action=Answer(503)))
+    sandbox.faults.add(Fault(path=RESULT, times=None, action=RespondWith(503)))
     return await job.download()
 
 
@@ -115,7 +115,7 @@ async def test_pauses_of_other_threads_end_too(sandbox: Sandbox) -> None:
 
 def aborted(on: Scene) -> bool:
     """Whether every upload was given up at the edge, in a request of its own."""
-    return on.sandbox.world.uploads == {} and all(seen.status == 200 for seen in on.seen(ABORT))
+    return on.sandbox.state.uploads == {} and all(seen.status == 200 for seen in on.seen(ABORT))
 
 
 async def test_uploads_of_other_threads_are_aborted_before_the_connections_close() -> None:
@@ -151,24 +151,24 @@ async def test_uploads_may_come_and_go_in_threads_while_the_client_closes() -> N
         for thread in threads:
             await asyncio.to_thread(thread.join)
         assert [type(outcome) for outcome in outcomes] == [ClientClosed] * 4
-        assert sandbox.world.uploads == {}
+        assert sandbox.state.uploads == {}
 
 
 async def test_an_abort_is_tried_again_while_the_client_closes() -> None:
     """Its pause is no reason to leave the upload half open."""
-    twice = Fault(path=f"*{ABORT}", times=2, action=Answer(503, {"Retry-After": "0.1"}))
-    async with scene(faults=[twice, Fault(path=f"*{ABORT}", action=LoseAnswer()), NEVER]) as on:
+    twice = Fault(path=f"*{ABORT}", times=2, action=RespondWith(503, {"Retry-After": "0.1"}))
+    async with scene(faults=[twice, Fault(path=f"*{ABORT}", action=LoseResponse()), NEVER]) as on:
         upload = asyncio.create_task(on.client.projects.create(CONTENT))
         await until(on.parts)
         await on.client.aclose()
         with pytest.raises(ClientClosed):
             await upload
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
         assert [seen.status for seen in on.seen(ABORT)] == [503, 503, None, 404]
 
 
 async def test_an_upload_that_waits_to_send_a_part_again_is_aborted_at_once() -> None:
-    part = Fault(method="PUT", times=None, action=Answer(503, {"Retry-After": "30"}))
+    part = Fault(method="PUT", times=None, action=RespondWith(503, {"Retry-After": "30"}))
     async with scene(faults=[part], retry=RetryPolicy()) as on:
         upload = asyncio.create_task(on.client.projects.create(CONTENT))
         await until(on.parts)
@@ -208,10 +208,10 @@ async def test_a_loop_that_was_left_in_the_middle_does_not_hold_up_the_closing()
 
 async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) -> None:
     """The pause before a pending transcript is asked for again is no longer than any other."""
-    pending = Answer(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
+    pending = RespondWith(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
     link = "/v1/get_generation_download"
     sandbox.faults.add(Fault(path=link, times=None, action=pending))
-    options = ClientOptions(wait=WaitPolicy(first=30, longest=30))
+    options = ClientOptions(wait=WaitPolicy(min_interval=30, max_interval=30))
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
     restoring = asyncio.create_task(
         client.restore(b"speech", download_type="transcript", poll_interval=0.02)

@@ -36,9 +36,9 @@ def made(kind: type[Any]) -> Any:
     elif issubclass(kind, compat.DiffioApiError):
         error = kind("no such project", 404, BODY)
         error.code, error.apiProjectId = "x", "proj_1"
-    elif issubclass(kind, errors.ResponseInvalid):
+    elif issubclass(kind, errors.InvalidResponse):
         error = kind("it does not fit", status=200, body=BODY)
-    elif issubclass(kind, errors.NotReached):
+    elif issubclass(kind, errors.ConnectionFailed):
         error = kind("no certificate", permanent=True)
     elif issubclass(kind, errors.WebhookRejected):
         error = kind("too old", reason="too_old")
@@ -50,7 +50,7 @@ def made(kind: type[Any]) -> Any:
     if isinstance(error, DiffioError):
         error.api_project_id, error.generation_id = "proj_1", "gen_1"
     if isinstance(error, errors.BatchStopped):
-        error.journal, error.left = "/tmp/journal", 3
+        error.journal, error.remaining_files = "/tmp/journal", 3
     return error
 
 

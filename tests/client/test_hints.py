@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import (
-    AnswerLost,
     ApiError,
     AsyncDiffio,
     ClientOptions,
@@ -15,10 +14,11 @@ from diffio_async import (
     ModelRetired,
     NotFound,
     NotReady,
+    ResponseLost,
     UploadIncomplete,
 )
-from diffio_async._wire.hints import hint_for
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async._protocol.hints import hint_for
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
 from tests.scripts import forever, uploaded
 
@@ -51,8 +51,8 @@ async def test_a_409_is_about_what_the_call_names(client: AsyncDiffio, sandbox: 
         error = await refused(call)
         assert isinstance(error, NotReady)
         assert WAIT not in str(error)
-        assert str(error).endswith(error.advice)
-    sandbox.faults.add(Fault(path=DOWNLOAD, times=None, action=Answer(409, json={})))
+        assert str(error).endswith(error.hint)
+    sandbox.faults.add(Fault(path=DOWNLOAD, times=None, action=RespondWith(409, json={})))
     error = await refused(
         lambda: client.generations.get_download(
             generation_id=started.generation_id, api_project_id=project
@@ -65,7 +65,9 @@ async def test_an_upload_that_has_not_landed_is_an_upload_incomplete(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """409 `uploadNotLanded`, from either call: the upload is named, not a generation."""
-    not_landed = Answer(409, json={"error": "the upload has not landed", "code": "uploadNotLanded"})
+    not_landed = RespondWith(
+        409, json={"error": "the upload has not landed", "code": "uploadNotLanded"}
+    )
     sandbox.faults.add(
         Fault(path="/v1/*-generation", times=None, action=not_landed),
         Fault(path="/v1/complete_project_upload", times=None, action=not_landed),
@@ -82,7 +84,7 @@ async def test_an_upload_that_has_not_landed_is_an_upload_incomplete(
 
 async def test_a_failed_generation_is_not_waited_for(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """409 `generationFailed`: there will be no result."""
-    failed = Answer(409, json={"error": "it failed", "code": "generationFailed"})
+    failed = RespondWith(409, json={"error": "it failed", "code": "generationFailed"})
     sandbox.faults.add(Fault(path=DOWNLOAD, action=failed))
     error = await refused(
         lambda: client.generations.get_download(generation_id="gen_1", api_project_id="proj_1")
@@ -96,7 +98,7 @@ async def test_a_404_of_a_result_names_the_result(
     client: AsyncDiffio, sandbox: Sandbox, body: dict[str, str]
 ) -> None:
     """The generation was waited for: its ids are right, and it has no video."""
-    sandbox.faults.add(Fault(path=DOWNLOAD, action=Answer(404, json=body)))
+    sandbox.faults.add(Fault(path=DOWNLOAD, action=RespondWith(404, json=body)))
     with pytest.raises(NotFound) as caught:
         await client.restore(b"speech " * 100, download_type="video", file_name="talk.mp4")
     assert "The video is not available for this generation: download the audio" in str(caught.value)
@@ -118,7 +120,7 @@ async def test_a_404_names_the_id_of_its_call(client: AsyncDiffio, sandbox: Sand
         assert word in str(await refused(call))
     sandbox.faults.add(forever(404, "/v1/list_projects"))
     assert "base URL" in str(await refused(client.projects.list))
-    page = Answer(404, text="<html>nginx</html>", headers={"Content-Type": "text/html"})
+    page = RespondWith(404, text="<html>nginx</html>", headers={"Content-Type": "text/html"})
     sandbox.faults.add(Fault(path="/v1/get_generation_progress", action=page))
     error = await refused(lambda: client.generations.get_progress(generation_id="gen_1"))
     assert "another server than the API" in str(error)
@@ -199,7 +201,7 @@ async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
             sandbox.faults.add(
                 Fault(
                     path="/v1/list_projects",
-                    action=Answer(200, json=answer, headers={"X-Policy": "p" * size}),
+                    action=RespondWith(200, json=answer, headers={"X-Policy": "p" * size}),
                 )
             )
             assert await client.projects.list() == []
@@ -207,8 +209,8 @@ async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
             Fault(
                 path="/v1/list_projects",
                 times=None,
-                action=Answer(200, json=answer, headers={"X-Policy": "p" * 300_000}),
+                action=RespondWith(200, json=answer, headers={"X-Policy": "p" * 300_000}),
             )
         )
-        with pytest.raises(AnswerLost, match="header of the response is longer than 256 KiB"):
+        with pytest.raises(ResponseLost, match="header of the response is longer than 256 KiB"):
             await client.projects.list()

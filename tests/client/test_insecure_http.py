@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError, Diffio
-from diffio_async._engine.sending import _warn_of_plain_http
-from diffio_async._wire.addresses import server_url
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async._http.transport import _warn_of_plain_http
+from diffio_async._protocol.urls import server_url
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ async def test_with_the_option_a_sandbox_on_another_machine_restores(
                     restored = await client.restore(sample)
                     assert restored.content == sample.read_bytes()
             assert {seen.headers["host"] for seen in sandbox.requests} == {url[7:]}
-            assert sandbox.complaints == []
+            assert sandbox.violations == []
     finally:
         loop.getaddrinfo = real  # type: ignore[method-assign]
     warned = [r for r in caplog.records if r.levelno == logging.WARNING]
@@ -111,7 +111,7 @@ async def test_an_upload_url_of_another_host_is_refused_before_a_byte_is_sent(
 ) -> None:
     """On a plain sandbox of this machine, a URL of another host is none to send recordings to."""
     away = {"apiProjectId": "p", "uploadUrl": "http://elsewhere/x", "uploadMethod": "PUT"}
-    fault = Fault(path="*create_project", action=Answer(json=away))
+    fault = Fault(path="*create_project", action=RespondWith(json=away))
     async with Sandbox(engine="echo", faults=[fault]) as sandbox:
         async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
             with pytest.raises(Exception, match="unencrypted to elsewhere"):

@@ -13,12 +13,12 @@ from diffio_async import (
     ClientOptions,
     GenerationStarted,
     IdempotencyConflict,
+    InvalidSource,
+    InvalidTarget,
     ServerError,
-    SourceUnusable,
-    TargetUnusable,
     TranscriptPending,
 )
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
 from tests.scripts import asked, forever, told
 
@@ -80,7 +80,7 @@ async def test_a_transcript_that_is_pending_is_waited_for(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The generation is complete, the transcript is not: asked again, within the timeout."""
-    pending = Answer(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
+    pending = RespondWith(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
     link = "/v1/get_generation_download"
     sandbox.faults.add(Fault(path=link, action=pending))
     result = await client.restore(SPEECH, download_type="transcript")
@@ -92,7 +92,7 @@ async def test_a_transcript_that_is_pending_is_waited_for(
 
 async def test_an_empty_stream_starts_no_generation(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """What is empty is known only when it was read; it is not billed."""
-    with pytest.raises(SourceUnusable, match="no generation was started"):
+    with pytest.raises(InvalidSource, match="no generation was started"):
         await client.restore(io.BytesIO(b""))
     assert asked(sandbox, "*-generation") == []
 
@@ -104,7 +104,7 @@ async def test_a_video_for_a_folder_is_refused_before_the_upload_where_it_exists
     source = tmp_path / "talk.mp4"
     source.write_bytes(SPEECH)
     (tmp_path / "talk.restored.mp4").write_bytes(b"yesterday")
-    with pytest.raises(TargetUnusable, match="exists"):
+    with pytest.raises(InvalidTarget, match="exists"):
         await client.restore(source, tmp_path, download_type="video")
     assert list(sandbox.requests) == []
 

@@ -16,14 +16,14 @@ from diffio_async import (
     DownloadProgress,
     GenerationFailed,
     GenerationProgress,
+    InvalidSource,
+    InvalidTarget,
     ServerError,
-    SourceUnusable,
-    TargetUnusable,
     UploadFailed,
     UploadProgress,
     WaitTimeout,
 )
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.scripts import GENERATION, PROGRESS, asked, forever, told
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def test_a_folder_as_target_gets_a_name_from_the_source(
     folder.mkdir()
     result = await client.restore(source, folder)
     assert result.path == folder / "talk.one.restored.mp3"
-    with pytest.raises(TargetUnusable, match="exists"):
+    with pytest.raises(InvalidTarget, match="exists"):
         await client.restore(source, folder)
     again = await client.restore(source, f"{folder}/", on_conflict="overwrite")
     assert again.path == result.path
@@ -131,13 +131,13 @@ BAD: list[tuple[dict[str, Any], type[DiffioError], str]] = [
     ({"timeout": -1}, ConfigurationError, "timeout"),
     ({"poll_interval": 0}, ConfigurationError, "poll_interval"),
     ({"to": ""}, ConfigurationError, "target's path is empty"),
-    ({"to": "no/such/folder/x.mp3"}, TargetUnusable, "there is no folder"),
-    ({"to": "/proc/x.mp3"}, TargetUnusable, "nothing can be written"),
-    ({"to": __file__}, TargetUnusable, "exists"),
-    ({"source": b""}, SourceUnusable, "empty"),
-    ({"source": ""}, SourceUnusable, "path is empty"),
-    ({"source": "no-such-file.wav"}, SourceUnusable, "there is no file"),
-    ({"source": Path(__file__).parent}, SourceUnusable, "is a folder"),
+    ({"to": "no/such/folder/x.mp3"}, InvalidTarget, "there is no folder"),
+    ({"to": "/proc/x.mp3"}, InvalidTarget, "nothing can be written"),
+    ({"to": __file__}, InvalidTarget, "exists"),
+    ({"source": b""}, InvalidSource, "empty"),
+    ({"source": ""}, InvalidSource, "path is empty"),
+    ({"source": "no-such-file.wav"}, InvalidSource, "there is no file"),
+    ({"source": Path(__file__).parent}, InvalidSource, "is a folder"),
     ({"source": 5}, ConfigurationError, "a int cannot be uploaded"),
 ]
 
@@ -157,7 +157,7 @@ async def test_a_failed_upload_keeps_the_project_and_the_key(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """What is up there is not out of reach."""
-    sandbox.faults.add(Fault(origin="edge", path="*/parts/*", times=None, action=Answer(400)))
+    sandbox.faults.add(Fault(origin="edge", path="*/parts/*", times=None, action=RespondWith(400)))
     with pytest.raises(UploadFailed) as caught:
         await client.restore(SPEECH, idempotency_key="mine")
     (project,) = await client.projects.list()

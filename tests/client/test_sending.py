@@ -7,8 +7,6 @@ import time
 import pytest
 
 from diffio_async import (
-    AnswerLost,
-    AnswerReceived,
     AsyncDiffio,
     ClientOptions,
     DiffioError,
@@ -17,14 +15,16 @@ from diffio_async import (
     RateLimited,
     RequestOptions,
     RequestSent,
+    ResponseLost,
+    ResponseReceived,
+    ResponseTimeout,
     RetryPolicy,
     RetryScheduled,
     ServerError,
     SpendLimitExceeded,
-    Timeout,
     Timeouts,
 )
-from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer, Sandbox
+from diffio_async.sandbox import Delay, Drop, Fault, LoseResponse, RespondWith, Sandbox
 from tests.scripts import GENERATION, asked, uploaded
 
 LIST = "/v1/list_projects"
@@ -36,9 +36,9 @@ async def test_a_read_is_repeated_until_it_is_answered(
 ) -> None:
     """Every way of failing that may pass: statuses, drops, lost answers."""
     sandbox.faults.add(
-        Fault(path=LIST, action=Answer(503)),
+        Fault(path=LIST, action=RespondWith(503)),
         Fault(path=LIST, action=Drop()),
-        Fault(path=LIST, action=LoseAnswer()),
+        Fault(path=LIST, action=LoseResponse()),
     )
     assert await client.projects.list() == []
     assert len(asked(sandbox, LIST)) == 4
@@ -48,7 +48,7 @@ async def test_the_last_failure_is_raised_with_the_earlier_ones_as_notes(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """Five attempts, four notes."""
-    sandbox.faults.add(Fault(path=LIST, times=None, action=Answer(502, text="<html>")))
+    sandbox.faults.add(Fault(path=LIST, times=None, action=RespondWith(502, text="<html>")))
     with pytest.raises(ServerError) as caught:
         await client.projects.list()
     assert len(asked(sandbox, LIST)) == 5
@@ -57,13 +57,13 @@ async def test_the_last_failure_is_raised_with_the_earlier_ones_as_notes(
     assert caught.value.request_id
 
 
-@pytest.mark.parametrize("action", [LoseAnswer(), Answer(500), Answer(503), Drop()])
+@pytest.mark.parametrize("action", [LoseResponse(), RespondWith(500), RespondWith(503), Drop()])
 async def test_creating_a_project_is_never_repeated_when_it_may_have_been_accepted(
-    client: AsyncDiffio, sandbox: Sandbox, action: LoseAnswer | Answer | Drop
+    client: AsyncDiffio, sandbox: Sandbox, action: LoseResponse | RespondWith | Drop
 ) -> None:
     """There is no call to delete an orphan: one call makes one project at the most."""
     sandbox.faults.add(Fault(path=CREATE, action=action))
-    with pytest.raises((AnswerLost, ServerError)):
+    with pytest.raises((ResponseLost, ServerError)):
         await client.projects.create(b"x")
     assert len(asked(sandbox, CREATE)) == 1
 
@@ -73,7 +73,7 @@ async def test_creating_a_project_is_repeated_when_the_server_says_not_now(
     client: AsyncDiffio, sandbox: Sandbox, status: int
 ) -> None:
     """`Retry-After` on 429 and 503 says that nothing was accepted."""
-    busy = Answer(status, headers={"Retry-After": "0.05"})
+    busy = RespondWith(status, headers={"Retry-After": "0.05"})
     sandbox.faults.add(Fault(path=CREATE, action=busy))
     await client.projects.create(b"x")
     assert len(asked(sandbox, CREATE)) == 2
@@ -84,7 +84,7 @@ async def test_a_generation_whose_answer_was_lost_is_asked_for_again_under_its_k
 ) -> None:
     """Accepted, answer lost, sent again: one generation, billed once."""
     project = await uploaded(client)
-    sandbox.faults.add(Fault(path=GENERATION, action=LoseAnswer()))
+    sandbox.faults.add(Fault(path=GENERATION, action=LoseResponse()))
     generation = await client.generations.create(api_project_id=project)
     assert generation.idempotent_replay is True
     sent = asked(sandbox, "*-generation")
@@ -114,7 +114,7 @@ async def test_a_key_that_belongs_to_another_project_is_told(
         "modelKey": "diffio-4.6-flash",
         "status": "queued",
     }
-    sandbox.faults.add(Fault(path=GENERATION, action=Answer(json=body)))
+    sandbox.faults.add(Fault(path=GENERATION, action=RespondWith(json=body)))
     with pytest.raises(IdempotencyConflict, match="used before, for project") as caught:
         await client.generations.create(api_project_id=second, idempotency_key="k")
     assert caught.value.idempotency_key == "k"
@@ -134,8 +134,8 @@ async def test_a_hook_that_fails_costs_neither_the_error_nor_its_ids(
         return True
 
     for hook in (broken, coroutine):
-        sandbox.faults.add(Fault(path=LIST, action=Answer(500)))
-        policy = RetryPolicy(base=0.01, on=hook)  # type: ignore[arg-type]
+        sandbox.faults.add(Fault(path=LIST, action=RespondWith(500)))
+        policy = RetryPolicy(initial_delay=0.01, on=hook)  # type: ignore[arg-type]
         assert await client.projects.list(options=RequestOptions(retry=policy)) == []
     assert caplog.text.count("retry hook") == 2
 
@@ -144,7 +144,7 @@ async def test_retry_after_beyond_the_cap_is_raised_at_once(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """Nobody wants to hang for an hour without being told."""
-    sandbox.faults.add(Fault(path=LIST, action=Answer(429, headers={"Retry-After": "3600"})))
+    sandbox.faults.add(Fault(path=LIST, action=RespondWith(429, headers={"Retry-After": "3600"})))
     with pytest.raises(RateLimited, match="asks to wait 3600 s") as caught:
         await client.projects.list()
     assert caught.value.retry_after == 3600
@@ -156,9 +156,9 @@ async def test_the_budget_ends_the_attempts_and_cuts_the_one_in_flight(
 ) -> None:
     """A budget of seconds holds, whatever the number of attempts."""
     sandbox.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
-    policy = RetryPolicy(attempts=1000, budget=0.4, base=0.01)
+    policy = RetryPolicy(attempts=1000, total_timeout=0.4, initial_delay=0.01)
     began = time.monotonic()
-    with pytest.raises(Timeout):
+    with pytest.raises(ResponseTimeout):
         await client.projects.list(options=RequestOptions(retry=policy))
     assert 0.3 <= time.monotonic() - began < 1.5
 
@@ -173,24 +173,26 @@ async def test_a_timeout_of_one_call_is_seconds_in_all(
     assert time.monotonic() - began < 2
     sandbox.faults.add(Fault(path=LIST, action=Delay(30)))
     slow = RequestOptions(timeout=Timeouts(read=0.2), retry=RetryPolicy(attempts=1))
-    with pytest.raises(Timeout, match="may have been accepted"):
+    with pytest.raises(ResponseTimeout, match="may have been accepted"):
         await client.projects.list(options=slow)
 
 
 async def test_a_hook_may_decide(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """It can repeat what the policy would not, and stop what it would."""
     project = "/v1/list_project_generations"
-    sandbox.faults.add(Fault(path=project, action=Answer(404)), Fault(path=LIST, action=Drop()))
+    sandbox.faults.add(
+        Fault(path=project, action=RespondWith(404)), Fault(path=LIST, action=Drop())
+    )
     told: list[DiffioError] = []
 
     def on(failure: DiffioError) -> bool:
         told.append(failure)
-        return not isinstance(failure, AnswerLost)
+        return not isinstance(failure, ResponseLost)
 
-    options = RequestOptions(retry=RetryPolicy(base=0.01, on=on))
+    options = RequestOptions(retry=RetryPolicy(initial_delay=0.01, on=on))
     created = await uploaded(client)
     await client.projects.list_generations(api_project_id=created, options=options)
-    with pytest.raises(AnswerLost):
+    with pytest.raises(ResponseLost):
         await client.projects.list(options=options)
     assert len(told) == 2
 
@@ -202,17 +204,17 @@ async def test_observers_are_told_every_attempt_without_secrets(sandbox: Sandbox
     def broken(_: Event) -> None:
         raise RuntimeError("an observer of the user's")
 
-    sandbox.faults.add(Fault(path=LIST, action=Answer(500)))
-    options = ClientOptions(retry=RetryPolicy(base=0.01), observers=(broken, told.append))
+    sandbox.faults.add(Fault(path=LIST, action=RespondWith(500)))
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.01), observers=(broken, told.append))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         await client.projects.list()
-    kinds = [RequestSent, AnswerReceived, RetryScheduled, RequestSent, AnswerReceived]
+    kinds = [RequestSent, ResponseReceived, RetryScheduled, RequestSent, ResponseReceived]
     assert [type(event) for event in told] == kinds
     assert told[0] == RequestSent(
         call="list_projects", method="POST", url=f"{sandbox.base_url}/list_projects", attempt=1
     )
     answered = told[1]
-    assert isinstance(answered, AnswerReceived)
+    assert isinstance(answered, ResponseReceived)
     assert answered.status == 500
     assert answered.seconds > 0
     assert sandbox.api_key not in repr(told)
@@ -222,7 +224,7 @@ async def test_a_spend_limit_says_what_to_do(client: AsyncDiffio, sandbox: Sandb
     """402 `spendLimitExceeded` is its own class, is not repeated, and gives advice."""
     project = await uploaded(client)
     body = {"error": "The limit is reached.", "code": "spendLimitExceeded"}
-    sandbox.faults.add(Fault(path=GENERATION, times=None, action=Answer(402, json=body)))
+    sandbox.faults.add(Fault(path=GENERATION, times=None, action=RespondWith(402, json=body)))
     with pytest.raises(SpendLimitExceeded, match="Raise the spend limit"):
         await client.generations.create(api_project_id=project)
     assert len(asked(sandbox, "*-generation")) == 1
@@ -254,8 +256,8 @@ async def test_a_retry_hook_may_be_anything_that_can_be_called(sandbox: Sandbox)
             return True
 
     hook = Hook()
-    sandbox.faults.add(Fault(path=LIST, action=Answer(503)))
-    options = RequestOptions(retry=RetryPolicy(base=0.01, on=hook))
+    sandbox.faults.add(Fault(path=LIST, action=RespondWith(503)))
+    options = RequestOptions(retry=RetryPolicy(initial_delay=0.01, on=hook))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
         await client.projects.list(options=options)
     assert [type(failure) for failure in hook] == [ServerError]

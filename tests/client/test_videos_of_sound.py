@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async import AsyncDiffio, SourceUnusable
-from diffio_async._wire.containers import ending_by_content, holds_only_sound
+from diffio_async import AsyncDiffio, InvalidSource
+from diffio_async._protocol.containers import ending_by_content, holds_only_sound
 from diffio_async.compat import DiffioApiError, DiffioClient
 from tests.batch.scenes import recordings, restored
 
@@ -37,7 +37,7 @@ async def test_sound_alone_is_refused_before_any_byte(
     """By the ending of its name, unless its first bytes say otherwise."""
     source = tmp_path / name
     source.write_bytes(content)
-    with pytest.raises(SourceUnusable, match="no video: fetch the audio"):
+    with pytest.raises(InvalidSource, match="no video: fetch the audio"):
         await client.restore(source, download_type="video")
     assert list(sandbox.requests) == []
 

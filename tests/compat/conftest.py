@@ -20,7 +20,7 @@ def sandbox() -> Iterator[Sandbox]:
     try:
         with bridge.enter(Sandbox, engine="echo") as running:
             yield running
-        assert running.complaints == []
+        assert running.violations == []
     finally:
         bridge.stop()
 

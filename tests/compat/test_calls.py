@@ -105,8 +105,8 @@ def test_restore_audio_that_fails_says_how_far_it_got(
     assert (info["ok"], info["stage"], info["status"]) == (False, "progress", "failed")
     assert (info["error"], info["errorDetails"]) == ("no speech", {"at": 1})
     assert info["exceptionType"] == "DiffioGenerationFailed"
-    assert info["apiProjectId"] in sandbox.world.projects
-    assert info["generationId"] in sandbox.world.generations
+    assert info["apiProjectId"] in sandbox.state.projects
+    assert info["generationId"] in sandbox.state.generations
 
 
 def test_restore_audio_whose_upload_fails_still_names_the_project(
@@ -115,7 +115,7 @@ def test_restore_audio_whose_upload_fails_still_names_the_project(
     sandbox.faults.add(forever(418, path="*/uploads/start"))
     _, info = client.audio_isolation.restore(filePath=sample)
     assert (info["stage"], info["statusCode"]) == ("isolate", 418)
-    assert info["apiProjectId"] in sandbox.world.projects
+    assert info["apiProjectId"] in sandbox.state.projects
     assert info["generation"] is None
 
 

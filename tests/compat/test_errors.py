@@ -10,7 +10,7 @@ import pytest
 from diffio_async import errors as native
 from diffio_async.compat import DiffioApiError, errors
 from diffio_async.errors import DiffioError
-from diffio_async.sandbox import Answer, Delay, Drop, Fault
+from diffio_async.sandbox import Delay, Drop, Fault, RespondWith
 from tests.compat.scenes import raised
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_refusal_has_its_kind_its_words_and_its_cause(
     client: DiffioClient, sandbox: Sandbox, status: int, body: Any, kind: type[DiffioApiError]
 ) -> None:
     headers = {"x-request-id": "req_1", "retry-after": "7"}
-    sandbox.faults.add(Fault(action=Answer(status=status, json=body, headers=headers)))
+    sandbox.faults.add(Fault(action=RespondWith(status=status, json=body, headers=headers)))
     error = raised(client.list_projects)
     assert type(error) is kind
     assert (error.message, error.statusCode, error.responseBody) == (body["error"], status, body)
@@ -110,9 +110,9 @@ def test_what_to_do_and_which_generation_it_is_stands_below_the_message(
 def test_a_page_that_is_no_answer_is_an_error_and_not_an_empty_list(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
-    sandbox.faults.add(Fault(action=Answer(text="<html>please log in</html>")))
+    sandbox.faults.add(Fault(action=RespondWith(text="<html>please log in</html>")))
     error = raised(client.projects.list)
-    assert type(error) is errors.DiffioResponseInvalid
+    assert type(error) is errors.DiffioInvalidResponse
     assert (error.statusCode, error.responseBody) == (200, "<html>please log in</html>")
 
 
@@ -120,10 +120,10 @@ def test_a_lost_answer_and_a_late_one_are_told_apart(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(Fault(action=Drop()))
-    assert type(raised(client.projects.list)) is errors.DiffioAnswerLost
+    assert type(raised(client.projects.list)) is errors.DiffioResponseLost
     sandbox.faults.add(Fault(action=Delay(30)))
     error = raised(lambda: client.projects.list(requestOptions={"timeoutInSeconds": 0.1}))
-    assert type(error) is errors.DiffioTimeout
+    assert type(error) is errors.DiffioResponseTimeout
     assert isinstance(error, TimeoutError)
 
 
@@ -132,11 +132,13 @@ def test_an_upload_that_fails_keeps_its_project_and_says_what_the_host_said(
 ) -> None:
     """The published package loses the id, and the recording with it."""
     body = {"error": {"code": "teapot", "message": "short and stout"}}
-    sandbox.faults.add(Fault(origin="edge", path="*/parts/*", action=Answer(status=418, json=body)))
+    sandbox.faults.add(
+        Fault(origin="edge", path="*/parts/*", action=RespondWith(status=418, json=body))
+    )
     error = raised(lambda: client.create_project(filePath=sample))
     assert type(error) is errors.DiffioUploadFailed
     assert (error.message, error.statusCode) == ("short and stout", 418)
-    assert error.apiProjectId in sandbox.world.projects
+    assert error.apiProjectId in sandbox.state.projects
 
 
 def test_files_that_cannot_be_sent_are_what_python_calls_them(

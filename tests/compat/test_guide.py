@@ -79,7 +79,7 @@ async def test_the_guide_runs_on_both_upload_eras_and_both_models(
         result = await followed(sandbox, tmp_path, model)
         paths = [seen.path for seen in sandbox.requests]
         origins = {seen.origin for seen in sandbox.requests}
-        assert sandbox.complaints == []
+        assert sandbox.violations == []
     check(result, model)
     assert f"/v1/{model}-generation" in paths
     assert ("edge" in origins) is (uploads == ("edge",))
@@ -96,7 +96,7 @@ async def test_the_guide_replaces_yesterdays_files_and_really_restores(
     async with Sandbox() as sandbox:
         (tmp_path / "restored.mp3").write_text("yesterday's")
         result = await followed(sandbox, tmp_path, "diffio-4.6-flash")
-        assert sandbox.complaints == []
+        assert sandbox.violations == []
     check(result, "diffio-4.6-flash")
     for name in ("restored.mp3", "restored-one-call.mp3"):
         with av.open(str(tmp_path / name)) as sound:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import compat
-from diffio_async._facades.compat_shapes import SHAPES, Shape
-from diffio_async._facades.compat_words import camel, read_words, written_words
-from diffio_async._facades.facades import PACKAGE, outputs
+from diffio_async._codegen.compat_results import SHAPES, ResultSpec
+from diffio_async._codegen.docstrings import camel, parse_docstring, render_docstring
+from diffio_async._codegen.outputs import PACKAGE, outputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def test_public_names_are_sorted_and_there() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: Shape) -> None:
+def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: ResultSpec) -> None:
     """No KeyError, no TypeError: ids alone are due, whatever else is absent has a stand-in."""
     kind = getattr(compat, shape.name)
     try:
@@ -121,9 +121,9 @@ def test_an_odd_value_is_kept_in_extra() -> None:
 
 def test_docstrings_survive_being_taken_apart() -> None:
     quoted = '"""Do it.\n\nMore.\n\nArgs:\n    api_key: A key\n        of yours.\n"""'
-    words = read_words(quoted)
+    words = parse_docstring(quoted)
     assert (words.summary, words.args) == ("Do it.\n\nMore.", {"api_key": "A key of yours."})
-    lines = list(written_words(words, 4))
+    lines = list(render_docstring(words, 4))
     assert lines[0] == '    """Do it.'
     assert lines[-2:] == ["        api_key: A key of yours.", '    """']
     assert camel("api_project_id") == "apiProjectId"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async.compat import DiffioClient, RequestOptions
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.sandbox import Fault, RespondWith
 from tests.compat.scenes import raised
 from tests.scripts import asked
 
@@ -21,7 +21,7 @@ LISTS = "/v1/list_projects"
 
 def failing(sandbox: Sandbox, status: int = 503, times: int | None = None) -> None:
     """Have the next lists of projects, or all of them, answered with a failure."""
-    sandbox.faults.add(Fault(path=LISTS, times=times, action=Answer(status=status)))
+    sandbox.faults.add(Fault(path=LISTS, times=times, action=RespondWith(status=status)))
 
 
 def test_nothing_is_sent_again_unless_asked_for(client: DiffioClient, sandbox: Sandbox) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from diffio_async.sandbox import Sandbox
 
-QUICK = RetryPolicy(base=0.01, cap=0.05)
+QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 NAMES = ("async", "sync", "compat")
 
 #: What the guide's spelling calls differently, beyond the letters.

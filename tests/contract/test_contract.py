@@ -8,7 +8,7 @@ import pytest
 
 from diffio_async import DiffioError
 from diffio_async.compat import DiffioApiError
-from diffio_async.sandbox import Answer, Drop, Fault, LoseAnswer, Sandbox
+from diffio_async.sandbox import Drop, Fault, LoseResponse, RespondWith, Sandbox
 from tests.contract.surfaces import NAMES, Surface, surface
 from tests.scripts import GENERATION, PROGRESS, answers, asked, forever, told
 
@@ -111,10 +111,10 @@ async def test_account_keys_usage_and_webhooks(client: Surface) -> None:
 async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, recording: str) -> None:
     """Drops, 5xx and lost answers on the way: one project, one generation, one result."""
     sandbox.faults.add(
-        Fault(origin="edge", path="*/start", action=Answer(503)),
+        Fault(origin="edge", path="*/start", action=RespondWith(503)),
         Fault(origin="edge", path="*/parts/1", times=2, action=Drop()),
-        Fault(origin="edge", path="*/complete", action=LoseAnswer()),
-        Fault(path=GENERATION, action=LoseAnswer()),
+        Fault(origin="edge", path="*/complete", action=LoseResponse()),
+        Fault(path=GENERATION, action=LoseResponse()),
         *answers(502, 500),
     )
     project = await project_of(client, recording)
@@ -162,7 +162,7 @@ async def test_refusals_keep_their_status(
 ) -> None:
     """What the API refuses is told with its status, and not asked again."""
     body = {"error": "refused", **({"code": code} if code else {})}
-    sandbox.faults.add(Fault(path=GENERATION, times=None, action=Answer(status, json=body)))
+    sandbox.faults.add(Fault(path=GENERATION, times=None, action=RespondWith(status, json=body)))
     with pytest.raises(FAILURES, match="refused") as caught:
         await client.call("generations.create", api_project_id="proj_1")
     assert status_of(caught.value) == status

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
-from diffio_async import AsyncDiffio, Downloaded
-from diffio_async.sandbox import Answer, Fault, Sandbox, Seen
+from diffio_async import AsyncDiffio, DownloadResult
+from diffio_async.sandbox import Fault, RecordedRequest, RespondWith, Sandbox
 from tests.scripts import uploaded
 
 LINK = "/v1/get_generation_download"
@@ -26,7 +26,7 @@ class Job:
     generation_id: str
     api_project_id: str
 
-    async def download(self, to: str | Path | None = None, **more: Any) -> Downloaded:
+    async def download(self, to: str | Path | None = None, **more: Any) -> DownloadResult:
         """Download the audio."""
         return await self.client.generations.download(
             generation_id=self.generation_id,
@@ -65,10 +65,10 @@ def leads_to(sandbox: Sandbox, *urls: str) -> None:
             "mimeType": "audio/mpeg",
         }
         times = None if number == len(urls) else 1
-        sandbox.faults.add(Fault(path=LINK, times=times, action=Answer(json=link)))
+        sandbox.faults.add(Fault(path=LINK, times=times, action=RespondWith(json=link)))
 
 
-def media(sandbox: Sandbox) -> list[Seen]:
+def media(sandbox: Sandbox) -> list[RecordedRequest]:
     """The downloads the sandbox was asked for."""
     return [seen for seen in sandbox.requests if seen.origin == "media" and seen.method == "GET"]
 

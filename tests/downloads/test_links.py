@@ -13,10 +13,10 @@ from diffio_async import (
     DownloadProgress,
     RequestOptions,
 )
-from diffio_async.sandbox import Answer, Fault, Sandbox, Truncate
+from diffio_async.sandbox import Fault, RespondWith, Sandbox, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
+from tests.http.peers import head, peer, says, sends
 from tests.scripts import asked
-from tests.transport.peers import head, peer, says, sends
 
 CONTENT = os.urandom(400_000)
 XML = "<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
@@ -26,7 +26,7 @@ async def test_a_link_that_expired_before_the_first_byte_is_asked_for_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
-    sandbox.faults.add(Fault(path=RESULT, action=Answer(403, text=XML)))
+    sandbox.faults.add(Fault(path=RESULT, action=RespondWith(403, text=XML)))
     result = await job.download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert len(asked(sandbox, LINK)) == 2
@@ -58,7 +58,7 @@ async def test_a_link_that_is_always_refused_ends_as_a_failed_download(
 ) -> None:
     """In words that help, after one new link and not before."""
     job = await finished(client, CONTENT)
-    sandbox.faults.add(Fault(path=RESULT, times=None, action=Answer(status, text=XML)))
+    sandbox.faults.add(Fault(path=RESULT, times=None, action=RespondWith(status, text=XML)))
     with pytest.raises(DownloadFailed, match=f"signed link is refused.*{status}") as caught:
         await job.download(tmp_path / "voice.mp3")
     cause = caught.value.__cause__
@@ -113,7 +113,7 @@ async def test_no_credential_and_no_header_of_the_user_reaches_the_media_host(
             "range",
             "if-range",
         }
-    assert sandbox.complaints == []
+    assert sandbox.violations == []
 
 
 async def test_redirects_are_followed_within_a_host_and_to_another(
@@ -147,7 +147,7 @@ async def test_redirects_are_followed_within_a_host_and_to_another(
 
 async def test_a_redirect_within_a_host_needs_no_second_connection(sandbox: Sandbox) -> None:
     """Where one is all there may be, waiting for another would never end."""
-    options = ClientOptions(connections=1)
+    options = ClientOptions(max_connections_per_host=1)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
         peer(says(302, location="/next"), says(200, b"voice")) as host,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async._engine.file_names import shortened, suffix_of
-from diffio_async._engine.placing import beside
+from diffio_async._storage.atomic_write import sibling_path
+from diffio_async._storage.file_names import shortened, suffix_of
 from diffio_async.batch.naming import Naming
-from diffio_async.restoration import restored_name
+from diffio_async.restoration import result_name
 from tests.downloads.scenes import entries, finished
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def test_templates_and_results_fit() -> None:
     assert path.parent == Path("/out/a/audio")
     named = naming.result(PurePath("x.wav"), "audio", "b/" + "n" * 300)
     assert (len(named.name), named.suffix) == (255, ".mp3")
-    name = restored_name("🎙" * 63 + ".mov", "video")
+    name = result_name("🎙" * 63 + ".mov", "video")
     assert len(name.encode()) <= 255
     assert name.endswith("🎙.restored.mov")
-    assert len(os.fsencode(beside(Path("x" * 255), "0123456789abcdef.part").name)) == 255
+    assert len(os.fsencode(sibling_path(Path("x" * 255), "0123456789abcdef.part").name)) == 255
 
 
 @pytest.mark.anyio

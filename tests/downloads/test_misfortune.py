@@ -14,12 +14,12 @@ from diffio_async import (
     AsyncDiffio,
     DownloadFailed,
     DownloadProgress,
-    TargetUnusable,
+    InvalidTarget,
 )
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, file_system, finished, leads_to, linked
+from tests.http.peers import Asked, head, peer, says, sends
 from tests.scripts import asked as asked_for
-from tests.transport.peers import Asked, head, peer, says, sends
 
 CONTENT = os.urandom(900_000)
 
@@ -204,7 +204,7 @@ async def test_a_result_too_large_for_the_disk_is_refused_before_it_comes(
     async with peer(sends(head(200, {"content-length": size}) + bytes(size))) as host:
         leads_to(sandbox, host.url("/r"))
         told: list[DownloadProgress] = []
-        with pytest.raises(TargetUnusable, match=r"2,000,000 bytes are needed, 1,0.* are free"):
+        with pytest.raises(InvalidTarget, match=r"2,000,000 bytes are needed, 1,0.* are free"):
             await linked(client).download(tiny / "voice.mp3", on_progress=told.append)
     assert told == []
     assert entries(tiny) == []
@@ -222,7 +222,7 @@ async def test_a_disk_that_fills_meanwhile_ends_the_download_and_what_came_may_b
             ballast.write_bytes(bytes(700_000))
 
     for resume in (False, True):
-        with pytest.raises(TargetUnusable, match="No space left on device") as caught:
+        with pytest.raises(InvalidTarget, match="No space left on device") as caught:
             await job.download(tiny / "voice.mp3", resume=resume, on_progress=fill)
         kept = [name for name in entries(tiny) if name.startswith(".")]
         assert len(kept) == (2 if resume else 0)
@@ -243,7 +243,7 @@ async def test_a_folder_that_vanishes_takes_what_was_kept_with_it(
     def vanish(_: DownloadProgress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    with pytest.raises(TargetUnusable, match="cannot be written: No such file"):
+    with pytest.raises(InvalidTarget, match="cannot be written: No such file"):
         await job.download(folder / "voice.mp3", resume=True, on_progress=vanish)
     assert not folder.exists()
     folder.mkdir()

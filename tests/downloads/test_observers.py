@@ -6,18 +6,18 @@ import os
 from typing import TYPE_CHECKING
 
 from diffio_async import (
-    AnswerReceived,
     AsyncDiffio,
     ClientOptions,
     DownloadProgress,
     DownloadResumed,
     Event,
     RequestSent,
+    ResponseReceived,
 )
 from diffio_async.sandbox import Fault, Sandbox, Truncate
 from tests.conftest import QUICK
 from tests.downloads.scenes import RESULT, finished, leads_to, linked, media
-from tests.transport.peers import head, once, peer, says, sends
+from tests.http.peers import head, once, peer, says, sends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def heard(events: Sequence[Event]) -> list[tuple[object, ...]]:
         match event:
             case RequestSent(call="download"):
                 found.append(("sent", event.method, event.attempt))
-            case AnswerReceived(call="download"):
+            case ResponseReceived(call="download"):
                 found.append(("answered", event.status, event.attempt))
             case DownloadResumed():
                 found.append(("again", event.offset))
@@ -119,4 +119,4 @@ async def test_the_name_of_a_request_is_found_under_each_of_its_headers() -> Non
         once(host.url("/v1"), options) as client,
     ):
         await client.projects.list()
-    assert [e.request_id for e in events if isinstance(e, AnswerReceived)] == ["9a7-FRA"]
+    assert [e.request_id for e in events if isinstance(e, ResponseReceived)] == ["9a7-FRA"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from diffio_async import AsyncDiffio, DownloadFailed, ServerError
-from diffio_async.sandbox import Answer, Fault, Sandbox
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.downloads.scenes import RESULT, entries, finished, leads_to, linked, media
-from tests.transport.peers import Asked, head, peer, says, sends
+from tests.http.peers import Asked, head, peer, says, sends
 
 CONTENT = os.urandom(300_000)
 
@@ -238,7 +238,7 @@ async def test_a_host_that_stays_broken_ends_as_a_failed_download_with_its_cause
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
-    page = Answer(503, {"Content-Type": "text/html"}, text="<html><h1>Bad gateway</h1></html>")
+    page = RespondWith(503, {"Content-Type": "text/html"}, text="<html><h1>Bad gateway</h1></html>")
     sandbox.faults.add(Fault(path=RESULT, times=None, action=page))
     with pytest.raises(DownloadFailed, match="download was answered 503") as caught:
         await job.download(tmp_path / "voice.mp3")

@@ -19,17 +19,17 @@ from diffio_async import (
     DownloadProgress,
     DownloadResumed,
     Event,
+    InvalidTarget,
     RetryPolicy,
-    TargetUnusable,
 )
-from diffio_async.sandbox import Answer, Fault, Sandbox, Stall, Truncate
+from diffio_async.sandbox import Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, Job, entries, finished, leads_to, linked, media
+from tests.http.peers import head, peer, says, sends
 from tests.scripts import asked
-from tests.transport.peers import head, peer, says, sends
 
 CONTENT = os.urandom(900_000)
 HALF = len(CONTENT) // 2
-BROKEN = Fault(path=RESULT, times=None, action=Answer(503))
+BROKEN = Fault(path=RESULT, times=None, action=RespondWith(503))
 
 
 async def left_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
@@ -67,7 +67,9 @@ async def test_observers_hear_where_a_later_download_goes_on(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     events: list[Event] = []
-    options = ClientOptions(observers=(events.append,), retry=RetryPolicy(attempts=2, base=0.01))
+    options = ClientOptions(
+        observers=(events.append,), retry=RetryPolicy(attempts=2, initial_delay=0.01)
+    )
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         job = await finished(client, CONTENT)
         await left_half(job, sandbox, tmp_path / "voice.mp3")
@@ -202,7 +204,7 @@ async def test_what_was_whole_before_the_process_died_is_asked_for_one_byte(
         target.write_bytes(b"in the way")
 
     target.unlink()
-    with pytest.raises(TargetUnusable, match="exists"):
+    with pytest.raises(InvalidTarget, match="exists"):
         await job.download(target, resume=True, on_progress=away)
     target.unlink()
     before = len(media(sandbox))
@@ -309,7 +311,7 @@ async def test_a_trap_under_the_hidden_name_is_refused(
             os.mkfifo(trap)
         else:
             trap.mkdir()
-        with pytest.raises(TargetUnusable, match="cannot be written"):
+        with pytest.raises(InvalidTarget, match="cannot be written"):
             await job.download(target, resume=True)
         assert not target.exists()
         trap.rmdir() if kind == "folder" else trap.unlink()
@@ -341,7 +343,7 @@ async def test_two_downloads_at_once_do_not_share_one_partial_file(
     while not media(sandbox):
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
-    with pytest.raises(TargetUnusable, match="is being downloaded already"):
+    with pytest.raises(InvalidTarget, match="is being downloaded already"):
         await job.download(target, resume=True)
     assert len(media(sandbox)) == 1
     first.cancel()
@@ -389,7 +391,7 @@ async def test_a_file_of_another_users_is_not_gone_on_with(
     _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
     os.chown(part, 65534, 65534)
     for _ in range(2):
-        with pytest.raises(TargetUnusable, match="is in the way: remove it"):
+        with pytest.raises(InvalidTarget, match="is in the way: remove it"):
             await job.download(target, resume=True)
         assert not target.exists()
         os.chown(tmp_path, 65534, 65534)

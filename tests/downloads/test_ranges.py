@@ -11,17 +11,16 @@ from attrs import define, field
 from diffio_async import (
     AsyncDiffio,
     ClientOptions,
-    Downloaded,
     DownloadProgress,
+    DownloadResult,
     RetryPolicy,
 )
-from diffio_async._engine import downloading
-from diffio_async._engine.ranges_in_flight import RangesInFlight
-from diffio_async._wire import growth
+from diffio_async._downloads import connection_scaler, downloader
+from diffio_async._http.connection_counter import ConnectionCounter
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
+from tests.http.peers import Asked, head, peer
 from tests.scripts import asked as asked_for
-from tests.transport.peers import Asked, head, peer
 
 CONTENT = os.urandom(1_500_000)
 STEP = 16_384
@@ -31,20 +30,20 @@ STEP = 16_384
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small results are worth several connections, and each is found to help at once.
 
-    What helps when is `Growth`'s own matter, and measured by a clock: see `test_growth`.
+    What helps when is `ConnectionScaler`'s own matter, and measured by a clock: see `test_growth`.
     """
-    monkeypatch.setattr(downloading, "_LEAST", 50_000)
-    monkeypatch.setattr(downloading, "_TICK", 0.005)
-    monkeypatch.setattr(growth, "_LEAST", 0.02)
-    monkeypatch.setattr(growth, "_WORTH", 0.02)
-    monkeypatch.setattr(growth, "_GAIN", 0.0)
-    monkeypatch.setattr(growth, "_BUSY", 100.0)
+    monkeypatch.setattr(downloader, "_MIN_SEGMENT", 50_000)
+    monkeypatch.setattr(downloader, "_SAMPLE_SECONDS", 0.005)
+    monkeypatch.setattr(connection_scaler, "_MIN_BYTES", 0.02)
+    monkeypatch.setattr(connection_scaler, "_WORTH", 0.02)
+    monkeypatch.setattr(connection_scaler, "_GAIN", 0.0)
+    monkeypatch.setattr(connection_scaler, "_BUSY", 100.0)
 
 
 @pytest.fixture
 async def client(sandbox: Sandbox, soon: None) -> AsyncIterator[AsyncDiffio]:
     """A client of the sandbox."""
-    options = ClientOptions(retry=RetryPolicy(base=0.01, cap=0.05))
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.01, max_delay=0.05))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as made:
         yield made
 
@@ -105,7 +104,7 @@ class Slow:
             await asyncio.sleep(self.pause)
 
 
-async def _fetched(client: AsyncDiffio, sandbox: Sandbox, slow: Slow, to: Path) -> Downloaded:
+async def _fetched(client: AsyncDiffio, sandbox: Sandbox, slow: Slow, to: Path) -> DownloadResult:
     async with peer(slow) as host:
         leads_to(sandbox, host.url("/r"))
         return await linked(client).download(to)
@@ -142,7 +141,7 @@ async def test_in_memory_the_parts_are_put_together_too(
 async def test_one_range_in_flight_is_one_connection(
     sandbox: Sandbox, soon: None, tmp_path: Path
 ) -> None:
-    options = ClientOptions(ranges_in_flight=1)
+    options = ClientOptions(max_download_connections=1)
     slow = Slow(pause=0.001)
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
@@ -153,14 +152,14 @@ async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
     sandbox: Sandbox, soon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_then: list[int] = []
-    counted = RangesInFlight.counted
+    counted = ConnectionCounter.track
 
-    def seen(self: RangesInFlight, connection: asyncio.Task[None]) -> None:
+    def seen(self: ConnectionCounter, connection: asyncio.Task[None]) -> None:
         counted(self, connection)
-        open_then.append(self.most - self.free)
+        open_then.append(self.max - self.free)
 
-    monkeypatch.setattr(RangesInFlight, "counted", seen)
-    options = ClientOptions(ranges_in_flight=3)
+    monkeypatch.setattr(ConnectionCounter, "track", seen)
+    options = ClientOptions(max_download_connections=3)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
         peer(Slow()) as host,

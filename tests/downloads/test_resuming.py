@@ -18,10 +18,10 @@ from diffio_async import (
     RetryPolicy,
     Timeouts,
 )
-from diffio_async.sandbox import Answer, Drop, Fault, Sandbox, Stall, Truncate
+from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
+from tests.http.peers import Asked, Script, head, peer, says, sends
 from tests.scripts import asked
-from tests.transport.peers import Asked, Script, head, peer, says, sends
 
 CONTENT = os.urandom(900_000)
 #: Nobody tells how much arrived.
@@ -87,7 +87,9 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
     """And asked again for the rest; observers hear of it."""
     events: list[Event] = []
     options = ClientOptions(
-        timeouts=Timeouts(read=0.2), retry=RetryPolicy(base=0.01), observers=(events.append,)
+        timeouts=Timeouts(read=0.2),
+        retry=RetryPolicy(initial_delay=0.01),
+        observers=(events.append,),
     )
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         job = await finished(client, CONTENT)
@@ -103,7 +105,9 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
 
 async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> None:
     """After as many tries as the retry policy has, nothing is left."""
-    options = ClientOptions(timeouts=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, base=0.01))
+    options = ClientOptions(
+        timeouts=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, initial_delay=0.01)
+    )
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         job = await finished(client, CONTENT)
         sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=0, seconds=30)))
@@ -124,9 +128,11 @@ async def test_tries_are_counted_only_while_nothing_comes(
     assert len(host.asked) == 11
 
 
-@pytest.mark.parametrize("action", [Drop(), Answer(503), Answer(500, text="<html>Oops</html>")])
+@pytest.mark.parametrize(
+    "action", [Drop(), RespondWith(503), RespondWith(500, text="<html>Oops</html>")]
+)
 async def test_a_storage_host_that_fails_is_asked_again(
-    client: AsyncDiffio, sandbox: Sandbox, action: Drop | Answer
+    client: AsyncDiffio, sandbox: Sandbox, action: Drop | RespondWith
 ) -> None:
     job = await finished(client, CONTENT)
     sandbox.faults.add(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from diffio_async import AsyncDiffio, DownloadProgress, TargetUnusable
+from diffio_async import AsyncDiffio, DownloadProgress, InvalidTarget
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, file_system, finished, linked
 from tests.scripts import asked
@@ -35,9 +35,9 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
 async def _refused_early(
     client: AsyncDiffio, sandbox: Sandbox, target: str | Path, says: str, **more: str
 ) -> None:
-    with pytest.raises(TargetUnusable, match=says):
+    with pytest.raises(InvalidTarget, match=says):
         await linked(client).download(target, **more)
-    with pytest.raises(TargetUnusable, match=says):
+    with pytest.raises(InvalidTarget, match=says):
         await client.restore(b"speech", target, **more)  # type: ignore[arg-type]
     assert sandbox.requests == []
 
@@ -60,10 +60,10 @@ async def test_a_folder_or_an_empty_path_is_no_file_to_write(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     for target in (tmp_path, ""):
-        with pytest.raises(TargetUnusable, match="is a folder: name a file in it"):
+        with pytest.raises(InvalidTarget, match="is a folder: name a file in it"):
             await linked(client).download(target)
     for resume in (False, True):
-        with pytest.raises(TargetUnusable, match="cannot be the name of a file"):
+        with pytest.raises(InvalidTarget, match="cannot be the name of a file"):
             await linked(client).download(tmp_path / "a\ud800.mp3", resume=resume)
     assert sandbox.requests == []
 
@@ -93,7 +93,7 @@ async def test_what_is_no_regular_file_is_neither_written_through_nor_replaced(
 async def test_a_name_the_file_system_refuses_is_found_before_anything_is_asked(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(TargetUnusable, match="cannot be"):
+    with pytest.raises(InvalidTarget, match="cannot be"):
         await linked(client).download(tmp_path / name)
     assert sandbox.requests == []
 
@@ -106,15 +106,15 @@ def test_a_folder_that_may_not_be_entered_is_our_error_too(tmp_path: Path) -> No
     script = """
 import asyncio, os, sys
 from pathlib import Path
-from diffio_async import TargetUnusable
-from diffio_async._engine.targets import check_target
+from diffio_async import InvalidTarget
+from diffio_async._downloads.target import check_target
 async def main():
     target = Path(sys.argv[1]) / "sub" / "voice.mp3"
     await check_target(target, "error")  # imports what is imported late
     os.seteuid(65534)
     try:
         await check_target(target, "error")
-    except TargetUnusable as error:
+    except InvalidTarget as error:
         print(error)
     os.seteuid(0)
 asyncio.run(main())
@@ -138,7 +138,7 @@ async def test_a_folder_that_vanishes_meanwhile_is_an_error_of_the_target(
     def vanish(_: DownloadProgress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
-    with pytest.raises(TargetUnusable, match="cannot be written: No such file") as caught:
+    with pytest.raises(InvalidTarget, match="cannot be written: No such file") as caught:
         await job.download(folder / "voice.mp3", on_progress=vanish)
     assert caught.value.generation_id == job.generation_id
     assert not folder.exists()
@@ -150,7 +150,7 @@ async def test_a_target_that_becomes_a_folder_meanwhile_is_left_alone(
     job = await finished(client, b"voice")
     target = tmp_path / "voice.mp3"
     for policy in ("error", "overwrite"):
-        with pytest.raises(TargetUnusable):
+        with pytest.raises(InvalidTarget):
             await job.download(
                 target, on_conflict=policy, on_progress=lambda _: target.mkdir(exist_ok=True)
             )
@@ -169,7 +169,7 @@ async def test_a_full_disk_leaves_nothing_behind(
 ) -> None:
     """And the download is not tried again: a full disk does not pass."""
     job = await finished(client, os.urandom(2_000_000))
-    with pytest.raises(TargetUnusable, match="No space left on device"):
+    with pytest.raises(InvalidTarget, match="No space left on device"):
         await job.download(tiny / "voice.mp3")
     assert entries(tiny) == []
     assert len(asked(sandbox, LINK)) == 1
@@ -184,10 +184,10 @@ def test_a_file_over_the_process_limit_leaves_nothing_behind(
     script = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from diffio_async import TargetUnusable
-from diffio_async._engine.sinks import written
-from diffio_async._engine.temporaries import Temporary
-from diffio_async._wire.ranges import Version
+from diffio_async import InvalidTarget
+from diffio_async._downloads.sinks import written
+from diffio_async._downloads.part_file import Temporary
+from diffio_async._downloads.ranges import Version
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     target = Path(sys.argv[1]) / "voice.mp3"
@@ -195,7 +195,7 @@ async def main():
         async with written(Temporary(target.with_name("part")), target, "error") as sink:
             await sink.begin(Version(None, eval(sys.argv[2])))
             await sink.write(0, [bytes(200_000)])
-    except TargetUnusable as error:
+    except InvalidTarget as error:
         print(error)
 asyncio.run(main())
 """

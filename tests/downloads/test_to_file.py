@@ -11,7 +11,7 @@ from diffio_async import (
     AsyncDiffio,
     ConfigurationError,
     DownloadProgress,
-    TargetUnusable,
+    InvalidTarget,
 )
 from diffio_async.sandbox import Fault, Sandbox, Stall
 from tests.downloads.scenes import LINK, RESULT, entries, finished, media, mode
@@ -54,7 +54,7 @@ async def test_a_file_that_exists_is_replaced_only_when_asked(
     job = await finished(client, CONTENT)
     target = tmp_path / "voice.mp3"
     target.write_bytes(b"precious")
-    with pytest.raises(TargetUnusable, match="exists: choose another name"):
+    with pytest.raises(InvalidTarget, match="exists: choose another name"):
         await job.download(target)
     assert target.read_bytes() == b"precious"
     assert asked(sandbox, LINK) == []
@@ -74,7 +74,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced_either(
     def somebody_else(_: DownloadProgress) -> None:
         target.write_bytes(b"precious")
 
-    with pytest.raises(TargetUnusable, match="exists"):
+    with pytest.raises(InvalidTarget, match="exists"):
         await job.download(target, on_progress=somebody_else)
     assert target.read_bytes() == b"precious"
     assert entries(tmp_path) == ["voice.mp3"]
@@ -91,7 +91,7 @@ async def test_two_downloads_to_one_name_leave_one_whole_file(
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == [
         "Downloaded",
-        "TargetUnusable",
+        "InvalidTarget",
     ]
     assert target.read_bytes() == CONTENT
     assert entries(tmp_path) == ["voice.mp3"]
@@ -117,7 +117,7 @@ async def test_where_there_are_no_hard_links_the_name_is_still_taken_only_once(
     def somebody_else(_: DownloadProgress) -> None:
         target.write_bytes(b"precious")
 
-    with pytest.raises(TargetUnusable, match="exists"):
+    with pytest.raises(InvalidTarget, match="exists"):
         await job.download(target, on_progress=somebody_else)
     assert target.read_bytes() == b"precious"
     assert entries(tmp_path) == ["voice.mp3"]

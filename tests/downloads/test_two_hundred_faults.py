@@ -17,7 +17,7 @@ from attrs import define, field
 from diffio_async import AsyncDiffio, ClientOptions, DownloadResumed, Event, RetryPolicy
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import entries, leads_to, linked
-from tests.transport.peers import Asked, head, peer
+from tests.http.peers import Asked, head, peer
 
 MIB = 2**20
 SIZE = int(os.environ.get("DIFFIO_FAULTS_MIB", "64")) * MIB + 12_345
@@ -94,8 +94,8 @@ async def test_two_hundred_faults_cost_hardly_a_byte(
     )
     events: list[Event] = []
     options = ClientOptions(
-        retry=RetryPolicy(base=0.01, cap=0.02),
-        ranges_in_flight=at_once,
+        retry=RetryPolicy(initial_delay=0.01, max_delay=0.02),
+        max_download_connections=at_once,
         observers=(events.append,),
     )
     async with (

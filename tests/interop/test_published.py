@@ -56,7 +56,7 @@ async def test_restore_audio_in_one_call(
             sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
         )
         origins = {seen.origin for seen in sandbox.requests}
-        complaints = list(sandbox.complaints)
+        complaints = list(sandbox.violations)
     assert said["version"] == version
     assert said["ok"] is True
     assert said["error"] is None
@@ -74,7 +74,7 @@ async def test_the_guide_step_by_step(
         said = await run(
             sandbox, python_with(version), "step_by_step", MODELS[version], SAMPLE, tmp_path
         )
-        complaints = list(sandbox.complaints)
+        complaints = list(sandbox.violations)
     names = said["names"]
     assert said["status"] == "complete"
     assert said["inference"] == 100
@@ -94,7 +94,7 @@ async def test_the_transcript_of_the_edge_era(python_with: PythonWith, tmp_path:
     pytest.importorskip("pocketsphinx", reason="extra not installed")
     async with Sandbox(legacy_models=True) as sandbox:
         said = await run(sandbox, python_with(EDGE), "transcript", MODELS[EDGE], SAMPLE, tmp_path)
-        complaints = list(sandbox.complaints)
+        complaints = list(sandbox.violations)
     assert said["status"] == "complete"
     words = json.loads((tmp_path / "transcript.json").read_text())["words"]
     assert "river" in [word["word"] for word in words]

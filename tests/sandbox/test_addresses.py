@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from raw_caller import Caller, calling, echoing
 
-from diffio_async.sandbox import Fault, LoseAnswer
+from diffio_async.sandbox import Fault, LoseResponse
 
 
 async def posted(caller: Caller, path: str = "/v1/create_project", **headers: str) -> Any:
@@ -19,7 +19,7 @@ async def posted(caller: Caller, path: str = "/v1/create_project", **headers: st
 
 async def test_all_three_origins_are_on_one_port() -> None:
     """By path; requests are still recorded, matched and checked by their origin."""
-    lost = Fault(origin="edge", path="/v1/uploads/start", action=LoseAnswer())
+    lost = Fault(origin="edge", path="/v1/uploads/start", action=LoseResponse())
     async with calling(echoing(faults=[lost])) as caller:
         base = caller.sandbox.base_url.removesuffix("/v1")
         assert caller.sandbox.edge_url == f"{base}/edge"
@@ -32,7 +32,7 @@ async def test_all_three_origins_are_on_one_port() -> None:
         assert (await caller.edge(project, "start")).status == 200
         seen = {(one.origin, one.path.split("/")[1]) for one in caller.sandbox.requests}
         assert seen == {("api", "v1"), ("edge", "v1"), ("media", "diffio-sandbox")}
-        assert caller.sandbox.complaints == []
+        assert caller.sandbox.violations == []
 
 
 async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_complaints() -> None:
@@ -46,7 +46,7 @@ async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_complaints(
         link = await caller.link(await caller.restored())
         assert (await caller.send("GET", link, headers=token)).status == 200
         assert (await caller.api("list_projects", key=made["upload"]["uploadToken"])).status == 401
-        said = [text.split(": ", 1)[1] for text in caller.sandbox.complaints]
+        said = [text.split(": ", 1)[1] for text in caller.sandbox.violations]
         assert [text.split(" ")[:4] for text in said] == [
             ["an", "API", "key", "came"],
             ["a", "credential", "came", "to"],
@@ -87,7 +87,7 @@ async def test_urls_have_the_host_that_the_client_named(
 ) -> None:
     """With its port, so that they hold behind a published port; or they begin as `public_url`."""
     async with calling(echoing(**options)) as caller:
-        url = f"http://127.0.0.1:{caller.sandbox.house.addresses.ports['api']}/v1/create_project"
+        url = f"http://127.0.0.1:{caller.sandbox.context.addresses.ports['api']}/v1/create_project"
         headers = {"X-Api-Key": caller.sandbox.api_key, "Host": host}
         made = await caller.send("POST", url, json={"fileName": "a"}, headers=headers)
         assert made.json["upload"]["edgeBaseUrl"] == f"{base}/edge"
@@ -165,7 +165,7 @@ async def test_its_own_page_and_a_link_that_is_opened_are_answered() -> None:
 async def test_a_request_without_a_host_is_answered() -> None:
     """HTTP/1.0 has none; no browser sends such a request."""
     async with calling(echoing()) as caller:
-        port = caller.sandbox.house.addresses.ports["api"]
+        port = caller.sandbox.context.addresses.ports["api"]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /v1/list_projects HTTP/1.0\r\n\r\n")
         assert (await reader.readline()).split()[1] == b"405"

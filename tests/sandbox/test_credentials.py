@@ -18,7 +18,7 @@ async def test_a_key_is_taken_from_any_of_three_headers() -> None:
             {"xi-api-key": key},
         ):
             assert (await caller.send("POST", url, json={}, headers=headers)).status == 200
-        assert caller.sandbox.complaints == []
+        assert caller.sandbox.violations == []
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ async def test_two_credentials_at_once_are_complained_about() -> None:
         assert (await caller.send("POST", url, json={}, headers=headers)).status == 200
         headers = {"Authorization": f"Bearer {key}", "X-Api-Key": "other"}
         assert (await caller.send("POST", url, json={}, headers=headers)).status == 401
-        assert len(caller.sandbox.complaints) == 2
-        assert "2 credentials at once: Authorization, X-Api-Key" in caller.sandbox.complaints[0]
+        assert len(caller.sandbox.violations) == 2
+        assert "2 credentials at once: Authorization, X-Api-Key" in caller.sandbox.violations[0]
 
 
 async def test_scopes_are_enforced_endpoint_by_endpoint() -> None:
@@ -140,7 +140,7 @@ async def test_an_api_key_at_the_edge_is_refused_and_complained_about(
             assert (got.status, got.json["error"]["code"]) == (401, "unauthorized")
             beside = {"Authorization": f"Bearer {made['upload']['uploadToken']}", "X-Custom": key}
             assert (await caller.send("POST", url, json={}, headers=beside)).status == 200
-        assert [text.split(": ")[1] for text in caller.sandbox.complaints] == [
+        assert [text.split(": ")[1] for text in caller.sandbox.violations] == [
             "an API key came to the edge host in Authorization",
             "an API key came to the edge host in X-Custom",
         ]
@@ -153,10 +153,10 @@ async def test_any_credential_at_the_media_host_is_complained_about_and_not_need
         for name in ("Authorization", "X-Api-Key", "Xi-Api-Key", "Cookie"):
             got = await caller.send("GET", link, headers={name: "some-secret-of-theirs"})
             assert got.status == 200
-            assert f"in {name}: some-s…" in caller.sandbox.complaints[-1]
-        before = len(caller.sandbox.complaints)
+            assert f"in {name}: some-s…" in caller.sandbox.violations[-1]
+        before = len(caller.sandbox.violations)
         assert (await caller.send("GET", f"{link}&key={caller.sandbox.api_key}")).status == 200
-        assert len(caller.sandbox.complaints) == before + 1
+        assert len(caller.sandbox.violations) == before + 1
 
 
 async def test_an_upload_token_at_the_api_is_refused_and_complained_about() -> None:
@@ -164,7 +164,7 @@ async def test_an_upload_token_at_the_api_is_refused_and_complained_about() -> N
         made = await caller.ok("create_project", fileName="a")
         got = await caller.api("list_projects", key=made["upload"]["uploadToken"])
         assert got.status == 401
-        assert "an upload token was sent to the API" in caller.sandbox.complaints[0]
+        assert "an upload token was sent to the API" in caller.sandbox.violations[0]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_a_body_that_is_no_json_object_is_refused(sent: dict[str, Any], st
         got = await caller.send("POST", url, **sent)
         assert got.status == status
         assert got.json["error"]
-        assert len(caller.sandbox.complaints) == 1
+        assert len(caller.sandbox.violations) == 1
 
 
 @pytest.mark.parametrize(
@@ -228,4 +228,4 @@ async def test_methods_and_paths_that_are_not_there() -> None:
         ).status == 404
         got = await caller.api("list_projects", api_project_id="x")
         assert got.status == 200
-        assert "unknown fields: api_project_id" in caller.sandbox.complaints[-1]
+        assert "unknown fields: api_project_id" in caller.sandbox.violations[-1]

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from raw_caller import calling, echoing
 
 from diffio_async.sandbox import (
-    Answer,
     Delay,
     Drop,
     DropAfter,
     Fault,
-    FaultBook,
-    LoseAnswer,
+    FaultPlan,
+    LoseResponse,
     PlanError,
     RefuseBody,
+    RespondWith,
     Sandbox,
     Stall,
     Truncate,
@@ -41,18 +41,18 @@ async def test_a_dropped_request_is_not_handled() -> None:
     async with calling(echoing(faults=[Fault(path="*create_project", action=Drop())])) as caller:
         with pytest.raises(aiohttp.ClientError):
             await caller.api("create_project", fileName="a.wav")
-        assert caller.sandbox.world.projects == {}
+        assert caller.sandbox.state.projects == {}
         assert caller.sandbox.requests[0].status is None
         assert (await caller.api("create_project", fileName="a.wav")).status == 200
         assert struck(caller.sandbox) == ["drop"]
 
 
 async def test_a_lost_answer_belongs_to_a_request_that_was_handled() -> None:
-    fault = Fault(path="*create_project", action=LoseAnswer())
+    fault = Fault(path="*create_project", action=LoseResponse())
     async with calling(echoing(faults=[fault])) as caller:
         with pytest.raises(aiohttp.ServerDisconnectedError):
             await caller.api("create_project", fileName="a.wav")
-        assert len(caller.sandbox.world.projects) == 1
+        assert len(caller.sandbox.state.projects) == 1
         assert caller.sandbox.requests[0].json == {"fileName": "a.wav"}
 
 
@@ -62,7 +62,7 @@ async def test_a_lost_answer_to_complete_leaves_the_upload_finished() -> None:
         upload_id = (await caller.edge(project, "start")).json["uploadId"]
         etag = (await caller.part(project, upload_id, 1, b"1234")).json["etag"]
         parts = [{"partNumber": 1, "etag": etag}]
-        caller.sandbox.faults.add(Fault(origin="edge", path="*/complete", action=LoseAnswer()))
+        caller.sandbox.faults.add(Fault(origin="edge", path="*/complete", action=LoseResponse()))
         with pytest.raises(aiohttp.ClientError):
             await caller.edge(project, "complete", uploadId=upload_id, parts=parts)
         again = await caller.edge(project, "complete", uploadId=upload_id, parts=parts)
@@ -70,15 +70,17 @@ async def test_a_lost_answer_to_complete_leaves_the_upload_finished() -> None:
         done = await caller.ok("complete_project_upload", apiProjectId=project["apiProjectId"])
         assert done["sizeBytes"] == 4
         assert (await caller.edge(project, "abort", uploadId=upload_id)).status == 404
-        assert "abort of an upload that was complete" in caller.sandbox.complaints[0]
+        assert "abort of an upload that was complete" in caller.sandbox.violations[0]
 
 
 async def test_an_answer_is_given_instead_of_handling() -> None:
     body = {"error": "slow down"}
     fault = Fault(
-        path=LIST, action=Answer(429, {"Retry-After": "3", "X-Request-Id": "mine"}, json=body)
+        path=LIST, action=RespondWith(429, {"Retry-After": "3", "X-Request-Id": "mine"}, json=body)
     )
-    page = Fault(path=LIST, action=Answer(502, {"Content-Type": "text/html"}, text="<b>oh</b>"))
+    page = Fault(
+        path=LIST, action=RespondWith(502, {"Content-Type": "text/html"}, text="<b>oh</b>")
+    )
     async with calling(echoing(faults=[fault, page])) as caller:
         got = await caller.api("list_projects")
         assert (got.status, got.json, got.headers["Retry-After"]) == (429, body, "3")
@@ -159,29 +161,29 @@ async def test_a_connection_dropped_in_the_middle_of_the_body() -> None:
         with pytest.raises(aiohttp.ClientError):
             await caller.part(project, upload_id, 1, bytes(900_000))
         assert 200_000 <= caller.sandbox.requests[-1].bytes_received < 900_000
-        assert caller.sandbox.world.uploads[upload_id].parts == {}
+        assert caller.sandbox.state.uploads[upload_id].parts == {}
         assert (await caller.part(project, upload_id, 1, bytes(900_000))).status == 200
-        assert caller.sandbox.faults.strikes(fault) == 2
+        assert caller.sandbox.faults.hits(fault) == 2
 
 
 async def test_a_redirect_that_drags_a_key_to_another_origin_is_complained_about() -> None:
     async with calling(echoing()) as caller:
         away = {"Location": f"{caller.sandbox.media_url}/elsewhere"}
-        caller.sandbox.faults.add(Fault(path=LIST, action=Answer(307, away)))
+        caller.sandbox.faults.add(Fault(path=LIST, action=RespondWith(307, away)))
         got = await caller.api("list_projects")
         headers = {"Authorization": f"Bearer {caller.sandbox.api_key}"}
         await caller.send("POST", got.headers["Location"], json={}, headers=headers)
-        assert any("API key came to the media host" in one for one in caller.sandbox.complaints)
+        assert any("API key came to the media host" in one for one in caller.sandbox.violations)
 
 
 def test_skip_times_and_rate_say_which_requests_are_struck() -> None:
-    book = FaultBook([Fault(action=Drop(), skip=2, times=3)])
-    drawn = [book.strike("api", "POST", "/v1/x")[1] is not None for _ in range(8)]
+    book = FaultPlan([Fault(action=Drop(), skip=2, times=3)])
+    drawn = [book.match("api", "POST", "/v1/x")[1] is not None for _ in range(8)]
     assert drawn == [False, False, True, True, True, False, False, False]
 
     def draws(seed: int) -> list[bool]:
-        book = FaultBook([Fault(action=Drop(), times=None, rate=0.5, seed=seed)])
-        return [book.strike("api", "POST", "/")[1] is not None for _ in range(200)]
+        book = FaultPlan([Fault(action=Drop(), times=None, rate=0.5, seed=seed)])
+        return [book.match("api", "POST", "/")[1] is not None for _ in range(200)]
 
     assert draws(1) == draws(1) != draws(2)
     assert 60 < sum(draws(1)) < 140
@@ -214,13 +216,13 @@ def test_a_plan_is_read_from_json(tmp_path: Path) -> None:
     ]
     file.write_text(json.dumps({"faults": faults}))
     assert read_plan(file) == [
-        Fault(path="*create_project", action=LoseAnswer()),
+        Fault(path="*create_project", action=LoseResponse()),
         Fault(
             origin="edge",
             method="PUT",
             skip=1,
             times=None,
-            action=Answer(503, {"retry-after": "1"}, json={"error": "x"}),
+            action=RespondWith(503, {"retry-after": "1"}, json={"error": "x"}),
         ),
         Fault(rate=0.5, seed=7, action=Stall(10, 2.0)),
     ]

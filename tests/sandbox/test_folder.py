@@ -110,7 +110,7 @@ async def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 async def test_a_temporary_folder_is_gone_afterwards() -> None:
     async with calling(echoing()) as caller:
         await caller.project()
-        folder = caller.sandbox.world.folder
+        folder = caller.sandbox.state.folder
         assert folder.is_dir()
     assert not folder.exists()
 

@@ -36,7 +36,7 @@ async def test_echoes_take_differently_long_where_they_are_told_to() -> None:
                 await asyncio.sleep(0.02)
         took = [
             (one.finished_at or 0) - (one.started_at or 0)
-            for one in caller.sandbox.world.generations.values()
+            for one in caller.sandbox.state.generations.values()
         ]
     assert all(0.09 < seconds < 0.5 for seconds in took)
     assert max(took) - min(took) > 0.02
@@ -195,7 +195,7 @@ async def test_a_spend_limit_and_a_billing_hold_end_in_402() -> None:
         assert (await caller.api("diffio-4.6-pro-generation", **ids)).status == 200
         got = await caller.api("diffio-4.6-pro-generation", **ids)
         assert (got.status, got.json["code"]) == (402, "spendLimitExceeded")
-        caller.sandbox.world.account.billing_status = "paymentFailed"
+        caller.sandbox.state.account.billing_status = "paymentFailed"
         got = await caller.api("diffio-4.6-pro-generation", **ids)
         assert (got.status, got.json["code"]) == (402, "paymentFailed")
         bad = await caller.api("account/settings/update", billingPolicy={"type": "spendLimit"})

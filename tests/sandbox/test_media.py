@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_caller import calling, echoing
 
-from diffio_async.sandbox.ranges import Stretch, Unsatisfiable, asked_for
+from diffio_async.sandbox.ranges import ByteRange, Unsatisfiable, parse_range
 
 CONTENT = bytes(range(200))
 
@@ -110,7 +110,7 @@ def test_a_stretch_is_never_empty_and_never_outside(
         return "" if number is None else str(number)
 
     try:
-        stretch = asked_for(f"bytes={spelled(first)}-{spelled(last)}", size)
+        stretch = parse_range(f"bytes={spelled(first)}-{spelled(last)}", size)
     except Unsatisfiable:
         assert size == 0 or last == 0 or (first is not None and first >= size)
     else:
@@ -120,7 +120,7 @@ def test_a_stretch_is_never_empty_and_never_outside(
 @given(st.text(max_size=30))
 def test_no_range_header_breaks_the_reader(header: str) -> None:
     try:
-        stretch = asked_for(header, 100)
+        stretch = parse_range(header, 100)
     except Unsatisfiable:
         return
-    assert stretch is None or isinstance(stretch, Stretch)
+    assert stretch is None or isinstance(stretch, ByteRange)

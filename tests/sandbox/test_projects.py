@@ -50,12 +50,12 @@ async def test_an_edge_upload_takes_parts_in_any_order_and_again() -> None:
         etags = {}
         for number, content in ((3, b"99"), (1, b"wron"), (2, b"5678"), (1, b"1234")):
             etags[number] = (await caller.part(project, upload_id, number, content)).json["etag"]
-        assert upload_id in caller.sandbox.world.uploads
+        assert upload_id in caller.sandbox.state.uploads
         parts = [{"partNumber": number, "etag": etags[number]} for number in (1, 2, 3)]
         assert (
             await caller.edge(project, "complete", uploadId=upload_id, parts=parts)
         ).status == 200
-        assert caller.sandbox.world.uploads == {}
+        assert caller.sandbox.state.uploads == {}
 
         again = await caller.edge(project, "complete", uploadId=upload_id, parts=parts)
         assert again.status == 404
@@ -69,7 +69,7 @@ async def test_an_edge_upload_takes_parts_in_any_order_and_again() -> None:
         await caller.ended(generation)
         got = await caller.send("GET", await caller.link(generation))
         assert got.body == b"1234567899"
-        assert caller.sandbox.complaints == []
+        assert caller.sandbox.violations == []
 
 
 async def test_an_empty_file_is_one_empty_part() -> None:
@@ -107,7 +107,7 @@ async def test_a_complete_that_does_not_fit_the_parts_is_refused_and_changes_not
             got = await caller.edge(project, "complete", uploadId=upload_id, parts=parts)
             assert got.status == 400, parts
             assert got.json["error"]["message"]
-        assert len(caller.sandbox.complaints) == len(wrong)
+        assert len(caller.sandbox.violations) == len(wrong)
         right = await caller.edge(project, "complete", uploadId=upload_id, parts=[one, two])
         assert right.status == 200
 
@@ -144,8 +144,8 @@ async def test_an_aborted_upload_is_gone() -> None:
         upload_id = (await caller.edge(project, "start")).json["uploadId"]
         await caller.part(project, upload_id, 1, b"1234")
         assert (await caller.edge(project, "abort", uploadId=upload_id)).status == 200
-        assert caller.sandbox.world.uploads == {}
-        assert not list((caller.sandbox.world.folder / "parts").iterdir())
+        assert caller.sandbox.state.uploads == {}
+        assert not list((caller.sandbox.state.folder / "parts").iterdir())
         assert (await caller.edge(project, "abort", uploadId=upload_id)).status == 404
         assert (await caller.part(project, upload_id, 1, b"1234")).status == 404
         waiting = await caller.api("complete_project_upload", apiProjectId=project["apiProjectId"])
@@ -180,7 +180,7 @@ async def test_a_length_that_was_declared_otherwise_is_complained_about() -> Non
     async with calling(echoing()) as caller:
         project = await caller.project(b"12345", contentLength=4)
         await caller.ok("complete_project_upload", apiProjectId=project["apiProjectId"])
-        assert "declared 4 bytes and uploaded 5" in caller.sandbox.complaints[0]
+        assert "declared 4 bytes and uploaded 5" in caller.sandbox.violations[0]
 
 
 async def test_a_client_that_hangs_up_in_the_middle_leaves_no_half_file() -> None:
@@ -197,7 +197,7 @@ async def test_a_client_that_hangs_up_in_the_middle_leaves_no_half_file() -> Non
         writer.close()
         await writer.wait_closed()
         await asyncio.sleep(0.05)
-        assert not list((caller.sandbox.world.folder / "uploads").rglob("*.*"))
+        assert not list((caller.sandbox.state.folder / "uploads").rglob("*.*"))
         got = await caller.api("complete_project_upload", apiProjectId=made["apiProjectId"])
         assert got.status == 409
 

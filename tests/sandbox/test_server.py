@@ -72,8 +72,8 @@ async def test_every_request_is_witnessed() -> None:
         assert first.bytes_received == len('{"fileName": "a.wav"}')
         assert (first.status, last.status) == (200, 404)
         assert made.headers["x-request-id"] == last.request_id
-        assert last.answered_at is not None
-        assert first.at < last.at <= last.answered_at
+        assert last.responded_at is not None
+        assert first.at < last.at <= last.responded_at
 
 
 async def test_many_connections_at_once() -> None:
@@ -88,7 +88,7 @@ def test_importing_it_loads_neither_the_server_nor_what_restores() -> None:
         "assert not {'aiohttp', 'av', 'numpy', 'sqlite3'} & set(sys.modules);"
         "s.Sandbox; assert not {'av', 'numpy', 'svix', 'cattrs'} & set(sys.modules);"
         "own = {m for m in sys.modules if m.startswith('diffio_async.')};"
-        "own -= {'diffio_async._version', 'diffio_async._homes'};"
+        "own -= {'diffio_async._version', 'diffio_async._exports'};"
         "assert all(m.startswith('diffio_async.sandbox') for m in own), own"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -41,7 +41,7 @@ async def test_a_path_cannot_forge_a_line_of_the_log(
     try:
         async with Sandbox(engine="echo") as sandbox:
             await asked(sandbox.base_url, FORGED)
-            complaints = sandbox.complaints
+            complaints = sandbox.violations
         log.warning("%s said: %s", "somebody", "two\nlines\x1b[2J", exc_info=ValueError("a\nb: c"))
     finally:
         log.removeHandler(handler)

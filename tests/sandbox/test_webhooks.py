@@ -14,13 +14,13 @@ from raw_caller import Caller, calling, echoing
 from svix.webhooks import Webhook
 
 from diffio_async.sandbox import (
-    Answer,
     Delay,
     Drop,
     Duplicate,
     Fault,
-    LoseAnswer,
+    LoseResponse,
     PlanError,
+    RespondWith,
     Truncate,
     read_plan,
 )
@@ -108,7 +108,7 @@ async def test_a_delivery_that_fails_is_made_again_under_the_same_id() -> None:
         await caller.restored()
         await receiver.until(4)
         async with asyncio.timeout(5):
-            while caller.sandbox.world.messages:
+            while caller.sandbox.state.messages:
                 await asyncio.sleep(0.01)
         assert [made.status for made in caller.sandbox.deliveries] == [500, 404, 307, 204]
     assert len({headers["svix-id"] for headers, _ in receiver.taken}) == 1
@@ -121,7 +121,7 @@ async def test_a_delivery_is_given_up_in_the_end() -> None:
         await configure(caller, "http://127.0.0.1:9/hook", eventTypes=["generation.completed"])
         await caller.restored()
         async with asyncio.timeout(5):
-            while caller.sandbox.world.messages or not caller.sandbox.deliveries:
+            while caller.sandbox.state.messages or not caller.sandbox.deliveries:
                 await asyncio.sleep(0.01)
         assert [made.status for made in caller.sandbox.deliveries] == [None] * 8
 
@@ -201,7 +201,7 @@ async def test_a_webhook_that_cannot_be_is_refused(wrong: dict[str, Any]) -> Non
     async with calling(echoing()) as caller:
         got = await caller.api("webhooks/configure", **{**right, **wrong})
         assert got.status == (404 if "apiKeyId" in wrong else 400)
-        assert caller.sandbox.world.endpoints == {}
+        assert caller.sandbox.state.endpoints == {}
         assert (await caller.api("webhooks/configure", **right)).status == 200
 
 
@@ -218,7 +218,7 @@ def test_a_signature_is_the_one_svix_makes() -> None:
 async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
     """Every attempt, once nothing is left to be delivered."""
     async with asyncio.timeout(5):
-        while caller.sandbox.world.messages or not caller.sandbox.deliveries:
+        while caller.sandbox.state.messages or not caller.sandbox.deliveries:
             await asyncio.sleep(0.01)
     return [(made.event_type, made.status, made.fault) for made in caller.sandbox.deliveries]
 
@@ -253,8 +253,8 @@ async def test_events_overtake_each_other_when_told_to() -> None:
 
 STRIKES: list[tuple[Action, list[int | None], int]] = [
     (Drop(), [None, 204], 1),
-    (LoseAnswer(), [None, 204], 2),
-    (Answer(status=410), [410, 204], 1),
+    (LoseResponse(), [None, 204], 2),
+    (RespondWith(status=410), [410, 204], 1),
     (Duplicate(copies=2), [204, 204, 204], 3),
 ]
 
@@ -378,7 +378,7 @@ async def test_a_webhook_that_leads_off_this_machine_is_refused_once_and_for_all
         connected.clear()
         await caller.restored()
         async with asyncio.timeout(5):
-            while caller.sandbox.world.messages:
+            while caller.sandbox.state.messages:
                 await asyncio.sleep(0.01)
         made = caller.sandbox.deliveries
         assert [(one.status, bool(one.refused)) for one in made] == [(None, True)] * 3

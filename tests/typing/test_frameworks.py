@@ -53,7 +53,7 @@ async def test_the_recipe_for_fastapi_serves_requests(
         async with browser.get(f"{url}/generations/{started['generation_id']}") as answer:
             progress = await answer.json()
     assert progress["generationId"] == started["generation_id"]
-    (project,) = sandbox.world.projects.values()
+    (project,) = sandbox.state.projects.values()
     assert (project.file_name, project.content_type) == ("talk.wav", "audio/x-own")
 
 

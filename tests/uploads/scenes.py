@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from diffio_async import AsyncDiffio, ClientOptions, Project
-from diffio_async.sandbox import Fault, Sandbox, Seen
+from diffio_async.sandbox import Fault, RecordedRequest, Sandbox
 from tests.conftest import QUICK
 
 if TYPE_CHECKING:
@@ -35,16 +35,16 @@ class Scene:
     def landed(self, project: Project | str) -> bytes:
         """The bytes that landed for a project."""
         project_id = project if isinstance(project, str) else project.api_project_id
-        world = self.sandbox.world
-        assert world.projects[project_id].landed
+        world = self.sandbox.state
+        assert world.projects[project_id].received
         return world.source_of(world.projects[project_id]).read_bytes()
 
     def only_project(self) -> str:
         """The id of the one project there is."""
-        (project_id,) = self.sandbox.world.projects
+        (project_id,) = self.sandbox.state.projects
         return project_id
 
-    def seen(self, end: str, **fields: Any) -> list[Seen]:
+    def seen(self, end: str, **fields: Any) -> list[RecordedRequest]:
         """The requests to paths that end so, and have these fields."""
         return [
             seen
@@ -53,7 +53,7 @@ class Scene:
             and all(getattr(seen, name) == value for name, value in fields.items())
         ]
 
-    def parts(self) -> list[Seen]:
+    def parts(self) -> list[RecordedRequest]:
         """The parts that were sent, in the order of their arrival."""
         return [seen for seen in self.sandbox.requests if seen.method == "PUT"]
 
@@ -85,13 +85,13 @@ async def scene(
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=made) as client,
     ):
         yield Scene(sandbox, client)
-        assert sandbox.complaints == []
+        assert sandbox.violations == []
 
 
-def most_at_once(requests: Iterable[Seen]) -> int:
+def most_at_once(requests: Iterable[RecordedRequest]) -> int:
     """How many of the requests were under way at the same time, at most."""
     turns = [(seen.at, 1) for seen in requests]
-    turns += [(seen.answered_at, -1) for seen in requests if seen.answered_at is not None]
+    turns += [(seen.responded_at, -1) for seen in requests if seen.responded_at is not None]
     under_way = most = 0
     for _, change in sorted(turns):
         under_way += change

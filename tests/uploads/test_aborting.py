@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from diffio_async import ClientClosed, UploadFailed
-from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
+from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DESCRIPTORS = Path("/proc/self/fd")
 def aborted(on: Scene) -> bool:
     """Whether exactly one abort was sent, and did its work."""
     answers = [seen.status for seen in on.seen(ABORT)]
-    return answers == [200] and on.sandbox.world.uploads == {}
+    return answers == [200] and on.sandbox.state.uploads == {}
 
 
 async def until_seen(on: Scene, end: str) -> None:
@@ -42,7 +42,7 @@ async def until_seen(on: Scene, end: str) -> None:
 
 async def test_a_part_that_is_refused_aborts_the_upload() -> None:
     """The first refusal ends the other parts too; the id of the project survives in the error."""
-    refused = Fault(path="*/parts/2", action=Answer(403, json={"error": {"code": "gone"}}))
+    refused = Fault(path="*/parts/2", action=RespondWith(403, json={"error": {"code": "gone"}}))
     async with scene(faults=[refused, NEVER]) as on:
         with pytest.raises(UploadFailed, match="upload parts/2 was answered 403 gone") as caught:
             await on.client.projects.create(CONTENT, file_name="talk.wav")
@@ -51,8 +51,8 @@ async def test_a_part_that_is_refused_aborts_the_upload() -> None:
 
 
 async def test_an_abort_that_fails_does_not_hide_what_went_wrong() -> None:
-    refused = Fault(path="*/parts/2", action=Answer(403))
-    broken = Fault(path=f"*{ABORT}", times=None, action=Answer(500))
+    refused = Fault(path="*/parts/2", action=RespondWith(403))
+    broken = Fault(path=f"*{ABORT}", times=None, action=RespondWith(500))
     async with scene(faults=[refused, broken]) as on:
         with pytest.raises(UploadFailed, match="upload parts/2 was answered 403"):
             await on.client.projects.create(CONTENT)
@@ -158,7 +158,7 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
 
 async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever interrupts does not wait for a host that is gone; here the five are made short."""
-    monkeypatch.setattr("diffio_async._engine.edge_upload.ABORT_SECONDS", 0.2)
+    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.2)
     for stuck in (START, ABORT):
         gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
         async with scene(faults=[gone, NEVER]) as on:
@@ -190,7 +190,7 @@ async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Closing waits five seconds at most; here they are made short."""
-    monkeypatch.setattr("diffio_async._engine.edge_upload.ABORT_SECONDS", 0.8)
+    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.8)
     gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
     async with scene(faults=[gone, NEVER]) as on:
         with anyio.move_on_after(0.2):
@@ -201,11 +201,11 @@ async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
 
 
 async def test_a_lost_abort_is_sent_again() -> None:
-    async with scene(faults=[Fault(path=f"*{ABORT}", action=LoseAnswer()), NEVER]) as on:
+    async with scene(faults=[Fault(path=f"*{ABORT}", action=LoseResponse()), NEVER]) as on:
         with anyio.move_on_after(0.2):
             await on.client.projects.create(CONTENT)
         assert [seen.status for seen in on.seen(ABORT)] == [None, 404]
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 def descriptors() -> int:
@@ -229,13 +229,13 @@ async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
         with anyio.fail_after(2):
             while descriptors() >= during:
                 await anyio.sleep(0.01)
-        assert not on.sandbox.world.projects[on.only_project()].landed
+        assert not on.sandbox.state.projects[on.only_project()].received
 
 
 async def test_one_upload_that_ends_leaves_the_others_alone() -> None:
     """A client that was interrupted in one call goes on with the next, all places free."""
     two = Fault(method="PUT", times=2, action=Delay(60))
-    async with scene(faults=[two], parts_in_flight=2) as on:
+    async with scene(faults=[two], max_concurrent_parts=2) as on:
         with anyio.move_on_after(0.2):
             await on.client.projects.create(sound(4 * PART))
         project = await on.client.projects.create(CONTENT)

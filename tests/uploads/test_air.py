@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import RetryPolicy, UploadFailed
-from diffio_async._engine.air import Air, Flight
-from diffio_async.errors import ApiError, Timeout
-from diffio_async.sandbox import Answer, Delay, Fault
+from diffio_async._http.request_body import InFlightPart
+from diffio_async._uploads.limiter import UploadLimiter
+from diffio_async.errors import ApiError, ResponseTimeout
+from diffio_async.sandbox import Delay, Fault, RespondWith
 from tests.uploads.scenes import PART, most_at_once, scene, sound
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ SLOW = Fault(method="PUT", times=None, action=Delay(0.05))
 
 def patient(attempts: int = 5) -> RetryPolicy:
     """A policy of short pauses."""
-    return RetryPolicy(attempts=attempts, base=0.01, cap=0.05)
+    return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
 async def test_more_parts_are_in_the_air_where_that_helps() -> None:
     """Each takes a twentieth of a second, however many there are: four carry twice what two do."""
-    async with scene(faults=[SLOW], parts_in_flight=4) as on:
+    async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
         assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
         assert most_at_once(on.parts()[:4]) == 2
         assert most_at_once(on.parts()) == 4
@@ -40,15 +41,15 @@ async def test_more_parts_are_in_the_air_where_that_helps() -> None:
 async def test_parts_that_bring_nothing_are_given_up() -> None:
     """The host takes its twentieth of a second for one at a time: two carry what eight do."""
     turns = asyncio.Lock()
-    air = Air(4)
+    air = UploadLimiter(4)
 
     async def part(bytes_: int) -> None:
-        flight = Flight()
-        async with air.place("upload", flight):
+        flight = InFlightPart()
+        async with air.slot("upload", flight):
             for _ in range(20):
                 async with turns:
                     await asyncio.sleep(0.002)
-                flight.handed += bytes_ // 20
+                flight.written += bytes_ // 20
 
     async def worker() -> None:
         end = asyncio.get_running_loop().time() + 3
@@ -66,7 +67,7 @@ async def test_parts_that_bring_nothing_are_given_up() -> None:
 
 async def test_one_limit_is_for_all_uploads_and_in_turn() -> None:
     """A small upload does not wait until a large one that came before it is through."""
-    async with scene(faults=[SLOW], parts_in_flight=2) as on:
+    async with scene(faults=[SLOW], max_concurrent_parts=2) as on:
         large = asyncio.create_task(on.client.projects.create(CONTENT))
         while len(on.parts()) < 2:
             await asyncio.sleep(0.005)
@@ -80,11 +81,11 @@ async def test_one_limit_is_for_all_uploads_and_in_turn() -> None:
 async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
     """A storm of 429 and 503 halves the number, is sat out, and the upload arrives whole."""
     storm = [
-        Fault(method="PUT", times=5, action=Answer(429, {"Retry-After": "0.05"})),
-        Fault(method="PUT", times=5, action=Answer(503)),
+        Fault(method="PUT", times=5, action=RespondWith(429, {"Retry-After": "0.05"})),
+        Fault(method="PUT", times=5, action=RespondWith(503)),
     ]
     slow = Fault(method="PUT", times=20, action=Delay(0.05))
-    async with scene(faults=[slow], parts_in_flight=8, retry=patient(50)) as on:
+    async with scene(faults=[slow], max_concurrent_parts=8, retry=patient(50)) as on:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
         while most_at_once(on.parts()) < 4:
             await asyncio.sleep(0.005)
@@ -98,8 +99,8 @@ async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
 
 async def test_a_part_that_waits_for_its_next_try_takes_no_place() -> None:
     """One is refused for half a second; the others go on in its place."""
-    late = Fault(path="*/parts/1", action=Answer(500, {"Retry-After": "0.5"}))
-    async with scene(faults=[late, SLOW], parts_in_flight=3) as on:
+    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.5"}))
+    async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
         assert on.landed(await on.client.projects.create(sound(12 * PART))) == sound(12 * PART)
         first, again = (seen for seen in on.parts() if seen.path.endswith("/parts/1"))
         meanwhile = [seen for seen in on.parts() if first.at < seen.at < again.at]
@@ -117,7 +118,7 @@ class Misfortune(Exception):
         (ApiError("", status=429), True),
         (ApiError("", status=503), True),
         (ApiError("", status=504), True),
-        (Timeout(""), True),
+        (ResponseTimeout(""), True),
         (ApiError("", status=500), False),
         (ApiError("", status=403), False),
         (Misfortune(), False),
@@ -126,18 +127,18 @@ class Misfortune(Exception):
 async def test_what_pushes_back_and_what_does_not(
     failure: DiffioError | Misfortune, halved: bool
 ) -> None:
-    air = Air(8)
+    air = UploadLimiter(8)
     with pytest.raises(type(failure)):
-        async with air.place("one", Flight()):
+        async with air.slot("one", InFlightPart()):
             raise failure
     assert air.limit == (1 if halved else 2)
 
 
 async def test_places_are_given_in_turn_among_uploads() -> None:
-    air, order = Air(1), list[str]()
+    air, order = UploadLimiter(1), list[str]()
 
     async def part(upload: str) -> None:
-        async with air.place(upload, Flight()):
+        async with air.slot(upload, InFlightPart()):
             order.append(upload)
             await asyncio.sleep(0)
 
@@ -150,10 +151,10 @@ async def test_places_are_given_in_turn_among_uploads() -> None:
 
 async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> None:
     """Before the place was given, and in the very moment it is."""
-    air = Air(1)
+    air = UploadLimiter(1)
 
     async def part(seconds: float = 0.0) -> None:
-        async with air.place("upload", Flight()):
+        async with air.slot("upload", InFlightPart()):
             await asyncio.sleep(seconds)
 
     holding = asyncio.create_task(part(0.02))
@@ -166,37 +167,37 @@ async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> N
     late.cancel()
     await asyncio.wait_for(last, 1)
     await asyncio.gather(holding, early, late, return_exceptions=True)
-    async with asyncio.timeout(1), air.place("another", Flight()):
+    async with asyncio.timeout(1), air.slot("another", InFlightPart()):
         pass
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 async def test_bytes_in_the_sockets_buffer_are_not_through() -> None:
     """A host that does not read: a part is handed over in a moment, and hardly a byte is there."""
-    flights: list[Flight] = []
-    original = Flight.begin
+    flights: list[InFlightPart] = []
+    original = InFlightPart.reset
 
-    def begin(flight: Flight) -> None:
+    def begin(flight: InFlightPart) -> None:
         flights.append(flight)
         original(flight)
 
     never = Fault(method="PUT", times=None, action=Delay(60))
     size = 16 * 1024 * 1024
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Flight, "begin", begin)
+        patch.setattr(InFlightPart, "reset", begin)
         async with scene(uploads=("signed",), faults=[never]) as on:
             uploading = asyncio.create_task(on.client.projects.create(bytes(size)))
             await asyncio.sleep(0.5)
             (flight,) = flights
-            handed, through = flight.handed, flight.through()
+            handed, through = flight.written, flight.acked_bytes()
             uploading.cancel()
             await asyncio.gather(uploading, return_exceptions=True)
     assert 0 < through < handed < size
 
 
 async def test_an_upload_that_fails_frees_its_places() -> None:
-    refused = Fault(path="*/parts/2", action=Answer(403))
-    async with scene(faults=[refused, SLOW], parts_in_flight=2) as on:
+    refused = Fault(path="*/parts/2", action=RespondWith(403))
+    async with scene(faults=[refused, SLOW], max_concurrent_parts=2) as on:
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT)
         project = await on.client.projects.create(sound(4 * PART))

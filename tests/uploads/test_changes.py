@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async import SourceUnusable, UploadProgress
+from diffio_async import InvalidSource, UploadProgress
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ async def test_a_file_that_changes_on_the_way_is_refused(
             changed = True
             change(path)
 
-    async with scene(uploads=(era,), parts_in_flight=1) as on:
-        with path.open("rb") as file, pytest.raises(SourceUnusable, match="changed") as caught:
+    async with scene(uploads=(era,), max_concurrent_parts=1) as on:
+        with path.open("rb") as file, pytest.raises(InvalidSource, match="changed") as caught:
             await on.client.projects.create(file if opened else path, on_progress=at_the_first_word)
         assert "'talk.wav' changed while it was uploaded" in str(caught.value)
         assert caught.value.api_project_id == on.only_project()
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
         assert on.seen("/uploads/complete") == []
         # It is not the network's fault: nothing is sent again.
         assert len(on.parts()) == len({seen.path for seen in on.parts()})

@@ -7,8 +7,8 @@ import asyncio
 import anyio
 import pytest
 
-from diffio_async import AnswerLost, NotReady, RetryPolicy, UploadFailed
-from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer
+from diffio_async import NotReady, ResponseLost, RetryPolicy, UploadFailed
+from diffio_async.sandbox import Delay, Drop, Fault, LoseResponse, RespondWith
 from tests.uploads.scenes import Scene, scene, sound
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
@@ -30,41 +30,41 @@ async def created(on: Scene) -> None:
     assert project.status == "uploaded"
     assert on.landed(project) == CONTENT
     assert on.seen(ABORT) == []
-    assert on.sandbox.world.uploads == {}
+    assert on.sandbox.state.uploads == {}
 
 
 async def test_a_lost_answer_to_complete_ends_in_success() -> None:
     """The second `complete` is answered 404: the API knows better, and is asked."""
-    async with scene(faults=[fault(COMPLETE, LoseAnswer())]) as on:
+    async with scene(faults=[fault(COMPLETE, LoseResponse())]) as on:
         await created(on)
         assert [seen.status for seen in on.seen(COMPLETE)] == [None, 404]
         assert len(on.seen(CONFIRM)) == 1
 
 
 async def test_a_lost_answer_to_complete_ends_in_success_without_retries() -> None:
-    async with scene(faults=[fault(COMPLETE, LoseAnswer())], retry=RetryPolicy(attempts=1)) as on:
+    async with scene(faults=[fault(COMPLETE, LoseResponse())], retry=RetryPolicy(attempts=1)) as on:
         await created(on)
         assert len(on.seen(COMPLETE)) == 1
 
 
 async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
     """A "not landed yet" is no reason to abort what may be finished."""
-    late = fault(CONFIRM, Answer(409, json={"error": "not yet"}), times=2)
-    async with scene(faults=[fault(COMPLETE, LoseAnswer()), late]) as on:
+    late = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), times=2)
+    async with scene(faults=[fault(COMPLETE, LoseResponse()), late]) as on:
         await created(on)
         assert [seen.status for seen in on.seen(CONFIRM)] == [409, 409, 200]
 
 
 async def test_a_complete_that_is_answered_with_a_page_is_asked_about() -> None:
     """A proxy's page in place of the edge's answer: the edge had it, and finished."""
-    page = Answer(200, text="<html>")
-    async with scene(faults=[fault(COMPLETE, LoseAnswer()), fault(COMPLETE, page)]) as on:
+    page = RespondWith(200, text="<html>")
+    async with scene(faults=[fault(COMPLETE, LoseResponse()), fault(COMPLETE, page)]) as on:
         await created(on)
 
 
 async def test_a_complete_that_never_arrived_is_sent_again() -> None:
     """Dropped or overloaded: nothing is known to be wrong with the upload."""
-    faults = [fault(COMPLETE, Drop()), fault(COMPLETE, Answer(503))]
+    faults = [fault(COMPLETE, Drop()), fault(COMPLETE, RespondWith(503))]
     async with scene(faults=faults) as on:
         await created(on)
         assert [seen.status for seen in on.seen(COMPLETE)] == [None, 503, 200]
@@ -74,19 +74,19 @@ async def test_a_complete_that_never_arrived_is_sent_again() -> None:
 async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
     """The API says that nothing landed; the upload is released, and the first error kept."""
     refused = fault(
-        COMPLETE, Answer(status, json={"error": {"code": "no", "message": "No."}}), None
+        COMPLETE, RespondWith(status, json={"error": {"code": "no", "message": "No."}}), None
     )
     async with scene(faults=[refused]) as on:
         with pytest.raises(UploadFailed, match=f"answered {status} no") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()
         assert [seen.status for seen in on.seen(ABORT)] == [200]
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 async def test_where_nobody_knows_a_finished_upload_is_left_alone() -> None:
     """Neither the edge nor the API answers: an abort might undo what is finished."""
-    faults = [fault(COMPLETE, LoseAnswer(), None), fault(CONFIRM, Answer(500), None)]
+    faults = [fault(COMPLETE, LoseResponse(), None), fault(CONFIRM, RespondWith(500), None)]
     async with scene(faults=faults) as on:
         with pytest.raises(UploadFailed) as caught:
             await on.client.projects.create(CONTENT)
@@ -99,13 +99,13 @@ async def test_where_nobody_knows_a_finished_upload_is_left_alone() -> None:
 
 
 async def test_the_api_may_take_a_moment_to_confirm() -> None:
-    late = fault(CONFIRM, Answer(409, json={"error": "not yet"}), times=3)
+    late = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), times=3)
     async with scene(faults=[late]) as on:
         await created(on)
 
 
 async def test_a_confirmation_that_never_comes_tells_how_to_ask_again() -> None:
-    never = fault(CONFIRM, Answer(409, json={"error": "not yet"}), None)
+    never = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), None)
     async with scene(faults=[never]) as on:
         with pytest.raises(UploadFailed, match=r"sent whole.*projects.complete_upload") as caught:
             await on.client.projects.create(CONTENT)
@@ -115,7 +115,7 @@ async def test_a_confirmation_that_never_comes_tells_how_to_ask_again() -> None:
 
 
 async def test_a_lost_confirmation_is_asked_for_again() -> None:
-    async with scene(faults=[fault(CONFIRM, LoseAnswer())]) as on:
+    async with scene(faults=[fault(CONFIRM, LoseResponse())]) as on:
         await created(on)
 
 
@@ -141,12 +141,12 @@ async def test_a_cancelled_complete_that_was_not_finished_is_aborted() -> None:
                 await on.client.projects.create(CONTENT)
         assert [seen.status for seen in on.seen(CONFIRM)] == [409]
         assert [seen.status for seen in on.seen(ABORT)] == [200]
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
     async with scene(faults=[fault(CONFIRM, Drop(), None)]) as on:
-        with pytest.raises(AnswerLost) as caught:
+        with pytest.raises(ResponseLost) as caught:
             await on.client.projects.complete_upload(api_project_id="proj_x")
         assert caught.value.api_project_id == "proj_x"
 
@@ -157,7 +157,7 @@ async def test_a_recording_that_landed_short_is_no_project_to_generate_from(
 ) -> None:
     """What the API says of the landing is looked at: half a recording would be billed as well."""
     body = {"apiProjectId": "proj_1", "status": "uploaded", **said}
-    async with scene(faults=[fault(CONFIRM, Answer(json=body))]) as on:
+    async with scene(faults=[fault(CONFIRM, RespondWith(json=body))]) as on:
         with pytest.raises(UploadFailed, match="bytes the API says") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()

@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from diffio_async import (
-    AnswerLost,
     ApiError,
     AsyncDiffio,
     ClientOptions,
-    NotReached,
-    ResponseInvalid,
-    Timeout,
+    ConnectionFailed,
+    InvalidResponse,
+    ResponseLost,
+    ResponseTimeout,
     UploadFailed,
 )
 from diffio_async.options import Timeouts
-from diffio_async.sandbox import Answer, Delay, Drop, Fault, LoseAnswer, Sandbox, Truncate
+from diffio_async.sandbox import Delay, Drop, Fault, LoseResponse, RespondWith, Sandbox, Truncate
 from tests.conftest import QUICK
 from tests.uploads.scenes import PART, scene, sound
 
@@ -33,26 +33,26 @@ def create(action: Any, times: int | None = 1) -> Fault:
     return Fault(path=CREATE, times=times, action=action)
 
 
-@pytest.mark.parametrize("action", [LoseAnswer(), Truncate(0.5)], ids=["lost", "cut"])
+@pytest.mark.parametrize("action", [LoseResponse(), Truncate(0.5)], ids=["lost", "cut"])
 async def test_a_lost_answer_is_never_repeated(action: Any) -> None:
     """One project is there, and the error says that it may be."""
     async with scene(faults=[create(action)]) as on:
-        with pytest.raises(AnswerLost, match="may have been accepted"):
+        with pytest.raises(ResponseLost, match="may have been accepted"):
             await on.client.projects.create(b"x")
         assert len(on.seen(CREATE)) == 1
-        assert len(on.sandbox.world.projects) == 1
+        assert len(on.sandbox.state.projects) == 1
 
 
 async def test_a_late_answer_is_never_repeated() -> None:
     async with scene(faults=[create(Delay(5))], timeouts=Timeouts(total=0.2)) as on:
-        with pytest.raises(Timeout):
+        with pytest.raises(ResponseTimeout):
             await on.client.projects.create(b"x")
         assert len(on.seen(CREATE)) == 1
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
 async def test_an_error_that_does_not_say_refused_is_never_repeated(status: int) -> None:
-    async with scene(faults=[create(Answer(status))]) as on:
+    async with scene(faults=[create(RespondWith(status))]) as on:
         with pytest.raises(ApiError) as caught:
             await on.client.projects.create(b"x")
         assert caught.value.status == status
@@ -62,7 +62,7 @@ async def test_an_error_that_does_not_say_refused_is_never_repeated(status: int)
 @pytest.mark.parametrize("status", [429, 503])
 async def test_come_again_later_is_repeated(status: int) -> None:
     """With `Retry-After`, 429 and 503 say "not accepted"."""
-    busy = create(Answer(status, {"Retry-After": "0"}), times=2)
+    busy = create(RespondWith(status, {"Retry-After": "0"}), times=2)
     async with scene(faults=[busy]) as on:
         project = await on.client.projects.create(b"x")
         assert len(on.seen(CREATE)) == 3
@@ -78,7 +78,7 @@ async def test_a_request_that_never_arrived_is_repeated() -> None:
     url, key = f"http://localhost:{port}", late.api_key
     options = ClientOptions(retry=QUICK, observers=(tries.append,))
     async with AsyncDiffio(key, base_url=url, options=options) as client:
-        with pytest.raises(NotReached):
+        with pytest.raises(ConnectionFailed):
             await client.projects.create(b"x")
         assert str(tries).count("RequestSent") == QUICK.attempts
         async with late:
@@ -91,9 +91,9 @@ async def test_a_dropped_keep_alive_connection_does_not_lose_a_create() -> None:
         await on.client.projects.list()
         await on.client.projects.create(b"x")
         await on.client.projects.create(b"x")
-        assert len(on.sandbox.world.projects) == 2
+        assert len(on.sandbox.state.projects) == 2
         on.fail(create(Drop()))
-        with pytest.raises(AnswerLost):
+        with pytest.raises(ResponseLost):
             await on.client.projects.create(b"x")
         assert len(on.seen(CREATE)) == 3
 
@@ -117,7 +117,7 @@ async def test_what_is_declared_is_what_is_sent() -> None:
 @pytest.mark.parametrize("era", ["signed", "edge"])
 async def test_a_failed_upload_keeps_the_project(era: str) -> None:
     """The id is in the error, in its notes, and survives pickling; the cause is kept."""
-    refused = Fault(method="PUT", times=None, action=Answer(403, text="<Error/>"))
+    refused = Fault(method="PUT", times=None, action=RespondWith(403, text="<Error/>"))
     async with scene(uploads=(era,), faults=[refused]) as on:
         with pytest.raises(UploadFailed, match="could not be uploaded") as caught:
             await on.client.projects.create(b"x", file_name="a.wav")
@@ -130,8 +130,8 @@ async def test_a_failed_upload_keeps_the_project(era: str) -> None:
 
 
 async def test_an_answer_without_an_offer_is_told() -> None:
-    async with scene(faults=[create(Answer(json={"apiProjectId": "proj_7"}))]) as on:
+    async with scene(faults=[create(RespondWith(json={"apiProjectId": "proj_7"}))]) as on:
         with pytest.raises(UploadFailed, match="without an upload offer") as caught:
             await on.client.projects.create(b"x")
-        assert isinstance(caught.value.__cause__, ResponseInvalid)
+        assert isinstance(caught.value.__cause__, InvalidResponse)
         assert caught.value.api_project_id == "proj_7"

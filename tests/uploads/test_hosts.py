@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from diffio_async import ConfigurationError, RequestOptions, RetryPolicy, Timeout, UploadFailed
+from diffio_async import (
+    ConfigurationError,
+    RequestOptions,
+    ResponseTimeout,
+    RetryPolicy,
+    UploadFailed,
+)
 from diffio_async.options import Timeouts
-from diffio_async.sandbox import Answer, Delay, Fault, RefuseBody
+from diffio_async.sandbox import Delay, Fault, RefuseBody, RespondWith
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
@@ -24,7 +30,7 @@ async def test_credentials_and_the_users_headers_stay_with_the_api(era: str) -> 
     mine = {"X-Api-Key": "secret-of-mine", "X-Team": "blue", "Cookie": "a=b"}
     options = RequestOptions(headers={"X-Call": "green"}, api_key=None)
     async with scene(uploads=(era,), headers=mine) as on:
-        on.sandbox.world.change_secret(on.sandbox.world.keys["key_sandbox"], "secret-of-mine")
+        on.sandbox.state.change_secret(on.sandbox.state.keys["key_sandbox"], "secret-of-mine")
         await on.client.projects.create(CONTENT, options=options)
         for seen in on.sandbox.requests:
             names, values = set(seen.headers), " ".join(seen.headers.values())
@@ -40,7 +46,7 @@ async def test_credentials_and_the_users_headers_stay_with_the_api(era: str) -> 
 
 async def test_a_key_given_for_one_call_stays_with_the_api() -> None:
     async with scene() as on:
-        on.sandbox.world.change_secret(on.sandbox.world.keys["key_sandbox"], "another")
+        on.sandbox.state.change_secret(on.sandbox.state.keys["key_sandbox"], "another")
         await on.client.projects.create(CONTENT, options=RequestOptions(api_key="another"))
         assert {
             seen.headers["authorization"] == "Bearer another" for seen in on.seen("create_project")
@@ -64,7 +70,7 @@ async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
             began = time.monotonic()
             with pytest.raises(UploadFailed) as caught:
                 await on.client.projects.create(content)
-            assert isinstance(caught.value.__cause__, Timeout)
+            assert isinstance(caught.value.__cause__, ResponseTimeout)
             assert time.monotonic() - began < 3
 
 
@@ -84,7 +90,9 @@ async def test_an_answer_before_the_body_is_read_is_heard(era: str, status: int)
 
 def offers(on: Scene, **offer: Any) -> Fault:
     """`create_project` answers these offers."""
-    return Fault(path="*create_project", action=Answer(json={"apiProjectId": "proj_1", **offer}))
+    return Fault(
+        path="*create_project", action=RespondWith(json={"apiProjectId": "proj_1", **offer})
+    )
 
 
 async def test_an_upload_that_could_be_overheard_is_refused() -> None:
@@ -113,7 +121,7 @@ async def test_a_redirect_is_not_followed(era: str) -> None:
     """Neither the token nor the bytes go where nobody offered to take them."""
     async with scene(uploads=(era,)) as on:
         elsewhere = {"Location": f"{on.sandbox.media_url}/elsewhere"}
-        on.fail(Fault(method="PUT", times=None, action=Answer(307, elsewhere)))
+        on.fail(Fault(method="PUT", times=None, action=RespondWith(307, elsewhere)))
         with pytest.raises(UploadFailed, match="307"):
             await on.client.projects.create(CONTENT)
         assert on.seen("/elsewhere") == []
@@ -121,7 +129,9 @@ async def test_a_redirect_is_not_followed(era: str) -> None:
 
 async def test_an_expired_token_is_the_edges_own_error() -> None:
     """A 401 of the edge is not the API key's: nobody is told to check `DIFFIO_API_KEY`."""
-    expired = Fault(path="*/start", action=Answer(401, json={"error": {"code": "token_expired"}}))
+    expired = Fault(
+        path="*/start", action=RespondWith(401, json={"error": {"code": "token_expired"}})
+    )
     async with scene(faults=[expired]) as on:
         with pytest.raises(UploadFailed, match="token_expired") as caught:
             await on.client.projects.create(CONTENT)
@@ -134,7 +144,7 @@ async def test_only_put_and_post_upload(method: str) -> None:
     async with scene(uploads=("signed",)) as on:
         url = f"{on.sandbox.base_url}/anything"
         made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": method}
-        on.sandbox.faults.add(Fault(path="/v1/create_project", action=Answer(json=made)))
+        on.sandbox.faults.add(Fault(path="/v1/create_project", action=RespondWith(json=made)))
         with pytest.raises(UploadFailed, match="only PUT and POST upload"):
             await on.client.projects.create(CONTENT)
         assert len(on.sandbox.requests) == 1
@@ -142,11 +152,11 @@ async def test_only_put_and_post_upload(method: str) -> None:
 
 async def test_a_method_in_small_letters_uploads() -> None:
     async with scene(uploads=("signed",)) as on:
-        landed = Answer(status=200)
+        landed = RespondWith(status=200)
         url = f"{on.sandbox.base_url}/anything"
         made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": "post"}
         on.sandbox.faults.add(
-            Fault(path="/v1/create_project", action=Answer(json=made)),
+            Fault(path="/v1/create_project", action=RespondWith(json=made)),
             Fault(path="/v1/anything", action=landed),
         )
         project = await on.client.projects.create(CONTENT)

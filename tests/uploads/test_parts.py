@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import (
-    AnswerLost,
-    PartSent,
+    InvalidResponse,
+    PartUploaded,
     RequestOptions,
-    ResponseInvalid,
+    ResponseLost,
     RetryPolicy,
     Timeouts,
     UploadFailed,
 )
-from diffio_async.sandbox import Answer, Delay, Drop, DropAfter, Fault, LoseAnswer
+from diffio_async.sandbox import Delay, Drop, DropAfter, Fault, LoseResponse, RespondWith
 from tests.uploads.scenes import PART, most_at_once, scene, sound
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ async def test_parts_are_cut_in_the_size_the_start_answers() -> None:
     """The offer's size is only a forecast: `start` has the last word."""
     async with scene() as on:
         on.fail(
-            Fault(path="*create_project", action=Answer(json=_offer(on.sandbox.edge_url, 7))),
-            Fault(path="*/start", action=Answer(json={"uploadId": "u", "partSizeBytes": 100})),
-            Fault(path="*/parts/*", times=None, action=Answer(json={"etag": "e"})),
-            Fault(path="*/complete", action=Answer(json={})),
-            Fault(path="*/complete_project_upload", action=Answer(json=_landed())),
+            Fault(path="*create_project", action=RespondWith(json=_offer(on.sandbox.edge_url, 7))),
+            Fault(path="*/start", action=RespondWith(json={"uploadId": "u", "partSizeBytes": 100})),
+            Fault(path="*/parts/*", times=None, action=RespondWith(json={"etag": "e"})),
+            Fault(path="*/complete", action=RespondWith(json={})),
+            Fault(path="*/complete_project_upload", action=RespondWith(json=_landed())),
         )
         await on.client.projects.create(bytes(250))
         assert sorted(seen.bytes_received for seen in on.parts()) == [50, 100, 100]
@@ -58,11 +58,13 @@ async def test_parts_are_cut_in_the_size_the_start_answers() -> None:
 async def test_parts_are_cut_in_the_offers_size_where_the_start_names_none() -> None:
     async with scene() as on:
         on.fail(
-            Fault(path="*create_project", action=Answer(json=_offer(on.sandbox.edge_url, 100))),
-            Fault(path="*/start", action=Answer(json={"uploadId": "a/b&c"})),
-            Fault(path="*/parts/*", times=None, action=Answer(json={"etag": "e"})),
-            Fault(path="*/complete", action=Answer(status=204)),
-            Fault(path="*/complete_project_upload", action=Answer(json=_landed())),
+            Fault(
+                path="*create_project", action=RespondWith(json=_offer(on.sandbox.edge_url, 100))
+            ),
+            Fault(path="*/start", action=RespondWith(json={"uploadId": "a/b&c"})),
+            Fault(path="*/parts/*", times=None, action=RespondWith(json={"etag": "e"})),
+            Fault(path="*/complete", action=RespondWith(status=204)),
+            Fault(path="*/complete_project_upload", action=RespondWith(json=_landed())),
         )
         await on.client.projects.create(bytes(250))
         assert sorted(seen.bytes_received for seen in on.parts()) == [50, 100, 100]
@@ -85,7 +87,7 @@ def _landed() -> dict[str, object]:
 
 @pytest.mark.parametrize("era", ["edge", "signed"])
 async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
-    async with scene(uploads=(era,), faults=[SLOW], parts_in_flight=2) as on:
+    async with scene(uploads=(era,), faults=[SLOW], max_concurrent_parts=2) as on:
         create = on.client.projects.create
         await asyncio.gather(create(CONTENT), create(CONTENT), create(CONTENT))
         assert most_at_once(on.parts()) == 2
@@ -93,7 +95,13 @@ async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
 
 @pytest.mark.parametrize(
     "action",
-    [Answer(503), Answer(429, {"Retry-After": "0"}), Drop(), DropAfter(PART // 2), LoseAnswer()],
+    [
+        RespondWith(503),
+        RespondWith(429, {"Retry-After": "0"}),
+        Drop(),
+        DropAfter(PART // 2),
+        LoseResponse(),
+    ],
     ids=lambda action: type(action).__name__,
 )
 async def test_a_part_that_fails_is_sent_again_alone(action: Action) -> None:
@@ -111,12 +119,12 @@ async def test_a_part_that_fails_is_sent_again_alone(action: Action) -> None:
 async def test_a_part_is_sent_again_by_the_retry_policy_alone() -> None:
     """Aiohttp sends a PUT again by itself where a kept connection breaks; nobody asked it to."""
     once = RetryPolicy(attempts=1)
-    async with scene(faults=[at_part(2, Drop())], retry=once, parts_in_flight=1) as on:
+    async with scene(faults=[at_part(2, Drop())], retry=once, max_concurrent_parts=1) as on:
         with pytest.raises(UploadFailed) as caught:
             await on.client.projects.create(CONTENT)
-        assert isinstance(caught.value.__cause__, AnswerLost)
+        assert isinstance(caught.value.__cause__, ResponseLost)
         assert sum(seen.bytes_received for seen in on.parts() if seen.path.endswith("/2")) == 0
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 async def test_a_signed_upload_that_breaks_is_sent_again_from_its_first_byte() -> None:
@@ -129,8 +137,8 @@ async def test_a_signed_upload_that_breaks_is_sent_again_from_its_first_byte() -
 
 async def test_a_part_gets_its_second_try_however_long_the_first_took() -> None:
     """The retries' budget of seconds does not count against bytes on a slow line."""
-    policy = RetryPolicy(base=0.01, budget=0.05)
-    late = [at_part(1, Delay(0.1)), at_part(1, Answer(503))]
+    policy = RetryPolicy(initial_delay=0.01, total_timeout=0.05)
+    late = [at_part(1, Delay(0.1)), at_part(1, RespondWith(503))]
     async with scene(faults=late, retry=policy) as on:
         assert on.landed(await on.client.projects.create(b"x")) == b"x"
         assert on.part_numbers() == [1, 1]
@@ -138,16 +146,16 @@ async def test_a_part_gets_its_second_try_however_long_the_first_took() -> None:
 
 async def test_a_part_without_an_etag_ends_the_upload_with_clear_words() -> None:
     for answer in ({}, {"etag": ""}, {"etag": None}):
-        async with scene(faults=[at_part(3, Answer(json=answer))]) as on:
+        async with scene(faults=[at_part(3, RespondWith(json=answer))]) as on:
             with pytest.raises(UploadFailed, match="etag") as caught:
                 await on.client.projects.create(CONTENT)
-            assert isinstance(caught.value.__cause__, ResponseInvalid)
+            assert isinstance(caught.value.__cause__, InvalidResponse)
             assert caught.value.api_project_id == on.only_project()
-            assert on.sandbox.world.uploads == {}
+            assert on.sandbox.state.uploads == {}
 
 
 async def test_a_part_size_that_is_none_ends_the_upload() -> None:
-    started = Fault(path="*/start", action=Answer(json={"uploadId": "u", "partSizeBytes": -1}))
+    started = Fault(path="*/start", action=RespondWith(json={"uploadId": "u", "partSizeBytes": -1}))
     async with scene(faults=[started]) as on:
         with pytest.raises(UploadFailed, match="a part size of -1 bytes"):
             await on.client.projects.create(b"x")
@@ -158,35 +166,35 @@ async def test_observers_are_told_of_every_part() -> None:
     told: list[object] = []
     async with scene(observers=(told.append,)) as on:
         project = await on.client.projects.create(CONTENT)
-    parts = {e.part_number: e for e in told if isinstance(e, PartSent)}
+    parts = {e.part_number: e for e in told if isinstance(e, PartUploaded)}
     assert [parts[n].size for n in range(1, 7)] == [PART] * 5 + [17]
     assert parts[1].api_project_id == project.api_project_id
 
 
 async def test_options_of_one_call_reach_its_parts() -> None:
-    async with scene(faults=[at_part(2, Answer(503))]) as on:
+    async with scene(faults=[at_part(2, RespondWith(503))]) as on:
         with pytest.raises(UploadFailed, match="upload parts/2 was answered 503"):
             await on.client.projects.create(
                 CONTENT, options=RequestOptions(retry=RetryPolicy(attempts=1))
             )
         assert on.part_numbers().count(2) == 1
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 @pytest.mark.parametrize("etag", [5, ["e"], {"e": "e"}, True])
 async def test_an_etag_that_is_no_text_ends_the_upload(etag: object) -> None:
     """Nothing is left open at the edge, and the place that did not fit is named."""
-    async with scene(faults=[at_part(3, Answer(json={"etag": etag}))]) as on:
+    async with scene(faults=[at_part(3, RespondWith(json={"etag": etag}))]) as on:
         with pytest.raises(UploadFailed, match="etag: a string is due") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
 
 
 async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> None:
     """Its words are kept, and it is told that the upload is over."""
     lie = {"uploadId": "u", "partSizeBytes": 2 * PART}
-    async with scene(faults=[Fault(path="*/start", action=Answer(json=lie))]) as on:
+    async with scene(faults=[Fault(path="*/start", action=RespondWith(json=lie))]) as on:
         with pytest.raises(UploadFailed, match=r"upload parts/\d was answered 404"):
             await on.client.projects.create(CONTENT)
         assert len(on.seen("/uploads/abort")) == 1

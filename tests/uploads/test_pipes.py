@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import anyio
 import pytest
 
-from diffio_async import SourceUnusable
-from diffio_async._engine.opening import opened
+from diffio_async import InvalidSource
+from diffio_async._uploads.open_source import open_source
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def test_a_slow_pipe_is_read_to_its_end(buffering: int, blocking: bool) ->
     """A pipe that has nothing yet is not at its end, whether reading it would block or not."""
     pipe = Pipe(buffering, blocking=blocking)
     pipe.feed(CONTENT, pause=0.01)
-    async with opened(pipe.source, max_bytes=10 * PART) as found:
+    async with open_source(pipe.source, max_bytes=10 * PART) as found:
         assert await found.read(0, found.size) == CONTENT
     pipe.close()
 
@@ -84,7 +84,7 @@ async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
     """The user read a header: more than that lies in the object's own buffer."""
     pipe.feed(b"RIFF" + CONTENT)
     assert pipe.source.read(4) == b"RIFF"
-    async with opened(pipe.source, max_bytes=10 * PART) as found:
+    async with open_source(pipe.source, max_bytes=10 * PART) as found:
         assert await found.read(0, found.size) == CONTENT
 
 
@@ -129,7 +129,7 @@ async def test_a_pipe_over_the_limit_is_refused_without_reading_on(pipe: Pipe) -
     thread = threading.Thread(target=write)
     thread.start()
     async with scene(max_upload_bytes=2 * PART) as on:
-        with pytest.raises(SourceUnusable, match="more than the upload limit of 131,072 bytes"):
+        with pytest.raises(InvalidSource, match="more than the upload limit of 131,072 bytes"):
             await on.client.projects.create(pipe.source)
         assert on.sandbox.requests == []
     pipe.source.close()
@@ -139,7 +139,7 @@ async def test_a_pipe_over_the_limit_is_refused_without_reading_on(pipe: Pipe) -
 
 async def test_a_terminal_or_device_that_cannot_be_watched_is_read_all_the_same() -> None:
     with open("/dev/null", "rb") as nothing:  # noqa: ASYNC230, PTH123 - a device
-        async with opened(nothing, max_bytes=PART) as found:
+        async with open_source(nothing, max_bytes=PART) as found:
             assert found.size == 0
 
 
@@ -147,7 +147,7 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its thread is the user's to end; the call is not held up for long."""
-    monkeypatch.setattr("diffio_async._engine.spooling.PATIENCE", 0.1)
+    monkeypatch.setattr("diffio_async._uploads.spool.PATIENCE", 0.1)
     end = threading.Event()
 
     class Stuck:
@@ -158,7 +158,7 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
     stuck: Any = Stuck()
     began = time.monotonic()
     with anyio.move_on_after(0.05):
-        async with opened(stuck, max_bytes=PART):
+        async with open_source(stuck, max_bytes=PART):
             pass
     assert time.monotonic() - began < 3
     end.set()
@@ -182,6 +182,6 @@ async def test_a_temporary_file_is_gone_with_the_call(
             return self._inner.read(size)
 
     source: Any = Once(io.BytesIO(CONTENT))
-    async with opened(source, max_bytes=10 * PART) as found:
+    async with open_source(source, max_bytes=10 * PART) as found:
         assert await found.read(PART, 9) == CONTENT[PART : PART + 9]
     assert list(tmp_path.iterdir()) == []

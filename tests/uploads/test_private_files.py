@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async import DatabaseUnusable, ResumeUnusable, TargetUnusable
-from diffio_async._engine import locked_file
-from diffio_async._engine.database import Database
-from diffio_async._engine.kept_files import KeptFile
-from diffio_async._engine.locked_file import LockedFile
-from diffio_async._engine.private_files import NotOurs, opened_private
-from diffio_async._wire.resume_lines import FIRST_LINE
+from diffio_async import DatabaseError, InvalidTarget, ResumeFileError
+from diffio_async._downloads.part_file import ResumablePartFile
+from diffio_async._storage import locked_file
+from diffio_async._storage.locked_file import LockedFile
+from diffio_async._storage.private_files import NotOurs, opened_private
+from diffio_async._storage.sqlite_thread import SqliteThread
+from diffio_async._uploads.resume_file import FIRST_LINE
+from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.rehearsal import rehearsed
 from diffio_async.batch.schema import SCHEMA
-from diffio_async.cli.batches.asking import Asked
+from diffio_async.cli.batch.options import BatchOptions
 from diffio_async.errors import DiffioError
 from diffio_async.sandbox import Fault, Sandbox, SandboxError
-from diffio_async.sandbox.faults import Answer
+from diffio_async.sandbox.faults import RespondWith
 from diffio_async.webhooks.inbox import WebhookInbox
 from tests.batch.scenes import content, recordings, restored
 from tests.disks import in_another_users_process
@@ -107,7 +107,7 @@ async def test_a_file_that_somebody_else_may_have_written_is_refused(
         await use(path)
     trap(path)
     before = path.read_bytes()
-    with pytest.raises((DatabaseUnusable, ResumeUnusable)) as caught:
+    with pytest.raises((DatabaseError, ResumeFileError)) as caught:
         await use(path)
     assert str(path) in str(caught.value)
     assert "name another file" in str(caught.value) or trap in {symbolic, loose}
@@ -125,7 +125,7 @@ async def test_what_stands_beside_a_database_is_looked_at_too(
     beside.write_bytes(b"")
     beside.chmod(0o600)
     trap(beside)
-    with pytest.raises(DatabaseUnusable, match=beside.name):
+    with pytest.raises(DatabaseError, match=beside.name):
         await open_journal(path)
 
 
@@ -143,9 +143,9 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
     for path in shared.iterdir():
         os.chown(path, STRANGER, STRANGER)
     source = recordings(tmp_path / "in", "a.wav")
-    with pytest.raises(DatabaseUnusable, match="belongs to another user"):
+    with pytest.raises(DatabaseError, match="belongs to another user"):
         await restored(client, source, shared)
-    asked = Asked(
+    asked = BatchOptions(
         paths=(str(source),),
         output=str(shared),
         journal=None,
@@ -154,8 +154,8 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
         name=DEFAULT_NAME,
         jobs=1,
     )
-    with pytest.raises(DatabaseUnusable, match=f"{DEFAULT_JOURNAL}.*belongs to another user"):
-        assert [planned async for planned in rehearsed(asked.order())] == []
+    with pytest.raises(DatabaseError, match=f"{DEFAULT_JOURNAL}.*belongs to another user"):
+        assert [planned async for planned in plan_batch(asked.order())] == []
     assert len(sandbox.requests) == before
 
 
@@ -173,7 +173,7 @@ def _looked_at_by_another_user(tmp_path: Path) -> None:
         path.touch(mode=0o600)
         os.chown(path, owner, owner)
     done = in_another_users_process(
-        "from diffio_async._engine.private_files import check_private\n"
+        "from diffio_async._storage.private_files import check_private\n"
         "for number in (1, 2):\n"
         f"    try: check_private({str(tmp_path)!r} + f'/{{number}}.sqlite'); print('taken')\n"
         "    except OSError as failure: print(failure)\n"
@@ -219,10 +219,10 @@ async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
     """It says which bytes are to be trusted."""
     job = await finished(client, b"x" * 400_000)
     target = tmp_path / "voice.mp3"
-    journal = KeptFile(target, (job.api_project_id, job.generation_id, "audio"))._journal
+    journal = ResumablePartFile(target, (job.api_project_id, job.generation_id, "audio"))._journal
     journal._file.path.touch()
     journal._file.path.chmod(0o666)
-    with pytest.raises(TargetUnusable, match="others may write to it"):
+    with pytest.raises(InvalidTarget, match="others may write to it"):
         await job.download(target, resume=True)
 
 
@@ -250,8 +250,8 @@ async def test_an_upload_is_resumed_where_there_are_no_locks(
 
     monkeypatch.setattr("fcntl.flock", no_locks)
     recording = sound(3 * PART)
-    async with scene(parts_in_flight=1) as on:
-        on.fail(Fault(path="*/parts/2", action=Answer(403)))
+    async with scene(max_concurrent_parts=1) as on:
+        on.fail(Fault(path="*/parts/2", action=RespondWith(403)))
         with pytest.raises(DiffioError):
             await on.client.projects.create(recording, resume=tmp_path / "kept")
         project = await on.client.projects.create(recording, resume=tmp_path / "kept")
@@ -320,7 +320,7 @@ async def test_a_schema_that_is_no_text_is_damage_with_a_way_out(tmp_path: Path)
         journal.execute("PRAGMA writable_schema = ON")
         journal.execute("UPDATE sqlite_master SET sql = CAST(x'43524541ff54' AS TEXT)")
     journal.close()
-    with pytest.raises(DatabaseUnusable, match=r"damaged.*move it away"):
+    with pytest.raises(DatabaseError, match=r"damaged.*move it away"):
         await open_journal(path)
 
 
@@ -332,8 +332,8 @@ async def test_a_file_of_ours_without_its_tables_is_damage(tmp_path: Path) -> No
         journal.execute(f"PRAGMA user_version = {SCHEMA.version}")
     journal.close()
     path.chmod(0o600)
-    database = await Database.open(path, SCHEMA)
-    with pytest.raises(DatabaseUnusable, match="no such table"):
+    database = await SqliteThread.open(path, SCHEMA)
+    with pytest.raises(DatabaseError, match="no such table"):
         await database.read(lambda db: db.execute("SELECT * FROM file").fetchall())
     await database.close()
 

@@ -79,7 +79,7 @@ async def test_memory_is_bounded_whatever_the_size(era: str, how: str, tmp_path:
             env={**os.environ, **on.sandbox.environment},
             stderr=None,
         )
-        sizes = sorted(project.size or 0 for project in on.sandbox.world.projects.values())
+        sizes = sorted(project.size or 0 for project in on.sandbox.state.projects.values())
         assert sizes == [MIB, 256 * MIB]
     assert int(done.stdout) < 64 * MIB
     path.unlink()
@@ -106,4 +106,4 @@ async def test_ctrl_c_aborts_the_uploads_of_a_process() -> None:
                 assert await process.wait() != 0
         assert b"KeyboardInterrupt" in said
         assert [seen.status for seen in on.seen("/uploads/abort")] == [200, 200]
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}

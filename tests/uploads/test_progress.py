@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.sandbox import Answer, Delay, Fault
+from diffio_async.sandbox import Delay, Fault, RespondWith
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ async def test_progress_of_nothing_is_everything() -> None:
 
 async def test_a_part_that_is_sent_again_is_counted_once() -> None:
     told: list[UploadProgress] = []
-    again = Fault(method="PUT", path="*/parts/2", action=Answer(503))
-    async with scene(faults=[again], parts_in_flight=1) as on:
+    again = Fault(method="PUT", path="*/parts/2", action=RespondWith(503))
+    async with scene(faults=[again], max_concurrent_parts=1) as on:
         await on.client.projects.create(CONTENT, on_progress=told.append)
     sent = [progress.sent for progress in told]
     assert max(sent) == sent[-1] == len(CONTENT)
@@ -100,7 +100,7 @@ async def test_progress_tells_the_rate() -> None:
     """Bytes a second, once there is a while to look back on."""
     told: list[UploadProgress] = []
     slowly = Fault(method="PUT", times=None, action=Delay(0.1))
-    async with scene(faults=[slowly], parts_in_flight=1) as on:
+    async with scene(faults=[slowly], max_concurrent_parts=1) as on:
         began = time.monotonic()
         await on.client.projects.create(CONTENT, on_progress=told.append)
         seconds = time.monotonic() - began

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import AsyncDiffio, ConfigurationError, SourceUnusable
-from diffio_async._engine.opening import opened
+from diffio_async import AsyncDiffio, ConfigurationError, InvalidSource
+from diffio_async._uploads.open_source import open_source
 from tests.uploads.scenes import PART, Scene, scene
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def test_a_path_that_is_no_readable_file_is_named(on: Scene, tmp_path: Pat
         ("nu\0ll", "cannot be read: .*embedded null"),
     ]
     for path, why in refusals:
-        with pytest.raises(SourceUnusable, match=why):
+        with pytest.raises(InvalidSource, match=why):
             await on.client.projects.create(path)
 
 
@@ -48,7 +48,7 @@ async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_pa
     """Opening a named pipe does not wait for a writer; the message tells the way that works."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(SourceUnusable, match=r"no regular file \(for a pipe, pass an"):
+        with pytest.raises(InvalidSource, match=r"no regular file \(for a pipe, pass an"):
             await on.client.projects.create(path)
 
 
@@ -65,12 +65,12 @@ def _not_root() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_not_root")
 async def test_a_file_without_permission_is_refused(on: Scene) -> None:
-    with pytest.raises(SourceUnusable, match="permission denied"):
+    with pytest.raises(InvalidSource, match="permission denied"):
         await on.client.projects.create("/etc/shadow")
 
 
 async def test_an_unreadable_file_object_is_refused(on: Scene, tmp_path: Path) -> None:
-    """Write-only, closed, or failing as it is read: a `SourceUnusable`, never a raw error."""
+    """Write-only, closed, or failing as it is read: a `InvalidSource`, never a raw error."""
     path = tmp_path / "talk.wav"
     path.write_bytes(b"x")
     closed = path.open("rb")
@@ -89,7 +89,7 @@ async def test_an_unreadable_file_object_is_refused(on: Scene, tmp_path: Path) -
             (broken, "the tape is torn"),
         ]
         for source, why in refusals:
-            with pytest.raises(SourceUnusable, match=why):
+            with pytest.raises(InvalidSource, match=why):
                 await on.client.projects.create(source)
 
 
@@ -98,14 +98,14 @@ async def test_a_folder_that_cannot_be_read_as_a_file_object_is_refused(on: Scen
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as source:
         ours.settimeout(0.01)
-        with pytest.raises(SourceUnusable, match="timed out"):
+        with pytest.raises(InvalidSource, match="timed out"):
             await on.client.projects.create(source)
 
 
 async def test_a_source_over_the_clients_limit_is_refused(on: Scene, tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(bytes(PART + 1))
     for source in (tmp_path / "long.wav", bytes(PART + 1)):
-        with pytest.raises(SourceUnusable, match=r"65,537 bytes; the upload limit is 65,536"):
+        with pytest.raises(InvalidSource, match=r"65,537 bytes; the upload limit is 65,536"):
             await on.client.projects.create(source)
 
 
@@ -135,7 +135,7 @@ async def test_words_that_cannot_be_sent_are_refused_before_the_source_is_read(o
 async def test_a_source_over_the_offers_limit_sends_no_byte() -> None:
     """The server's own limit is known once the project is; it is kept in the error."""
     async with scene(max_bytes=PART) as on:
-        with pytest.raises(SourceUnusable, match="the upload limit is 65,536 bytes") as caught:
+        with pytest.raises(InvalidSource, match="the upload limit is 65,536 bytes") as caught:
             await on.client.projects.create(bytes(PART + 1))
         assert caught.value.api_project_id == on.only_project()
         assert [seen.path for seen in on.sandbox.requests] == ["/v1/create_project"]
@@ -148,8 +148,8 @@ async def test_a_full_disk_is_the_sources_problem(monkeypatch: pytest.MonkeyPatc
     async def once() -> AsyncIterator[bytes]:
         yield b"x"
 
-    with pytest.raises(SourceUnusable, match=r"could not be kept .*TMPDIR"):
-        async with opened(once(), max_bytes=PART):
+    with pytest.raises(InvalidSource, match=r"could not be kept .*TMPDIR"):
+        async with open_source(once(), max_bytes=PART):
             pass
 
 

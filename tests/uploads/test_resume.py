@@ -14,13 +14,13 @@ from attrs import evolve
 from diffio_async import (
     AsyncDiffio,
     ClientClosed,
-    SourceUnusable,
+    InvalidSource,
     UploadFailed,
     UploadProgress,
     UploadRestarted,
     UploadResumed,
 )
-from diffio_async.sandbox import Answer, Delay, Fault, LoseAnswer
+from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> Path:
 
 def refused(number: int, times: int | None = 1) -> Fault:
     """A part that is refused for good."""
-    return Fault(path=f"*/parts/{number}", times=times, action=Answer(403))
+    return Fault(path=f"*/parts/{number}", times=times, action=RespondWith(403))
 
 
 async def broken_off(on: Scene, kept: Any, content: bytes = CONTENT, number: int = 4) -> None:
@@ -62,7 +62,7 @@ def told(events: list[object], kind: type) -> list[Any]:
 
 async def test_the_next_try_sends_what_is_missing_to_the_same_project(kept: Path) -> None:
     events: list[object] = []
-    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+    async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, kept)
         assert on.seen(ABORT) == []
         assert kept.exists()
@@ -78,7 +78,7 @@ async def test_the_next_try_sends_what_is_missing_to_the_same_project(kept: Path
 
 async def test_progress_goes_on_from_what_is_there(kept: Path) -> None:
     progress: list[UploadProgress] = []
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         await broken_off(on, kept)
         await on.client.projects.create(CONTENT, resume=kept, on_progress=progress.append)
     assert progress[0].sent >= 3 * PART
@@ -88,7 +88,7 @@ async def test_progress_goes_on_from_what_is_there(kept: Path) -> None:
 async def test_an_upload_that_was_cancelled_or_closed_goes_on(kept: Path) -> None:
     """Neither aborts what is to be gone on with."""
     never = Fault(path="*/parts/3", times=2, action=Delay(60))
-    async with scene(faults=[never], parts_in_flight=1) as on:
+    async with scene(faults=[never], max_concurrent_parts=1) as on:
         with anyio.move_on_after(0.3):
             await on.client.projects.create(CONTENT, resume=kept)
         async with AsyncDiffio(on.sandbox.api_key, base_url=on.sandbox.base_url) as other:
@@ -105,7 +105,7 @@ async def test_an_upload_that_was_cancelled_or_closed_goes_on(kept: Path) -> Non
 async def test_another_content_of_the_same_length_never_goes_on_with_it(kept: Path) -> None:
     """And the first one still can, from the same file."""
     other = sound(len(CONTENT) + 1)[1:]
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         await broken_off(on, kept)
         first = on.only_project()
         project = await on.client.projects.create(other, resume=kept)
@@ -121,10 +121,10 @@ async def test_a_session_that_expired_starts_afresh_and_says_so(
     kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[object] = []
-    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+    async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, kept)
-        first = on.sandbox.world.projects[on.only_project()]
-        first.expires_at = on.sandbox.world.now() - 1
+        first = on.sandbox.state.projects[on.only_project()]
+        first.expires_at = on.sandbox.state.now() - 1
         with caplog.at_level(logging.WARNING, "diffio_async"):
             project = await on.client.projects.create(CONTENT, resume=kept)
         assert project.api_project_id != first.id
@@ -139,7 +139,7 @@ async def test_a_session_known_to_have_expired_is_not_tried() -> None:
     """The record says when it ends."""
     events: list[object] = []
     store = Kept()
-    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+    async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, store)
         (record,) = store.records.values()
         store.records[record.digest] = evolve(record, expires_at=datetime(2020, 1, 1, tzinfo=UTC))
@@ -152,19 +152,19 @@ async def test_a_session_known_to_have_expired_is_not_tried() -> None:
 
 async def test_an_upload_that_the_edge_forgot_starts_afresh(kept: Path) -> None:
     events: list[object] = []
-    async with scene(parts_in_flight=1, observers=(events.append,)) as on:
+    async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, kept)
-        on.sandbox.world.uploads.clear()
+        on.sandbox.state.uploads.clear()
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert on.landed(project) == CONTENT
-        assert len(on.sandbox.world.projects) == 2
+        assert len(on.sandbox.state.projects) == 2
         assert "upload_not_found" in told(events, UploadRestarted)[0].reason
 
 
 async def test_a_project_that_the_service_does_not_know_starts_afresh(kept: Path) -> None:
     """Another service, or another account: found out before a byte is sent there."""
     events: list[object] = []
-    async with scene(parts_in_flight=1) as first:
+    async with scene(max_concurrent_parts=1) as first:
         await broken_off(first, kept)
     async with scene(observers=(events.append,)) as on:
         project = await on.client.projects.create(CONTENT, resume=kept)
@@ -177,7 +177,7 @@ async def test_a_lost_end_is_settled_by_asking(kept: Path) -> None:
     """The process ended between `complete` and its answer: nothing is sent again."""
     async with scene() as on:
         on.fail(
-            Fault(path=f"*{COMPLETE}", times=None, action=LoseAnswer()),
+            Fault(path=f"*{COMPLETE}", times=None, action=LoseResponse()),
             Fault(path=f"*{CONFIRM}", times=None, action=Delay(60)),
         )
         with anyio.move_on_after(0.4):
@@ -195,7 +195,7 @@ async def test_a_lost_end_is_settled_by_asking(kept: Path) -> None:
 
 async def test_an_end_that_was_not_confirmed_is_asked_about_again(kept: Path) -> None:
     async with scene() as on:
-        on.fail(Fault(path=f"*{CONFIRM}", times=5, action=Answer(503)))
+        on.fail(Fault(path=f"*{CONFIRM}", times=5, action=RespondWith(503)))
         with pytest.raises(UploadFailed, match="sent whole"):
             await on.client.projects.create(CONTENT, resume=kept)
         await on.client.projects.create(CONTENT, resume=kept)
@@ -205,10 +205,10 @@ async def test_an_end_that_was_not_confirmed_is_asked_about_again(kept: Path) ->
 
 async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
     """What the edge will refuse each time is aborted, and the next try starts anew."""
-    async with scene(faults=[Fault(path=f"*{COMPLETE}", action=Answer(400))]) as on:
+    async with scene(faults=[Fault(path=f"*{COMPLETE}", action=RespondWith(400))]) as on:
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT, resume=kept)
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
         assert not kept.exists()
         assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
 
@@ -216,13 +216,13 @@ async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
 async def test_what_landed_short_is_not_gone_on_with(kept: Path) -> None:
     """The next try sends all of it to a new project."""
     short = {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 3}
-    async with scene(faults=[Fault(path=f"*{CONFIRM}", action=Answer(json=short))]) as on:
+    async with scene(faults=[Fault(path=f"*{CONFIRM}", action=RespondWith(json=short))]) as on:
         with pytest.raises(UploadFailed, match="3 bytes landed"):
             await on.client.projects.create(CONTENT, resume=kept)
         assert not kept.exists()
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert on.landed(project) == CONTENT
-        assert len(on.sandbox.world.projects) == 2
+        assert len(on.sandbox.state.projects) == 2
 
 
 async def test_a_file_that_changes_is_not_gone_on_with(kept: Path, tmp_path: Path) -> None:
@@ -234,10 +234,10 @@ async def test_a_file_that_changes_is_not_gone_on_with(kept: Path, tmp_path: Pat
         if progress.sent > 2 * PART:
             path.write_bytes(sound(len(CONTENT) + 1)[1:])
 
-    async with scene(parts_in_flight=1) as on:
-        with pytest.raises(SourceUnusable, match="changed"):
+    async with scene(max_concurrent_parts=1) as on:
+        with pytest.raises(InvalidSource, match="changed"):
             await on.client.projects.create(path, resume=kept, on_progress=change)
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
         assert not kept.exists()
 
 
@@ -246,7 +246,7 @@ async def test_a_start_that_was_interrupted_leaves_nothing_open(kept: Path) -> N
     async with scene(faults=[Fault(path="*/uploads/start", action=Delay(0.3))]) as on:
         with anyio.move_on_after(0.15):
             await on.client.projects.create(CONTENT, resume=kept)
-        assert on.sandbox.world.uploads == {}
+        assert on.sandbox.state.uploads == {}
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert project.api_project_id == on.only_project()
         assert on.landed(project) == CONTENT
@@ -254,7 +254,7 @@ async def test_a_start_that_was_interrupted_leaves_nothing_open(kept: Path) -> N
 
 async def test_a_signed_upload_keeps_its_project_and_is_sent_whole_again(kept: Path) -> None:
     async with scene(uploads=("signed",)) as on:
-        on.fail(Fault(origin="media", action=Answer(400)))
+        on.fail(Fault(origin="media", action=RespondWith(400)))
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT, resume=kept)
         project = await on.client.projects.create(CONTENT, resume=kept)
@@ -265,13 +265,13 @@ async def test_a_signed_upload_keeps_its_project_and_is_sent_whole_again(kept: P
 
 async def test_a_signed_link_that_expired_starts_afresh(kept: Path) -> None:
     async with scene(uploads=("signed",)) as on:
-        on.fail(Fault(origin="media", action=Answer(400)))
+        on.fail(Fault(origin="media", action=RespondWith(400)))
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT, resume=kept)
         on.sandbox.forget_link()
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert on.landed(project) == CONTENT
-        assert len(on.sandbox.world.projects) == 2
+        assert len(on.sandbox.state.projects) == 2
 
 
 async def test_what_can_be_read_but_once_is_gone_on_with_too(kept: Path) -> None:
@@ -281,7 +281,7 @@ async def test_what_can_be_read_but_once_is_gone_on_with_too(kept: Path) -> None
         for start in range(0, len(CONTENT), 1000):
             yield CONTENT[start : start + 1000]
 
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         on.fail(refused(4))
         with pytest.raises(UploadFailed):
             await on.client.projects.create(pieces(), resume=kept)
@@ -315,7 +315,7 @@ class Kept:
 async def test_a_store_is_told_each_step_before_the_next() -> None:
     """The project before the first part, each part before another takes its place."""
     store = Kept()
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         project = await on.client.projects.create(CONTENT, resume=store)
         steps = [(r.upload_id is not None, sorted(r.etags)) for r in store.history]
         every = [(True, list(range(1, n + 1))) for n in range(1, 8)]
@@ -347,7 +347,7 @@ async def test_a_store_that_fails_ends_the_upload_and_keeps_what_it_has() -> Non
             await super().save(record)
 
     store = Failing()
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         with pytest.raises(LookupError, match="the user's own"):
             await on.client.projects.create(CONTENT, resume=store)
         assert on.seen(ABORT) == []
@@ -375,9 +375,9 @@ async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
 async def test_wherever_it_is_cancelled_the_next_try_finishes(kept: Path) -> None:
     """After any number of the loop's turns: one project, the right bytes."""
     content = sound(2 * PART + 1)
-    async with scene(parts_in_flight=2) as on:
+    async with scene(max_concurrent_parts=2) as on:
         for turns in range(0, 120, 9):
-            before = len(on.sandbox.world.projects)
+            before = len(on.sandbox.state.projects)
             uploading = asyncio.create_task(on.client.projects.create(content, resume=kept))
             for _ in range(turns):
                 await asyncio.sleep(0.0004)
@@ -385,7 +385,7 @@ async def test_wherever_it_is_cancelled_the_next_try_finishes(kept: Path) -> Non
             await asyncio.gather(uploading, return_exceptions=True)
             project = await on.client.projects.create(content, resume=kept)
             assert on.landed(project) == content
-            new = list(on.sandbox.world.projects.values())[before:]
+            new = list(on.sandbox.state.projects.values())[before:]
             # Two only where the first one was through already.
-            assert len(new) == 1 or all(project.landed for project in new)
+            assert len(new) == 1 or all(project.received for project in new)
         assert not kept.exists()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from diffio_async import ConfigurationError, ResumeUnusable, UploadFailed
-from diffio_async._wire.resume_lines import FIRST_LINE
-from diffio_async.sandbox import Answer, Delay, Fault
+from diffio_async import ConfigurationError, ResumeFileError, UploadFailed
+from diffio_async._uploads.resume_file import FIRST_LINE
+from diffio_async.sandbox import Delay, Fault, RespondWith
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ CONTENT = sound(3 * PART)
 
 async def broken_off(on: Scene, kept: Path) -> None:
     """A first try that ends at its second part."""
-    on.fail(Fault(path="*/parts/2", action=Answer(403)))
+    on.fail(Fault(path="*/parts/2", action=RespondWith(403)))
     with pytest.raises(UploadFailed):
         await on.client.projects.create(CONTENT, resume=kept)
 
@@ -85,7 +85,7 @@ async def test_a_file_that_cannot_be_used_is_left_as_it_is(
     there(kept)
     before = kept.read_bytes() if kept.is_file() else None
     async with scene() as on:
-        with pytest.raises(ResumeUnusable, match=words) as caught:
+        with pytest.raises(ResumeFileError, match=words) as caught:
             await on.client.projects.create(CONTENT, resume=kept)
         assert str(kept) in str(caught.value)
         assert on.sandbox.requests == []
@@ -99,7 +99,7 @@ async def test_a_file_that_may_not_be_read_is_said_so(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.touch(mode=0o000)
     async with scene() as on:
-        with pytest.raises(ResumeUnusable, match="Permission denied"):
+        with pytest.raises(ResumeFileError, match="Permission denied"):
             await on.client.projects.create(CONTENT, resume=kept)
 
 
@@ -127,7 +127,7 @@ async def test_the_file_is_for_its_owner_alone_and_shows_in_no_message(tmp_path:
     kept = tmp_path / "kept"
     old = os.umask(0)
     try:
-        async with scene(parts_in_flight=1) as on:
+        async with scene(max_concurrent_parts=1) as on:
             await broken_off(on, kept)
     finally:
         os.umask(old)
@@ -138,7 +138,7 @@ async def test_the_file_is_for_its_owner_alone_and_shows_in_no_message(tmp_path:
 async def test_a_last_line_that_was_never_finished_is_no_damage(tmp_path: Path) -> None:
     """The process was killed while it wrote it: the steps before it hold."""
     kept = tmp_path / "kept"
-    async with scene(parts_in_flight=1) as on:
+    async with scene(max_concurrent_parts=1) as on:
         await broken_off(on, kept)
         with kept.open("ab") as file:
             file.write(b'{"digest": "0123')
@@ -165,10 +165,10 @@ async def test_a_second_upload_with_the_same_file_is_refused(tmp_path: Path) -> 
         with anyio.fail_after(5):
             while not on.parts():
                 await asyncio.sleep(0.005)
-        with pytest.raises(ResumeUnusable, match="in use by another upload"):
+        with pytest.raises(ResumeFileError, match="in use by another upload"):
             await on.client.projects.create(b"another", resume=kept)
         assert on.landed(await first) == CONTENT
-        assert len(on.sandbox.world.projects) == 1
+        assert len(on.sandbox.state.projects) == 1
         # And when it has ended the file is free.
         assert on.landed(await on.client.projects.create(b"x", resume=kept)) == b"x"
 
@@ -195,7 +195,7 @@ async def test_a_disk_that_is_full_ends_the_upload_before_its_first_part(
     kept = tmp_path / "kept"
     async with scene() as on:
         monkeypatch.setattr(os, "write", full)
-        with pytest.raises(ResumeUnusable, match="cannot be written: No space left") as caught:
+        with pytest.raises(ResumeFileError, match="cannot be written: No space left") as caught:
             await on.client.projects.create(CONTENT, resume=kept)
         monkeypatch.undo()
         assert caught.value.api_project_id == on.only_project()

@@ -37,7 +37,7 @@ import asyncio, sys
 from diffio_async import AsyncDiffio, ClientOptions
 
 async def main():
-    async with AsyncDiffio(options=ClientOptions(parts_in_flight={AT_ONCE})) as client:
+    async with AsyncDiffio(options=ClientOptions(max_concurrent_parts={AT_ONCE})) as client:
         project = await client.projects.create(sys.argv[1], resume=sys.argv[2])
         print(project.api_project_id)
 
@@ -91,9 +91,9 @@ async def test_a_killed_upload_is_finished_by_the_next_try(
                 assert await second.wait() == 0
         where = f"killed {pause:.3f} s after part {after}"
         assert said == on.only_project(), where
-        project = on.sandbox.world.projects[said]
-        assert project.landed
-        with on.sandbox.world.source_of(project).open("rb") as landed, recording.open("rb") as sent:
+        project = on.sandbox.state.projects[said]
+        assert project.received
+        with on.sandbox.state.source_of(project).open("rb") as landed, recording.open("rb") as sent:
             digests = [hashlib.file_digest(file, "sha256").digest() for file in (landed, sent)]
         assert digests[0] == digests[1], where
         again = [number for number, times in Counter(on.part_numbers()).items() if times > 1]
@@ -121,4 +121,4 @@ async def test_two_processes_with_one_file_do_not_spoil_each_other(
             assert b"in use by another upload" in second.stderr
             with anyio.fail_after(60):
                 assert await first.wait() == 0
-        assert on.sandbox.world.projects[on.only_project()].landed
+        assert on.sandbox.state.projects[on.only_project()].received

@@ -9,8 +9,8 @@ import time
 import anyio
 import pytest
 
-from diffio_async._engine.threads import Threads, all_settled, settled
-from diffio_async._engine.together import together
+from diffio_async._http.workers import run_workers
+from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled, wait_uncancelled
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
@@ -28,7 +28,7 @@ class Work:
         return "done"
 
 
-async def settling(threads: Threads, *works: Work) -> None:
+async def settling(threads: TrackedExecutor, *works: Work) -> None:
     """Begin the work, leave it, and settle: what a cancelled upload does."""
     running = [asyncio.create_task(threads.run(work)) for work in works]
     await asyncio.sleep(0)
@@ -37,20 +37,20 @@ async def settling(threads: Threads, *works: Work) -> None:
     try:
         await asyncio.gather(*running, return_exceptions=True)
     finally:
-        await threads.settle()
+        await threads.drain()
 
 
 async def test_a_cancelled_caller_leaves_at_once_and_settle_waits() -> None:
-    threads, work = Threads(), Work(0.2)
+    threads, work = TrackedExecutor(), Work(0.2)
     with anyio.move_on_after(0.02):
         await threads.run(work)
     assert not work.ended.is_set()
-    await threads.settle()
+    await threads.drain()
     assert work.ended.is_set()
 
 
 async def test_settle_waits_through_any_number_of_cancellations() -> None:
-    threads, works = Threads(), [Work(0.05), Work(0.15), Work(0.1)]
+    threads, works = TrackedExecutor(), [Work(0.05), Work(0.15), Work(0.1)]
     task = asyncio.create_task(settling(threads, *works))
     for _ in range(3):
         await asyncio.sleep(0.02)
@@ -61,7 +61,7 @@ async def test_settle_waits_through_any_number_of_cancellations() -> None:
 
 
 async def test_settle_waits_in_a_scope_that_is_cancelled() -> None:
-    threads, works = Threads(), [Work(0.05), Work(0.1)]
+    threads, works = TrackedExecutor(), [Work(0.05), Work(0.1)]
     with anyio.move_on_after(0.02) as scope:
         await settling(threads, *works)
         await anyio.sleep(1)
@@ -70,7 +70,7 @@ async def test_settle_waits_in_a_scope_that_is_cancelled() -> None:
 
 
 async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
-    threads, work = Threads(), Work()
+    threads, work = TrackedExecutor(), Work()
 
     async def within() -> None:
         with anyio.CancelScope() as scope:
@@ -87,7 +87,7 @@ async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
 
 async def test_a_settled_waiter_is_free_to_go_on() -> None:
     """After a time-out that was waited out the task is not still being cancelled."""
-    threads, work = Threads(), Work()
+    threads, work = TrackedExecutor(), Work()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await settling(threads, work)
@@ -103,15 +103,15 @@ async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
     failed, cancelled = loop.create_future(), loop.create_future()
     failed.set_exception(LookupError())
     cancelled.cancel()
-    await settled(failed)
-    await settled(cancelled)
-    await all_settled([])
+    await wait_uncancelled(failed)
+    await wait_uncancelled(cancelled)
+    await wait_all_uncancelled([])
 
 
 async def test_patience_ends() -> None:
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     began = time.monotonic()
-    await all_settled([never], patience=0.05)
+    await wait_all_uncancelled([never], patience=0.05)
     assert time.monotonic() - began < 1
     never.cancel()
 
@@ -133,5 +133,5 @@ async def test_together_raises_the_first_failure_as_it_is() -> None:
             raise ValueError("later")
 
     with pytest.raises(LookupError, match="the first"):
-        await together(work, 3)
+        await run_workers(work, 3)
     assert stopped == 2

@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-from diffio_async._engine.system_errors import shortage_of
-from diffio_async._engine.transport.ladder import failure_of
-from diffio_async._engine.transport.sessions import Connection
-from diffio_async.batch.kinds import Kind, kind_of
-from diffio_async.errors import NotReached
+from diffio_async._http.error_mapping import map_exception
+from diffio_async._http.sessions import Connection
+from diffio_async._storage.system_errors import shortage_of
+from diffio_async.batch.failures import FailureKind, classify
+from diffio_async.errors import ConnectionFailed
 from tests.disks import in_another_users_process, limited
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int)
     key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
     raw = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))
     url = "https://api.diffio.ai/v1"
-    failure = failure_of(
+    failure = map_exception(
         raw, connection=Connection(1.0), payload_failure=None, closed=False, url=url
     )
     shortage = shortage_of(failure)
-    assert isinstance(failure, NotReached)
+    assert isinstance(failure, ConnectionFailed)
     assert shortage is not None
     assert shortage.passing
     assert shortage.text in str(failure)
-    assert kind_of(failure) is Kind.WEATHER
+    assert classify(failure) is FailureKind.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int)
 def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
     """Whether before there is a connection or after."""
     connection = Connection(1.0)
-    for connection.had in (False, True):
-        failure = failure_of(
+    for connection.established in (False, True):
+        failure = map_exception(
             raw, connection=connection, payload_failure=None, closed=False, url="https://x"
         )
         assert shortage_of(failure) is not None
@@ -59,8 +59,8 @@ def test_work_is_done_by_the_threads_there_are() -> None:
     """Where the system starts none at all, that is an error of the system's, by its name."""
     done = in_another_users_process(
         limited("NPROC", 1)
-        + "from diffio_async._engine.threads import Threads\n"
-        + "from diffio_async._engine.system_errors import shortage_of\n"
+        + "from diffio_async._storage.threads import TrackedExecutor\n"
+        + "from diffio_async._storage.system_errors import shortage_of\n"
         + "async def main():\n"
         + "    try: await Threads().run(len, 'ab')\n"
         + "    except OSError as failure: print(shortage_of(failure).text)\n"
@@ -74,7 +74,7 @@ def test_one_thread_is_enough() -> None:
     """Sixteen are wanted, and the system starts two."""
     done = in_another_users_process(
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))\n"
-        "from diffio_async._engine.threads import Threads\n"
+        "from diffio_async._storage.threads import TrackedExecutor\n"
         "async def main():\n"
         "    threads = Threads()\n"
         "    print(sum(await asyncio.gather(*(threads.run(len, 'ab') for _ in range(100)))))\n"
@@ -91,7 +91,7 @@ async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
     source.write_bytes(b"abc")
     done = in_another_users_process(
         "import resource, errno\n"
-        "from diffio_async._engine.opening import opened\n"
+        "from diffio_async._uploads.open_source import opened\n"
         "async def main():\n"
         "    with open('/dev/null') as first: pass\n"
         "    held = []\n"

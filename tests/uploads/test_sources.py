@@ -21,7 +21,7 @@ from litestar.datastructures import UploadFile as litestar_upload  # noqa: N813
 from starlette.datastructures import Headers
 from starlette.datastructures import UploadFile as starlette_upload  # noqa: N813
 
-from diffio_async import ConfigurationError, SourceUnusable
+from diffio_async import ConfigurationError, InvalidSource
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
             ended = True
 
     async with scene(max_upload_bytes=10 * PART) as on:
-        with pytest.raises(SourceUnusable, match=f"more than the upload limit of {10 * PART:,}"):
+        with pytest.raises(InvalidSource, match=f"more than the upload limit of {10 * PART:,}"):
             await on.client.projects.create(endless())
         assert on.sandbox.requests == []
     assert ended

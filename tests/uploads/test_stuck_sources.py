@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from diffio_async import SourceUnusable
-from diffio_async._engine.opening import opened
+from diffio_async import InvalidSource
+from diffio_async._uploads.open_source import open_source
 from tests.uploads.scenes import PART, scene, sound
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def test_stuck_sources_do_not_keep_others_from_being_sent(
     end: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many: files are uploaded, results downloaded, and the stuck calls can be left."""
-    monkeypatch.setattr("diffio_async._engine.spooling.PATIENCE", 0.1)
+    monkeypatch.setattr("diffio_async._uploads.spool.PATIENCE", 0.1)
     (tmp_path / "talk.wav").write_bytes(CONTENT)
     stuck: Any = Stuck(end)
     async with scene() as on:
@@ -115,7 +115,7 @@ async def test_the_thread_of_a_source_ends_with_its_call(end: threading.Event) -
             group.start_soon(_opened, late)
             await anyio.sleep(0.01)
             end.set()
-    async with opened(socketfile(CONTENT), max_bytes=10 * PART) as found:
+    async with open_source(socketfile(CONTENT), max_bytes=10 * PART) as found:
         assert await found.read(0, found.size) == CONTENT
     with anyio.fail_after(2):
         while any(thread.name == "diffio-source" for thread in threading.enumerate()):
@@ -123,7 +123,7 @@ async def test_the_thread_of_a_source_ends_with_its_call(end: threading.Event) -
 
 
 async def _opened(source: Any) -> None:
-    async with opened(source, max_bytes=PART):
+    async with open_source(source, max_bytes=PART):
         pass
 
 
@@ -150,6 +150,6 @@ async def test_whatever_read_raises_is_told(failure: Exception) -> None:
             raise failure
 
     broken: Any = Broken()
-    with anyio.fail_after(5), pytest.raises(SourceUnusable, match="cannot be read"):
-        async with opened(broken, max_bytes=PART):
+    with anyio.fail_after(5), pytest.raises(InvalidSource, match="cannot be read"):
+        async with open_source(broken, max_bytes=PART):
             pass

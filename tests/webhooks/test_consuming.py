@@ -241,13 +241,13 @@ async def test_a_clock_set_back_keeps_no_event_waiting(inbox: WebhookInbox, cloc
 
 async def test_pauses_double_up_to_an_hour(inbox: WebhookInbox) -> None:
     """With a jitter; the defaults try for a little over an hour."""
-    terms = WebhookInbox("x.db")._terms
+    terms = WebhookInbox("x.db")._lease_policy
     longest = [terms.pause(attempt, 1.0) for attempt in range(1, 13)]
     assert longest[:3] == [2, 4, 8]
     assert longest[-1] is None
     assert 3600 < sum(pause for pause in longest if pause) < 2 * 3600
     assert terms.pause(1, 0.0) == 1.6
-    assert WebhookInbox("x.db", attempts=10**9)._terms.pause(10**6, 1.0) == 3600
+    assert WebhookInbox("x.db", attempts=10**9)._lease_policy.pause(10**6, 1.0) == 3600
 
 
 async def test_handlers_are_found_by_type(inbox: WebhookInbox) -> None:

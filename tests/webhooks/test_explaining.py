@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from svix.webhooks import Webhook
 
-from diffio_async.webhooks.explaining import Explanation, explained
+from diffio_async.webhooks.diagnose import Explanation, diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def explain(
     body: bytes = BODY, headers: Any = None, *secrets: str, now: float = NOW, **options: Any
 ) -> Explanation:
     headers = told() if headers is None else headers
-    return explained(body, headers, secrets or (SECRET,), now=now, **options)
+    return diagnose(body, headers, secrets or (SECRET,), now=now, **options)
 
 
 def codes(explanation: Explanation) -> list[str]:
@@ -246,7 +246,7 @@ def test_a_body_that_says_nothing_is_told() -> None:
 )
 def test_whatever_comes_is_explained(body: bytes, headers: Any, secrets: list[str]) -> None:
     """No exception, always a reason, and never the secret."""
-    explanation = explained(body, headers, secrets, now=NOW)
+    explanation = diagnose(body, headers, secrets, now=NOW)
     assert (explanation.event is None) == (explanation.reason is not None)
     assert SECRET.removeprefix("whsec_") not in str(explanation.findings)
     if explanation.event is None:

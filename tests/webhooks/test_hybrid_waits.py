@@ -25,9 +25,9 @@ from diffio_async import (
     WebhookInbox,
     WebhookVerifier,
 )
-from diffio_async._engine.pacing import answers
-from diffio_async._engine.pacing.desk import Desk
-from diffio_async._engine.pacing.trust import Trust
+from diffio_async._polling import poll_responses
+from diffio_async._polling.push import PushHealth
+from diffio_async._polling.scheduler import Scheduler
 from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 VERIFIER = WebhookVerifier(DEFAULT_WEBHOOK_SECRET)
 QUESTIONS = ("/v1/get_generation_progress", "/v1/list_project_generations")
 #: Alone, questions would come so late that only an event can have ended a wait in time.
-LATE = WaitPolicy(first=20, longest=20, safety=20)
+LATE = WaitPolicy(min_interval=20, max_interval=20, push_check_interval=20)
 
 
 @frozen
@@ -98,7 +98,7 @@ async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
         (generation,) = await here.started()
         async with asyncio.timeout(5):
             progress = await here.client.generations.wait_for_complete(generation_id=generation)
-        late = time.time() - (here.sandbox.world.generations[generation].finished_at or 0)
+        late = time.time() - (here.sandbox.state.generations[generation].finished_at or 0)
         assert progress.complete
         assert (progress.generation_id, progress.has_video) == (generation, False)
         assert late < 0.5
@@ -156,16 +156,16 @@ async def test_an_old_generation_of_which_nothing_was_told_is_asked_about(tmp_pa
         asyncio.timeout(5),
     ):
         (old,) = await here.started()
-        await until(lambda: here.sandbox.world.generations[old].ended)
+        await until(lambda: here.sandbox.state.generations[old].ended)
         (young,) = await here.started()
-        waits, trust = client.generations, client._pacer.trust
+        waits, trust = client.generations, client._pacer.push_health
         busy = asyncio.create_task(waits.wait_for_complete(generation_id=young))
         await until(lambda: here.questions() == 1)
         await stored(other, "msg_1", "generation.processing", generationId=young)
-        await until(lambda: trust.proven)
+        await until(lambda: trust.confirmed)
         await waits.wait_for_complete(generation_id=old)
         assert here.questions() == 2
-        assert trust.proven
+        assert trust.confirmed
         await stored(other, "msg_2", generationId=young)
         assert (await busy).complete
 
@@ -197,7 +197,9 @@ def other_client(here: Scene, inbox: WebhookInbox) -> AsyncDiffio:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_while_events_flow_nothing_is_asked_however_eager_the_policy(tmp_path: Path) -> None:
     """Of generations made just now, the events are on their way."""
-    policy = WaitPolicy(first=0.1, longest=0.2, safety=20, budget=100)
+    policy = WaitPolicy(
+        min_interval=0.1, max_interval=0.2, push_check_interval=20, max_polls_per_second=100
+    )
     async with scene(tmp_path, policy, duration=1) as here, asyncio.timeout(5):
         await here.client.generations.wait_many(await here.started(10))
         assert here.questions() <= 2
@@ -219,13 +221,15 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path) -> None:
     """From the first safety check that finds an end; every wait ends."""
-    policy = WaitPolicy(first=0.1, longest=0.2, safety=2, budget=100)
+    policy = WaitPolicy(
+        min_interval=0.1, max_interval=0.2, push_check_interval=2, max_polls_per_second=100
+    )
     async with scene(tmp_path, policy, duration=1.5, duration_spread=0.5) as here:
         ids = await here.started(40)
         waiting = asyncio.create_task(here.client.generations.wait_many(ids))
         await asyncio.sleep(1.0)
         assert here.questions() <= 3
-        here.sandbox.world.endpoints.clear()  # nothing is delivered any more
+        here.sandbox.state.endpoints.clear()  # nothing is delivered any more
         async with asyncio.timeout(5):  # by safety checks alone it would be ten
             outcomes = await waiting
         assert [outcome.status for outcome in outcomes] == ["complete"] * 40
@@ -235,7 +239,11 @@ async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path)
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
     """The others of the fleet end by theirs."""
-    async with scene(tmp_path, WaitPolicy(first=20, longest=20, safety=0.8), duration=0.3) as here:
+    async with scene(
+        tmp_path,
+        WaitPolicy(min_interval=20, max_interval=20, push_check_interval=0.8),
+        duration=0.3,
+    ) as here:
         ids = await here.started(5)
         async with WebhookInbox(tmp_path / "inbox.db") as inbox:
             lost = ids[2]
@@ -258,14 +266,14 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait asks at once, as if there were none, and says why."""
-    monkeypatch.setattr(answers, "HOLD", 30.0)
+    monkeypatch.setattr(poll_responses, "HOLD", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
         Sandbox(engine="echo", duration=0.2) as sandbox,
         AsyncDiffio(
             sandbox.api_key,
             base_url=sandbox.base_url,
-            options=ClientOptions(wait=WaitPolicy(first=0.1)),
+            options=ClientOptions(wait=WaitPolicy(min_interval=0.1)),
             inbox=WebhookInbox(tmp_path / "inbox.db"),
         ) as client,
     ):
@@ -341,11 +349,11 @@ async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path) -> None:
     """The first safety checks are early then: nothing was delivered since."""
-    policy = WaitPolicy(first=0.1, longest=0.2, safety=3)
+    policy = WaitPolicy(min_interval=0.1, max_interval=0.2, push_check_interval=3)
     async with scene(tmp_path, policy, duration=0.3) as here:
         async with WebhookInbox(tmp_path / "inbox.db") as receiving:
             await stored(receiving, "msg_1", generationId="gen_other")
-        here.sandbox.world.endpoints.clear()
+        here.sandbox.state.endpoints.clear()
         (generation,) = await here.started()
         async with asyncio.timeout(2):
             assert (
@@ -358,11 +366,13 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
 @pytest.mark.usefixtures("_no_task_left")
 async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
     """Ten wait, eagerly; two questions are all that the first second allows."""
-    policy = WaitPolicy(first=0.1, longest=0.2, safety=60, budget=100)
+    policy = WaitPolicy(
+        min_interval=0.1, max_interval=0.2, push_check_interval=60, max_polls_per_second=100
+    )
     async with scene(tmp_path, policy, duration=30) as here:
         async with WebhookInbox(tmp_path / "inbox.db") as receiving:
             await stored(receiving, "msg_1", generationId="gen_other")
-        here.sandbox.world.endpoints.clear()
+        here.sandbox.state.endpoints.clear()
         ids = await here.started(10)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.8):
@@ -376,18 +386,18 @@ async def test_with_several_event_loops_each_handles_an_event_once(
     """And an end is credited once to the events, though it ends a wait on each of three loops."""
     handled = list[tuple[str, str]]()
     credited = list[None]()
-    hear, earn = Desk.hear, Trust.earn
+    hear, earn = Scheduler.on_push, PushHealth.credit
 
-    def counted(desk: Desk, progress: GenerationProgress) -> None:
+    def counted(desk: Scheduler, progress: GenerationProgress) -> None:
         handled.append((progress.generation_id, progress.status))
         hear(desk, progress)
 
-    def credit(trust: Trust) -> None:
+    def credit(trust: PushHealth) -> None:
         credited.append(None)
         earn(trust)
 
-    monkeypatch.setattr(Desk, "hear", counted)
-    monkeypatch.setattr(Trust, "earn", credit)
+    monkeypatch.setattr(Scheduler, "hear", counted)
+    monkeypatch.setattr(PushHealth, "credit", credit)
     async with (
         scene(tmp_path, types="ends", duration=20) as here,
         WebhookInbox(tmp_path / "inbox.db") as receiving,
@@ -401,7 +411,7 @@ async def test_with_several_event_loops_each_handles_an_event_once(
 
         waits = [asyncio.to_thread(asyncio.run, wait()) for _ in range(2)]
         waiting = asyncio.gather(wait(), *waits)
-        desks = here.client._pacer._desks
+        desks = here.client._pacer._schedulers
         await until(lambda: len(desks) == 3 and all(each.follows for each in desks.values()))
         await stored(receiving, "msg_1", "generation.queued", generationId="gen_other")
         await until(lambda: len(handled) >= 3)

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from diffio_async import ConfigurationError, WebhookInbox, WebhookVerifier
-from diffio_async.errors import DatabaseUnusable
+from diffio_async.errors import DatabaseError
 from diffio_async.webhooks import asgi_app
 from tests.webhooks.scenes import SECRET, VERIFIER, Clock, body_of, headers_of, stored
 from tests.webhooks.test_receiving import AsgiDoor
@@ -173,10 +173,10 @@ async def test_a_file_that_is_no_inbox_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE mine (x)")
     connection.close()
-    with pytest.raises(DatabaseUnusable, match="webhook inbox"):
+    with pytest.raises(DatabaseError, match="webhook inbox"):
         async with WebhookInbox(other):
             pass
-    with pytest.raises(DatabaseUnusable, match="folder"):
+    with pytest.raises(DatabaseError, match="folder"):
         await WebhookInbox(tmp_path / "none" / "inbox.db").entries()
 
 
@@ -313,7 +313,7 @@ async def test_a_file_that_is_no_longer_there_takes_no_event(
         (tmp_path / "inbox.db").touch()
     door, body = AsgiDoor(asgi_app(inbox)), body_of()
     assert (await door(body, headers_of(body, "msg_2"))).status == 503
-    with pytest.raises(DatabaseUnusable, match="deleted"):
+    with pytest.raises(DatabaseError, match="deleted"):
         await stored(inbox, "msg_2")
 
 

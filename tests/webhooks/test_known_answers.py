@@ -134,7 +134,7 @@ def test_a_genuine_body_nested_too_deep_is_rejected() -> None:
         try:
             verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
         except WebhookRejected as rejected:
-            told.add(rejected.reason)
+            told.add(rejected.code)
     assert told == {"not_json"}
 
 
@@ -175,7 +175,7 @@ def test_a_time_stamp_of_another_spelling_is_rejected(stamp: str) -> None:
     """What was signed is the spelling: whole seconds, in digits."""
     with pytest.raises(WebhookRejected) as caught:
         verifier().verify(BODY, headers(ID, stamp, SIGNATURE))
-    assert caught.value.reason == "missing_header"
+    assert caught.value.code == "missing_header"
 
 
 def test_headers_as_a_list_say_what_to_pass() -> None:
@@ -187,7 +187,7 @@ def test_headers_as_a_list_say_what_to_pass() -> None:
     plain["svix-id"] = [ID]
     with pytest.raises(WebhookRejected, match="svix-id is a list, and a str is due") as caught:
         verifier().verify(BODY, plain)
-    assert caught.value.reason == "missing_header"
+    assert caught.value.code == "missing_header"
 
 
 @pytest.mark.parametrize(
@@ -211,11 +211,11 @@ def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
     ):
         with pytest.raises(WebhookRejected, match=words) as caught:
             verifier(at=STAMP + seconds).verify(BODY, told)
-        assert caught.value.reason == reason
+        assert caught.value.code == reason
         # With its time brought up to date it is another message: the old signature does not fit.
         with pytest.raises(WebhookRejected) as caught:
             verifier(at=STAMP + seconds).verify(BODY, headers(ID, STAMP + seconds, SIGNATURE))
-        assert caught.value.reason == "bad_signature"
+        assert caught.value.code == "bad_signature"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from diffio_async import ConfigurationError
-from diffio_async.webhooks import aiohttp_app, asgi, asgi_app, receiving
+from diffio_async.webhooks import aiohttp_app, asgi, asgi_app, receiver
 from tests.webhooks.scenes import SECRET, Kept, body_of, headers_of, served
 
 if TYPE_CHECKING:
@@ -303,14 +303,14 @@ async def test_a_body_that_trickles_is_not_waited_for(
     door: Door, sink: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408, when the sender itself would have given up."""
-    monkeypatch.setattr(receiving, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
 
     async def trickle() -> AsyncIterator[bytes]:
         for _ in range(100):
             await asyncio.sleep(0.02)
             yield b"x"
 
-    said = await receiving.Receiver(sink).answer("POST", {}, trickle())
+    said = await receiver.WebhookReceiver(sink).handle("POST", {}, trickle())
     assert (said.status, said.content) == (408, {"error": "too_slow"})
 
 

@@ -92,7 +92,7 @@ async def test_a_sample_receives_what_is_genuine_and_handles_it(
                 for kind in kinds:
                     await client.webhooks.send_test_event(event_type=kind, mode="live")
             with anyio.fail_after(10):
-                while sandbox.world.messages:
+                while sandbox.state.messages:
                     await anyio.sleep(0.02)
             assert [made.status for made in sandbox.deliveries] == [200] * 4
             ids = {made.message_id for made in sandbox.deliveries}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diffio_async import WebhookEvent
-from diffio_async.webhooks.standing import progress_of, rank, status_of
+from diffio_async.webhooks.events import event_rank, progress_from_event, status_of
 
 
 @pytest.mark.parametrize(
@@ -33,12 +33,12 @@ def test_an_end_is_an_end_whichever_of_status_and_type_tells_it(
 ) -> None:
     """Words yet to come are running."""
     event = WebhookEvent(event_type=event_type, status=status, generation_id="gen_1")
-    assert (status_of(event), rank(event)) == (meant, standing)
-    progress = progress_of(event)
+    assert (status_of(event), event_rank(event)) == (meant, standing)
+    progress = progress_from_event(event)
     assert progress is not None
     assert progress.complete == (meant == "complete")
 
 
 def test_an_event_of_no_generation_is_no_progress() -> None:
     """Of a project, say."""
-    assert progress_of(WebhookEvent(event_type="project.archived")) is None
+    assert progress_from_event(WebhookEvent(event_type="project.archived")) is None

@@ -18,8 +18,8 @@ import pytest
 from taskiq import InMemoryBroker, TaskiqMiddleware
 from taskiq_redis import RedisStreamBroker
 
-from diffio_async import ConfigurationError, DatabaseUnusable, WebhookInbox, WebhookVerifier
-from diffio_async.webhooks.receiving import Receiver
+from diffio_async import ConfigurationError, DatabaseError, WebhookInbox, WebhookVerifier
+from diffio_async.webhooks.receiver import WebhookReceiver
 from diffio_async.webhooks.taskiq import TaskiqSink, event_in_task, forward
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
@@ -161,7 +161,7 @@ async def test_what_ends_the_forwarding_is_raised_as_it_is(tmp_path: Path) -> No
         """Never called."""
 
     (tmp_path / "none").write_text("this is no inbox" * 100)
-    with pytest.raises(DatabaseUnusable):
+    with pytest.raises(DatabaseError):
         await forward(WebhookInbox(tmp_path / "none"), task)
     with pytest.raises(ConfigurationError, match="concurrency"):
         await forward(WebhookInbox(tmp_path / "none"), task, concurrency=0)
@@ -175,14 +175,14 @@ async def test_a_receiver_hands_deliveries_straight_to_the_broker() -> None:
     async def handle(body: str, message_id: str) -> None:
         got.append(message_id)
 
-    receiver = Receiver(TaskiqSink(handle, verifier=WebhookVerifier(SECRET), timeout=0.05))
+    receiver = WebhookReceiver(TaskiqSink(handle, verifier=WebhookVerifier(SECRET), timeout=0.05))
     body = body_of()
 
     async def chunks() -> AsyncIterator[bytes]:
         yield body
 
     async def status(headers: dict[str, str]) -> int:
-        return (await receiver.answer("POST", headers, chunks())).status
+        return (await receiver.handle("POST", headers, chunks())).status
 
     assert await status(headers_of(body)) == 200
     broker.failures = 1

@@ -9,7 +9,7 @@ from diffio_async.cli.exit_codes import OK, STOPPED
 from diffio_async.cli.interrupts import run
 from diffio_async.cli.network import use_network
 from diffio_async.cli.parameters import CacertOption, JsonOption, ProxyOption
-from diffio_async.cli.refusing import refuse
+from diffio_async.cli.usage_error import exit_with_usage_error
 
 app = typer.Typer(
     name="webhooks",
@@ -61,7 +61,7 @@ def configure(
     The key is read from DIFFIO_API_KEY.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.webhooks.configuring import configure as work
+    from diffio_async.cli.webhooks.configure import configure as work
     from diffio_async.errors import ConfigurationError
 
     try:
@@ -75,7 +75,7 @@ def configure(
             )
         )
     except ConfigurationError as error:
-        code = refuse(error, as_json=as_json)
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -95,7 +95,7 @@ def send_test(
     The key is read from DIFFIO_API_KEY.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.webhooks.configuring import send_test_event as work
+    from diffio_async.cli.webhooks.configure import send_test_event as work
     from diffio_async.errors import ConfigurationError
 
     try:
@@ -103,7 +103,7 @@ def send_test(
             lambda: work(mode=mode, event_type=event, api_key_id=api_key_id, as_json=as_json)
         )
     except ConfigurationError as error:
-        code = refuse(error, as_json=as_json)
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -131,16 +131,16 @@ def verify(
     was changed on the way, signatures of another version. The secrets are read from
     DIFFIO_WEBHOOK_SECRET, several separated by spaces, and never shown.
     """
-    from diffio_async.cli.webhooks.deliveries import kept_delivery
+    from diffio_async.cli.webhooks.saved_delivery import load_delivery
     from diffio_async.cli.webhooks.secrets import secrets
-    from diffio_async.cli.webhooks.verifying import verify as work
+    from diffio_async.cli.webhooks.verify import verify as work
     from diffio_async.errors import ConfigurationError
 
     try:
         tried = secrets()
-        delivery = kept_delivery(payload, headers)
+        delivery = load_delivery(payload, headers)
     except ConfigurationError as error:
-        raise typer.Exit(refuse(error, as_json=as_json)) from None
+        raise typer.Exit(exit_with_usage_error(error, as_json=as_json)) from None
     raise typer.Exit(work(delivery, tried, tolerance=tolerance, as_json=as_json))
 
 
@@ -169,19 +169,19 @@ def listen(
     without, it is acknowledged once it was passed on, and else delivered again by the sender.
     """
     use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.webhooks.listening import Order
-    from diffio_async.cli.webhooks.listening import listen as work
+    from diffio_async.cli.webhooks.event_printer import EventPrinter
+    from diffio_async.cli.webhooks.listen import ListenRequest
+    from diffio_async.cli.webhooks.listen import listen as work
     from diffio_async.cli.webhooks.secrets import secrets
-    from diffio_async.cli.webhooks.shown import Shown
-    from diffio_async.errors import ConfigurationError, DatabaseUnusable
+    from diffio_async.errors import ConfigurationError, DatabaseError
 
     try:
-        order = Order(
+        order = ListenRequest(
             host=host, port=port, path=path, inbox=inbox, forward=forward, secrets=secrets()
         )
-        code = run(lambda: work(order, Shown(as_json=as_json)), serves=True)
-    except (ConfigurationError, DatabaseUnusable, OSError) as error:
-        code = refuse(error, as_json=as_json)
+        code = run(lambda: work(order, EventPrinter(as_json=as_json)), serves=True)
+    except (ConfigurationError, DatabaseError, OSError) as error:
+        code = exit_with_usage_error(error, as_json=as_json)
     # Ctrl-C is how a server is asked to stop: that went well.
     raise typer.Exit(OK if code in STOPPED else code)
 
@@ -196,9 +196,11 @@ def inbox_list(
     as_json: JsonOption = False,
 ) -> None:
     """List the events of an inbox, the newest first."""
-    from diffio_async.cli.webhooks.inboxes import show
+    from diffio_async.cli.webhooks.inbox import list_entries
 
-    _on_inbox(lambda: show(inbox, state=state, limit=limit, as_json=as_json), as_json=as_json)
+    _on_inbox(
+        lambda: list_entries(inbox, state=state, limit=limit, as_json=as_json), as_json=as_json
+    )
 
 
 @inbox_app.command("retry", epilog=EXIT_CODES)
@@ -210,16 +212,16 @@ def inbox_retry(
     as_json: JsonOption = False,
 ) -> None:
     """Have an event handled anew, dead or handled; without its id, every dead one."""
-    from diffio_async.cli.webhooks.inboxes import retry
+    from diffio_async.cli.webhooks.inbox import retry
 
     _on_inbox(lambda: retry(inbox, message_id, as_json=as_json), as_json=as_json)
 
 
 def _on_inbox(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> NoReturn:
-    from diffio_async.errors import ConfigurationError, DatabaseUnusable
+    from diffio_async.errors import ConfigurationError, DatabaseError
 
     try:
         code = run(work)
-    except (ConfigurationError, DatabaseUnusable) as error:
-        code = refuse(error, as_json=as_json)
+    except (ConfigurationError, DatabaseError) as error:
+        code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)

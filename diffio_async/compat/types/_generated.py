@@ -1,4 +1,4 @@
-# Written by `python -m diffio_async._facades --write`; do not edit.
+# Written by `python -m diffio_async._codegen --write`; do not edit.
 """What calls answer with: frozen, comparable, with the guide's attributes.
 
 `from_dict` takes an answer of the API's. Time stamps are strings, as the API spells them; `extra`
@@ -35,10 +35,10 @@ class ProjectUploadSession:
             uploadSessionId=read.text(data, "uploadSessionId", ""),
             edgeBaseUrl=read.text(data, "edgeBaseUrl"),
             uploadToken=read.text(data, "uploadToken"),
-            objectKey=read.maybe_text(data, "objectKey"),
-            partSizeBytes=read.whole(data, "partSizeBytes"),
-            maxBytes=read.maybe_whole(data, "maxBytes"),
-            expiresAt=read.maybe_text(data, "expiresAt"),
+            objectKey=read.opt_text(data, "objectKey"),
+            partSizeBytes=read.int_(data, "partSizeBytes"),
+            maxBytes=read.opt_int(data, "maxBytes"),
+            expiresAt=read.opt_text(data, "expiresAt"),
         )
         return read.with_rest(found, data)
 
@@ -58,7 +58,7 @@ class CompleteProjectUploadResponse:
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploaded"),
-            sizeBytes=read.maybe_whole(data, "sizeBytes"),
+            sizeBytes=read.opt_int(data, "sizeBytes"),
         )
         return read.with_rest(found, data)
 
@@ -82,15 +82,15 @@ class CreateProjectResponse:
         """Read an answer, or a part of one."""
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
-            upload=read.one(ProjectUploadSession.from_dict, data, "upload"),
-            objectPath=read.maybe_text(data, "objectPath", "upload.objectKey"),
-            expiresAt=read.maybe_text(data, "expiresAt", "upload.expiresAt"),
-            uploadCompletion=read.one(
+            upload=read.opt_object(ProjectUploadSession.from_dict, data, "upload"),
+            objectPath=read.opt_text(data, "objectPath", "upload.objectKey"),
+            expiresAt=read.opt_text(data, "expiresAt", "upload.expiresAt"),
+            uploadCompletion=read.opt_object(
                 CompleteProjectUploadResponse.from_dict, data, "uploadCompletion"
             ),
-            uploadUrl=read.maybe_text(data, "uploadUrl"),
-            uploadMethod=read.maybe_text(data, "uploadMethod"),
-            bucket=read.maybe_text(data, "bucket"),
+            uploadUrl=read.opt_text(data, "uploadUrl"),
+            uploadMethod=read.opt_text(data, "uploadMethod"),
+            bucket=read.opt_text(data, "bucket"),
         )
         return read.with_rest(found, data)
 
@@ -115,12 +115,12 @@ class ProjectSummary:
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploading"),
-            originalFileName=read.maybe_text(data, "originalFileName"),
-            contentType=read.maybe_text(data, "contentType"),
-            hasVideo=read.flag(data, "hasVideo"),
-            generationCount=read.whole(data, "generationCount"),
-            createdAt=read.maybe_text(data, "createdAt"),
-            updatedAt=read.maybe_text(data, "updatedAt"),
+            originalFileName=read.opt_text(data, "originalFileName"),
+            contentType=read.opt_text(data, "contentType"),
+            hasVideo=read.bool_(data, "hasVideo"),
+            generationCount=read.int_(data, "generationCount"),
+            createdAt=read.opt_text(data, "createdAt"),
+            updatedAt=read.opt_text(data, "updatedAt"),
         )
         return read.with_rest(found, data)
 
@@ -136,7 +136,7 @@ class ListProjectsResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            projects=read.each(ProjectSummary.from_dict, data, "projects"),
+            projects=read.list_of(ProjectSummary.from_dict, data, "projects"),
         )
         return read.with_rest(found, data)
 
@@ -158,9 +158,9 @@ class CreateGenerationResponse:
         found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
-            modelKey=read.maybe_text(data, "modelKey"),
+            modelKey=read.opt_text(data, "modelKey"),
             status=read.text(data, "status"),
-            idempotentReplay=read.maybe_flag(data, "idempotentReplay"),
+            idempotentReplay=read.opt_bool(data, "idempotentReplay"),
         )
         return read.with_rest(found, data)
 
@@ -183,10 +183,10 @@ class ProjectGenerationSummary:
         found = cls(
             generationId=read.text(data, "generationId"),
             status=read.text(data, "status", "queued"),
-            modelKey=read.maybe_text(data, "modelKey"),
-            progress=read.maybe_whole(data, "progress"),
-            createdAt=read.maybe_text(data, "createdAt"),
-            updatedAt=read.maybe_text(data, "updatedAt"),
+            modelKey=read.opt_text(data, "modelKey"),
+            progress=read.opt_int(data, "progress"),
+            createdAt=read.opt_text(data, "createdAt"),
+            updatedAt=read.opt_text(data, "updatedAt"),
         )
         return read.with_rest(found, data)
 
@@ -203,8 +203,8 @@ class ListProjectGenerationsResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            apiProjectId=read.maybe_text(data, "apiProjectId"),
-            generations=read.each(ProjectGenerationSummary.from_dict, data, "generations"),
+            apiProjectId=read.opt_text(data, "apiProjectId"),
+            generations=read.list_of(ProjectGenerationSummary.from_dict, data, "generations"),
         )
         return read.with_rest(found, data)
 
@@ -226,12 +226,12 @@ class GenerationProgressStage:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            jobId=read.maybe_text(data, "jobId"),
-            jobState=read.maybe_text(data, "jobState"),
+            jobId=read.opt_text(data, "jobId"),
+            jobState=read.opt_text(data, "jobState"),
             status=read.text(data, "status", "pending"),
-            progress=read.whole(data, "progress"),
-            statusMessage=read.maybe_text(data, "statusMessage"),
-            error=read.maybe_text(data, "error"),
+            progress=read.int_(data, "progress"),
+            statusMessage=read.opt_text(data, "statusMessage"),
+            error=read.opt_text(data, "error"),
             errorDetails=read.anything(data, "errorDetails"),
         )
         return read.with_rest(found, data)
@@ -248,7 +248,7 @@ class GenerationTranscription:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            status=read.maybe_text(data, "status"),
+            status=read.opt_text(data, "status"),
         )
         return read.with_rest(found, data)
 
@@ -279,16 +279,16 @@ class GenerationProgressResponse:
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status"),
-            hasVideo=read.flag(data, "hasVideo"),
-            preProcessing=read.one(GenerationProgressStage.from_dict, data, "preProcessing"),
-            inference=read.one(GenerationProgressStage.from_dict, data, "inference"),
-            restoredVideo=read.one(GenerationProgressStage.from_dict, data, "restoredVideo"),
-            error=read.maybe_text(data, "error"),
+            hasVideo=read.bool_(data, "hasVideo"),
+            preProcessing=read.opt_object(GenerationProgressStage.from_dict, data, "preProcessing"),
+            inference=read.opt_object(GenerationProgressStage.from_dict, data, "inference"),
+            restoredVideo=read.opt_object(GenerationProgressStage.from_dict, data, "restoredVideo"),
+            error=read.opt_text(data, "error"),
             errorDetails=read.anything(data, "errorDetails"),
-            transcription=read.one(GenerationTranscription.from_dict, data, "transcription"),
-            stage=read.maybe_text(data, "stage"),
-            stageProgress=read.maybe_mapping(data, "stageProgress"),
-            queue=read.maybe_mapping(data, "queue"),
+            transcription=read.opt_object(GenerationTranscription.from_dict, data, "transcription"),
+            stage=read.opt_text(data, "stage"),
+            stageProgress=read.opt_dict(data, "stageProgress"),
+            queue=read.opt_dict(data, "queue"),
         )
         return read.with_rest(found, data)
 
@@ -315,10 +315,10 @@ class GenerationDownloadResponse:
             apiProjectId=read.text(data, "apiProjectId"),
             downloadType=read.text(data, "downloadType", ""),
             downloadUrl=read.text(data, "downloadUrl"),
-            fileName=read.maybe_text(data, "fileName"),
-            storagePath=read.maybe_text(data, "storagePath"),
-            mimeType=read.maybe_text(data, "mimeType"),
-            bucket=read.maybe_text(data, "bucket"),
+            fileName=read.opt_text(data, "fileName"),
+            storagePath=read.opt_text(data, "storagePath"),
+            mimeType=read.opt_text(data, "mimeType"),
+            bucket=read.opt_text(data, "bucket"),
         )
         return read.with_rest(found, data)
 
@@ -339,10 +339,10 @@ class WebhookTestEventResponse:
         """Read an answer, or a part of one."""
         found = cls(
             svixMessageId=read.text(data, "svixMessageId"),
-            eventId=read.maybe_text(data, "eventId"),
-            eventType=read.maybe_text(data, "eventType"),
-            mode=read.maybe_text(data, "mode"),
-            apiKeyId=read.maybe_text(data, "apiKeyId"),
+            eventId=read.opt_text(data, "eventId"),
+            eventType=read.opt_text(data, "eventType"),
+            mode=read.opt_text(data, "mode"),
+            apiKeyId=read.opt_text(data, "apiKeyId"),
         )
         return read.with_rest(found, data)
 
@@ -359,8 +359,8 @@ class AccountSettingsResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            account=read.mapping(data, "account"),
-            apiKeyId=read.maybe_text(data, "apiKeyId"),
+            account=read.dict_(data, "account"),
+            apiKeyId=read.opt_text(data, "apiKeyId"),
         )
         return read.with_rest(found, data)
 
@@ -393,14 +393,14 @@ class ApiKeyResponse:
             status=read.text(data, "status", "active"),
             keyPrefix=read.text(data, "keyPrefix", ""),
             role=read.text(data, "role", "scoped"),
-            scopes=read.texts(data, "scopes"),
-            resourceBounds=read.mapping(data, "resourceBounds"),
-            key=read.maybe_text(data, "key"),
-            parentKeyId=read.maybe_text(data, "parentKeyId"),
-            createdAt=read.maybe_text(data, "createdAt"),
-            rotatedAt=read.maybe_text(data, "rotatedAt"),
-            revokedAt=read.maybe_text(data, "revokedAt"),
-            permissions=read.maybe_mapping(data, "permissions"),
+            scopes=read.list_of_text(data, "scopes"),
+            resourceBounds=read.dict_(data, "resourceBounds"),
+            key=read.opt_text(data, "key"),
+            parentKeyId=read.opt_text(data, "parentKeyId"),
+            createdAt=read.opt_text(data, "createdAt"),
+            rotatedAt=read.opt_text(data, "rotatedAt"),
+            revokedAt=read.opt_text(data, "revokedAt"),
+            permissions=read.opt_dict(data, "permissions"),
         )
         return read.with_rest(found, data)
 
@@ -416,7 +416,7 @@ class ApiKeysListResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            keys=read.each(ApiKeyResponse.from_dict, data, "keys"),
+            keys=read.list_of(ApiKeyResponse.from_dict, data, "keys"),
         )
         return read.with_rest(found, data)
 
@@ -433,8 +433,8 @@ class UsageSummaryResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            usage=read.mapping(data, "usage"),
-            billing=read.mapping(data, "billing"),
+            usage=read.dict_(data, "usage"),
+            billing=read.dict_(data, "billing"),
         )
         return read.with_rest(found, data)
 
@@ -450,7 +450,7 @@ class WebhookConfigureResponse:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            webhook=read.mapping(data, "webhook"),
+            webhook=read.dict_(data, "webhook"),
         )
         return read.with_rest(found, data)
 
@@ -478,17 +478,17 @@ class GenerationWebhookEvent:
         """Read an answer, or a part of one."""
         found = cls(
             eventType=read.text(data, "eventType", ""),
-            eventId=read.maybe_text(data, "eventId"),
-            createdAt=read.maybe_text(data, "createdAt"),
-            apiKeyId=read.maybe_text(data, "apiKeyId"),
-            apiProjectId=read.maybe_text(data, "apiProjectId"),
-            generationId=read.maybe_text(data, "generationId"),
-            status=read.maybe_text(data, "status"),
-            hasVideo=read.maybe_flag(data, "hasVideo"),
-            modelKey=read.maybe_text(data, "modelKey"),
-            error=read.maybe_text(data, "error"),
+            eventId=read.opt_text(data, "eventId"),
+            createdAt=read.opt_text(data, "createdAt"),
+            apiKeyId=read.opt_text(data, "apiKeyId"),
+            apiProjectId=read.opt_text(data, "apiProjectId"),
+            generationId=read.opt_text(data, "generationId"),
+            status=read.opt_text(data, "status"),
+            hasVideo=read.opt_bool(data, "hasVideo"),
+            modelKey=read.opt_text(data, "modelKey"),
+            error=read.opt_text(data, "error"),
             errorDetails=read.anything(data, "errorDetails"),
-            transcription=read.one(GenerationTranscription.from_dict, data, "transcription"),
+            transcription=read.opt_object(GenerationTranscription.from_dict, data, "transcription"),
         )
         return read.with_rest(found, data)
 
@@ -505,7 +505,7 @@ class AudioIsolationResult:
     def from_dict(cls, data: read.Json) -> Self:
         """Read an answer, or a part of one."""
         found = cls(
-            project=CreateProjectResponse.from_dict(read.mapping(data, "project")),
-            generation=CreateGenerationResponse.from_dict(read.mapping(data, "generation")),
+            project=CreateProjectResponse.from_dict(read.dict_(data, "project")),
+            generation=CreateGenerationResponse.from_dict(read.dict_(data, "generation")),
         )
         return read.with_rest(found, data)

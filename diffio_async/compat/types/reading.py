@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from diffio_async.compat.errors import DiffioResponseInvalid
+from diffio_async.compat.errors import DiffioInvalidResponse
 from diffio_async.models import scalars
 
 T = TypeVar("T")
@@ -19,42 +19,42 @@ def text(data: Json, name: str, fallback: str | None = None) -> str:
     """A string that is due.
 
     Raises:
-        DiffioResponseInvalid: It is not there, and nothing stands in for it.
+        DiffioInvalidResponse: It is not there, and nothing stands in for it.
     """
     value = data.get(name)
     if isinstance(value, str) and (value or fallback is None):
         return value
     if fallback is None:
-        raise DiffioResponseInvalid(f"{name} is missing, or is no string", None, dict(data))
+        raise DiffioInvalidResponse(f"{name} is missing, or is no string", None, dict(data))
     return fallback
 
 
-def maybe_text(data: Json, name: str, elsewhere: str = "") -> str | None:
+def opt_text(data: Json, name: str, elsewhere: str = "") -> str | None:
     """A string; where it is absent, the one at `elsewhere` (`upload.objectKey`)."""
     value = data.get(name)
     if isinstance(value, str):
         return value
     within, _, other = elsewhere.partition(".")
     inner = data.get(within)
-    return maybe_text(inner, other) if isinstance(inner, Mapping) else None
+    return opt_text(inner, other) if isinstance(inner, Mapping) else None
 
 
-def flag(data: Json, name: str) -> bool:
+def bool_(data: Json, name: str) -> bool:
     """True or false; absent is false."""
-    return maybe_flag(data, name) or False
+    return opt_bool(data, name) or False
 
 
-def maybe_flag(data: Json, name: str) -> bool | None:
+def opt_bool(data: Json, name: str) -> bool | None:
     """True, false or unknown."""
     return scalars.flag(data.get(name))
 
 
-def whole(data: Json, name: str) -> int:
+def int_(data: Json, name: str) -> int:
     """A whole number; absent is 0."""
-    return maybe_whole(data, name) or 0
+    return opt_int(data, name) or 0
 
 
-def maybe_whole(data: Json, name: str) -> int | None:
+def opt_int(data: Json, name: str) -> int | None:
     """A number without its fraction, also from a string."""
     value = data.get(name)
     found = scalars.integer(value)
@@ -67,32 +67,32 @@ def anything(data: Json, name: str) -> object:
     return data.get(name)
 
 
-def mapping(data: Json, name: str) -> dict[str, Any]:
+def dict_(data: Json, name: str) -> dict[str, Any]:
     """An object with the API's own keys; an empty one where there is none."""
-    return maybe_mapping(data, name) or {}
+    return opt_dict(data, name) or {}
 
 
-def maybe_mapping(data: Json, name: str) -> dict[str, Any] | None:
+def opt_dict(data: Json, name: str) -> dict[str, Any] | None:
     """An object with the API's own keys."""
     value = data.get(name)
     return dict(value) if isinstance(value, Mapping) else None
 
 
-def texts(data: Json, name: str) -> list[str]:
+def list_of_text(data: Json, name: str) -> list[str]:
     """A list of strings; an empty one where there is none."""
     value = data.get(name)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def one(build: Callable[[Json], T], data: Json, name: str) -> T | None:
+def opt_object(build: Callable[[Json], T], data: Json, name: str) -> T | None:
     """A result within the result; None where it lacks what it cannot do without."""
     value = data.get(name)
-    with contextlib.suppress(DiffioResponseInvalid):
+    with contextlib.suppress(DiffioInvalidResponse):
         return build(value) if isinstance(value, Mapping) else None
     return None
 
 
-def each(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
+def list_of(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
     """Results within the result; an empty list where there is none."""
     value = data.get(name)
     items = value if isinstance(value, list) else []

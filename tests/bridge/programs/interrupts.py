@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from diffio_async import _bridge as bridge
-from diffio_async._bridge.talk import home
+from diffio_async._bridge.call_channel import manager
 from tests.bridge.programs.stage import act, answer, count, log, room, say, sleeper, threads, until
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def at_any_moment() -> None:
             bridge.stop()  # and strike while the next loop is being started
     gc.collect()
     until(lambda: sorted(begun) == sorted(ended))
-    until(lambda: not home.thread().guests)
+    until(lambda: not manager.thread().waiters)
     until(lambda: len(threads()) == 1)
     assert bridge.run(answer) == 42
     say(struck, bool(begun))

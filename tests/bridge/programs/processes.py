@@ -153,9 +153,9 @@ def fork_with_a_connection() -> None:
     bridge.run(listen)
 
     def child() -> None:
-        from diffio_async._bridge.talk import home
+        from diffio_async._bridge.call_channel import manager
 
-        (disowned,) = home._disowned
+        (disowned,) = manager._disowned
         disowned.loop.remove_reader(there)  # as a connection does that is finalised
         gc.collect()
 
@@ -290,13 +290,13 @@ def _late() -> int:
         started.append(thread.name)
         start(thread)
 
-    setattr(threading.Thread, "start", noted)  # noqa: B010 - for a type checker's peace
+    setattr(threading.Thread, "read_prefix", noted)  # noqa: B010 - for a type checker's peace
 
     def late() -> None:
         # Runs first: stops the bridge as its own handler would have.
-        from diffio_async._bridge.talk import home
+        from diffio_async._bridge.call_channel import manager
 
-        home._exit()
+        manager._exit()
         try:
             bridge.run(answer)
         except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffio_async.sandbox import Answer, Drop, Fault
+from diffio_async.sandbox import Drop, Fault, RespondWith
 from tests.compat.published.both import Scene, both, outcome
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def test_difference_an_error_status_ends_a_wait_and_one_502_does_not(
 
     def scene(s: Scene) -> Any:
         names = s.generated()
-        s.sandbox.faults.add(Fault(path=PROGRESS, action=Answer(status=502)))
+        s.sandbox.faults.add(Fault(path=PROGRESS, action=RespondWith(status=502)))
         patient = outcome(
             lambda: s.client.generations.wait_for_complete(**names, pollInterval=0.05)
         )
         stages = {"preProcessing": {"status": "error"}, "inference": {"status": "pending"}}
         ended = {**names, **stages, "status": "error", "error": "no speech"}
-        s.sandbox.faults.add(Fault(path=PROGRESS, times=None, action=Answer(json=ended)))
+        s.sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(json=ended)))
         error = outcome(
             lambda: s.client.generations.wait_for_complete(**names, timeout=0.2, pollInterval=0.05)
         )
@@ -145,7 +145,7 @@ def test_difference_progress_is_told_and_shown_when_it_changes_and_on_standard_e
         names = s.generated()
         stage = {"status": "processing", "progress": 10}
         running = {**names, "status": "processing", "preProcessing": stage, "inference": stage}
-        s.sandbox.faults.add(Fault(path=PROGRESS, times=3, action=Answer(json=running)))
+        s.sandbox.faults.add(Fault(path=PROGRESS, times=3, action=RespondWith(json=running)))
         told: list[str] = []
         s.client.generations.wait_for_complete(
             **names,

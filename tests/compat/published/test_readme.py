@@ -55,7 +55,7 @@ async def test_every_block_of_the_readme_runs(tmp_path: Path, uploads: Any) -> N
         ran = await anyio.run_process(
             [sys.executable, "readme.py"], cwd=tmp_path, env=environment, check=False
         )
-        assert sandbox.complaints == []
+        assert sandbox.violations == []
     assert ran.returncode == 0, ran.stderr.decode()
     assert ran.stderr == b""
     assert (tmp_path / "restored.mp3").read_bytes() == SAMPLE.read_bytes()

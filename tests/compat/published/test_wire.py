@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async.sandbox import Answer, Fault
+from diffio_async.sandbox import Fault, RespondWith
 from tests.compat.published.both import Scene, both, outcome, raised
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def test_an_answer_that_refuses_gives_the_same_error(
     """Message, statusCode, responseBody and str are equal; ours is a kind of DiffioApiError."""
 
     def scene(s: Scene) -> Any:
-        s.sandbox.faults.add(Fault(action=Answer(status=int(status), json=REFUSED[status])))
+        s.sandbox.faults.add(Fault(action=RespondWith(status=int(status), json=REFUSED[status])))
         error = outcome(s.client.projects.list)
         assert isinstance(error, s.sdk.DiffioApiError)
         return raised(error)
@@ -202,9 +202,9 @@ def test_a_wait_that_fails_or_is_too_long_is_a_runtime_error_that_begins_alike(
         names = s.generated()
         failed = {**names, "status": "failed", "error": "no speech", "hasVideo": False}
         stage = {"preProcessing": {"status": "failed"}, "inference": {"status": "pending"}}
-        s.sandbox.faults.add(Fault(path=PROGRESS, action=Answer(json={**failed, **stage})))
+        s.sandbox.faults.add(Fault(path=PROGRESS, action=RespondWith(json={**failed, **stage})))
         running = {**failed, **stage, "status": "processing", "error": None}
-        s.sandbox.faults.add(Fault(path=PROGRESS, times=None, action=Answer(json=running)))
+        s.sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(json=running)))
         ends = []
         for _ in range(2):
             error = outcome(

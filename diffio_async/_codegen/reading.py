@@ -1,0 +1,233 @@
+"""Read coroutine classes from their source: signatures and docstrings to the letter.
+
+The grammar is closed: what is not understood stops the generator with file and line.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class MethodKind(Enum):
+    """What a method is, which decides how a blocking caller is served."""
+
+    COROUTINE = "coroutine"
+    ITERATOR = "async generator"
+    CONTEXT = "async context manager"
+    PLAIN = "plain"
+    PROPERTY = "property"
+
+
+class UnsupportedSyntax(SyntaxError):
+    """The source holds something that no rule covers."""
+
+    def __init__(self, path: Path, node: ast.AST, what: str) -> None:
+        line = getattr(node, "lineno", 0)
+        super().__init__(f"{path}:{line}: {what}")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter; annotation and default are source text."""
+
+    name: str
+    keyword_only: bool
+    annotation: str
+    default: str | None
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method; `signature` is the text from `(` to the colon, `docstring` that with quotes."""
+
+    name: str
+    kind: MethodKind
+    parameters: tuple[Parameter, ...]
+    signature: str
+    returns: str
+    docstring: str | None
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """One class; `parts` are its public attributes that are built from other classes."""
+
+    name: str
+    docstring: str
+    methods: tuple[MethodSpec, ...]
+    parts: dict[str, str]
+    bases: tuple[str, ...] = ()
+
+
+@dataclass
+class Module:
+    """One source file: its classes, and what its imports call which name."""
+
+    path: Path
+    nouns: dict[str, ClassSpec] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+
+
+def read(path: Path) -> Module:
+    """Read one source file."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source, str(path))
+    module = Module(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                module.imports[alias.asname or alias.name] = f"import {alias.name}"
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                module.imports[alias.asname or alias.name] = f"from {node.module} import"
+    for node in tree.body:
+        # The coroutine classes say so by their names; other classes have no facade.
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Async"):
+            module.nouns[node.name] = _Reader(path, source).noun(node)
+    return module
+
+
+def resolve_bases(modules: list[Module]) -> None:
+    """Give each class the methods of those it is derived from, and its module their imports."""
+    known = {name: (noun, module) for module in modules for name, noun in module.nouns.items()}
+    for module in modules:
+        for name, noun in module.nouns.items():
+            methods = {method.name: method for method in noun.methods}
+            for base in noun.bases:
+                if base not in known:
+                    raise UnsupportedSyntax(
+                        module.path, ast.Pass(), f"{name} is derived from {base}"
+                    )
+                above, home = known[base]
+                methods = {**{method.name: method for method in above.methods}, **methods}
+                for imported, origin in home.imports.items():
+                    module.imports.setdefault(imported, origin)
+            module.nouns[name] = replace(noun, methods=tuple(methods.values()))
+
+
+@dataclass(frozen=True)
+class _Reader:
+    path: Path
+    source: str
+
+    def noun(self, node: ast.ClassDef) -> ClassSpec:
+        methods = []
+        parts: dict[str, str] = {}
+        for item in node.body:
+            if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if item.name == "__init__":
+                    parts = self._parts(item)
+                if not item.name.startswith("_") or item.name.startswith("__"):
+                    methods.append(self._method(item))
+            elif not (_is_docstring(item) or _is_declared(item)):
+                raise UnsupportedSyntax(self.path, item, "only methods are carried over")
+        docstring = self._docstring(node)
+        if docstring is None:
+            raise UnsupportedSyntax(self.path, node, f"{node.name} has no docstring")
+        bases = tuple(self._text(base) for base in node.bases)
+        return ClassSpec(node.name, docstring, tuple(methods), parts, bases)
+
+    def _parts(self, init: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
+        """`self.projects = Projects(…)` makes a part; private attributes are nobody's business."""
+        parts = {}
+        for node in init.body:
+            match node:
+                case ast.Assign(
+                    targets=[ast.Attribute(value=ast.Name(id="self"), attr=name)],
+                    value=ast.Call(func=ast.Name(id=kind)),
+                ) if not name.startswith("_"):
+                    parts[name] = kind
+                case ast.Assign(targets=[ast.Attribute(attr=name)]) if not name.startswith("_"):
+                    raise UnsupportedSyntax(
+                        self.path, node, f"a public attribute {name} that is no part"
+                    )
+                case _:
+                    pass
+        return parts
+
+    def _method(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> MethodSpec:
+        if node.returns is None:
+            raise UnsupportedSyntax(self.path, node, f"{node.name} has no return annotation")
+        return MethodSpec(
+            name=node.name,
+            kind=self._kind(node),
+            parameters=self._parameters(node),
+            signature=self._signature(node),
+            returns=self._text(node.returns),
+            docstring=self._docstring(node),
+        )
+
+    def _kind(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> MethodKind:
+        decorators = [self._text(decorator).split(".")[-1] for decorator in node.decorator_list]
+        yields = any(isinstance(inner, (ast.Yield, ast.YieldFrom)) for inner in ast.walk(node))
+        is_async = isinstance(node, ast.AsyncFunctionDef)
+        match decorators, is_async, yields:
+            case [], True, False:
+                return MethodKind.COROUTINE
+            case [], True, True:
+                return MethodKind.ITERATOR
+            case ["asynccontextmanager"], True, True:
+                return MethodKind.CONTEXT
+            case [], False, False:
+                return MethodKind.PLAIN
+            case ["property"], False, False:
+                return MethodKind.PROPERTY
+        raise UnsupportedSyntax(self.path, node, f"no rule for {node.name} with {decorators}")
+
+    def _parameters(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[Parameter, ...]:
+        arguments = node.args
+        if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
+            raise UnsupportedSyntax(
+                self.path, node, f"{node.name}: * and ** and / are not carried over"
+            )
+        positional, keyword = arguments.args[1:], arguments.kwonlyargs
+        missing = len(positional) - len(arguments.defaults)
+        defaults = [None] * missing + list(arguments.defaults)
+        both = [(p, d, False) for p, d in zip(positional, defaults, strict=True)]
+        both += [(p, d, True) for p, d in zip(keyword, arguments.kw_defaults, strict=True)]
+        found = []
+        for parameter, default, keyword_only in both:
+            if parameter.annotation is None:
+                raise UnsupportedSyntax(self.path, parameter, f"{parameter.arg} has no annotation")
+            text = None if default is None else self._text(default)
+            annotation = self._text(parameter.annotation)
+            found.append(Parameter(parameter.arg, keyword_only, annotation, text))
+        return tuple(found)
+
+    def _signature(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+        lines = self.source.splitlines(keepends=True)
+        first, body = node.lineno - 1, node.body[0]
+        header = "".join([lines[first][node.col_offset :], *lines[first + 1 : body.lineno - 1]])
+        if body.lineno - 1 == first:
+            raise UnsupportedSyntax(self.path, node, f"{node.name} is written on one line")
+        return header[header.index("(") :].rstrip().removesuffix(":")
+
+    def _docstring(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str | None:
+        return self._text(node.body[0]) if _is_docstring(node.body[0]) else None
+
+    def _text(self, node: ast.AST) -> str:
+        text = ast.get_source_segment(self.source, node)
+        if text is None:
+            raise UnsupportedSyntax(self.path, node, "no source")
+        return text
+
+
+def _is_declared(node: ast.stmt) -> bool:
+    """Whether it makes a part of the class visible: `projects: T = declared(T)`."""
+    match node:
+        case ast.AnnAssign(value=ast.Call(func=ast.Name(id="declared"))):
+            return True
+    return False
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    match node:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Downloads: ranges, partial files, and resuming them."""

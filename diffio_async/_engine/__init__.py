@@ -1,1 +1,0 @@
-"""The engine: the only floor that awaits I/O."""

@@ -1,0 +1,42 @@
+"""Progress callbacks: plain functions or coroutine functions, never the end of paid work."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import TYPE_CHECKING, TypeVar
+
+from diffio_async._console import Console
+from diffio_async._logging import log
+
+if TYPE_CHECKING:
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.types import Callback
+
+T = TypeVar("T")
+
+_console = Console()
+
+
+async def call_progress_callback(callback: Callback[T] | None, fact: T) -> None:
+    """Tell a callback. One that raises is logged: the job goes on, and is billed, all the same."""
+    if callback is None:
+        return
+    try:
+        outcome = callback(fact)
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:
+        log.exception("a progress callback raised; the work it was told of goes on")
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled this task: the callback awaited something that was.
+        log.exception("a progress callback was cancelled; the work it was told of goes on")
+
+
+def print_progress(progress: GenerationProgress) -> None:
+    """Print one line of progress on standard error."""
+    stage = f" ({progress.stage})" if progress.stage else ""
+    _console.note(f"{progress.generation_id}: {progress.status}{stage} {progress.percent:.0f} %")

@@ -1,0 +1,65 @@
+"""Keep the ids of paid work in whatever error ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from diffio_async.errors import DiffioError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+#: What ends work from outside: the generations it started continue at the service.
+_INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+#: Generations that one interruption names; more would bury the traceback.
+_MAX_NAMED = 100
+
+
+@contextlib.contextmanager
+def attach_ids(**ids: str | None) -> Iterator[None]:
+    """Let no failure of the body lose the ids of what was uploaded or paid for.
+
+    Args:
+        ids: `api_project_id`, `generation_id` or `idempotency_key`; a None is left out.
+    """
+    try:
+        yield
+    except DiffioError as error:
+        for name, value in ids.items():
+            # A key is of use with its project; before there is one, nothing was paid for.
+            useful = name != "idempotency_key" or error.api_project_id is not None
+            if value is not None and useful and getattr(error, name) is None:
+                setattr(error, name, value)
+                error.add_note(f"{name}={value}")
+        raise
+    except BaseException as error:
+        noted = getattr(error, "__notes__", [])
+        for name, value in ids.items():
+            if value is not None and not any(note.startswith(f"{name}=") for note in noted):
+                error.add_note(f"{name}={value}")
+                if isinstance(error, _INTERRUPTIONS):
+                    setattr(error, name, value)
+        raise
+
+
+@contextlib.contextmanager
+def concerning_many(running: Callable[[], Collection[tuple[str, str | None]]]) -> Iterator[None]:
+    """Name the generations that continue when the body is interrupted.
+
+    Args:
+        running: Returns their ids, each with its project's where that is known.
+    """
+    try:
+        yield
+    except _INTERRUPTIONS as error:
+        ids = running()
+        for generation_id, api_project_id in islice(ids, _MAX_NAMED):
+            error.add_note(f"generation_id={generation_id}")
+            if api_project_id is not None:
+                error.add_note(f"api_project_id={api_project_id}")
+        if len(ids) > _MAX_NAMED:
+            error.add_note(f"and {len(ids) - _MAX_NAMED} more generations")
+        raise

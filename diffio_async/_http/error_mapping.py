@@ -1,0 +1,156 @@
+"""From whatever aiohttp raises to our own errors; the texts are ours, for theirs hold URLs."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp import http_exceptions
+
+from diffio_async._http.sessions import MAX_HEADER
+from diffio_async._http.shutdown import CLOSED
+from diffio_async._storage.system_errors import PortShortage, ThreadShortage, no_thread, shortage_of
+from diffio_async.errors import (
+    ClientClosed,
+    ConfigurationError,
+    ConnectionFailed,
+    DiffioError,
+    ResponseLost,
+    ResponseTimeout,
+)
+
+if TYPE_CHECKING:
+    from diffio_async._http.sessions import Connection
+
+_TIMED_OUT = "timed out"
+# A proxy's no that another try will not change: a password, or a rule.
+_REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
+
+
+def map_exception(
+    raw: Exception,
+    *,
+    connection: Connection,
+    payload_failure: DiffioError | None,
+    closed: bool,
+    url: str,
+) -> DiffioError:
+    """What `raw` means. Where the connection was never had, nothing can have been accepted."""
+    if isinstance(raw, DiffioError):
+        return raw
+    if payload_failure is not None:
+        return payload_failure
+    if closed:
+        return ClientClosed(CLOSED)
+    if not connection.established or isinstance(raw, aiohttp.ClientConnectorError):
+        # A certificate that does not verify is a ValueError too, by its bases.
+        if isinstance(raw, ValueError) and not isinstance(raw, OSError):
+            return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
+        return _because_of(raw, _connection_failed(raw, url))
+    if isinstance(raw, TimeoutError):
+        return ResponseTimeout(
+            f"{url} stopped answering: nothing came for the read time-out's length. "
+            "The request may have been accepted."
+        )
+    if isinstance(raw, (aiohttp.ClientError, OSError)):
+        return ResponseLost(
+            f"the connection to {url} broke before the whole answer came "
+            f"({_describe(raw)}). The request may have been accepted."
+        )
+    # A bug of aiohttp's or ours: say so with its kind, and keep its text out.
+    lost = ResponseLost(f"the attempt at {url} failed: {_describe(raw)}")
+    return _because_of(raw, lost)
+
+
+def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
+    """Keep a shortage of the process as the cause, without the texts of `raw`."""
+    if isinstance(raw, MemoryError):
+        failure.__cause__ = MemoryError()
+    elif no_thread(raw):
+        failure.__cause__ = ThreadShortage(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    elif isinstance(raw, OSError) and raw.errno == errno.EADDRNOTAVAIL:
+        failure.__cause__ = PortShortage(raw.errno, os.strerror(raw.errno))
+    elif isinstance(raw, OSError) and shortage_of(raw) is not None and raw.errno is not None:
+        failure.__cause__ = OSError(raw.errno, os.strerror(raw.errno))
+    return failure
+
+
+def total_timeout_error(connection: Connection, url: str, total: float) -> DiffioError:
+    """The error for an attempt that took longer than its total of seconds."""
+    if connection.established:
+        return ResponseTimeout(
+            f"{url} gave no whole answer within {total:.3g} s. The request may have been accepted."
+        )
+    return ConnectionFailed(
+        f"{url} could not be connected to within {total:.3g} s", cause=_TIMED_OUT
+    )
+
+
+def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
+    if isinstance(raw, aiohttp.ClientConnectorCertificateError):
+        return ConnectionFailed(
+            f"the certificate of {url} does not verify ({_describe(raw)}): for a private authority "
+            "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))",
+            permanent=True,
+            cause="certificate does not verify",
+        )
+    if isinstance(raw, aiohttp.ClientHttpProxyError):
+        return ConnectionFailed(
+            f"the proxy did not let the request to {url} through: it answered {raw.status}",
+            permanent=raw.status in _REFUSED_BY_PROXY,
+            cause=f"the proxy answered {raw.status}",
+        )
+    if isinstance(raw, aiohttp.ClientProxyConnectionError):
+        return ConnectionFailed(
+            f"the proxy for {url} could not be reached ({_describe(raw)})",
+            cause=f"the proxy: {_short(raw)}",
+        )
+    if isinstance(raw, TimeoutError):
+        return ConnectionFailed(f"{url} could not be connected to in time", cause=_TIMED_OUT)
+    return ConnectionFailed(f"{url} could not be reached ({_describe(raw)})", cause=_short(raw))
+
+
+def _not_read(raw: BaseException) -> str:
+    """What is wrong with an answer that aiohttp cannot read; its own texts quote the answer."""
+    why: BaseException | None = raw
+    while why is not None:
+        if isinstance(why, http_exceptions.LineTooLong):
+            return f"a header of the response is longer than {MAX_HEADER // 1024} KiB"
+        if isinstance(why, http_exceptions.BadHttpMessage) and "oo many headers" in why.message:
+            return "the response has too many headers"
+        why = why.__cause__ or why.__context__
+    return "what came is not HTTP"
+
+
+def _describe(raw: Exception) -> str:
+    """A name for the cause that cannot hold a URL, a header or a password."""
+    if isinstance(raw, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
+        return str(reason)
+    # By its cause: aiohttp has a class of its own for this only since 3.10.6 or so.
+    if isinstance(raw, aiohttp.ClientConnectorError) and isinstance(raw.os_error, socket.gaierror):
+        return "its name cannot be resolved"
+    if isinstance(raw, aiohttp.ClientResponseError):
+        return _not_read(raw)
+    shortage = shortage_of(raw)
+    if shortage is not None:
+        return shortage.text
+    number = getattr(raw, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
+    return type(raw).__name__
+
+
+def _short(raw: Exception) -> str:
+    """The cause in a few words."""
+    if isinstance(raw, aiohttp.ClientConnectorError):
+        if isinstance(raw.os_error, socket.gaierror):
+            return "name not found"
+        if isinstance(raw.os_error, ConnectionRefusedError):
+            return "refused"
+        if isinstance(raw, aiohttp.ClientConnectorSSLError):
+            return "TLS failed"
+    return _describe(raw).lower()

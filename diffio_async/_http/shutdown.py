@@ -1,0 +1,181 @@
+"""What a closing client ends first: pauses at once, uploads when they have tidied up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import anyio
+from attrs import define, field
+
+from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async.errors import ClientClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
+#: Seconds an upload may take to clean up after itself; `aclose` waits no longer.
+ABORT_SECONDS = 5.0
+#: Seconds of them that whoever interrupts the upload waits; the rest is done in the background.
+GRACE_SECONDS = 0.5
+
+
+@define(eq=False)
+class _Work:
+    """Something that can be cut on its loop, and who on other loops waits for its end."""
+
+    loop: asyncio.AbstractEventLoop
+    cut: Callable[[], None]
+    #: Whether it takes a while to end.
+    graceful: bool
+    waiting: list[Callable[[], None]] = field(factory=list)
+
+
+# A pause within an upload ends with the whole of it, and one of its tidying up goes on.
+_current_work: ContextVar[_Work | None] = ContextVar("within", default=None)
+
+
+class ShutdownCoordinator:
+    """What is under way on a client, on any loop.
+
+    There is no lock (one that is held at a fork is held for ever in the child): each step on the
+    set is atomic, work is added before it looks whether the client is closed, and the client is
+    closed before it looks for work.
+    """
+
+    def __init__(self) -> None:
+        self._works: set[_Work] = set()
+        # The loop itself keeps no task alive.
+        self._cleaning: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep.
+
+        Raises:
+            ClientClosed: The client was closed, at once.
+        """
+        if seconds <= 0 or _current_work.get() in self._works:
+            await asyncio.sleep(seconds)
+            return
+        loop = running_loop()
+        over: asyncio.Future[bool] = loop.create_future()
+
+        def end(closed: bool) -> None:
+            if not over.done():
+                over.set_result(closed)
+
+        with self._known(_Work(loop, lambda: end(True), graceful=False)):
+            timer = loop.call_later(seconds, end, False)
+            try:
+                closed = await over
+            finally:
+                timer.cancel()
+        if closed:
+            raise ClientClosed(CLOSED)
+
+    @contextlib.contextmanager
+    def on_close(self, end: Callable[[], None]) -> Iterator[None]:
+        """Run the body; `end` is called, on its loop, when the client is closed meanwhile.
+
+        Raises:
+            ClientClosed: The client is closed already.
+        """
+        with self._known(_Work(running_loop(), end, graceful=False)):
+            yield
+
+    @contextlib.contextmanager
+    def cancel_on_close(self) -> Iterator[None]:
+        """Run the body until it ends or the client is closed.
+
+        Raises:
+            ClientClosed: The client was closed meanwhile; the body had time to tidy up.
+        """
+        with anyio.CancelScope() as scope:
+            work = _Work(running_loop(), lambda: self._cancel(work, scope), graceful=True)
+            with self._known(work):
+                token = _current_work.set(work)
+                try:
+                    yield
+                finally:
+                    _current_work.reset(token)
+        if scope.cancelled_caught:
+            raise ClientClosed(CLOSED)
+
+    async def finish(self, cleaning: Coroutine[None, None, None]) -> None:
+        """Run a clean-up in a task of its own, which no cancellation cuts.
+
+        It is waited for briefly, and then continues in the background; `end` waits for it. It is
+        expected to limit its own time.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled meanwhile.
+        """
+        work = _Work(running_loop(), _not_cut, graceful=True)
+
+        async def clean() -> None:
+            _current_work.set(work)
+            try:
+                await cleaning
+            finally:
+                self._discard(work)
+
+        self._works.add(work)
+        task = asyncio.create_task(clean())
+        self._cleaning.add(task)
+        task.add_done_callback(self._cleaning.discard)
+        # Cancelled before its first step, it would never discard the work itself.
+        task.add_done_callback(lambda _: self._discard(work))
+        await wait_all_uncancelled([task], GRACE_SECONDS)
+        if task.done() and not task.cancelled():
+            task.result()
+
+    def _discard(self, work: _Work) -> None:
+        self._works.discard(work)
+        for tell in work.waiting:
+            tell()
+
+    def _cancel(self, work: _Work, scope: anyio.CancelScope) -> None:
+        if work in self._works:
+            scope.cancel()
+
+    @contextlib.contextmanager
+    def _known(self, work: _Work) -> Iterator[None]:
+        self._works.add(work)
+        try:
+            if self._closed:
+                raise ClientClosed(CLOSED)
+            yield
+        finally:
+            self._discard(work)
+
+    async def close(self) -> None:
+        """Cut what is under way, and wait a while for what tidies up; nothing new begins."""
+        self._closed = True
+        here, news = running_loop(), asyncio.Event()
+        seen = set[_Work]()
+        with anyio.move_on_after(ABORT_SECONDS):
+            while True:
+                # What is cut may leave a clean-up of its own behind.
+                for work in self._works - seen:
+                    if work.graceful and work.loop.is_running():
+                        work.waiting.append(lambda: _call_soon(here, news.set))
+                    _call_soon(work.loop, work.cut)
+                    seen.add(work)
+                if not any(work.graceful and work.loop.is_running() for work in self._works.copy()):
+                    break
+                await news.wait()
+                news.clear()
+
+
+def _not_cut() -> None:
+    """A clean-up limits its own time."""
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(call)

@@ -1,0 +1,364 @@
+"""The retry loop: a call is sent until it is answered, refused for good, or out of time."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+import time
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import evolve
+
+from diffio_async._http.client import Attempt, HttpClient
+from diffio_async._http.connection_counter import ConnectionCounter
+from diffio_async._http.server_clock import ServerClock
+from diffio_async._http.shutdown import ShutdownCoordinator
+from diffio_async._logging import log
+from diffio_async._protocol.api_errors import error_from_response, parse_body, request_id
+from diffio_async._protocol.codec import decode
+from diffio_async._protocol.endpoints import Host
+from diffio_async._protocol.redaction import public_url
+from diffio_async._protocol.requests import ApiHeaders, Request, build_api_headers, build_request
+from diffio_async._protocol.retry import RetrySafety, retry_delay
+from diffio_async._protocol.urls import (
+    api_base_url,
+    is_insecure,
+    plausible_api_key,
+    validate_headers,
+)
+from diffio_async._storage.descriptors import connections_per_host
+from diffio_async._storage.loops import running_loop
+from diffio_async.errors import ConnectionFailed, DiffioError, ResponseLost, ResponseTimeout
+from diffio_async.events import (
+    RequestFailed,
+    RequestSent,
+    ResponseReceived,
+    RetryScheduled,
+    UploadRestarted,
+    UploadResumed,
+)
+from diffio_async.options import RequestOptions, resolve_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from diffio_async._http.client import Exchange, HttpResponse
+    from diffio_async._http.request_body import StreamingBody
+    from diffio_async._protocol.endpoints import ApiRequest
+    from diffio_async.events import Event
+    from diffio_async.options import ClientOptions, ResolvedOptions, RetryPolicy
+
+_MAX_ENTRIES = 16
+
+
+class RequestContextCache:
+    """The options of one client's calls, and their dress for the API; of any thread."""
+
+    def __init__(self, key: str, options: ClientOptions) -> None:
+        self._key, self._options = key, options
+        self._known: dict[RequestOptions | None, tuple[ResolvedOptions, ApiHeaders]] = {}
+
+    def get(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
+        """What a call with such options is under, and what it wears to the API.
+
+        Raises:
+            ConfigurationError: The key or a header cannot be sent as it is.
+        """
+        given: object = options
+        if not isinstance(given, RequestOptions | None):
+            return self._build(options)  # which refuses it
+        if self._options.headers or (options is not None and options.headers is not None):
+            # Mappings of the user's, who may change them.
+            return self._build(options)
+        try:
+            known = self._known.get(options)
+        except TypeError:  # a retry hook that cannot be hashed
+            return self._build(options)
+        if known is None:
+            if len(self._known) >= _MAX_ENTRIES:
+                self._known.clear()
+            known = self._known[options] = self._build(options)
+        return known
+
+    def _build(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
+        under = resolve_options(self._options, options)
+        return under, build_api_headers(self._key, under)
+
+
+def with_safe_hook(policy: RetryPolicy) -> RetryPolicy:
+    """The policy, with a hook that cannot replace the failure (and its ids) by one of its own."""
+    hook = policy.on
+    if hook is None:
+        return policy
+
+    def ask(failure: DiffioError) -> bool | float | None:
+        try:
+            verdict: object = hook(failure)
+        except Exception:
+            log.exception("a retry hook raised; the policy decides in its place")
+            return None
+        if verdict is None or isinstance(verdict, (bool, int, float)):
+            return verdict
+        log.error("a retry hook must return a bool, seconds or None, not %s", type(verdict))
+        if inspect.iscoroutine(verdict):
+            verdict.close()
+        return None
+
+    return evolve(policy, on=ask)
+
+
+T = TypeVar("T")
+
+_WARNING_EVENTS = (RetryScheduled, UploadResumed)
+
+#: Told the name of each answered call and its JSON as it came, in the tasks where it is set: models
+#: do not keep how a time stamp was spelled.
+response_tap: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
+
+
+@cache
+def _warn_of_plain_http(base_url: str) -> None:
+    """Log one warning for each base URL in the life of the process."""
+    log.warning(
+        "the API key and recordings are sent unencrypted to %s: allow_insecure_http is on", base_url
+    )
+
+
+def log_event(event: Event) -> None:
+    """The first observer: every event at DEBUG, retries at INFO. Events hold no secrets."""
+    level = logging.INFO if isinstance(event, _WARNING_EVENTS) else logging.DEBUG
+    level = logging.WARNING if isinstance(event, UploadRestarted) else level
+    log.log(level, "%s", event)
+
+
+class ApiTransport:
+    """Sends calls for one client: its address, its key, its options, its transport."""
+
+    def __init__(self, key: str | None, base_url: str, options: ClientOptions) -> None:
+        self.base_url = api_base_url(base_url, allow_insecure_http=options.allow_insecure_http)
+        if is_insecure(self.base_url):
+            _warn_of_plain_http(public_url(self.base_url))
+        self.options = options
+        self._key = plausible_api_key(key)
+        validate_headers(options.headers)
+        self.transport = HttpClient(options)
+        self.closing = ShutdownCoordinator()
+        self.server_clock = ServerClock()
+        self.ranges = ConnectionCounter(
+            min(options.max_download_connections, connections_per_host(options))
+        )
+        self._observers = (log_event, *options.observers)
+        self._contexts = RequestContextCache(self._key, options)
+
+    def __reduce__(self) -> tuple[type[ApiTransport], tuple[str, str, ClientOptions]]:
+        """Pickle what it was made from, the key included: connections stay where they are."""
+        return ApiTransport, (self._key, self.base_url, self.options)
+
+    @property
+    def has_observers(self) -> bool:
+        """Whether anybody would hear of what is told at DEBUG."""
+        return len(self._observers) > 1 or log.isEnabledFor(logging.DEBUG)
+
+    def emit(self, event: Event) -> None:
+        """Tell the observers; one that raises is logged and harms nobody."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except (Exception, asyncio.CancelledError):  # the latter of a future it looked at
+                log.exception("an observer raised on %s", type(event).__name__)
+
+    async def send(
+        self,
+        call: ApiRequest[T],
+        options: RequestOptions | None = None,
+        *,
+        body: StreamingBody | None = None,
+    ) -> T:
+        """Send a call until an answer is final, and decode it.
+
+        Raises:
+            DiffioError: The last failure, with the earlier ones as notes.
+        """
+        request, answer = await self._decoded(call, options, body)
+        model = decode(
+            answer.body,
+            call.returns,
+            call=call.name,
+            status=answer.status,
+            secrets=request.secrets,
+            needs=call.needs,
+        )
+        hear = response_tap.get()
+        if hear is not None:
+            hear(call.name, parse_body(answer.body))
+        return model
+
+    async def body(self, call: ApiRequest[T], options: RequestOptions | None = None) -> bytes:
+        """Send a call as `send` does; its answer as it came."""
+        _, answer = await self._decoded(call, options, None)
+        return answer.body
+
+    def resolve(self, options: RequestOptions | None) -> ResolvedOptions:
+        """The client's options with those of a call laid over them."""
+        return self._contexts.get(options)[0]
+
+    async def _decoded(
+        self, call: ApiRequest[T], options: RequestOptions | None, body: StreamingBody | None
+    ) -> tuple[Request, HttpResponse]:
+        under, dress = self._contexts.get(options)
+        request = build_request(call, base_url=self.base_url, dress=dress)
+        answer = await self.send_with_retries(
+            call.name,
+            request,
+            call.retry_safety,
+            under,
+            body=body,
+            also=call.extra_retry_statuses,
+            about=call.about,
+        )
+        return request, answer
+
+    async def send_with_retries(
+        self,
+        name: str,
+        request: Request,
+        replay: RetrySafety,
+        under: ResolvedOptions,
+        *,
+        body: StreamingBody | None = None,
+        also: frozenset[int] = frozenset(),
+        about: str = "",
+    ) -> HttpResponse:
+        """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
+        running_loop()
+        began = time.monotonic()
+        earlier: list[str] = []
+        while True:
+            number = len(earlier) + 1
+            elapsed = time.monotonic() - began
+            attempt = Attempt(
+                request=request,
+                timeouts=under.timeouts,
+                total=_remaining_total(under, elapsed) if body is None else None,
+                body=body,
+                new_connection=replay is RetrySafety.NEVER,
+            )
+            try:
+                async with nullcontext() if body is None else body.slot():
+                    return await self._attempt(name, number, attempt, about)
+            except DiffioError as failure:
+                delay = retry_delay(
+                    with_safe_hook(under.retry),
+                    replay,
+                    failure,
+                    attempt=number,
+                    elapsed=time.monotonic() - began,
+                    jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
+                    also=also,
+                )
+                if delay is None:
+                    for note in earlier:
+                        failure.add_note(note)
+                    raise
+                reason = f"{type(failure).__name__}: {failure}"
+            earlier.append(f"attempt {number}: {reason}")
+            self.emit(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
+            await self.closing.sleep(delay)
+
+    @contextmanager
+    def emit_request(
+        self, name: str, number: int, request: Request
+    ) -> Iterator[Callable[[HttpResponse | Exchange], None]]:
+        """Tell observers of a request, and that it failed where the body raises.
+
+        What is given tells them of its answer.
+        """
+        if not self.has_observers:
+            yield _noop
+            return
+        url, began = public_url(request.url), time.monotonic()
+        self.emit(RequestSent(call=name, method=request.method, url=url, attempt=number))
+
+        def answered(answer: HttpResponse | Exchange) -> None:
+            self.emit(
+                ResponseReceived(
+                    call=name,
+                    method=request.method,
+                    url=url,
+                    attempt=number,
+                    status=answer.status,
+                    seconds=time.monotonic() - began,
+                    request_id=request_id(answer.headers, request.secrets),
+                )
+            )
+
+        try:
+            yield answered
+        except BaseException as failure:
+            self.emit(
+                RequestFailed(
+                    call=name,
+                    method=request.method,
+                    url=url,
+                    attempt=number,
+                    seconds=time.monotonic() - began,
+                    reason=_why(failure),
+                )
+            )
+            raise
+
+    async def _attempt(self, name: str, number: int, attempt: Attempt, about: str) -> HttpResponse:
+        request = attempt.request
+        with self.emit_request(name, number, request) as answered:
+            answer = await self.transport.attempt(attempt)
+            answered(answer)
+        if request.host is Host.API and self.server_clock.stale:
+            self.server_clock.record(answer.headers)
+        if answer.ok:
+            return answer
+        raise error_from_response(
+            answer.status,
+            answer.headers,
+            answer.body,
+            call=name,
+            host=request.host,
+            now=self.server_clock.now(),
+            secrets=request.secrets,
+            about=about,
+        )
+
+    async def aclose(self) -> None:
+        """End pauses and uploads, then close the connections: all raise `ClientClosed`."""
+        try:
+            await self.closing.close()
+        finally:
+            await self.transport.aclose()
+
+
+def _why(failure: BaseException) -> str:
+    """Why there was no answer, in a few words."""
+    if isinstance(failure, asyncio.CancelledError):
+        return "cancelled"
+    if isinstance(failure, ConnectionFailed):
+        return failure.cause or "not reached"
+    if isinstance(failure, ResponseTimeout):
+        return "timed out"
+    return "connection lost" if isinstance(failure, ResponseLost) else type(failure).__name__
+
+
+def _noop(_: HttpResponse | Exchange) -> None:
+    """Nobody hears of this answer."""
+
+
+def _remaining_total(under: ResolvedOptions, elapsed: float) -> float | None:
+    """Seconds this attempt may take: its own total, cut where the retry budget ends."""
+    total, budget = under.timeouts.total, under.retry.total_timeout
+    if budget is None:
+        return total
+    left = max(0.001, budget - elapsed)
+    return left if total is None else min(total, left)

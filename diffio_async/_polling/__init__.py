@@ -1,0 +1,1 @@
+"""Polling: when to request the progress of which generation."""

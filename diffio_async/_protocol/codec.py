@@ -1,0 +1,279 @@
+"""From the API's camelCase JSON to models.
+
+A response fails only by what its call cannot do without: the required fields of its model. A field
+of another type elsewhere is None, or the field's default, and its value is kept in `extra`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+import attrs
+import cattrs
+from attrs import frozen
+
+from diffio_async._protocol.api_errors import parse_body, redacted_excerpt
+from diffio_async.errors import InvalidResponse
+from diffio_async.models import scalars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+T = TypeVar("T")
+Read = Callable[[Any, Any], Any]
+
+#: Endings of the names of fields that name something: see `scalars.token`.
+_NAMES = ("_id", "_url", "_token", "key", "etag")
+
+
+class Misfit(Exception):
+    """A value does not fit; `path` leads to it from without, the innermost step first."""
+
+    def __init__(self, why: str, *path: str) -> None:
+        super().__init__(why)
+        self.path = list(path)
+
+    def __str__(self) -> str:
+        place = ".".join(reversed(self.path))
+        return f"{place}{self.args[0]}" if place else str(self.args[0]).removeprefix(": ")
+
+
+def camel(name: str) -> str:
+    """`api_project_id` -> `apiProjectId`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def decode(
+    body: bytes,
+    returns: type[T],
+    *,
+    call: str,
+    status: int,
+    secrets: Iterable[str] = (),
+    needs: Iterable[str] = (),
+) -> T:
+    """A successful response's body as a model.
+
+    Args:
+        body: The body.
+        returns: The model.
+        call: The name of the call, for the message.
+        status: The HTTP status.
+        secrets: What must not show in an error.
+        needs: Optional fields of the model that this call cannot do without.
+
+    Raises:
+        InvalidResponse: It is not a JSON object, or a required field does not fit; the message
+            names it. The ids in the response are kept: what it speaks of may exist and be billed.
+    """
+    data = parse_body(body)
+    if not body.strip() and not any(
+        _is_required(field) for field in attrs.fields(_as_attrs(returns))
+    ):
+        # A response that need not contain anything may be empty.
+        data = {}
+    if not isinstance(data, dict):
+        raise InvalidResponse(
+            f"{call} was answered {status} with something that is not a JSON object: is there a "
+            "proxy or a captive portal on the way, or is the base URL another server's?",
+            status=status,
+            body=redacted_excerpt(data, secrets),
+        )
+    try:
+        model = from_json(data, returns)
+        missing = next((name for name in needs if getattr(model, name) is None), None)
+        if missing is None:
+            return model
+        misfit = Misfit(" is missing", camel(missing))
+    except Misfit as raised:
+        misfit = raised
+    error = InvalidResponse(
+        f"{call} was answered {status}, but the answer does not fit the contract: {misfit}",
+        status=status,
+        body=redacted_excerpt(data, secrets),
+    )
+    error.api_project_id = scalars.token(data.get("apiProjectId"))
+    error.generation_id = scalars.token(data.get("generationId"))
+    raise error
+
+
+def from_json(data: object, returns: type[T]) -> T:
+    """JSON of the API's as a model.
+
+    Raises:
+        Misfit: A required field does not fit.
+    """
+    return _converter(strict=False).structure(data, returns)
+
+
+def structure(data: object, returns: type[T]) -> T:
+    """JSON of our own as a model.
+
+    Raises:
+        ValueError: A field does not fit; the message names it.
+    """
+    try:
+        return _converter(strict=True).structure(data, returns)
+    except Misfit as misfit:
+        place = str(misfit)
+    raise ValueError(place)
+
+
+def _as_attrs(returns: type[T]) -> Any:
+    # attrs.fields wants to be told that this is one of its classes.
+    return returns
+
+
+def _is_required(field: attrs.Attribute[Any]) -> bool:
+    return field.default is attrs.NOTHING
+
+
+def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
+    def hook(value: object, _: Any) -> Any:
+        found = read(value)
+        if found is None:
+            raise Misfit(f": {wanted} is due, not {_type_name(value)}")
+        return found
+
+    return hook
+
+
+def _mapping(value: object, _: Any) -> Mapping[str, object]:
+    """An object with the API's own keys, as it came."""
+    if not isinstance(value, dict):
+        raise Misfit(f": an object is due, not {_type_name(value)}")
+    return value
+
+
+_text = _scalar(scalars.text, "a string")
+
+
+def _token(value: object, _: Any) -> str:
+    found = scalars.token(_text(value, _))
+    if found is None:
+        raise Misfit(": a printable string that is not empty is due, not such a string")
+    return found
+
+
+def _type_name(value: object) -> str:
+    # The value of a field that does not fit may be a secret: name its type only.
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "such a string"
+        case dict():
+            return "an object"
+        case list():
+            return "a list"
+    return "such a number"
+
+
+@cache
+def _converter(*, strict: bool) -> cattrs.Converter:
+    """Hooks are made when a class is first decoded: nobody decodes all of them."""
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind, hook in (
+        (str, _text),
+        (bool, _scalar(scalars.flag, "true or false")),
+        (float, _scalar(scalars.number, "a number")),
+        (int, _scalar(scalars.integer, "a whole number")),
+        (datetime, _scalar(scalars.instant, "an ISO 8601 time stamp")),
+    ):
+        converter.register_structure_hook(kind, hook)
+    # Fields whose shape the contract leaves open come as they are.
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    converter.register_structure_hook_func(
+        lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
+    )
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls: _model_hook(converter, cls, strict=strict)
+    )
+    return converter
+
+
+@frozen
+class _Field:
+    """How one field of a model is read; `row` reads each item where it is a list."""
+
+    name: str
+    due: bool
+    kind: Any
+    read: Read
+    row: bool
+
+    def value_of(self, value: object, *, strict: bool) -> tuple[object, bool]:
+        """The field's value, and whether it says all that `value` does.
+
+        Raises:
+            Misfit: It does not fit.
+        """
+        if not self.row:
+            return self.read(value, self.kind), True
+        if not isinstance(value, list):
+            raise Misfit(f": a list is due, not {_type_name(value)}")
+        rows = []
+        for number, item in enumerate(value):
+            try:
+                rows.append(self.read(item, self.kind))
+            except Misfit as misfit:
+                if strict or self.due:
+                    misfit.path.append(str(number))
+                    raise
+        return tuple(rows), len(rows) == len(value)
+
+
+def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
+    kind, due = field.type, _is_required(field)
+    row = getattr(kind, "__origin__", None) is tuple
+    if row:
+        kind = get_args(kind)[0]
+    elif type(None) in get_args(kind):
+        (kind,) = (each for each in get_args(kind) if each is not type(None))
+    names = not strict and kind is str and not row and field.name.endswith(_NAMES)
+    read = _token if names else converter.get_structure_hook(kind)
+    return _Field(field.name, due, kind, read, row)
+
+
+def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
+    """The hook of one model: camelCase in, unknown and odd fields kept in `extra`, null absent."""
+    attrs.resolve_types(cls)
+    fields = {
+        camel(field.name): _field(converter, field, strict=strict)
+        for field in attrs.fields(cls)
+        if field.name != "extra"
+    }
+    due = {wire for wire, field in fields.items() if field.due}
+
+    def hook(data: object, _: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise Misfit(f": an object is due, not {_type_name(data)}")
+        known, extra = dict[str, object](), dict[str, object]()
+        for wire, value in data.items():
+            field = fields.get(wire)
+            if field is None:
+                extra[wire] = value
+            elif value is not None or (field.due and not field.row):
+                try:
+                    known[field.name], whole = field.value_of(value, strict=strict)
+                except Misfit as misfit:
+                    if strict or field.due:
+                        misfit.path.append(wire)
+                        raise
+                    whole = False
+                if not whole:
+                    extra[wire] = value
+            elif field.row:
+                known[field.name] = ()
+        for wire in due:
+            if fields[wire].name not in known:
+                raise Misfit(" is missing", wire)
+        return cls(**known, extra=extra) if extra else cls(**known)
+
+    return hook

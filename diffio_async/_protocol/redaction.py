@@ -1,0 +1,151 @@
+"""Keep secrets out of logs, errors and reprs."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MASK = "[redacted]"
+
+#: Characters of a text that are looked at where nobody says how many.
+MAX_TEXT = 4000
+#: Characters that a value counts for beside its text; levels and integers that are kept.
+_COST = 8
+_DEEPEST = 50
+_LONG = 10**40
+#: Characters of a field's name that are compared.
+_LONGEST_NAME = 100
+
+# What looks like a secret wherever a server may echo it: Diffio's keys, Svix's, signed tokens.
+_LOOKS_SECRET = re.compile(
+    r"(?<![A-Za-z0-9])(?:diffio_[A-Za-z0-9]{1,64}_[A-Za-z0-9_-]{6,}|whsec_[A-Za-z0-9+/=]{6,}"
+    # The first part alone is enough: a token may be cut, and one that need not match to its end
+    # is not searched for its end again from within.
+    r"|eyJ[A-Za-z0-9_-]{8,}[A-Za-z0-9_.-]*)"
+)
+_URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_USER = re.compile(r"//[^/?#@]*@")
+# Storage hosts also quote a signed link's parameters without the link.
+_SIGNING = re.compile(
+    r"\b((?:x-(?:amz|goog)-)?(?:signature|credential|security-token)|sig|token)=[^&\s\"'<>]+",
+    re.IGNORECASE,
+)
+# Fields that are masked whole; their letters alone are compared.
+_SECRET_FIELDS = frozenset(
+    {
+        *("accesstoken", "apikey", "authorization", "key", "password", "secret", "signingsecret"),
+        *("token", "uploadtoken"),
+    }
+)
+
+
+def public_url(url: str) -> str:
+    """The URL without user, query and fragment: what may be shown."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return "(no address)"
+    if not host:
+        # Without a host nothing tells a path from a password.
+        return "(no address)"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
+
+
+def redact(text: str, secrets: Iterable[str] = (), limit: int = MAX_TEXT) -> str:
+    """The first `limit` characters with `secrets`, and whatever looks like one, masked."""
+    return Scrubber(secrets).text(text, limit)
+
+
+class Scrubber:
+    """Masks the same secrets in many texts. Each text is cut before it is searched."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        # The longest first: one secret may begin with another.
+        ways = sorted({way for s in secrets for way in _encodings(s)}, key=len, reverse=True)
+        self._known = re.compile("|".join(map(re.escape, ways))) if ways else None
+        self._longest = len(ways[0]) if ways else 0
+
+    def text(self, text: str, limit: int = MAX_TEXT) -> str:
+        """The first `limit` characters without secrets."""
+        if self._known is not None:
+            text = self._without_known(text, limit)
+        text = _LOOKS_SECRET.sub(MASK, text[:limit])
+        text = _URL.sub(lambda found: _unsigned(found[0]), text)
+        return _SIGNING.sub(rf"\1={MASK}", text)[:limit]
+
+    def _without_known(self, text: str, limit: int) -> str:
+        # Searched somewhat beyond the limit: what straddles it must be seen whole.
+        pieces, at = list[str](), 0
+        for found in self._known.finditer(text[: limit + self._longest]) if self._known else ():
+            if found.start() >= limit:
+                break
+            pieces += [text[at : found.start()], MASK]
+            at = found.end()
+        return "".join([*pieces, text[at:limit]])
+
+    def json(self, value: object, budget: int, limit: int = MAX_TEXT) -> object:
+        """Decoded JSON with each text scrubbed and cut, and fields that are secrets masked whole.
+
+        Args:
+            value: The JSON.
+            budget: Characters that are kept in all; what comes after them is left out.
+            limit: Characters of one text.
+        """
+        left = budget
+
+        def clean(item: object, depth: int = 0) -> object:
+            nonlocal left
+            if depth > _DEEPEST:
+                return "(nested too deeply to be kept)"
+            if isinstance(item, str):
+                shown = self.text(item, min(limit, max(left, 0)))
+                left -= len(shown) + _COST
+                return shown
+            left -= _COST
+            if isinstance(item, list):
+                # As long as there is room: the rest is not even looked at.
+                return [clean(each, depth + 1) for each in takewhile(lambda _: left > 0, item)]
+            if isinstance(item, dict):
+                return {
+                    clean(name, depth): (
+                        MASK if held and _is_secret(name) else clean(held, depth + 1)
+                    )
+                    for name, held in takewhile(lambda _: left > 0, item.items())
+                }
+            if isinstance(item, int) and not -_LONG < item < _LONG:
+                return "(a number of many digits)"
+            return item
+
+        return clean(value)
+
+
+def _is_secret(name: str) -> bool:
+    return re.sub(r"[^a-z]", "", name[:_LONGEST_NAME].lower()) in _SECRET_FIELDS
+
+
+def _encodings(secret: str) -> set[str]:
+    """The ways a server may write a secret back: as it is, in JSON, in HTML, in a URL."""
+    if not secret:
+        return set()
+    return {
+        secret,
+        json.dumps(secret)[1:-1],
+        html.escape(secret),
+        quote(secret, safe=""),
+        unquote(secret),
+    }
+
+
+def _unsigned(url: str) -> str:
+    """The URL without its user and query; everything after the question mark is the credential."""
+    address, mark, query = _USER.sub(f"//{MASK}@", url, count=1).partition("?")
+    return f"{address}{mark}{MASK if query else ''}"

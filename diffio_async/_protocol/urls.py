@@ -1,0 +1,237 @@
+"""Check and normalise what the user or the server gives as an address or a key."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+from diffio_async._protocol.pasted import copying_mistake, other_credential
+from diffio_async._protocol.redaction import public_url
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# Half of a surrogate pair cannot be encoded.
+_BLANK = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+_PRINTABLE = re.compile(r"[!-~]+")
+_LONGEST_IPV4 = 64
+_MODEL = re.compile(r"diffio-[a-z0-9.-]+")
+# Another value than the body's own would make one request look like two.
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
+# The models whose endpoint is not their own name (from the contract's table).
+_ENDPOINTS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash"}
+
+
+@lru_cache(maxsize=64)
+def is_local(host: str) -> bool:
+    """Whether a host name means this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _leads_inside(host: str) -> bool:
+    """Whether a host is this machine or a link of it, in any spelling that a resolver takes."""
+    host = host.rstrip(".").partition("%")[0]
+    if is_local(host):
+        return True
+    try:
+        address = ip_address(host)
+    except ValueError:
+        try:
+            address = ip_address(_legacy(host))
+        except ValueError:
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified or address.is_link_local
+
+
+def _legacy(host: str) -> int:
+    """An IPv4 address in one of the old spellings: `127.1`, `0x7f.1`, `2130706433`.
+
+    Raises:
+        ValueError: It is a name.
+    """
+    *first, last = (
+        int(part, 16 if part[:2] == "0x" else 8 if part[:1] == "0" else 10)
+        for part in host[:_LONGEST_IPV4].split(".")
+    )
+    return sum(part << 8 * (3 - place) for place, part in enumerate(first)) + last
+
+
+def _split_http_url(url: str) -> SplitResult | None:
+    """The parts of an HTTP URL, None where it is none."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def require_secure_url(url: str, what: str, *, allow_insecure_http: bool = False) -> str:
+    """Return a URL of the user's, if nothing can be overheard on the way to it.
+
+    Raises:
+        ConfigurationError: It is not `https://`, nor `http://` to this machine, or has no host.
+            With `allow_insecure_http`, `http://` is accepted for any host.
+    """
+    parts = _checked(url, what)
+    if parts.scheme == "http" and not (allow_insecure_http or is_local(parts.hostname or "")):
+        raise ConfigurationError(
+            f"{what} would send credentials or recordings unencrypted to "
+            f"{parts.hostname}: use https:// (http:// is accepted for this machine only; on a "
+            "network that you trust: allow_insecure_http=True or DIFFIO_ALLOW_INSECURE_HTTP=1)"
+        )
+    return url
+
+
+def server_url(url: str, what: str, *, base_url: str) -> str:
+    """Return a URL that the server sent, if a client of `base_url` may use it.
+
+    What the user allowed for the base URL is not allowed to the server for other hosts: `http://`
+    leads to the base URL's own host only, and this machine is used only if the base URL is on it.
+
+    Raises:
+        ConfigurationError: It is not secure, or leads to this machine from another one's API.
+    """
+    parts, base = _checked(url, what), urlsplit(base_url)
+    host = parts.hostname or ""
+    ours = is_local(base.hostname or "")
+    if _leads_inside(host) and not ours and host != base.hostname:
+        raise ConfigurationError(
+            f"{what} leads to {host}, this machine, and the API at {base.hostname} is not on it"
+        )
+    plain = base.scheme == "http" and (host == base.hostname or (ours and is_local(host)))
+    if parts.scheme == "http" and not plain:
+        raise ConfigurationError(
+            f"{what} would send credentials or recordings unencrypted to {host}: the server must "
+            "use https://"
+        )
+    return url
+
+
+def is_insecure(url: str) -> bool:
+    """Return whether requests to a URL cross a network unencrypted."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not is_local(parts.hostname or "")
+
+
+def allows_insecure_http(environment: Mapping[str, str]) -> bool:
+    """Return whether `DIFFIO_ALLOW_INSECURE_HTTP` is on: 1, true, yes or on, in any case."""
+    value = environment.get("DIFFIO_ALLOW_INSECURE_HTTP", "")
+    return value.strip().lower() in {"1", "true", "yes", "on"}
+
+
+def _checked(url: str, what: str) -> SplitResult:
+    parts = _split_http_url(url)
+    if parts is None or _BLANK.search(url):
+        raise ConfigurationError(
+            f"{what} is not an address: a URL like https://host/path is needed, got "
+            f"{public_url(url)!r}"
+        )
+    if not parts.netloc.isascii() or "\\" in parts.netloc:
+        raise ConfigurationError(
+            f"{what} has a host that cannot be asked for as it is: write an international name in "
+            "its xn-- form"
+        )
+    return parts
+
+
+def api_base_url(url: str, *, allow_insecure_http: bool = False) -> str:
+    """The API's base URL, ending in `/v1` whether it was given with or without.
+
+    Raises:
+        ConfigurationError: As `require_secure_url`, or the URL has a user, a query or a fragment.
+    """
+    mistake = copying_mistake(url.strip(), international=True) if url.strip() else None
+    if mistake is not None:
+        raise ConfigurationError(f"the base URL {mistake}")
+    url = require_secure_url(
+        url.strip(), "the base URL", allow_insecure_http=allow_insecure_http
+    ).rstrip("/")
+    parts = urlsplit(url)
+    # An empty query counts too: whatever is put behind it would be no path.
+    if any(mark in url for mark in "?#") or "@" in parts.netloc:
+        raise ConfigurationError(
+            f"the base URL must have no user, query or fragment: {public_url(url)} is enough"
+        )
+    return url if parts.path.endswith("/v1") else f"{url}/v1"
+
+
+def api_key(key: object) -> str:
+    """The key, if it can be sent in a header. Never shows it.
+
+    Raises:
+        ConfigurationError: The key is missing, or holds white space, control or non-ASCII
+            characters.
+    """
+    if not key:
+        raise ConfigurationError(
+            "there is no API key: pass api_key=… or set DIFFIO_API_KEY (get a key in the Diffio "
+            "dashboard; to try things without one, run the sandbox: diffio-async sandbox)"
+        )
+    if not isinstance(key, str):
+        raise ConfigurationError(f"the API key is a string, not {type(key).__name__}")
+    if not _PRINTABLE.fullmatch(key):
+        raise ConfigurationError(f"the API key {copying_mistake(key)}")
+    return key
+
+
+def plausible_api_key(key: object) -> str:
+    """The key, if it can be sent and is not certainly something else. Never shows it.
+
+    Raises:
+        ConfigurationError: As `api_key`; or it is in quotes, has what belongs to its surroundings
+            (`DIFFIO_API_KEY=`, say), or is another credential.
+    """
+    key = api_key(key)
+    mistake = copying_mistake(key) or other_credential(key)
+    if mistake is not None:
+        raise ConfigurationError(f"the API key {mistake}")
+    return key
+
+
+def validate_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Headers that can be sent as they are. Never shows a value.
+
+    Raises:
+        ConfigurationError: A name is not a token or is not the user's to set, or a value is no
+            string or has control characters.
+    """
+    given: list[tuple[object, object]] = list(headers.items())
+    for name, value in given:
+        if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+        if name.lower() in _FRAMING:
+            raise ConfigurationError(f"the header {name!r} follows from the body: leave it out")
+        if not isinstance(value, str):
+            raise ConfigurationError(
+                f"the header {name!r} has {type(value).__name__} for a value: it must be a string"
+            )
+        if any((c < " " and c != "\t") or c == "\x7f" for c in value):
+            raise ConfigurationError(f"the header {name!r} holds a control character")
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ConfigurationError(f"the header {name!r} holds half of a surrogate pair")
+    return headers
+
+
+def generation_path(model: object) -> str:
+    """The endpoint of a model. Which models are served is the server's word, not checked here.
+
+    Raises:
+        ConfigurationError: The name is not `diffio-` and then letters a-z, digits, `.` and `-`.
+    """
+    if not isinstance(model, str) or not _MODEL.fullmatch(model):
+        raise ConfigurationError(
+            f"{model!r} cannot be a model's name: it is diffio- and then a-z, 0-9, '.' or '-', "
+            "as in diffio-4.6-flash"
+        )
+    return f"/{_ENDPOINTS.get(model, model)}-generation"

@@ -1,0 +1,1 @@
+"""Threads, SQLite, file locks and atomic writes."""

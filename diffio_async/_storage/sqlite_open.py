@@ -1,0 +1,250 @@
+"""Open a SQLite file as one of ours, or say in our words why it is not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from diffio_async._storage import database_clock
+from diffio_async._storage.private_files import NotOurs, check_private
+from diffio_async._storage.system_errors import reason_of
+from diffio_async.errors import DatabaseError, DiffioError
+
+if TYPE_CHECKING:
+    from diffio_async._storage.database_clock import Clock
+
+#: Seconds another process may keep the file busy; each of our transactions takes milliseconds.
+BUSY_TIMEOUT = 30.0
+#: No other thread opens what one is just making.
+_creating = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_creating.acquire,
+        after_in_parent=_creating.release,
+        after_in_child=_creating.release,
+    )
+
+
+@frozen(kw_only=True)
+class Schema:
+    """What a kind of file holds.
+
+    Attributes:
+        what: What messages call it: "batch journal".
+        application_id: The number in its header that tells it from other people's files.
+        migrations: The statements that lead from each version to the next, the first from an
+            empty file. A released one is never changed.
+        after_restart: Statements for the first process that opens the file after the machine was
+            restarted: none that had it open before is alive, and the clock may have changed.
+    """
+
+    what: str
+    application_id: int
+    migrations: tuple[tuple[str, ...], ...]
+    after_restart: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> int:
+        """The version this package writes."""
+        return len(self.migrations)
+
+
+#: The endings of the files that SQLite keeps beside the file.
+_COMPANIONS = ("-wal", "-shm", "-journal")
+
+
+def connect(
+    path: str, schema: Schema, *, create: bool, clock: Clock | None = None
+) -> sqlite3.Connection:
+    """A connection to the file, made or migrated as need be; blocks.
+
+    Raises:
+        DatabaseError: It cannot be; the message says why.
+    """
+    try:
+        _create_file(path, create=create)
+    except FileNotFoundError as failure:
+        missing = "there is no folder for it" if create else "there is no such file"
+        raise database_error(path, schema, missing) from failure
+    except OSError as failure:
+        raise database_error(path, schema, reason_of(failure)) from failure
+    except ValueError as failure:
+        raise database_error(path, schema, "this cannot be the name of a file") from failure
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256
+        )
+        try:
+            _check_kind(connection, path, schema)
+            _set_up(connection)
+            _migrate(connection, path, schema, clock)
+        except BaseException:
+            connection.close()
+            raise
+    except DatabaseError:
+        raise
+    except (sqlite3.Error, MemoryError, *_ODD_CONTENT) as failure:
+        said = translate_error(path, schema, failure)
+        if said is failure:
+            raise
+        raise said from failure
+    return connection
+
+
+def _check_companion(path: str, ending: str) -> None:
+    try:
+        check_private(path + ending)
+    except NotOurs as failure:
+        raise NotOurs(f"{Path(path + ending).name!r} beside it: {failure}") from failure
+
+
+def _create_file(path: str, *, create: bool) -> None:
+    """Make the file where it is missing; where it is not, see that it can be read and written."""
+    # Nothing that is there is opened for that: to close it again would end the locks that this
+    # process holds on it through other connections, and another process would take it for unused.
+    if create:
+        with _creating, contextlib.suppress(FileExistsError):
+            # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    check_private(path)
+    # What SQLite finds beside the file becomes a part of it.
+    for ending in _COMPANIONS:
+        with contextlib.suppress(FileNotFoundError):
+            _check_companion(path, ending)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(errno.EACCES, "it may not be read and written", path)
+
+
+def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    """Refuse what is not ours before a byte of it is changed."""
+    # One state of the file: another process may be making it, between two of the questions.
+    connection.execute("BEGIN")
+    application, version, tables = _header(connection)
+    connection.execute("COMMIT")
+    if application != schema.application_id and (application or version or tables):
+        raise database_error(path, schema, f"it is another program's file, not a {schema.what}")
+    if version > schema.version:
+        raise database_error(
+            path,
+            schema,
+            f"it was written by a newer version of this package (its format is {version}, this "
+            f"package knows up to {schema.version}): update diffio-async",
+        )
+    fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if fault != "ok":
+        raise database_error(path, schema, _damaged(fault))
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    application: int = connection.execute("PRAGMA application_id").fetchone()[0]
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return application, version, tables
+
+
+def _set_up(connection: sqlite3.Connection) -> None:
+    # Several processes that open a new file at once are not made to wait by SQLite itself here.
+    end = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            # Where it cannot be (some network disks), the older way of commits stays: as safe.
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+    connection.execute("PRAGMA synchronous = FULL")
+    # macOS: an fsync there leaves the bytes in the drive's memory; elsewhere it changes nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA foreign_keys = ON")
+    # What somebody may have written into its schema calls no function that does anything.
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def _migrate(
+    connection: sqlite3.Connection, path: str, schema: Schema, clock: Clock | None
+) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
+    try:
+        _apply_migrations(connection, path, schema)
+        if database_clock.install(connection, clock):
+            for statement in schema.after_restart:
+                connection.execute(statement)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+
+
+def _apply_migrations(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    # Another process may have migrated it meanwhile, and perhaps further.
+    version = _header(connection)[1]
+    if version > schema.version:
+        raise database_error(path, schema, "a newer version of this package is using it")
+    for number, statements in enumerate(schema.migrations[version:], version + 1):
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+    if version < schema.version:
+        connection.execute(f"PRAGMA application_id = {schema.application_id}")
+
+
+#: What content raises that this package has not written: a table is missing, text is no text, a
+#: value is of another type. What our own statements do wrong is not among them.
+_ODD_CONTENT = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
+_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, UnicodeEncodeError)
+#: What SQLite's codes mean to the file's owner.
+_REASONS = {
+    sqlite3.SQLITE_BUSY: "another process keeps it busy",
+    sqlite3.SQLITE_LOCKED: "another process keeps it busy",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: is its folder there, and writable?",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk failed",
+    sqlite3.SQLITE_NOTADB: "it is damaged, or no database at all: move it away to begin a new one",
+    sqlite3.SQLITE_NOMEM: "there is not enough memory",
+    sqlite3.SQLITE_PROTOCOL: "another process keeps it busy",
+    sqlite3.SQLITE_NOLFS: "the disk takes no files as large as it is",
+    sqlite3.SQLITE_PERM: "permission denied",
+    sqlite3.SQLITE_READONLY: "it cannot be written",
+}
+
+
+def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
+    """The failure in our words where it is the file's or the disk's, and as it is where not."""
+    if isinstance(failure, DiffioError):
+        return failure
+    reason: str | None = None
+    if isinstance(failure, MemoryError):
+        reason = reason_of(failure)
+    elif isinstance(failure, sqlite3.Error):
+        # A code has its kind in the lowest byte; misuse from Python has none at all.
+        reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
+    if reason is None and isinstance(failure, _ODD_CONTENT) and not isinstance(failure, _BUGS):
+        reason = _damaged(failure)
+    if reason is None:
+        return failure
+    error = database_error(path, schema, reason)
+    error.__cause__ = failure
+    return error
+
+
+def _damaged(what: object) -> str:
+    said = "".join(c if c.isprintable() else " " for c in str(what))
+    return (
+        f"it is damaged ({' '.join(said.split())[:200]}): put back a copy of it, or move it away "
+        "to begin a new one"
+    )
+
+
+def database_error(path: str, schema: Schema, reason: str) -> DatabaseError:
+    """The error for a file that cannot be used, for `reason`."""
+    return DatabaseError(f"the {schema.what} {path!r} cannot be used: {reason}")

@@ -1,0 +1,1 @@
+"""Uploads: sources, multipart uploads, and resuming them."""

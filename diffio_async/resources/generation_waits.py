@@ -1,0 +1,236 @@
+"""Waiting for generations: one, many, or one change after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+
+from attrs import evolve
+
+from diffio_async._http.callbacks import call_progress_callback, print_progress
+from diffio_async._http.error_context import attach_ids
+from diffio_async._http.transport import ApiTransport
+from diffio_async._polling.multi_wait import iter_outcomes
+from diffio_async._polling.poller import Poller
+from diffio_async._polling.single_wait import follow
+from diffio_async._polling.wait_display import NullDisplay, make_display
+from diffio_async.errors import BatchFailed, ConfigurationError
+from diffio_async.models.generations import GenerationProgress
+from diffio_async.models.handles import ids_in
+from diffio_async.models.outcomes import Outcome
+from diffio_async.options import NO_RETRY, RequestOptions, validate_wait
+from diffio_async.types import Callback
+
+
+class AsyncGenerationWaits:
+    """The ways to wait for generations; all of a client's share one budget of questions."""
+
+    def __init__(self, sender: ApiTransport, pacer: Poller) -> None:
+        self._sender = sender
+        self._pacer = pacer
+
+    async def wait_for_complete(
+        self,
+        *,
+        generation_id: str,
+        api_project_id: str | None = None,
+        poll_interval: float | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        options: RequestOptions | None = None,
+    ) -> GenerationProgress:
+        """Wait until a generation is complete.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            poll_interval: Seconds between questions, beside the client's budget; None lets the
+                client choose.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed; what it raises is logged.
+            show_progress: Write progress that changed to standard error.
+            options: Options of each question; the wait itself is what asks again.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        validate_wait(poll_interval, timeout)
+        generation_id, api_project_id = ids_in(generation_id, api_project_id)
+        steps = follow(
+            self._pacer,
+            generation_id,
+            api_project_id,
+            _poll_once(options),
+            timeout=self._limit(timeout),
+            beat=poll_interval,
+            wants=show_progress or on_progress is not None,
+        )
+        last: GenerationProgress | None = None
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
+            async with contextlib.aclosing(steps):
+                async for progress in steps:
+                    last = progress
+                    if show_progress:
+                        print_progress(progress)
+                    await call_progress_callback(on_progress, progress)
+        if last is None:
+            raise AssertionError("a wait ends with progress, or with an error")
+        return last
+
+    async def watch(
+        self,
+        generation_id: str,
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        options: RequestOptions | None = None,
+    ) -> AsyncIterator[GenerationProgress]:
+        """Progress whenever it changed; what is told last says `complete`.
+
+        Args:
+            generation_id: The generation's id, or its handle.
+            api_project_id: Its project.
+            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
+            options: Options of each question.
+
+        Raises:
+            GenerationFailed: It ended without a result; `progress` has the reason.
+            WaitTimeout: The deadline came first; the generation goes on.
+        """
+        validate_wait(None, timeout)
+        generation_id, api_project_id = ids_in(generation_id, api_project_id)
+        limit, once = self._limit(timeout), _poll_once(options)
+        steps = follow(self._pacer, generation_id, api_project_id, once, timeout=limit)
+        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
+            async with contextlib.aclosing(steps):
+                async for progress in steps:
+                    yield progress
+
+    async def wait_many(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        show_progress: bool = False,
+        raise_on_failure: bool = False,
+        options: RequestOptions | None = None,
+    ) -> list[Outcome]:
+        """Wait until all generations have ended, one way or the other.
+
+        However many they are, the client asks no more often than its budget allows
+        (`WaitPolicy.budget`), and for all generations of one project at once.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
+            show_progress: Show counts by state, the rate and an estimate of the end on standard
+                error: as a live table on a terminal (with the extra `cli`), else as lines.
+            raise_on_failure: Raise in the end, if one did not complete.
+            options: Options of each question.
+
+        Returns:
+            An outcome for each, in the order given; failures and time-outs are in them.
+
+        Raises:
+            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
+            ConfigurationError: An item is no generation.
+        """
+        validate_wait(None, timeout)
+        taken: list[str] = []
+        ended: dict[str, Outcome] = {}
+        shown = make_display() if show_progress else NullDisplay()
+
+        def takes(generation_id: str) -> None:
+            taken.append(generation_id)
+            shown.started(generation_id)
+
+        async def told(progress: GenerationProgress) -> None:
+            shown.progressed(progress)
+            await call_progress_callback(on_progress, progress)
+
+        steps = iter_outcomes(
+            self._pacer,
+            generations,
+            api_project_id,
+            _poll_once(options),
+            timeout=self._limit(timeout),
+            on_progress=told if show_progress or on_progress is not None else None,
+            on_taken=takes,
+        )
+        with shown:
+            async with contextlib.aclosing(steps):
+                async for outcome in steps:
+                    ended[outcome.generation_id] = outcome
+                    shown.ended(outcome)
+        errors = [outcome.error for outcome in ended.values() if outcome.error is not None]
+        result = [ended[generation_id] for generation_id in taken]
+        if raise_on_failure and errors:
+            failed = BatchFailed(
+                f"{len(errors)} of {len(ended)} generations have no result", errors
+            )
+            failed.outcomes = tuple(result)
+            try:
+                raise failed
+            finally:
+                # Or else it would hold itself, and the client, by its traceback.
+                del failed
+        return result
+
+    async def as_completed(
+        self,
+        generations: Iterable[object] | AsyncIterable[object],
+        *,
+        api_project_id: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[GenerationProgress] | None = None,
+        max_pending: int = 10_000,
+        options: RequestOptions | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """The outcome of each generation, as they end.
+
+        Args:
+            generations: Ids, handles, or models with an id, from any iterable, which may be
+                endless. An iterator that is not asynchronous is run in a thread of its own.
+            api_project_id: The project of those that have none of their own.
+            timeout: Seconds for each, from when it is taken from the iterable; None is the
+                client's, `math.inf` no limit, 0 asks once.
+            on_progress: Told of progress that changed, of any of them.
+            ahead: How many are waited for at once; further ones are taken as these end.
+            options: Options of each question.
+
+        Raises:
+            ConfigurationError: An item is no generation.
+        """
+        validate_wait(None, timeout)
+        if max_pending < 1:
+            raise ConfigurationError(f"ahead must be 1 or more, not {max_pending!r}")
+        limit, once = self._limit(timeout), _poll_once(options)
+        steps = iter_outcomes(
+            self._pacer,
+            generations,
+            api_project_id,
+            once,
+            timeout=limit,
+            on_progress=on_progress,
+            ahead=max_pending,
+        )
+        async with contextlib.aclosing(steps):
+            async for outcome in steps:
+                yield outcome
+
+    def _limit(self, timeout: float | None) -> float | None:
+        limit = self._sender.options.wait.timeout if timeout is None else timeout
+        return None if limit == math.inf else limit
+
+
+def _poll_once(options: RequestOptions | None) -> RequestOptions:
+    # A retry loop inside the wait would hide failures from its pace.
+    return evolve(options or RequestOptions(), retry=NO_RETRY)

@@ -1,0 +1,173 @@
+"""A sandbox run from a terminal: its options, the lines to copy, its end."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from diffio_async.sandbox.fault_plans import PlanError, read_plan
+from diffio_async.sandbox.server import Sandbox
+from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
+from diffio_async.sandbox.terminal import complain, print_lines, print_log
+
+PORT = 8490
+
+
+async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, then close cleanly.
+
+    Args:
+        sandbox: One that is not running yet.
+        ready: Called once it listens.
+
+    Raises:
+        SandboxError: When it cannot start.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = [signal.SIGINT, signal.SIGTERM]
+    # The terminal went away; after `nohup` that is ignored.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signals.append(signal.SIGHUP)
+    async with sandbox:
+        for number in signals:
+            # Where the loop cannot watch signals, Ctrl-C arrives as a cancellation instead.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, stopped.set)
+        try:
+            ready(sandbox)
+            await stopped.wait()
+        finally:
+            for number in signals:
+                with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                    loop.remove_signal_handler(number)
+
+
+def environment_lines(sandbox: Sandbox) -> list[str]:
+    """Spell the environment for a shell to copy."""
+    return [f"export {name}={shlex.quote(text)}" for name, text in _variables(sandbox).items()]
+
+
+def announce(sandbox: Sandbox, *, env_file: str | os.PathLike[str] | None = None) -> None:
+    """Print the environment as lines for a shell, and write it to `env_file` as `NAME=value`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    if env_file is not None:
+        lines = (f"{name}={text}\n" for name, text in _variables(sandbox).items())
+        _replace_private(Path(env_file), "".join(lines))
+    print_lines(*environment_lines(sandbox))
+
+
+def _variables(sandbox: Sandbox) -> dict[str, str]:
+    return {**sandbox.environment, **sandbox.webhook_environment}
+
+
+def _replace_private(file: Path, text: str) -> None:
+    """Write a file that only its owner may read; a reader finds all of it or none."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            out.write(text)
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sandbox with options from the command line; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    print_log(logging.INFO)
+    try:
+        sandbox = Sandbox(
+            options.data,
+            host=options.host,
+            port=options.port,
+            api_key=options.api_key,
+            public_url=options.public_url,
+            allow_hosts=options.allow_host,
+            engine=options.engine,
+            duration=options.duration,
+            duration_spread=options.duration_spread,
+            faults=read_plan(options.faults) if options.faults else (),
+            allow_remote=options.allow_remote,
+            allow_remote_webhooks=options.allow_remote_webhooks,
+            legacy_models=options.legacy_models,
+            max_recording_seconds=options.max_recording_seconds,
+            max_decoded_bytes=options.max_decoded_bytes,
+            max_processing_seconds=options.max_processing_seconds,
+            webhook_pace=options.webhook_pace,
+            webhook_duplicates=options.webhook_duplicates,
+            webhook_shuffle=options.webhook_shuffle,
+        )
+        asyncio.run(run(sandbox, ready=partial(announce, env_file=options.env_file)))
+    except (SandboxError, PlanError, OSError, ValueError) as error:
+        complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m diffio_async.sandbox",
+        description="Run a local Diffio and print the environment that points a client at it.",
+    )
+    parser.add_argument("--port", type=int, default=PORT, help="the API's port; 0 for any free one")
+    parser.add_argument("--data", help="a folder that outlives the run (default: a temporary one)")
+    parser.add_argument("--env-file", help="write the environment there too, as NAME=value lines")
+    parser.add_argument("--faults", help="a JSON plan of faults")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument(
+        "--legacy-models", action="store_true", help="serve retired models instead of a 410"
+    )
+    parser.add_argument(
+        "--api-key",
+        default=os.environ.get("DIFFIO_SANDBOX_API_KEY") or DEFAULT_KEY,
+        help="the key that it accepts",
+    )
+    parser.add_argument("--public-url", help="the URL at which clients reach the sandbox")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], help="a name in Host headers to accept"
+    )
+    parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
+    parser.add_argument("--duration", type=float, default=0.0, help="seconds an echo takes")
+    parser.add_argument(
+        "--duration-spread", type=float, default=0.0, help="the share by which echoes differ"
+    )
+    parser.add_argument("--allow-remote", action="store_true", help="listen beyond loopback")
+    parser.add_argument(
+        "--allow-remote-webhooks", action="store_true", help="deliver beyond loopback too"
+    )
+    parser.add_argument(
+        "--max-recording-seconds", type=float, default=6 * 3600.0, help="longer recordings fail"
+    )
+    parser.add_argument(
+        "--max-decoded-bytes", type=int, default=6 * GiB, help="those that decode to more fail"
+    )
+    parser.add_argument(
+        "--max-processing-seconds",
+        type=float,
+        default=4 * 3600.0,
+        help="so do slower restorations",
+    )
+    parser.add_argument(
+        "--webhook-pace", type=float, default=1.0, help="below 1 hurries deliveries' retries"
+    )
+    parser.add_argument(
+        "--webhook-duplicates", type=float, default=0.0, help="the share delivered twice"
+    )
+    parser.add_argument(
+        "--webhook-shuffle", type=float, default=0.0, help="seconds by which events may be late"
+    )
+    return parser

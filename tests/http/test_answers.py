@@ -1,0 +1,144 @@
+"""Answers that arrive and are no use: no JSON, too large, pointing elsewhere, too early."""
+
+import asyncio
+import contextlib
+import gzip
+import os
+import zlib
+from collections.abc import Callable
+
+import pytest
+
+from diffio_async import AsyncDiffio, DiffioError, InvalidResponse, NotFound, PermissionDenied
+from diffio_async.sandbox import Fault, RefuseBody, Sandbox
+from tests.http.peers import ONCE, Asked, Script, failure_at, head, once, peer, says
+
+ODD: list[tuple[Script, str]] = [
+    (says(200, b"<html>Log in to the Wi-Fi</html>", content_type="text/html"), "not JSON"),
+    (says(200, b""), "not JSON"),
+    (says(204), "not JSON"),
+    (says(200, b"[1, 2]"), "object"),
+    (says(200, b"null"), "object"),
+]
+
+
+@pytest.mark.parametrize(("script", "why"), ODD)
+async def test_a_success_that_is_no_json_object_is_an_invalid_answer(
+    script: Script, why: str
+) -> None:
+    """Scar 11: a captive portal's page is not an empty list."""
+    async with peer(script) as host:
+        error = await failure_at(host.url())
+    assert type(error) is InvalidResponse
+    assert error.status in {200, 204}
+
+
+async def test_json_is_json_whatever_its_content_type_says() -> None:
+    for content_type in ("application/problem+json", "text/plain", "nonsense"):
+        async with (
+            peer(says(200, b'{"projects": []}', content_type=content_type)) as host,
+            once(host.url()) as client,
+        ):
+            assert await client.projects.list() == []
+
+
+async def test_a_large_answer_is_read_whole() -> None:
+    """From some size on aiohttp does not read it: whoever took the connection over does."""
+    rows = b", ".join(
+        b'{"apiProjectId": "proj_%08d", "status": "uploaded"}' % n for n in range(100_000)
+    )
+    async with (
+        peer(says(200, b'{"projects": [' + rows + b"]}")) as host,
+        once(host.url()) as client,
+    ):
+        projects = await client.projects.list()
+    assert len(projects) == 100_000
+    assert projects[-1].api_project_id == "proj_00099999"
+
+
+async def test_an_answer_larger_than_any_of_the_apis_is_not_read() -> None:
+    async with peer(says(200, b" " * (33 * 2**20))) as host:
+        error = await failure_at(host.url())
+    assert type(error) is InvalidResponse
+    assert "more than 33,554,432 bytes" in str(error)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_of_the_api_is_not_followed(status: int) -> None:
+    """The key would go along; the error names what to check instead."""
+    async with peer(says()) as other, peer(says(status, location=other.url())) as host:
+        error = await failure_at(host.url())
+    assert "check the base URL" in str(error)
+    assert getattr(error, "status", None) == status
+    assert other.asked == []
+
+
+async def test_an_answer_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
+    """A server may refuse an upload without reading it."""
+    refused = RefuseBody(413, json={"error": "too large"})
+    sandbox.faults.add(Fault(origin="edge", method="PUT", action=refused))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=ONCE) as client:
+        with pytest.raises(DiffioError, match="413"):
+            await client.projects.create(os.urandom(8 * 2**20), file_name="a.wav")
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (gzip.compress, "GZIP, aws-chunked"),
+        (gzip.compress, None),
+        (zlib.compress, "deflate"),
+        (bytes, "UTF-8"),
+        (bytes, ""),
+    ],
+)
+async def test_an_encoded_answer_is_decoded(
+    packed: Callable[[bytes], bytes], encoding: str | None
+) -> None:
+    """Nobody asked for it; errors keep their class and their code all the same."""
+    named = {} if encoding is None else {"content_encoding": encoding}
+    listing, refusal = packed(b'{"projects": []}'), packed(b'{"error": "no", "code": "x"}')
+    async with (
+        peer(says(200, listing, **named), says(403, refusal, **named), keep=True) as host,
+        once(host.url()) as client,
+    ):
+        assert await client.projects.list() == []
+        with pytest.raises(PermissionDenied, match="403 x: no") as caught:
+            await client.projects.list()
+    assert caught.value.body == {"error": "no", "code": "x"}
+
+
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+@pytest.mark.parametrize("kind", ["broken", "random"])
+async def test_binary_data_is_never_shown(encoding: str, kind: str) -> None:
+    """Neither what cannot be decoded, nor what is no text."""
+    body = gzip.compress(b"no")[:-9] + b"broken..." if kind == "broken" else os.urandom(3000)
+    for status in (200, 404):
+        for named in ({"content_encoding": encoding}, {}):
+            async with peer(says(status, body, **named)) as host:
+                error = await failure_at(host.url())
+            assert type(error) is (NotFound if status == 404 else InvalidResponse)
+            assert f"{error}{vars(error)}".isascii()
+
+
+async def test_a_bomb_is_an_answer_that_is_too_large() -> None:
+    bomb = gzip.compress(bytes(64 * 2**20), 9)
+    async with peer(says(200, bomb, content_encoding="gzip")) as host:
+        error = await failure_at(host.url())
+    assert type(error) is InvalidResponse
+    assert "more than 33,554,432 bytes" in str(error)
+
+
+async def test_an_error_without_end_is_read_in_part() -> None:
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(403, {"content-length": 10**10}) + b'{"error": "')
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x" * 65536)
+                await writer.drain()
+
+    async with peer(script) as host:
+        error = await failure_at(host.url())
+    assert type(error) is PermissionDenied
+    assert len(str(error)) < 1000

@@ -1,0 +1,180 @@
+"""Whether a request may have been accepted: never reached, answer lost, or answered."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+from attrs import evolve
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    ConnectionFailed,
+    RequestOptions,
+    ResponseLost,
+    ResponseTimeout,
+    Timeouts,
+)
+from diffio_async.sandbox import (
+    Delay,
+    Drop,
+    Fault,
+    LoseResponse,
+    Sandbox,
+    Stall,
+    Truncate,
+)
+from tests.http.conftest import Authority
+from tests.http.peers import ONCE, failure_at, head, once, peer, says, sends
+
+LIST = "*list_projects"
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+async def test_a_refused_connection_was_not_reached() -> None:
+    error = await failure_at(f"http://127.0.0.1:{free_port()}")
+    assert type(error) is ConnectionFailed
+    assert "Connection refused" in str(error)
+    assert not error.permanent
+
+
+async def test_a_name_that_is_none_was_not_reached() -> None:
+    error = await failure_at("https://api.diffio.invalid/v1")
+    assert type(error) is ConnectionFailed
+    assert "its name cannot be resolved" in str(error)
+
+
+async def test_a_host_that_never_accepts_was_not_reached_in_time() -> None:
+    """Its queue is full: connecting takes for ever."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        began = time.monotonic()
+        options = evolve(ONCE, timeouts=Timeouts(connect=0.2))
+        error = await failure_at(f"http://127.0.0.1:{full.getsockname()[1]}", options)
+        for one in waiting:
+            one.close()
+    assert type(error) is ConnectionFailed
+    assert "in time" in str(error)
+    assert time.monotonic() - began < 2
+
+
+async def test_a_host_silent_in_the_handshake_was_not_reached_in_time() -> None:
+    """Connecting has TLS in it."""
+    release = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    options = evolve(ONCE, timeouts=Timeouts(connect=0.2))
+    error = await failure_at(f"https://localhost:{port}", options)
+    release.set()
+    server.close()
+    await asyncio.sleep(0.01)
+    assert type(error) is ConnectionFailed
+    assert "in time" in str(error)
+
+
+async def test_a_certificate_nobody_vouches_for_ends_at_once(authority: Authority) -> None:
+    """It is not tried again, and the text says how to trust a private authority."""
+    async with peer(says(), tls=authority.server) as host:
+        error = await failure_at(f"https://localhost:{host.port}", ClientOptions())
+        other_name = await failure_at(
+            f"https://127.0.0.1:{host.port}", evolve(ONCE, ssl=authority.trusting)
+        )
+    for one, why in ((error, "issuer"), (other_name, "not valid for '127.0.0.1'")):
+        assert type(one) is ConnectionFailed
+        assert one.permanent
+        assert why in str(one)
+        assert "ClientOptions(ssl=ssl.create_default_context(cafile=…))" in str(one)
+    assert host.asked == []
+
+
+async def test_an_authority_of_ones_own_is_trusted_when_given(authority: Authority) -> None:
+    async with peer(says(200, b'{"projects": []}'), tls=authority.server) as host:
+        options = ClientOptions(ssl=authority.trusting)
+        async with once(f"https://localhost:{host.port}", options) as client:
+            assert await client.projects.list() == []
+
+
+@pytest.mark.parametrize(
+    "action", [Drop(), LoseResponse(), Truncate(0.5)], ids=lambda action: type(action).__name__
+)
+async def test_a_connection_that_breaks_later_lost_the_answer(
+    sandbox: Sandbox, action: Drop | LoseResponse | Truncate
+) -> None:
+    """Before the request was read, after it, or within the answer: who knows."""
+    sandbox.faults.add(Fault(path=LIST, action=action))
+    error = await failure_at(sandbox.base_url)
+    assert type(error) is ResponseLost
+    assert "may have been accepted" in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"SMTP ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"],
+)
+async def test_an_answer_that_is_no_http_is_lost(answer: bytes) -> None:
+    async with peer(sends(answer)) as host:
+        error = await failure_at(host.url())
+    assert type(error) is ResponseLost
+
+
+@pytest.mark.parametrize("action", [Delay(30), Stall(0, 30), Stall(5, 30)])
+async def test_a_silent_server_is_left_after_the_read_timeout(
+    sandbox: Sandbox, action: Delay | Stall
+) -> None:
+    sandbox.faults.add(Fault(path=LIST, action=action))
+    began = time.monotonic()
+    error = await failure_at(sandbox.base_url, evolve(ONCE, timeouts=Timeouts(read=0.2)))
+    assert time.monotonic() - began < 2
+    assert type(error) is ResponseTimeout
+    assert isinstance(error, TimeoutError)
+    assert "read time-out" in str(error)
+
+
+async def test_the_total_cuts_an_answer_that_trickles_in() -> None:
+    """Each byte is in time for the read time-out; all of them are not."""
+    body = b'{"projects": []}'
+
+    async def trickle(asked: object, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, {"content-length": len(body)}))
+        for byte in body:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+
+    async with peer(trickle) as host, once(host.url()) as client:
+        began = time.monotonic()
+        with pytest.raises(ResponseTimeout, match=r"no whole answer within 0\.3 s"):
+            await client.projects.list(options=RequestOptions(timeout=0.3))
+        assert 0.25 < time.monotonic() - began < 1
+
+
+async def test_waiting_for_a_free_connection_is_cut_by_the_total_alone(sandbox: Sandbox) -> None:
+    """However short connecting may be; and then nothing was sent."""
+    sandbox.faults.add(Fault(path=LIST, action=Delay(0.4)))
+    options = evolve(ONCE, max_connections_per_host=1, timeouts=Timeouts(connect=0.1))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        first, second, third = await asyncio.gather(
+            client.projects.list(),
+            client.projects.list(),
+            client.projects.list(options=RequestOptions(timeout=0.2)),
+            return_exceptions=True,
+        )
+    assert first == second == []
+    assert type(third) is ConnectionFailed
+    assert len(sandbox.requests) == 2

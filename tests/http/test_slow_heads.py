@@ -1,0 +1,99 @@
+"""A server that never comes to the point is left in time, though it is never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    DownloadFailed,
+    RetryPolicy,
+    Timeouts,
+    UploadFailed,
+)
+from diffio_async.errors import ResponseTimeout
+from diffio_async.sandbox import Fault, RespondWith
+from tests.downloads.scenes import leads_to, linked
+from tests.http.peers import Asked, head, peer, says
+
+if TYPE_CHECKING:
+    from diffio_async.sandbox import Sandbox
+    from tests.http.peers import Script
+
+#: Headers that trickle, informational responses without end, an error page that trickles.
+TALK = {
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n"),
+    "1xx": (b"", b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"),
+    "error page": (head(500, {"content-length": 10**9}), b"<p>"),
+}
+
+
+def talks(kind: str) -> Script:
+    """Bytes without end, each soon after the last."""
+    first, more = TALK[kind]
+
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            writer.write(first)
+            while True:
+                writer.write(more)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    return script
+
+
+def offers(sandbox: Sandbox, url: str) -> None:
+    """The next project's recording goes by a signed PUT to this address."""
+    made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": "PUT"}
+    sandbox.faults.add(Fault(path="/v1/create_project", action=RespondWith(json=made)))
+
+
+def impatient(sandbox: Sandbox) -> AsyncDiffio:
+    options = ClientOptions(retry=RetryPolicy(attempts=1), timeouts=Timeouts(read=0.3))
+    return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
+
+
+@pytest.mark.parametrize("kind", TALK)
+async def test_a_download_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> None:
+    """Twice the read time-out is enough for headers, and for the text of an error."""
+    async with peer(talks(kind)) as host, impatient(sandbox) as client:
+        leads_to(sandbox, host.url("/r"))
+        began = time.monotonic()
+        with pytest.raises(DownloadFailed) as caught:
+            await linked(client).download()
+        assert time.monotonic() - began < 4
+        if kind == "error page":
+            assert "500" in str(caught.value)
+        else:
+            assert isinstance(caught.value.__cause__, ResponseTimeout)
+            assert "did not send the headers of its response" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", TALK)
+async def test_an_upload_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> None:
+    """The time counts from the last byte that was sent."""
+    async with peer(talks(kind)) as host, impatient(sandbox) as client:
+        offers(sandbox, host.url("/put"))
+        began = time.monotonic()
+        with pytest.raises(UploadFailed):
+            await client.projects.create(b"speech " * 1000, file_name="a.wav")
+        assert time.monotonic() - began < 4
+
+
+async def test_informational_responses_before_the_final_one_are_no_fault(sandbox: Sandbox) -> None:
+    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        for _ in range(5):
+            writer.write(TALK["1xx"][1])
+            await asyncio.sleep(0.02)
+        await says(200, b"result")(asked, writer)
+
+    async with peer(script) as host, impatient(sandbox) as client:
+        leads_to(sandbox, host.url("/r"))
+        assert (await linked(client).download()).content == b"result"

@@ -1,0 +1,180 @@
+"""How a wait ends: complete, failed, and every status that is neither."""
+
+from __future__ import annotations
+
+import pytest
+
+from diffio_async import AsyncDiffio, GenerationFailed, GenerationProgress, NotFound
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+
+QUICKLY = 0.01
+
+
+async def test_a_wait_ends_with_the_progress_that_says_complete(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A real generation of the sandbox is followed to its end."""
+    generation = await client.generations.create(api_project_id=await uploaded(client))
+    progress = await client.generations.wait_for_complete(
+        generation_id=generation.generation_id, api_project_id=generation.api_project_id
+    )
+    assert progress.complete
+    assert progress.percent == 100
+    assert asked(sandbox, PROGRESS)[-1].json == {
+        "generationId": generation.generation_id,
+        "apiProjectId": generation.api_project_id,
+    }
+
+
+@pytest.mark.parametrize("status", ["failed", "error", "cancelled", "canceled", "expired"])
+async def test_every_status_that_is_an_end_without_a_result_is_generation_failed(
+    client: AsyncDiffio, sandbox: Sandbox, status: str
+) -> None:
+    """`failed` and `error` alike end the wait at once, with the service's reason and the ids."""
+    sandbox.faults.add(*answers(told("processing"), told(status, error="no speech in it")))
+    with pytest.raises(GenerationFailed, match="no speech in it") as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+    assert caught.value.progress is not None
+    assert caught.value.progress.status == status
+    assert caught.value.generation_id == "gen_1"
+    assert caught.value.api_project_id == "proj_1"
+    assert len(asked(sandbox, PROGRESS)) == 2
+
+
+async def test_the_reason_of_a_failure_is_found_in_its_stage(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Where the answer has no `error` of its own, the failed stage's is shown."""
+    sandbox.faults.add(*answers(told("failed", inference={"error": "out of memory"})))
+    with pytest.raises(GenerationFailed, match="out of memory"):
+        await client.generations.wait_for_complete(generation_id="gen_1")
+
+
+@pytest.mark.parametrize("status", ["warming_up", "", "COMPLETE"])
+async def test_a_status_never_seen_before_means_still_running(
+    client: AsyncDiffio, sandbox: Sandbox, status: str
+) -> None:
+    """New words of the service do not break a wait."""
+    sandbox.faults.add(*answers(told(status), told("complete")))
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY
+    )
+    assert progress.complete
+
+
+async def test_stages_at_100_do_not_end_the_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Only `status` says complete."""
+    full = {"progress": 100}
+    sandbox.faults.add(
+        *answers(told("processing", preProcessing=full, inference=full), told("complete"))
+    )
+    seen: list[GenerationProgress] = []
+    await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY, on_progress=seen.append
+    )
+    assert [progress.percent for progress in seen] == [99.0, 100.0]
+
+
+async def test_odd_stages_do_not_break_a_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Stage objects that are null or absent, numbers as strings, queues of a new shape."""
+    sandbox.faults.add(
+        *answers(
+            told("processing", preProcessing=None, inference={"progress": "12.5"}),
+            told("processing", queue={"position": None, "ahead": [1, 2]}, stageProgress=7),
+            told("complete"),
+        )
+    )
+    seen: list[GenerationProgress] = []
+    await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY, on_progress=seen.append
+    )
+    assert seen[0].inference is not None
+    assert seen[0].inference.progress == 12.5
+    assert seen[1].queue is not None
+    assert seen[1].queue.extra == {"ahead": [1, 2]}
+
+
+async def test_failures_that_may_pass_are_absorbed(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Statuses worth a retry, dropped connections and a proxy's page do not end a wait."""
+    from diffio_async.sandbox import Drop, Truncate
+
+    sandbox.faults.add(
+        *answers(500, 502, 503, 504, 408, 429),
+        Fault(path=PROGRESS, action=Drop()),
+        Fault(path=PROGRESS, action=RespondWith(text="<html>log in to the hotel's network</html>")),
+        *answers(told("processing")),
+        Fault(path=PROGRESS, action=RespondWith(status=502, text="<html>bad gateway</html>")),
+        *answers(told("complete")),
+        Fault(path=PROGRESS, action=Truncate()),
+    )
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY
+    )
+    assert progress.complete
+
+
+async def test_failures_that_do_not_pass_end_the_wait(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A generation that vanished (404) is told at once, with its id."""
+    with pytest.raises(NotFound) as caught:
+        await client.generations.wait_for_complete(generation_id="gen_gone")
+    assert caught.value.generation_id == "gen_gone"
+    assert len(asked(sandbox, PROGRESS)) == 1
+
+
+async def test_an_api_that_only_talks_html_ends_the_wait(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Five unreadable answers in a row are no passing fault."""
+    from diffio_async import InvalidResponse
+
+    sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(text="<html>")))
+    with pytest.raises(InvalidResponse, match="captive portal"):
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+    assert len(asked(sandbox, PROGRESS)) == 5
+
+
+async def test_create_and_wait_creates_one_generation_and_follows_it(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The shortcut of the guide."""
+    project = await uploaded(client)
+    sandbox.faults.add(forever(told("complete")))
+    progress = await client.generations.create_and_wait(
+        api_project_id=project, model="diffio-4.6-pro"
+    )
+    assert progress.complete
+    assert len(await client.projects.list_generations(api_project_id=project)) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"queue": 0},
+        {"hasVideo": "no", "error": {"code": "X"}, "stage": 7},
+        {"inference": {"progress": 10**400, "error": ["a"]}, "createdAt": ""},
+        {"transcription": [], "errorDetails": "\ud83d", "note": "\x00"},
+    ],
+)
+async def test_an_odd_side_field_keeps_no_wait_from_its_end(
+    client: AsyncDiffio, sandbox: Sandbox, odd: dict[str, object]
+) -> None:
+    """`status` alone says that a generation is complete."""
+    sandbox.faults.add(*answers(told("processing", **odd), told("complete", **odd)))
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=QUICKLY
+    )
+    assert progress.complete
+
+
+async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The generation failed, whatever shape its error has."""
+    sandbox.faults.add(*answers(told("failed", error={"code": "SILENT", "hint": 1})))
+    with pytest.raises(GenerationFailed, match="'failed': SILENT") as caught:
+        await client.generations.wait_for_complete(generation_id="gen_1")
+    assert caught.value.progress is not None
+    assert caught.value.progress.extra["error"] == {"code": "SILENT", "hint": 1}

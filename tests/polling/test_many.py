@@ -1,0 +1,306 @@
+"""Waiting on many: what may be given, in which order it is told, what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    BatchFailed,
+    ClientClosed,
+    ConfigurationError,
+    GenerationFailed,
+    GenerationProgress,
+    NotFound,
+    WaitPolicy,
+    WaitTimeout,
+)
+from tests.polling.scenes import LISTING, begun, place
+from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from diffio_async.sandbox import Sandbox
+
+
+async def test_outcomes_come_in_the_order_given(client: AsyncDiffio) -> None:
+    """Ids, handles and models may be mixed and repeated; what failed is among the outcomes."""
+    first, second, third = await begun(client, 1, 3)
+    progress = await client.generations.get_progress(generation_id=third.generation_id)
+    given = [second, "gen_gone", first.generation_id, third.handle, progress, second]
+    outcomes = await client.generations.wait_many(given)
+    ids = [second.generation_id, "gen_gone", first.generation_id, *[third.generation_id] * 2]
+    assert [outcome.generation_id for outcome in outcomes] == [*ids, second.generation_id]
+    assert [outcome.ok for outcome in outcomes] == [True, False, True, True, True, True]
+    assert [outcome.status for outcome in outcomes].count("complete") == 5
+    assert isinstance(outcomes[1].error, NotFound)
+    assert outcomes[1].error.generation_id == "gen_gone"
+    assert outcomes[0].handle == second.handle
+    again = await client.generations.wait_many(outcomes[2:4])
+    assert [outcome.ok for outcome in again] == [True, True]
+
+
+async def test_nothing_to_wait_for_asks_nothing(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Empty input is an empty answer."""
+    assert await client.generations.wait_many([]) == []
+    assert [outcome async for outcome in client.generations.as_completed(iter(()))] == []
+    assert len(sandbox.requests) == 0
+
+
+@pytest.mark.parametrize("given", [["gen_1", 7], ["gen_1", None], ["gen_1", "  "], "gen_1", 5])
+async def test_what_is_no_generation_is_refused_before_anything_is_asked(
+    client: AsyncDiffio, sandbox: Sandbox, given: Any
+) -> None:
+    """The error names it."""
+    with pytest.raises(ConfigurationError, match=r"7|None|'  '|list|5"):
+        await client.generations.wait_many(given)
+    assert len(sandbox.requests) == 0
+
+
+async def test_a_project_is_asked_for_once_for_all_of_its_generations() -> None:
+    """Fifty jobs of one project cost a few listings, and no question about each."""
+    async with place(duration=1.0) as (client, sandbox):
+        generations = await begun(client, 1, 50)
+        before = len(sandbox.requests)
+        outcomes = await client.generations.wait_many(generations)
+        assert all(outcome.ok for outcome in outcomes)
+        assert {outcome.progress.percent for outcome in outcomes if outcome.progress} == {100.0}
+        assert len(sandbox.requests) - before <= 25
+        assert len(asked(sandbox, PROGRESS)) <= 12
+
+
+async def test_one_alone_and_a_few_of_another_project() -> None:
+    """Who is alone in its project is asked about by itself; the projects are learned on the way."""
+    async with place(duration=0.5) as (client, sandbox):
+        generations = await begun(client, 3, 2) + await begun(client, 1, 1)
+        ids = [generation.generation_id for generation in generations]
+        outcomes = await client.generations.wait_many(ids)
+        assert [outcome.api_project_id for outcome in outcomes] == [
+            generation.api_project_id for generation in generations
+        ]
+        assert len(asked(sandbox, LISTING)) >= 3
+
+
+async def test_completions_are_told_as_they_come() -> None:
+    """The first to end is the first told, though others of its project go on."""
+    async with place(duration=0.8) as (client, _):
+        early = await begun(client, 1, 2)
+        await asyncio.sleep(0.4)
+        late = [await client.generations.create(api_project_id=early[0].api_project_id)]
+        ended = [
+            outcome.generation_id
+            async for outcome in client.generations.as_completed([*late, *early])
+        ]
+        assert set(ended[:2]) == {generation.generation_id for generation in early}
+        assert ended[2] == late[0].generation_id
+
+
+async def test_an_endless_iterable_is_taken_as_far_as_there_is_room() -> None:
+    """`ahead` bounds what is in flight; leaving the loop leaves nothing behind."""
+    async with place() as (client, _):
+        project = await uploaded(client)
+        made = 0
+
+        async def endless() -> AsyncIterator[str]:
+            nonlocal made
+            while True:
+                generation = await client.generations.create(api_project_id=project)
+                made += 1
+                yield generation.handle
+
+        seen = 0
+        stream = client.generations.as_completed(endless(), max_pending=4)
+        async for outcome in stream:
+            assert outcome.ok
+            assert made - seen <= 6
+            seen += 1
+            if seen == 12:
+                break
+        await stream.aclose()  # type: ignore[attr-defined]
+        assert len(asyncio.all_tasks()) <= 6
+
+
+async def test_an_iterator_that_blocks_does_not_block_the_loop() -> None:
+    """It runs in a thread: here each item is given only after the outcome of the one before."""
+    async with place() as (client, _):
+        generations = await begun(client, 1, 3)
+        over = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def one_by_one() -> Iterator[str]:
+            for generation in generations:
+                yield generation.generation_id
+                asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
+                loop.call_soon_threadsafe(over.clear)
+
+        seen = []
+        async for outcome in client.generations.as_completed(one_by_one()):
+            seen.append(outcome.generation_id)
+            over.set()
+        assert seen == [generation.generation_id for generation in generations]
+
+
+async def test_an_iterable_that_raises_ends_the_call_with_that(client: AsyncDiffio) -> None:
+    """The caller's own error comes back to the caller."""
+
+    def broken() -> Iterator[str]:
+        yield "gen_1"
+        raise ZeroDivisionError("the queue broke down")
+
+    with pytest.raises(ZeroDivisionError, match="queue broke"):
+        await client.generations.wait_many(broken())
+
+
+async def test_failures_are_outcomes_or_one_error_of_all(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """`raise_on_failure` raises when all have ended, with every outcome."""
+    sandbox.faults.add(*answers(told("failed", error="no speech in it"), told("complete")))
+    with pytest.raises(BatchFailed, match="1 of 2") as caught:
+        await client.generations.wait_many(["gen_1", "gen_2"], raise_on_failure=True)
+    assert [outcome.ok for outcome in caught.value.outcomes] == [False, True]
+    (failure,) = caught.value.exceptions
+    assert isinstance(failure, GenerationFailed)
+    assert failure.generation_id == "gen_1"
+    assert "no speech" in str(failure)
+
+
+async def test_time_outs_are_outcomes_on_time() -> None:
+    """Who does not make it in time is told so, with the last that is known of it."""
+    async with place(duration=30) as (client, _):
+        generations = await begun(client, 1, 3) + await begun(client, 2, 1)
+        began = time.monotonic()
+        outcomes = await client.generations.wait_many(generations, timeout=0.7)
+        assert 0.7 <= time.monotonic() - began < 1.7
+        assert all(isinstance(outcome.error, WaitTimeout) for outcome in outcomes)
+        assert {outcome.status for outcome in outcomes} == {"processing"}
+
+
+async def test_a_timeout_of_zero_asks_each_once() -> None:
+    """What is complete is told so, the rest as timed out."""
+    async with place() as (client, sandbox):
+        done = await begun(client, 1, 2)
+        await client.generations.wait_many(done)
+        sandbox.faults.add(*answers(told("processing")))
+        outcomes = await client.generations.wait_many([*done, "gen_other"], timeout=0)
+        assert [outcome.ok for outcome in outcomes] == [True, True, False]
+
+
+async def test_progress_of_many_is_told() -> None:
+    """`on_progress` hears of each of them, listings or not."""
+    async with place(duration=0.6) as (client, _):
+        generations = await begun(client, 1, 3) + await begun(client, 1, 1)
+        seen: dict[str, list[float]] = {}
+
+        def on_progress(progress: GenerationProgress) -> None:
+            seen.setdefault(progress.generation_id, []).append(progress.percent)
+
+        await client.generations.wait_many(generations, on_progress=on_progress)
+        assert len(seen) == 4
+        for percents in seen.values():
+            assert percents == sorted(percents)
+            assert percents[-1] == 100
+            assert len(percents) >= 2
+
+
+async def test_watching_tells_changes_and_ends_with_the_job(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """`watch` yields each change once; a failure is raised as by the other waits."""
+    sandbox.faults.add(*answers(told("queued"), told("complete")))
+    seen = [progress.status async for progress in client.generations.watch("gen_1")]
+    assert seen == ["queued", "complete"]
+    sandbox.faults.add(forever(told("failed", error="silence")))
+    with pytest.raises(GenerationFailed, match="silence"):
+        async for _ in client.generations.watch("gen_1"):
+            pass
+
+
+async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
+    """A handle is attached, waited on and watched; another key's or a broken one is refused."""
+    (generation,) = await begun(client, 1, 1)
+    assert (await client.generations.wait_for_complete(generation_id=generation.handle)).complete
+    attached = await client.generations.attach(generation.handle)
+    assert attached.generation_id == generation.generation_id
+    assert attached.status == "complete"
+    assert attached.handle == generation.handle
+    with pytest.raises(NotFound):
+        await client.generations.attach(generation.handle + "x")
+    for odd in ("gen_1", generation.handle[:-30], "dgh9.a.b"):
+        with pytest.raises(ConfigurationError, match="handle"):
+            await client.generations.attach(odd)
+
+
+async def test_two_waits_for_one_generation_share_its_questions() -> None:
+    """A second waiter costs next to nothing, and gets the same answer."""
+    policy = WaitPolicy(min_interval=0.4, max_interval=1.0, max_polls_per_second=100, burst=50)
+    async with place(duration=0.6, wait=policy) as (client, sandbox):
+        (generation,) = await begun(client, 1, 1)
+        wait = client.generations.wait_for_complete
+        both = await asyncio.gather(*(wait(generation_id=generation.handle) for _ in range(20)))
+        assert all(progress.complete for progress in both)
+        assert len(asked(sandbox, PROGRESS)) <= 12
+
+
+async def test_cancelling_one_wait_leaves_the_other() -> None:
+    """And when the last has gone, nothing is asked any more."""
+    async with place(duration=30) as (client, sandbox):
+        generations = await begun(client, 1, 3)
+        many = asyncio.ensure_future(client.generations.wait_many(generations))
+        one = asyncio.ensure_future(
+            client.generations.wait_for_complete(generation_id=generations[0].handle)
+        )
+        await asyncio.sleep(0.3)
+        many.cancel()
+        await asyncio.sleep(0.3)
+        assert not one.done()
+        one.cancel()
+        await asyncio.gather(many, one, return_exceptions=True)
+        before = len(sandbox.requests)
+        await asyncio.sleep(0.4)
+        assert len(sandbox.requests) == before
+        assert many.cancelled()
+        assert one.cancelled()
+
+
+async def test_closing_the_client_ends_every_kind_of_wait() -> None:
+    """All raise `ClientClosed`, at once."""
+    async with place(duration=30) as (client, _):
+        generations = await begun(client, 1, 3)
+
+        async def watched() -> None:
+            async for _ in client.generations.watch(generations[0].handle):
+                pass
+
+        async def ended() -> None:
+            async for _ in client.generations.as_completed(generations):
+                pass
+
+        waits = [
+            asyncio.ensure_future(wait)
+            for wait in (client.generations.wait_many(generations), watched(), ended())
+        ]
+        await asyncio.sleep(0.2)
+        began = time.monotonic()
+        await client.aclose()
+        results = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(result) for result in results] == [ClientClosed] * 3
+        assert time.monotonic() - began < 1
+        with pytest.raises(ClientClosed):
+            await client.generations.wait_many(generations)
+
+
+async def test_without_time_to_wait_all_are_asked_about_at_once() -> None:
+    """Generations that were just made too, though they cannot have ended."""
+    policy = WaitPolicy(min_interval=5.0, max_polls_per_second=100, burst=50)
+    async with place(duration=30, wait=policy) as (client, _):
+        generations = await begun(client, 6, 1)
+        began = time.monotonic()
+        outcomes = await client.generations.wait_many(generations, timeout=0)
+        assert time.monotonic() - began < 2
+    assert [type(outcome.error) for outcome in outcomes] == [WaitTimeout] * 6

@@ -1,0 +1,345 @@
+"""Whatever goes wrong on the way, every wait ends rightly, and on time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    AuthenticationFailed,
+    ClientOptions,
+    Generation,
+    GenerationFailed,
+    NotFound,
+    PermissionDenied,
+    PollingPaused,
+    WaitPolicy,
+    WaitTimeout,
+)
+from diffio_async.sandbox import Delay, Fault, RespondWith, Sandbox
+from tests.conftest import QUICK
+from tests.polling.scenes import LISTING, begun, place
+from tests.scripts import PROGRESS, answers, asked, forever, told
+
+
+def listed(*rows: tuple[str, str, float | None]) -> dict[str, Any]:
+    """A listing in the API's words."""
+    return {
+        "apiProjectId": "proj_1",
+        "generations": [
+            {"generationId": id_, "status": status, "progress": percent}
+            for id_, status, percent in rows
+        ],
+    }
+
+
+async def test_a_third_of_the_answers_is_502() -> None:
+    """Single questions and listings alike: all completions are found, without a storm."""
+    async with place(duration=1.0) as (client, sandbox):
+        generations = await begun(client, 1, 5) + await begun(client, 5, 1)
+        sandbox.faults.add(
+            Fault(path=PROGRESS, times=None, rate=0.33, action=RespondWith(status=502)),
+            Fault(path=LISTING, times=None, rate=0.33, seed=1, action=RespondWith(status=502)),
+        )
+        before = len(sandbox.requests)
+        outcomes = await client.generations.wait_many(generations, timeout=20)
+        assert all(outcome.ok for outcome in outcomes)
+        assert len(sandbox.requests) - before < 150
+
+
+async def test_nothing_but_502_ends_on_time() -> None:
+    """The deadline holds, and the last failure is the cause."""
+    async with place() as (client, sandbox):
+        sandbox.faults.add(Fault(times=None, action=RespondWith(status=502)))
+        began = time.monotonic()
+        outcomes = await client.generations.wait_many(
+            [f"gen_{n}" for n in range(20)], api_project_id="proj_1", timeout=0.8
+        )
+        assert 0.8 <= time.monotonic() - began < 1.8
+        assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
+
+
+async def test_429_pauses_everybody_once() -> None:
+    """One `Retry-After` holds back every wait of the client; several of them do not add up."""
+    told_of: list[object] = []
+    async with place(duration=0.4, observers=(told_of.append,)) as (client, sandbox):
+        generations = await begun(client, 4, 1)
+        busy = RespondWith(status=429, headers={"Retry-After": "1"})
+        sandbox.faults.add(Fault(path=PROGRESS, times=2, action=busy))
+        began = time.monotonic()
+        # Whoever wants to see progress asks at once: several questions are in the air.
+        waits = [
+            client.generations.wait_for_complete(
+                generation_id=each.handle, on_progress=lambda _: None
+            )
+            for each in generations
+        ]
+        await asyncio.gather(*waits)
+        assert 1 <= time.monotonic() - began < 2.2
+        times = [seen.at for seen in asked(sandbox, PROGRESS)]
+        assert not [at for at in times if 0.2 < at - times[0] < 1]
+        assert [type(event) for event in told_of].count(PollingPaused) == 1
+
+
+async def test_429_without_a_word_on_when_slows_down() -> None:
+    """Each further one doubles the pause of all."""
+    async with place() as (client, sandbox):
+        sandbox.faults.add(*answers(429, 429, 429), forever(told("complete")))
+        await client.generations.wait_for_complete(generation_id="gen_1")
+        times = [seen.at for seen in asked(sandbox, PROGRESS)]
+        gaps = [b - a for a, b in itertools.pairwise(times)]
+        assert gaps[0] >= 0.08
+        assert gaps[2] > 2 * gaps[0]
+
+
+async def test_a_job_that_vanishes_is_an_outcome_and_the_others_go_on() -> None:
+    """404 for one; its project's listing serves the rest."""
+    async with place(duration=0.5) as (client, _):
+        generations = await begun(client, 1, 4)
+        project = generations[0].api_project_id
+        outcomes = await client.generations.wait_many(
+            ["gen_gone", *generations], api_project_id=project, timeout=10
+        )
+        assert isinstance(outcomes[0].error, NotFound)
+        assert outcomes[0].error.api_project_id == project
+        assert all(outcome.ok for outcome in outcomes[1:])
+
+
+async def test_a_wrong_key_ends_all_waits_at_once(sandbox: Sandbox) -> None:
+    """One 401 is the answer to all, however many wait."""
+    options = ClientOptions(wait=WaitPolicy(max_polls_per_second=1, burst=0))
+    async with AsyncDiffio("wrong", base_url=sandbox.base_url, options=options) as client:
+        ids = [f"gen_{n}" for n in range(500)]
+        outcomes = await asyncio.wait_for(client.generations.wait_many(ids), 5)
+    assert {type(outcome.error) for outcome in outcomes} == {AuthenticationFailed}
+    assert {outcome.error.generation_id for outcome in outcomes if outcome.error} == set(ids)
+    assert len(sandbox.requests) <= 2
+
+
+async def test_a_project_that_may_not_be_read_ends_its_waits_at_once() -> None:
+    """403 to the listing and to one of its jobs is the answer to all of them."""
+    async with place(
+        wait=WaitPolicy(min_interval=0.1, max_interval=1, max_polls_per_second=5, burst=0)
+    ) as (client, sandbox):
+        sandbox.faults.add(Fault(times=None, action=RespondWith(status=403)))
+        ids = [f"gen_{n}" for n in range(200)]
+        outcomes = await asyncio.wait_for(
+            client.generations.wait_many(ids, api_project_id="proj_1"), 5
+        )
+        assert {type(outcome.error) for outcome in outcomes} == {PermissionDenied}
+        assert len(sandbox.requests) <= 5
+
+
+async def test_a_listing_may_be_forbidden_where_single_questions_are_not() -> None:
+    """The jobs are then asked about one by one."""
+    async with place(duration=0.3) as (client, sandbox):
+        generations = await begun(client, 1, 5)
+        sandbox.faults.add(forever(403, path=LISTING))
+        outcomes = await client.generations.wait_many(generations, timeout=10)
+        assert all(outcome.ok for outcome in outcomes)
+        assert len(asked(sandbox, LISTING)) == 1
+
+
+async def test_a_status_never_seen_before_means_still_running() -> None:
+    """In listings as in single answers."""
+    async with place() as (client, sandbox):
+        ids = ["gen_1", "gen_2"]
+        strange = listed(("gen_1", "warming_up", None), ("gen_2", "COMPLETE", 5))
+        over = listed(("gen_1", "complete", 100), ("gen_2", "complete", 100))
+        sandbox.faults.add(
+            *answers(strange, strange, path=LISTING),
+            forever(over, path=LISTING),
+            forever(told("dreaming")),
+        )
+        outcomes = await client.generations.wait_many(ids, api_project_id="proj_1", timeout=10)
+        assert [outcome.ok for outcome in outcomes] == [True, True]
+        assert len(asked(sandbox, LISTING)) == 3
+
+
+async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
+    """Twice lacked, it is asked about alone."""
+    async with place(duration=0.5) as (client, sandbox):
+        generations = await begun(client, 1, 3)
+        rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
+        sandbox.faults.add(forever(listed(*rows), path=LISTING))
+        stream = client.generations.as_completed(generations, timeout=10)
+        outcome = await anext(aiter(stream))
+        await stream.aclose()  # type: ignore[attr-defined]
+        assert outcome.ok
+        assert outcome.generation_id == generations[-1].generation_id
+        first = asked(sandbox, PROGRESS)[0].json
+        assert first is not None
+        assert first["generationId"] == generations[-1].generation_id
+
+
+async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
+    """It says `processing` for ever; single questions, now and then, find the ends in time."""
+    async with place(duration=0.5) as (client, sandbox):
+        generations = await begun(client, 1, 4)
+        rows = [(each.generation_id, "processing", 40.0) for each in generations]
+        sandbox.faults.add(forever(listed(*rows), path=LISTING))
+        outcomes = await client.generations.wait_many(generations, timeout=15)
+        assert all(outcome.ok for outcome in outcomes)
+
+
+@pytest.mark.parametrize("percent", [10**400, -(10**30), float("nan"), "\ud83d", {"of": 5}])
+async def test_a_listing_with_a_number_that_is_none_ends_no_wait(percent: Any) -> None:
+    """Listings and single answers have the same filter for numbers."""
+    async with place(duration=0.5) as (client, sandbox):
+        generations = await begun(client, 1, 6)
+        rows = [(each.generation_id, "processing", percent) for each in generations]
+        fault = Fault(path=LISTING, times=2, action=RespondWith(json=listed(*rows)))
+        sandbox.faults.add(fault)
+        outcomes = await client.generations.wait_many(generations, timeout=20)
+        assert all(outcome.ok for outcome in outcomes)
+        assert sandbox.faults.hits(fault) > 0
+
+
+async def test_progress_never_goes_backwards() -> None:
+    """A listing that is behind what was told is passed over."""
+    async with place() as (client, sandbox):
+        sandbox.faults.add(
+            *answers(
+                listed(("gen_1", "processing", 40), ("gen_2", "queued", None)),
+                listed(("gen_1", "queued", None), ("gen_2", "processing", 10)),
+                listed(("gen_1", "processing", 20), ("gen_2", "processing", 5)),
+                listed(("gen_1", "processing", 60), ("gen_2", "processing", 70)),
+                listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)),
+                path=LISTING,
+            ),
+            forever(told("processing")),
+        )
+        seen: dict[str, list[float]] = {"gen_1": [], "gen_2": []}
+        await client.generations.wait_many(
+            ["gen_1", "gen_2"],
+            api_project_id="proj_1",
+            timeout=10,
+            on_progress=lambda progress: seen[progress.generation_id].append(progress.percent),
+        )
+        assert seen == {"gen_1": [40, 60, 100], "gen_2": [0, 10, 70, 100]}
+
+
+async def test_a_failure_in_a_listing_is_asked_for_its_reason() -> None:
+    """The listing has no words for it: one question brings them."""
+    async with place() as (client, sandbox):
+        sandbox.faults.add(
+            forever(listed(("gen_1", "failed", None), ("gen_2", "complete", 100)), path=LISTING),
+            forever(told("failed", error="no speech in it")),
+        )
+        outcomes = await client.generations.wait_many(["gen_1", "gen_2"], api_project_id="proj_1")
+        assert isinstance(outcomes[0].error, GenerationFailed)
+        assert "no speech in it" in str(outcomes[0].error)
+        assert outcomes[1].ok
+        assert len(asked(sandbox, PROGRESS)) == 1
+
+
+async def test_an_end_that_nobody_confirms_is_an_end_all_the_same() -> None:
+    """A wait for one asks for the whole answer; where that lags, the listing's word counts."""
+    async with place() as (client, sandbox):
+        sandbox.faults.add(
+            forever(listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)), path=LISTING),
+            forever(told("processing")),
+        )
+        began = time.monotonic()
+        wait = client.generations.wait_for_complete
+        both = await asyncio.gather(
+            *(wait(generation_id=f"gen_{n}", api_project_id="proj_1", timeout=5) for n in (1, 2))
+        )
+        assert all(progress.complete for progress in both)
+        assert time.monotonic() - began < 3
+
+
+async def test_a_project_with_far_more_generations_than_are_waited_for() -> None:
+    """A thousand rows of which two are of interest: they are asked about alone."""
+    async with place(duration=0.6) as (client, sandbox):
+        generations = await begun(client, 1, 2)
+        rows = [(f"gen_of_long_ago_{n}", "complete", 100.0) for n in range(1000)]
+        rows += [(each.generation_id, "processing", 10.0) for each in generations]
+        sandbox.faults.add(forever(listed(*rows), path=LISTING))
+        outcomes = await client.generations.wait_many(generations, timeout=10)
+        assert all(outcome.ok for outcome in outcomes)
+        assert len(asked(sandbox, LISTING)) == 1
+
+
+@pytest.mark.slow
+async def test_a_thousand_jobs_of_one_project() -> None:
+    """They cost a listing a second, not a thousand questions."""
+    async with place(duration=3.0, wait=WaitPolicy()) as (client, sandbox):
+        generations = await begun(client, 1, 1000)
+        before = len(sandbox.requests)
+        outcomes = await client.generations.wait_many(generations, timeout=60)
+        assert all(outcome.ok for outcome in outcomes)
+        assert len(sandbox.requests) - before < 30
+
+
+@pytest.mark.slow
+async def test_a_loop_that_was_blocked_does_not_flood() -> None:
+    """After the user's code blocked the loop, what is overdue is asked within the budget."""
+    policy = WaitPolicy(min_interval=0.05, max_interval=0.2, max_polls_per_second=20, burst=5)
+    async with place(duration=60, wait=policy) as (client, sandbox):
+        generations = await begun(client, 40, 1)
+        wait = asyncio.ensure_future(client.generations.wait_many(generations, timeout=2))
+        await asyncio.sleep(0.4)
+        time.sleep(1.0)  # noqa: ASYNC251 - this is what the test is about
+        before = len(asked(sandbox, PROGRESS))
+        await asyncio.sleep(0.5)
+        assert len(asked(sandbox, PROGRESS)) - before <= 20
+        outcomes = await wait
+        assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
+
+
+async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits go by the steady clock."""
+    async with place(duration=0.5) as (client, _):
+        generations = await begun(client, 1, 2)
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 86400)
+        outcomes = await client.generations.wait_many(generations, timeout=10)
+        assert all(outcome.ok for outcome in outcomes)
+
+
+@pytest.mark.slow
+async def test_a_question_that_hangs_holds_up_nobody_else() -> None:
+    """One job's host is stuck; the others end, and it ends at its deadline."""
+    async with place(duration=0.2) as (client, sandbox):
+        generations = await begun(client, 4, 1)
+        sandbox.faults.add(Fault(path=PROGRESS, times=1, action=Delay(30)))
+        began = time.monotonic()
+        outcomes = await client.generations.wait_many(generations, timeout=1.5)
+        assert sorted(outcome.ok for outcome in outcomes) == [False, True, True, True]
+        assert 1.5 <= time.monotonic() - began < 2.5
+
+
+@pytest.mark.slow
+async def test_a_budget_is_never_exceeded_and_nobody_starves() -> None:
+    """Many more jobs than the budget: so many questions a second, and everybody gets a turn."""
+    policy = WaitPolicy(min_interval=0.1, max_interval=0.5, max_polls_per_second=50, burst=10)
+    options = ClientOptions(retry=QUICK, wait=policy)
+    async with Sandbox(engine="echo") as sandbox:
+        sandbox.faults.add(forever(told("processing")))
+        async with AsyncDiffio(
+            sandbox.api_key, base_url=sandbox.base_url, options=options
+        ) as client:
+            ids = [f"gen_{n}" for n in range(120)]
+            projects = {id_: f"proj_{n}" for n, id_ in enumerate(ids)}
+            given = [
+                Generation(generation_id=id_, api_project_id=projects[id_], status="queued")
+                for id_ in ids
+            ]
+            await client.generations.wait_many(given, timeout=7)
+        seen = asked(sandbox, PROGRESS)
+    times = [each.at for each in seen]
+    busiest = max(sum(t <= other < t + 1 for other in times) for t in times)
+    assert busiest <= 60
+    asked_at: dict[str, list[float]] = {}
+    for each in seen:
+        assert each.json is not None
+        asked_at.setdefault(each.json["generationId"], []).append(each.at)
+    assert set(asked_at) == set(ids)
+    longest = max(b - a for row in asked_at.values() for a, b in itertools.pairwise(row))
+    assert longest <= 1.5 * len(ids) / policy.max_polls_per_second

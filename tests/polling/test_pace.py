@@ -1,0 +1,180 @@
+"""How often a wait asks, and whom it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientClosed,
+    ClientOptions,
+    GenerationProgress,
+    WaitPolicy,
+    WaitTimeout,
+)
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.polling.scenes import begun, place
+from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+
+
+async def test_an_explicit_interval_is_a_fixed_beat(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """`poll_interval` means what the guide means by it."""
+    sandbox.faults.add(*answers(*[told("processing")] * 4), forever(told("complete")))
+    await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.1)
+    times = [seen.at for seen in asked(sandbox, PROGRESS)]
+    assert len(times) == 5
+    assert min(b - a for a, b in itertools.pairwise(times)) >= 0.1
+
+
+async def test_without_an_interval_the_pauses_grow(sandbox: Sandbox) -> None:
+    """A wait that lasts asks less and less often, between the policy's bounds."""
+    options = ClientOptions(wait=WaitPolicy(min_interval=0.02, max_interval=10))
+    sandbox.faults.add(forever(told("processing")))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        with pytest.raises(WaitTimeout):
+            await client.generations.wait_for_complete(generation_id="gen_1", timeout=1.5)
+    times = [seen.at for seen in asked(sandbox, PROGRESS)]
+    # A fixed beat of 0.02 s would have asked 75 times.
+    assert 8 <= len(times) <= 45
+    assert times[-2] - times[-3] > times[1] - times[0]
+
+
+async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """A server that asks for peace gets it, whatever the beat."""
+    busy = Fault(path=PROGRESS, action=RespondWith(status=429, headers={"Retry-After": "0.4"}))
+    sandbox.faults.add(busy, forever(told("complete")))
+    began = time.monotonic()
+    await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.01)
+    assert time.monotonic() - began >= 0.4
+
+
+async def test_callbacks_are_told_of_changes_only(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The same progress twice is told once; coroutine functions are awaited."""
+    steps = [told("queued"), told("queued"), told("processing"), told("processing")]
+    sandbox.faults.add(*answers(*steps), forever(told("complete")))
+    seen: list[str] = []
+
+    async def on_progress(progress: GenerationProgress) -> None:
+        await asyncio.sleep(0)
+        seen.append(progress.status)
+
+    await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=0.01, on_progress=on_progress
+    )
+    assert seen == ["queued", "processing", "complete"]
+
+
+async def test_a_callback_that_raises_does_not_end_the_wait(
+    client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The job is paid for: the callback's error is logged, and the wait goes on."""
+    sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
+
+    def on_progress(progress: GenerationProgress) -> None:
+        raise ZeroDivisionError(progress.status)
+
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=0.01, on_progress=on_progress
+    )
+    assert progress.complete
+    assert caplog.text.count("ZeroDivisionError: ") == 2
+
+
+async def test_a_slow_callback_does_not_turn_a_result_into_a_timeout(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """What was complete before the deadline is complete."""
+    sandbox.faults.add(forever(told("complete")))
+
+    async def on_progress(_: GenerationProgress) -> None:
+        await asyncio.sleep(0.5)
+
+    progress = await client.generations.wait_for_complete(
+        generation_id="gen_1", timeout=0.3, on_progress=on_progress
+    )
+    assert progress.complete
+
+
+async def test_shown_progress_goes_to_standard_error(
+    client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`show_progress` leaves standard output to the program."""
+    sandbox.faults.add(*answers(told("processing", stage="inference")), forever(told("complete")))
+    await client.generations.wait_for_complete(
+        generation_id="gen_1", poll_interval=0.01, show_progress=True
+    )
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "gen_1: processing (inference) 0 %",
+        "gen_1: complete 100 %",
+    ]
+
+
+async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """A wait on a client that was closed raises `ClientClosed`, at the next question at latest."""
+    sandbox.faults.add(forever(told("processing")))
+    wait = asyncio.ensure_future(
+        client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.05)
+    )
+    await asyncio.sleep(0.2)
+    await client.aclose()
+    with pytest.raises(ClientClosed):
+        await wait
+
+
+async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Cancelling one of several waits leaves the others to their end."""
+    sandbox.faults.add(*answers(*[told("processing")] * 20), forever(told("complete")))
+
+    def wait() -> asyncio.Future[GenerationProgress]:
+        return asyncio.ensure_future(
+            client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.03)
+        )
+
+    first, second, third = wait(), wait(), wait()
+    await asyncio.sleep(0.1)
+    second.cancel()
+    assert (await first).complete
+    assert (await third).complete
+    assert second.cancelled()
+
+
+async def test_while_durations_are_unknown_only_a_few_of_many_are_asked_about_early() -> None:
+    """The others wait for the shortest pause: what the few tell, they need not find out."""
+    policy = WaitPolicy(min_interval=1.0, max_polls_per_second=100, burst=50)
+    async with place(duration=1.5, wait=policy) as (client, sandbox):
+        generations = await begun(client, 12, 1)
+        made = {each.generation_id: time.monotonic() for each in generations}
+        await asyncio.gather(
+            *(
+                client.generations.wait_for_complete(generation_id=each.generation_id)
+                for each in generations
+            )
+        )
+        first = dict[str, float]()
+        for seen in asked(sandbox, PROGRESS):
+            first.setdefault(seen.json["generationId"], seen.at)
+    early = [key for key, at in first.items() if at - made[key] < 0.6]
+    assert 1 <= len(early) <= 4
+
+
+async def test_an_earlier_generation_that_answers_again_is_not_taken_for_a_new_one(
+    client: AsyncDiffio,
+) -> None:
+    """Its age is not known, so nothing is learned from it, and it is asked about at once."""
+    project = await uploaded(client)
+    new, again = [
+        await client.generations.create(api_project_id=project, idempotency_key="same")
+        for _ in range(2)
+    ]
+    assert again.idempotent_replay
+    assert new.generation_id == again.generation_id
+    pacer = client.generations._pacer
+    assert pacer.age_of(new.generation_id) is not None
+    await client.generations.create(api_project_id=project, idempotency_key="same")
+    assert pacer.age_of(new.generation_id) is None

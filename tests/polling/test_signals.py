@@ -1,0 +1,126 @@
+"""Facts from elsewhere end waits at once, and spare questions for as long as they flow."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    GenerationFailed,
+    GenerationProgress,
+    WaitPolicy,
+)
+from tests.conftest import QUICK
+from tests.polling.scenes import begun, place
+from tests.scripts import PROGRESS, asked, forever, told
+
+if TYPE_CHECKING:
+    from diffio_async._polling.poller import Poller
+    from diffio_async.sandbox import Sandbox
+
+
+def pacer(client: AsyncDiffio) -> Poller:
+    return client._pacer
+
+
+def news(status: str, generation_id: str = "gen_1", **more: object) -> GenerationProgress:
+    return GenerationProgress(
+        generation_id=generation_id,
+        api_project_id="proj_1",
+        status=status,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """From another thread too, and told twice; no question is asked for it."""
+    sandbox.faults.add(forever(told("processing")))
+    wait = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
+    await asyncio.sleep(0.3)
+    before, began = len(sandbox.requests), time.monotonic()
+
+    def tell() -> None:
+        pacer(client).on_push(news("complete"))
+        pacer(client).on_push(news("complete"))
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    assert (await wait).complete
+    thread.join()
+    assert time.monotonic() - began < 0.3
+    assert len(sandbox.requests) == before
+
+
+async def test_a_signal_of_a_failure_has_its_reason(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Every wait for that generation ends with it, and no other."""
+    sandbox.faults.add(forever(told("processing")))
+    one = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
+    many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.8))
+    await asyncio.sleep(0.2)
+    pacer(client).on_push(news("error", error="the tape is empty"))
+    with pytest.raises(GenerationFailed, match="tape is empty"):
+        await one
+    outcomes = await many
+    assert [outcome.status for outcome in outcomes] == ["error", "processing"]
+
+
+async def test_signals_come_out_of_order(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """What is behind what is known is not told."""
+    sandbox.faults.add(forever(told("processing")))
+    seen: list[str] = []
+
+    async def watch() -> None:
+        seen.extend([each.status async for each in client.generations.watch("gen_1")])
+
+    watching = asyncio.ensure_future(watch())
+    await asyncio.sleep(0.2)
+    for status in ("queued", "processing", "complete"):
+        pacer(client).on_push(news(status))
+    await watching
+    assert seen == ["processing", "complete"]
+
+
+async def test_questions_are_rare_while_signals_flow_and_come_back_when_they_miss_one() -> None:
+    """After the first signal only safety checks are asked; one that was missed ends the trust."""
+    policy = WaitPolicy(
+        min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=0.8
+    )
+    async with place(duration=1.2, wait=policy) as (client, sandbox):
+        heard, missed, late = await begun(client, 3, 1)
+        with pacer(client).push_active():
+            wait = asyncio.ensure_future(client.generations.wait_many([heard, missed, late]))
+            await asyncio.sleep(0.3)
+            pacer(client).on_push(news("processing", heard.generation_id))
+            await asyncio.sleep(0.15)
+            before = len(asked(sandbox, PROGRESS))
+            await asyncio.sleep(0.4)
+            assert len(asked(sandbox, PROGRESS)) - before <= 3
+            pacer(client).on_push(news("complete", heard.generation_id))
+            outcomes = await asyncio.wait_for(wait, 4)
+        assert [outcome.ok for outcome in outcomes] == [True] * 3
+
+
+async def test_polling_takes_over_when_nobody_listens_any_more(sandbox: Sandbox) -> None:
+    """The end of `listening` brings the questions back, at once."""
+    policy = WaitPolicy(
+        min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=60
+    )
+    options = ClientOptions(retry=QUICK, wait=policy)
+    sandbox.faults.add(forever(told("processing")))
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
+        with pacer(client).push_active():
+            pacer(client).on_push(news("processing", "gen_9"))
+            wait = asyncio.ensure_future(
+                client.generations.wait_for_complete(generation_id="gen_1")
+            )
+            await asyncio.sleep(0.5)
+            assert len(asked(sandbox, PROGRESS)) == 1
+        sandbox.faults.clear()
+        sandbox.faults.add(forever(told("complete")))
+        assert (await asyncio.wait_for(wait, 1)).complete

@@ -1,0 +1,202 @@
+"""What an answer that is no success means."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from diffio_async import errors
+from diffio_async._protocol.api_errors import error_from_response, retry_after
+from diffio_async._protocol.endpoints import Host
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def failure(
+    status: int, body: object = b"", host: Host = Host.API, **headers: str
+) -> errors.ApiError:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    found = {name.replace("_", "-"): value for name, value in headers.items()}
+    return error_from_response(status, found, content, call="a call", host=host, now=NOW)
+
+
+TABLE = [
+    (400, None, errors.BadRequest),
+    (401, None, errors.AuthenticationFailed),
+    (402, None, errors.PaymentRequired),
+    (402, "paymentFailed", errors.PaymentRequired),
+    (402, "spendLimitExceeded", errors.SpendLimitExceeded),
+    (403, None, errors.PermissionDenied),
+    (404, None, errors.NotFound),
+    (404, "TRANSCRIPT_UNAVAILABLE", errors.TranscriptUnavailable),
+    (404, "TRANSCRIPT_PENDING", errors.NotFound),
+    (409, None, errors.NotReady),
+    (409, "TRANSCRIPT_PENDING", errors.TranscriptPending),
+    (410, "model_retired", errors.ModelRetired),
+    (410, None, errors.ModelRetired),
+    (410, "project_deleted", errors.ApiError),
+    (418, None, errors.ApiError),
+    (429, None, errors.RateLimited),
+    (500, "spendLimitExceeded", errors.ServerError),
+    (503, None, errors.ServerError),
+    (599, None, errors.ServerError),
+]
+
+
+def test_every_status_and_code_of_the_contract_has_its_class() -> None:
+    """Exactly that class, whether the code stands beside the words, in them, or is the words."""
+    for status, code, kind in TABLE:
+        bodies: list[object] = [{"error": "words"}]
+        if code is not None:
+            bodies = [
+                {"error": "words", "code": code},
+                {"error": {"code": code, "message": "words"}},
+                {"error": {"code": None, "message": "words"}, "code": code},
+            ]
+        for body in bodies:
+            found = failure(status, body)
+            assert type(found) is kind, (status, body)
+            assert (found.status, found.code) == (status, code)
+            assert "words" in str(found)
+            assert found.hint in str(found)
+    assert type(failure(404, {"error": "TRANSCRIPT_UNAVAILABLE"})) is errors.TranscriptUnavailable
+    assert type(failure(410, {"error": "model_retired"})) is errors.ModelRetired
+
+
+def test_what_another_host_answers_is_no_word_about_the_key() -> None:
+    """A storage host's 403 is an expired link: no advice about scopes, keys or models."""
+    for host in (Host.EDGE, Host.MEDIA):
+        for status in (401, 403, 404, 410, 429):
+            assert type(failure(status, b"<Error/>", host)) is errors.ApiError
+        assert type(failure(502, b"", host)) is errors.ServerError
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        (b'{"error": "no such project", "code": "x"}', "x", "a call was answered 400 x: no such"),
+        (b'{"error": {"code": "bad", "message": "no part"}}', "bad", "400 bad: no part"),
+        (b'{"type": "t", "title": "T", "detail": "D", "status": 400}', None, "400: D"),
+        (b'{"title": "T"}', None, "400: T"),
+        (b'{"message": "M"}', None, "400: M"),
+        (b'{"error": {"code": 7}}', None, "answered 400"),
+        (b'{"error": null, "code": 5}', None, "answered 400"),
+        (b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>", None, "answered 400"),
+        (b"  <!doctype html><html>502</html>", None, "answered 400"),
+        (b"upstream failed.", None, "400: upstream failed"),
+        (b"", None, "answered 400"),
+        (b"[1, 2]", None, "answered 400"),
+        (b"null", None, "answered 400"),
+        (b"\xff\xfe", None, "answered 400"),
+        (b"[" * 100_000, None, "answered 400"),
+    ],
+)
+def test_bodies_of_apis_edges_proxies_and_stores(body: bytes, code: str | None, words: str) -> None:
+    error = failure(400, body)
+    assert error.code == code
+    assert words in str(error)
+    assert "<" not in str(error)
+    assert len(str(error)) < 600
+
+
+def test_a_page_is_kept_in_the_body_and_cut() -> None:
+    error = failure(502, b"<html>" + b"x" * 100_000)
+    assert isinstance(error.body, str)
+    assert len(error.body) == 2000
+    assert "<html>" not in str(error)
+
+
+def test_a_terminal_obeys_nothing_in_a_message() -> None:
+    error = failure(400, {"error": "\x1b[2Jgone\r\n\x00over\u202e", "code": "\x1b[31m"})
+    assert str(error).isprintable()
+
+
+def test_a_redirect_is_explained_and_shows_no_location() -> None:
+    error = failure(302, b"", location="https://elsewhere/?token=abc")
+    assert "base URL" in str(error)
+    assert "abc" not in str(error)
+
+
+def test_the_request_id_is_kept() -> None:
+    assert failure(500, b"", x_request_id="r1", cf_ray="r2").request_id == "r1"
+    assert failure(500, b"", cf_ray="r2").request_id == "r2"
+    assert failure(500).request_id is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-0"}, 0.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:01:30 GMT"}, 90.0),
+        ({"retry-after": "Thu, 01 Jan 2026 00:01:30 -0000"}, 90.0),
+        ({"retry-after": "Thu, 01 Jan 2026 02:01:30 +0200"}, 90.0),
+        ({"retry-after": "Wed, 31 Dec 2025 23:00:00 GMT"}, 0.0),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "1e999"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Thu, 01 Jan 99999 00:00:00 GMT"}, None),
+        ({"retry-after": "Thu, 99 Jan 2026 25:61:61 GMT"}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after_in_three_spellings(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers, NOW) == seconds
+
+
+@given(text=st.text(), ms=st.text())
+def test_any_retry_after_is_a_finite_wait_or_none(text: str, ms: str) -> None:
+    found = retry_after({"retry-after": text, "retry-after-ms": ms}, NOW)
+    assert found is None or 0 <= found < float("inf")
+
+
+DATES = st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)).map(  # noqa: DTZ001
+    lambda date: date.replace(microsecond=0)
+)
+
+
+@given(sent=DATES, ours=DATES, seconds=st.integers(-(10**6), 10**6))
+def test_our_clock_does_not_matter_where_the_response_has_a_date(
+    sent: datetime, ours: datetime, seconds: int
+) -> None:
+    assume(sent.year < 9998)
+    later = sent + timedelta(seconds=seconds)
+    headers = {
+        "date": format_datetime(sent, usegmt=True),
+        "retry-after": format_datetime(later, usegmt=True),
+    }
+    assert retry_after(headers, ours) == max(0, seconds)
+
+
+@given(date=st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_any_date_is_a_wait_until_then(date: datetime) -> None:
+    """Dates have whole seconds; one that has passed asks for no wait."""
+    date = date.replace(microsecond=0)
+    found = retry_after({"retry-after": format_datetime(date, usegmt=True)}, NOW)
+    assert found == max(0.0, (date - NOW).total_seconds())
+
+
+def test_the_wait_that_is_asked_for_is_kept_and_told() -> None:
+    error = failure(429, {"error": "slow down"}, retry_after="7")
+    assert error.retry_after == 7
+    assert "wait 7 s" in str(error)
+
+
+@given(status=st.integers(300, 599), body=st.binary(max_size=60), host=st.sampled_from(Host))
+def test_any_answer_is_an_error_of_ours(status: int, body: bytes, host: Host) -> None:
+    error = error_from_response(status, {}, body, call="a call", host=host, now=NOW)
+    assert error.status == status
+    assert str(error).startswith(f"a call was answered {status}")

@@ -1,0 +1,171 @@
+"""A secret that a server writes back shows in no message, no body and no repr."""
+
+from __future__ import annotations
+
+import html
+import json
+import pickle
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffio_async._protocol.api_errors import error_from_response, redacted_excerpt
+from diffio_async._protocol.codec import decode
+from diffio_async._protocol.endpoints import Host
+from diffio_async._protocol.redaction import MASK, public_url, redact
+from diffio_async.errors import InvalidResponse
+from diffio_async.models.uploads import CreatedProject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+# Printable ASCII, as a key is; long enough not to be found in a mask.
+SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=11, max_size=40)
+TOKEN = 'to/ken+with="quotes"&more'
+
+
+@given(secret=SECRETS, before=st.text(), after=st.text())
+def test_a_secret_placed_anywhere_in_a_text_is_gone(secret: str, before: str, after: str) -> None:
+    assert secret not in redact(f"{before}{secret}{after}", [secret])
+
+
+@given(secrets=st.lists(SECRETS, max_size=4), texts=st.lists(st.text(), max_size=4))
+def test_secrets_that_begin_with_each_other_are_all_gone(
+    secrets: list[str], texts: list[str]
+) -> None:
+    secrets += [secret[:11] for secret in secrets]
+    text = redact(" ".join([*secrets, *texts]), secrets)
+    assert not any(secret in text for secret in secrets)
+
+
+@given(text=st.text())
+def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
+    once = redact(f"{text} https://h/p?a=b token=abc", ["s3cret-s3cret"])
+    assert redact(once, ["s3cret-s3cret"]) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the key diffio_live_SECRETSECRET is unknown",
+        "key_diffio_live_SECRETSECRET",
+        "signed with whsec_SECRETSECRET==",
+        "GET https://bucket/o?X-Amz-Signature=SECRETSECRET failed",
+        "GET HTTPS://bucket/o?SECRETSECRET",
+        "/bucket/o?x=1&X-Goog-Signature=SECRETSECRET&y=2",
+        "https://user:SECRETSECRET@host/path",
+        "token=SECRETSECRET",
+        "eyJhbGciOiJIUzI1NiJ9.SECRETSECRET.SECRETSECRET",
+    ],
+)
+def test_what_looks_like_a_secret_is_masked_unasked(text: str) -> None:
+    assert "SECRETSECRET" not in redact(text)
+    assert MASK in redact(text)
+
+
+def test_ordinary_words_are_left_alone() -> None:
+    for text in ("a bearer token is missing", "see https://diffio.ai/docs?", "diffio-4.6-flash"):
+        assert redact(text) == text
+
+
+def test_an_empty_secret_masks_nothing() -> None:
+    assert redact("abc", [""]) == "abc"
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "as it is": lambda s: json.dumps({"error": f"bad {s}!"}),
+    "escaped": lambda s: json.dumps({"error": s}).replace("/", "\\/").replace("&", "\\u0026"),
+    "every letter escaped": lambda s: '{"error": "' + "".join(f"\\u{ord(c):04x}" for c in s) + '"}',
+    "a name": lambda s: json.dumps({s: 1}),
+    "deep": lambda s: json.dumps({"error": {"message": "x", "details": [[{"a": s}]]}}),
+    "html": lambda s: f"<p>{html.escape(s)}</p>",
+    "url": lambda s: f"/path?x={quote(s, safe='')}",
+    "text": lambda s: f"unknown {s}",
+    "straddling the cut": lambda s: "x" * 1990 + s,
+    "json in a text": lambda s: f"<pre>{json.dumps(s)}</pre>",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_spelling_brings_a_secret_into_an_error(spelling: str) -> None:
+    error = error_from_response(
+        403,
+        {"x-request-id": f"req {TOKEN}"},
+        SPELLINGS[spelling](TOKEN).encode(),
+        call="a call",
+        host=Host.API,
+        now=NOW,
+        secrets=[TOKEN],
+    )
+    for shown in (str(error), repr(error), repr(error.body), repr(error.request_id)):
+        for way in (TOKEN, json.dumps(TOKEN)[1:-1], html.escape(TOKEN), quote(TOKEN, safe="")):
+            assert way not in shown
+        # Nor its beginning, where a text was cut.
+        assert "to/ken" not in shown
+
+
+def test_a_masked_link_leaves_the_json_around_it_whole() -> None:
+    """A link before an escaped quote must not eat the escape, or the code would be lost."""
+    body = json.dumps({"error": 'see "https://h/p?sig=abc"', "code": "spendLimitExceeded"})
+    error = error_from_response(402, {}, body.encode(), call="c", host=Host.API, now=NOW)
+    assert error.code == "spendLimitExceeded"
+    assert "abc" not in str(error)
+
+
+def test_a_success_that_does_not_fit_keeps_no_token_and_no_signature() -> None:
+    answer = {
+        "apiProjectId": None,
+        "uploadUrl": "https://store/o?X-Signature=SIGNED",
+        "upload": {"uploadToken": "TOKENTOKEN", "edgeBaseUrl": "https://edge"},
+        "key": "KEYKEYKEY",
+        "echo": "ECHOED",
+    }
+    with pytest.raises(InvalidResponse) as caught:
+        decode(
+            json.dumps(answer).encode(),
+            CreatedProject,
+            call="create_project",
+            status=200,
+            secrets=["ECHOED"],
+        )
+    dump = repr(caught.value.body) + str(pickle.dumps(caught.value))
+    for secret in ("SIGNED", "TOKENTOKEN", "KEYKEYKEY", "ECHOED"):
+        assert secret not in dump
+    assert "https://edge" in dump
+
+
+def test_masking_changes_nothing_else() -> None:
+    value = {"a": [1, 2.5, None, True, {"b": "text"}], "token": None, "apiKey": "k"}
+    assert redacted_excerpt(value) == {**value, "apiKey": MASK}
+
+
+def test_what_is_nested_too_deeply_is_not_kept() -> None:
+    deep: object = "s3cret-s3cret"
+    for _ in range(5000):
+        deep = [deep]
+    assert "s3cret" not in repr(redacted_excerpt(deep, ["s3cret-s3cret"]))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://u:p@Host:8/path?q#f", "https://host:8/path"),
+        ("http://[::1]:80/x", "http://[::1]:80/x"),
+        ("http://[::1", "(no address)"),
+        ("https://h:99999/x", "(no address)"),
+        ("user:password@host/v1", "(no address)"),
+        ("", "(no address)"),
+    ],
+)
+def test_a_shown_url_has_neither_user_nor_query(url: str, shown: str) -> None:
+    assert public_url(url) == shown
+
+
+@given(url=st.text())
+def test_any_text_can_be_asked_for_its_public_url(url: str) -> None:
+    assert "?" not in public_url(url)

@@ -1,0 +1,128 @@
+"""What a restoration gains, and that it keeps the recording's length."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from diffio_async.sandbox.audio import Restored
+
+#: Real sound takes real work.
+pytestmark = pytest.mark.slow
+
+RATE = 48_000
+SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
+ENGINES = [
+    pytest.param(
+        "rnnoise",
+        marks=pytest.mark.skipif(find_spec("pyrnnoise") is None, reason="extra not installed"),
+    ),
+    "afftdn",
+]
+
+
+def noise(kind: str, length: int) -> Any:
+    """White noise, pink noise, or brown noise with the hum of the mains."""
+    spectrum = np.fft.rfft(np.random.default_rng(3).standard_normal(length))
+    frequency = np.fft.rfftfreq(length, 1 / RATE)
+    spectrum /= np.maximum(frequency, 20) ** {"white": 0.0, "pink": 0.5, "brown and hum": 1.0}[kind]
+    coloured = np.fft.irfft(spectrum, length)
+    coloured /= coloured.std()
+    if kind == "brown and hum":
+        time = np.arange(length) / RATE
+        coloured += sum(np.sin(2 * np.pi * 50 * k * time) / k for k in (1, 2, 3, 5, 7))
+    return coloured / coloured.std()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_sample_gains_three_decibels_at_least(
+    recordings: Any, restored: Callable[..., Restored], engine: str
+) -> None:
+    result = restored(SAMPLE, engine=engine)
+    sound = recordings.hear(result.audio)
+    gain = recordings.si_sdr(recordings.clean, sound) - recordings.si_sdr(
+        recordings.clean, recordings.noisy
+    )
+    assert gain >= {"rnnoise": 3.8, "afftdn": 3.3}[engine]
+    assert result.engine == engine
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("kind", "floor"), [("white", 6.0), ("pink", 4.0), ("brown and hum", 4.5)])
+def test_noise_of_other_kinds_goes_too(
+    tmp_path: Path,
+    recordings: Any,
+    restored: Callable[..., Restored],
+    engine: str,
+    kind: str,
+    floor: float,
+) -> None:
+    clean = recordings.clean
+    mixed = clean + noise(kind, len(clean)) * clean.std() / 10 ** (5 / 20)  # 5 dB
+    mixed *= 0.5
+    result = restored(recordings.write_wav(tmp_path / "mixed.wav", mixed), engine=engine)
+    sound = recordings.hear(result.audio)
+    gain = recordings.si_sdr(clean, sound) - recordings.si_sdr(clean, mixed)
+    assert gain >= floor
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_decoder_gives_the_same_length_and_no_delay(
+    recordings: Any, restored: Callable[..., Restored], engine: str
+) -> None:
+    sound = recordings.hear(restored(SAMPLE, engine=engine).audio)
+    assert abs(len(sound) - len(recordings.noisy)) <= 0.001 * RATE
+    assert abs(recordings.lag(recordings.clean, sound)) <= 0.001 * RATE
+
+
+def test_what_was_gained_is_measured(restored: Callable[..., Restored]) -> None:
+    result = restored(SAMPLE)
+    before, after = result.noise_floor_db
+    assert after < before - 5
+    assert result.speech_to_noise_db[0] == pytest.approx(6, abs=2)
+    assert result.speech_to_noise_db[1] > result.speech_to_noise_db[0] + 5
+    assert result.seconds == pytest.approx(10.515)
+
+
+@pytest.mark.parametrize("loudness", [0.05, 2.0], ids=["faint", "clipped"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_speech_comes_out_at_one_loudness_whatever_it_was(
+    tmp_path: Path,
+    recordings: Any,
+    restored: Callable[..., Restored],
+    engine: str,
+    loudness: float,
+) -> None:
+    source = recordings.write_wav(tmp_path / "loud.wav", recordings.noisy * loudness)
+    sound = recordings.hear(restored(source, engine=engine).audio)
+    assert 20 * np.log10(sound.std()) == pytest.approx(-18.5, abs=2)
+    assert np.abs(sound).max() < 0.95
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_stereo_keeps_its_sides(
+    tmp_path: Path, recordings: Any, restored: Callable[..., Restored], engine: str
+) -> None:
+    left = recordings.clip
+    source = recordings.write_wav(tmp_path / "stereo.wav", np.stack([left, left * 0.1]))
+    result = restored(source, engine=engine)
+    import av
+
+    with av.open(str(result.audio)) as container:
+        assert container.streams.audio[0].codec_context.channels == 2
+        sides = np.concatenate(
+            [f.to_ndarray() for f in container.decode(container.streams.audio[0])], axis=1
+        )
+    assert sides[0].std() > 5 * sides[1].std()
+    assert sides.shape[1] == pytest.approx(len(left), abs=0.001 * RATE)
+
+
+def test_a_recording_that_is_clean_already_is_hardly_touched(
+    tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
+) -> None:
+    source = recordings.write_wav(tmp_path / "clean.wav", recordings.clean)
+    sound = recordings.hear(restored(source).audio)
+    assert recordings.si_sdr(recordings.clean, sound) > 12

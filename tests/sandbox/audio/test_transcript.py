@@ -1,0 +1,47 @@
+"""The words of a recording, with their times."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from diffio_async.sandbox.audio import Restored
+
+pytest.importorskip("pocketsphinx", reason="extra not installed")
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+TEXT = """
+we met by the river in the morning the old bridge was closed and nobody knew why
+i called the office three times before somebody answered the phone
+"""
+SAID = TEXT.split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "least"), [("clean-speech.flac", 0.85), ("noisy-speech.wav", 0.6)]
+)
+def test_the_words_of_the_sample_are_heard_in_their_places(
+    restored: Callable[..., Restored], name: str, least: float
+) -> None:
+    result = restored(SAMPLES / name, words=True)
+    assert result.transcript is not None
+    transcript = json.loads(result.transcript.read_text())
+    assert transcript["engine"] == result.transcript_engine == "pocketsphinx"
+    assert transcript["language"] == "en-US"
+    words = [word["word"] for word in transcript["words"]]
+    assert transcript["text"] == " ".join(words)
+    assert len(set(words) & set(SAID)) >= least * len(set(SAID))
+    ends = 0.0
+    for word in transcript["words"]:
+        assert ends <= word["start"] < word["end"] <= result.seconds
+        ends = word["end"]
+    river = next(word for word in transcript["words"] if word["word"] == "river")
+    assert river["start"] == pytest.approx(1.6, abs=0.25)
+
+
+def test_no_words_are_asked_for_and_none_are_written(restored: Callable[..., Restored]) -> None:
+    result = restored(SAMPLES / "noisy-speech.wav", words=False)
+    assert result.transcript is None
+    assert result.transcript_engine is None

@@ -1,0 +1,352 @@
+"""The SQLite room: durable, shared, and clear about files it cannot use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+from diffio_async import DatabaseError
+from diffio_async._storage.sqlite_open import Schema, connect
+from diffio_async._storage.sqlite_thread import SqliteThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ONE = ("CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL)",)
+TWO = ("ALTER TABLE note ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'",)
+FIRST = Schema(what="notebook", application_id=0x4E6F7465, migrations=(ONE,))
+SECOND = Schema(what="notebook", application_id=0x4E6F7465, migrations=(ONE, TWO))
+
+
+def add(name: str, text: str = "") -> Callable[[sqlite3.Connection], int]:
+    """Work that writes one row."""
+
+    def work(connection: sqlite3.Connection) -> int:
+        connection.execute("INSERT INTO note (name, text) VALUES (?, ?)", (name, text))
+        return len(name)
+
+    return work
+
+
+def names(connection: sqlite3.Connection) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM note ORDER BY name")]
+
+
+async def test_what_run_returns_is_on_the_disk_and_readable_by_its_owner_alone(
+    tmp_path: Path,
+) -> None:
+    """A row that was written is seen by any other connection at once; the file is private."""
+    path = tmp_path / "notes.db"
+    database = await SqliteThread.open(path, FIRST)
+    assert await database.run(add("one")) == 3
+    with sqlite3.connect(path) as other:
+        assert names(other) == ["one"]
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    other.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    await database.close()
+    await database.close()
+    assert [found.name for found in tmp_path.iterdir()] == ["notes.db"]
+
+
+async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_path: Path) -> None:
+    """Two hundred writers take few commits, and the one that fails is undone without the rest."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    began = threading.Event()
+    commits = []
+
+    def slow(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(
+            lambda said: commits.append(said) if "COMMIT" in said else None
+        )
+        began.wait(5)
+
+    first = asyncio.ensure_future(database.run(slow))
+    rest = [asyncio.ensure_future(database.run(add(f"{n:03}"))) for n in range(200)]
+    wrong = asyncio.ensure_future(database.run(add("007")))
+    await asyncio.sleep(0)
+    began.set()
+    await first
+    assert await asyncio.gather(*rest) == [3] * 200
+    with pytest.raises(sqlite3.IntegrityError):
+        await wrong
+    assert len(await database.read(names)) == 200
+    assert len(commits) <= 4
+    await database.close()
+
+
+async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
+    tmp_path: Path,
+) -> None:
+    """Two writers a moment apart share a commit; nobody waits for longer than that."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, gathered=0.2)
+    commits = list[str]()
+
+    def watched(connection: sqlite3.Connection) -> None:
+        connection.set_trace_callback(
+            lambda said: commits.append(said) if "COMMIT" in said else None
+        )
+
+    await database.read(watched)
+    first = asyncio.ensure_future(database.run(add("1")))
+    await asyncio.sleep(0.05)
+    await asyncio.gather(first, database.run(add("2")))
+    assert await database.read(names) == ["1", "2"]
+    assert len(commits) == 3  # with those of the two readers
+    await database.close()
+
+
+@pytest.mark.parametrize("before", range(254, 258))
+async def test_it_closes_however_much_waits_before(tmp_path: Path, before: int) -> None:
+    """Work is done so many pieces at a time, and the end may be one of them or come alone."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, gathered=0.02)
+    seen = [asyncio.ensure_future(database.read(names)) for _ in range(before)]
+    await asyncio.sleep(0)
+    await database.close()
+    assert await asyncio.gather(*seen) == [[]] * before
+    assert [found.name for found in tmp_path.iterdir()] == ["notes.db"]
+
+
+async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) -> None:
+    """Cancelling the wait for a commit neither undoes it nor waits for it."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    began, held = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        began.set()
+        held.wait(5)
+
+    holding = asyncio.ensure_future(database.run(hold))
+    while not began.is_set():
+        await asyncio.sleep(0.001)
+    with anyio.move_on_after(0.05) as scope:
+        await database.run(add("late"))
+    assert scope.cancelled_caught
+    held.set()
+    await holding
+    assert await database.read(names) == ["late"]
+    await database.close()
+
+
+async def test_an_older_file_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> None:
+    """Rows survive a migration; a format this package does not know is left as it is."""
+    path = tmp_path / "notes.db"
+    old = await SqliteThread.open(path, FIRST)
+    await old.run(add("kept"))
+    await old.close()
+    new = await SqliteThread.open(path, SECOND)
+    found = await new.read(lambda c: c.execute("SELECT name, colour FROM note").fetchall())
+    assert found == [("kept", "none")]
+    await new.close()
+    with pytest.raises(DatabaseError, match=r"notebook.*newer version.*update diffio-async"):
+        await SqliteThread.open(path, FIRST)
+
+
+async def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A database of somebody else's is not written to, whether it has a mark of its own or none."""
+    for mark in (0, 77):
+        path = tmp_path / f"{mark}.db"
+        with sqlite3.connect(path) as other:
+            other.execute("CREATE TABLE theirs (x)")
+            other.execute(f"PRAGMA application_id = {mark}")
+        other.close()
+        before = path.read_bytes()
+        with pytest.raises(DatabaseError, match="another program's"):
+            await SqliteThread.open(path, FIRST)
+        assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "scribbled"])
+async def test_a_damaged_file_is_explained(tmp_path: Path, damage: str) -> None:
+    """What is no database, or half of one, is named as such when it is opened."""
+    path = tmp_path / "notes.db"
+    database = await SqliteThread.open(path, FIRST)
+    for number in range(50):
+        await database.run(add(f"{number}", "x" * 500))
+    await database.close()
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "text": b"dear diary, " * 1000,
+            "cut": whole[: len(whole) // 2],
+            "scribbled": whole[:8192] + os.urandom(8192) + whole[16384:],
+        }[damage]
+    )
+    with pytest.raises(DatabaseError, match="damaged"):
+        await SqliteThread.open(path, FIRST)
+
+
+async def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
+    """A missing folder, a folder, a missing file that is not to be made: each is said."""
+    for path, words in (
+        (tmp_path / "none" / "notes.db", "no folder"),
+        (tmp_path, "directory"),
+        ("notes\0.db", "name of a file"),
+    ):
+        with pytest.raises(DatabaseError, match=words):
+            await SqliteThread.open(path, FIRST)
+    with pytest.raises(DatabaseError, match="no such file"):
+        await SqliteThread.open(tmp_path / "notes.db", FIRST, create=False)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    """A named pipe, say: SQLite itself only knows that the disk failed."""
+    os.mkfifo(tmp_path / "notes.db")
+    with pytest.raises(DatabaseError, match="it is no regular file"):
+        await SqliteThread.open(tmp_path / "notes.db", FIRST)
+
+
+async def test_a_full_disk_fails_all_that_waited_and_keeps_what_was_there(tmp_path: Path) -> None:
+    """Where a page cannot be had, nothing of the commit stays and the file goes on working."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    await database.run(add("before"))
+    pages = await database.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
+    await database.read(lambda c: c.execute(f"PRAGMA max_page_count = {pages}").fetchone())
+    with pytest.raises(DatabaseError, match="disk is full"):
+        await database.run(add("large", "x" * 100_000))
+    await database.read(lambda c: c.execute("PRAGMA max_page_count = 100000").fetchone())
+    await database.run(add("after"))
+    assert await database.read(names) == ["after", "before"]
+    await database.close()
+
+
+async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    """Work given after the end is refused, not kept waiting."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    last = asyncio.ensure_future(database.run(add("last")))
+    await asyncio.sleep(0)
+    await database.close()
+    assert await last == 4
+    with pytest.raises(DatabaseError, match="closed"):
+        await database.run(add("more"))
+
+
+def test_a_file_that_others_are_just_making_is_never_taken_for_somebody_elses(
+    tmp_path: Path,
+) -> None:
+    """Four open each of sixty new files at once, and all of them can."""
+    together = threading.Barrier(4, timeout=30)
+
+    def opened(number: int) -> int:
+        together.wait()
+        connection = connect(str(tmp_path / f"{number}.db"), FIRST, create=True)
+        found: int = connection.execute("PRAGMA application_id").fetchone()[0]
+        connection.close()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        numbers = [number for number in range(60) for _ in range(4)]
+        assert set(pool.map(opened, numbers)) == {FIRST.application_id}
+
+
+def test_one_database_serves_several_loops(tmp_path: Path) -> None:
+    """Opened under one loop, it works under the next."""
+    database = asyncio.run(SqliteThread.open(tmp_path / "notes.db", FIRST))
+    asyncio.run(_run(database, "one"))
+    asyncio.run(_run(database, "two"))
+
+    async def end() -> list[str]:
+        found = await database.read(names)
+        await database.close()
+        return found
+
+    assert asyncio.run(end()) == ["one", "two"]
+
+
+async def _run(database: SqliteThread, name: str) -> None:
+    await database.run(add(name))
+
+
+def test_a_file_that_is_opened_twice_is_not_taken_for_unused_by_others(tmp_path: Path) -> None:
+    """What a process writes after another one came and went is there, and not in a removed log."""
+    path = tmp_path / "notes.db"
+    first = connect(str(path), FIRST, create=True)
+    add("one")(first)
+    second = connect(str(path), FIRST, create=False)
+    with writer(path, "w", 1) as passing:  # whoever closes last removes the log
+        passing.communicate()
+    add("two")(first)
+    with sqlite3.connect(path) as other:
+        assert names(other) == ["one", "two", "w0000"]
+    for connection in (first, second, other):
+        connection.close()
+
+
+WRITER = """
+import asyncio, sys
+from diffio_async._storage.sqlite_thread import Database
+from diffio_async._storage.sqlite_open import Schema
+from tests.storage.test_database import FIRST, add
+
+async def main():
+    database = await Database.open(sys.argv[1], FIRST)
+    for number in range(int(sys.argv[3])):
+        await database.run(add(f"{sys.argv[2]}{number:04}"))
+        print(number, flush=True)
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
+    """A process that writes `count` rows, and prints each once it is committed."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), name, str(count)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+@pytest.mark.slow
+async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path) -> None:
+    """Three processes open a new file at once; what a killed one said it wrote is there."""
+    path = tmp_path / "notes.db"
+    with writer(path, "a", 60) as a, writer(path, "b", 60) as b, writer(path, "k", 5000) as killed:
+        assert killed.stdout is not None
+        for line in killed.stdout:
+            if int(line) >= 40:
+                break
+        killed.send_signal(signal.SIGKILL)
+        said = 40 + len(killed.stdout.read().split())
+        a.communicate()
+        b.communicate()
+    database = await SqliteThread.open(path, FIRST, create=False)
+    found = await database.read(names)
+    await database.close()
+    assert [sum(name[0] == which for name in found) for which in "ab"] == [60, 60]
+    assert sum(name[0] == "k" for name in found) >= said
+
+
+async def test_an_interruption_does_not_wait_for_a_file_that_is_busy(tmp_path: Path) -> None:
+    """Another process may hold it for half a minute; it is closed when it is opened at last."""
+    path = tmp_path / "notes.db"
+    await (await SqliteThread.open(path, FIRST)).close()
+    loop = asyncio.get_running_loop()
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = loop.time()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await SqliteThread.open(path, FIRST)
+        assert loop.time() - began < 1.5
+        other.execute("ROLLBACK")
+    with anyio.fail_after(5):
+        while any(each.name == "diffio-database" for each in threading.enumerate()):
+            await anyio.sleep(0.01)
