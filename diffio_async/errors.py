@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from diffio_async._text import printable
 
@@ -17,19 +17,24 @@ class Rebuildable(Exception):
     After the message `args` has a dict of the attributes that are plain data.
     """
 
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """What the constructor takes."""
+    if not TYPE_CHECKING:  # type checkers know `args` from BaseException, where it is no property
+
+        @property
+        def args(self) -> tuple[Any, ...]:
+            """Return what the constructor takes."""
+            return self._constructor_args()
+
+        @args.setter
+        def args(self, value: Iterable[Any]) -> None:
+            _ARGS.__set__(self, value)
+
+    def _constructor_args(self) -> tuple[Any, ...]:
         state = {
             name: value
             for name, value in vars(self).items()
             if not name.startswith("_") and isinstance(value, _PLAIN)
         }
         return (*self._positional(), state) if state else self._positional()
-
-    @args.setter
-    def args(self, value: Iterable[Any]) -> None:
-        _ARGS.__set__(self, value)
 
     def _positional(self) -> tuple[Any, ...]:
         found: tuple[Any, ...] = _ARGS.__get__(self)
@@ -125,7 +130,7 @@ class ApiError(DiffioError):
         request_id: The server's name for the request, where it gave one; quote it to support.
         body: What the server sent, decoded from JSON or cut to its first 2,000 characters.
         retry_after: Seconds the server asks to wait, where it does.
-        advice: What to do about it, where that is known; the message ends with it.
+        hint: What to do about it, where that is known; the message ends with it.
     """
 
     hint: str = ""
@@ -305,7 +310,7 @@ class WaitTimeout(DiffioError, TimeoutError):
 class BatchStopped(DiffioError):
     """A batch ended before all its files did, for `__cause__`: run again, it goes on.
 
-    `journal` is the path of its journal, `left` how many files have no end yet.
+    `journal` is the path of its journal, `remaining_files` how many files have no end yet.
     """
 
     journal: str = ""
@@ -334,18 +339,12 @@ class BatchFailed(DiffioError, ExceptionGroup[DiffioError]):
         members = [e if isinstance(e, DiffioError) else DiffioError(str(e)) for e in errors]
         return members or [DiffioError("its errors are not known")]
 
-    @property
-    def args(self) -> tuple[Any, ...]:
-        """What the constructor takes: the message and the errors."""
+    def _constructor_args(self) -> tuple[Any, ...]:
         return self._positional()
-
-    @args.setter
-    def args(self, value: Iterable[Any]) -> None:
-        _ARGS.__set__(self, value)
 
 
 class WebhookRejected(DiffioError):
-    """A delivery is not genuine, timely or readable: answer 400. `reason` is a word for why."""
+    """A delivery is not genuine, timely or readable: answer 400. `code` is a word for why."""
 
     def __init__(
         self, message: str = "", state: Mapping[str, object] | None = None, *, reason: str = ""

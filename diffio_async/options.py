@@ -55,15 +55,15 @@ def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """When a call that failed is sent again; whichever of `attempts` and `budget` ends first.
+    """When to retry a failed call: until `attempts` or `total_timeout` is used up.
 
-    Pauses are drawn evenly between 0 and `base * 2**n` seconds, at most `cap` (full jitter).
+    Delays are drawn evenly between 0 and `initial_delay * 2**n` seconds, at most `max_delay` (full jitter).
 
     Attributes:
         attempts: Tries in all, the first included.
-        budget: Seconds over all attempts and pauses; None for no limit.
-        base: Seconds the first pause may last.
-        cap: Seconds any pause may last.
+        total_timeout: Seconds over all attempts and pauses; None for no limit.
+        initial_delay: Seconds the first pause may last.
+        max_delay: Seconds any pause may last.
         max_retry_after: Seconds; where the server asks for more, the error is raised at once.
         on: A hook that may decide; see `RetryHook`.
     """
@@ -141,14 +141,14 @@ class WaitPolicy:
     likely end, as far as the progress and earlier generations foretell it.
 
     Attributes:
-        first: Seconds of the shortest pause of one wait; a quarter of it when a wait begins, 0.4 of
-            it where the end is well foreseen.
-        longest: Seconds of the longest pause.
-        timeout: Seconds a wait lasts at most; `math.inf` or None for no limit.
-        budget: Questions a second, of all waits together.
-        burst: Questions that may be asked beyond that in one second, after a quiet time.
-        safety: Seconds between questions about one generation while events tell of the ends; of
-            all together, about two questions for each hundred ends.
+        min_interval: Shortest delay between two polls of one wait, in seconds. A quarter of it
+            when a wait begins, 0.4 of it where the end is well known in advance.
+        max_interval: Longest delay between two polls of one wait, in seconds.
+        timeout: Longest duration of a wait, in seconds; `math.inf` or None for no limit.
+        max_polls_per_second: Rate limit for the polls of all waits together.
+        burst: Extra polls allowed in one second after an idle period (token-bucket burst).
+        push_check_interval: Seconds between polls of one generation while webhook events report
+            the ends; about two polls for each hundred ends over all generations.
     """
 
     min_interval: float = field(default=1.0, validator=positive)
@@ -161,7 +161,8 @@ class WaitPolicy:
     def __attrs_post_init__(self) -> None:
         if self.min_interval > self.max_interval:
             raise ConfigurationError(
-                f"first ({self.min_interval:g} s) must not be above longest ({self.max_interval:g} s)"
+                f"min_interval ({self.min_interval:g} s) must not be above max_interval "
+                f"({self.max_interval:g} s)"
             )
 
 
@@ -195,11 +196,11 @@ class ClientOptions:
         max_concurrent_parts: Upload parts sent at once at most, over all uploads of the client. How
             many are follows the link: two at first, more while that brings more bytes through,
             half as many where a host pushes back.
-        max_download_connections: Connections of downloads at most, over all downloads of the client; each
-            has one in any case. A large result is fetched over several where that measures
-            faster; 1 never tries.
-        connections: Open connections to each host at most, and as many again for calls that must
-            not be repeated: those never share one.
+        max_download_connections: Maximum number of download connections over all downloads of the
+            client; each download always has one. A large result is fetched over several where
+            that is measured to be faster; 1 never tries.
+        max_connections_per_host: Maximum number of open connections to each host, and as many
+            again for calls that must not be repeated: those use a new connection each.
         max_upload_bytes: Larger sources are refused before a project is created. The hosted
             service takes 2 GiB.
         max_response_bytes: Larger responses of the API are refused (results are no responses of

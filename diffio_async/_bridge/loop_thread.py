@@ -43,8 +43,8 @@ class LoopThread:
     """An event loop in a daemon thread.
 
     Attributes:
-        gone: Why nothing can be asked of it any more, or None.
-        guests: Those who wait for its work; they add themselves before they ask for it.
+        stopped_reason: Why nothing can be asked of it any more, or None.
+        waiters: Those who wait for its work; they add themselves before they ask for it.
     """
 
     def __init__(self) -> None:

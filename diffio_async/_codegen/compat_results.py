@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ResultSpec(NamedTuple):
     """One result class; `optional` fields may be left out when it is made by hand.
 
-    `ours` is the model that its types and words come from, `more` what ours has beyond it.
+    `model` is the model that its types and words come from, `more` what ours has beyond it.
     """
 
     name: str
@@ -31,7 +31,9 @@ SHAPES = [
         "ProjectUploadSession", "EdgeUpload",
         "uploadSessionId edgeBaseUrl uploadToken objectKey partSizeBytes maxBytes expiresAt",
     ),
-    ResultSpec("CompleteProjectUploadResponse", "UploadConfirmation", "apiProjectId status sizeBytes"),
+    ResultSpec(
+        "CompleteProjectUploadResponse", "UploadConfirmation", "apiProjectId status sizeBytes"
+    ),
     ResultSpec(
         "CreateProjectResponse", "CreatedProject",
         "apiProjectId upload objectPath expiresAt", "uploadCompletion",

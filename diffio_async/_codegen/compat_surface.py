@@ -8,8 +8,8 @@ from typing import NamedTuple
 class CompatMethod(NamedTuple):
     """One method.
 
-    `room` is the module of the quirk that is its body; without one, the coroutine is called and
-    its answer is read into `answer`.
+    `impl` is the module of the quirk that is its body; without one, the coroutine is called and
+    its answer is read into `result`.
     """
 
     class_name: str
@@ -48,7 +48,8 @@ _BOTH = "tuple[CreateGenerationResponse, GenerationProgressResponse]"
 
 #: Every method; a method without a noun is flat only.
 ROWS = [
-    CompatMethod("", "create_project", "create_project", "CreateProjectResponse", "AsyncProjects.create",
+    CompatMethod("", "create_project", "create_project", "CreateProjectResponse",
+        "AsyncProjects.create",
         f"{_FILE} params fileFormat requestOptions", "_quirks"),
     CompatMethod(_AUDIO, "convert", "", "AudioIsolationResult", "AsyncAudioIsolation.isolate",
         f"{_ISOLATE} requestOptions", "_quirks.isolate"),
@@ -60,26 +61,32 @@ ROWS = [
         "_restoring.restore_audio"),
     CompatMethod(_GENERATIONS, "create", "create_generation", "CreateGenerationResponse",
         "AsyncGenerations.create", f"{_CREATE} requestOptions"),
-    CompatMethod(_GENERATIONS, "get_progress", "get_generation_progress", "GenerationProgressResponse",
+    CompatMethod(_GENERATIONS, "get_progress", "get_generation_progress",
+        "GenerationProgressResponse",
         "AsyncGenerations.get_progress", f"{_IDS} requestOptions"),
-    CompatMethod(_GENERATIONS, "get_download", "get_generation_download", "GenerationDownloadResponse",
+    CompatMethod(_GENERATIONS, "get_download", "get_generation_download",
+        "GenerationDownloadResponse",
         "AsyncGenerations.get_download", f"{_IDS} downloadType requestOptions"),
-    CompatMethod(_GENERATIONS, "download", "", "GenerationDownloadResponse", "AsyncGenerations.download",
+    CompatMethod(_GENERATIONS, "download", "", "GenerationDownloadResponse",
+        "AsyncGenerations.download",
         f"{_IDS} downloadFilePath downloadType requestOptions", "_quirks"),
-    CompatMethod(_GENERATIONS, "wait_for_complete", "wait_for_generation", "GenerationProgressResponse",
+    CompatMethod(_GENERATIONS, "wait_for_complete", "wait_for_generation",
+        "GenerationProgressResponse",
         "AsyncGenerations.wait_for_complete", f"{_IDS} {_WAIT}", "_waiting"),
     CompatMethod(_GENERATIONS, "create_and_wait", "", _BOTH, "AsyncGenerations.create_and_wait",
         f"{_CREATE} {_WAIT} progressRequestOptions", "_waiting"),
     CompatMethod(_PROJECTS, "list", "list_projects", "ListProjectsResponse", "AsyncProjects.list",
         "requestOptions"),
-    CompatMethod(_PROJECTS, "complete_upload", "complete_project_upload", "CompleteProjectUploadResponse",
+    CompatMethod(_PROJECTS, "complete_upload", "complete_project_upload",
+        "CompleteProjectUploadResponse",
         "AsyncProjects.complete_upload", "apiProjectId requestOptions"),
     CompatMethod(_PROJECTS, "list_generations", "list_project_generations",
         "ListProjectGenerationsResponse", "AsyncProjects.list_generations",
         "apiProjectId requestOptions"),
     CompatMethod("AccountClient", "get_settings", "get_account_settings", "AccountSettingsResponse",
         "AsyncAccounts.get_settings", "requestOptions"),
-    CompatMethod("AccountClient", "update_settings", "update_account_settings", "AccountSettingsResponse",
+    CompatMethod("AccountClient", "update_settings", "update_account_settings",
+        "AccountSettingsResponse",
         "AsyncAccounts.update_settings", "billingPolicy requestOptions"),
     CompatMethod(_KEYS, "create", "create_api_key", "ApiKeyResponse", "AsyncApiKeys.create",
         "label scopes resourceBounds requestOptions"),
@@ -95,7 +102,8 @@ ROWS = [
         "AsyncWebhooks.send_test_event", "eventType mode apiKeyId samplePayload requestOptions"),
     CompatMethod(_HOOKS, "configure", "configure_webhook", "WebhookConfigureResponse",
         "AsyncWebhooks.configure", "mode url eventTypes apiKeyId requestOptions"),
-    CompatMethod(_HOOKS, "verify_signature", "", "GenerationWebhookEvent", "AsyncWebhooks.verify_signature",
+    CompatMethod(_HOOKS, "verify_signature", "", "GenerationWebhookEvent",
+        "AsyncWebhooks.verify_signature",
         "payload headers secret", "_quirks"),
 ]  # fmt: skip
 
@@ -114,7 +122,9 @@ class CompatParameter(NamedTuple):
 _OPTIONS = "RequestOptionsLike"
 PARAMETERS = {
     "filePath": CompatParameter("str | os.PathLike[str]", None, "The recording's path."),
-    "contentLength": CompatParameter("int | None", "None", "Accepted; what is sent is the file's own size."),
+    "contentLength": CompatParameter(
+        "int | None", "None", "Accepted and ignored: the size of the file is sent."
+    ),
     "downloadFilePath": CompatParameter(
         "str | os.PathLike[str]", None, "The file to write; one that exists is replaced."
     ),
@@ -126,10 +136,16 @@ PARAMETERS = {
         "Callable[[GenerationProgressResponse], object] | None", "None",
         "Told of progress that changed, in the calling thread.",
     ),
-    "showProgress": CompatParameter("bool", "False", "Write progress that changed to standard error."),
-    "requestOptions": CompatParameter(_OPTIONS, "None", "Options of this call, an object or a dict."),
-    "progressRequestOptions": CompatParameter(_OPTIONS, "None", "Those of the wait, where they differ."),
-    "downloadRequestOptions": CompatParameter(_OPTIONS, "None", "Those of the download, where they differ."),
+    "showProgress": CompatParameter("bool", "False", "Print progress changes to standard error."),
+    "requestOptions": CompatParameter(
+        _OPTIONS, "None", "Options of this call: an object or a dict."
+    ),
+    "progressRequestOptions": CompatParameter(
+        _OPTIONS, "None", "Options of the wait, where they differ."
+    ),
+    "downloadRequestOptions": CompatParameter(
+        _OPTIONS, "None", "Options of the download, where they differ."
+    ),
     "keyId": CompatParameter("str", None, "The key's id, not the key."),
     "raiseOnError": CompatParameter(
         "bool", "False", "Raise what went wrong, with the dict as its `restoreInfo`."

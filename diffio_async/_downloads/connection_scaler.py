@@ -30,10 +30,10 @@ _RETRY_AFTER_SECONDS = 60.0
 
 @define
 class ConnectionScaler:
-    """The number of connections, `most` at most.
+    """The number of connections, `max` at most.
 
     Attributes:
-        wanted: How many there should be.
+        target: How many there should be.
     """
 
     max: int

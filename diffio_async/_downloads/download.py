@@ -91,8 +91,8 @@ async def _to_file(
     except DiffioError as error:
         if file.resumable_bytes:
             error.add_note(
-                f"{file.resumable_bytes:,} bytes are kept beside {target.name!r}: the same download goes on "
-                "from there with resume=True"
+                f"{file.resumable_bytes:,} bytes are kept beside {target.name!r}; "
+                "the same download resumes from there with resume=True"
             )
         raise
     return DownloadResult(download=download, size=size, path=target)

@@ -42,8 +42,8 @@ class PartialFileLog:
         """Open it for this process alone.
 
         Raises:
-            OSError: It cannot be opened or locked; `AlreadyInUse`: another has it; `UnexpectedFile`: it is not
-                a private file of this user's.
+            OSError: The file cannot be opened or locked; `AlreadyInUse` if another process has it,
+                `UnexpectedFile` if it is not a private file of this user.
         """
         self._file.open()
 

@@ -34,7 +34,7 @@ class Sink(Protocol):
 
     Attributes:
         version: Of the bytes that are there already, None where none are.
-        there: Those bytes.
+        ranges: Those bytes.
     """
 
     version: Representation | None

@@ -53,7 +53,8 @@ class HttpClient:
 
         Raises:
             ConnectionFailed: The request never left this machine's side of the connection.
-            ResponseLost: It may have been accepted, and no whole answer came (`ResponseTimeout`: in time).
+            ResponseLost: The request may have been accepted, but no complete response was received
+                (`ResponseTimeout`: not in time).
             InvalidResponse: The answer is larger than `max_response_bytes`, or cannot be decoded.
             ClientClosed: The client was closed.
         """

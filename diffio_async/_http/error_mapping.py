@@ -72,7 +72,7 @@ def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
     elif no_thread(raw):
         failure.__cause__ = ThreadShortage(errno.EAGAIN, os.strerror(errno.EAGAIN))
     elif isinstance(raw, OSError) and raw.errno == errno.EADDRNOTAVAIL:
-        failure.__cause__ = PortShortage(raw.errno, os.strerror(raw.errno))
+        failure.__cause__ = PortShortage(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     elif isinstance(raw, OSError) and shortage_of(raw) is not None and raw.errno is not None:
         failure.__cause__ = OSError(raw.errno, os.strerror(raw.errno))
     return failure

@@ -44,8 +44,8 @@ _ENCODING = "Content-Encoding"
 class Attempt:
     """A request to be made once, in `total` seconds if that is a number.
 
-    `fresh` asks for a connection of its own: on one that is reused, a request that the server
-    never saw cannot be told from one that it accepted.
+    `new_connection` requires a connection of its own: on a reused one, a request that the server
+    never received cannot be distinguished from one that it accepted.
     """
 
     request: Request

@@ -109,6 +109,7 @@ def _address(proxy: str) -> str:
     """The proxy's URL. What is wrong with it is said without it: it may hold a password."""
     proxy = proxy.strip()
     address = proxy if "://" in proxy else f"http://{proxy}"
+    parts = None
     try:
         parts = urlsplit(address)
         usable = (
@@ -119,7 +120,7 @@ def _address(proxy: str) -> str:
         )
     except ValueError:
         usable = False
-    if not usable:
+    if parts is None or not usable:
         raise ConfigurationError(
             "the proxy cannot be used: an address like http://host:port is needed "
             "(of other kinds, SOCKS among them, none is spoken)"

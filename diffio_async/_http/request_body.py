@@ -100,9 +100,9 @@ class InFlightPart:
     """One part, or one whole body, on its way.
 
     Attributes:
-        handed: Bytes of this attempt that were handed to the connection.
-        unsent: How many of them the other side has not acknowledged yet; told by the connection.
-        seen: How many had got through when that was last asked.
+        written: Bytes of this attempt that were handed to the connection.
+        unacked: How many of them the other side has not acknowledged yet; told by the connection.
+        max_acked: How many had got through when that was last asked.
     """
 
     written: int = 0

@@ -37,7 +37,7 @@ class Connection:
 
     Attributes:
         seconds: How long making one may take. Waiting for a free place is not making one.
-        had: Whether there is one, new or kept: from then on, bytes may have left.
+        established: Whether there is one, new or kept: from then on, bytes may have left.
         on_had: Called when there is one.
     """
 

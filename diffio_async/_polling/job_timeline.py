@@ -81,15 +81,15 @@ class JobTimeline:
     """What is known of one job, as it is waited on.
 
     Attributes:
-        began: The instant the job began, as far as is known: its making, or the wait's beginning.
-        fresh: `began` is when the job was made, or soon after.
-        watched: The instant the wait began, the newest if several; None: when the job was made.
-        asked: The instant of the last answer, None before the first.
-        started: When the job left the queue; None while it is queued, or nothing is known.
+        started_at: When the job was created, as far as is known, otherwise when the wait began.
+        start_known: Whether `started_at` is when the job was created, or soon after.
+        watch_started_at: When the newest wait began; None if when the job was created.
+        last_polled_at: The instant of the last answer, None before the first.
+        dequeued: When the job left the queue; None while it is queued, or nothing is known.
         entries: The stages it was seen to enter, the present one last.
         first: The first reading in the present stage.
         last: The last reading.
-        moved: When the percentage, or the stage, was first seen to be what it is now.
+        last_change_at: When the percentage, or the stage, was first seen to be what it is now.
         failures: Questions in a row that failed.
     """
 

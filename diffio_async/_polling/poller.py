@@ -1,19 +1,18 @@
-"""One pacer for every wait of a client: what is asked next, and when.
+"""Poller shared by all waits of a client: what is polled next, and when.
 
-**Waits** (`_polling/single_wait.py`, `_polling/multi_wait.py`) join a `Desk`, one for each loop, and
-are told of changes and ends. The desk keeps a heap of due questions, spends the client's budget on
-them, earliest due first, and asks for a project's listing in place of several single questions.
+Waits (`single_wait.py`, `multi_wait.py`) subscribe to a `Scheduler`, one for each event loop, and
+are notified of progress and of ends. The scheduler keeps a heap of due polls, spends the rate
+limit of the client on the earliest ones, and requests the listing of a project in place of
+several single polls.
 
-**Signals**: `Pacer.hear(progress)` takes a fact from elsewhere (a webhook's event as a
-`GenerationProgress` with `generation_id`, `api_project_id`, `status`, and `error` or
-`transcription` where told) and ends, or advances, the waits for that generation at once, on
-whichever loop they are; it may be called from any thread, twice, late or out of order. A wait that
-needs the service's own words (`compat`) asks once instead, at once. `with pacer.listening():`
-says that such facts are expected: from the first one on, questions fall to safety checks: of a job
-every `WaitPolicy.safety` seconds, and of all jobs together not many more than two for each hundred
-ends (`PushHealth`); as soon as a check finds an end that no signal told, or nobody listens any more,
-polling takes over again. With a `Pacer.source` each desk listens by itself while anybody waits
-there (`PushListener`).
+`Poller.on_push(progress)` receives a fact from elsewhere, for example a webhook event as a
+`GenerationProgress`. It ends or advances the waits for that generation on every loop, and may be
+called from any thread, twice, late or out of order. A subscription that needs a response of the
+API (`compat`) is polled once at once instead. `with poller.push_active():` says that such facts are
+expected. From the first one on, each generation is polled every `WaitPolicy.push_check_interval`
+seconds only (`PushHealth`). Normal polling returns when a check finds an end that was not
+reported, or when nothing listens any more. With a `Poller.source`, each scheduler listens by
+itself while it has subscriptions (`PushListener`).
 """
 
 from __future__ import annotations

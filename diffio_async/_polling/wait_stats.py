@@ -24,7 +24,7 @@ class WaitStats:
     """What is known of all generations that are waited for; instants are of any steady clock.
 
     Attributes:
-        began: When the wait began.
+        started_at: When the wait began.
         counts: How many are in each of `STATES`.
     """
 

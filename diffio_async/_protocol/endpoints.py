@@ -56,9 +56,9 @@ class ApiRequest(Generic[T]):
         path: Below the API's base URL, or a whole URL at the edge.
         json: The body; None where bytes are sent instead.
         returns: The model the answer becomes.
-        replay: What sending it twice would do.
+        retry_safety: What sending it twice would do.
         needs: Optional fields of the model that this call cannot do without.
-        token: The edge's credential; the API's key is the client's.
+        bearer: The edge's credential; the API's key is the client's.
         extra_retry_statuses: Statuses worth another try here, beside the usual ones.
         about: What is asked for, where an error should name it.
     """

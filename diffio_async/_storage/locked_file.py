@@ -45,8 +45,8 @@ class LockedFile:
         """Open it for this process alone, made where there is none.
 
         Raises:
-            OSError: It cannot be opened or locked; `AlreadyInUse`: another has it; `UnexpectedFile`: it is not
-                a private file of this user's.
+            OSError: The file cannot be opened or locked; `AlreadyInUse` if another process has it,
+                `UnexpectedFile` if it is not a private file of this user.
         """
         while True:
             descriptor = opened_private(self.path)

@@ -79,7 +79,7 @@ class TrackedExecutor:
     """Runs blocking functions in threads and remembers which still run.
 
     A cancelled caller leaves at once, but its thread goes on to the end of the read or write it
-    is in: whoever closes the descriptor calls `settle` first, lest the thread use another's.
+    is in: whoever closes the descriptor calls `drain` first, lest the thread use another's.
     """
 
     def __init__(self) -> None:

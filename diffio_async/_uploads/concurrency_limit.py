@@ -52,8 +52,8 @@ class AdaptiveLimit:
     """The number of parts that may be in the air.
 
     Attributes:
-        cap: The greatest number.
-        limit: The number now, 1 to `cap`.
+        max: The greatest number.
+        limit: The number now, 1 to `max`.
     """
 
     max: int

@@ -79,6 +79,6 @@ class UploadConfirmer:
             raise
         except DiffioError as failure:
             raise UploadFailed(
-                f"{display_name(self.source)} was sent whole, but the API did not confirm it: {failure} "
-                "(projects.complete_upload asks again)"
+                f"{display_name(self.source)} was sent completely, but the API did not confirm it: "
+                f"{failure} (call projects.complete_upload to confirm again)"
             ) from failure

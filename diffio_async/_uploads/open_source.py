@@ -69,7 +69,7 @@ async def open_source(
 def too_large(source: Source, max_bytes: int) -> InvalidSource:
     """The error for a source over the limit."""
     return InvalidSource(
-        f"{display_name(source)} has {source.size:,} bytes; the upload limit is {max_bytes:,} bytes: "
+        f"{display_name(source)} has {source.size:,} bytes; the upload limit is {max_bytes:,}: "
         "split it, or encode it smaller"
     )
 

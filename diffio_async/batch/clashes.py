@@ -68,7 +68,8 @@ class Clashes:
 
     def _replacing(self) -> list[str]:
         return [
-            f"the result of {decode_path(source)!r} would replace the recording {decode_path(path)!r}"
+            f"the result of {decode_path(source)!r} would replace "
+            f"the recording {decode_path(path)!r}"
             for source, path in self.connection.execute(
                 "SELECT file.source, result.path FROM result JOIN file ON file.id = result.file"
                 " JOIN file AS other ON other.source = result.path ORDER BY file.id"

@@ -81,9 +81,9 @@ class Plan:
 class RunContext:
     """What the stages of one run share.
 
-    `stopped` says why nothing new is begun, `unfetched` why nothing is downloaded. `room` is told
-    where something new may be begun, `ready` where a result may be fetched, `ended` where a file
-    may have ended.
+    `stopped` is why nothing new is started, `pending_downloads` why nothing is downloaded.
+    `has_room` is notified when something new may be started, `ready` when a result may be
+    downloaded, `ended` when a file may have ended.
     """
 
     journal: Journal

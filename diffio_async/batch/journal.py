@@ -35,7 +35,7 @@ _LISTING_LOCK_SECONDS = 0.1
 
 
 class Journal:
-    """A journal that a run takes part in; `runner` is its number there."""
+    """A journal that a run takes part in; `run_id` is its number there."""
 
     def __init__(self, database: SqliteThread, path: str) -> None:
         self._database, self.path = database, path

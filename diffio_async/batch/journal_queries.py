@@ -123,7 +123,7 @@ def download_types_of(connection: sqlite3.Connection) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Status:
-    """A journal in numbers; `files`, `works` and `results` by state, times and sizes in bytes.
+    """A journal in numbers; `files`, `jobs` and `results` by state, times and sizes in bytes.
 
     `billed_seconds` is the least that all its generations bill. `orphans` are projects made in
     vain, `suspected` those that a lost answer may have made.

@@ -115,6 +115,7 @@ def reclaim_dead_runs(connection: sqlite3.Connection, *, apart_from: int | None 
 
 
 def is_alive(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:
+    """Return whether the process of a run is alive, as far as this machine can tell."""
     if not here or os.name != "posix":
         return fresh
     if pid == os.getpid():

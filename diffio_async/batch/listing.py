@@ -39,7 +39,7 @@ _Row = tuple["FoundSource", JobSettings, list[tuple[str, Path]]]
 
 @define
 class Listing:
-    """One pass over the sources, into the journal; `kinds` are the download types."""
+    """One pass over the sources, into the journal; `download_types` are the download types."""
 
     scan: Scan
     naming: Naming

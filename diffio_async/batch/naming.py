@@ -41,7 +41,7 @@ _RESULT_ENDINGS = VIDEO_ENDINGS | frozenset(_ENDINGS.values())
 class Naming:
     """A template such as `{stem}.restored{ext}`; `{name}` is the whole name of the source.
 
-    `folds` where the disk takes `A` and `a` for one name.
+    `case_insensitive` where the disk takes `A` and `a` for one name.
     """
 
     template: str

@@ -56,7 +56,7 @@ class Scan:
         recursive: Whether the folders in them are read too.
         suffixes: The endings of recordings, in small letters.
         is_result: Whether a file found there is a result, by its path.
-        beyond: A folder that is not entered from above: that of the results.
+        excluded_dir: A folder that is not entered from above: that of the results.
         journal: The batch's journal; its files and their companions are not mentioned.
     """
 

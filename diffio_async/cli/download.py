@@ -167,12 +167,13 @@ async def _downloaded(
         reporter.progressed(subject, fact)
 
     async def fetched() -> DownloadResult:
-        if spare is None:
+        file = spare
+        if file is None:
             link = await client.generations.get_download(**ids, download_type=kind)
             file = await order.target(link.file_name)
         return await client.generations.download(
             **ids,
-            download_file_path=spare or file,
+            download_file_path=file,
             download_type=kind,
             on_conflict=order.on_conflict,
             resume=order.resume and spare is None,

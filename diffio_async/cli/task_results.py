@@ -104,7 +104,7 @@ class Succeeded:
 
 @frozen(kw_only=True)
 class Failed:
-    """There is no result, and why; `pick_up` where the generation can still be fetched."""
+    """There is no result, and why; `resume` where the generation can still be fetched."""
 
     subject: Subject
     error: DiffioError

@@ -58,13 +58,13 @@ class AudioIsolationClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; guessed from the name where None.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
             projectParams: Your own words about the project.
             generationParams: Your own words about the generation.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return _quirks.isolate(
             self._parent,
@@ -100,13 +100,13 @@ class AudioIsolationClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; guessed from the name where None.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
             projectParams: Your own words about the project.
             generationParams: Your own words about the generation.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return _quirks.isolate(
             self._parent,
@@ -151,7 +151,7 @@ class AudioIsolationClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; guessed from the name where None.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
@@ -161,10 +161,10 @@ class AudioIsolationClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
-            progressRequestOptions: Those of the wait, where they differ.
-            downloadRequestOptions: Those of the download, where they differ.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
+            progressRequestOptions: Options of the wait, where they differ.
+            downloadRequestOptions: Options of the download, where they differ.
             raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
 
         Raises:
@@ -230,7 +230,7 @@ class AudioIsolationClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; guessed from the name where None.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
@@ -240,10 +240,10 @@ class AudioIsolationClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
-            progressRequestOptions: Those of the wait, where they differ.
-            downloadRequestOptions: Those of the download, where they differ.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
+            progressRequestOptions: Options of the wait, where they differ.
+            downloadRequestOptions: Options of the download, where they differ.
             raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
 
         Raises:
@@ -304,7 +304,7 @@ class GenerationsClient:
             sampling: The model's settings (`seed`, `preset`, …).
             params: Your own words about it (`prompt`, `tag`, …).
             idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: An argument cannot be right; nothing was sent.
@@ -336,7 +336,7 @@ class GenerationsClient:
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             GenerationProgressResponse.from_dict,
@@ -362,7 +362,7 @@ class GenerationsClient:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: It is not complete (409), or its transcript is not
@@ -394,7 +394,7 @@ class GenerationsClient:
             apiProjectId: Its project.
             downloadFilePath: The file to write; one that exists is replaced.
             downloadType: As for `get_download`.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioInvalidTarget: Before anything is asked: the folder is missing or not writable.
@@ -429,8 +429,8 @@ class GenerationsClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
@@ -475,9 +475,9 @@ class GenerationsClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
-            progressRequestOptions: Those of the wait, where they differ.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
+            progressRequestOptions: Options of the wait, where they differ.
         """
         return _waiting.create_and_wait(
             self._parent,
@@ -505,7 +505,7 @@ class ProjectsClient:
         """Every project of the account; other fields of the response are in `extra`.
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             ListProjectsResponse.from_dict,
@@ -523,7 +523,7 @@ class ProjectsClient:
 
         Args:
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: The bytes have not landed (409).
@@ -545,7 +545,7 @@ class ProjectsClient:
 
         Args:
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such project.
@@ -568,7 +568,7 @@ class AccountClient:
         """The account's settings (scope `account:read`).
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             AccountSettingsResponse.from_dict,
@@ -586,7 +586,7 @@ class AccountClient:
 
         Args:
             billingPolicy: In the API's own keys: `type`, and what that type needs.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The policy is no JSON object; nothing was sent.
@@ -623,7 +623,7 @@ class ApiKeysClient:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
             resourceBounds: What the key is bound to, in the API's own keys.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
@@ -642,7 +642,7 @@ class ApiKeysClient:
         """Every key of the account, without its secret (scope `keys:read`).
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             ApiKeysListResponse.from_dict,
@@ -658,7 +658,7 @@ class ApiKeysClient:
 
         Args:
             keyId: The key's id, not the key.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such key.
@@ -676,7 +676,7 @@ class ApiKeysClient:
 
         Args:
             keyId: The key's id, not the key.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such key.
@@ -705,7 +705,7 @@ class UsageClient:
 
         Args:
             apiKeyId: The key whose usage is asked for; the calling one where None.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             UsageSummaryResponse.from_dict,
@@ -739,7 +739,7 @@ class WebhooksClient:
             mode: `test` or `live`.
             apiKeyId: The key whose endpoint gets it; the calling one where None.
             samplePayload: Fields of the event, in the API's own keys.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
             WebhookTestEventResponse.from_dict,
@@ -767,7 +767,7 @@ class WebhooksClient:
             url: An `https://` URL.
             eventTypes: Such as `generation.completed`, `generation.failed`.
             apiKeyId: The key whose endpoint it is; the calling one where None.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
@@ -913,10 +913,10 @@ class DiffioClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; the source's own where None, or guessed from the name.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             params: Your own words about the project, kept with it.
             fileFormat: A short label such as `wav`.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioInvalidSource: Before anything is sent: the source is missing, a folder,
@@ -967,7 +967,7 @@ class DiffioClient:
         Args:
             filePath: The recording's path.
             contentType: Its MIME type; guessed from the name where None.
-            contentLength: Accepted; what is sent is the file's own size.
+            contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
             model: `diffio-` and a name; which are served is the server's word.
             sampling: The model's settings.
@@ -977,10 +977,10 @@ class DiffioClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
-            progressRequestOptions: Those of the wait, where they differ.
-            downloadRequestOptions: Those of the download, where they differ.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
+            progressRequestOptions: Options of the wait, where they differ.
+            downloadRequestOptions: Options of the download, where they differ.
             raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
 
         Raises:
@@ -1033,7 +1033,7 @@ class DiffioClient:
             sampling: The model's settings (`seed`, `preset`, …).
             params: Your own words about it (`prompt`, `tag`, …).
             idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: An argument cannot be right; nothing was sent.
@@ -1063,7 +1063,7 @@ class DiffioClient:
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.generations.get_progress(
             generationId=generationId,
@@ -1087,7 +1087,7 @@ class DiffioClient:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: It is not complete (409), or its transcript is not
@@ -1120,8 +1120,8 @@ class DiffioClient:
             pollInterval: Seconds between questions.
             timeout: Seconds the generation is waited for; 0 asks once.
             onProgress: Told of progress that changed, in the calling thread.
-            showProgress: Write progress that changed to standard error.
-            requestOptions: Options of this call, an object or a dict.
+            showProgress: Print progress changes to standard error.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
@@ -1141,7 +1141,7 @@ class DiffioClient:
         """Every project of the account; other fields of the response are in `extra`.
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.projects.list(requestOptions=requestOptions)
 
@@ -1155,7 +1155,7 @@ class DiffioClient:
 
         Args:
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: The bytes have not landed (409).
@@ -1175,7 +1175,7 @@ class DiffioClient:
 
         Args:
             apiProjectId: Its project.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such project.
@@ -1193,7 +1193,7 @@ class DiffioClient:
         """The account's settings (scope `account:read`).
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.account.get_settings(requestOptions=requestOptions)
 
@@ -1207,7 +1207,7 @@ class DiffioClient:
 
         Args:
             billingPolicy: In the API's own keys: `type`, and what that type needs.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The policy is no JSON object; nothing was sent.
@@ -1235,7 +1235,7 @@ class DiffioClient:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
             resourceBounds: What the key is bound to, in the API's own keys.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
@@ -1252,7 +1252,7 @@ class DiffioClient:
         """Every key of the account, without its secret (scope `keys:read`).
 
         Args:
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.api_keys.list(requestOptions=requestOptions)
 
@@ -1269,7 +1269,7 @@ class DiffioClient:
 
         Args:
             keyId: The key's id, not the key.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such key.
@@ -1287,7 +1287,7 @@ class DiffioClient:
 
         Args:
             keyId: The key's id, not the key.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotFound: The account has no such key.
@@ -1304,7 +1304,7 @@ class DiffioClient:
 
         Args:
             apiKeyId: The key whose usage is asked for; the calling one where None.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.usage.summary(apiKeyId=apiKeyId, requestOptions=requestOptions)
 
@@ -1326,7 +1326,7 @@ class DiffioClient:
             mode: `test` or `live`.
             apiKeyId: The key whose endpoint gets it; the calling one where None.
             samplePayload: Fields of the event, in the API's own keys.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
         """
         return self.webhooks.send_test_event(
             eventType=eventType,
@@ -1352,7 +1352,7 @@ class DiffioClient:
             url: An `https://` URL.
             eventTypes: Such as `generation.completed`, `generation.failed`.
             apiKeyId: The key whose endpoint it is; the calling one where None.
-            requestOptions: Options of this call, an object or a dict.
+            requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was

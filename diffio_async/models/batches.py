@@ -77,8 +77,8 @@ class FileOutcome(Plain):
         size_bytes: The recording's size.
         received_bytes: Bytes of results.
         seconds: From its being taken up to its end, over all runs.
-        changed: The recording changed since the batch first saw it; the results are of the new.
-        earlier: It had ended before this run began.
+        source_changed: The recording changed since it was listed; the results are of the new one.
+        from_earlier_run: It had ended before this run began.
     """
 
     source: Path
@@ -115,7 +115,7 @@ class BatchProgress(Plain):
         seconds: Since this run began.
         files_per_minute: How many ended in this run.
         eta_seconds: Until the end at that pace, None where nothing tells.
-        pausing: Why nothing new is begun at the moment, None where nothing stands in the way.
+        pause_reason: Why nothing new is begun at the moment, None where nothing stands in the way.
     """
 
     files: int

@@ -203,7 +203,7 @@ class AsyncGenerationWaits:
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed, of any of them.
-            ahead: How many are waited for at once; further ones are taken as these end.
+            max_pending: Number of generations waited for at once; more are taken as these end.
             options: Options of each question.
 
         Raises:
@@ -211,7 +211,7 @@ class AsyncGenerationWaits:
         """
         validate_wait(None, timeout)
         if max_pending < 1:
-            raise ConfigurationError(f"ahead must be 1 or more, not {max_pending!r}")
+            raise ConfigurationError(f"max_pending must be 1 or more, not {max_pending!r}")
         limit, once = self._limit(timeout), _poll_once(options)
         steps = iter_outcomes(
             self._pacer,

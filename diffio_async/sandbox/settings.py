@@ -37,12 +37,13 @@ class SandboxError(Exception):
 
 def _base_of(url: str) -> str:
     """Return the part of a public URL that all URLs begin with, without `/v1`."""
+    parts = None
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    if not usable or "?" in url or "#" in url or "@" in parts.netloc:
+    if parts is None or not usable or "?" in url or "#" in url or "@" in parts.netloc:
         raise ValueError(f"public_url must be like http://sandbox:8490, not {url!r}")
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 

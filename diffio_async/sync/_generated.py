@@ -268,7 +268,7 @@ class Generations:
             timeout: Seconds for each, from when it is taken from the iterable; None is the
                 client's, `math.inf` no limit, 0 asks once.
             on_progress: Told of progress that changed, of any of them.
-            ahead: How many are waited for at once; further ones are taken as these end.
+            max_pending: Number of generations waited for at once; more are taken as these end.
             options: Options of each question.
 
         Raises:

@@ -121,7 +121,8 @@ def _headers(odd: Sequence[NonstandardHeader], values: Mapping[str, str]) -> lis
     findings = [
         Finding(
             code="misnamed_header",
-            message=f"svix-{each.name} came {each.received_as}: pass it on as one text, under its name",
+            message=f"svix-{each.name} came {each.received_as}: "
+            "pass it on as one text, under its name",
         )
         for each in odd
     ]

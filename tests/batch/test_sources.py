@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from diffio_async import FileOutcome
     from diffio_async.sandbox import Sandbox
 
 
@@ -93,6 +94,7 @@ async def test_an_iterable_that_blocks_does_not_stop_the_loop(
             beats.append(time.monotonic())
             await asyncio.sleep(0.01)
 
+    outcomes: list[FileOutcome] = []
     async with anyio.create_task_group() as group:
         group.start_soon(beat)
         outcomes = await restored(client, slowly(), tmp_path / "out")

@@ -211,7 +211,7 @@ async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
             )
             async with asyncio.timeout(120):
                 for each in ids:
-                    status = "queued"
+                    status, progress = "queued", dict[str, object]()
                     while status in ("queued", "processing"):
                         await asyncio.sleep(0.05)
                         progress = await api(session, f"{base}/get_generation_progress", **each)
