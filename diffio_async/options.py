@@ -57,7 +57,8 @@ def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None
 class RetryPolicy:
     """When to retry a failed call: until `attempts` or `total_timeout` is used up.
 
-    Delays are drawn evenly between 0 and `initial_delay * 2**n` seconds, at most `max_delay` (full jitter).
+    Delays are drawn evenly between 0 and `initial_delay * 2**n` seconds, at most `max_delay`
+    (full jitter).
 
     Attributes:
         attempts: Tries in all, the first included.

@@ -94,7 +94,7 @@ async def test_an_iterable_that_blocks_does_not_stop_the_loop(
             beats.append(time.monotonic())
             await asyncio.sleep(0.01)
 
-    outcomes: list[FileOutcome] = []
+    outcomes: dict[str, FileOutcome] = {}
     async with anyio.create_task_group() as group:
         group.start_soon(beat)
         outcomes = await restored(client, slowly(), tmp_path / "out")
