@@ -14,7 +14,7 @@ import diffio_async
 
 PACKAGE = Path(__file__).parents[1] / "diffio_async"
 HEAVY = {"aiohttp", "svix", "pydantic", "httpx", "cattrs", "anyio", "typer", "rich", "av", "numpy"}
-LONGEST = 250
+LONGEST = 400
 
 
 def loaded_by(code: str) -> set[str]:
@@ -87,7 +87,7 @@ def test_public_classes_say_where_they_can_be_imported_from() -> None:
 
 
 def test_no_module_is_longer_than_it_may_be() -> None:
-    """No module that people write has more than 250 lines."""
+    """No hand-written module has more than 400 lines."""
     modules = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "_generated.py"]
     assert len(modules) > 10
     long = {
