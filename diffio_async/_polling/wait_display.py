@@ -75,7 +75,7 @@ class TextDisplay:
 class NullDisplay(TextDisplay):
     """Shows nothing, so it counts nothing."""
 
-    def taken(self, generation_id: str) -> None:
+    def started(self, generation_id: str) -> None:
         """Say nothing."""
 
     def progressed(self, progress: GenerationProgress) -> None:
@@ -84,7 +84,7 @@ class NullDisplay(TextDisplay):
     def ended(self, outcome: Outcome) -> None:
         """Say nothing."""
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Say nothing."""
 
 

@@ -224,7 +224,7 @@ def to_compat_error(failure: native.DiffioError) -> DiffioApiError:
         error.retryAfter = answer.retry_after
     error.apiProjectId, error.generationId = failure.api_project_id, failure.generation_id
     error.idempotencyKey = failure.idempotency_key
-    for note in (getattr(answer, "advice", ""), *getattr(failure, "__notes__", ())):
+    for note in (getattr(answer, "hint", ""), *getattr(failure, "__notes__", ())):
         if note:
             error.add_note(_respelled(note))
     return error

@@ -140,7 +140,7 @@ def test_who_catches_what(kind: str, bases: list[type[BaseException]]) -> None:
         errors.ConfigurationError,
     ]
     assert sum(issubclass(found, family) for family in families) <= 1
-    assert issubclass(found, TimeoutError) == (kind in {"Timeout", "WaitTimeout"})
+    assert issubclass(found, TimeoutError) == (kind in {"ResponseTimeout", "WaitTimeout"})
 
 
 @pytest.mark.parametrize(

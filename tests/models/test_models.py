@@ -37,6 +37,8 @@ SAMPLES: dict[str, object] = {
     "bytes": b"SECRET",
     "object": {"free": ["shape"]},
     "Json": {"free": ["shape"]},
+    "DiffioError": None,  # errors are compared by identity
+    "Mapping[int, str]": {1: "etag"},
 }
 SECRET = {"upload_token", "upload_url", "download_url", "key"}
 

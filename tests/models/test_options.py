@@ -26,10 +26,10 @@ NEVER_SECONDS: tuple[object, ...] = (-1, -0.001, math.nan, math.inf, -math.inf, 
 @pytest.mark.parametrize(
     ("kind", "names", "more"),
     [
-        (RetryPolicy, ["budget", "base", "cap", "max_retry_after"], ()),
+        (RetryPolicy, ["total_timeout", "initial_delay", "max_delay", "max_retry_after"], ()),
         (Timeouts, ["connect", "read", "total"], (0,)),
-        (WaitPolicy, ["first", "longest"], (0, None)),
-        (RetryPolicy, ["base", "cap", "max_retry_after"], (None,)),
+        (WaitPolicy, ["min_interval", "max_interval"], (0, None)),
+        (RetryPolicy, ["initial_delay", "max_delay", "max_retry_after"], (None,)),
         (RequestOptions, ["timeout"], (0,)),
     ],
 )
@@ -43,14 +43,14 @@ def test_seconds_that_are_none_are_refused(
 
 
 def test_a_wait_may_have_no_end_but_no_odd_one() -> None:
-    """`math.inf` and None are no limit; a first pause above the longest is a mistake."""
+    """`math.inf` and None are no limit; a shortest interval above the longest is refused."""
     for value in NEVER_SECONDS:
         if value != math.inf:
             with pytest.raises(ConfigurationError, match="timeout"):
                 WaitPolicy(timeout=value)  # type: ignore[arg-type]
     assert WaitPolicy(timeout=math.inf).timeout == math.inf
     assert WaitPolicy(timeout=None).timeout is None
-    with pytest.raises(ConfigurationError, match="longest"):
+    with pytest.raises(ConfigurationError, match="max_interval"):
         WaitPolicy(min_interval=30)
 
 
@@ -59,7 +59,7 @@ def test_a_wait_may_have_no_end_but_no_odd_one() -> None:
     [
         (RetryPolicy, "attempts"),
         (ClientOptions, "max_concurrent_parts"),
-        (ClientOptions, "connections"),
+        (ClientOptions, "max_connections_per_host"),
         (ClientOptions, "max_upload_bytes"),
     ],
 )

@@ -39,9 +39,9 @@ VERDICTS = st.sampled_from([True, False, None, 0, 3, -1.0, math.inf, -math.inf, 
 POLICIES = st.builds(
     RetryPolicy,
     attempts=st.integers(1, 10_000),
-    budget=st.none() | st.floats(0.001, 1e6),
-    base=st.floats(0, 1e300),
-    cap=st.floats(0, 1e300),
+    total_timeout=st.none() | st.floats(0.001, 1e6),
+    initial_delay=st.floats(0, 1e300),
+    max_delay=st.floats(0, 1e300),
     max_retry_after=st.floats(0, 1e6),
     on=st.none() | VERDICTS.map(lambda verdict: lambda _: verdict),
 )

@@ -26,7 +26,7 @@ from diffio_async.types import ProgressCallback, SourceLike
 
 #: What is public: these modules, and what they name in `__all__` or define.
 MODULES = (
-    *("", ".batch.batches", ".client", ".compat", ".compat.errors", ".compat.options"),
+    *("", ".batch.restore_many", ".client", ".compat", ".compat.errors", ".compat.options"),
     *(".compat.types", ".errors", ".events", ".models.account", ".models.batches"),
     *(
         ".models.generations",
@@ -35,11 +35,16 @@ MODULES = (
         ".models.outcomes",
         ".models.projects",
     ),
-    *(".models.restorations", ".models.resuming", ".models.uploads", ".models.webhooks"),
+    *(".models.uploads", ".models.webhooks"),
     *(".options", ".resources.account", ".resources.api_keys", ".resources.generations"),
-    *(".resources.projects", ".resources.usage", ".resources.waits", ".resources.webhooks"),
+    *(
+        ".resources.projects",
+        ".resources.usage",
+        ".resources.generation_waits",
+        ".resources.webhooks",
+    ),
     *(".restoration", ".sandbox", ".sync", ".types", ".webhooks"),
-    *(".webhooks.receiving", ".webhooks.taskiq"),
+    *(".webhooks.receiver", ".webhooks.taskiq"),
 )
 SPECIAL = {"__init__", "__call__", "__aenter__", "__aexit__", "__enter__", "__exit__"}
 

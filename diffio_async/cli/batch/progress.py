@@ -128,7 +128,7 @@ class JsonBatchReporter(BatchReporter):
         super().__init__()
         self._told_at = float("-inf")
 
-    def tell(self, outcome: FileOutcome) -> None:
+    def report(self, outcome: FileOutcome) -> None:
         """`restored`, `skipped` or `failed`."""
         self._say(
             "restored" if outcome.state == "done" else outcome.state,
@@ -229,7 +229,7 @@ class BarBatchReporter(BatchReporter):
         """Take how far it is; the line is drawn anew several times a second."""
         self.last = progress
 
-    def tell(self, outcome: FileOutcome) -> None:
+    def report(self, outcome: FileOutcome) -> None:
         """What failed; and on stdout what was restored, where that is no terminal."""
         if outcome.state == "failed" or not console.out.isatty():
             super().report(outcome)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import attrs
 
-from diffio_async.compat.errors import DiffioInvalidResponse
 from diffio_async.models import scalars
 
 T = TypeVar("T")
@@ -25,6 +24,8 @@ def text(data: Json, name: str, fallback: str | None = None) -> str:
     if isinstance(value, str) and (value or fallback is None):
         return value
     if fallback is None:
+        from diffio_async.compat.errors import DiffioInvalidResponse
+
         raise DiffioInvalidResponse(f"{name} is missing, or is no string", None, dict(data))
     return fallback
 
@@ -87,6 +88,8 @@ def list_of_text(data: Json, name: str) -> list[str]:
 def opt_object(build: Callable[[Json], T], data: Json, name: str) -> T | None:
     """A result within the result; None where it lacks what it cannot do without."""
     value = data.get(name)
+    from diffio_async.compat.errors import DiffioInvalidResponse
+
     with contextlib.suppress(DiffioInvalidResponse):
         return build(value) if isinstance(value, Mapping) else None
     return None
