@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field, frozen
@@ -26,7 +27,6 @@ from diffio_async.webhooks.inbox_file import InboxFile, readable
 
 if TYPE_CHECKING:
     import sqlite3
-    from types import TracebackType
 
     from diffio_async.webhooks.inbox_file import InboxFile
 

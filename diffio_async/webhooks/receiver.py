@@ -14,12 +14,12 @@ from attrs import frozen
 
 from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, WebhookRejected
+from diffio_async.models.webhooks import WebhookEvent
+from diffio_async.webhooks.verifier import WebhookVerifier
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from diffio_async.models.webhooks import WebhookEvent
-    from diffio_async.webhooks.verifier import WebhookVerifier
 
 #: Bytes; an event has about one thousand.
 MAX_BODY = 1024 * 1024
