@@ -8,7 +8,8 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Mapping
-from typing import TYPE_CHECKING, Self
+from types import TracebackType
+from typing import Self
 
 from attrs import frozen
 
@@ -16,10 +17,6 @@ from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.verifier import WebhookVerifier
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
 
 #: Bytes; an event has about one thousand.
 MAX_BODY = 1024 * 1024
