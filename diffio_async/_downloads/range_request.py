@@ -102,6 +102,8 @@ _MAX_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 _PARTIAL, _RANGE_REFUSED = 206, 416
+#: Bytes: a host that sends fewer than this of a longer range is not asked for more without a pause.
+_MIN_PART = MIB // 16
 
 
 class RestartRequired(ResponseLost):
@@ -150,6 +152,13 @@ class RangeRequest:
             share.end = share.at
         if share.remaining and share.at != found.end:
             raise ResponseLost(f"{share.at:,} of {share.end:,} bytes came")
+        part = 0 if found.end is None else found.end - found.start
+        if share.remaining and (not headers or part < _MIN_PART):
+            # The next response might be the same again: retries have pauses, and an end.
+            raise ResponseLost(
+                f"{public_url(url)} sent {part:,} bytes where "
+                f"{share.at + share.remaining - found.start:,} were requested"
+            )
 
     async def _read(self, exchange: Exchange, found: ContentExtent) -> None:
         """Read the answer, or as much of it as is not another connection's."""

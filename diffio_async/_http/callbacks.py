@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._console import Console
 from diffio_async._logging import log
+from diffio_async._protocol.api_errors import message_excerpt
 
 if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
@@ -39,4 +40,5 @@ async def call_progress_callback(callback: Callback[T] | None, fact: T) -> None:
 def print_progress(progress: GenerationProgress) -> None:
     """Print one line of progress on standard error."""
     stage = f" ({progress.stage})" if progress.stage else ""
-    _console.note(f"{progress.generation_id}: {progress.status}{stage} {progress.percent:.0f} %")
+    status = message_excerpt(f"{progress.generation_id}: {progress.status}{stage}")
+    _console.note(f"{status} {progress.percent:.0f} %")

@@ -67,7 +67,10 @@ class HttpClient:
                 if succeeded:
                     body = await exchange.read(self._largest)
                 else:
-                    body = await exchange.read_prefix(MAX_ERROR, strict=True)
+                    # The status decides, even where the rest of the response is late or cut off.
+                    deadline = cut.when()
+                    cut.reschedule(None)
+                    body = await exchange.read_prefix(MAX_ERROR, deadline)
                 return HttpResponse(status=exchange.status, body=body, exchange=exchange)
         except TimeoutError:
             if not cut.expired():

@@ -265,17 +265,22 @@ class Exchange:
                     raise self._too_large(limit)
         return bytes(body)
 
-    async def read_prefix(self, limit: int, *, strict: bool = False) -> bytes:
-        """The first `limit` bytes of the body, or as many as come, decoded: for pages of errors.
+    async def read_prefix(self, limit: int, deadline: float | None = None) -> bytes:
+        """Return the first `limit` bytes of an error's body, or as many as arrive, decoded.
 
-        Empty where they cannot be decoded: nobody can read them.
+        Empty where they cannot be decoded.
+
+        Args:
+            limit: Bytes.
+            deadline: Stop reading at this time of the loop; the body has a limit of its own too.
 
         Raises:
             ClientClosed: The client was closed.
-            ResponseLost: The body was cut off, and `strict`.
         """
         body = bytearray()
-        cut = asyncio.timeout(self._limit if self._attempt.total is None else None)
+        seconds = self._limit
+        own = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        cut = asyncio.timeout_at(min((t for t in (own, deadline) if t is not None), default=None))
         try:
             async with cut, contextlib.aclosing(self.iter_bytes()) as pieces:
                 async for piece in pieces:
@@ -283,8 +288,7 @@ class Exchange:
                     if len(body) >= limit:
                         break
         except ResponseLost:
-            if strict:
-                raise
+            pass  # what arrived has to do
         except TimeoutError:
             if not cut.expired():
                 raise

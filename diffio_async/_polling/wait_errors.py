@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from diffio_async._protocol.api_errors import message_excerpt
 from diffio_async.errors import GenerationFailed, WaitTimeout
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 def generation_failed(progress: GenerationProgress) -> GenerationFailed:
     """The error of a generation that ended without a result, with the service's reason."""
-    reason = progress.reason
+    reason = message_excerpt(progress.reason or "")
     error = GenerationFailed(
-        f"generation {progress.generation_id} ended as {progress.status!r}"
+        f"generation {message_excerpt(progress.generation_id)} ended as "
+        f"{message_excerpt(progress.status)!r}"
         + (f": {reason}" if reason else " without a reason"),
         progress=progress,
     )
@@ -29,11 +31,11 @@ def wait_timeout(waiter: Waiter, progress: GenerationProgress | None) -> WaitTim
     """The error of a wait whose deadline came first; the last failure to ask is its cause."""
     job, timeout = waiter.job, waiter.wait.timeout or 0.0
     # What was never seen is not said to go on: there may be no such generation.
-    status = f"was {progress.status!r}" if progress else "had given no answer"
+    status = f"was {message_excerpt(progress.status)!r}" if progress else "had given no answer"
     goes_on = "; it goes on" if progress else ""
     error = WaitTimeout(
-        f"generation {job.generation_id} {status} after {timeout:g} s{goes_on}: wait again "
-        "with the same ids, or with a longer timeout",
+        f"generation {message_excerpt(job.generation_id)} {status} after {timeout:g} s"
+        f"{goes_on}: wait again with the same ids, or with a longer timeout",
         progress=progress,
     )
     error.generation_id, error.api_project_id = job.generation_id, job.api_project_id

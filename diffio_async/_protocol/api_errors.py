@@ -224,7 +224,7 @@ def error_from_response(
     secrets = tuple(secrets)
     # Scrubbed after it is parsed: JSON has several spellings for one text.
     content = parse_body(body)
-    found, said = (_line(text, secrets) for text in _code_and_message(content))
+    found, said = (message_excerpt(text, secrets) for text in _code_and_message(content))
     code = found or None
     wait = retry_after(headers, now)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
@@ -302,7 +302,8 @@ def _code_and_message(content: object) -> tuple[str, str]:
     return code, "" if code == said else said
 
 
-def _line(text: str, secrets: tuple[str, ...]) -> str:
+def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return text of a server as one short line for a message, with secrets masked."""
     text = redact(text, secrets, MAX_EXCERPT)
     # Whatever a terminal would obey is left out.
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -313,8 +314,8 @@ def idempotency_conflict(generation: Generation, key: str) -> IdempotencyConflic
     """The error for an answer that is another project's generation."""
     error = IdempotencyConflict(
         "the idempotency key was used before, for project "
-        f"{generation.api_project_id}: wait for generation {generation.generation_id} of it, or "
-        "use another key for another job"
+        f"{message_excerpt(generation.api_project_id)}: wait for generation "
+        f"{message_excerpt(generation.generation_id)} of it, or use another key for another job"
     )
     error.idempotency_key = key
     error.generation_id, error.api_project_id = generation.generation_id, generation.api_project_id

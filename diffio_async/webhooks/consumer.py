@@ -105,7 +105,7 @@ class Delivery:
                 await self.acknowledge()
             elif isinstance(error, GeneratorExit):
                 await self.fail("the loop was left before the next event was asked for")
-            elif isinstance(error, Exception):
+            elif _is_failure(error):
                 await self.fail(_text_of(error))
             else:
                 await self.release()
@@ -183,7 +183,21 @@ class Delivery:
                 each.cancel()
 
 
-def _text_of(error: Exception) -> str:
+def _is_failure(error: BaseException) -> bool:
+    """Whether a handler failed, rather than was cancelled from outside or told to exit.
+
+    A handler's own `CancelledError` (a task that it awaited was cancelled) is a failure: released
+    instead, its event would be leased again at once, for ever.
+    """
+    if isinstance(error, Exception):
+        return True
+    task = asyncio.current_task()
+    return not isinstance(error, (KeyboardInterrupt, SystemExit)) and not (
+        task is not None and task.cancelling()
+    )
+
+
+def _text_of(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - it is a handler's, and may be of any class
@@ -318,13 +332,15 @@ class Handlers:
                         await handler(event)
                     else:
                         await _run_in_thread(pool, handler, event)
-        except Exception:
+        except BaseException as error:
+            if not _is_failure(error):
+                raise
             log.warning("%r was not handled", delivery, exc_info=True)
 
 
 async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: WebhookEvent) -> None:
     """Run a handler in a thread, which cannot be cancelled: its end is waited for, and counts."""
-    future = asyncio.get_running_loop().run_in_executor(pool, handler, event)
+    future = asyncio.get_running_loop().run_in_executor(pool, _call, handler, event)
     try:
         outcome = await asyncio.shield(future)
     except asyncio.CancelledError:
@@ -332,3 +348,10 @@ async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: Webh
         outcome = future.result()
     if inspect.isawaitable(outcome):
         await outcome
+
+
+def _call(handler: Handler, event: WebhookEvent) -> object:
+    try:
+        return handler(event)
+    except StopIteration as error:  # no future can hold one
+        raise RuntimeError("the handler raised StopIteration") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import gzip
 import hashlib
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from diffio_async import AsyncDiffio, DownloadFailed, ServerError
+from diffio_async import AsyncDiffio, ClientOptions, DownloadFailed, RetryPolicy, ServerError
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.downloads.scenes import RESULT, entries, finished, leads_to, linked, media
 from tests.http.peers import Asked, head, peer, says, sends
@@ -246,3 +247,36 @@ async def test_a_host_that_stays_broken_ends_as_a_failed_download_with_its_cause
     assert "html" not in str(caught.value)
     assert len(media(sandbox)) == 5
     assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("more", [{}, {"etag": '"one"'}])
+async def test_a_host_that_always_sends_the_same_part_ends_the_download(
+    client: AsyncDiffio, sandbox: Sandbox, more: dict[str, str]
+) -> None:
+    """A part nobody requested, again and again, is a failure that has its attempts."""
+    part = head(206, {"content-length": 100, "content-range": "bytes 0-99/300000", **more})
+    async with peer(sends(part + bytes(100))) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed):
+            await linked(client).download()
+    assert len(host.asked) < 12
+
+
+async def test_a_host_that_sends_a_byte_per_response_is_asked_with_pauses(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    async def one_byte(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(asked.headers.get("range", "bytes=0-")[len("bytes=") : -1])
+        extent = {"content-length": 1, "content-range": f"bytes {start}-{start}/300000"}
+        await sends(head(206, {**extent, "etag": '"one"'}) + b"x")(asked, writer)
+
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.2))
+    async with peer(one_byte) as host:
+        leads_to(sandbox, host.url("/r"))
+        async with AsyncDiffio(
+            sandbox.api_key, base_url=sandbox.base_url, options=options
+        ) as patient:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await linked(patient).download()
+    assert 1 < len(host.asked) <= 14

@@ -119,14 +119,17 @@ async def request(reader: asyncio.StreamReader, connection: int) -> Asked:
 ONCE = ClientOptions(retry=RetryPolicy(attempts=1))
 
 
-def once(base_url: str, options: ClientOptions = ONCE) -> AsyncDiffio:
-    """A client that tries once."""
-    return AsyncDiffio("diffio_key_1234567890", base_url=base_url, options=options)
+_KEY = "diffio_key_1234567890"
 
 
-async def failure_at(base_url: str, options: ClientOptions = ONCE) -> DiffioError:
-    """What a question there ends with."""
-    async with once(base_url, options) as client:
+def once(base_url: str, options: ClientOptions = ONCE, key: str = _KEY) -> AsyncDiffio:
+    """Return a client that makes one attempt."""
+    return AsyncDiffio(key, base_url=base_url, options=options)
+
+
+async def failure_at(base_url: str, options: ClientOptions = ONCE, key: str = _KEY) -> DiffioError:
+    """Return the error that a call there ends with."""
+    async with once(base_url, options, key) as client:
         with pytest.raises(DiffioError) as caught:
             await client.projects.list()
     return caught.value

@@ -9,7 +9,20 @@ from collections.abc import Callable
 
 import pytest
 
-from diffio_async import AsyncDiffio, DiffioError, InvalidResponse, NotFound, PermissionDenied
+from diffio_async import (
+    ApiError,
+    AsyncDiffio,
+    AuthenticationFailed,
+    ClientOptions,
+    DiffioError,
+    InvalidResponse,
+    NotFound,
+    PaymentRequired,
+    PermissionDenied,
+    RateLimited,
+    RetryPolicy,
+    Timeouts,
+)
 from diffio_async.sandbox import Fault, RefuseBody, Sandbox
 from tests.http.peers import ONCE, Asked, Script, failure_at, head, once, peer, says
 
@@ -142,3 +155,37 @@ async def test_an_error_without_end_is_read_in_part() -> None:
         error = await failure_at(host.url())
     assert type(error) is PermissionDenied
     assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(402, PaymentRequired), (401, AuthenticationFailed), (429, RateLimited)]
+)
+@pytest.mark.parametrize("end", ["cut off", "stalled", "trickled", "cut in a chunk"])
+async def test_an_error_whose_body_does_not_arrive_keeps_its_class(
+    status: int, kind: type[DiffioError], end: str
+) -> None:
+    """The status line and headers of an error are enough; what arrived of the body is kept."""
+    body = b'{"error": "unfinished'
+    framing: dict[str, object] = {"content-length": 500}
+    if end == "cut in a chunk":
+        framing, body = {"transfer-encoding": "chunked"}, b"%x\r\n%s" % (500, body)
+    start = head(status, {**framing, "retry-after": "7"}) + body
+
+    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        await writer.drain()
+        if end == "stalled":
+            await asyncio.sleep(9)
+        while end == "trickled":
+            await asyncio.sleep(0.05)
+            writer.write(b" ")
+
+    options = ClientOptions(
+        retry=RetryPolicy(attempts=1), timeouts=Timeouts(connect=2, read=0.3, total=0.5)
+    )
+    async with peer(script) as host:
+        error = await failure_at(host.url(), options)
+    assert type(error) is kind
+    assert isinstance(error, ApiError)
+    assert error.retry_after == 7
+    assert "unfinished" in str(error)

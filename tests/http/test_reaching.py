@@ -119,7 +119,7 @@ async def test_a_connection_that_breaks_later_lost_the_answer(
 ) -> None:
     """Before the request was read, after it, or within the answer: who knows."""
     sandbox.faults.add(Fault(path=LIST, action=action))
-    error = await failure_at(sandbox.base_url)
+    error = await failure_at(sandbox.base_url, key=sandbox.api_key)
     assert type(error) is ResponseLost
     assert "may have been accepted" in str(error)
 
@@ -140,7 +140,9 @@ async def test_a_silent_server_is_left_after_the_read_timeout(
 ) -> None:
     sandbox.faults.add(Fault(path=LIST, action=action))
     began = time.monotonic()
-    error = await failure_at(sandbox.base_url, evolve(ONCE, timeouts=Timeouts(read=0.2)))
+    error = await failure_at(
+        sandbox.base_url, evolve(ONCE, timeouts=Timeouts(read=0.2)), sandbox.api_key
+    )
     assert time.monotonic() - began < 2
     assert type(error) is ResponseTimeout
     assert isinstance(error, TimeoutError)

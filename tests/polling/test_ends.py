@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diffio_async import AsyncDiffio, GenerationFailed, GenerationProgress, NotFound
+from diffio_async import AsyncDiffio, GenerationFailed, GenerationProgress, NotFound, WaitTimeout
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
 
@@ -178,3 +178,23 @@ async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert caught.value.progress is not None
     assert caught.value.progress.extra["error"] == {"code": "SILENT", "hint": 1}
+
+
+SECRETS = "diffio_test_abcdefgh12345 https://user:pass@host/x?X-Amz-Signature=abc"
+
+
+async def test_text_of_the_service_is_masked_and_cut_in_the_errors_of_waits(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Reasons and statuses are anybody's text: keys, passwords and signatures do not show."""
+    long = f"{SECRETS} {'x' * 1_000_000}"
+    sandbox.faults.add(*answers(told("failed", error=long)))
+    with pytest.raises(GenerationFailed, match=r"\[redacted\]") as failed:
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+    sandbox.faults.clear()
+    sandbox.faults.add(forever(told(long)))
+    with pytest.raises(WaitTimeout, match=r"\[redacted\]") as timeout:
+        await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.2)
+    for error in (failed.value, timeout.value):
+        assert len(str(error)) < 500
+        assert not any(secret in repr(error) for secret in ("abcdefgh", "user:pass", "=abc"))

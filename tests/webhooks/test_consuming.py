@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -473,3 +474,66 @@ async def test_what_is_being_handled_is_not_retried(inbox: WebhookInbox) -> None
     assert await inbox.retry("msg_1") == 0
     await delivery.acknowledge()
     assert await inbox.retry("msg_1") == 1
+
+
+class _Stop(BaseException):
+    """Neither an `Exception` nor an exit."""
+
+
+@pytest.mark.parametrize("raised", ["own", "inner", "thread", "future", "base", "stop"])
+async def test_a_handler_that_cancels_itself_has_failed(
+    inbox: WebhookInbox, caplog: pytest.LogCaptureFixture, raised: str
+) -> None:
+    """Only a cancellation from outside is no attempt; any other would be repeated for ever."""
+    calls: list[str | None] = []
+
+    async def handler(event: WebhookEvent) -> None:
+        calls.append(event.message_id)
+        if raised == "own":
+            raise asyncio.CancelledError
+        if raised == "base":
+            raise _Stop
+        task = asyncio.create_task(asyncio.sleep(9))
+        task.cancel()
+        await task
+
+    def in_thread(event: WebhookEvent) -> None:
+        calls.append(event.message_id)
+        if raised == "stop":
+            raise StopIteration
+        raise asyncio.CancelledError if raised == "thread" else concurrent.futures.CancelledError
+
+    if raised in {"own", "inner", "base"}:
+        inbox.on()(handler)
+    else:
+        inbox.on()(in_thread)
+    await stored(inbox, "msg_1")
+    running = asyncio.create_task(inbox.run())
+    await until(lambda: "was not handled" in caplog.text)
+    await asyncio.sleep(0.1)
+    assert calls == ["msg_1"]
+    running.cancel()
+    await asyncio.wait([running])
+    [entry] = await inbox.entries()
+    assert (entry.state, entry.attempts) == ("waiting", 1)
+
+
+async def test_the_traceback_of_a_handler_is_escaped_and_cut_in_the_log(
+    inbox: WebhookInbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "\x1b[2J\nforged line\ud83d" + "x" * 1_000_000
+
+    @inbox.on()
+    def _(_event: WebhookEvent) -> None:
+        raise ValueError(text) from LookupError(text)
+
+    await stored(inbox, "msg_1")
+    running = asyncio.create_task(inbox.run())
+    await until(lambda: any(record.exc_info for record in caplog.records))
+    running.cancel()
+    await asyncio.wait([running])
+    [record] = [record for record in caplog.records if record.exc_info]
+    written = logging.Formatter().format(record)
+    assert "ValueError: \\x1b[2J\\nforged line\\ud83dxxx" in written
+    assert "in _call" in written
+    assert len(written.encode()) < 20_000
