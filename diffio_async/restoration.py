@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 from attrs import frozen
 
 from diffio_async._downloads.target import check_target
-from diffio_async._http.error_context import attach_ids
+from diffio_async._http.error_context import attach_ids, attach_started
 from diffio_async._polling.transcript_wait import TranscriptWait
 from diffio_async._protocol.containers import HEAD, check_video_possible
 from diffio_async._protocol.endpoints import create_generation, normalize_download_type
@@ -139,7 +139,7 @@ async def restore(
         ids = GenerationIds(
             generation_id=generation.generation_id, api_project_id=project.api_project_id
         )
-        with attach_ids(generation_id=ids["generation_id"], api_project_id=ids["api_project_id"]):
+        with attach_started(**ids):
             pending = TranscriptWait(wait, timeout, pause)
             progress = await generations.wait_for_complete(
                 **ids,

@@ -7,6 +7,7 @@ import contextlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from diffio_async._logging import log
 from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 _INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 #: Generations that one interruption names; more would bury the traceback.
 _MAX_NAMED = 100
+#: What is logged of a generation that an interrupted call started, or was about to start.
+STARTED = "interrupted; generation %s of project %s may still run and be billed"
+REQUESTED = (
+    "interrupted while a generation of project %s was being started (idempotency key %s); it may "
+    "run and be billed"
+)
 
 
 @contextlib.contextmanager
@@ -43,6 +50,33 @@ def attach_ids(**ids: str | None) -> Iterator[None]:
                 if isinstance(error, _INTERRUPTIONS):
                     setattr(error, name, value)
         raise
+
+
+@contextlib.contextmanager
+def attach_started(
+    *, api_project_id: str, generation_id: str | None = None, idempotency_key: str | None = None
+) -> Iterator[None]:
+    """Attach the ids of a generation that this call starts, or has started.
+
+    An interruption is also logged: `asyncio.TaskGroup` and `gather` drop the notes of a cancelled
+    child. It gets the attribute `may_be_billed`.
+
+    Args:
+        api_project_id: The project.
+        generation_id: The generation; None while it is requested.
+        idempotency_key: The key of the request.
+    """
+    ids = {"api_project_id": api_project_id, "generation_id": generation_id}
+    with attach_ids(**ids, idempotency_key=idempotency_key):
+        try:
+            yield
+        except _INTERRUPTIONS as error:
+            vars(error)["may_be_billed"] = True
+            if generation_id is None:
+                log.warning(REQUESTED, api_project_id, idempotency_key)
+            else:
+                log.warning(STARTED, generation_id, api_project_id)
+            raise
 
 
 @contextlib.contextmanager

@@ -117,7 +117,7 @@ def restore(
             as_json=as_json,
         )
         shown = make_reporter(as_json=as_json, to_stdout=order.to_stdout)
-        code = run(lambda: restore_files(order, shown))
+        code = run(lambda: restore_files(order, shown), as_json=as_json)
     except (ConfigurationError, SandboxError, InvalidSource) as error:
         code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
@@ -172,7 +172,7 @@ def download(
             as_json=as_json,
         )
         shown = make_reporter(as_json=as_json, to_stdout=order.to_stdout)
-        code = run(lambda: fetch(order, shown))
+        code = run(lambda: fetch(order, shown), as_json=as_json)
     except ConfigurationError as error:
         code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
@@ -205,7 +205,7 @@ def wait(
         generations=tuple(generations or ()), projects=tuple(project or ()), timeout=timeout
     )
     try:
-        code = run(lambda: follow(wanted, as_json=as_json))
+        code = run(lambda: follow(wanted, as_json=as_json), as_json=as_json)
     except ConfigurationError as error:
         code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)

@@ -18,6 +18,7 @@ from diffio_async._storage.local_paths import local_paths
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.cli.environment import Sent, check_environment, connected, first_answer
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.interrupts import interruption_reported
 from diffio_async.cli.pipes import DASH, check_stdout, spare_file, write_out
 from diffio_async.cli.restore_request import folder_of
 from diffio_async.cli.resume_command import ResumeCommand
@@ -210,6 +211,7 @@ async def _downloaded(
         )
     except asyncio.CancelledError:
         reporter.ended(Interrupted(subject=subject, resume=order.resume_command(seen=seen)))
+        interruption_reported()
         raise
     finally:
         stack.close()

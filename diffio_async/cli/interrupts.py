@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
+from diffio_async._http.error_context import REQUESTED, STARTED
 from diffio_async._storage.system_errors import shortage_of
+from diffio_async.cli.console import console
 from diffio_async.cli.exit_codes import FAILED, INTERRUPTED
 from diffio_async.cli.usage_error import print_error
 
@@ -14,27 +17,48 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_INTERRUPTED = {128 + number for number in SIGNALS}
 #: The terminal went away. Windows has no such signal.
 _HANGUP: int | None = getattr(signal, "SIGHUP", None)
 
+#: Whether the interruption of this command was reported by the command itself.
+_reported = False
 
-def run(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool = False) -> int:
+
+def interruption_reported() -> None:
+    """Record that the command has printed what its interruption means."""
+    global _reported  # noqa: PLW0603 - a process is one command
+    _reported = True
+
+
+def run(
+    work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool = False, as_json: bool = False
+) -> int:
     """Run `work` to its exit code; a signal cancels it and makes the code 130 or 143.
+
+    An interruption that `work` does not report is reported in one line, or one object with
+    `as_json`, unless the command `serves`.
 
     A second signal does not wait for the cleaning up. A terminal that goes away (SIGHUP) ends
     nothing, since the work is paid for; only what `serves` is stopped by it, with the code 129.
     Where this process or the machine is short of something, that is one line, and the code is 1.
     """
     try:
-        return asyncio.run(_listening(work, serves=serves))
+        code = asyncio.run(_listening(work, serves=serves))
     except KeyboardInterrupt:
-        return INTERRUPTED
+        code = INTERRUPTED
     except (OSError, MemoryError, RuntimeError) as failure:
         shortage = shortage_of(failure)
         if shortage is None:
             raise
         print_error(f"the command ended early: {shortage.text}")
         return FAILED
+    if code in _INTERRUPTED and not serves and not _reported:
+        if as_json:
+            console.json({"event": "interrupted"})
+        else:
+            console.note("interrupted")
+    return code
 
 
 async def _listening(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bool) -> int:
@@ -46,6 +70,10 @@ async def _listening(work: Callable[[], Coroutine[Any, Any, int]], *, serves: bo
 
     def stop(number: int) -> None:
         caught.append(number)
+        # The command prints these itself, with the commands to run next.
+        logging.getLogger("diffio_async").addFilter(
+            lambda record: record.msg not in {STARTED, REQUESTED}
+        )
         while heard:
             loop.remove_signal_handler(heard.pop())
         task.cancel()

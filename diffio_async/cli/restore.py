@@ -14,8 +14,9 @@ from attrs import evolve
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async.cli.environment import connected
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.interrupts import interruption_reported
 from diffio_async.cli.pipes import DASH, piped, spare_file, write_out
-from diffio_async.cli.task_results import Failed, Interrupted, Subject, Succeeded
+from diffio_async.cli.task_results import Failed, Interrupted, InterruptedEarly, Subject, Succeeded
 from diffio_async.errors import DiffioError, UploadFailed
 from diffio_async.events import GenerationStarted
 
@@ -148,10 +149,14 @@ class _Restorations:
                 error=error,
                 resume=None if going_on is None else going_on.for_error(error),
             )
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             going_on = self._resume_command(file, key)
-            if going_on is not None:
-                self._reporter.ended(Interrupted(subject=subject, resume=going_on))
+            self._reporter.ended(
+                self._interrupted_early(subject, error)
+                if going_on is None
+                else Interrupted(subject=subject, resume=going_on)
+            )
+            interruption_reported()
             raise
         finally:
             stack.close()
@@ -163,6 +168,18 @@ class _Restorations:
             progress=restoration.progress,
             download=restoration.download,
             model=restoration.generation.model_key,
+        )
+
+    def _interrupted_early(
+        self, subject: Subject, error: asyncio.CancelledError
+    ) -> InterruptedEarly:
+        # Nothing of a sandbox outlives the command.
+        ids = {} if self._order.sandbox else vars(error)
+        return InterruptedEarly(
+            subject=subject,
+            api_project_id=ids.get("api_project_id"),
+            idempotency_key=ids.get("idempotency_key"),
+            may_be_billed=ids.get("may_be_billed", False),
         )
 
     def _resume_command(self, file: str, key: str) -> ResumeCommand | None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from diffio_async._text import shell_line
 from diffio_async.cli.resume_command import ResumeCommand, cli_message
 from diffio_async.errors import DiffioError
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -159,11 +160,50 @@ class Interrupted:
             "api_project_id": self.resume.api_project_id,
             "generation_id": self.resume.generation_id,
             "idempotency_key": self.resume.idempotency_key,
+            "pick_up": self.resume.command(),
+        }
+
+
+@frozen(kw_only=True)
+class InterruptedEarly:
+    """The user ended the command before a generation was known to be started.
+
+    `may_be_billed`: the generation was requested, and its response was not received.
+    """
+
+    subject: Subject
+    api_project_id: str | None
+    idempotency_key: str | None
+    may_be_billed: bool
+    done: bool = False
+
+    def lines(self) -> list[str]:
+        """What may run or is being undone, and how to find out."""
+        project = self.api_project_id
+        if self.may_be_billed:
+            return [
+                f"{self.subject}: interrupted while a generation of {project} was being started; "
+                "it may run and be billed",
+                f"  wait for it: {self._command()}",
+            ]
+        state = "" if project is None else f"; the upload of {project} is being aborted"
+        return [f"{self.subject}: interrupted{state}"]
+
+    def json(self) -> dict[str, object]:
+        """`interrupted`."""
+        return {
+            "event": "interrupted",
+            **self.subject.json(),
+            "api_project_id": self.api_project_id,
+            "generation_id": None,
+            "idempotency_key": self.idempotency_key if self.may_be_billed else None,
             "pick_up": self._command(),
         }
 
-    def _command(self) -> str:
-        return self.resume.command()
+    def _command(self) -> str | None:
+        if not self.may_be_billed or self.api_project_id is None:
+            return None
+        return shell_line(["diffio-async", "wait", "--project", self.api_project_id])
 
 
 def _ids(error: DiffioError, text: str) -> str:

@@ -13,6 +13,7 @@ from diffio_async._text import shell_line
 from diffio_async.cli.console import console
 from diffio_async.cli.environment import check_environment, connected, first_answer
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.interrupts import interruption_reported
 from diffio_async.cli.resume_command import cli_message
 from diffio_async.errors import (
     ConfigurationError,
@@ -149,6 +150,8 @@ class WaitReporter:
             said.append(f"nothing was heard of {_counted(unseen)}")
         if said:
             console.note(f"interrupted; {'; '.join(said)}", f"  wait again: {again}")
+        else:
+            console.note("interrupted")
 
     def _json(self, event: str, **more: object) -> None:
         console.json({"event": event, **more})
@@ -179,6 +182,7 @@ async def wait(wanted: WaitRequest, *, as_json: bool) -> int:
                 await _followed(client, teller, named)
         except asyncio.CancelledError:
             teller.interrupted()
+            interruption_reported()
             raise
     return FAILED if teller.failed else OK
 

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 from diffio_async._downloads.download import download_result
-from diffio_async._http.error_context import attach_ids
+from diffio_async._http.error_context import attach_ids, attach_started
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.api_errors import idempotency_conflict
 from diffio_async.events import DownloadProgress, GenerationStarted
@@ -59,7 +59,7 @@ class AsyncGenerations(AsyncGenerationWaits):
         call = endpoints.create_generation(
             api_project_id=api_project_id, model=model, key=key, sampling=sampling, params=params
         )
-        with attach_ids(api_project_id=api_project_id, idempotency_key=key.strip()):
+        with attach_started(api_project_id=api_project_id, idempotency_key=key.strip()):
             generation = await self._sender.send(call, options)
         if generation.api_project_id != api_project_id:
             raise idempotency_conflict(generation, key.strip())
@@ -122,15 +122,19 @@ class AsyncGenerations(AsyncGenerationWaits):
             idempotency_key=idempotency_key,
             options=options,
         )
-        return await self.wait_for_complete(
-            generation_id=generation.generation_id,
-            api_project_id=generation.api_project_id,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            on_progress=on_progress,
-            show_progress=show_progress,
-            options=options,
-        )
+        ids = {
+            "generation_id": generation.generation_id,
+            "api_project_id": generation.api_project_id,
+        }
+        with attach_started(**ids):
+            return await self.wait_for_complete(
+                **ids,
+                poll_interval=poll_interval,
+                timeout=timeout,
+                on_progress=on_progress,
+                show_progress=show_progress,
+                options=options,
+            )
 
     async def get_download(
         self,

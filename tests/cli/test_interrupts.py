@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from diffio_async.sandbox.request_log import RecordedRequest
-    from tests.cli.conftest import Start
+    from tests.cli.conftest import Run, Start
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,9 @@ async def test_an_interrupted_upload_is_aborted(
     slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
     async with Sandbox(engine="echo", faults=[slow]) as sandbox:
         ended = await interrupted(start, sandbox, ["restore", talk], "/uploads/parts/", number)
-        assert ended == (code, "", "")
+        (project,) = sandbox.state.projects
+        line = f"talk.wav: interrupted; the upload of {project} is being aborted\n"
+        assert ended == (code, "", line)
         await until_seen(sandbox, "/uploads/abort")
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
@@ -81,7 +83,64 @@ async def test_a_second_interrupt_does_not_wait_for_the_cleaning_up(
         process.send_signal(signal.SIGINT)
         with anyio.fail_after(4):
             assert await process.wait() == 130
+        assert process.stderr is not None
+        said = b"".join([piece async for piece in process.stderr]).decode()
+        assert "interrupted" in said
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_request_for_a_generation_names_what_may_be_billed(
+    run: Run, start: Start, talk: Path, number: signal.Signals, code: int
+) -> None:
+    """While no response says whether it was started, the project leads to it, by a command."""
+    hung = Fault(path="*-generation", times=None, action=Stall(seconds=LONG))
+    async with Sandbox(engine="echo", faults=[hung]) as sandbox:
+        ended = await interrupted(start, sandbox, ["restore", talk], "-generation", number)
+        (project,) = sandbox.state.projects
+        assert ended[:2] == (code, "")
+        assert ended[2].splitlines() == [
+            f"talk.wav: interrupted while a generation of {project} was being started; "
+            "it may run and be billed",
+            f"  wait for it: diffio-async wait --project {project}",
+        ]
+        command = ended[2].partition("wait for it: diffio-async ")[2]
+        waited = await run(*shlex.split(command), env=sandbox.environment)
+        assert waited.returncode == 0, waited.stderr
+
+
+async def test_programs_get_an_event_for_every_interruption(start: Start, talk: Path) -> None:
+    """With `--json` there is an `interrupted` event, whatever the command was doing."""
+    for path in ("create_project", "/uploads/parts/", "-generation"):
+        hung = [
+            Fault(origin=origin, path=f"*{path}*", times=None, action=Stall(seconds=LONG))
+            for origin in ("api", "edge")
+        ]
+        async with Sandbox(engine="echo", faults=hung) as sandbox:
+            arguments: list[object] = ["restore", "--json", talk]
+            code, said, complained = await interrupted(
+                start, sandbox, arguments, path, signal.SIGINT
+            )
+            last = json.loads(said.splitlines()[-1])
+            projects = list(sandbox.state.projects)
+        assert (code, complained) == (130, "")
+        assert (last["event"], last["file"]) == ("interrupted", "talk.wav")
+        assert last["generation_id"] is None
+        if path == "-generation":
+            assert last["api_project_id"] == projects[0]
+            assert last["idempotency_key"]
+            assert last["pick_up"] == f"diffio-async wait --project {projects[0]}"
+        else:
+            assert last["idempotency_key"] is last["pick_up"] is None
+
+
+async def test_an_interruption_is_reported_before_anything_is_known(start: Start) -> None:
+    """A command that has not got to its work prints one line all the same."""
+    hung = Fault(path="*list_*", times=None, action=Stall(seconds=LONG))
+    async with Sandbox(engine="echo", faults=[hung]) as sandbox:
+        arguments: list[object] = ["wait", "--project", "proj_1"]
+        ended = await interrupted(start, sandbox, arguments, "list_", signal.SIGINT)
+    assert ended == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

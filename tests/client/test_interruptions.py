@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from diffio_async import AsyncDiffio
 
+#: The calls that start a generation themselves.
+STARTING = {"restore", "isolate", "create", "create_and_wait", "compat_isolate"}
 DOWNLOAD = "/v1/get_generation_download"
 #: Runs one call, and prints what the interruption of it says.
 PROGRAM = """
@@ -81,7 +83,11 @@ async def interrupted(
         if process.returncode is None:
             process.send_signal(signal.SIGINT)
         out, errors = await process.communicate()
-    assert (process.returncode, errors.decode()) == (0, "")
+    assert process.returncode == 0, errors.decode()
+    # What was started is logged as well, in one line.
+    starts = call in STARTING
+    assert len(errors.decode().splitlines()) == starts, errors.decode()
+    assert ("may" in errors.decode() and "run and be billed" in errors.decode()) is starts
     found: dict[str, Any] = json.loads(out)
     return found
 
@@ -144,6 +150,44 @@ async def test_ctrl_c_while_a_generation_is_asked_for_names_its_key(
     notes = "\n".join(found["notes"])
     assert any(each in notes for each in projects)
     assert ("idempotencyKey=" if call.startswith("compat") else "idempotency_key=") in notes
+
+
+@pytest.mark.parametrize("grouped", ["gather", "task_group"])
+async def test_generations_of_cancelled_siblings_are_logged(
+    client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, grouped: str
+) -> None:
+    """A group drops the notes of cancelled children; the log keeps each generation, once."""
+    sandbox.faults.add(forever(told("processing")))
+
+    async def fail() -> None:
+        while len({seen.json["generationId"] for seen in asked(sandbox, PROGRESS)}) < 2:
+            await asyncio.sleep(0.01)
+        raise ZeroDivisionError
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(client.restore(b"speech"))
+            tasks.create_task(fail())
+
+    if grouped == "gather":
+        running = asyncio.gather(client.restore(b"speech"), client.restore(b"speech"))
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    else:
+        with pytest.raises(ExceptionGroup):
+            await group()
+    lines = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+    assert sorted(lines) == sorted(
+        f"interrupted; generation {made.id} of project {made.project_id} may still run "
+        "and be billed"
+        for made in sandbox.state.generations.values()
+    )
+    assert len(lines) == 2
+    assert {row.name for row in caplog.records if row.levelname == "WARNING"} == {"diffio_async"}
 
 
 async def test_many_generations_are_named_up_to_a_hundred(

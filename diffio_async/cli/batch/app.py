@@ -203,7 +203,7 @@ def _finish(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> N
     from diffio_async.sandbox import SandboxError
 
     try:
-        code = run(work)
+        code = run(work, as_json=as_json)
     except (ConfigurationError, DatabaseError, SandboxError) as error:
         code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)

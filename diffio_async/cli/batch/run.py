@@ -16,6 +16,7 @@ from diffio_async.cli.batch.options import BatchOptions
 from diffio_async.cli.batch.progress import make_reporter
 from diffio_async.cli.environment import Sent, check_environment, connected
 from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.interrupts import interruption_reported
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ async def restore(asked: BatchOptions, *, as_json: bool) -> int:
             return FAILED
         except asyncio.CancelledError:
             shown.interrupted(asked.journal_path)
+            interruption_reported()
             raise
         shown.finished(asked.journal_path)
         return FAILED if shown.failed else OK

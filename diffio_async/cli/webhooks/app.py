@@ -72,7 +72,8 @@ def configure(
                 event_types=events or EVENTS,
                 api_key_id=api_key_id,
                 as_json=as_json,
-            )
+            ),
+            as_json=as_json,
         )
     except ConfigurationError as error:
         code = exit_with_usage_error(error, as_json=as_json)
@@ -100,7 +101,8 @@ def send_test(
 
     try:
         code = run(
-            lambda: work(mode=mode, event_type=event, api_key_id=api_key_id, as_json=as_json)
+            lambda: work(mode=mode, event_type=event, api_key_id=api_key_id, as_json=as_json),
+            as_json=as_json,
         )
     except ConfigurationError as error:
         code = exit_with_usage_error(error, as_json=as_json)
@@ -221,7 +223,7 @@ def _on_inbox(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) ->
     from diffio_async.errors import ConfigurationError, DatabaseError
 
     try:
-        code = run(work)
+        code = run(work, as_json=as_json)
     except (ConfigurationError, DatabaseError) as error:
         code = exit_with_usage_error(error, as_json=as_json)
     raise typer.Exit(code)
