@@ -28,6 +28,7 @@ from diffio_async.errors import (
     TranscriptUnavailable,
     UploadIncomplete,
 )
+from diffio_async.models.scalars import UnreadableNumber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,7 +109,7 @@ def encodable(text: str) -> str:
 
 
 def _encodable(value: object) -> object:
-    if isinstance(value, str):
+    if isinstance(value, str) and not isinstance(value, UnreadableNumber):
         return encodable(value)
     if isinstance(value, list):
         return [_encodable(each) for each in value]
@@ -135,16 +136,16 @@ def _integer(digits: str) -> int | str:
     try:
         return int(digits)
     except ValueError:  # Python reads 4,300 digits at most
-        return digits
+        return UnreadableNumber(digits)
 
 
 def _real(digits: str) -> float | str:
     found = float(digits)
-    return found if math.isfinite(found) else digits
+    return found if math.isfinite(found) else UnreadableNumber(digits)
 
 
 _TOO_DEEP = f"JSON nested deeper than {MAX_DEPTH} levels is not read"
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=str)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=UnreadableNumber)
 
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")

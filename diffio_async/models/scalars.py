@@ -17,9 +17,18 @@ _LONGEST_TOKEN = 16_384
 _REASONS = ("message", "detail", "title", "error", "code", "type")
 
 
+class UnreadableNumber(str):
+    """Text of a JSON number that has no value here: NaN, Infinity, 1e999 or thousands of digits.
+
+    It is shown and stored like any other text, but it is not a string of the response.
+    """
+
+    __slots__ = ()
+
+
 def text(value: object) -> str | None:
     """A string."""
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and not isinstance(value, UnreadableNumber) else None
 
 
 def token(value: object) -> str | None:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from svix.webhooks import Webhook
 
@@ -111,6 +111,8 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(), VALUES))
+@example({"eventType": math.inf})
+@example({"eventType": math.nan, "\ud800": ""})
 def test_every_genuine_object_is_an_event(body: dict[str, Any]) -> None:
     """Whatever its fields hold: refusing it would have it delivered again for a day."""
     raw = json.dumps(body).encode()
