@@ -13,7 +13,7 @@ from attrs import frozen
 
 from diffio_async._downloads.target import check_target
 from diffio_async._http.error_context import attach_ids, attach_started
-from diffio_async._polling.transcript_wait import TranscriptWait
+from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._protocol.containers import HEAD, check_video_possible
 from diffio_async._protocol.endpoints import create_generation, normalize_download_type
 from diffio_async._storage.file_names import shortened, suffix_of

@@ -1,4 +1,4 @@
-"""When a job is likely to end, by its own percentages and stages, and how sure that is."""
+"""Estimated end of a job by its own percentages and stages, with the standard error."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
     from diffio_async._polling.poll_model import PollModel
 
 _ALL = 100.0
-#: Standard errors of a number that was cut off to whole steps, and of the difference of two.
-CUT_OFF = 0.29
-TWO_CUT_OFF = 0.41
-#: Answers tell of unevenness once percentages should have moved so many steps.
-_FAR_ENOUGH = 4.0
-#: What was foretold with a larger error, relative to the time left, does not tell of it.
-_VAGUE = 0.3
-#: Seconds in which nothing moves.
+#: Standard errors, in steps, of a number rounded down to whole steps, and of the difference of two.
+ROUNDING = 0.29
+TWO_ROUNDINGS = 0.41
+#: Expected steps of percentages from which on two samples show the variance of the speed.
+_MIN_STEPS = 4.0
+#: Largest error of an estimate, relative to the time left, that shows the variance of the speed.
+_MAX_ERROR = 0.3
+#: Intervals below so many seconds are empty.
 _INSTANT = 1e-6
 
 
 @frozen
 class StageEta:
-    """When a stage will be over at its present speed, with the standard error, in seconds.
+    """Estimated end of a stage at its present speed, with the standard error, in seconds.
 
-    `per_percent` is how long one percent takes.
+    `per_percent` is the duration of one percent.
     """
 
     at: float
@@ -39,40 +39,40 @@ class StageEta:
     per_percent: float
 
 
-def stage_eta(course: JobTimeline, step: float) -> StageEta | None:
-    """When the present stage is likely to end; None where the percentages told nothing.
+def stage_eta(timeline: JobTimeline, step: float) -> StageEta | None:
+    """Return the estimated end of the present stage, None if the percentages do not show it.
 
     Args:
-        course: The job's.
-        step: In what steps its percentages come.
+        timeline: The timeline of the job.
+        step: The step of its percentages.
     """
-    first, last = course.first, course.last
+    first, last = timeline.first, timeline.last
     if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
         return None
-    ways = []
+    origins = []
     if first.percent is not None and last.percent > first.percent:
-        ways.append((first.at, first.percent + step / 2, TWO_CUT_OFF * step, 0.0))
-    if course.entries and (course.start_known or len(course.entries) > 1):
-        entered = course.entries[-1]
-        ways.append((entered.middle, 0.0, CUT_OFF * step, entered.error))
+        origins.append((first.at, first.percent + step / 2, TWO_ROUNDINGS * step, 0.0))
+    if timeline.entries and (timeline.start_known or len(timeline.entries) > 1):
+        entered = timeline.entries[-1]
+        origins.append((entered.middle, 0.0, ROUNDING * step, entered.error))
     best: StageEta | None = None
     done = min(_ALL, last.percent + step / 2)
-    for at, percent, of_percent, of_time in ways:
+    for at, percent, percent_error, time_error in origins:
         seconds, moved = last.at - at, done - percent
         if seconds < _INSTANT or moved <= 0:
             continue
-        pace = seconds / moved
-        left = (_ALL - done) * pace
-        relative = math.hypot(of_percent / moved, of_time / seconds)
-        error = math.hypot(left * relative, CUT_OFF * step * pace)
+        per_percent = seconds / moved
+        left = (_ALL - done) * per_percent
+        relative = math.hypot(percent_error / moved, time_error / seconds)
+        error = math.hypot(left * relative, ROUNDING * step * per_percent)
         if best is None or error < best.error:
-            best = StageEta(last.at + left, error, pace)
+            best = StageEta(last.at + left, error, per_percent)
     return best
 
 
-def queue_eta(course: JobTimeline) -> float | None:
-    """Seconds until a queued job's turn, by how its place moved so far; None: it did not."""
-    first, last = course.first, course.last
+def queue_eta(timeline: JobTimeline) -> float | None:
+    """Return the seconds until a queued job starts by the speed of the queue, None if unknown."""
+    first, last = timeline.first, timeline.last
     if first is None or last is None or first.position is None or last.position is None:
         return None
     moved, seconds = first.position - last.position, last.at - first.at
@@ -81,101 +81,104 @@ def queue_eta(course: JobTimeline) -> float | None:
     return max(last.position, 0.5) * seconds / moved
 
 
-def estimate_end(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
-    """The instant a job is likely to end, and its standard error in seconds; None: unknown."""
-    ways = (_likely_end(course, learned), _by_percent_alone(course, learned))
-    return min((way for way in ways if way is not None), key=itemgetter(1), default=None)
+def estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Return the estimated end of a job and its standard error in seconds, None if unknown."""
+    estimates = (_end_by_speed(timeline, model), _end_by_one_percentage(timeline, model))
+    return min((each for each in estimates if each is not None), key=itemgetter(1), default=None)
 
 
-def final_stage_fraction(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
-    """How much of its last stage a job had done when it was asked (0 to 1), and the error of that.
+def final_stage_fraction(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Return the fraction of the last stage that was done at the last sample, and its error.
 
-    None where that stage is not the last, or may have begun with the job.
+    None if the present stage is not the last, or may have started with the job.
     """
-    last, stage = course.last, course.entries[-1].stage if course.entries else ""
+    last, stage = timeline.last, timeline.entries[-1].stage if timeline.entries else ""
     if last is None or last.percent is None or not 0 < last.percent < _ALL:
         return None
     if (
-        not course.start_known
+        not timeline.start_known
         or not stage
         or may_be_first(stage)
-        or learned.after(stage) is not None
+        or model.after(stage) is not None
     ):
         return None
-    step = learned.step(stage)
-    return min(0.99, (last.percent + step / 2) / _ALL), CUT_OFF * step / _ALL
+    step = model.step(stage)
+    return min(0.99, (last.percent + step / 2) / _ALL), ROUNDING * step / _ALL
 
 
-def _by_percent_alone(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
-    """By the first answer about the last stage, of which nobody saw when it began.
+def _end_by_one_percentage(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Estimate the end by the first sample of the last stage, whose start was not observed.
 
-    From the second one on, the speed between two says more.
+    From the second sample on, the speed between two is more precise.
     """
-    done = final_stage_fraction(course, learned)
-    if done is None or course.dequeued is None or course.last is None:
+    done = final_stage_fraction(timeline, model)
+    if done is None or timeline.dequeued is None or timeline.last is None:
         return None
-    if course.first is not course.last:
+    if timeline.first is not timeline.last:
         return None
-    entrance = learned.entrances.get(course.entries[-1].stage) or StageStartModel()
-    began = course.dequeued.middle
-    whole, error = entrance.estimate_total(max(1e-3, course.last.at - began), *done)
-    left = max(0.0, began + whole - course.last.at)
-    return began + whole, math.hypot(error, learned.unevenness.error * left)
+    start = model.entrances.get(timeline.entries[-1].stage) or StageStartModel()
+    started_at = timeline.dequeued.middle
+    age = max(1e-3, timeline.last.at - started_at)
+    duration, error = start.estimate_total(age, *done)
+    left = max(0.0, started_at + duration - timeline.last.at)
+    return started_at + duration, math.hypot(error, model.unevenness.error * left)
 
 
-def _likely_end(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
-    """By the speed of percentages, or by the stages that were entered."""
-    if course.last is None or course.dequeued is None or not course.entries:
+def _end_by_speed(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Estimate the end by the speed of percentages, or by the stages that were entered."""
+    if timeline.last is None or timeline.dequeued is None or not timeline.entries:
         return None
-    began = course.dequeued.middle
-    stage = course.entries[-1]
-    now = stage_eta(course, learned.step(stage.stage))
-    if now is None:
-        return _by_entry(course, learned)
-    end, error = now.at, now.error
-    then = learned.after(stage.stage)
-    if then is not None:
-        share = learned.shares.get(then)
+    started_at = timeline.dequeued.middle
+    stage = timeline.entries[-1].stage
+    eta = stage_eta(timeline, model.step(stage))
+    if eta is None:
+        return _end_by_entry(timeline, model)
+    end, error = eta.at, eta.error
+    following = model.after(stage)
+    if following is not None:
+        share = model.shares.get(following)
         if share is None or not share.known:
             return None
-        whole = (end - began) / share.fraction
-        end, error = began + whole, math.hypot(error / share.fraction, whole * share.error)
-    left = max(0.0, end - course.last.at)
-    return end, math.hypot(error, learned.unevenness.error * left)
+        duration = (end - started_at) / share.fraction
+        error = math.hypot(error / share.fraction, duration * share.error)
+        end = started_at + duration
+    left = max(0.0, end - timeline.last.at)
+    return end, math.hypot(error, model.unevenness.error * left)
 
 
-def _by_entry(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
-    """Where percentages tell nothing: by the instant the present stage began."""
-    stage, started = course.entries[-1], course.dequeued
-    share = learned.shares.get(stage.stage)
+def _end_by_entry(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Estimate the end by the start of the present stage, without percentages."""
+    stage, started = timeline.entries[-1], timeline.dequeued
+    share = model.shares.get(stage.stage)
     if share is None or not share.known or started is None:
         return None
-    gone = stage.middle - started.middle
-    if gone <= 0:
+    passed = stage.middle - started.middle
+    if passed <= 0:
         return None
-    whole = gone / share.fraction
-    relative = math.hypot(share.error, math.hypot(stage.error, started.error) / gone)
-    return started.middle + whole, whole * relative
+    duration = passed / share.fraction
+    relative = math.hypot(share.error, math.hypot(stage.error, started.error) / passed)
+    return started.middle + duration, duration * relative
 
 
-def speed_variance(before: JobTimeline, course: JobTimeline, step: float) -> float | None:
-    """How far the speed since the last answer is from the speed before, relative and squared.
+def speed_variance(before: JobTimeline, timeline: JobTimeline, step: float) -> float | None:
+    """Return the squared relative deviation of the speed since the last sample from that before.
 
-    What the steps of percentages explain is taken off; None where nothing can be told.
+    The rounding of percentages is subtracted. None if the samples do not show a speed.
     """
-    earlier, last = before.last, course.last
+    earlier, last = before.last, timeline.last
     if earlier is None or last is None or not earlier.percent or last.percent is None:
         return None
-    if before.entries[-1:] != course.entries[-1:] or last.percent < earlier.percent:
+    if before.entries[-1:] != timeline.entries[-1:] or last.percent < earlier.percent:
         return None
-    foretold = stage_eta(before, step)
-    if foretold is None:
+    eta = stage_eta(before, step)
+    if eta is None:
         return None
-    due = (last.at - earlier.at) / foretold.per_percent
-    if due < _FAR_ENOUGH * step or earlier.percent + due > _ALL - step:
+    expected = (last.at - earlier.at) / eta.per_percent
+    if expected < _MIN_STEPS * step or earlier.percent + expected > _ALL - step:
         return None
-    off = (last.percent - earlier.percent) / due - 1
-    left = max(0.01, foretold.at - earlier.at)
-    if foretold.error > _VAGUE * left:
+    deviation = (last.percent - earlier.percent) / expected - 1
+    left = max(0.01, eta.at - earlier.at)
+    if eta.error > _MAX_ERROR * left:
         return None
-    return off * off - (TWO_CUT_OFF * step / due) ** 2 - (foretold.error / left) ** 2
+    rounding = TWO_ROUNDINGS * step / expected
+    return deviation * deviation - rounding**2 - (eta.error / left) ** 2

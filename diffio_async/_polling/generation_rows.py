@@ -1,4 +1,4 @@
-"""A project's listing, read lightly: what each generation's status is, without building models."""
+"""Rows of a project's listing: status and percentage of each generation, without models."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class GenerationRow(NamedTuple):
 
 
 def parse_rows(body: bytes) -> Iterator[GenerationRow]:
-    """The rows of an answer to `list_project_generations`; odd ones are left out.
+    """Yield the rows of a response to `list_project_generations`; invalid rows are left out.
 
     Raises:
-        InvalidResponse: The answer is no listing at all.
+        InvalidResponse: The response is not a listing.
     """
     content = parse_body(body)
     if isinstance(content, dict) and "generations" in content:
         found = content["generations"]
         if found is None or isinstance(found, list):
             return _checked_rows(found or [])
-    raise InvalidResponse("list_project_generations was answered without a list of generations")
+    raise InvalidResponse("the response to list_project_generations has no list of generations")
 
 
 def _checked_rows(found: list[object]) -> Iterator[GenerationRow]:
@@ -47,14 +47,14 @@ def _checked_rows(found: list[object]) -> Iterator[GenerationRow]:
 
 
 def status_rank(status: str) -> int:
-    """Statuses in the order in which a job has them: 0 queued, 1 at work, 2 ended."""
+    """Return the position of a status in the life of a job: 0 queued, 1 running, 2 ended."""
     if status == COMPLETE or status in FAILED:
         return 2
     return 0 if status == "queued" else 1
 
 
 def progress_from_row(row: GenerationRow, api_project_id: str) -> GenerationProgress:
-    """The progress that a row tells: no stages, the percentage in `extra`."""
+    """Return the progress in a row: without stages, with the percentage in `extra`."""
     return GenerationProgress(
         generation_id=row.generation_id,
         api_project_id=api_project_id,

@@ -126,8 +126,8 @@ def least_between(policy: WaitPolicy, waited: float) -> float:
 
 def next_poll_delay(
     policy: WaitPolicy,
-    course: JobTimeline,
-    learned: PollModel,
+    timeline: JobTimeline,
+    model: PollModel,
     now: float,
     jitter: float,
     *,
@@ -137,55 +137,55 @@ def next_poll_delay(
 
     Args:
         policy: The shortest and the longest pause.
-        course: What is known of the job.
-        learned: What is known of its kind.
-        now: The instant, on the clock of the course.
+        timeline: What is known of the job.
+        model: What is known of its kind.
+        now: The instant, on the clock of the timeline.
         jitter: A random number from 0 to 1.
         crowd: Seconds between two polls of a job that jobs together allow (`crowd_of`).
     """
-    waited = course.waited(now)
+    waited = timeline.waited(now)
     most = most_between(policy, waited, crowd)
-    if course.failures:
+    if timeline.failures:
         # A service in trouble is left alone twice as long after each failure, with a forecast or
         # without.
-        doubling = 2.0 ** min(course.failures - 1, 20)
+        doubling = 2.0 ** min(timeline.failures - 1, 20)
         pause = max(policy.min_interval * doubling, waited * _SHARE)
         return min(
             _with_jitter(min(policy.max_interval, pause), jitter),
             max(policy.min_interval, most) * doubling,
         )
-    return min(_wanted(policy, course, learned, now, jitter), most * (1 - _SPREAD * jitter))
+    return min(_wanted(policy, timeline, model, now, jitter), most * (1 - _SPREAD * jitter))
 
 
 def _wanted(
-    policy: WaitPolicy, course: JobTimeline, learned: PollModel, now: float, jitter: float
+    policy: WaitPolicy, timeline: JobTimeline, model: PollModel, now: float, jitter: float
 ) -> float:
     """Seconds until the poll that costs least, by what is known of the job's end."""
-    age = max(0.0, now - course.started_at)
-    if course.last_polled_at is None:
-        if not course.start_known:
+    age = max(0.0, now - timeline.started_at)
+    if timeline.last_polled_at is None:
+        if not timeline.start_known:
             return 0.0
         # It was made just now: what others lived through, it will most likely live through, too.
-        first = learned.durations.next_poll_delay(0.0, POLL_COST * policy.min_interval)
+        first = model.durations.next_poll_delay(0.0, POLL_COST * policy.min_interval)
         return min(policy.max_interval, max(0.0, first - age))
-    if course.dequeued is None:
-        return _delay_when_queued(policy, course, learned, age, jitter)
+    if timeline.dequeued is None:
+        return _delay_when_queued(policy, timeline, model, age, jitter)
     price = POLL_COST * policy.min_interval
-    age = max(0.0, now - course.dequeued.middle)
-    forecast = _estimate_end(course, learned)
+    age = max(0.0, now - timeline.dequeued.middle)
+    forecast = _estimate_end(timeline, model)
     landing = None if forecast is None else _delay_to_eta(*forecast, age, policy.min_interval)
     if landing is not None:
         gap = landing
     elif forecast is not None:
         gap = _delay_by_hazard(*forecast, age, policy.min_interval, price)
     else:
-        gap = learned.durations.next_poll_delay(age, price)
+        gap = model.durations.next_poll_delay(age, price)
     gap = min(
         gap,
-        _delay_to_stage_change(course, learned, now, price),
-        _delay_when_done(course, learned, now),
+        _delay_to_stage_change(timeline, model, now, price),
+        _delay_when_done(timeline, model, now),
     )
-    gap = max(gap, _delay_when_stalled(course, learned, now))
+    gap = max(gap, _delay_when_stalled(timeline, model, now))
     # Where the end is as good as seen, no other question is worth as much as the next one.
     least = policy.min_interval if landing is None else _SURE * policy.min_interval
     if gap <= least:
@@ -198,31 +198,31 @@ def _with_jitter(middle: float, jitter: float) -> float:
 
 
 def _delay_when_queued(
-    policy: WaitPolicy, course: JobTimeline, learned: PollModel, waited: float, jitter: float
+    policy: WaitPolicy, timeline: JobTimeline, model: PollModel, waited: float, jitter: float
 ) -> float:
     """Seconds to the next question of a job that has not begun."""
-    turn = queue_eta(course)
+    turn = queue_eta(timeline)
     if turn is not None:
         return max(
             policy.min_interval, min(policy.max_interval, _with_jitter(_QUEUED * turn, jitter))
         )
     pause = backoff_delay(policy, waited, jitter)
-    usual = learned.durations.log_moments
-    if usual is None or not learned.has_progress:
+    usual = model.durations.log_moments
+    if usual is None or not model.has_progress:
         return pause
     # When it began need not be known well: it cannot end at once, and its percentages will tell.
     soonest = math.exp(usual[0] - 2 * usual[1])
     return max(pause, min(policy.max_interval, _with_jitter(_QUEUED * soonest, jitter)))
 
 
-def _estimate_end(course: JobTimeline, learned: PollModel) -> tuple[float, float] | None:
+def _estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
     """The duration as a lognormal, None where only those of others tell of it."""
-    forecast = estimate_end(course, learned)
-    if forecast is None or course.dequeued is None:
+    forecast = estimate_end(timeline, model)
+    if forecast is None or timeline.dequeued is None:
         return None
-    whole = max(1e-3, forecast[0] - course.dequeued.middle)
+    whole = max(1e-3, forecast[0] - timeline.dequeued.middle)
     mean, error = math.log(whole), max(1e-6, forecast[1] / whole)
-    usual = learned.durations.log_moments
+    usual = model.durations.log_moments
     if error >= _USEFUL * (_VARIED if usual is None else usual[1]):
         return None
     if usual is not None:
@@ -255,22 +255,22 @@ def _delay_by_hazard(mean: float, error: float, age: float, first: float, price:
 
 
 def _delay_to_stage_change(
-    course: JobTimeline, learned: PollModel, now: float, price: float
+    timeline: JobTimeline, model: PollModel, now: float, price: float
 ) -> float:
     """Seconds to a question that finds when the next stage began, where that tells the end."""
-    stage = course.entries[-1].stage
-    share = learned.shares.get(learned.after(stage) or "")
-    here = stage_eta(course, learned.step(stage))
+    stage = timeline.entries[-1].stage
+    share = model.shares.get(model.after(stage) or "")
+    here = stage_eta(timeline, model.step(stage))
     if here is not None:
         # Its own percentages tell when; what follows is not known as well.
         known = share is not None and share.known
         return math.inf if known else max(0.0, here.at - now) + here.error + _MARGIN
-    usual = learned.durations.log_moments
-    if share is None or not share.known or usual is None or course.dequeued is None:
+    usual = model.durations.log_moments
+    if share is None or not share.known or usual is None or timeline.dequeued is None:
         return math.inf
     if share.error >= _USEFUL * usual[1]:
         return math.inf
-    age = now - course.dequeued.middle
+    age = now - timeline.dequeued.middle
     likely = share.fraction * math.exp(usual[0])
     soonest = likely * math.exp(-2 * usual[1])
     if age < soonest:
@@ -283,18 +283,18 @@ def _delay_to_stage_change(
     return max(_SEARCH * worth, _SEARCH_ERROR * share.error * searched)
 
 
-def _delay_when_done(course: JobTimeline, learned: PollModel, now: float) -> float:
+def _delay_when_done(timeline: JobTimeline, model: PollModel, now: float) -> float:
     """Seconds to the next question of a job that has done all and is not complete yet."""
-    done = completed_stage(course.entries[-1].stage)
-    if done is None or learned.after(done) is not None or course.first is None:
+    done = completed_stage(timeline.entries[-1].stage)
+    if done is None or model.after(done) is not None or timeline.first is None:
         return math.inf
-    return _LATE_GAP * (now - course.first.at)
+    return _LATE_GAP * (now - timeline.first.at)
 
 
-def _delay_when_stalled(course: JobTimeline, learned: PollModel, now: float) -> float:
+def _delay_when_stalled(timeline: JobTimeline, model: PollModel, now: float) -> float:
     """Seconds to leave a job alone whose percentages stand still, at 99 say."""
-    step = learned.step(course.entries[-1].stage)
-    here = stage_eta(course, step)
+    step = model.step(timeline.entries[-1].stage)
+    here = stage_eta(timeline, step)
     if here is None:
         return 0.0
-    return _LATE_GAP * (now - course.last_change_at - _STILL * step * here.per_percent)
+    return _LATE_GAP * (now - timeline.last_change_at - _STILL * step * here.per_percent)

@@ -1,4 +1,4 @@
-"""A job's course as its answers told it: what the next question is placed by. Pure data."""
+"""Timeline of a job by the responses about it, from which the next poll is chosen. Pure data."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from attrs import evolve, frozen
 if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
 
-#: The stages of a generation in their order, by the names of our model's fields.
+#: The stages of a generation in order, by the field names of `GenerationProgress`.
 _STAGES = ("pre_processing", "inference", "restored_video")
-#: The scale of a listing's percentages: the whole job's, whatever its stage.
+#: Stage name of samples from listings: their percentages are of the whole job.
 LISTING = "listed"
-#: Ends the name of a stage whose percentages are at 100, while none has begun after it.
+#: Suffix of a stage whose percentage is 100 while no other stage has begun after it.
 STAGE_DONE = ", over"
 _ALL = 100.0
-#: Where a job is that has only just begun, as far as can be told.
-_BEGINNINGS = frozenset({"", "running", LISTING, "pre_processing", "pre_processing of a video"})
+#: Stages that a job may begin with.
+_FIRST_STAGES = frozenset({"", "running", LISTING, "pre_processing", "pre_processing of a video"})
 
 
 def may_be_first(stage: str) -> bool:
-    """Whether a job begins with this stage, as far as can be told by its name."""
-    return stage in _BEGINNINGS
+    """Return whether a job may begin with this stage, by its name."""
+    return stage in _FIRST_STAGES
 
 
 def precedes(stage: str, then: str) -> bool:
-    """Whether a generation goes through these stages in this order, by their names."""
-    places = [
-        next((place for place, known in enumerate(_STAGES) if name.startswith(known)), -1)
+    """Return whether a generation enters these stages in this order, by their names."""
+    positions = [
+        next((position for position, known in enumerate(_STAGES) if name.startswith(known)), -1)
         for name in (stage, then)
     ]
-    return places[0] < places[1]
+    return positions[0] < positions[1]
 
 
 def completed_stage(stage: str) -> str | None:
-    """The stage whose percentages are at 100, with none begun after it; None of other stages."""
+    """Return the stage whose percentage is 100 with none after it; None for other stages."""
     return stage.removesuffix(STAGE_DONE) if stage.endswith(STAGE_DONE) else None
 
 
 @frozen
 class ProgressSample:
-    """What one answer told of a running job, at an instant (seconds of any steady clock).
+    """Content of one response about a running job, at an instant (seconds of any steady clock).
 
     Attributes:
-        at: When it was told.
-        stage: A name of the stage the job is in; the same name means the same scale of percent.
-            Empty where the job is queued.
-        percent: 0 to 100, how much of the stage is done; None where nothing was told.
-        position: How many jobs are before a queued one, where that was told.
+        at: When it was received.
+        stage: The stage the job is in; the same name means the same scale of percentages. Empty
+            if the job is queued.
+        percent: 0 to 100, how much of the stage is done; None if unknown.
+        position: How many jobs are before a queued one; None if unknown.
     """
 
     at: float
@@ -59,7 +59,7 @@ class ProgressSample:
 
 @frozen
 class StageEntry:
-    """A stage, and the instants between which the job entered it."""
+    """Stage, and the two instants between which the job entered it."""
 
     stage: str
     after: float
@@ -67,7 +67,7 @@ class StageEntry:
 
     @property
     def middle(self) -> float:
-        """The likeliest instant."""
+        """The most likely instant."""
         return (self.after + self.before) / 2
 
     @property
@@ -78,19 +78,19 @@ class StageEntry:
 
 @frozen
 class JobTimeline:
-    """What is known of one job, as it is waited on.
+    """Observations of one job.
 
     Attributes:
-        started_at: When the job was created, as far as is known, otherwise when the wait began.
+        started_at: When the job was created if that is known, otherwise when the wait began.
         start_known: Whether `started_at` is when the job was created, or soon after.
         watch_started_at: When the newest wait began; None if when the job was created.
-        last_polled_at: The instant of the last answer, None before the first.
-        dequeued: When the job left the queue; None while it is queued, or nothing is known.
-        entries: The stages it was seen to enter, the present one last.
-        first: The first reading in the present stage.
-        last: The last reading.
-        last_change_at: When the percentage, or the stage, was first seen to be what it is now.
-        failures: Questions in a row that failed.
+        last_polled_at: The instant of the last response, None before the first.
+        dequeued: When the job left the queue; None while it is queued or unknown.
+        entries: The stages it was observed to enter, the present one last.
+        first: The first sample in the present stage.
+        last: The last sample.
+        last_change_at: When the present percentage and stage were first observed.
+        failures: Polls in a row that failed.
     """
 
     started_at: float
@@ -112,69 +112,69 @@ class JobTimeline:
 
 
 def sample_from(progress: GenerationProgress, at: float) -> ProgressSample:
-    """What an answer of a running job tells about its way."""
+    """Return the sample in a response about a job that has not ended."""
     if progress.status == "queued":
         position = None if progress.queue is None else progress.queue.position
         return ProgressSample(at, "", None, position)
     video = " of a video" if progress.has_video else ""
-    now_in, percent, full = "running", None, False
+    current, percent, full = "running", None, False
     for name in _STAGES:
         stage = getattr(progress, name)
-        # One that has told nothing yet has begun when the one before is over.
-        if stage is not None and (stage.progress or full or now_in == "running"):
-            now_in, percent = name + video, stage.progress
+        # A stage without a percentage has begun if the one before it is at 100 %.
+        if stage is not None and (stage.progress or full or current == "running"):
+            current, percent = name + video, stage.progress
             full = (stage.progress or 0) >= _ALL
     if full:
         # The end of the last stage is not the end of the job: what follows has no percentages.
-        return ProgressSample(at, now_in + STAGE_DONE)
-    return ProgressSample(at, now_in, percent)
+        return ProgressSample(at, current + STAGE_DONE)
+    return ProgressSample(at, current, percent)
 
 
-def with_sample(course: JobTimeline, reading: ProgressSample) -> JobTimeline:
-    """The course with one more answer."""
-    earlier = course.started_at if course.last_polled_at is None else course.last_polled_at
-    last = course.last
-    beginning = not reading.percent and may_be_first(reading.stage)
-    if last is None and not course.start_known and beginning:
-        # It has not begun, as far as can be told: those beside it will be in the same place.
-        course = evolve(course, start_known=True)
-    if not reading.stage:
-        moving = course.first is not None and course.dequeued is None
-        first = course.first if moving and reading.position is not None else reading
-        return evolve(course, last_polled_at=reading.at, last=reading, first=first, failures=0)
-    started = course.dequeued
+def with_sample(timeline: JobTimeline, sample: ProgressSample) -> JobTimeline:
+    """Return the timeline with one more sample."""
+    earlier = timeline.started_at if timeline.last_polled_at is None else timeline.last_polled_at
+    last = timeline.last
+    beginning = not sample.percent and may_be_first(sample.stage)
+    if last is None and not timeline.start_known and beginning:
+        # It has not begun yet, by all that is known, so its start is known well enough.
+        timeline = evolve(timeline, start_known=True)
+    if not sample.stage:
+        moving = timeline.first is not None and timeline.dequeued is None
+        first = timeline.first if moving and sample.position is not None else sample
+        return evolve(timeline, last_polled_at=sample.at, last=sample, first=first, failures=0)
+    started = timeline.dequeued
     if started is None:
-        started = StageEntry("", earlier if last is not None else course.started_at, reading.at)
-        if last is None and course.start_known:
-            # Made and taken up at once: that is the likeliest.
-            started = StageEntry("", course.started_at, course.started_at)
-    entries, first = course.entries, course.first
-    if entries and (entries[-1].stage == LISTING) != (reading.stage == LISTING):
-        # Told on another scale from here on: it began at some time before.
-        entries, first = (StageEntry(reading.stage, started.after, reading.at),), reading
-    elif not entries or entries[-1].stage != reading.stage:
-        entered = StageEntry(reading.stage, earlier, reading.at)
+        started = StageEntry("", earlier if last is not None else timeline.started_at, sample.at)
+        if last is None and timeline.start_known:
+            # Most likely it was created and started at once.
+            started = StageEntry("", timeline.started_at, timeline.started_at)
+    entries, first = timeline.entries, timeline.first
+    if entries and (entries[-1].stage == LISTING) != (sample.stage == LISTING):
+        # The percentages have another scale from here on; the job began at some time before.
+        entries, first = (StageEntry(sample.stage, started.after, sample.at),), sample
+    elif not entries or entries[-1].stage != sample.stage:
+        entered = StageEntry(sample.stage, earlier, sample.at)
         if not entries:
-            # A later stage began at some time since; nobody saw the ones before.
-            until = started.before if may_be_first(reading.stage) else reading.at
-            entered = StageEntry(reading.stage, started.after, until)
-        entries, first = (*entries, entered)[-4:], reading
-    elif first is None or last is None or (reading.percent or 0) < (last.percent or 0):
-        # It began again, or another machine tells: what was before says nothing of its speed.
-        first = reading
-    same = last is not None and (last.stage, last.percent) == (reading.stage, reading.percent)
+            # A later stage began at some time since the start; the ones before were not observed.
+            until = started.before if may_be_first(sample.stage) else sample.at
+            entered = StageEntry(sample.stage, started.after, until)
+        entries, first = (*entries, entered)[-4:], sample
+    elif first is None or last is None or (sample.percent or 0) < (last.percent or 0):
+        # The stage was restarted: earlier samples are not evidence of its speed.
+        first = sample
+    same = last is not None and (last.stage, last.percent) == (sample.stage, sample.percent)
     return evolve(
-        course,
-        last_polled_at=reading.at,
-        last_change_at=course.last_change_at if same else reading.at,
+        timeline,
+        last_polled_at=sample.at,
+        last_change_at=timeline.last_change_at if same else sample.at,
         dequeued=started,
         entries=entries,
         first=first,
-        last=reading,
+        last=sample,
         failures=0,
     )
 
 
-def with_failure(course: JobTimeline) -> JobTimeline:
-    """The course after a question without an answer."""
-    return evolve(course, failures=course.failures + 1)
+def with_failure(timeline: JobTimeline) -> JobTimeline:
+    """Return the timeline after a failed poll."""
+    return evolve(timeline, failures=timeline.failures + 1)

@@ -1,4 +1,4 @@
-"""What answers teach about jobs to come. Pure: instants are arguments."""
+"""Updates of the model by responses and ends. Pure: instants are arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from diffio_async._polling.eta import (
-    TWO_CUT_OFF,
+    TWO_ROUNDINGS,
     estimate_end,
     final_stage_fraction,
     speed_variance,
@@ -23,97 +23,115 @@ if TYPE_CHECKING:
     from diffio_async._polling.poll_model import PollModel
 
 _ALL = 100.0
-#: The deviation of what is evenly spread over a second.
-_EVEN = 0.29
-#: Whoever begins to wait in the first tenth of a life has seen all of it.
-_SOON = 0.1
-#: An entry that was seen worse, relative to the age, teaches nothing.
-_VAGUE = 0.2
-#: Two percentages tell of a speed when they are so many steps apart.
-_FAR_ENOUGH = 10.0
+#: Standard deviation of a uniform distribution over one second.
+_UNIFORM_ERROR = 0.29
+#: Share of a duration in which a wait may start for the duration to count as observed.
+_MAX_LATE_START = 0.1
+#: Largest error of the entry into a stage, relative to the age, that the model is updated by.
+_MAX_ENTRY_ERROR = 0.2
+#: Steps between two percentages that show a speed.
+_MIN_STEPS = 10.0
 
 
-def observe_sample(learned: PollModel, before: JobTimeline, course: JobTimeline) -> None:
-    """Learn from an answer that the job of `before` still runs."""
-    if course.dequeued is None or course.last is None or not course.entries:
+def observe_sample(model: PollModel, before: JobTimeline, timeline: JobTimeline) -> None:
+    """Update the model by a response: the job of the timeline `before` is still running."""
+    if timeline.dequeued is None or timeline.last is None or not timeline.entries:
         return
-    stage, percent = course.entries[-1].stage, course.last.percent
+    stage, percent = timeline.entries[-1].stage, timeline.last.percent
     if percent is not None and 0 < percent < _ALL:
-        steps = learned.steps.get(stage)
+        steps = model.steps.get(stage)
         if steps is None:
-            steps = learned.steps[stage] = ProgressGranularity()
-        # A percentage that is read again says nothing new of the step.
-        if course.last_change_at == course.last.at:
+            steps = model.steps[stage] = ProgressGranularity()
+        # A percentage that has not changed is no evidence of the step.
+        if timeline.last_change_at == timeline.last.at:
             steps.add(percent)
-        if before.last is before.first:  # once for each job, by the first two answers
-            _observe_stage_start(learned, course, steps.step)
-        uneven = speed_variance(before, course, steps.step)
-        if uneven is not None and steps.known:
-            learned.unevenness.add(uneven)
-    if not course.start_known or course.last_polled_at is None:
+        if before.last is before.first:  # once for each job, by the first two samples
+            _observe_stage_start(model, timeline, steps.step)
+        variance = speed_variance(before, timeline, steps.step)
+        if variance is not None and steps.known:
+            model.unevenness.add(variance)
+    if not timeline.start_known or timeline.last_polled_at is None:
         return
-    began = course.dequeued.middle
+    started_at = timeline.dequeued.middle
     since = (
-        began if before.last_polled_at is None or before.dequeued is None else before.last_polled_at
+        started_at
+        if before.last_polled_at is None or before.dequeued is None
+        else before.last_polled_at
     )
-    learned.durations.observe_running(max(0.0, since - began), course.last_polled_at - began)
+    model.durations.observe_running(
+        max(0.0, since - started_at), timeline.last_polled_at - started_at
+    )
 
 
-def _observe_stage_start(learned: PollModel, course: JobTimeline, step: float) -> None:
-    """By two answers about its last stage: when that began, and will end, at the speed between."""
-    first, last = course.first, course.last
-    if first is None or last is None or not first.percent or course.dequeued is None:
+def _observe_stage_start(model: PollModel, timeline: JobTimeline, step: float) -> None:
+    """Record the start of the last stage by the speed between its first two samples."""
+    first, last = timeline.first, timeline.last
+    if first is None or last is None or not first.percent or timeline.dequeued is None:
         return
     moved, seconds = (last.percent or 0) - first.percent, last.at - first.at
-    if moved < _FAR_ENOUGH * step or seconds <= 0 or final_stage_fraction(course, learned) is None:
+    if moved < _MIN_STEPS * step or seconds <= 0 or final_stage_fraction(timeline, model) is None:
         return
-    gone, left = first.percent / moved * seconds, (_ALL - (last.percent or 0)) / moved * seconds
-    before = first.at - gone - course.dequeued.middle
-    whole = before + gone + seconds + left
-    _stage_start(learned, course).add(before / whole, TWO_CUT_OFF * step / moved * gone / whole)
+    passed, left = first.percent / moved * seconds, (_ALL - (last.percent or 0)) / moved * seconds
+    before = first.at - passed - timeline.dequeued.middle
+    duration = before + passed + seconds + left
+    _stage_start(model, timeline).add(
+        before / duration, TWO_ROUNDINGS * step / moved * passed / duration
+    )
 
 
-def _stage_start(learned: PollModel, course: JobTimeline) -> StageStartModel:
-    return learned.entrances.setdefault(course.entries[-1].stage, StageStartModel())
+def _stage_start(model: PollModel, timeline: JobTimeline) -> StageStartModel:
+    return model.entrances.setdefault(timeline.entries[-1].stage, StageStartModel())
 
 
 def observe_end(
-    learned: PollModel, course: JobTimeline, ended: float, *, complete: bool, exact: bool = False
+    model: PollModel, timeline: JobTimeline, ended: float, *, complete: bool, exact: bool = False
 ) -> None:
-    """Learn from a job that ended between its last answer and `ended`, or (`exact`) just then."""
-    if not course.start_known or (course.dequeued is None and course.last_polled_at is not None):
+    """Update the model by a job that ended between its last response and `ended`.
+
+    Args:
+        model: The model.
+        timeline: The timeline of the job.
+        ended: The instant at which the end was observed.
+        complete: Whether the job is complete, not failed.
+        exact: Whether the job ended just then.
+    """
+    if not timeline.start_known or (
+        timeline.dequeued is None and timeline.last_polled_at is not None
+    ):
         return
-    began = course.started_at if course.dequeued is None else course.dequeued.middle
-    seen = course.last_polled_at
-    if seen is None:
-        # Nobody asked before it was over: it lived from its making on, and somebody waited.
-        if not exact and (course.watch_started_at or began) - began > _SOON * (ended - began):
+    started_at = timeline.started_at if timeline.dequeued is None else timeline.dequeued.middle
+    last_seen_at = timeline.last_polled_at
+    if last_seen_at is None:
+        # There was no response before the end: the duration counts if the wait was long enough.
+        if not exact and (
+            timeline.watch_started_at or started_at
+        ) - started_at > _MAX_LATE_START * (ended - started_at):
             return
-        seen = began
-    at, error = (seen + ended) / 2, _EVEN * (ended - seen)
-    forecast = estimate_end(course, learned)
+        last_seen_at = started_at
+    at, error = (last_seen_at + ended) / 2, _UNIFORM_ERROR * (ended - last_seen_at)
+    estimate = estimate_end(timeline, model)
     if exact:
         at, error = ended, 0.0
-    elif forecast is not None:
-        at, error = forecast[0], min(error, forecast[1])
-    age = min(max(at, seen), ended) - began
-    learned.durations.observe_running(max(0.0, seen - began), age)
-    learned.durations.observe_end(max(0.0, age))
+    elif estimate is not None:
+        at, error = estimate[0], min(error, estimate[1])
+    age = min(max(at, last_seen_at), ended) - started_at
+    model.durations.observe_running(max(0.0, last_seen_at - started_at), age)
+    model.durations.observe_end(max(0.0, age))
     if complete and age > 0:
-        _learn_stages(learned, course, began, age, error)
+        _observe_stages(model, timeline, started_at, age, error)
 
 
-def _learn_stages(
-    learned: PollModel, course: JobTimeline, began: float, age: float, error: float
+def _observe_stages(
+    model: PollModel, timeline: JobTimeline, started_at: float, age: float, error: float
 ) -> None:
-    """Learn what part of a life that lasted `age` seconds, give or take, its stages took."""
-    done = final_stage_fraction(course, learned)
-    if done is not None and course.last_polled_at is not None:
-        part = fraction_before(course.last_polled_at - began, done[0], age, error)
-        _stage_start(learned, course).add(*part)
-    for entry in course.entries[1:]:
-        gone = entry.middle - began
-        if 0 < gone < age and entry.error < _VAGUE * gone:
-            share = learned.shares.setdefault(entry.stage, StageFraction())
-            share.add(gone / age, math.hypot(entry.error / gone, error / age))
-    learned.observe_stages([entry.stage for entry in course.entries])
+    """Record the fractions of a duration of `age` seconds at which its stages started."""
+    done = final_stage_fraction(timeline, model)
+    if done is not None and timeline.last_polled_at is not None:
+        fraction = fraction_before(timeline.last_polled_at - started_at, done[0], age, error)
+        _stage_start(model, timeline).add(*fraction)
+    for entry in timeline.entries[1:]:
+        passed = entry.middle - started_at
+        if 0 < passed < age and entry.error < _MAX_ENTRY_ERROR * passed:
+            share = model.shares.setdefault(entry.stage, StageFraction())
+            share.add(passed / age, math.hypot(entry.error / passed, error / age))
+    model.observe_stages([entry.stage for entry in timeline.entries])

@@ -1,4 +1,4 @@
-"""Wait for many generations in one call: taken one after another, told as they end."""
+"""Wait for many generations in one call, with an outcome for each as it ends."""
 
 from __future__ import annotations
 
@@ -23,25 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     from diffio_async._polling.poller import Poller
-    from diffio_async._polling.subscriptions import PushOrigin, Waiter
+    from diffio_async._polling.subscriptions import RawResponse, Waiter
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
     from diffio_async.types import Callback
 
 Ids = tuple[str, str | None]
 
-#: Jobs begun between two breaths of the loop.
+#: Jobs that are subscribed without giving other tasks of the loop a turn.
 _MAX_PER_TURN = 200
 
 
 class MultiWait(Subscription):
-    """The wait for many generations, each of which may be given several times."""
+    """Wait for many generations, each of which may be given several times."""
 
-    def __init__(self, options: RequestOptions, *, timeout: float | None, wants: bool) -> None:
-        super().__init__(options, timeout=timeout, beat=None, wants=wants)
+    def __init__(
+        self, options: RequestOptions, *, timeout: float | None, wants_progress: bool
+    ) -> None:
+        super().__init__(
+            options, timeout=timeout, poll_interval=None, wants_progress=wants_progress
+        )
+        #: The latest progress of each generation that was not reported yet.
         self.updated: dict[str, GenerationProgress] = {}
         self.finished: deque[Outcome] = deque()
-        #: All have been taken.
+        #: Whether the source has no more items.
         self.exhausted = False
         self._waiters: dict[str, tuple[Waiter, int]] = {}
 
@@ -49,39 +54,39 @@ class MultiWait(Subscription):
         return len(self._waiters)
 
     def running(self) -> list[Ids]:
-        """The ids of all that are waited for."""
+        """Return the ids of all generations that have not ended."""
         jobs = (waiter.job for waiter, _ in self._waiters.values())
         return [(job.generation_id, job.api_project_id) for job in jobs]
 
-    def begin(self, pacer: Poller, ids: Ids) -> None:
-        """Wait for one more."""
+    def begin(self, poller: Poller, ids: Ids) -> None:
+        """Wait for one more generation."""
         generation_id, api_project_id = ids
         known = self._waiters.get(generation_id)
         if known is not None:
             self._waiters[generation_id] = known[0], known[1] + 1
         else:
-            waiter = pacer.scheduler().join(self, generation_id, api_project_id)
+            waiter = poller.scheduler().subscribe(self, generation_id, api_project_id)
             self._waiters[generation_id] = waiter, 1
 
     def leave(self) -> None:
         """Stop waiting for all of them."""
         for waiter, _ in self._waiters.values():
-            waiter.job.desk.leave(waiter)
+            waiter.job.leave(waiter)
         self._waiters.clear()
 
-    def changed(self, waiter: Waiter, progress: GenerationProgress, _: PushOrigin) -> None:
-        """Keep the newest of each for the waiting task."""
+    def on_progress(self, waiter: Waiter, progress: GenerationProgress, _: RawResponse) -> None:
+        """Store the latest progress for the waiting task."""
         self.updated[waiter.job.generation_id] = progress
         self.notify()
 
-    def ended(self, waiter: Waiter, end: GenerationProgress | DiffioError, _: PushOrigin) -> None:
-        """Keep how it ended."""
+    def on_end(self, waiter: Waiter, end: GenerationProgress | DiffioError, _: RawResponse) -> None:
+        """Store the outcome, once for each time that the generation was given."""
         job = waiter.job
         times = self._waiters.pop(job.generation_id)[1]
         error: DiffioError | None = None
         progress: GenerationProgress | None
         if isinstance(end, DiffioError):
-            error, progress = end, getattr(end, "progress", None) or job.last
+            error, progress = end, getattr(end, "progress", None) or job.last_progress
             error.generation_id = error.generation_id or job.generation_id
             error.api_project_id = error.api_project_id or job.api_project_id
         else:
@@ -100,48 +105,51 @@ class MultiWait(Subscription):
 
 
 async def iter_outcomes(
-    pacer: Poller,
+    poller: Poller,
     generations: Iterable[object] | AsyncIterable[object],
     api_project_id: str | None,
     options: RequestOptions,
     *,
     timeout: float | None,
     on_progress: Callback[GenerationProgress] | None = None,
-    ahead: int | None = None,
-    on_taken: Callable[[str], None] | None = None,
+    max_pending: int | None = None,
+    on_subscribed: Callable[[str], None] | None = None,
 ) -> AsyncGenerator[Outcome, None]:
-    """How the wait for each generation ended, as they end: as many outcomes as items.
+    """Yield the outcome of each generation as it ends: as many outcomes as items.
 
     Args:
-        pacer: The client's.
+        poller: The poller of the client.
         generations: Ids, handles, or models with ids.
-        api_project_id: The project of those that have none of their own.
-        options: Options of each question.
-        timeout: Seconds for each, from when it is taken; None for no limit, 0 asks once.
-        on_progress: Told of progress that changed.
-        ahead: How many are waited for at once at most; no more are taken.
-        on_taken: Told of each id when it is taken, in their order.
+        api_project_id: The project of items without one.
+        options: Options of each poll.
+        timeout: Seconds for each, from when it is read; None for no limit, 0 polls once.
+        on_progress: Called with progress that changed.
+        max_pending: Generations that are waited for at once; no more items are read meanwhile.
+        on_subscribed: Called with each id when it is read, in order.
 
     Raises:
         ConfigurationError: An item is none of these.
         ClientClosed: The client was closed.
     """
     source = _source(generations, api_project_id)
-    wait = MultiWait(options, timeout=timeout, wants=on_progress is not None)
-    async with wait_scope(pacer, wait), _feed(wait, pacer, source, ahead, on_taken) as room:
+    wait = MultiWait(options, timeout=timeout, wants_progress=on_progress is not None)
+    async with (
+        wait_scope(poller, wait),
+        _feed(wait, poller, source, max_pending, on_subscribed) as has_capacity,
+    ):
         with concerning_many(wait.running):
             while True:
-                wait.raise_broken()
+                wait.raise_error()
                 while wait.updated:
                     await call_progress_callback(
                         on_progress, wait.updated.pop(next(iter(wait.updated)))
                     )
                 while wait.finished:
                     yield wait.finished.popleft()
-                    room.set()
+                    has_capacity.set()
                 if wait.exhausted and not len(wait):
                     return
-                if not wait.updated and not wait.finished and wait.broken is None:
+                if not wait.updated and not wait.finished and wait.error is None:
                     await wait.wait_for_change()
 
 
@@ -150,10 +158,10 @@ def _source(
 ) -> AsyncIterator[Ids]:
     if isinstance(generations, (str, bytes)):
         raise ConfigurationError(
-            f"generations must be several, not {generations!r}: put it into a list"
+            f"generations must be an iterable of ids, not {generations!r}: put the id into a list"
         )
     if isinstance(generations, AsyncIterable):
-        return _each(generations, api_project_id)
+        return _iter_ids(generations, api_project_id)
     try:
         iterator = iter(generations)
     except TypeError:
@@ -161,20 +169,20 @@ def _source(
             f"generations must be an iterable of ids, handles or models, not {generations!r}"
         ) from None
     if isinstance(generations, Collection):
-        # All are looked at before the first is asked for.
-        return _several([ids_in(item, api_project_id) for item in iterator])
-    return _each(iterator, api_project_id)
+        # All items are checked before the first poll.
+        return _iter_list([ids_in(item, api_project_id) for item in iterator])
+    return _iter_ids(iterator, api_project_id)
 
 
-async def _each(
+async def _iter_ids(
     items: Iterable[object] | AsyncIterable[object], api_project_id: str | None
 ) -> AsyncIterator[Ids]:
-    async with contextlib.aclosing(taken(items)) as found:
-        async for item in found:
+    async with contextlib.aclosing(taken(items)) as source:
+        async for item in source:
             yield ids_in(item, api_project_id)
 
 
-async def _several(items: list[Ids]) -> AsyncIterator[Ids]:
+async def _iter_list(items: list[Ids]) -> AsyncIterator[Ids]:
     for n, ids in enumerate(items, 1):
         yield ids
         if n % _MAX_PER_TURN == 0:
@@ -184,26 +192,26 @@ async def _several(items: list[Ids]) -> AsyncIterator[Ids]:
 @contextlib.asynccontextmanager
 async def _feed(
     wait: MultiWait,
-    pacer: Poller,
+    poller: Poller,
     source: AsyncIterator[Ids],
-    ahead: int | None,
-    on_taken: Callable[[str], None] | None,
+    max_pending: int | None,
+    on_subscribed: Callable[[str], None] | None,
 ) -> AsyncIterator[asyncio.Event]:
-    """Take items while the body runs; the event says that there may be room again."""
-    room = asyncio.Event()
+    """Read items while the body runs; setting the event checks for capacity again."""
+    has_capacity = asyncio.Event()
 
     async def feed() -> None:
         try:
             async for ids in source:
-                while ahead is not None and len(wait) + len(wait.finished) >= ahead:
-                    room.clear()
-                    await room.wait()
-                if on_taken is not None:
-                    on_taken(ids[0])
-                wait.begin(pacer, ids)
+                while max_pending is not None and len(wait) + len(wait.finished) >= max_pending:
+                    has_capacity.clear()
+                    await has_capacity.wait()
+                if on_subscribed is not None:
+                    on_subscribed(ids[0])
+                wait.begin(poller, ids)
         except BaseException as failure:
-            # Raised where the outcomes are waited for; who cancels this task does not look there.
-            wait.break_off(failure)
+            # Raised by the task that waits for outcomes: nothing reads the result of this one.
+            wait.abort(failure)
             if not isinstance(failure, (Exception, asyncio.CancelledError)):
                 raise
         else:
@@ -215,7 +223,7 @@ async def _feed(
 
     feeder = running_loop().create_task(feed())
     try:
-        yield room
+        yield has_capacity
     finally:
         feeder.cancel()
         await wait_all_uncancelled([feeder])

@@ -1,4 +1,4 @@
-"""What is due when on one loop: a timer for the next of deadlines, beats and budgeted questions."""
+"""Queue of polls and deadlines of one event loop, and the rate limit of a client."""
 
 from __future__ import annotations
 
@@ -7,135 +7,275 @@ import itertools
 import math
 import time
 import weakref
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
 
-from diffio_async._polling.subscriptions import Queue
+from attrs import define
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Coroutine
+    from contextvars import Context
 
-    from diffio_async._polling.scheduler import Scheduler
-    from diffio_async._polling.subscriptions import Item, Waiter
+    from diffio_async._polling.subscriptions import Waiter
 
-#: Questions in the air at once, those on a beat of their own not counted.
+#: Polls in flight at once, those at a fixed interval not counted.
 MAX_CONCURRENT_POLLS = 64
-#: What is due in an instant is due: a turn of its own would cost more.
+#: Seconds by which an entry may run early: a timer of its own would cost more.
 _EARLY = 1e-3
-#: So many entries that count no more are no burden.
-_FEW = 64
+#: Queues of at most so many entries are not compacted.
+_MIN_COMPACTED = 64
+#: Requests do not travel at one speed: two sent a second apart arrive a bit closer together.
+_WINDOW = 1.02
+#: Rounding errors of floats must not cost another timer.
+_INSTANT = 1e-6
+
+
+class RateLimiter:
+    """Polls per second of a client, on all its loops; instants are of `time.monotonic()`.
+
+    Never more than `rate + burst` polls in any second, and `rate` in the long run. There is no
+    lock: two loops in two threads may both use the last token once in a while.
+    """
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate = rate
+        self._capacity = max(1.0, float(burst))
+        self._sent: deque[float] = deque(maxlen=max(1, int(rate) + burst))
+        self._tokens, self._updated_at = self._capacity, float("-inf")
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a poll is allowed, 0 if one is allowed now."""
+        seconds = max(0.0, 1 - self._tokens_at(now)) / self.rate
+        if len(self._sent) == self._sent.maxlen:
+            seconds = max(seconds, self._sent[0] + _WINDOW - now)
+        return seconds if seconds > _INSTANT else 0.0
+
+    def acquire(self, now: float) -> None:
+        """Count a poll."""
+        self._tokens, self._updated_at = self._tokens_at(now) - 1, now
+        self._sent.append(now)
+
+    def drain(self, now: float) -> None:
+        """Remove the saved tokens, so that polling does not resume with a burst after a pause."""
+        self._tokens, self._updated_at = min(self._tokens_at(now), 0.0), now
+
+    def _tokens_at(self, now: float) -> float:
+        elapsed = min(now - self._updated_at, 3600.0)
+        return min(self._capacity, self._tokens + max(0.0, elapsed) * self.rate)
+
+
+class CheckLimiter(Protocol):
+    """Limits the checks that are made while events are delivered."""
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a check is allowed; `now` is `time.monotonic()`."""
+        ...
+
+    def acquire(self, now: float) -> None:
+        """Count a check."""
+        ...
+
+
+class PollLimits(Protocol):
+    """Limits shared by all loops of a client."""
+
+    rate_limiter: RateLimiter
+
+    @property
+    def push_health(self) -> CheckLimiter:
+        """The limit of checks."""
+        ...
+
+    def paused_for(self, now: float, *, fixed: bool) -> float:
+        """Return the seconds for which polls are paused; `fixed`: those at a fixed interval."""
+        ...
+
+
+@define(eq=False)
+class Item(ABC):
+    """Something that is polled; instants are of the loop."""
+
+    #: Identifies the one entry in a queue that counts; 0 if there is none.
+    entry_id: int = 0
+    run_at: float = math.inf
+    task: asyncio.Task[None] | None = None
+
+    @property
+    @abstractmethod
+    def context(self) -> Context:
+        """The context of the call that the poll is made for."""
+
+    def ready(self) -> bool:
+        """Return whether the item is to be polled now that its time has come."""
+        return True
+
+    @abstractmethod
+    def poll(self) -> Coroutine[None, None, None]:
+        """Send one poll and handle the response."""
+
+    @abstractmethod
+    def on_poll_done(self) -> None:
+        """Continue after the task of a poll has ended."""
+
+
+class ItemHeap:
+    """Items by the instant they are due; an item that is added again counts at its new place."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[float, int, Item]] = []
+        self._compact_at = _MIN_COMPACTED
+
+    def put(self, run_at: float, entry_id: int, item: Item) -> None:
+        """Add an item; `entry_id` is a number that was never used before."""
+        item.entry_id, item.run_at = entry_id, run_at
+        heapq.heappush(self._entries, (run_at, entry_id, item))
+        if len(self._entries) > self._compact_at:
+            self._entries = [entry for entry in self._entries if entry[2].entry_id == entry[1]]
+            heapq.heapify(self._entries)
+            self._compact_at = _MIN_COMPACTED + 2 * len(self._entries)
+
+    def first(self) -> float | None:
+        """Return the instant of the first item, None if there is none."""
+        while self._entries:
+            run_at, entry_id, item = self._entries[0]
+            if item.entry_id == entry_id:
+                return run_at
+            heapq.heappop(self._entries)
+        return None
+
+    def pop(self) -> Item:
+        """Remove and return the item whose instant `first` returned."""
+        _, _, item = heapq.heappop(self._entries)
+        item.entry_id, item.run_at = 0, math.inf
+        return item
+
+
+class QueueOwner(Protocol):
+    """Starts polls when their time has come."""
+
+    def start_poll(self, item: Item, *, counted: bool) -> bool:
+        """Poll an item; return whether a request is sent."""
+        ...
 
 
 class PollQueue:
-    """What is due; instants are of the loop.
+    """Timer of one loop for deadlines and polls.
 
-    The desk asks about what is due, and is told of each deadline that has come. Beats of the
-    user's own are kept whatever the budget; the rest is asked as the budget allows, earliest due
-    first: whoever waits longest is next, so nobody starves.
+    Polls at a fixed interval run whatever the rate limit. All others run as the limits allow,
+    earliest first, so that none starves.
     """
 
-    def __init__(self, desk: Scheduler) -> None:
-        self._loop = desk.loop
-        self._poller = desk.poller
-        # Weak: what a client is made of must not wait for the collector of cycles, or sockets do.
-        self._scheduler = weakref.ref(desk)
-        #: Questions in the air that count.
-        self.polling = 0
-        self._count = itertools.count(1)
+    def __init__(
+        self, owner: QueueOwner, loop: asyncio.AbstractEventLoop, limits: PollLimits
+    ) -> None:
+        self._loop = loop
+        self._limits = limits
+        # Weak: a reference cycle would keep sockets open until the garbage collector runs.
+        self._owner = weakref.ref(owner)
+        #: Polls in flight that count towards the limit.
+        self.in_flight = 0
+        self._entry_ids = itertools.count(1)
         self._timer: asyncio.TimerHandle | None = None
-        self._timed = math.inf
+        self._timer_at = math.inf
         self._running = False
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything: nobody waits any more."""
+        """Remove all entries."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._timed = None, math.inf
-        self._beats, self._due, self._checks = Queue(), Queue(), Queue()
+        self._timer, self._timer_at = None, math.inf
+        self._fixed, self._polls, self._checks = ItemHeap(), ItemHeap(), ItemHeap()
         self._deadlines: list[tuple[float, int, Waiter]] = []
-        self._tidy_at = _FEW
+        self._compact_at = _MIN_COMPACTED
 
-    def schedule(self, item: Item, when: float, *, beat: bool = False, check: bool = False) -> None:
-        """Put an item where it is due, and nowhere else."""
-        queue = self._beats if beat else self._checks if check else self._due
-        queue.put(when, next(self._count), item)
-        queue.tidy()
+    def schedule(
+        self, item: Item, run_at: float, *, fixed: bool = False, check: bool = False
+    ) -> None:
+        """Schedule the next poll of an item in place of an earlier one.
+
+        Args:
+            item: The item.
+            run_at: The instant.
+            fixed: The poll is at a fixed interval.
+            check: The poll only checks what events report.
+        """
+        heap = self._fixed if fixed else self._checks if check else self._polls
+        heap.put(run_at, next(self._entry_ids), item)
         self.set_timer()
 
     def schedule_deadline(self, waiter: Waiter) -> None:
-        """Note a waiter's deadline."""
-        if len(self._deadlines) > self._tidy_at:
-            self._deadlines = [each for each in self._deadlines if not each[2].gone]
+        """Add the deadline of a waiter."""
+        if len(self._deadlines) > self._compact_at:
+            self._deadlines = [each for each in self._deadlines if not each[2].closed]
             heapq.heapify(self._deadlines)
-            self._tidy_at = _FEW + 2 * len(self._deadlines)
-        heapq.heappush(self._deadlines, (waiter.deadline, next(self._count), waiter))
+            self._compact_at = _MIN_COMPACTED + 2 * len(self._deadlines)
+        heapq.heappush(self._deadlines, (waiter.deadline, next(self._entry_ids), waiter))
 
     def set_timer(self) -> None:
-        """See to it that there is a turn when something is due."""
+        """Set the timer for the first entry."""
         if self._running:
             return
-        when = min(self._next_deadline(), self._next_beat(), self._next_due(), self._next_check())
+        run_at = min(
+            self._next_deadline(), self._next_fixed(), self._next_poll(), self._next_check()
+        )
         if self._timer is not None:
-            if self._timed <= when:
+            if self._timer_at <= run_at:
                 return
             self._timer.cancel()
-        self._timed = when
-        self._timer = None if when == math.inf else self._loop.call_at(when, self._run_due)
+        self._timer_at = run_at
+        self._timer = None if run_at == math.inf else self._loop.call_at(run_at, self._run)
 
     def _next_deadline(self) -> float:
-        while self._deadlines and self._deadlines[0][2].gone:
+        while self._deadlines and self._deadlines[0][2].closed:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
-    def _next_beat(self) -> float:
-        first = self._beats.first()
+    def _next_fixed(self) -> float:
+        first = self._fixed.first()
         if first is None:
             return math.inf
-        return max(
-            first[0], self._loop.time() + self._poller.paused_for(time.monotonic(), beat=True)
-        )
+        return max(first, self._loop.time() + self._limits.paused_for(time.monotonic(), fixed=True))
 
-    def _next_due(self) -> float:
-        first = self._due.first()
-        if first is None or self.polling >= MAX_CONCURRENT_POLLS:
-            return math.inf
-        now = time.monotonic()
-        wait = max(self._poller.paused_for(now, beat=False), self._poller.rate_limiter.wait(now))
-        return max(first[0], self._loop.time() + wait if wait else 0.0)
+    def _next_poll(self) -> float:
+        return self._next_limited(self._polls, None)
 
     def _next_check(self) -> float:
-        first = self._checks.first()
-        if first is None or self.polling >= MAX_CONCURRENT_POLLS:
-            return math.inf
-        now = time.monotonic()
-        pacer = self._poller
-        wait = max(
-            pacer.paused_for(now, beat=False),
-            pacer.rate_limiter.wait(now),
-            pacer.push_health.wait(now),
-        )
-        return max(first[0], self._loop.time() + wait if wait else 0.0)
+        return self._next_limited(self._checks, self._limits.push_health)
 
-    def _run_due(self) -> None:
-        self._timer, self._timed = None, math.inf
-        desk = self._scheduler()
-        if desk is None:
+    def _next_limited(self, heap: ItemHeap, checks: CheckLimiter | None) -> float:
+        first = heap.first()
+        if first is None or self.in_flight >= MAX_CONCURRENT_POLLS:
+            return math.inf
+        now, limits = time.monotonic(), self._limits
+        wait = max(limits.paused_for(now, fixed=False), limits.rate_limiter.wait(now))
+        if checks is not None:
+            wait = max(wait, checks.wait(now))
+        return max(first, self._loop.time() + wait if wait else 0.0)
+
+    def _run(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        owner = self._owner()
+        if owner is None:
             return
         self._running = True
         try:
             now = self._loop.time()
             while self._next_deadline() <= now:
-                desk.expire(heapq.heappop(self._deadlines)[2])
+                waiter = heapq.heappop(self._deadlines)[2]
+                waiter.job.expire(waiter)
             now += _EARLY
-            while self._next_beat() <= now:
-                desk.start_poll(self._beats.pop(), counted=False)
-            while self._next_due() <= now:
-                if desk.start_poll(self._due.pop(), counted=True):
-                    self._poller.rate_limiter.acquire(time.monotonic())
+            while self._next_fixed() <= now:
+                owner.start_poll(self._fixed.pop(), counted=False)
+            while self._next_poll() <= now:
+                if owner.start_poll(self._polls.pop(), counted=True):
+                    self._limits.rate_limiter.acquire(time.monotonic())
             while self._next_check() <= now:
-                if desk.start_poll(self._checks.pop(), counted=True):
-                    self._poller.rate_limiter.acquire(time.monotonic())
-                    self._poller.push_health.acquire(time.monotonic())
+                if owner.start_poll(self._checks.pop(), counted=True):
+                    self._limits.rate_limiter.acquire(time.monotonic())
+                    self._limits.push_health.acquire(time.monotonic())
         finally:
             self._running = False
         self.set_timer()

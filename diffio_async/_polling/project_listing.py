@@ -1,6 +1,7 @@
-"""Whether listings can be trusted: now and then single jobs of a group are asked about alone.
+"""Polling of a whole project: one listing in place of a poll for each of its jobs.
 
-The more often that finds an end which the listing had not told, the more are.
+A listing may lag behind, so single jobs are polled as a check: the more of them, the more often a
+check finds an end that the listing did not contain.
 """
 
 from __future__ import annotations
@@ -10,238 +11,338 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from attrs import evolve
+from attrs import define, evolve, field
 
-from diffio_async._polling import groups, poll_responses
 from diffio_async._polling.generation_rows import parse_rows, progress_from_row, status_rank
 from diffio_async._polling.interval import crowd_of, most_between
 from diffio_async._polling.job_timeline import LISTING, ProgressSample, with_sample
 from diffio_async._polling.model_updates import observe_sample
-from diffio_async._polling.wait_errors import wait_timeout
+from diffio_async._polling.poll_queue import Item
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.retry import is_retryable
 from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from diffio_async._polling.generation_rows import GenerationRow
+    from diffio_async._polling.job import Job
     from diffio_async._polling.scheduler import Scheduler
-    from diffio_async._polling.subscriptions import Group, Job
-    from diffio_async.models.generations import GenerationProgress
+    from diffio_async._polling.subscriptions import Subscription
+    from diffio_async.options import RequestOptions
 
-#: So many members are followed closely, of so many of these the pace is taken.
-CONFIRM_LIMIT, SAMPLE = 200, 32
-#: That a job still runs is noted when it was not for this part of its age.
-STALE_SECONDS = 0.05
-#: A listing takes at most one part in so many of the time.
-SHARE = 40
-#: Listings that lacked a job before it is asked about alone.
-MAX_MISSING = 2
-#: Failures in a row before a project's jobs are asked about one by one, and seconds until the
-#: listing is tried again.
+#: Jobs of one project from which on it is listed.
+MIN_MEMBERS = 2
+#: Members whose timelines are kept up to date, and how many of these determine the interval.
+MAX_TRACKED, MAX_SAMPLED = 200, 32
+#: Share of a job's age after which the timeline records again that the job still runs.
+STALE_FRACTION = 0.05
+#: Interval between listings as a multiple of the CPU time that one takes.
+MIN_COST_MULTIPLE = 40
+#: Listings in a row without a job before that is polled individually.
+MAX_MISSING_ROWS = 2
+#: Failures in a row before a project's jobs are polled individually, and seconds until the listing
+#: is tried again.
 MAX_FAILURES = 3
-BREAK_SECONDS = 30.0
-#: Bytes of a single answer, and how many times as much a listing may cost for a few jobs.
-SINGLE_POLL_SHARE, EXPENSIVE_SECONDS, MIN_MEMBERS = 800, 20, 10
+PAUSE_SECONDS = 30.0
+#: Bytes of the response of a single poll, and the size of a listing, as a multiple of the single
+#: polls that it replaces, from which it is not worth it for at most so many members.
+SINGLE_POLL_BYTES, MAX_SIZE_MULTIPLE, FEW_MEMBERS = 800, 20, 10
+#: A job is checked if the last check is so many of the shortest pauses ago, or half of its age.
+CHECK_INTERVALS = 3.0
+#: Checks for each listing: the minimum in a large project, and the maximum.
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 0.1, 8.0
 
 
-async def poll_listing(desk: Scheduler, group: Group) -> None:
-    """Ask for the listing, once."""
-    call = endpoints.list_project_generations(group.api_project_id)
-    asked = desk.loop.time()
-    try:
-        body = await desk.poller.sender.body(call, group.options)
-        began = time.thread_time()
-        _apply(desk, group, body, asked)
-        group.cost = time.thread_time() - began
-    except DiffioError as failure:
-        _failed(desk, group, failure)
-    except Exception as bug:  # noqa: BLE001 - raised where it is waited for, or nobody would know
-        for job in list(group.members.values()):
-            for waiter in job.waiters.copy():
-                waiter.wait.break_off(bug)
-    else:
-        desk.poller.on_response(desk.loop.time() - asked)
-        group.failures = 0
-        members = len(group.members)
-        if members <= MIN_MEMBERS and len(body) > EXPENSIVE_SECONDS * SINGLE_POLL_SHARE * max(
-            1, members
-        ):
-            _break(desk, group, BREAK_SECONDS)
+@define(eq=False, kw_only=True)
+class ProjectListing(Item):
+    """The jobs of one project under one set of options; listed while there are several."""
+
+    scheduler: Scheduler
+    api_project_id: str
+    options: RequestOptions
+    members: dict[str, Job] = field(factory=dict)
+    active: bool = False
+    #: The listing is unavailable until this instant: its jobs are polled individually.
+    paused_until: float = -math.inf
+    failures: int = 0
+    #: Whether the last listing was refused with 403.
+    denied: bool = False
+    round: int = 0
+    #: When the last listing was requested, and received.
+    polled_at: float = -math.inf
+    responded_at: float = -math.inf
+    #: Checks for each listing, and the fraction of a check that is saved up.
+    sample_rate: float = 0.0
+    sample_credit: float = 0.0
+    #: Seconds of CPU time that the last listing took.
+    cpu_cost: float = 0.0
+
+    # Members.
+
+    def add(self, job: Job) -> None:
+        """Poll a job by this listing."""
+        job.listing = self
+        self.members[job.generation_id] = job
+        self.scheduler.listed += self.active
+        self.update_mode()
+        if self.active and self.task is None:
+            soon = max(job.next_poll_at, self._earliest)
+            if soon < self.run_at:
+                self.scheduler.queue.schedule(self, soon)
+
+    def remove(self, job: Job, subscription: Subscription) -> None:
+        """Poll a job no more; the listing is removed with its last member."""
+        job.listing = None
+        self.members.pop(job.generation_id, None)
+        self.scheduler.listed -= self.active
+        if self.members:
+            self.update_mode()
         else:
-            check_some(desk, group)
-            schedule_listing(desk, group)
+            self.scheduler.remove_listing(self, subscription)
 
-
-def schedule_listing(desk: Scheduler, group: Group, least: float = 0.0) -> None:
-    """Say when the next listing is due: the pace of its members, put together."""
-    if not group.active or not group.members:
-        return
-    now, pacer = desk.loop.time(), desk.poller
-    jitter = random.random()  # noqa: S311 - jitter needs no secrecy
-    members = list(group.members.values())
-    every = _every(group)
-    sample = [job for job in members if job.number % every == 0] or members
-    if len(sample) > SAMPLE:
-        sample = random.sample(sample, SAMPLE)
-    gaps = [poll_responses.gap_of(desk, job, jitter) for job in sample]
-    often = sum(1 / max(gap, 0.1) ** 2 for gap in gaps)
-    gap = 1 / math.sqrt(often * len(members) / len(sample))
-    # A listing of a few jobs may come as soon as polls of each of them might.
-    few = most_between(
-        pacer.policy, 0.0, crowd_of(pacer.policy, len(members), pacer.rate_limiter.rate)
-    )
-    floor = min(pacer.policy.min_interval * (1 + 0.2 * jitter), max(few, min(gaps)))
-    gap = max(gap, floor, SHARE * group.cost, pacer.push_health.check_delay(jitter), least)
-    deadline = min(waiter.deadline for job in members for waiter in job.waiters)
-    chance = deadline - max(0.05, 2 * pacer.took) - group.cost
-    last = now < chance < now + gap
-    desk.schedule_group(group, chance if last else now + gap, check=pacer.only_checks and not last)
-
-
-def _every(group: Group) -> int:
-    """One in so many of the members is followed closely; the others are much like it."""
-    return max(1, len(group.members) // CONFIRM_LIMIT)
-
-
-def _apply(desk: Scheduler, group: Group, body: bytes, asked: float) -> None:
-    """Take over what a listing says that is new; never backwards."""
-    now = desk.loop.time()
-    group.round += 1
-    before, every = group.responded_at, _every(group)
-    for row in parse_rows(body):
-        job = group.members.get(row.generation_id)
-        if job is not None:
-            job.round, job.missing = group.round, 0
-            _apply_row(desk, job, row, asked, before, followed=job.number % every == 0)
-    group.polled_at, group.responded_at = asked, now
-    for job in [each for each in group.members.values() if each.round != group.round]:
-        job.missing += 1
-        if job.missing >= MAX_MISSING and not job.alone:
-            job.alone, job.next = True, now
-            desk.schedule(job)
-
-
-def _long_ago(job: Job, now: float) -> bool:
-    asked = job.timeline.last_polled_at
-    return asked is not None and now - asked > STALE_SECONDS * (now - job.timeline.started_at)
-
-
-def _apply_row(
-    desk: Scheduler, job: Job, row: GenerationRow, asked: float, before: float, *, followed: bool
-) -> None:
-    place_in_life = status_rank(row.status)
-    if place_in_life < job.rank:
-        return
-    now = desk.loop.time()
-    if place_in_life > 1:
-        if job.reported_end is None:
-            if job.timeline.last_polled_at is not None and before > job.timeline.last_polled_at:
-                job.timeline = evolve(job.timeline, last_polled_at=before)
-            progress = progress_from_row(row, job.api_project_id or "")
-            if job.known:
-                desk.poller.on_push_missed(progress)
-            poll_responses.on_reported_end(desk, job, progress, sure=False)
-        return
-    known = job.row
-    backwards = known is not None and (row.percent or 0) < (known.percent or 0)
-    moved = known is None or row.status != known.status or row.percent != known.percent
-    if asked >= job.responded_at and moved and (place_in_life > job.rank or not backwards):
-        job.row, job.rank, job.alone = row, place_in_life, False
-        if followed:
-            course = with_sample(
-                job.timeline, ProgressSample(now, LISTING if place_in_life else "", row.percent)
-            )
-            observe_sample(desk.poller.model, job.timeline, course)
-            job.timeline = course
-        if any(waiter.wait.wants_progress for waiter in job.waiters):
-            poll_responses.notify_progress(
-                desk, job, progress_from_row(row, job.api_project_id or ""), None, alone=False
-            )
-        else:
-            job.last = None
-    elif followed and _long_ago(job, now):
-        course = evolve(job.timeline, last_polled_at=now, failures=0)
-        observe_sample(desk.poller.model, job.timeline, course)
-        job.timeline = course
-    for waiter in job.waiters.copy():
-        if waiter.poll_once and not waiter.wait.lone:
-            desk.end(waiter, wait_timeout(waiter, latest(job)))
-
-
-def latest(job: Job) -> GenerationProgress | None:
-    """The last that is known of a job, from a listing where that is all there is."""
-    if job.last is None and job.row is not None:
-        return progress_from_row(job.row, job.api_project_id or "")
-    return job.last
-
-
-def _failed(desk: Scheduler, group: Group, failure: DiffioError) -> None:
-    if isinstance(failure, (AuthenticationFailed, ClientClosed)):
-        for job in list(group.members.values()):
-            poll_responses.end_all(desk, job, failure)
-        return
-    if is_retryable(failure):
-        group.failures += 1
-        desk.poller.on_failure(failure)
-        if group.failures < MAX_FAILURES:
-            schedule_listing(desk, group, desk.poller.policy.min_interval * 2.0**group.failures)
+    def update_mode(self) -> None:
+        """Start or stop listing by the number of members."""
+        scheduler = self.scheduler
+        active = len(self.members) >= MIN_MEMBERS and scheduler.loop.time() >= self.paused_until
+        if active == self.active:
             return
-        _break(desk, group, BREAK_SECONDS)
-        return
-    if isinstance(failure, PermissionDenied):
-        group.refused = failure
-    _break(desk, group, 4 * BREAK_SECONDS)
+        self.active = active
+        others = len(self.members) - 1
+        scheduler.listed += others if active else -others
+        if active:
+            for job in self.members.values():
+                job.schedule()
+            if self.task is None:
+                scheduler.queue.schedule(self, max(self._first_due, self._earliest))
+        else:
+            self.entry_id = 0
+            for job in self.members.values():
+                if job.task is None:
+                    job.schedule_next()
 
+    @property
+    def _first_due(self) -> float:
+        return min(job.next_poll_at for job in self.members.values())
 
-def _break(desk: Scheduler, group: Group, seconds: float) -> None:
-    """Do without listings for a while."""
-    now = desk.loop.time()
-    group.paused_until = now + seconds
-    groups.tune(desk, group)
-    desk.schedule_group(group, group.paused_until)
+    @property
+    def _earliest(self) -> float:
+        """When the next listing may be requested."""
+        return self.responded_at + self.scheduler.poller.policy.min_interval
 
+    # Schedule.
 
-#: A single job is checked when it was not for so many of the shortest pauses, or half of its age.
-CHECK_FRACTION = 3.0
-#: Single questions for each listing: at least for a large group, and at most.
-INITIAL_DOUBT, MAX_DOUBT = 0.1, 8.0
+    @property
+    def context(self) -> Context:
+        """A copy of the context of the first member's first call."""
+        return next(iter(self.members.values())).context
 
+    def ready(self) -> bool:
+        """Return whether to request the listing now; after a pause, try to activate it first."""
+        if not self.active:
+            self.update_mode()
+            return False
+        return self.task is None
 
-def check_some(desk: Scheduler, group: Group) -> None:
-    """Ask about a few jobs alone."""
-    now = desk.loop.time()
-    least = max(INITIAL_DOUBT, min(1.0, 5 / max(1, len(group.members))))
-    group.doubt = min(MAX_DOUBT, max(group.doubt, least))
-    group.allowance = min(MAX_DOUBT, group.allowance + group.doubt)
-    for job in list(group.members.values())[: 2 * int(MAX_DOUBT)]:
-        if group.allowance < 1:
-            break
-        # Whoever was looked at goes to the end.
-        group.members[job.generation_id] = group.members.pop(job.generation_id)
-        since = max(job.responded_at, job.timeline.started_at)
-        if (
-            now - since
-            < max(
-                CHECK_FRACTION * desk.poller.policy.min_interval,
-                0.5 * (now - job.timeline.started_at),
-            )
-            or job.task is not None
+    def on_poll_done(self) -> None:
+        """Do nothing: `poll` schedules the next listing."""
+
+    def schedule(self, min_delay: float = 0.0) -> None:
+        """Schedule the next listing by the combined intervals of the members."""
+        if not self.active or not self.members:
+            return
+        scheduler, poller = self.scheduler, self.scheduler.poller
+        now = scheduler.loop.time()
+        jitter = random.random()  # noqa: S311 - jitter needs no secrecy
+        members = list(self.members.values())
+        stride = self._stride
+        sample = [job for job in members if job.number % stride == 0] or members
+        if len(sample) > MAX_SAMPLED:
+            sample = random.sample(sample, MAX_SAMPLED)
+        delays = [job.poll_delay(jitter) for job in sample]
+        frequency = sum(1 / max(delay, 0.1) ** 2 for delay in delays)
+        delay = 1 / math.sqrt(frequency * len(members) / len(sample))
+        # A listing of a few jobs may come as soon as polls of each of them might.
+        crowd = crowd_of(poller.policy, len(members), poller.rate_limiter.rate)
+        few = most_between(poller.policy, 0.0, crowd)
+        delay = max(
+            delay,
+            min(poller.policy.min_interval * (1 + 0.2 * jitter), max(few, min(delays))),
+            MIN_COST_MULTIPLE * self.cpu_cost,
+            poller.push_health.check_delay(jitter),
+            min_delay,
+        )
+        deadline = min(waiter.deadline for job in members for waiter in job.waiters)
+        final = deadline - max(0.05, 2 * poller.latency) - self.cpu_cost
+        is_final = now < final < now + delay
+        scheduler.queue.schedule(
+            self,
+            final if is_final else now + delay,
+            check=poller.only_checks and not is_final,
+        )
+
+    def schedule_soon(self) -> None:
+        """Schedule the next listing as early as allowed if it is needed to learn anything."""
+        if not self.active:
+            return
+        if self.scheduler.poller.push_health.holds and all(
+            job.known for job in self.members.values()
         ):
-            continue
-        group.allowance -= 1
-        job.checking, job.next = True, now
-        desk.schedule(job)
+            self.schedule()
+            return
+        soon = max(self.scheduler.loop.time(), self._first_due, self._earliest)
+        if not self.entry_id or soon < self.run_at:
+            self.scheduler.queue.schedule(self, soon)
+
+    @property
+    def _stride(self) -> int:
+        """One in so many members is tracked; the others are much like it."""
+        return max(1, len(self.members) // MAX_TRACKED)
+
+    # Responses.
+
+    async def poll(self) -> None:
+        """Request the listing once, and handle the response or the failure."""
+        scheduler = self.scheduler
+        call = endpoints.list_project_generations(self.api_project_id)
+        sent_at = scheduler.loop.time()
+        try:
+            body = await scheduler.poller.sender.body(call, self.options)
+            started_at = time.thread_time()
+            self._apply(body, sent_at)
+            self.cpu_cost = time.thread_time() - started_at
+        except DiffioError as failure:
+            self._on_failure(failure)
+        except Exception as bug:  # noqa: BLE001 - raised by the waiting calls, where it is seen
+            for job in list(self.members.values()):
+                job.abort(bug)
+        else:
+            scheduler.poller.on_response(scheduler.loop.time() - sent_at)
+            self.failures = 0
+            if self._is_too_large(len(body)):
+                self._pause(PAUSE_SECONDS)
+            else:
+                self._sample_members()
+                self.schedule()
+
+    def _is_too_large(self, size: int) -> bool:
+        members = len(self.members)
+        worth = MAX_SIZE_MULTIPLE * SINGLE_POLL_BYTES * max(1, members)
+        return members <= FEW_MEMBERS and size > worth
+
+    def _apply(self, body: bytes, sent_at: float) -> None:
+        """Apply what is new in a listing; statuses never go back."""
+        now = self.scheduler.loop.time()
+        self.round += 1
+        previous, stride = self.responded_at, self._stride
+        for row in parse_rows(body):
+            job = self.members.get(row.generation_id)
+            if job is not None:
+                job.listing_round, job.missing_rows = self.round, 0
+                if status_rank(row.status) > 1:
+                    self._apply_end(job, row, previous)
+                elif job.status_rank <= status_rank(row.status):
+                    self._apply_row(job, row, sent_at, tracked=job.number % stride == 0)
+        self.polled_at, self.responded_at = sent_at, now
+        for job in [each for each in self.members.values() if each.listing_round != self.round]:
+            job.missing_rows += 1
+            if job.missing_rows >= MAX_MISSING_ROWS and not job.absent_from_listing:
+                job.absent_from_listing = True
+                job.schedule_at(now)
+
+    def _apply_end(self, job: Job, row: GenerationRow, previous: float) -> None:
+        if job.reported_end is not None:
+            return
+        last_polled_at = job.timeline.last_polled_at
+        if last_polled_at is not None and previous > last_polled_at:
+            job.timeline = evolve(job.timeline, last_polled_at=previous)
+        progress = progress_from_row(row, job.api_project_id or "")
+        if job.known:
+            self.scheduler.poller.on_push_missed(progress)
+        job.on_reported_end(progress, reliable=False)
+
+    def _apply_row(self, job: Job, row: GenerationRow, sent_at: float, *, tracked: bool) -> None:
+        now, model = self.scheduler.loop.time(), self.scheduler.poller.model
+        rank, last, timeline = status_rank(row.status), job.last_row, None
+        backwards = last is not None and (row.percent or 0) < (last.percent or 0)
+        changed = last is None or row.status != last.status or row.percent != last.percent
+        if sent_at >= job.responded_at and changed and (rank > job.status_rank or not backwards):
+            job.last_row, job.status_rank, job.absent_from_listing = row, rank, False
+            if tracked:
+                sample = ProgressSample(now, LISTING if rank else "", row.percent)
+                timeline = with_sample(job.timeline, sample)
+        elif tracked and _is_stale(job, now):
+            timeline = evolve(job.timeline, last_polled_at=now, failures=0)
+        if timeline is not None:
+            observe_sample(model, job.timeline, timeline)
+            job.timeline = timeline
+        if job.last_row is row:
+            if any(waiter.subscription.wants_progress for waiter in job.waiters):
+                progress = progress_from_row(row, job.api_project_id or "")
+                job.report_progress(progress, None, from_single_poll=False)
+            else:
+                job.last_progress = None
+        for waiter in job.waiters.copy():
+            if waiter.poll_once and not waiter.subscription.is_single:
+                job.end(waiter, waiter.timeout_error(job.latest_progress))
+
+    def _on_failure(self, failure: DiffioError) -> None:
+        if isinstance(failure, (AuthenticationFailed, ClientClosed)):
+            self.fail(failure)
+            return
+        if is_retryable(failure):
+            self.failures += 1
+            self.scheduler.poller.on_failure(failure)
+            if self.failures < MAX_FAILURES:
+                self.schedule(self.scheduler.poller.policy.min_interval * 2.0**self.failures)
+            else:
+                self._pause(PAUSE_SECONDS)
+            return
+        self.denied = self.denied or isinstance(failure, PermissionDenied)
+        self._pause(4 * PAUSE_SECONDS)
+
+    def _pause(self, seconds: float) -> None:
+        """Poll the members individually for a while."""
+        self.paused_until = self.scheduler.loop.time() + seconds
+        self.update_mode()
+        self.scheduler.queue.schedule(self, self.paused_until)
+
+    def fail(self, failure: DiffioError) -> None:
+        """End the waits for all members with copies of an error."""
+        for job in list(self.members.values()):
+            job.fail(failure)
+
+    # Checks.
+
+    def _sample_members(self) -> None:
+        """Poll a few members individually to check the listing."""
+        now, min_interval = self.scheduler.loop.time(), self.scheduler.poller.policy.min_interval
+        min_rate = max(MIN_SAMPLE_RATE, min(1.0, 5 / max(1, len(self.members))))
+        self.sample_rate = min(MAX_SAMPLE_RATE, max(self.sample_rate, min_rate))
+        self.sample_credit = min(MAX_SAMPLE_RATE, self.sample_credit + self.sample_rate)
+        for job in list(self.members.values())[: 2 * int(MAX_SAMPLE_RATE)]:
+            if self.sample_credit < 1:
+                break
+            # Members take turns: this one moves to the end.
+            self.members[job.generation_id] = self.members.pop(job.generation_id)
+            started_at = job.timeline.started_at
+            pause = max(CHECK_INTERVALS * min_interval, 0.5 * (now - started_at))
+            if now - max(job.responded_at, started_at) < pause or job.task is not None:
+                continue
+            self.sample_credit -= 1
+            job.checking = True
+            job.schedule_at(now)
+
+    def on_check(self, *, stale: bool) -> None:
+        """Adapt the number of checks; `stale`: one found an end that the listing lacked."""
+        if stale:
+            self.sample_rate = min(MAX_SAMPLE_RATE, 4 * max(self.sample_rate, MIN_SAMPLE_RATE))
+        else:
+            self.sample_rate *= 0.7
 
 
-def disagreed(job: Job) -> None:
-    """A single question found an end that the listing had not told."""
-    if job.checking and job.group is not None:
-        job.group.doubt = min(MAX_DOUBT, 4 * max(job.group.doubt, INITIAL_DOUBT))
-    job.checking = False
-
-
-def agreed(job: Job) -> None:
-    """A single question found what the listing had told."""
-    if job.checking and job.group is not None:
-        job.group.doubt *= 0.7
-    job.checking = False
+def _is_stale(job: Job, now: float) -> bool:
+    polled_at = job.timeline.last_polled_at
+    return polled_at is not None and now - polled_at > STALE_FRACTION * (
+        now - job.timeline.started_at
+    )

@@ -1,87 +1,95 @@
-"""What a desk knows: the jobs that are waited for, who waits, and in which order to ask."""
+"""Calls that wait, their interest in single jobs, and the errors that end a wait."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import copy
 import math
 from contextvars import copy_context
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from attrs import define, field
+from attrs import define
 
 from diffio_async._http.transport import response_tap
-from diffio_async._polling.job_timeline import JobTimeline
+from diffio_async._protocol.api_errors import message_excerpt
+from diffio_async.errors import GenerationFailed, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from diffio_async._polling.generation_rows import GenerationRow
-    from diffio_async._polling.scheduler import Scheduler
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
 
-#: The JSON of an answer, for those who hear it as it came.
-PushOrigin = object
+#: The JSON of a response, for calls that need it as it was received; None if there is none.
+RawResponse = object
 
 
 class Subscription:
-    """One call that waits, for one job or for many. The desk tells it, on its loop."""
+    """One call that waits, for one job or for many; it is notified on its own loop."""
 
-    #: Whether it waits for one job: its end is then told as a single question is answered.
-    lone: ClassVar[bool] = False
+    #: Whether it waits for one job: its end is then confirmed by a response of a single poll.
+    is_single: ClassVar[bool] = False
 
     def __init__(
-        self, options: RequestOptions, *, timeout: float | None, beat: float | None, wants: bool
+        self,
+        options: RequestOptions,
+        *,
+        timeout: float | None,
+        poll_interval: float | None,
+        wants_progress: bool,
     ) -> None:
         self.options = options
         self.timeout = timeout
-        self.poll_interval = beat
-        #: Whether progress on the way is of interest.
-        self.receives_push: Callable[[str, object], None] | None = response_tap.get()
-        self.wants_progress = wants or self.receives_push is not None
+        #: Seconds between polls; None lets the poller choose.
+        self.poll_interval = poll_interval
+        #: Receives the JSON of each response; None if the call does not need it.
+        self.on_raw_response: Callable[[str, object], None] | None = response_tap.get()
+        #: Whether progress before the end is of interest.
+        self.wants_progress = wants_progress or self.on_raw_response is not None
         self.context = copy_context()
-        #: Questions that were cut because of this wait and still tidy up.
-        self.cancelled: set[asyncio.Task[None]] = set()
-        self.broken: BaseException | None = None
+        #: Polls that were cancelled because of this call and have not ended yet.
+        self.cancelled_polls: set[asyncio.Task[None]] = set()
+        self.error: BaseException | None = None
         self._changed: asyncio.Future[None] | None = None
 
-    def changed(self, waiter: Waiter, progress: GenerationProgress, heard: PushOrigin, /) -> None:
-        """Progress was read that is not what was read before."""
-
-    def ended(
-        self, waiter: Waiter, end: GenerationProgress | DiffioError, heard: PushOrigin, /
+    def on_progress(
+        self, waiter: Waiter, progress: GenerationProgress, raw: RawResponse, /
     ) -> None:
-        """The wait for this job is over."""
+        """Receive progress that differs from the last."""
+
+    def on_end(
+        self, waiter: Waiter, end: GenerationProgress | DiffioError, raw: RawResponse, /
+    ) -> None:
+        """Receive the end of the wait for one job."""
         raise NotImplementedError
 
     def leave(self) -> None:
-        """Stop waiting for whatever is still waited for."""
+        """Stop waiting for all jobs."""
         raise NotImplementedError
 
-    def break_off(self, reason: BaseException) -> None:
-        """End the whole call."""
-        if self.broken is None:
-            self.broken = reason
+    def abort(self, error: BaseException) -> None:
+        """End the call with an error."""
+        if self.error is None:
+            self.error = error
         self.notify()
 
-    def raise_broken(self) -> None:
-        """Raise what ended the call, if anything did."""
-        reason, self.broken = self.broken, None
-        if reason is not None:
+    def raise_error(self) -> None:
+        """Raise the error that ended the call, if there is one."""
+        error, self.error = self.error, None
+        if error is not None:
             try:
-                raise reason
+                raise error
             finally:
-                del reason
+                del error
 
     def notify(self) -> None:
-        """Wake whoever waits in `rung`."""
+        """Wake the task in `wait_for_change`."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     async def wait_for_change(self) -> None:
-        """Wait for the next `ring`; whoever waits looks for news before."""
+        """Wait for the next `notify`; check for changes before calling this."""
         self._changed = asyncio.get_running_loop().create_future()
         try:
             await self._changed
@@ -89,123 +97,77 @@ class Subscription:
             self._changed = None
 
 
-@define(eq=False)
-class Waiter:
-    """One wait's interest in one job; `deadline` is an instant of the loop."""
+class WaitedJob(Protocol):
+    """The part of a job that its waiters use."""
 
-    wait: Subscription
-    job: Job
-    deadline: float = math.inf
-    #: One answer is enough, whatever it says.
-    poll_once: bool = False
-    #: What it was told last, and whether that was an answer about this job alone.
-    last_progress: GenerationProgress | None = None
-    alone: bool = True
-    gone: bool = False
-
-
-@define(eq=False)
-class Item:
-    """Something to be asked about; instants are of the loop."""
-
-    #: Names the one entry in a queue that counts.
-    ticket: int = 0
-    due: float = math.inf
-    task: asyncio.Task[None] | None = None
-
-
-@define(eq=False, kw_only=True)
-class Job(Item):
-    """One generation that is waited for, under one set of options."""
-
-    desk: Scheduler
-    number: int
     generation_id: str
     api_project_id: str | None
-    options: RequestOptions
-    timeline: JobTimeline = field(factory=lambda: JobTimeline(0.0))
-    waiters: list[Waiter] = field(factory=list)
-    group: Group | None = None
-    #: When the next question is due, where nobody has a beat of its own.
-    next: float = 0.0
-    #: When the last question about it alone was answered, or failed.
-    responded_at: float = -math.inf
-    last: GenerationProgress | None = None
-    #: What the last listing said that said something new.
-    row: GenerationRow | None = None
-    rank: int = 0
-    #: An end that was told where a single question is to confirm it, and how often that was tried.
-    reported_end: GenerationProgress | None = None
-    attempts: int = 0
-    failure: DiffioError | None = None
-    invalid_responses: int = 0
-    #: Listings in a row that lacked it; it is asked about alone from the second on.
-    missing: int = 0
-    alone: bool = False
-    round: int = 0
-    checking: bool = False
-    #: It was told of from elsewhere, or will be: it need not be asked about at once.
-    covered: bool = False
+    last_progress: GenerationProgress | None
+    failure: DiffioError | None
 
-    @property
-    def known(self) -> bool:
-        """Something was learned of it since it is waited for."""
-        return self.covered or self.responded_at > -math.inf or self.row is not None
+    def leave(self, waiter: Waiter) -> None:
+        """Remove a waiter."""
+        ...
+
+    def expire(self, waiter: Waiter) -> None:
+        """End a wait whose deadline has passed."""
+        ...
 
 
-@define(eq=False, kw_only=True)
-class Group(Item):
-    """The jobs of one project under one set of options: from two on, one listing serves all."""
+@define(eq=False)
+class Waiter:
+    """Interest of one subscription in one job; `deadline` is an instant of the loop."""
 
-    api_project_id: str
-    options: RequestOptions
-    members: dict[str, Job] = field(factory=dict)
-    #: The listing cannot be had, until this instant: its jobs are asked about one by one.
-    paused_until: float = -math.inf
-    failures: int = 0
-    refused: DiffioError | None = None
-    round: int = 0
-    #: When the last listing was asked for, and answered.
-    polled_at: float = -math.inf
-    responded_at: float = -math.inf
-    #: Questions about single jobs for each listing, to see whether it lags behind; and those due.
-    doubt: float = 0.0
-    allowance: float = 0.0
-    #: Seconds of work that the last listing took.
-    cost: float = 0.0
-    active: bool = False
+    subscription: Subscription
+    job: WaitedJob
+    deadline: float = math.inf
+    #: Whether the wait ends with the first response, whatever it contains.
+    poll_once: bool = False
+    #: The progress that was last reported to it.
+    last_progress: GenerationProgress | None = None
+    #: Whether `last_progress` is from a poll of this job alone, not from a listing.
+    from_single_poll: bool = True
+    closed: bool = False
+
+    def timeout_error(self, progress: GenerationProgress | None) -> WaitTimeout:
+        """Return the error of a wait whose deadline has passed.
+
+        Its cause is the error of the last poll, if that failed.
+        """
+        job, timeout = self.job, self.subscription.timeout or 0.0
+        # A job without any response may not exist: the message does not claim that it continues.
+        status = f"was {message_excerpt(progress.status)!r}" if progress else "had no response"
+        hint = "; it continues" if progress else ""
+        error = WaitTimeout(
+            f"generation {message_excerpt(job.generation_id)} {status} after {timeout:g} s{hint}: "
+            "wait again with the same ids, or with a longer timeout",
+            progress=progress,
+        )
+        error.generation_id, error.api_project_id = job.generation_id, job.api_project_id
+        error.__cause__ = None if job.failure is None else copy_error(job.failure)
+        return error
 
 
-class Queue:
-    """Items by the instant they are due; an item that is put again counts at its new place."""
+def result_of(progress: GenerationProgress) -> GenerationProgress | DiffioError:
+    """Return what a wait returns or raises at this end: the progress, or `GenerationFailed`."""
+    if progress.complete:
+        return progress
+    reason = message_excerpt(progress.reason or "")
+    error = GenerationFailed(
+        f"generation {message_excerpt(progress.generation_id)} ended as "
+        f"{message_excerpt(progress.status)!r}"
+        + (f": {reason}" if reason else " without a reason"),
+        progress=progress,
+    )
+    error.generation_id, error.api_project_id = progress.generation_id, progress.api_project_id
+    return error
 
-    def __init__(self) -> None:
-        self._entries: list[tuple[float, int, Item]] = []
-        self._tidy_at = 64
 
-    def put(self, when: float, ticket: int, item: Item) -> None:
-        """Put an item; `ticket` is a number that was never used before."""
-        item.ticket, item.due = ticket, when
-        heapq.heappush(self._entries, (when, ticket, item))
-
-    def first(self) -> tuple[float, Item] | None:
-        """The item that is due first; it stays."""
-        while self._entries:
-            when, ticket, item = self._entries[0]
-            if item.ticket == ticket:
-                return when, item
-            heapq.heappop(self._entries)
-        return None
-
-    def pop(self) -> Item:
-        """Take the first away, as `first` gave it."""
-        _, _, item = heapq.heappop(self._entries)
-        item.ticket, item.due = 0, math.inf
-        return item
-
-    def tidy(self) -> None:
-        """Forget entries that count no more, once they may be the most."""
-        if len(self._entries) > self._tidy_at:
-            self._entries = [entry for entry in self._entries if entry[2].ticket == entry[1]]
-            heapq.heapify(self._entries)
-            self._tidy_at = 64 + 2 * len(self._entries)
+def copy_error(error: DiffioError) -> DiffioError:
+    """Return a copy of an error for another waiter: each place that raises one adds to it."""
+    twin = copy.copy(error)
+    notes = getattr(error, "__notes__", None)
+    if notes is not None:
+        twin.__notes__ = list(notes)
+    twin.__cause__, twin.__traceback__ = error.__cause__, error.__traceback__
+    return twin

@@ -461,7 +461,7 @@ class AsyncBatches:
             on_left_out=on_left_out,
         )
         # A budget is meant for a few waits: here it is for each ten that can be in flight.
-        with self._pacer.slowdown(min(_WIDEST, order.plan.max_in_flight / _AT_A_TIME)):
+        with self._pacer.multiplied_rate_limit(min(_WIDEST, order.plan.max_in_flight / _AT_A_TIME)):
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     yield outcome

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._downloads.target import check_target
-from diffio_async._polling.transcript_wait import TranscriptWait
+from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._storage.file_names import shortened, suffix_of
 from diffio_async._storage.local_paths import local_paths
 from diffio_async._storage.threads import TrackedExecutor

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, field
 
-from diffio_async._polling.wait_stats import format_duration
+from diffio_async._polling.wait_display import format_duration
 from diffio_async.cli.console import console
 from diffio_async.events import RequestFailed, RequestSent, ResponseReceived
 

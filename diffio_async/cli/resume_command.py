@@ -77,7 +77,7 @@ def cli_message(error: DiffioError, *, goes_on: bool) -> str:
     if getattr(error, "code", None) == UNAVAILABLE:
         return "there is nothing of this type to fetch: fetch the audio instead (--type audio)"
     if isinstance(error, WaitTimeout):
-        text = text.partition("; it goes on")[0].partition(": wait again")[0]
+        text = text.partition("; it continues")[0].partition(": wait again")[0]
         return f"{text}; it goes on" if goes_on else f"{text}: allow more time with --timeout"
     for argument, option in _OPTIONS.items():
         text = text.replace(argument, option)

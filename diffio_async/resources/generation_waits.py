@@ -65,8 +65,8 @@ class AsyncGenerationWaits:
             api_project_id,
             _poll_once(options),
             timeout=self._limit(timeout),
-            beat=poll_interval,
-            wants=show_progress or on_progress is not None,
+            poll_interval=poll_interval,
+            wants_progress=show_progress or on_progress is not None,
         )
         last: GenerationProgress | None = None
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
@@ -163,7 +163,7 @@ class AsyncGenerationWaits:
             _poll_once(options),
             timeout=self._limit(timeout),
             on_progress=told if show_progress or on_progress is not None else None,
-            on_taken=takes,
+            on_subscribed=takes,
         )
         with shown:
             async with contextlib.aclosing(steps):
@@ -220,7 +220,7 @@ class AsyncGenerationWaits:
             once,
             timeout=limit,
             on_progress=on_progress,
-            ahead=max_pending,
+            max_pending=max_pending,
         )
         async with contextlib.aclosing(steps):
             async for outcome in steps:

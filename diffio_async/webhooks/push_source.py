@@ -28,7 +28,7 @@ class InboxPushSource:
         """Pickle which file it is."""
         return InboxPushSource, (self._file,)
 
-    async def mark(self) -> tuple[int, float | None]:
+    async def cursor(self) -> tuple[int, float | None]:
         """The number of the newest event, and its age in seconds.
 
         Raises:
@@ -61,13 +61,13 @@ class InboxPushSource:
         told = [progress_from_event(event) for event in events if event is not None]
         return [progress for progress in told if progress is not None]
 
-    async def following(self, mark: int) -> AsyncGenerator[list[GenerationProgress], None]:
+    async def stream(self, cursor: int) -> AsyncGenerator[list[GenerationProgress], None]:
         """What events tell from a number on, until the inbox is closed.
 
         Raises:
             DatabaseError: The file cannot be used.
         """
-        async for _, events in self._file.changes(mark):
+        async for _, events in self._file.changes(cursor):
             told = map(progress_from_event, events)
             yield [progress for progress in told if progress is not None]
 

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.rate_limiter import RateLimiter
+from diffio_async._polling.poll_queue import RateLimiter
 
 RATES = st.sampled_from([0.2, 0.5, 1.0, 3.3, 10.0, 100.0])
 BURSTS = st.integers(0, 20)
@@ -56,6 +56,6 @@ def test_it_is_spent_where_there_is_need(rate: float, burst: int) -> None:
 def test_after_a_pause_there_is_no_burst() -> None:
     """Who was asked to be quiet comes back slowly."""
     budget = RateLimiter(10, 10)
-    budget.empty(5.0)
+    budget.drain(5.0)
     assert budget.wait(5.0) > 0
     assert budget.wait(5.2) == 0

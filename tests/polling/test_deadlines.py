@@ -23,7 +23,7 @@ async def test_a_deadline_cuts_the_question_in_flight(
     """A host that does not answer does not hold a wait beyond its deadline."""
     sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
     began = time.monotonic()
-    with pytest.raises(WaitTimeout, match="had given no answer") as caught:
+    with pytest.raises(WaitTimeout, match="had no response") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.3)
     assert 0.3 <= time.monotonic() - began < 0.3 + LEEWAY
     assert caught.value.progress is None

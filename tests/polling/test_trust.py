@@ -29,13 +29,13 @@ def checks(trust: PushHealth, now: float, seconds: float, ends_a_second: float) 
 def test_checks_are_few_whatever_is_waited_for(ends_a_second: int, least: int, most: int) -> None:
     """One in ten seconds, and two for each hundred ends."""
     trust = PushHealth(POLICY)
-    assert least <= checks(trust, trust._at, 60, ends_a_second) <= most
+    assert least <= checks(trust, trust._updated_at, 60, ends_a_second) <= most
 
 
 def test_a_quiet_time_saves_up_few_checks() -> None:
     """Not an hour's worth, to be made at once."""
     trust = PushHealth(POLICY)
-    assert checks(trust, trust._at + 3600, 1, 0) == 2
+    assert checks(trust, trust._updated_at + 3600, 1, 0) == 2
 
 
 def test_it_holds_while_somebody_listens_and_nothing_is_missed() -> None:

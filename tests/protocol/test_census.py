@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from diffio_async._polling.wait_stats import WaitStats, format_duration
+from diffio_async._polling.wait_display import WaitStats, format_duration
 
 
 def fleet(jobs: int) -> WaitStats:

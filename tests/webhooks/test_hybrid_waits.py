@@ -25,7 +25,7 @@ from diffio_async import (
     WebhookInbox,
     WebhookVerifier,
 )
-from diffio_async._polling import poll_responses
+from diffio_async._polling import job
 from diffio_async._polling.push import PushHealth
 from diffio_async._polling.scheduler import Scheduler
 from diffio_async.sandbox import Sandbox
@@ -266,7 +266,7 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The wait asks at once, as if there were none, and says why."""
-    monkeypatch.setattr(poll_responses, "HOLD", 30.0)
+    monkeypatch.setattr(job, "PUSH_GRACE", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
         Sandbox(engine="echo", duration=0.2) as sandbox,
@@ -396,7 +396,7 @@ async def test_with_several_event_loops_each_handles_an_event_once(
         credited.append(None)
         earn(trust)
 
-    monkeypatch.setattr(Scheduler, "hear", counted)
+    monkeypatch.setattr(Scheduler, "on_push", counted)
     monkeypatch.setattr(PushHealth, "credit", credit)
     async with (
         scene(tmp_path, types="ends", duration=20) as here,
@@ -412,7 +412,9 @@ async def test_with_several_event_loops_each_handles_an_event_once(
         waits = [asyncio.to_thread(asyncio.run, wait()) for _ in range(2)]
         waiting = asyncio.gather(wait(), *waits)
         desks = here.client._pacer._schedulers
-        await until(lambda: len(desks) == 3 and all(each.follows for each in desks.values()))
+        await until(
+            lambda: len(desks) == 3 and all(each.has_push_source for each in desks.values())
+        )
         await stored(receiving, "msg_1", "generation.queued", generationId="gen_other")
         await until(lambda: len(handled) >= 3)
         await asyncio.sleep(0.3)  # would there be more?
