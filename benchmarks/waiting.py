@@ -53,7 +53,7 @@ def rows() -> list[Row]:
                 title=f"1,000 jobs, median 60 s, {MANY}{how}, budget {budget}/s",
                 who="ours",
                 fleet=fleet,
-                policy={"budget": float(budget), "burst": 50},
+                policy={"max_polls_per_second": float(budget), "burst": 50},
                 speed=speed,
             )
             for how, fleet, budget, speed in (
@@ -94,7 +94,7 @@ def rows() -> list[Row]:
                 title="256 jobs, 12 s ± 80 %",
                 who=who,
                 fleet=twelve,
-                policy={"budget": 150.0, "burst": 50},
+                policy={"max_polls_per_second": 150.0, "burst": 50},
             )
             for who in ("ours", "naive", "published")
         ),

@@ -23,8 +23,17 @@ BEAT = 2.0
 #: Of fewer jobs, what one takes cannot be told from what waiting takes at all.
 _MANY = 1000
 #: What `WaitPolicy` has in seconds, and a second.
-_SECONDS, _RATES = ("first", "longest", "safety"), ("budget",)
-DEFAULTS = {"first": 1.0, "longest": 15.0, "safety": 60.0, "budget": 10.0, "burst": 10}
+_SECONDS, _RATES = (
+    ("min_interval", "max_interval", "push_check_interval"),
+    ("max_polls_per_second",),
+)
+DEFAULTS = {
+    "min_interval": 1.0,
+    "max_interval": 15.0,
+    "push_check_interval": 60.0,
+    "max_polls_per_second": 10.0,
+    "burst": 10,
+}
 
 
 @frozen(kw_only=True)
