@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
-from diffio_async._polling.interval import crowd_of, next_poll_delay
+from diffio_async._polling.interval import next_poll_delay, rate_limited_gap
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
 from diffio_async._polling.model_updates import observe_end, observe_sample
 from diffio_async._polling.poll_model import PollModel
@@ -99,8 +99,8 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
         told = with_sample(course, _reading(job, now))
         observe_sample(learned, course, told)
         courses[number] = told
-        crowd = crowd_of(policy, waiting, policy.max_polls_per_second)
-        gap = next_poll_delay(policy, told, learned, now, chance.random(), crowd=crowd)
+        rate_gap = rate_limited_gap(policy, waiting, policy.max_polls_per_second)
+        gap = next_poll_delay(policy, told, learned, now, chance.random(), rate_gap=rate_gap)
         heapq.heappush(due, (now + gap, number))
     return Asked(instants, delays)
 

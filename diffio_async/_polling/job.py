@@ -11,7 +11,7 @@ from attrs import define, evolve, field
 
 from diffio_async._http.transport import response_tap
 from diffio_async._polling.generation_rows import progress_from_row, status_rank
-from diffio_async._polling.interval import least_between, next_poll_delay
+from diffio_async._polling.interval import next_poll_delay, sufficient_gap
 from diffio_async._polling.job_timeline import LISTING, sample_from, with_failure, with_sample
 from diffio_async._polling.model_updates import observe_end, observe_sample
 from diffio_async._polling.poll_queue import Item
@@ -129,11 +129,11 @@ class Job(Item):
         """Return the seconds until the next poll; `jitter` is a random number from 0 to 1."""
         poller, now = self.scheduler.poller, self.scheduler.loop.time()
         delay = next_poll_delay(
-            poller.policy, self.timeline, poller.model, now, jitter, crowd=poller.crowd
+            poller.policy, self.timeline, poller.model, now, jitter, rate_gap=poller.rate_gap
         )
         if poller.push_health.holds and not poller.push_health.confirmed:
             # Events are expected, but none came since: no more polls than a job may need.
-            delay = max(delay, least_between(poller.policy, self.timeline.waited(now)))
+            delay = max(delay, sufficient_gap(poller.policy, self.timeline.waited(now)))
         return delay
 
     def schedule_next(self) -> None:
@@ -291,7 +291,6 @@ class Job(Item):
         A wait for many jobs ends with that. A wait for one job needs the complete response, and a
         failure without a reason is polled for its reason.
         """
-        scheduler = self.scheduler
         lacks_reason = progress.failed and progress.reason is None
         for waiter in self.waiters.copy():
             subscription = waiter.subscription
@@ -303,9 +302,9 @@ class Job(Item):
                     self._observe_end(progress, exact=reliable)
                 self.end(waiter, result_of(progress))
         if self.reported_end is not None:
-            self.schedule_at(scheduler.loop.time())
+            self.schedule_at(self.scheduler.loop.time())
         else:
-            scheduler.poller.emit_progress(progress)
+            self.scheduler.poller.emit_progress(progress)
 
     def _retry_confirmation(self) -> None:
         """Poll again after a poll that did not confirm the reported end, or believe the report."""
@@ -323,9 +322,10 @@ class Job(Item):
         self.last_progress = progress
         changed = False
         for waiter in self.waiters:
-            if progress == waiter.last_progress or (
-                raw is None and _only_rescaled(progress, waiter, from_single_poll=from_single_poll)
-            ):
+            rescaled = raw is None and waiter.is_rescaled(
+                progress, from_single_poll=from_single_poll
+            )
+            if progress == waiter.last_progress or rescaled:
                 continue
             waiter.last_progress, waiter.from_single_poll = progress, from_single_poll
             changed = True
@@ -392,14 +392,3 @@ class Job(Item):
         else:
             self.scheduler.assign_listing(self)
             self.schedule()
-
-
-def _only_rescaled(progress: GenerationProgress, waiter: Waiter, *, from_single_poll: bool) -> bool:
-    """Whether a lower percentage is due to the scale: listings and single polls differ in it."""
-    last = waiter.last_progress
-    return (
-        last is not None
-        and waiter.from_single_poll != from_single_poll
-        and status_rank(progress.status) == status_rank(last.status)
-        and progress.percent < last.percent
-    )

@@ -23,7 +23,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from diffio_async._polling.interval import crowd_of
+from diffio_async._polling.interval import rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.poll_queue import RateLimiter
 from diffio_async._polling.push import PushHealth
@@ -90,9 +90,9 @@ class Poller:
             del self._schedulers[scheduler.loop]
 
     @property
-    def crowd(self) -> float:
+    def rate_gap(self) -> float:
         """How far apart polls of each job must be, for all to share the rate limit, in seconds."""
-        return crowd_of(self.policy, self._requests_per_round, self.rate_limiter.rate)
+        return rate_limited_gap(self.policy, self._requests_per_round, self.rate_limiter.rate)
 
     @property
     def _requests_per_round(self) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from diffio_async._polling.generation_rows import parse_rows, progress_from_row, status_rank
-from diffio_async._polling.interval import crowd_of, most_between
+from diffio_async._polling.interval import max_poll_gap, rate_limited_gap
 from diffio_async._polling.job_timeline import LISTING, ProgressSample, with_sample
 from diffio_async._polling.model_updates import observe_sample
 from diffio_async._polling.poll_queue import Item
@@ -163,8 +163,8 @@ class ProjectListing(Item):
         frequency = sum(1 / max(delay, 0.1) ** 2 for delay in delays)
         delay = 1 / math.sqrt(frequency * len(members) / len(sample))
         # A listing of a few jobs may come as soon as polls of each of them might.
-        crowd = crowd_of(poller.policy, len(members), poller.rate_limiter.rate)
-        few = most_between(poller.policy, 0.0, crowd)
+        rate_gap = rate_limited_gap(poller.policy, len(members), poller.rate_limiter.rate)
+        few = max_poll_gap(poller.policy, 0.0, rate_gap)
         delay = max(
             delay,
             min(poller.policy.min_interval * (1 + 0.2 * jitter), max(few, min(delays))),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from attrs import define
 
 from diffio_async._http.transport import response_tap
+from diffio_async._polling.generation_rows import status_rank
 from diffio_async._protocol.api_errors import message_excerpt
 from diffio_async.errors import GenerationFailed, WaitTimeout
 
@@ -128,6 +129,16 @@ class Waiter:
     #: Whether `last_progress` is from a poll of this job alone, not from a listing.
     from_single_poll: bool = True
     closed: bool = False
+
+    def is_rescaled(self, progress: GenerationProgress, *, from_single_poll: bool) -> bool:
+        """Return whether a lower percentage is due to the scale: listings use another one."""
+        last = self.last_progress
+        return (
+            last is not None
+            and self.from_single_poll != from_single_poll
+            and status_rank(progress.status) == status_rank(last.status)
+            and progress.percent < last.percent
+        )
 
     def timeout_error(self, progress: GenerationProgress | None) -> WaitTimeout:
         """Return the error of a wait whose deadline has passed.

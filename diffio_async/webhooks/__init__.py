@@ -1,6 +1,6 @@
-"""Receiving webhooks: is a delivery genuine, what does it say, and who has handled it?
+"""Webhooks: verification, receivers, and an inbox with consumers.
 
-Names are loaded when first used: the doors for aiohttp and ASGI need their servers, nobody else.
+Names are loaded on first use: only the receivers for aiohttp and ASGI need their frameworks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffio_async.webhooks.receiver import WebhookSink
     from diffio_async.webhooks.verifier import WebhookVerifier
 
-_HOME_OF = {
+_MODULES = {
     "Delivery": "consumer",
     "WebhookInbox": "inbox",
     "WebhookSink": "receiver",
@@ -31,9 +31,9 @@ __all__ = ["Delivery", "WebhookInbox", "WebhookSink", "WebhookVerifier", "aiohtt
 if not TYPE_CHECKING:  # a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        home = _HOME_OF.get(name)
-        if home is None:
+        module = _MODULES.get(name)
+        if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value: object = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+        value: object = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         globals()[name] = value
         return value

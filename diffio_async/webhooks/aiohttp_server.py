@@ -1,4 +1,4 @@
-"""Receive webhooks in an aiohttp server."""
+"""Receiver of webhooks for aiohttp servers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def aiohttp_app(
     inbox: WebhookSink, *, path: str | None = None, max_body: int = MAX_BODY
 ) -> web.Application:
-    """An application that receives webhooks, to be run, or mounted by `add_subapp`.
+    """Return an application that receives webhooks, to run or to mount by `add_subapp`.
 
     Args:
-        inbox: Where events are kept; it is opened when the server starts, and closed with it
-            where nobody else has it open.
-        path: The one path that receives; None receives at each.
-        max_body: Bytes; larger bodies are refused unread.
+        inbox: The inbox for the events. It is opened when the server starts, and closed with it
+            if nothing else has it open.
+        path: The path that receives; None receives at every path.
+        max_body: Bytes; larger bodies are rejected unread.
 
     Raises:
         ConfigurationError: The inbox has no verifier.
@@ -36,34 +36,34 @@ def aiohttp_app(
     receiver = WebhookReceiver(inbox, max_body=max_body)
 
     async def receive(request: web.Request) -> web.StreamResponse:
-        return await _received(receiver, request)
+        return await _respond(receiver, request)
 
-    async def opened(_: web.Application) -> AsyncIterator[None]:
+    async def inbox_context(_: web.Application) -> AsyncIterator[None]:
         async with inbox:
             yield
 
     app = web.Application()
-    app.cleanup_ctx.append(opened)
-    # The empty path is that of the prefix itself, where the application is mounted.
-    for each in ("", "/{rest:.*}") if path is None else (path,):
-        app.router.add_route("*", each, receive, expect_handler=_asked_first)
+    app.cleanup_ctx.append(inbox_context)
+    # The empty path is the prefix itself if the application is mounted.
+    for route in ("", "/{rest:.*}") if path is None else (path,):
+        app.router.add_route("*", route, receive, expect_handler=_on_expect)
     return app
 
 
-async def _asked_first(_: web.Request) -> None:
-    """`Expect: 100-continue`: the sender is told to go on when the body is first read."""
+async def _on_expect(_: web.Request) -> None:
+    """Send `100 Continue` later, when the body is first read."""
 
 
-async def _received(receiver: WebhookReceiver, request: web.Request) -> web.StreamResponse:
+async def _respond(receiver: WebhookReceiver, request: web.Request) -> web.StreamResponse:
     try:
-        reply = await receiver.handle(request.method, request.headers, _chunks(request))
+        result = await receiver.handle(request.method, request.headers, _chunks(request))
     except SenderDisconnected:
-        # Nobody reads this.
+        # The sender has disconnected and does not receive this.
         return web.Response(status=400)
-    response = web.Response(status=reply.status, body=reply.body, headers=reply.headers)
-    if not reply.read_whole:
-        # aiohttp would read the rest for ten seconds. Unread, it stops the sender, which has a
-        # moment to see the answer before the connection is cut.
+    response = web.Response(status=result.status, body=result.body, headers=result.headers)
+    if not result.body_read:
+        # aiohttp would read the rest for ten seconds. Unread, it blocks the sender, which has a
+        # moment to read the response before the connection is closed.
         response.force_close()
         await response.prepare(request)
         await response.write_eof()
@@ -79,5 +79,5 @@ async def _chunks(request: web.Request) -> AsyncIterator[bytes]:
     try:
         async for chunk in content.iter_any():
             yield chunk
-    except (OSError, web.RequestPayloadError) as gone:
-        raise SenderDisconnected from gone
+    except (OSError, web.RequestPayloadError) as error:
+        raise SenderDisconnected from error

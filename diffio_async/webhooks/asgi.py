@@ -1,4 +1,4 @@
-"""Receive webhooks in any ASGI server: alone, or mounted in Starlette, FastAPI or Litestar."""
+"""Receiver of webhooks for ASGI servers: alone, or mounted in Starlette, FastAPI or Litestar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffio_async.webhooks.receiver import (
     WebhookSink,
 )
 
-# ASGI's own types, as every framework spells them.
+# The types of ASGI by the names that frameworks use.
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -27,13 +27,13 @@ Send = Callable[[Message], Awaitable[None]]
 def asgi_app(
     inbox: WebhookSink, *, path: str | None = None, max_body: int = MAX_BODY
 ) -> AsgiReceiver:
-    """An ASGI application that receives webhooks.
+    """Return an ASGI application that receives webhooks.
 
     Args:
-        inbox: Where events are kept. As an application of its own this opens it when the server
-            starts; mounted, it is opened by the first delivery where nobody opened it before.
-        path: The one path that receives; None receives at each.
-        max_body: Bytes; larger bodies are refused unread.
+        inbox: The inbox for the events. A server's main application opens it when the server
+            starts; a mounted one opens it with the first delivery if it is not open.
+        path: The path that receives; None receives at every path.
+        max_body: Bytes; larger bodies are rejected unread.
 
     Raises:
         ConfigurationError: The inbox has no verifier.
@@ -42,18 +42,18 @@ def asgi_app(
 
 
 class AsgiReceiver:
-    """The application. An object, not a function, so that Starlette's `Route` takes it as it is."""
+    """ASGI application; an object, because Starlette's `Route` treats functions differently."""
 
     def __init__(self, receiver: WebhookReceiver, path: str | None) -> None:
         self._receiver = receiver
         self._path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or the server's start and end."""
+        """Serve one connection, or the lifespan of the server."""
         if scope["type"] == "http":
             await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1008})
@@ -70,16 +70,16 @@ class AsgiReceiver:
             for name, value in scope["headers"]
         }
         try:
-            reply = await self._receiver.handle(scope["method"], headers, _chunks(receive))
+            result = await self._receiver.handle(scope["method"], headers, _chunks(receive))
         except SenderDisconnected:
             return
-        await _answer(send, reply, closing=scope.get("http_version") in {"1.0", "1.1"})
+        await _send_response(send, result, closing=scope.get("http_version") in {"1.0", "1.1"})
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        async with AsyncExitStack() as open_while_served:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        async with AsyncExitStack() as stack:
             await receive()
             try:
-                await open_while_served.enter_async_context(self._receiver.sink)
+                await stack.enter_async_context(self._receiver.sink)
             except Exception as failure:
                 log.exception("the webhook inbox could not be opened")
                 await send({"type": "lifespan.startup.failed", "message": str(failure)})
@@ -99,15 +99,15 @@ async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
         more = message.get("more_body", False)
 
 
-async def _answer(send: Send, reply: ReceiverResponse, *, closing: bool) -> None:
-    body = reply.body
-    headers = {**reply.headers, "Content-Length": str(len(body))}
-    if closing and not reply.read_whole:
+async def _send_response(send: Send, result: ReceiverResponse, *, closing: bool) -> None:
+    body = result.body
+    headers = {**result.headers, "Content-Length": str(len(body))}
+    if closing and not result.body_read:
         headers["Connection"] = "close"
     pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": pairs})
-    await send({"type": "http.response.body", "body": body, "more_body": not reply.read_whole})
-    if not reply.read_whole:
-        # Whoever still sends has a moment to see the answer before the connection is cut.
+    await send({"type": "http.response.start", "status": result.status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body, "more_body": not result.body_read})
+    if not result.body_read:
+        # The sender has a moment to read the response before the connection is closed.
         await asyncio.sleep(LINGER_SECONDS)
         await send({"type": "http.response.body", "body": b""})

@@ -1,6 +1,6 @@
-"""What happens to a body on its way to a verifier: each mishap undone, so that it can be named.
+"""Changes of a body between signer and verifier, and how to revert them.
 
-Data for `explaining`: given the body that came, what may it have been when it was signed?
+Used by `diagnose` to find out which change made a signature invalid.
 """
 
 from __future__ import annotations
@@ -20,67 +20,75 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BOM = b"\xef\xbb\xbf"
-#: How JSON is written: Python's default, compact (JavaScript, Rust), Go's; plain or in ASCII.
-_SPELLINGS: list[dict[str, Any]] = [
+#: Formats of JSON: Python's default, compact (JavaScript, Rust), Go's; with or without escapes.
+_JSON_FORMATS: list[dict[str, Any]] = [
     {"separators": separators, "ensure_ascii": ascii_only, "indent": indent, "sort_keys": ordered}
     for separators, indent in (((",", ":"), None), ((", ", ": "), None), ((",", ": "), 2))
     for ascii_only in (False, True)
     for ordered in (False, True)
 ]
-#: What undoing a mishap may raise: the body was of another kind.
-_NOT_SO = (ValueError, RecursionError, SyntaxError, OSError, EOFError, MemoryError, zlib.error)
-#: Bytes; an event has about one thousand, and each guess costs a hash.
-_MAX_CANDIDATES = 1024 * 1024
+#: Errors of a reversal for bodies that were not changed in that way.
+_MISMATCH = (
+    ValueError,
+    RecursionError,
+    SyntaxError,
+    OSError,
+    EOFError,
+    MemoryError,
+    zlib.error,
+)
+#: Maximum size in bytes: an event has about one thousand, and each candidate costs a hash.
+_MAX_BODY = 1024 * 1024
 
 
 @frozen
 class BodyMutation:
-    """One mishap: its code, what happened (after "the body "), and what the body may have been."""
+    """One change: its code, a description (after "the body "), and the possible original bodies."""
 
     code: str
     description: str
     origins: Callable[[bytes], Iterable[bytes]]
 
     def candidates(self, body: bytes) -> Iterator[bytes]:
-        """Bodies that may have become this one; none where the mishap cannot have happened."""
-        if len(body) > _MAX_CANDIDATES:
+        """Yield the possible original bodies; none if the change is not applicable."""
+        if len(body) > _MAX_BODY:
             return
         try:
             for origin in self.origins(body):
                 if origin != body:
                     yield origin
-        except _NOT_SO:
+        except _MISMATCH:
             return
 
 
-def _recoded(body: bytes) -> Iterator[bytes]:
+def _reencoded(body: bytes) -> Iterator[bytes]:
     yield body.decode("latin-1").encode("utf-8")
     for narrow in ("latin-1", "cp1252"):
         with suppress(UnicodeError):
             yield body.decode("utf-8").encode(narrow)
 
 
-def _parsed(body: bytes) -> Any:
+def _parse_json(body: bytes) -> Any:
     return json.loads(body.decode("utf-8-sig"))
 
 
 def _dumps(value: Any) -> Iterator[bytes]:
-    for spelling in _SPELLINGS:
-        text = json.dumps(value, **spelling)
+    for json_format in _JSON_FORMATS:
+        text = json.dumps(value, **json_format)
         yield text.encode("utf-8", "surrogatepass")
-        # Go writes these three as escapes, PHP the slash.
-        yield _escaped(text, "<>&").encode("utf-8", "surrogatepass")
+        # Go escapes these three characters, PHP the slash.
+        yield _escape(text, "<>&").encode("utf-8", "surrogatepass")
         yield text.replace("/", "\\/").encode("utf-8", "surrogatepass")
 
 
-def _escaped(text: str, letters: str) -> str:
+def _escape(text: str, letters: str) -> str:
     for letter in letters:
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
 
 
-def _reserialised(body: bytes) -> Iterator[bytes]:
-    for text in _dumps(_parsed(body)):
+def _reserialized(body: bytes) -> Iterator[bytes]:
+    for text in _dumps(_parse_json(body)):
         yield text
         yield text + b"\n"
 
@@ -93,8 +101,8 @@ def _python_literal(body: bytes) -> Iterator[bytes]:
         yield from _dumps(value)
 
 
-def _envelope(body: bytes) -> Iterator[bytes]:
-    value = _parsed(body)
+def _unwrapped(body: bytes) -> Iterator[bytes]:
+    value = _parse_json(body)
     if isinstance(value, str):
         yield value.encode()
     for name in ("body", "payload", "data", "rawBody"):
@@ -106,16 +114,16 @@ def _envelope(body: bytes) -> Iterator[bytes]:
             yield from _dumps(inner)
 
 
-def _form(body: bytes) -> Iterator[bytes]:
+def _form_decoded(body: bytes) -> Iterator[bytes]:
     yield unquote_to_bytes(body.replace(b"+", b" "))
     yield unquote_to_bytes(body)
     for values in parse_qs(body.decode()).values():
         yield values[0].encode()
 
 
-def _unpacked(body: bytes) -> Iterator[bytes]:
-    # Bounded: a small body may unpack to gigabytes.
-    yield zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MAX_CANDIDATES)
+def _decompressed(body: bytes) -> Iterator[bytes]:
+    # Limited, because a small body may decompress to gigabytes.
+    yield zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, _MAX_BODY)
 
 
 BODY_MUTATIONS = (
@@ -150,13 +158,13 @@ BODY_MUTATIONS = (
     BodyMutation(
         "encoding",
         "was decoded with one character set and encoded with another (Latin-1 and UTF-8)",
-        _recoded,
+        _reencoded,
     ),
     BodyMutation(
         "redumped",
         "was parsed as JSON and written again (json.dumps(request.json())): its spacing, escapes "
         "or order are not those that were signed; verify the raw bytes",
-        _reserialised,
+        _reserialized,
     ),
     BodyMutation(
         "python_repr",
@@ -166,13 +174,15 @@ BODY_MUTATIONS = (
     BodyMutation(
         "enveloped",
         "is wrapped in other JSON, as gateways and queues do: verify the text inside",
-        _envelope,
+        _unwrapped,
     ),
     BodyMutation(
         "base64",
         "is in base64, as gateways pass binary bodies on: decode it first",
         lambda body: (base64.b64decode(b"".join(body.split()), validate=True),),
     ),
-    BodyMutation("percent_encoded", "is percent-encoded, as a form is: decode it first", _form),
-    BodyMutation("compressed", "is compressed (gzip or deflate): unpack it first", _unpacked),
+    BodyMutation(
+        "percent_encoded", "is percent-encoded, as a form is: decode it first", _form_decoded
+    ),
+    BodyMutation("compressed", "is compressed (gzip or deflate): unpack it first", _decompressed),
 )

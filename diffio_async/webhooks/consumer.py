@@ -1,4 +1,4 @@
-"""Handlers of an inbox's events: found by type, run several at a time, at least once each."""
+"""Consumers of an inbox: leased deliveries, and handlers by type of event."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks import inbox_queries
-from diffio_async.webhooks.inbox_file import InboxFile, readable
+from diffio_async.webhooks.inbox_file import InboxFile, event_in_row
 
 if TYPE_CHECKING:
     import sqlite3
 
     from diffio_async.webhooks.inbox_file import InboxFile
 
-#: The share of a lease after which it is renewed, so that two failures to do so are survived.
+#: Share of a lease after which it is renewed: two renewals may fail before it expires.
 _RENEW_FRACTION = 0.3
-#: Letters of a failure that are kept.
+#: Maximum characters of a stored error.
 _MAX_ERROR_LENGTH = 500
 
 
 @frozen(kw_only=True)
 class LeasePolicy:
-    """How consumers take deliveries.
+    """Leases and retries of deliveries.
 
     Attributes:
-        lease: Seconds a consumer that says nothing keeps one.
-        attempts: How often one is tried before it is dead.
-        retry_after: Seconds before the second attempt, doubled for each after that.
+        lease: Seconds after which the lease of a dead consumer expires.
+        attempts: Attempts before a delivery is dead.
+        retry_after: Seconds before the second attempt, doubled for each one after that.
     """
 
     lease: float
@@ -51,41 +51,41 @@ class LeasePolicy:
     retry_after: float
 
     def pause(self, attempt: int, jitter: float) -> float | None:
-        """Seconds until the attempt after this one; None where there is none."""
+        """Return the seconds until the attempt after this one, None if this is the last."""
         if attempt >= self.attempts:
             return None
-        longest = min(inbox_queries.MAX_DELAY, self.retry_after * 2.0 ** min(attempt - 1, 64))
-        return longest * (0.8 + 0.2 * jitter)
+        pause = min(inbox_queries.MAX_DELAY, self.retry_after * 2.0 ** min(attempt - 1, 64))
+        return pause * (0.8 + 0.2 * jitter)
 
 
 class Delivery:
-    """An event that this consumer has taken: handle it inside `async with delivery as event:`.
+    """Event that is leased by this consumer; handle it inside `async with delivery as event:`.
 
-    The end of the block acknowledges it, on the disk when the block is left. An exception gives it
-    back, to be tried again later, and is raised; a cancellation gives it back as if it had not been
-    taken. Within the block the lease is renewed for as long as it takes.
+    The end of the block acknowledges it durably. An exception releases it for a later retry and is
+    raised; a cancellation releases it without counting an attempt. The lease is renewed while the
+    block runs.
 
     Attributes:
-        event: What was delivered.
+        event: The event.
         body: The raw body.
-        attempt: Which try this is, from 1.
+        attempt: The number of the attempt, from 1.
         received_at: When it was first received.
     """
 
     def __init__(
         self,
         file: InboxFile,
-        terms: LeasePolicy,
-        taken: inbox_queries.LeasedEvent,
+        policy: LeasePolicy,
+        lease: inbox_queries.LeasedEvent,
         event: WebhookEvent,
     ) -> None:
-        self._file, self._terms, self._lease = file, terms, taken
+        self._file, self._policy, self._lease = file, policy, lease
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self.event: WebhookEvent = event
-        self.body: bytes = taken.body
-        self.attempt: int = taken.attempt
-        self.received_at: datetime = datetime.fromtimestamp(taken.received_at, UTC)
+        self.body: bytes = lease.body
+        self.attempt: int = lease.attempt
+        self.received_at: datetime = datetime.fromtimestamp(lease.received_at, UTC)
 
     def __repr__(self) -> str:
         return f"Delivery({self.event.message_id!r}, {self.event.event_type!r}, {self.attempt})"
@@ -104,7 +104,7 @@ class Delivery:
             if error is None:
                 await self.acknowledge()
             elif isinstance(error, GeneratorExit):
-                await self.fail("the loop was left before the next event was asked for")
+                await self.fail("the loop was left before the event was acknowledged")
             elif _is_failure(error):
                 await self.fail(_text_of(error))
             else:
@@ -112,70 +112,74 @@ class Delivery:
         except DatabaseError:
             if error is None:
                 raise
-            # The lease gives it back as well; what is raised already says more.
-            log.exception("%r could not be given back before its lease ends", self)
+            # The lease expires anyway, and the error of the block is more useful.
+            log.exception("%r could not be released before its lease expires", self)
 
     async def acknowledge(self) -> None:
-        """It was handled: it is not given to anybody again.
+        """Record that the event was handled: it is not delivered again.
 
         Raises:
-            DatabaseError: That could not be written; it will be handled again.
+            DatabaseError: The record could not be written; the event will be handled again.
         """
         self._stop()
-        taken = self._lease
-        await self._file.run(lambda db: inbox_queries.ack(db, taken, now(db)))
+        lease = self._lease
+        await self._file.run(lambda db: inbox_queries.ack(db, lease, now(db)))
 
     async def fail(self, reason: str) -> None:
-        """It was not handled: it is tried again after a pause, or is dead after the last attempt.
+        """Record a failure: the event is retried after a pause, or is dead after the last attempt.
 
         Raises:
-            DatabaseError: That could not be written; it is tried again when the lease ends.
+            DatabaseError: The record could not be written; the event is retried when the lease
+                expires.
         """
         self._stop()
-        taken, said = self._lease, encodable(redact(reason, limit=_MAX_ERROR_LENGTH))
-        pause = self._terms.pause(self.attempt, random.random())  # noqa: S311 - jitter needs no secrecy
+        lease, error = self._lease, encodable(redact(reason, limit=_MAX_ERROR_LENGTH))
+        pause = self._policy.pause(self.attempt, random.random())  # noqa: S311 - jitter needs no secrecy
         if pause is None:
-            log.error("%r is dead after %d attempts: %s", self, self.attempt, said)
+            log.error("%r is dead after %d attempts: %s", self, self.attempt, error)
         else:
-            log.info("%r was not handled; again in %.0f s: %s", self, pause, said)
+            log.info("%r was not handled; retry in %.0f s: %s", self, pause, error)
 
-        def failed(db: sqlite3.Connection) -> None:
-            due = None if pause is None else now(db) + pause
-            inbox_queries.failed(db, taken, said, due)
+        def record_failure(db: sqlite3.Connection) -> None:
+            due_at = None if pause is None else now(db) + pause
+            inbox_queries.fail(db, lease, error, due_at)
 
-        await self._file.run(failed, ring=True)
+        await self._file.run(record_failure, notify=True)
 
     async def release(self) -> None:
-        """It was not tried: it may be taken again at once, and no attempt is counted.
+        """Release the event without an attempt: it may be leased again at once.
 
         Raises:
-            DatabaseError: That could not be written; it is tried again when the lease ends.
+            DatabaseError: The release could not be written; the event is retried when the lease
+                expires.
         """
         self._stop()
-        claim, number = self._lease.lease_id, self._lease.number
+        lease_id, number = self._lease.lease_id, self._lease.number
         await self._file.run(
-            lambda db: inbox_queries.release(db, claim, now(db), number), ring=True
+            lambda db: inbox_queries.release(db, lease_id, now(db), number), notify=True
         )
 
     def _schedule_renewal(self) -> None:
-        """Have the lease renewed later; most are handled before, and cost a timer."""
+        """Start a timer for the renewal; most deliveries are handled before it fires."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._terms.lease * _RENEW_FRACTION, self._renew)
+        self._timer = loop.call_later(self._policy.lease * _RENEW_FRACTION, self._start_renewal)
 
-    def _renew(self) -> None:
-        self._renewing = asyncio.get_running_loop().create_task(self._renewed())
+    def _start_renewal(self) -> None:
+        self._renewing = asyncio.get_running_loop().create_task(self._renew())
 
-    async def _renewed(self) -> None:
-        taken, lease = self._lease, self._terms.lease
+    async def _renew(self) -> None:
+        lease, seconds = self._lease, self._policy.lease
         try:
-            ours = await self._file.run(lambda db: inbox_queries.renew(db, taken, now(db) + lease))
+            held = await self._file.run(
+                lambda db: inbox_queries.renew(db, lease, now(db) + seconds)
+            )
         except DatabaseError as failure:
             log.warning("the lease of %r could not be renewed: %s", self, failure)
-            ours = True
-        if ours:
+            held = True
+        if held:
             self._schedule_renewal()
         else:
-            log.warning("the lease of %r had ended: another consumer may have taken it", self)
+            log.warning("the lease of %r has expired: another consumer may have leased it", self)
 
     def _stop(self) -> None:
         for each in (self._timer, self._renewing):
@@ -184,10 +188,10 @@ class Delivery:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Whether a handler failed, rather than was cancelled from outside or told to exit.
+    """Return whether a handler failed, rather than was cancelled from outside or asked to exit.
 
-    A handler's own `CancelledError` (a task that it awaited was cancelled) is a failure: released
-    instead, its event would be leased again at once, for ever.
+    A handler's own `CancelledError` (a task that it awaited was cancelled) is a failure. If it were
+    released instead, its event would be leased again at once, for ever.
     """
     if isinstance(error, Exception):
         return True
@@ -200,83 +204,86 @@ def _is_failure(error: BaseException) -> bool:
 def _text_of(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - it is a handler's, and may be of any class
+    except Exception:  # noqa: BLE001 - an error of a handler may be of any class
         return f"{type(error).__name__} (its text cannot be read)"
 
 
-async def acquire_deliveries(file: InboxFile, terms: LeasePolicy, most: int) -> list[Delivery]:
-    """Take up to `most` deliveries; wait until there is one. None at all: the inbox was closed.
+async def acquire_deliveries(file: InboxFile, policy: LeasePolicy, limit: int) -> list[Delivery]:
+    """Wait for deliveries and lease up to `limit`; the list is empty if the inbox was closed.
 
     Raises:
-        DatabaseError: The inbox's file cannot be used.
+        DatabaseError: The file of the inbox cannot be used.
     """
     await file.open_database()
-    closings = file.close_count
-    while file.close_count == closings:
+    close_count = file.close_count
+    while file.close_count == close_count:
         try:
-            rung, foreign = file.notifier.version, await file.read(inbox_queries.data_version)
-            rows, seconds = await _acquire(file, terms, most)
+            version = file.notifier.version
+            data_version = await file.read(inbox_queries.data_version)
+            rows, seconds = await _acquire(file, policy, limit)
             if rows:
-                found = [await _delivery(file, terms, row) for row in rows]
-                if readables := [each for each in found if each is not None]:
-                    return readables
+                deliveries = [await _delivery(file, policy, row) for row in rows]
+                if valid := [each for each in deliveries if each is not None]:
+                    return valid
                 continue
-            await file.wait_for_change(rung, foreign, seconds)
+            await file.wait_for_change(version, data_version, seconds)
         except DatabaseError:
-            if file.close_count == closings:
+            if file.close_count == close_count:
                 raise
     return []
 
 
 async def _delivery(
-    file: InboxFile, terms: LeasePolicy, row: inbox_queries.LeasedEvent
+    file: InboxFile, policy: LeasePolicy, row: inbox_queries.LeasedEvent
 ) -> Delivery | None:
-    """The row as a delivery; one that cannot be read is put to the dead."""
-    event = readable(row.message_id, row.body)
+    """Return a row as a delivery; a row without a valid event becomes dead."""
+    event = event_in_row(row.message_id, row.body)
     if event is None:
-        await file.run(lambda db: inbox_queries.failed(db, row, "its body is no event", None))
+        await file.run(lambda db: inbox_queries.fail(db, row, "its body is not an event", None))
         return None
-    return Delivery(file, terms, row, event)
+    return Delivery(file, policy, row, event)
 
 
 async def _acquire(
-    file: InboxFile, terms: LeasePolicy, most: int
+    file: InboxFile, policy: LeasePolicy, limit: int
 ) -> tuple[list[inbox_queries.LeasedEvent], float | None]:
-    """What can be taken now, and in how many seconds the next may be."""
-    claim = uuid.uuid4().hex
+    """Lease what is due, and return it with the seconds until the next row is due."""
+    lease_id = uuid.uuid4().hex
 
     def work(db: sqlite3.Connection) -> tuple[list[inbox_queries.LeasedEvent], float | None]:
         at = now(db)
-        rows = inbox_queries.acquire(db, claim, at, terms.lease, most, terms.attempts)
-        due = inbox_queries.next_due(db)
-        return rows, None if due is None else max(0.0, due - at)
+        rows = inbox_queries.acquire(
+            db, lease_id, at, policy.lease, limit=limit, max_attempts=policy.attempts
+        )
+        due_at = inbox_queries.next_due(db)
+        return rows, None if due_at is None else max(0.0, due_at - at)
 
     try:
         return await file.run(work)
     except asyncio.CancelledError:
-        # The thread takes them all the same, for nobody: this comes after it in the thread, whether
-        # or not there is time to wait for it.
+        # The thread leases them nevertheless. This runs after it in the same thread, whether or not
+        # there is time to wait for it.
         with contextlib.suppress(asyncio.CancelledError, DatabaseError):
-            await file.run(lambda db: inbox_queries.release(db, claim, now(db)))
+            await file.run(lambda db: inbox_queries.release(db, lease_id, now(db)))
         raise
 
 
-#: Told of an event. A coroutine function runs on the loop, a plain one in a thread.
+#: Handler of an event. A coroutine function runs on the loop, a plain one in a thread.
 Handler = Callable[[WebhookEvent], object]
 H = TypeVar("H", bound=Handler)
 
 
 @define
 class Handlers:
-    """Who is told of which types, in the order they came."""
+    """Handlers by type of event, in the order of registration."""
 
     _by_type: list[tuple[tuple[str, ...], Handler]] = field(factory=list)
 
     def on(self, event_types: tuple[str, ...]) -> Callable[[H], H]:
-        """A decorator that adds a handler; no types at all means each.
+        """Return a decorator that adds a handler; without types for all events.
 
         Raises:
-            ConfigurationError: A type is no text.
+            ConfigurationError: A type is not a string.
         """
         if not all(isinstance(each, str) for each in event_types):
             raise ConfigurationError(
@@ -290,35 +297,35 @@ class Handlers:
 
         return add
 
-    def handler_for(self, event_type: str) -> list[Handler]:
-        """Who is told of a type."""
+    def handlers_for(self, event_type: str) -> list[Handler]:
+        """Return the handlers of a type."""
         return [handler for types, handler in self._by_type if not types or event_type in types]
 
-    async def run(self, file: InboxFile, terms: LeasePolicy, most: int) -> None:
-        """Handle what comes until cancelled, or until the inbox is closed.
+    async def run(self, file: InboxFile, policy: LeasePolicy, concurrency: int) -> None:
+        """Handle events until cancelled, or until the inbox is closed.
 
         Raises:
             ConfigurationError: There is no handler.
-            DatabaseError: The inbox's file cannot be used.
+            DatabaseError: The file of the inbox cannot be used.
         """
         if not self._by_type:
             raise ConfigurationError("there is no handler: @inbox.on('generation.completed')")
-        if most < 1:
-            raise ConfigurationError(f"concurrency must be 1 or more, not {most!r}")
-        # Not the pool of files: what handlers do may take long.
-        pool = ThreadPoolExecutor(most, thread_name_prefix="diffio-webhooks")
+        if concurrency < 1:
+            raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
+        # A pool of its own, because handlers may take long.
+        pool = ThreadPoolExecutor(concurrency, thread_name_prefix="diffio-webhooks")
         running: set[asyncio.Task[None]] = set()
         try:
-            while deliveries := await acquire_deliveries(file, terms, most - len(running)):
+            while deliveries := await acquire_deliveries(file, policy, concurrency - len(running)):
                 for delivery in deliveries:
                     task = asyncio.create_task(self._handle(delivery, pool))
                     running.add(task)
                     task.add_done_callback(running.discard)
-                while len(running) >= most:
+                while len(running) >= concurrency:
                     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             await wait_all_uncancelled(running)
         finally:
-            # Each has begun (tasks begin in the order they were made), and gives back what it has.
+            # Each task has started (tasks start in order of creation) and releases its delivery.
             for task in running:
                 task.cancel()
             await wait_all_uncancelled(running)
@@ -327,7 +334,7 @@ class Handlers:
     async def _handle(self, delivery: Delivery, pool: ThreadPoolExecutor) -> None:
         try:
             async with delivery as event:
-                for handler in self.handler_for(event.event_type):
+                for handler in self.handlers_for(event.event_type):
                     if inspect.iscoroutinefunction(handler):
                         await handler(event)
                     else:
@@ -339,7 +346,7 @@ class Handlers:
 
 
 async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: WebhookEvent) -> None:
-    """Run a handler in a thread, which cannot be cancelled: its end is waited for, and counts."""
+    """Run a handler in a thread; a cancellation waits for its end, because it cannot be stopped."""
     future = asyncio.get_running_loop().run_in_executor(pool, _call, handler, event)
     try:
         outcome = await asyncio.shield(future)
@@ -353,5 +360,5 @@ async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: Webh
 def _call(handler: Handler, event: WebhookEvent) -> object:
     try:
         return handler(event)
-    except StopIteration as error:  # no future can hold one
+    except StopIteration as error:  # a future cannot have this exception
         raise RuntimeError("the handler raised StopIteration") from error

@@ -1,4 +1,4 @@
-"""Why a signature fails: what is wrong with headers, secrets, clock or body, each by its name."""
+"""Diagnosis of deliveries that fail verification: headers, secrets, clock and body."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from attrs import frozen
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.body_mutations import BODY_MUTATIONS
-from diffio_async.webhooks.headers import NAMES, NonstandardHeader, parse_timestamp, recover_headers
 from diffio_async.webhooks.verifier import (
+    NAMES,
     TOLERANCE,
+    NonstandardHeader,
     WebhookVerifier,
     candidate_secrets,
+    parse_timestamp,
+    recover_headers,
     secret_problem,
     signer,
 )
@@ -25,15 +28,15 @@ from diffio_async.webhooks.verifier import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: `v1,` and the base64 of 32 bytes.
+#: Characters of `v1,` and the base64 of 32 bytes.
 _SIGNATURE_LENGTH = 47
-#: Seconds since the epoch do not reach this before the year 5138: they are milliseconds.
-_MILLISECONDS = 100_000_000_000
+#: Larger time stamps are in milliseconds: in seconds this is the year 5138.
+_MAX_SECONDS = 100_000_000_000
 
 
 @frozen(kw_only=True)
 class Finding:
-    """One thing that is wrong, or odd; `seconds` is a clock's skew, `secret` counts from 1."""
+    """One problem; `seconds` is the skew of a clock, `secret` the position of a secret from 1."""
 
     code: str
     message: str
@@ -43,7 +46,7 @@ class Finding:
 
 @frozen(kw_only=True)
 class Explanation:
-    """What became of a delivery: `event` if it is genuine, else `reason` (`WebhookRejected`'s)."""
+    """Result: `event` if the delivery is genuine, otherwise `reason` (`WebhookRejected.code`)."""
 
     event: WebhookEvent | None
     reason: str | None
@@ -52,7 +55,7 @@ class Explanation:
 
 @frozen
 class _Key:
-    """Something that signs: the secret's place from 1, and what had to be mended to use it."""
+    """Signing key: the position of the secret from 1, and the problem that was corrected."""
 
     position: int
     sign: Callable[[str, datetime, str], str]
@@ -67,31 +70,31 @@ def diagnose(
     now: float,
     tolerance: float = TOLERANCE,
 ) -> Explanation:
-    """Verify a delivery, and where that fails say why.
+    """Verify a delivery, and find the reasons if that fails.
 
     Args:
-        payload: The body as it reached the verifier.
-        headers: The headers, under whatever names they reached it.
-        secrets: The signing secrets tried; none is ever shown.
-        now: Seconds since the epoch, by the clock that verifies.
-        tolerance: Seconds the delivery's time may differ from it.
+        payload: The body as the verifier received it.
+        headers: The headers as the verifier received them, under any names.
+        secrets: The signing secrets to try; they are never shown.
+        now: Seconds since the epoch by the clock of the verifier.
+        tolerance: Seconds by which the time of the delivery may differ from `now`.
     """
-    sound = [secret for secret in secrets if secret_problem(secret) is None]
+    valid = [secret for secret in secrets if secret_problem(secret) is None]
     event, reason = None, "bad_signature"
     try:
-        if sound:
-            verifier = WebhookVerifier(*sound, tolerance=tolerance, clock=lambda: now)
-            # What is no text is refused by the verifier in its own words.
+        if valid:
+            verifier = WebhookVerifier(*valid, tolerance=tolerance, clock=lambda: now)
+            # The verifier rejects values that are not text with a message of its own.
             event = verifier.verify(payload, cast("Mapping[str, str]", headers))
     except WebhookRejected as rejected:
         reason = rejected.code
-    keys, flaws = _keys(secrets)
+    keys, problems = _keys(secrets)
     if event is not None:
-        return Explanation(event=event, reason=None, findings=tuple(flaws))
+        return Explanation(event=event, reason=None, findings=tuple(problems))
     values, odd = recover_headers(headers)
-    findings = [*_headers(odd, values), *flaws, *_clock(values, now, tolerance)]
+    findings = [*_headers(odd, values), *problems, *_clock(values, now, tolerance)]
     if not payload.strip():
-        words = "the body is empty: was it read before, or is it of another request?"
+        words = "the body is empty: was it already read, or is it of another request?"
         findings.append(Finding(code="empty_body", message=words))
     if len(values) == len(NAMES):
         findings += _signature(payload, values, keys)
@@ -103,34 +106,34 @@ def diagnose(
 
 def _keys(secrets: Sequence[str]) -> tuple[list[_Key], list[Finding]]:
     keys: list[_Key] = []
-    flaws: list[Finding] = []
-    for place, secret in enumerate(secrets, 1):
-        flaw = secret_problem(secret)
-        if flaw is None:
-            keys.append(_Key(place, signer(secret).sign))
+    problems: list[Finding] = []
+    for position, secret in enumerate(secrets, 1):
+        problem = secret_problem(secret)
+        if problem is None:
+            keys.append(_Key(position, signer(secret).sign))
             continue
-        words = f"secret {place} {flaw}"
-        flaws.append(Finding(code="secret_form", message=words, secret=place))
-        for guess in candidate_secrets(secret):
+        words = f"secret {position} {problem}"
+        problems.append(Finding(code="secret_form", message=words, secret=position))
+        for candidate in candidate_secrets(secret):
             with suppress(ConfigurationError):
-                keys.append(_Key(place, signer(guess).sign, flaw))
-    return keys, flaws
+                keys.append(_Key(position, signer(candidate).sign, problem))
+    return keys, problems
 
 
 def _headers(odd: Sequence[NonstandardHeader], values: Mapping[str, str]) -> list[Finding]:
     findings = [
         Finding(
             code="misnamed_header",
-            message=f"svix-{each.name} came {each.received_as}: "
-            "pass it on as one text, under its name",
+            message=f"svix-{each.name} was received {each.received_as}: "
+            "pass it on as one string, under its name",
         )
         for each in odd
     ]
     missing = [f"svix-{name}" for name in NAMES if name not in values]
     if missing:
-        words = f"{', '.join(missing)} missing: did a proxy or a framework leave headers out?"
+        words = f"{', '.join(missing)} missing: did a proxy or a framework remove headers?"
         if len(missing) == len(NAMES):
-            words = "no svix header at all: not a delivery of Diffio's, or a proxy dropped them"
+            words = "no svix header at all: not a delivery of Diffio, or a proxy removed them"
         findings.append(Finding(code="missing_header", message=words))
     return findings
 
@@ -140,44 +143,46 @@ def _clock(values: Mapping[str, str], now: float, tolerance: float) -> list[Find
     if stamp is None:
         return []
     try:
-        late = now - parse_timestamp(stamp)
+        age = now - parse_timestamp(stamp)
     except ValueError:
         words = "svix-timestamp is not in whole seconds since the epoch"
         return [Finding(code="bad_timestamp", message=words)]
-    if now - late > _MILLISECONDS:
-        words = "svix-timestamp is in milliseconds, it seems: it is signed in seconds"
+    if now - age > _MAX_SECONDS:
+        words = "svix-timestamp is probably in milliseconds: the signed one is in seconds"
         return [Finding(code="bad_timestamp", message=words)]
-    if abs(late) <= tolerance:
+    if abs(age) <= tolerance:
         return []
-    side, code = ("behind", "too_old") if late > 0 else ("ahead of", "too_new")
+    side, code = ("behind", "too_old") if age > 0 else ("ahead of", "too_new")
     words = (
-        f"clock: the delivery's time is {abs(late):.0f} s {side} this machine's, and "
-        f"{tolerance:g} s are allowed: set the clock (or, for a delivery kept on purpose, "
+        f"clock: the delivery's time is {abs(age):.0f} s {side} this machine's, and "
+        f"{tolerance:g} s are allowed: set the clock (or, for a saved delivery, use "
         "--tolerance inf)"
     )
-    return [Finding(code=code, message=words, seconds=round(late))]
+    return [Finding(code=code, message=words, seconds=round(age))]
 
 
 def _signature(body: bytes, values: Mapping[str, str], keys: Sequence[_Key]) -> list[Finding]:
-    """Which secret fits which form of the body, and if none does, what the signatures are."""
-    given = values["signature"].replace(",v1,", " v1,").split()
-    tokens = [token.encode("utf-8", "replace") for token in given if token.startswith("v1,")]
+    """Find the secret and the original body that the signature is valid for."""
+    signatures = values["signature"].replace(",v1,", " v1,").split()
+    tokens = [token.encode("utf-8", "replace") for token in signatures if token.startswith("v1,")]
     if key := _matching(body, values, tokens, keys):
         return _matches(key, "the signature fits the body as it is")
-    for rewriting in BODY_MUTATIONS:
-        for origin in rewriting.candidates(body):
+    for mutation in BODY_MUTATIONS:
+        for origin in mutation.candidates(body):
             if key := _matching(origin, values, tokens, keys):
-                words = f"changed body: it {rewriting.description}"
-                changed = Finding(code=f"changed_body_{rewriting.code}", message=words)
+                words = f"changed body: it {mutation.description}"
+                changed = Finding(code=f"changed_body_{mutation.code}", message=words)
                 return [changed, *_matches(key, "the signature fits the body before that")]
-    return [_unknown_signature(given, tokens, keys)]
+    return [_unknown_signature(signatures, tokens, keys)]
 
 
 def _matches(key: _Key, words: str) -> list[Finding]:
-    mended = "" if key.problem is None else " once its form is put right"
+    corrected = "" if key.problem is None else " once its form is corrected"
     return [
         Finding(
-            code="fits", message=f"{words}, by secret {key.position}{mended}", secret=key.position
+            code="fits",
+            message=f"{words}, by secret {key.position}{corrected}",
+            secret=key.position,
         )
     ]
 
@@ -185,35 +190,35 @@ def _matches(key: _Key, words: str) -> list[Finding]:
 def _matching(
     body: bytes, values: Mapping[str, str], tokens: Sequence[bytes], keys: Sequence[_Key]
 ) -> _Key | None:
-    # What cannot have been signed (no UTF-8, no such time) fits nothing.
+    # A body that is not UTF-8, or an invalid time, cannot have been signed.
     with suppress(ValueError, OverflowError, OSError):
         seconds = parse_timestamp(values["timestamp"])
-        seconds = seconds // 1000 if seconds > _MILLISECONDS else seconds
+        seconds = seconds // 1000 if seconds > _MAX_SECONDS else seconds
         instant = datetime.fromtimestamp(seconds, UTC)
         text = body.decode()
         for key in keys:
-            due = key.sign(values["id"], instant, text).encode()
-            if any(hmac.compare_digest(due, token) for token in tokens):
+            expected = key.sign(values["id"], instant, text).encode()
+            if any(hmac.compare_digest(expected, token) for token in tokens):
                 return key
     return None
 
 
 def _unknown_signature(
-    given: Sequence[str], tokens: Sequence[bytes], keys: Sequence[_Key]
+    signatures: Sequence[str], tokens: Sequence[bytes], keys: Sequence[_Key]
 ) -> Finding:
     if not tokens:
-        versions = sorted({token.partition(",")[0][:8] for token in given})
+        versions = sorted({token.partition(",")[0][:8] for token in signatures})
         words = f"no signature of version v1 (there is {', '.join(map(repr, versions))})"
         return Finding(
-            code="other_version", message=f"{words}: was svix-signature passed on whole?"
+            code="other_version", message=f"{words}: was svix-signature passed on completely?"
         )
     if all(len(token) != _SIGNATURE_LENGTH for token in tokens):
-        words = "no signature has the length of one: svix-signature was cut or re-encoded"
+        words = "no signature has the right length: svix-signature was truncated or re-encoded"
         return Finding(code="damaged_signature", message=words)
     tried = f"{len({key.position for key in keys})} secret(s)"
     words = (
-        f"wrong secret, most likely: {tried} tried, on the body as it is and undoing the usual "
-        "changes, and none fits. Each API key has its own endpoint and secret, and so have test "
-        "and live: take the one of this endpoint (or its body was changed in another way)"
+        f"most likely a wrong secret: {tried} tried, on the body as it is and with the usual "
+        "changes reverted, and none fits. Each API key has its own endpoint and secret, and so "
+        "have test and live: take the one of this endpoint (or its body was changed in another way)"
     )
     return Finding(code="wrong_secret", message=words)

@@ -1,4 +1,4 @@
-"""What an event says of its generation, and which of several says the most."""
+"""Events of deliveries: parsing, status, order, and conversion to progress."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from diffio_async.models.webhooks import WebhookEvent
 
 
 def parse_event(body: bytes, message_id: str) -> WebhookEvent:
-    """The event in a body; what does not fit its field is kept in `extra`.
+    """Return the event in a body; values of an unexpected type are kept in `extra`.
 
-    It is genuine: an error because of a shape yet to come would have it delivered again for days.
+    The delivery is genuine. An error because of an unknown format would have it delivered again for
+    days.
 
     Raises:
-        WebhookRejected: It is not JSON, or not an object.
+        WebhookRejected: The body is not JSON, or not an object.
     """
     try:
         content = json_of(body)
@@ -29,20 +30,20 @@ def parse_event(body: bytes, message_id: str) -> WebhookEvent:
 
 
 _QUEUED, _RUNNING, _ENDED = range(3)
-#: The status that a type of event stands for, in the words of a generation's progress.
+#: Statuses of generations by the type of the event.
 _STATUS_OF = {"generation.completed": COMPLETE, "generation.failed": "error"}
 
 
 def status_of(event: WebhookEvent) -> str:
-    """The generation's status. An end is an end, whichever of status and type tells it."""
-    told = event.status or ""
-    if told == COMPLETE or told in FAILED:
-        return told
-    return _STATUS_OF.get(event.event_type) or told or event.event_type.rpartition(".")[2]
+    """Return the status of the generation: terminal if the status or the type of the event is."""
+    status = event.status or ""
+    if status == COMPLETE or status in FAILED:
+        return status
+    return _STATUS_OF.get(event.event_type) or status or event.event_type.rpartition(".")[2]
 
 
 def event_rank(event: WebhookEvent) -> int:
-    """How far along the event's status is: ends are above all, words yet to come are running."""
+    """Return the order of the status: queued, running (or unknown), ended."""
     status = status_of(event)
     if status == COMPLETE or status in FAILED:
         return _ENDED
@@ -50,11 +51,11 @@ def event_rank(event: WebhookEvent) -> int:
 
 
 def progress_from_event(event: WebhookEvent, api_project_id: str = "") -> GenerationProgress | None:
-    """The event as progress; None where it is of no generation.
+    """Return the event as progress, None if it is not about a generation.
 
     Args:
         event: The event.
-        api_project_id: The project, where the event does not name it.
+        api_project_id: The project, if the event does not contain it.
     """
     if event.generation_id is None:
         return None

@@ -1,9 +1,10 @@
-"""The inbox: every genuine event kept once, and handled at least once."""
+"""Inbox: stores each verified event once, and delivers it at least once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Callable
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self
@@ -11,25 +12,27 @@ from typing import Self
 from diffio_async._storage.database_clock import now
 from diffio_async._storage.local_paths import local_path
 from diffio_async.errors import ConfigurationError
+from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
 from diffio_async.webhooks import inbox_queries
 from diffio_async.webhooks.consumer import Delivery, H, Handlers, LeasePolicy, acquire_deliveries
-from diffio_async.webhooks.inbox_file import InboxFile, readable
-from diffio_async.webhooks.push_source import InboxPushSource
+from diffio_async.webhooks.events import progress_from_event
+from diffio_async.webhooks.inbox_file import InboxFile, event_in_row
 from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
 DAY = 86400.0
-#: Seconds: the sender tries for 27.6 hours, and an id forgotten before would be handled twice.
+#: Seconds: the sender retries for 27.6 hours, and an id that is deleted before would be handled
+#: twice.
 MIN_RETENTION = 28 * 3600.0
 
 
 class WebhookInbox(WebhookSink):
-    """A file of events, for one receiver or several and for consumers in any process.
+    """File of events for receivers and consumers in any number of processes.
 
-    It is opened when it is first used; `async with inbox:` opens it at once and closes it when
-    nobody is inside any more. It may be used from several event loops and threads. The file must
-    be on a disk of this machine: processes share it by memory, which no network disk has.
+    It is opened on first use. `async with inbox:` opens it at once and closes it when the last
+    block ends. It may be used on several event loops and threads. The file must be on a local disk:
+    processes share memory, which network disks do not support.
     """
 
     def __init__(
@@ -44,25 +47,25 @@ class WebhookInbox(WebhookSink):
         unhandled_retention: float | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Say where the inbox is; nothing is opened.
+        """Create an inbox; the file is not opened yet.
 
         Args:
-            path: The file; it is made where it is missing, readable by its owner.
-            verifier: Says what is genuine; needed to receive, and by nobody else.
-            lease: Seconds after which what a dead consumer had taken is given to another, 3,600 at
-                most. Living ones renew it.
-            attempts: How often an event is tried before it is dead.
+            path: The file; it is created if missing, readable by its owner only.
+            verifier: Verifies deliveries; needed by receivers only.
+            lease: Seconds after which the events of a dead consumer are delivered to another, at
+                most 3,600. A running consumer renews its leases.
+            attempts: Attempts before an event is dead.
             retry_after: Seconds before the second attempt, doubled for each after that, up to an
                 hour; by default the twelfth comes a little over an hour after the first.
-            retention: Seconds for which ids and bodies are kept after an event was handled, 28
-                hours at least: a second delivery is known by its id.
-            unhandled_retention: The same for what was never handled, dead or not; None keeps it
-                until it is. To be set where no consumer is, and the inbox only ends waits.
+            retention: Seconds for which ids and bodies are kept after an event was handled, at
+                least 28 hours: a repeated delivery is detected by its id.
+            unhandled_retention: The same for events that were never handled, dead or not; None
+                keeps them. Set it if there is no consumer and the inbox only ends waits.
             clock: Seconds since the epoch, for tests. By default leases and retention are measured
                 by a clock that does not jump when the time of day is set.
 
         Raises:
-            ConfigurationError: One of these cannot be right.
+            ConfigurationError: A value is invalid.
         """
         if not 0 < lease <= inbox_queries.MAX_DELAY:
             raise ConfigurationError(f"lease must be above 0 and at most 3,600 s, not {lease!r}")
@@ -70,11 +73,11 @@ class WebhookInbox(WebhookSink):
             raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}")
         if not retry_after >= 0:
             raise ConfigurationError(f"retry_after must be 0 or more seconds, not {retry_after!r}")
-        kept = (retention, retention if unhandled_retention is None else unhandled_retention)
-        if not min(kept) >= MIN_RETENTION:
+        durations = (retention, retention if unhandled_retention is None else unhandled_retention)
+        if not min(durations) >= MIN_RETENTION:
             raise ConfigurationError(
                 "retention must be 28 hours (100,800 s) or more: an event is delivered again for "
-                f"that long, and is known by its id, not {min(kept)!r}"
+                f"that long, and is detected by its id, not {min(durations)!r}"
             )
         self.verifier = verifier
         self._file = InboxFile(local_path(path, "the inbox"), clock)
@@ -98,51 +101,53 @@ class WebhookInbox(WebhookSink):
         await self._file.release()
 
     async def aclose(self) -> None:
-        """Close the file, whoever uses it: consumers end. The next use opens it again."""
+        """Close the file, also for its other users: consumers end. The next use opens it again."""
         await self._file.close()
 
     async def store(self, event: WebhookEvent, body: bytes) -> bool:
-        """Keep a verified event; it is on the disk when this returns. False: its id was known.
+        """Store a verified event durably; return False if its id is known.
 
         Args:
-            event: What the verifier gave.
-            body: The raw body it was in.
+            event: The event, as returned by the verifier.
+            body: The raw body.
 
         Raises:
             ConfigurationError: The event has no `message_id`.
-            DatabaseError: It could not be kept: answer 503, and it is delivered again.
+            DatabaseError: It could not be stored: respond with 503, and it is delivered again.
         """
         if event.message_id is None:
-            raise ConfigurationError("an event needs its message_id, by which it is known again")
-        arrival = inbox_queries.new_event(event, event.message_id, body)
-        keeping = self._retention
-        new = await self._file.run(lambda db: inbox_queries.insert(db, arrival, now(db), keeping))
+            raise ConfigurationError(
+                "an event needs its message_id, by which repeated deliveries are detected"
+            )
+        row = inbox_queries.new_event(event, event.message_id, body)
+        retention = self._retention
+        new = await self._file.run(lambda db: inbox_queries.insert(db, row, now(db), retention))
         if new:
             self._file.notifier.notify()
         return new
 
     async def deliveries(self) -> AsyncGenerator[Delivery, None]:
-        """Deliveries, each taken for this consumer alone, until the inbox is closed.
+        """Yield deliveries, each leased by this consumer, until the inbox is closed.
 
             async for delivery in inbox.deliveries():
                 async with delivery as event:
                     ...
 
         Raises:
-            DatabaseError: The inbox's file cannot be used.
+            DatabaseError: The file of the inbox cannot be used.
         """
-        while got := await acquire_deliveries(self._file, self._lease_policy, 1):
-            yield got[0]
+        while deliveries := await acquire_deliveries(self._file, self._lease_policy, 1):
+            yield deliveries[0]
 
     async def consume(self) -> AsyncGenerator[WebhookEvent, None]:
-        """Events, each taken for this consumer alone, until the inbox is closed.
+        """Yield events, each leased by this consumer, until the inbox is closed.
 
-        Asking for the next acknowledges the last. Whatever leaves the loop before, a `break` as
-        well as an exception, gives the last one back, to be tried again later; `deliveries` lets
-        you say for each.
+        The next iteration acknowledges the event. If the loop is left before, by `break` or by an
+        exception, the last event is released for a later retry. Use `deliveries` to decide for each
+        event.
 
         Raises:
-            DatabaseError: The inbox's file cannot be used.
+            DatabaseError: The file of the inbox cannot be used.
         """
         async with aclosing(self.deliveries()) as deliveries:
             async for delivery in deliveries:
@@ -150,18 +155,18 @@ class WebhookInbox(WebhookSink):
                     yield event
 
     def on(self, *event_types: str) -> Callable[[H], H]:
-        """A decorator for handlers of some types of events, without any of all; `run` calls them.
+        """Return a decorator for handlers of these types, without types of all; `run` calls them.
 
-        A coroutine function runs on the loop, any other function in a thread. One that raises is
-        called again with the same event later, and so are the others of that event: a handler
-        may see an event more than once, and events of one generation in any order (`state`).
+        A coroutine function runs on the loop, any other function in a thread. If a handler raises,
+        all handlers of the event are called again later: a handler may receive an event more than
+        once, and the events of one generation in any order (`state`).
         """
         return self._handlers.on(event_types)
 
     async def run(self, *, concurrency: int = 8) -> None:
-        """Have the handlers called until cancelled, or until the inbox is closed.
+        """Call the handlers until cancelled, or until the inbox is closed.
 
-        Events that no handler is for are acknowledged: processes that share an inbox need the same
+        Events without a handler are acknowledged: processes that share an inbox need the same
         handlers.
 
         Args:
@@ -169,15 +174,15 @@ class WebhookInbox(WebhookSink):
 
         Raises:
             ConfigurationError: There is no handler.
-            DatabaseError: The inbox's file cannot be used.
+            DatabaseError: The file of the inbox cannot be used.
         """
         await self._handlers.run(self._file, self._lease_policy, concurrency)
 
     async def watch(self) -> AsyncGenerator[WebhookEvent, None]:
-        """Every event from now on, whichever process receives it, without taking it from anybody.
+        """Yield every event from now on, received by any process, without a lease.
 
         Raises:
-            DatabaseError: The inbox's file cannot be used.
+            DatabaseError: The file of the inbox cannot be used.
         """
         newest, _ = await self._file.read(inbox_queries.newest)
         async for _, events in self._file.changes(newest):
@@ -185,38 +190,100 @@ class WebhookInbox(WebhookSink):
                 yield event
 
     async def state(self, generation_id: str) -> WebhookEvent | None:
-        """The event that says the most of a generation, in whatever order they came.
+        """Return the most advanced event of a generation, None if there is none.
 
-        An end is never followed by anything but an end.
+        The order of arrival does not matter. After a terminal event, later non-terminal events are
+        ignored.
         """
         row = await self._file.read(lambda db: inbox_queries.most_advanced(db, generation_id))
-        return None if row is None else readable(*row)
+        return None if row is None else event_in_row(*row)
 
     def push_source(self) -> InboxPushSource:
-        """What a client's waits listen to."""
+        """Return the source of events for the waits of a client."""
         return InboxPushSource(self._file)
 
     async def entries(
         self, state: InboxState | None = None, *, limit: int | None = 100
     ) -> tuple[InboxEntry, ...]:
-        """What is in the inbox, the newest first.
+        """Return the entries of the inbox, the newest first.
 
         Args:
-            state: `waiting`, `taken`, `handled` or `dead`; None is any.
-            limit: How many at most; None is all.
+            state: `waiting`, `taken`, `handled` or `dead`; None for any.
+            limit: Maximum number; None for all.
         """
         rows = await self._file.read(lambda db: inbox_queries.entries(db, state, limit))
         return tuple(inbox_queries.entry(row) for row in rows)
 
     async def dead(self, *, limit: int | None = 100) -> tuple[InboxEntry, ...]:
-        """The events that were tried too often, the newest first."""
+        """Return the events whose attempts all failed, the newest first."""
         return await self.entries("dead", limit=limit)
 
     async def retry(self, message_id: str | None = None) -> int:
-        """Have an event handled anew, dead or handled; None: every dead one. Gives how many.
+        """Requeue one event by id, or all dead events if None; return the number requeued.
 
-        What a consumer has in its hands is left to it.
+        An event that is leased by a consumer is not requeued.
         """
         return await self._file.run(
-            lambda db: inbox_queries.requeue(db, now(db), message_id), ring=True
+            lambda db: inbox_queries.requeue(db, now(db), message_id), notify=True
         )
+
+
+class InboxPushSource:
+    """Push source of a client; the file stays open from the first wait until `aclose`."""
+
+    def __init__(self, file: InboxFile) -> None:
+        self._file = file
+        self._retained = False
+
+    def __reduce__(self) -> tuple[type[InboxPushSource], tuple[InboxFile]]:
+        """Pickle the file."""
+        return InboxPushSource, (self._file,)
+
+    async def cursor(self) -> tuple[int, float | None]:
+        """Return the number of the newest event, and its age in seconds.
+
+        Raises:
+            DatabaseError: The file cannot be used.
+        """
+        if not self._retained:
+            self._retained = True
+            try:
+                await self._file.retain()
+            except BaseException:
+                self._retained = False
+                raise
+
+        def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
+            number, received_at = inbox_queries.newest(db)
+            return number, None if received_at is None else max(0.0, now(db) - received_at)
+
+        return await self._file.read(newest)
+
+    async def latest(self, generation_ids: Sequence[str]) -> list[GenerationProgress]:
+        """Return the most advanced progress of each generation that has events.
+
+        Raises:
+            DatabaseError: The file cannot be used.
+        """
+        rows = await self._file.read(
+            lambda db: [inbox_queries.most_advanced(db, each) for each in generation_ids]
+        )
+        events = [event_in_row(*row) for row in rows if row is not None]
+        found = [progress_from_event(event) for event in events if event is not None]
+        return [progress for progress in found if progress is not None]
+
+    async def stream(self, cursor: int) -> AsyncGenerator[list[GenerationProgress], None]:
+        """Yield the progress that events report after a number, until the inbox is closed.
+
+        Raises:
+            DatabaseError: The file cannot be used.
+        """
+        async for _, events in self._file.changes(cursor):
+            found = map(progress_from_event, events)
+            yield [progress for progress in found if progress is not None]
+
+    async def aclose(self) -> None:
+        """Release the file; it is closed unless others retain it."""
+        if self._retained:
+            self._retained = False
+            await self._file.release()

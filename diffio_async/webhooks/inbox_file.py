@@ -1,4 +1,4 @@
-"""The inbox's file: opened when first used, one for a whole process, and watched for changes."""
+"""File of an inbox: opened on first use, shared by a process, and watched for changes."""
 
 from __future__ import annotations
 
@@ -27,92 +27,92 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """Rung after each change. There is no lock: each step on the set is atomic."""
+    """Notifies waiting tasks of changes. There is no lock: each operation on the set is atomic."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        #: Another one after each ring: who looks at it before looking for changes misses none.
+        #: Changes with each notification: read it before the data, and no change is missed.
         self.version = 0
         self._waiters: set[asyncio.Future[None]] = set()
 
     def notify(self) -> None:
-        """Wake everybody; from any thread."""
+        """Wake all waiting tasks; may be called on any thread."""
         self.version = next(self._numbers)
-        for waiting in self._waiters.copy():
-            with contextlib.suppress(RuntimeError):  # its loop was closed meanwhile
-                waiting.get_loop().call_soon_threadsafe(_wake, waiting)
+        for waiter in self._waiters.copy():
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
 
     async def wait(self, seen: int, seconds: float) -> bool:
-        """Whether it was rung since `rung` was `seen`; waits for so many seconds."""
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiting)
+        """Wait for a version other than `seen`; return False after so many seconds without one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
         try:
             if self.version == seen:
-                await asyncio.wait([waiting], timeout=seconds)
+                await asyncio.wait([waiter], timeout=seconds)
         finally:
-            self._waiters.discard(waiting)
+            self._waiters.discard(waiter)
         return self.version != seen
 
 
-def _wake(waiting: asyncio.Future[None]) -> None:
-    if not waiting.done():
-        waiting.set_result(None)
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 T = TypeVar("T")
 
-#: Seconds between two looks at whether another process has changed the file.
+#: Seconds between two checks for changes by other processes.
 POLL_SECONDS = 0.05
-#: Rows read at once by who follows the news.
+#: Rows that are read at once from the changes.
 MAX_CHANGES = 500
 
 
 class InboxFile:
-    """The file of one inbox, for any event loop of a process; a forked process reopens it."""
+    """File of one inbox, for all event loops of a process; a forked process opens it again."""
 
     def __init__(self, path: str, clock: Clock | None = None) -> None:
         self.path, self._clock = path, clock
         self._reset()
 
     def __reduce__(self) -> tuple[type[InboxFile], tuple[str, Clock | None]]:
-        """Pickle where it is."""
+        """Pickle the path and the clock."""
         return InboxFile, (self.path, self._clock)
 
     def _reset(self) -> None:
         self._process = os.getpid()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._database: SqliteThread | None = None
         self._identity: tuple[int, int] | None = None
         self._opening: Future[None] | None = None
         self._users = 0
-        #: One more with each closing.
+        #: How often it was closed.
         self.close_count = 0
         self.notifier = Notifier()
 
     async def open_database(self) -> SqliteThread:
-        """The database.
+        """Return the database, and open it if necessary.
 
         Raises:
-            DatabaseError: It cannot be opened; the message says why.
+            DatabaseError: It cannot be opened; the message contains the reason.
         """
         if self._process != os.getpid():
-            self._reset()  # the parent's lock may be held for ever here
+            self._reset()  # a lock of the parent process is never released here
         while True:
-            with self._turn:
+            with self._lock:
                 if self._database is not None:
                     return self._database
                 other, mine = self._opening, Future[None]()
                 if other is None:
                     self._opening = mine
             if other is not None:
-                # Shielded: who is cancelled while waiting must not cancel it for the others.
+                # Shielded: a cancelled waiter must not cancel the opening for the others.
                 await asyncio.shield(asyncio.wrap_future(other))
                 continue
             try:
                 database = await SqliteThread.open(
                     self.path, inbox_queries.SCHEMA, clock=self._clock
                 )
-                with self._turn:
+                with self._lock:
                     self._database, self._identity = database, _identity(self.path)
                 return database
             finally:
@@ -120,40 +120,44 @@ class InboxFile:
                 mine.set_result(None)
 
     async def retain(self) -> None:
-        """Open it, and keep it open until whoever entered has left."""
+        """Open it, and keep it open until `release` is called as often."""
         await self.open_database()
-        with self._turn:
+        with self._lock:
             self._users += 1
 
     async def release(self) -> None:
-        """Close it where nobody else has entered."""
-        with self._turn:
+        """Close it unless others retain it."""
+        with self._lock:
             self._users -= 1
             last = self._users <= 0
         if last:
             await self.close()
 
     async def close(self) -> None:
-        """Close it; who waits for changes is woken. The next use opens it again."""
+        """Close it and wake the tasks that wait for changes. The next use opens it again."""
         if self._process != os.getpid():
             return
-        with self._turn:
+        with self._lock:
             database, self._database = self._database, None
             self.close_count += 1
         self.notifier.notify()
         if database is not None:
             await database.close()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T], *, ring: bool = False) -> T:
-        """What `work` gives in a transaction that is on the disk when this returns.
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, notify: bool = False) -> T:
+        """Run `work` in a durable transaction and return its result.
+
+        Args:
+            work: Called with the connection in a thread.
+            notify: Whether to notify waiting tasks of a change.
 
         Raises:
             DatabaseError: The disk is full or broken, or the file was moved or deleted.
         """
         database, identity = await self.open_database(), self._identity
 
-        def in_its_place(db: sqlite3.Connection) -> T:
-            # What is written to a deleted file is lost without a word.
+        def in_same_file(db: sqlite3.Connection) -> T:
+            # Writes to a deleted file would be lost without an error.
             if _identity(self.path) != identity:
                 raise DatabaseError(
                     f"the webhook inbox {self.path!r} was moved, replaced or deleted while it was "
@@ -161,60 +165,61 @@ class InboxFile:
                 )
             return work(db)
 
-        result = await database.run(in_its_place)
-        if ring:
+        result = await database.run(in_same_file)
+        if notify:
             self.notifier.notify()
         return result
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` reads."""
+        """Run `work` on a connection for reading and return its result."""
         return await (await self.open_database()).read(work)
 
-    async def wait_for_change(self, rung: int, foreign: int, seconds: float | None) -> None:
-        """Wait until something may be new, or for so many seconds.
+    async def wait_for_change(self, version: int, data_version: int, seconds: float | None) -> None:
+        """Wait for a change, or for so many seconds.
 
         Args:
-            rung: The bell's number before the last look.
-            foreign: The number of other processes' changes, then.
-            seconds: None waits for a change alone.
+            version: The version of the notifier before the last read.
+            data_version: The data version, which other processes change, before the last read.
+            seconds: None waits without a limit.
         """
         loop = running_loop()
         end = None if seconds is None else loop.time() + seconds
         while True:
             left = POLL_SECONDS if end is None else min(POLL_SECONDS, end - loop.time())
-            if left <= 0 or await self.notifier.wait(rung, left):
+            if left <= 0 or await self.notifier.wait(version, left):
                 return
-            if await self.read(inbox_queries.data_version) != foreign:
+            if await self.read(inbox_queries.data_version) != data_version:
                 return
 
     async def changes(self, after: int) -> AsyncGenerator[tuple[int, list[WebhookEvent]], None]:
-        """What came after a number, and comes until the inbox is closed; with each its last number.
+        """Yield events after a row number until the inbox is closed, with the last number of each.
 
         Raises:
             DatabaseError: The file cannot be used.
         """
         await self.open_database()
-        closings = self.close_count
-        while self.close_count == closings:
+        close_count = self.close_count
+        while self.close_count == close_count:
             try:
-                rung, foreign = self.notifier.version, await self.read(inbox_queries.data_version)
+                version = self.notifier.version
+                data_version = await self.read(inbox_queries.data_version)
                 rows = await self.read(
-                    partial(inbox_queries.changes, after=after, most=MAX_CHANGES)
+                    partial(inbox_queries.changes, after=after, limit=MAX_CHANGES)
                 )
                 if not rows:
-                    await self.wait_for_change(rung, foreign, None)
+                    await self.wait_for_change(version, data_version, None)
                     continue
             except DatabaseError:
-                if self.close_count == closings:
+                if self.close_count == close_count:
                     raise
                 return
             after = rows[-1][0]
-            events = [readable(message_id, body) for _, message_id, body in rows]
+            events = [event_in_row(message_id, body) for _, message_id, body in rows]
             yield after, [event for event in events if event is not None]
 
 
-def readable(message_id: str, body: bytes) -> WebhookEvent | None:
-    """The event of a row; None where its body is none (it was not put there by a receiver)."""
+def event_in_row(message_id: str, body: bytes) -> WebhookEvent | None:
+    """Return the event of a row, None if the body is not an event (another program stored it)."""
     try:
         return parse_event(body, message_id)
     except WebhookRejected:

@@ -1,7 +1,7 @@
-"""Rows of the inbox's table in the hands of consumers, as plain functions of a connection.
+"""Schema and queries of the inbox, as plain functions of a connection.
 
-A row is open until it is handled or dead. An open row may be taken when it is due; taking it puts
-its due time to the end of the lease, so a consumer that dies gives it back by doing nothing.
+A row is open until it is handled or dead. An open row may be leased when it is due. A lease sets
+the due time to its end, so the row of a dead consumer becomes due again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SCHEMA = Schema(
     application_id=0x44_49_49_42,
     migrations=(
         (
-            # Numbers of pruned rows are not given again: whoever follows the news counts on them.
+            # AUTOINCREMENT: `changes` relies on numbers of deleted rows not being used again.
             """CREATE TABLE deliveries (
                 number INTEGER PRIMARY KEY AUTOINCREMENT,
                 message_id TEXT NOT NULL UNIQUE,
@@ -49,10 +49,10 @@ SCHEMA = Schema(
         ),
     ),
     after_restart=(
-        # Whoever had taken a row is dead, and retries need not wait for longer.
+        # All consumers have ended with the restart, and retries need not wait.
         "UPDATE deliveries SET due_at = min(due_at, steady_now()) WHERE state = 0",
-        # The clock may have been set forward. An id that is forgotten before the sender gives up
-        # would be handled twice, so a gap of more than a day counts as none.
+        # The clock may have been set forward. An id that is deleted before the sender gives up
+        # would be handled twice, so a gap of more than a day is ignored.
         """UPDATE deliveries SET due_at = due_at + steady_now() - (
             SELECT max(due_at) FROM deliveries WHERE state = 1
         ) WHERE state = 1 AND steady_now() - (
@@ -61,13 +61,13 @@ SCHEMA = Schema(
     ),
 )
 
-#: Rows that one insertion prunes at most: more than it adds, and next to nothing.
+#: Rows that one insertion deletes at most: more than it adds, and few.
 _PRUNE_LIMIT = 2
 
 
 @frozen(kw_only=True)
 class NewEvent:
-    """What is kept of a delivery."""
+    """Columns of a new delivery."""
 
     message_id: str
     event_type: str
@@ -79,14 +79,14 @@ class NewEvent:
 
 @frozen(kw_only=True)
 class Retention:
-    """How long rows are kept, in seconds; None keeps what nobody handled."""
+    """Seconds for which rows are kept; None keeps unhandled rows."""
 
     handled: float
     unhandled: float | None
 
 
 def new_event(event: WebhookEvent, message_id: str, body: bytes) -> NewEvent:
-    """What is kept of an event."""
+    """Return the columns for an event."""
     return NewEvent(
         message_id=message_id,
         event_type=encodable(event.event_type),
@@ -97,27 +97,27 @@ def new_event(event: WebhookEvent, message_id: str, body: bytes) -> NewEvent:
     )
 
 
-def insert(db: sqlite3.Connection, arrival: NewEvent, now: float, keeping: Retention) -> bool:
-    """Keep a delivery; False where its id was known."""
+def insert(db: sqlite3.Connection, event: NewEvent, now: float, retention: Retention) -> bool:
+    """Insert a delivery and delete expired ones; return False if its id is known."""
     new = db.execute(
         "INSERT INTO deliveries (message_id, event_type, generation_id, rank, created_at, body,"
         " received_at, due_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING",
         (
-            arrival.message_id,
-            arrival.event_type,
-            arrival.generation_id,
-            arrival.rank,
-            arrival.created_at,
-            arrival.body,
+            event.message_id,
+            event.event_type,
+            event.generation_id,
+            event.rank,
+            event.created_at,
+            event.body,
             now,
             now,
         ),
     ).rowcount
     if new:
-        _prune(db, HANDLED, now - keeping.handled)
-        if keeping.unhandled is not None:
-            _prune(db, OPEN, now - keeping.unhandled)
-            _prune(db, DEAD, now - keeping.unhandled)
+        _prune(db, HANDLED, now - retention.handled)
+        if retention.unhandled is not None:
+            _prune(db, OPEN, now - retention.unhandled)
+            _prune(db, DEAD, now - retention.unhandled)
     return bool(new)
 
 
@@ -130,7 +130,7 @@ def _prune(db: sqlite3.Connection, state: int, before: float) -> None:
 
 
 def most_advanced(db: sqlite3.Connection, generation_id: str) -> tuple[str, bytes] | None:
-    """Id and body of the delivery that says the most of a generation, however they came."""
+    """Return id and body of the most advanced delivery of a generation, in any order of arrival."""
     row: tuple[str, bytes] | None = db.execute(
         "SELECT message_id, body FROM deliveries WHERE generation_id = ?"
         " ORDER BY rank DESC, created_at DESC, number DESC LIMIT 1",
@@ -139,36 +139,36 @@ def most_advanced(db: sqlite3.Connection, generation_id: str) -> tuple[str, byte
     return row
 
 
-def changes(db: sqlite3.Connection, after: int, most: int) -> list[tuple[int, str, bytes]]:
-    """Number, id and body of what came after a number, in the order it came."""
+def changes(db: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, str, bytes]]:
+    """Return number, id and body of rows after a number, in the order of arrival."""
     return db.execute(
         "SELECT number, message_id, body FROM deliveries WHERE number > ? ORDER BY number LIMIT ?",
-        (after, most),
+        (after, limit),
     ).fetchall()
 
 
 def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
-    """The number of the newest row ever, and when it was received if it is there yet."""
+    """Return the highest number ever used, and when that row was received if it still exists."""
     row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'deliveries'").fetchone()
     number = row[0] if row else 0
-    kept = db.execute("SELECT received_at FROM deliveries WHERE number = ?", (number,)).fetchone()
-    return number, kept[0] if kept else None
+    found = db.execute("SELECT received_at FROM deliveries WHERE number = ?", (number,)).fetchone()
+    return number, found[0] if found else None
 
 
-def entries(db: sqlite3.Connection, state: str | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Rows in a state (None: in any), the newest first, without their bodies."""
+def entries(db: sqlite3.Connection, state: str | None, limit: int | None) -> list[tuple[Any, ...]]:
+    """Return rows in a state (None: in any), the newest first, without their bodies."""
     return db.execute(
         "SELECT * FROM (SELECT message_id, event_type, generation_id, CASE state WHEN ? THEN"
         " 'handled' WHEN ? THEN 'dead' ELSE iif(claim IS NULL, 'waiting', 'taken') END AS name,"
         " attempts, received_at + clock_drift(), due_at + clock_drift(), error FROM deliveries"
         " ORDER BY number DESC)"
         " WHERE name = coalesce(?, name) LIMIT ?",
-        (HANDLED, DEAD, state, -1 if most is None else most),
+        (HANDLED, DEAD, state, -1 if limit is None else limit),
     ).fetchall()
 
 
 def entry(row: tuple[Any, ...]) -> InboxEntry:
-    """A row as `entries` gives it, for who asks."""
+    """Return a row of `entries` as a model."""
     message_id, event_type, generation_id, state, attempts, received_at, due_at, error = row
     return InboxEntry(
         message_id=message_id,
@@ -183,21 +183,21 @@ def entry(row: tuple[Any, ...]) -> InboxEntry:
 
 
 def data_version(db: sqlite3.Connection) -> int:
-    """A number that changes when another connection, of any process, has committed."""
+    """Return a number that changes when another connection of any process has committed."""
     number: int = db.execute("PRAGMA data_version").fetchone()[0]
     return number
 
 
-#: Seconds; no lease and no pause before a retry is longer. What is due later than that was written
+#: Maximum seconds of a lease and of a pause before a retry. A row that is due later was written
 #: before the clock was set back, and is due now.
 MAX_DELAY = 3600.0
-#: Why a row is dead that nobody gave back.
-CRASH_REASON = "whoever took it ended before it was handled, each time"
+#: Error of a row whose leases all expired.
+CRASH_REASON = "each consumer that leased it ended before it was handled"
 
 
 @frozen(kw_only=True)
 class LeasedEvent:
-    """A row that was taken; `attempt` counts from 1."""
+    """Row that is leased; `attempt` counts from 1."""
 
     number: int
     message_id: str
@@ -208,90 +208,96 @@ class LeasedEvent:
 
 
 def acquire(
-    db: sqlite3.Connection, claim: str, now: float, lease: float, most: int, attempts: int
+    db: sqlite3.Connection,
+    lease_id: str,
+    now: float,
+    seconds: float,
+    *,
+    limit: int,
+    max_attempts: int,
 ) -> list[LeasedEvent]:
-    """Take up to `most` due rows for `lease` seconds, the longest due first.
+    """Lease up to `limit` due rows for so many seconds, the longest due first.
 
-    A row that was taken `attempts` times and never given back is dead: it ends whoever takes it.
+    A row whose leases expired `max_attempts` times becomes dead: it may crash its consumers.
     """
     rows = db.execute(
         "SELECT number, message_id, body, received_at + clock_drift(), attempts + 1 FROM deliveries"
         " WHERE state = ? AND (due_at <= ? OR due_at > ?) ORDER BY due_at, number LIMIT ?",
-        (OPEN, now, now + MAX_DELAY, most),
+        (OPEN, now, now + MAX_DELAY, limit),
     ).fetchall()
-    taken = [
+    leased = [
         LeasedEvent(
             number=number,
             message_id=message_id,
             body=body,
             received_at=received_at,
             attempt=attempt,
-            lease_id=claim,
+            lease_id=lease_id,
         )
         for number, message_id, body, received_at, attempt in rows
     ]
     db.executemany(
         "UPDATE deliveries SET due_at = ?, claim = ?, attempts = ? WHERE number = ?",
-        [(now + lease, claim, each.attempt, each.number) for each in taken],
+        [(now + seconds, lease_id, each.attempt, each.number) for each in leased],
     )
-    for each in taken:
-        if each.attempt > attempts:
-            failed(db, each, CRASH_REASON, None)
-    return [each for each in taken if each.attempt <= attempts]
+    for each in leased:
+        if each.attempt > max_attempts:
+            fail(db, each, CRASH_REASON, None)
+    return [each for each in leased if each.attempt <= max_attempts]
 
 
 def next_due(db: sqlite3.Connection) -> float | None:
-    """When the next open row may be taken, by the file's clock."""
+    """Return when the next open row is due, by the clock of the file."""
     row = db.execute("SELECT min(due_at) FROM deliveries WHERE state = ?", (OPEN,)).fetchone()
-    due: float | None = row[0]
-    return due
+    due_at: float | None = row[0]
+    return due_at
 
 
-def renew(db: sqlite3.Connection, taken: LeasedEvent, until: float) -> bool:
-    """Keep a row until then; False where it is no longer this claim's."""
+def renew(db: sqlite3.Connection, lease: LeasedEvent, until: float) -> bool:
+    """Extend a lease; return False if it has expired and another consumer holds the row."""
     return bool(
         db.execute(
             "UPDATE deliveries SET due_at = ? WHERE number = ? AND claim = ? AND state = ?",
-            (until, taken.number, taken.lease_id, OPEN),
+            (until, lease.number, lease.lease_id, OPEN),
         ).rowcount
     )
 
 
-def ack(db: sqlite3.Connection, taken: LeasedEvent, now: float) -> bool:
-    """Settle a row for good, whoever has it by now; False where it was handled before."""
+def ack(db: sqlite3.Connection, lease: LeasedEvent, now: float) -> bool:
+    """Mark a row as handled, whoever holds it now; return False if it was handled before."""
     return bool(
         db.execute(
             "UPDATE deliveries SET state = ?, due_at = ?, claim = NULL, error = NULL"
             " WHERE number = ? AND state != ?",
-            (HANDLED, now, taken.number, HANDLED),
+            (HANDLED, now, lease.number, HANDLED),
         ).rowcount
     )
 
 
-def failed(db: sqlite3.Connection, taken: LeasedEvent, error: str, due_at: float | None) -> bool:
-    """Give a row back, to be taken again at `due_at`, or to the dead where None."""
+def fail(db: sqlite3.Connection, lease: LeasedEvent, error: str, due_at: float | None) -> bool:
+    """Release a row with an error, to be retried at `due_at`; it becomes dead if that is None."""
     return bool(
         db.execute(
             "UPDATE deliveries SET state = ?, due_at = coalesce(?, due_at), claim = NULL, error = ?"
             " WHERE number = ? AND claim = ? AND state = ?",
-            (DEAD if due_at is None else OPEN, due_at, error, taken.number, taken.lease_id, OPEN),
+            (DEAD if due_at is None else OPEN, due_at, error, lease.number, lease.lease_id, OPEN),
         ).rowcount
     )
 
 
-def release(db: sqlite3.Connection, claim: str, now: float, number: int | None = None) -> None:
-    """Give back what a claim took (None: all of it) as if it had not been taken."""
+def release(db: sqlite3.Connection, lease_id: str, now: float, number: int | None = None) -> None:
+    """Release a leased row (None: all of a lease) without counting an attempt."""
     db.execute(
         "UPDATE deliveries SET due_at = ?, claim = NULL, attempts = attempts - 1"
         " WHERE state = ? AND claim = ? AND number = coalesce(?, number)",
-        (now, OPEN, claim, number),
+        (now, OPEN, lease_id, number),
     )
 
 
 def requeue(db: sqlite3.Connection, now: float, message_id: str | None) -> int:
-    """Have a row (None: each dead one) handled anew, its attempts counted from the beginning.
+    """Requeue a row, or all dead rows if None, with no attempts; return the number requeued.
 
-    One that is being handled is left alone.
+    A row that is leased is not changed.
     """
     return db.execute(
         "UPDATE deliveries SET state = ?, due_at = ?, attempts = 0, error = NULL"

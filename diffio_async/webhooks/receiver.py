@@ -1,4 +1,4 @@
-"""What a delivery is answered, whatever server it came through: one core for every receiver."""
+"""Receiver of webhooks that does not depend on a web framework."""
 
 from __future__ import annotations
 
@@ -18,32 +18,34 @@ from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.verifier import WebhookVerifier
 
-#: Bytes; an event has about one thousand.
+#: Maximum size of a body in bytes; an event has about one thousand.
 MAX_BODY = 1024 * 1024
-#: Seconds a body may take to come in: the sender itself gives up after fifteen.
+#: Maximum seconds to receive a body: the sender gives up after fifteen.
 BODY_SECONDS = 15.0
-#: Seconds a connection is kept after a body was refused unread, for the sender to see the answer.
+#: Seconds that a connection stays open after a body was rejected unread, so that the sender can
+#: read the response.
 LINGER_SECONDS = 0.5
-#: Seconds between two warnings of one reason; those between are logged for debugging.
+#: Seconds between two warnings for one reason; those between are logged at level DEBUG.
 WARN_SECONDS = 60.0
 
 
 class WebhookSink(ABC):
-    """Where receivers put what is genuine: a `WebhookInbox`, or a subclass of your own.
+    """Destination of verified events: a `WebhookInbox`, or a subclass of your own.
 
-    A receiver enters it when its server starts and leaves it at the end, where the server tells.
+    A receiver enters it when its server starts and exits it when the server stops, if the server
+    reports both.
 
     Attributes:
-        verifier: Says what is genuine; None where the sink is not for receiving.
+        verifier: Verifies deliveries; None if the sink is not used by a receiver.
     """
 
     verifier: WebhookVerifier | None
 
     @abstractmethod
     async def store(self, event: WebhookEvent, body: bytes) -> bool:
-        """Keep an event for good; False where this delivery's id was known already.
+        """Store an event durably; return False if the id of the delivery is known already.
 
-        Whatever is raised is answered with 503, and the event is delivered again later.
+        If an exception is raised, the response is 503 and the event is delivered again later.
         """
 
     async def __aenter__(self) -> Self:
@@ -60,33 +62,33 @@ class WebhookSink(ABC):
 
 @frozen
 class ReceiverResponse:
-    """An answer; `read_whole` is false where too much of the body was left for another request."""
+    """HTTP response; `body_read` is false if the connection cannot be used for another request."""
 
     status: int
     content: Mapping[str, str]
-    read_whole: bool = True
+    body_read: bool = True
 
     @property
     def body(self) -> bytes:
-        """The JSON."""
+        """The body, in JSON."""
         return json.dumps(dict(self.content)).encode()
 
     @property
     def headers(self) -> dict[str, str]:
-        """Without `Connection`, which is the server's."""
+        """The headers without `Connection`, which the server sets."""
         more = {405: {"Allow": "POST"}, 503: {"Retry-After": "5"}}.get(self.status, {})
         return {"Content-Type": "application/json", "Cache-Control": "no-store", **more}
 
 
 class SenderDisconnected(Exception):
-    """The sender left before its request was whole: there is nobody to answer."""
+    """The sender disconnected before its request was complete."""
 
 
 class WebhookReceiver:
-    """Verifies deliveries and has them kept; 2xx only when they are."""
+    """Verifies and stores deliveries; the response is 2xx only if the event is stored."""
 
     def __init__(self, sink: WebhookSink, *, max_body: int = MAX_BODY) -> None:
-        """Receive into `sink` bodies of `max_body` bytes at most.
+        """Create a receiver of bodies of at most `max_body` bytes for a sink.
 
         Raises:
             ConfigurationError: The sink has no verifier, or the limit is below 1.
@@ -105,72 +107,76 @@ class WebhookReceiver:
     async def handle(
         self, method: str, headers: Mapping[str, str], chunks: AsyncIterable[bytes]
     ) -> ReceiverResponse:
-        """The answer to a request.
+        """Return the response to a request.
 
         Args:
-            method: In capitals.
-            headers: Names in any case.
-            chunks: The raw body; not touched where the headers are enough to refuse it.
+            method: The method in capitals.
+            headers: The headers; names in any case.
+            chunks: The raw body; not read if the request is rejected by its headers.
 
         Raises:
-            SenderDisconnected: As `chunks` did.
+            SenderDisconnected: Raised by `chunks`.
         """
-        refused = self._refusal(method, {name.lower(): value for name, value in headers.items()})
-        if refused is not None:
-            return refused
+        rejection = self._check_headers(
+            method, {name.lower(): value for name, value in headers.items()}
+        )
+        if rejection is not None:
+            return rejection
         body = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > self._max_body:
-                        return _refused(413, "too_large", read_whole=False)
+                        return _rejection(413, "too_large", body_read=False)
         except TimeoutError:
-            return _refused(408, "too_slow", read_whole=False)
+            return _rejection(408, "too_slow", body_read=False)
         return await self._store(bytes(body), headers)
 
-    def _refusal(self, method: str, headers: Mapping[str, str]) -> ReceiverResponse | None:
+    def _check_headers(self, method: str, headers: Mapping[str, str]) -> ReceiverResponse | None:
         if method != "POST":
-            return _refused(405, "method_not_allowed")
+            return _rejection(405, "method_not_allowed")
         length = headers.get("content-length", "")
-        # Digits alone do not bound a number's length: sixteen are more than anybody sends.
+        # The length is checked before the conversion, which is slow for thousands of digits.
         if length.isdecimal() and (len(length) > 16 or int(length) > self._max_body):  # noqa: PLR2004
-            return _refused(413, "too_large", read_whole=False)
+            return _rejection(413, "too_large", body_read=False)
         kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
         if kind != "application/json" and not kind.endswith("+json"):
-            return _refused(415, "not_json_content", read_whole=bool(length))
+            return _rejection(415, "not_json_content", body_read=bool(length))
         if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
-            # What was signed is the body as it travels; nobody compresses events.
-            return _refused(415, "compressed", read_whole=bool(length))
+            # The signature is of the body as it is transmitted, and events are not compressed.
+            return _rejection(415, "compressed", body_read=bool(length))
         return None
 
     async def _store(self, body: bytes, headers: Mapping[str, str]) -> ReceiverResponse:
-        # Looked up each time: secrets may be rotated by giving the sink another verifier.
+        # Read each time: the verifier of the sink may be replaced when secrets are rotated.
         verifier = self.sink.verifier
         if verifier is None:
-            return _refused(503, "no_verifier")
+            return _rejection(503, "no_verifier")
         try:
             event = verifier.verify(body, headers)
         except WebhookRejected as rejected:
             self._log_rejection(rejected)
-            return _refused(400, rejected.code)
+            return _rejection(400, rejected.code)
         try:
             new = await self.sink.store(event, body)
         except Exception:
-            # Whatever it was: an answer of 2xx would lose the event.
-            log.exception("event %s could not be stored; it is delivered again", event.message_id)
-            return _refused(503, "not_stored")
+            # A 2xx response would lose the event.
+            log.exception(
+                "event %s could not be stored; the sender delivers it again", event.message_id
+            )
+            return _rejection(503, "not_stored")
         return ReceiverResponse(200, {"status": "stored" if new else "duplicate"})
 
     def _log_rejection(self, rejected: WebhookRejected) -> None:
-        """Warn of each reason now and then: anybody may send what is not genuine, and often."""
+        """Log a rejection; warnings are limited, because anyone can send invalid deliveries."""
         now = time.monotonic()
-        loud = now >= self._quiet_until.get(rejected.code, 0.0)
-        if loud:
+        warn = now >= self._quiet_until.get(rejected.code, 0.0)
+        if warn:
             self._quiet_until[rejected.code] = now + WARN_SECONDS
-        level = logging.WARNING if loud else logging.DEBUG
-        log.log(level, "a webhook delivery was refused (%s): %s", rejected.code, rejected)
+        level = logging.WARNING if warn else logging.DEBUG
+        log.log(level, "a webhook delivery was rejected (%s): %s", rejected.code, rejected)
 
 
-def _refused(status: int, reason: str, *, read_whole: bool = True) -> ReceiverResponse:
-    return ReceiverResponse(status, {"error": reason}, read_whole)
+def _rejection(status: int, reason: str, *, body_read: bool = True) -> ReceiverResponse:
+    return ReceiverResponse(status, {"error": reason}, body_read)

@@ -1,4 +1,4 @@
-"""Events become Taskiq tasks: heavy work elsewhere, handed over at least once.
+"""Taskiq tasks for webhook events, enqueued at least once for each event.
 
 Needs the extra `taskiq` (`pip install 'diffio-async[taskiq]'`) and a broker of your choice.
 """
@@ -20,15 +20,15 @@ from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
-#: Seconds a broker may take to accept a task.
+#: Seconds in which a broker must accept a task.
 TASK_TIMEOUT = 10.0
 
 
 class TaskiqSink(WebhookSink):
-    """Lets a receiver hand events straight to a task: 2xx once the broker has it, 503 otherwise.
+    """Sink that enqueues a task for each delivery: the response is 2xx once the broker has it.
 
-    Without an inbox there is nothing to know duplicates by: each delivery is a task, under the id
-    of its message.
+    Duplicates are not detected without an inbox: each delivery is a task, with the id of its
+    message.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class TaskiqSink(WebhookSink):
         verifier: WebhookVerifier,
         timeout: float = TASK_TIMEOUT,
     ) -> None:
-        """Hand events to `task`, called with `body` and `message_id`, both str.
+        """Create a sink for a task that is called with `body` and `message_id`, both str.
 
         Args:
-            task: Of a broker that was started.
-            verifier: Says what is genuine.
-            timeout: Seconds the broker may take.
+            task: A task of a broker that was started.
+            verifier: Verifies deliveries.
+            timeout: Seconds in which the broker must accept a task.
         """
         self.verifier = verifier
         self._task = task
         self._timeout = timeout
 
     async def store(self, event: WebhookEvent, body: bytes) -> bool:
-        """Hand it over.
+        """Enqueue a task for an event.
 
         Raises:
-            TimeoutError: The broker takes too long.
-            Exception: Whatever the broker raises.
+            TimeoutError: The broker did not accept it in time.
+            Exception: Raised by the broker.
         """
         await _enqueue(self._task, event, body, self._timeout)
         return True
@@ -67,21 +67,21 @@ async def forward(
     concurrency: int = 8,
     timeout: float = TASK_TIMEOUT,
 ) -> None:
-    """Hand every event of an inbox to a task, until cancelled or until the inbox is closed.
+    """Enqueue a task for each event of an inbox, until cancelled or until the inbox is closed.
 
-    An event is handled for the inbox once the broker has it. Where that fails it is tried again as
-    the inbox spaces it. The task's id, and its label `svix_id`, are the message's: an event that is
-    handed over twice, after a crash in between, comes under the same id.
+    An event is acknowledged once the broker has it. A failure is retried after the pauses of the
+    inbox. The id of the task and its label `svix_id` are the message id: an event that is enqueued
+    twice because of a crash has the same id.
 
     Args:
-        inbox: Where events are kept.
-        task: Of a broker that was started; called with `body` and `message_id`, both str.
-        concurrency: Events that are handed over at once.
-        timeout: Seconds the broker may take for one.
+        inbox: The inbox.
+        task: A task of a broker that was started; called with `body` and `message_id`, both str.
+        concurrency: Events that are enqueued at once.
+        timeout: Seconds in which the broker must accept a task.
 
     Raises:
         ConfigurationError: The concurrency is below 1.
-        DatabaseError: The inbox's file cannot be used.
+        DatabaseError: The file of the inbox cannot be used.
     """
     if concurrency < 1:
         raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
@@ -97,8 +97,13 @@ async def _forward(
                 await _enqueue(task, event, delivery.body, timeout)
         except DatabaseError:
             raise
-        except Exception as failure:  # noqa: BLE001 - brokers raise what their servers do
-            log.warning("%r was not handed to %s: %r", delivery, task.task_name, failure)
+        except Exception as failure:  # noqa: BLE001 - brokers raise errors of many types
+            log.warning(
+                "%r could not be enqueued as %s, it is retried: %r",
+                delivery,
+                task.task_name,
+                failure,
+            )
 
 
 async def _enqueue(
@@ -112,9 +117,9 @@ async def _enqueue(
 
 
 def event_in_task(body: str, message_id: str) -> WebhookEvent:
-    """The event, of what a task was called with.
+    """Return the event by the arguments of a task.
 
     Raises:
-        WebhookRejected: It is none.
+        WebhookRejected: The body is not an event.
     """
     return parse_event(body.encode(), message_id)

@@ -1,45 +1,128 @@
-"""Whether a delivery is genuine: the signature scheme of Svix, made with `svix` itself."""
+"""Verification of deliveries by the signature scheme of Svix, computed by `svix` itself."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hmac
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from attrs import frozen
+
 from diffio_async._protocol.pasted import copying_mistake
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.events import parse_event
-from diffio_async.webhooks.headers import parse_timestamp, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from svix.webhooks import Webhook
 
+#: Prefixes of the names of the three headers.
+FAMILIES = ("svix-", "webhook-")
+NAMES = ("id", "timestamp", "signature")
+#: A time stamp is whole seconds; fifteen digits are more than any date has.
+_SECONDS = re.compile(r"-?[0-9]{1,15}")
+
+
+def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
+    """Return id, time stamp and signatures of a delivery, each with either prefix.
+
+    Raises:
+        WebhookRejected: One is missing, or the headers are not a mapping of names to strings.
+    """
+    try:
+        lower: dict[str, object] = {str(name).lower(): each for name, each in headers.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise WebhookRejected(
+            "headers must be a mapping of names to values, not a "
+            f"{type(headers).__name__}: pass the request's headers, or dict(pairs)",
+            reason="missing_header",
+        ) from None
+    missing: list[str] = []
+    found: list[str] = []
+    for name in NAMES:
+        given = [lower[prefix + name] for prefix in FAMILIES if prefix + name in lower]
+        value = next((v for v in given if isinstance(v, str) and v.strip()), None)
+        if value is not None:
+            found.append(value.strip())
+        elif odd := next((v for v in given if v is not None and not isinstance(v, str)), None):
+            missing.append(f"svix-{name} is a {type(odd).__name__}, expected a str")
+        else:
+            missing.append(f"svix-{name} is missing")
+    if missing:
+        raise WebhookRejected(
+            f"{', '.join(missing)}: was the request sent by Diffio, and are its headers passed on?",
+            reason="missing_header",
+        )
+    return found[0], found[1], found[2]
+
+
+def parse_timestamp(stamp: str) -> int:
+    """Return a time stamp header in seconds since the epoch.
+
+    Raises:
+        ValueError: It is not a time stamp.
+    """
+    if not _SECONDS.fullmatch(stamp):
+        raise ValueError("expected whole seconds since the epoch")
+    return int(stamp)
+
+
+@frozen
+class NonstandardHeader:
+    """Header in a form that verifiers reject: its name, and how it was received."""
+
+    name: str
+    received_as: str
+
+
+def recover_headers(
+    headers: Mapping[str, object],
+) -> tuple[dict[str, str], list[NonstandardHeader]]:
+    """Return the three values also from names that servers change, and from lists of one value."""
+    values: dict[str, str] = {}
+    odd: list[NonstandardHeader] = []
+    for name in NAMES:
+        known = {family + name for family in FAMILIES}
+        for spelled, value in headers.items():
+            lower = str(spelled).lower()
+            short = lower.replace("_", "-").removeprefix("http-").removeprefix("x-")
+            text = value[0] if isinstance(value, list) and len(value) == 1 else value
+            if short not in known or name in values or not isinstance(text, str):
+                continue
+            if not text.strip():
+                continue
+            if short != lower:
+                odd.append(NonstandardHeader(name, f"as {spelled!r}"))
+            if text is not value:
+                odd.append(NonstandardHeader(name, "as a list"))
+            values[name] = text.strip()
+    return values, odd
+
+
 PREFIX = "whsec_"
 
 
 def secret_problem(secret: object) -> str | None:
-    """What is wrong with the form of a signing secret, without showing it; None if nothing is."""
+    """Return the problem with the form of a signing secret, without showing it; None if valid."""
     if not isinstance(secret, str):
-        return (
-            f"is a {type(secret).__name__}, and a str is due (several secrets: one argument each)"
-        )
+        return f"is a {type(secret).__name__}, expected a str (several secrets: one argument each)"
     text = secret.strip()
     if not text.removeprefix(PREFIX):
         return f"is empty: it begins with {PREFIX}"
-    for fits, flaw in (
-        (text[0] in "'\"`" or text[-1] in "'\"`", "has quotes around it: leave them out"),
-        (len(text.split()) > 1, "has white space within: it is several, or was cut in two"),
+    for applies, problem in (
+        (text[0] in "'\"`" or text[-1] in "'\"`", "has quotes around it: remove them"),
+        (len(text.split()) > 1, "contains white space: it is several secrets, or was split"),
         (
             text.startswith(("whpk_", "whsk_")),
-            f"is a key of the public-key scheme: the one due begins with {PREFIX}",
+            f"is a key of the public-key scheme: the secret begins with {PREFIX}",
         ),
         (
             text.startswith(("v1,", "v1a,")),
@@ -51,15 +134,18 @@ def secret_problem(secret: object) -> str | None:
         ),
         (text.startswith(PREFIX * 2), f"has {PREFIX} twice"),
         ((mistake := copying_mistake(text)) is not None, mistake),
-        (_key(text) is None, f"is not one: {PREFIX} and then base64, as the dashboard shows it"),
+        (
+            _key(text) is None,
+            f"is not a secret: {PREFIX} and then base64, as the dashboard shows it",
+        ),
     ):
-        if fits:
-            return flaw
+        if applies:
+            return problem
     return None
 
 
 def _key(text: str) -> bytes | None:
-    """The bytes of a secret; None where its base64 is none. Padding may be left out."""
+    """Return the bytes of a secret, None if it is not base64. Padding is optional."""
     body = text.removeprefix(PREFIX).rstrip("=")
     try:
         return base64.b64decode(body + "=" * (-len(body) % 4), validate=True) or None
@@ -68,24 +154,24 @@ def _key(text: str) -> bytes | None:
 
 
 def signer(secret: object) -> Webhook:
-    """What signs with a secret, `svix`'s own.
+    """Return the signer of `svix` for a secret.
 
     Raises:
-        ConfigurationError: The secret cannot be one; it is not shown.
+        ConfigurationError: The secret is invalid; it is not shown.
     """
-    flaw = secret_problem(secret)
+    problem = secret_problem(secret)
     key = _key(secret.strip()) if isinstance(secret, str) else None
-    if flaw is not None or key is None:
-        raise ConfigurationError(f"a signing secret {flaw}")
-    # Half a second and 600 modules: only for those who verify.
+    if problem is not None or key is None:
+        raise ConfigurationError(f"a signing secret {problem}")
+    # Imported late: it takes half a second and 600 modules.
     from svix.webhooks import Webhook
 
-    # Decoded here: base64's own errors, and so svix's, have the secret in their text.
+    # Decoded here, because the errors of base64, and so of svix, contain the secret.
     return Webhook(key)
 
 
 def candidate_secrets(secret: str) -> Iterator[str]:
-    """What a secret of a wrong form may have been before it was quoted, doubled or escaped."""
+    """Yield what an invalid secret may have been before it was quoted, doubled or escaped."""
     text = unquote(secret).strip().strip("'\"`").strip()
     while text.startswith(PREFIX * 2):
         text = text.removeprefix(PREFIX)
@@ -95,14 +181,15 @@ def candidate_secrets(secret: str) -> Iterator[str]:
     yield from text.split()
 
 
-#: Seconds a delivery's clock may differ from ours, both ways: the sender's own figure.
+#: Seconds by which the time of a delivery may differ from now, as Svix recommends.
 TOLERANCE = 300.0
 
 
 class WebhookVerifier:
-    """Verifies deliveries; needs no client and no API key.
+    """Verifies deliveries, without a client and without an API key.
 
-    Several secrets serve a rotation, and endpoints of several keys: one that fits is enough.
+    Several secrets are for rotations and for endpoints of several keys: one valid signature is
+    enough.
     """
 
     def __init__(
@@ -111,17 +198,17 @@ class WebhookVerifier:
         tolerance: float = TOLERANCE,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the signing secrets.
+        """Create a verifier.
 
         Args:
             secrets: One or more, with or without `whsec_`.
-            tolerance: Seconds the delivery's time may differ from now; `math.inf` for replays of
-                old deliveries.
+            tolerance: Seconds by which the time of the delivery may differ from now; `math.inf`
+                for replays of old deliveries.
             clock: Seconds since the epoch, for tests.
 
         Raises:
-            ConfigurationError: There is no secret, one cannot be a secret, or the tolerance is
-                below 0. Secrets are never shown.
+            ConfigurationError: There is no secret, a secret is invalid, or the tolerance is below
+                0. Secrets are never shown.
         """
         if not secrets:
             raise ConfigurationError("pass the endpoint's signing secret (whsec_…)")
@@ -136,15 +223,15 @@ class WebhookVerifier:
         return f"WebhookVerifier({count}, tolerance={self._tolerance:g})"
 
     def verify(self, payload: bytes | str, headers: Mapping[str, str]) -> WebhookEvent:
-        """The event of a delivery, if it is genuine.
+        """Verify a delivery and return its event.
 
         Args:
-            payload: The raw body, as it came.
+            payload: The raw body, as it was received.
             headers: The request's headers, in any case, named `svix-*` or `webhook-*`.
 
         Raises:
-            WebhookRejected: It is not; `reason` is `missing_header`, `bad_signature`, `too_old`,
-                `too_new`, `not_json` or `not_an_object`.
+            WebhookRejected: It is not genuine; `code` is `missing_header`, `bad_signature`,
+                `too_old`, `too_new`, `not_json` or `not_an_object`.
         """
         if not isinstance(payload, (bytes, bytearray, memoryview, str)):
             raise WebhookRejected(
@@ -166,33 +253,38 @@ class WebhookVerifier:
             raise WebhookRejected(
                 "the timestamp header is not in seconds since the epoch", reason="missing_header"
             ) from None
-        late = self._clock() - seconds
-        if late > self._tolerance:
+        age = self._clock() - seconds
+        if age > self._tolerance:
             raise WebhookRejected(
-                f"the delivery is {late:.0f} s old, more than {self._tolerance:g} s: is this "
+                f"the delivery is {age:.0f} s old, more than {self._tolerance:g} s: is this "
                 "machine's clock right?",
                 reason="too_old",
             )
-        if -late > self._tolerance:
+        if -age > self._tolerance:
             raise WebhookRejected(
-                f"the delivery is {-late:.0f} s in the future, more than {self._tolerance:g} s: "
+                f"the delivery is {-age:.0f} s in the future, more than {self._tolerance:g} s: "
                 "is this machine's clock right?",
                 reason="too_new",
             )
         return instant
 
-    def _check_signature(self, message_id: str, instant: datetime, body: bytes, given: str) -> None:
+    def _check_signature(
+        self, message_id: str, instant: datetime, body: bytes, signatures: str
+    ) -> None:
         try:
             text = body.decode()
         except UnicodeDecodeError:
-            raise WebhookRejected("the body is not UTF-8, so no JSON", reason="not_json") from None
-        candidates = given.encode("utf-8", "replace").split()
+            raise WebhookRejected(
+                "the body is not UTF-8, so it is not JSON", reason="not_json"
+            ) from None
+        candidates = signatures.encode("utf-8", "replace").split()
         for each_signer in self._signers if message_id.isascii() else ():
-            due = each_signer.sign(message_id, instant, text).encode()
-            if any(hmac.compare_digest(due, each) for each in candidates):
+            expected = each_signer.sign(message_id, instant, text).encode()
+            if any(hmac.compare_digest(expected, each) for each in candidates):
                 return
         raise WebhookRejected(
-            "no signature fits: is the secret this endpoint's, and is the body the request's raw "
-            "bytes (not parsed and written again)? `diffio-async webhooks verify` finds out",
+            "no signature is valid: is the secret that of this endpoint, and is the body the raw "
+            "bytes of the request (not parsed and written again)? `diffio-async webhooks verify` "
+            "finds out",
             reason="bad_signature",
         )

@@ -1,4 +1,4 @@
-"""What tests of waits on many share: fleets of real generations, and what they cost."""
+"""Shared code of tests of waits for many: fleets of real generations, and their requests."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "waiting.py"
 
 @pytest.mark.slow
 def test_its_smoke_run_measures_ours_and_a_naive_loop(tmp_path: Path) -> None:
-    """Real processes and sockets: all ends are learned of, and ours asks less often."""
+    """Real processes and sockets: all ends are detected, with fewer requests than a loop."""
     run = subprocess.run(
         [sys.executable, str(BENCHMARK), "--quick", "--json", str(tmp_path / "figures.json")],
         capture_output=True,
@@ -35,7 +35,7 @@ def test_its_smoke_run_measures_ours_and_a_naive_loop(tmp_path: Path) -> None:
 
 
 def test_the_curve_is_drawn() -> None:
-    """An SVG with a line for each kind of fleet, and one for beats, inside its frame."""
+    """An SVG with a line for each kind of fleet, and one for fixed intervals, inside its frame."""
     root = ET.fromstring(plot(12))
     space = "{http://www.w3.org/2000/svg}"
     lines = [path for path in root.iter(f"{space}path") if path.get("fill") == "none"]

@@ -17,10 +17,8 @@ from tests.scripts import PROGRESS, answers, asked, forever, told
 LEEWAY = 1.0
 
 
-async def test_a_deadline_cuts_the_question_in_flight(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
-    """A host that does not answer does not hold a wait beyond its deadline."""
+async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """A host that does not respond does not delay a wait beyond its deadline."""
     sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="had no response") as caught:
@@ -33,7 +31,7 @@ async def test_a_deadline_cuts_the_question_in_flight(
 async def test_a_long_pause_does_not_cross_the_deadline(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """With a beat of an hour the wait still ends on time, after one last question."""
+    """With an interval of an hour the wait still ends on time, after one last poll."""
     sandbox.faults.add(forever(told("processing")))
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="'processing'") as caught:
@@ -48,7 +46,7 @@ async def test_a_long_pause_does_not_cross_the_deadline(
 async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The last question is placed just before the deadline, not after it."""
+    """The last poll is just before the deadline, not after it."""
     sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", timeout=0.6, poll_interval=3600
@@ -56,7 +54,7 @@ async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
     assert progress.complete
 
 
-async def test_a_timeout_of_zero_asks_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_a_timeout_of_zero_polls_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """0 means: is it complete now?"""
     sandbox.faults.add(*answers(told("complete"), told("processing")))
     progress = await client.generations.wait_for_complete(generation_id="gen_1", timeout=0)
@@ -76,10 +74,10 @@ async def test_no_limit_is_spelled_inf(client: AsyncDiffio, sandbox: Sandbox) ->
     assert progress.complete
 
 
-async def test_a_timeout_is_a_timeout_error_that_says_how_to_go_on(
+async def test_a_timeout_is_a_timeout_error_with_a_hint(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """`except TimeoutError` catches it, and the last failure to ask is its cause."""
+    """`except TimeoutError` catches it, and the error of the last poll is its cause."""
     sandbox.faults.add(forever(500))
     with pytest.raises(TimeoutError, match="wait again with the same ids") as caught:
         await client.generations.wait_for_complete(
@@ -89,7 +87,7 @@ async def test_a_timeout_is_a_timeout_error_that_says_how_to_go_on(
 
 
 async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """`asyncio.timeout` and anyio's scopes cut a wait, and stop its questions."""
+    """`asyncio.timeout` and anyio's scopes cancel a wait and its polls."""
     sandbox.faults.add(forever(told("processing")))
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.2):
@@ -104,10 +102,10 @@ async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
-async def test_a_beat_that_is_none_is_refused(
+async def test_an_invalid_poll_interval_is_rejected(
     client: AsyncDiffio, sandbox: Sandbox, seconds: float
 ) -> None:
-    """Nothing is asked with a poll interval that would spin or never ask again."""
+    """Nothing is polled with an interval that would spin or never poll."""
     with pytest.raises(ConfigurationError, match="poll_interval"):
         await client.generations.wait_for_complete(generation_id="g", poll_interval=seconds)
     assert asked(sandbox, PROGRESS) == []

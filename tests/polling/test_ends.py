@@ -11,9 +11,7 @@ from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
 QUICKLY = 0.01
 
 
-async def test_a_wait_ends_with_the_progress_that_says_complete(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
+async def test_a_wait_ends_with_complete_progress(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """A real generation of the sandbox is followed to its end."""
     generation = await client.generations.create(api_project_id=await uploaded(client))
     progress = await client.generations.wait_for_complete(
@@ -45,7 +43,7 @@ async def test_every_status_that_is_an_end_without_a_result_is_generation_failed
 async def test_the_reason_of_a_failure_is_found_in_its_stage(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Where the answer has no `error` of its own, the failed stage's is shown."""
+    """If the response has no `error` of its own, that of the failed stage is shown."""
     sandbox.faults.add(*answers(told("failed", inference={"error": "out of memory"})))
     with pytest.raises(GenerationFailed, match="out of memory"):
         await client.generations.wait_for_complete(generation_id="gen_1")
@@ -64,7 +62,7 @@ async def test_a_status_never_seen_before_means_still_running(
 
 
 async def test_stages_at_100_do_not_end_the_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Only `status` says complete."""
+    """Only `status` decides whether it is complete."""
     full = {"progress": 100}
     sandbox.faults.add(
         *answers(told("processing", preProcessing=full, inference=full), told("complete"))
@@ -117,7 +115,7 @@ async def test_failures_that_may_pass_are_absorbed(client: AsyncDiffio, sandbox:
 async def test_failures_that_do_not_pass_end_the_wait(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A generation that vanished (404) is told at once, with its id."""
+    """A generation that was deleted (404) is reported at once, with its id."""
     with pytest.raises(NotFound) as caught:
         await client.generations.wait_for_complete(generation_id="gen_gone")
     assert caught.value.generation_id == "gen_gone"
@@ -127,7 +125,7 @@ async def test_failures_that_do_not_pass_end_the_wait(
 async def test_an_api_that_only_talks_html_ends_the_wait(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Five unreadable answers in a row are no passing fault."""
+    """Five unreadable responses in a row are not transient."""
     from diffio_async import InvalidResponse
 
     sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(text="<html>")))
@@ -161,7 +159,7 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
 async def test_an_odd_side_field_keeps_no_wait_from_its_end(
     client: AsyncDiffio, sandbox: Sandbox, odd: dict[str, object]
 ) -> None:
-    """`status` alone says that a generation is complete."""
+    """`status` alone decides whether a generation is complete."""
     sandbox.faults.add(*answers(told("processing", **odd), told("complete", **odd)))
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", poll_interval=QUICKLY

@@ -47,7 +47,7 @@ CROWD = 1000.0
 
 def gap(course: JobTimeline, learned: PollModel, now: float, jitter: float = 0.5) -> float:
     """Seconds to the next question, where polls are scarce."""
-    return next_poll_delay(POLICY, course, learned, now, jitter, crowd=CROWD)
+    return next_poll_delay(POLICY, course, learned, now, jitter, rate_gap=CROWD)
 
 
 @given(

@@ -75,7 +75,7 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 class Clock:
-    """Seconds since the epoch that pass when told, beside those that pass by themselves."""
+    """Seconds since the epoch that are advanced by hand, beside those that pass by themselves."""
 
     def __init__(self) -> None:
         self.ahead = 0.0

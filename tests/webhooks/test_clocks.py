@@ -41,7 +41,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 async def handled(inbox: WebhookInbox) -> str | None:
-    """The id of the next event, acknowledged; None where none can be taken."""
+    """Return the id of the next event after acknowledging it, None if none is available."""
     with anyio.move_on_after(0.3):
         async with aclosing(inbox.deliveries()) as deliveries, await anext(deliveries) as event:
             return event.message_id
@@ -49,7 +49,7 @@ async def handled(inbox: WebhookInbox) -> str | None:
 
 
 @pytest.mark.parametrize("ahead", [-0.5 * HOURS, -26 * HOURS, 26 * HOURS])
-async def test_an_event_is_taken_at_once_although_the_clock_was_set(
+async def test_an_event_is_leased_at_once_although_the_clock_was_set(
     tmp_path: Path, set_clock: Callable[[float], None], ahead: float
 ) -> None:
     """A process that starts after the clock was set takes what one of before received."""

@@ -52,7 +52,7 @@ async def first(inbox: WebhookInbox, seconds: float = 2) -> WebhookEvent:
         return event
 
 
-async def test_asking_for_the_next_event_acknowledges_the_last(inbox: WebhookInbox) -> None:
+async def test_the_next_iteration_acknowledges_the_event(inbox: WebhookInbox) -> None:
     """And what was being handled when the loop was left is given back."""
     for number in range(3):
         await stored(inbox, f"msg_{number}")
@@ -129,7 +129,7 @@ async def test_a_consumer_on_another_inbox_object_sees_it_soon(
 async def test_what_a_silent_consumer_took_is_given_to_another(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """When its lease ends, and not before; the late one is told nothing can be taken back."""
+    """When its lease expires, and not before; the late consumer cannot reclaim it."""
     await stored(inbox, "msg_1")
     silent = await anext(inbox.deliveries())
     clock.ahead = 59
@@ -154,7 +154,7 @@ async def test_a_lease_is_renewed_while_the_event_is_handled(tmp_path: Path) -> 
 async def test_an_event_that_always_fails_is_dead_and_may_be_raised(
     inbox: WebhookInbox, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the last attempt; `retry` counts anew, for one event or for all."""
+    """After the last attempt; `retry` resets the count, for one event or for all."""
     for number in range(2):
         await stored(inbox, f"msg_{number}")
     for attempt in range(1, 4):
@@ -177,7 +177,7 @@ async def test_an_event_that_always_fails_is_dead_and_may_be_raised(
 async def test_an_event_that_ends_its_consumers_is_dead_in_the_end(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """Nobody lives to say that it failed."""
+    """No consumer survives to report the failure."""
     await stored(inbox, "msg_1")
     for _ in range(3):
         await anext(inbox.deliveries())
@@ -309,7 +309,7 @@ async def test_a_handler_that_raises_is_called_again_and_the_others_go_on(
     assert "the shelf is full" in caplog.text
 
 
-async def test_no_more_handlers_run_than_asked_for(inbox: WebhookInbox) -> None:
+async def test_concurrency_limits_the_handlers(inbox: WebhookInbox) -> None:
     """Here three at a time; the rest stay free for other processes."""
     now = most = ended = 0
 

@@ -1,4 +1,4 @@
-"""Waits that listen to an inbox: ended by the event, and by questions where none comes."""
+"""Waits with an inbox: ended by an event, or by polls if there is none."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def scene(
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
-    """Long before the next question; the progress is what the event says."""
+    """Long before the next poll; the progress is that of the event."""
     async with scene(tmp_path, duration=0.3) as here:
         (generation,) = await here.started()
         async with asyncio.timeout(5):
@@ -107,7 +107,7 @@ async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_failure_is_raised_with_the_reason_its_event_gave(tmp_path: Path) -> None:
-    """Nobody is asked for it."""
+    """No poll is needed for it."""
     async with scene(tmp_path, types="ends", duration=20) as here:
         (generation,) = await here.started()
         async with WebhookInbox(tmp_path / "inbox.db") as receiving:
@@ -147,7 +147,7 @@ async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_an_old_generation_of_which_nothing_was_told_is_asked_about(tmp_path: Path) -> None:
+async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> None:
     """At once, though events of others flow; and its end is no sign that they stopped."""
     async with (
         scene(tmp_path, types="ends", duration=0.8) as here,
@@ -195,7 +195,9 @@ def other_client(here: Scene, inbox: WebhookInbox) -> AsyncDiffio:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
-async def test_while_events_flow_nothing_is_asked_however_eager_the_policy(tmp_path: Path) -> None:
+async def test_while_events_arrive_nothing_is_polled_by_an_eager_policy(
+    tmp_path: Path,
+) -> None:
     """Of generations made just now, the events are on their way."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=20, max_polls_per_second=100
@@ -208,7 +210,7 @@ async def test_while_events_flow_nothing_is_asked_however_eager_the_policy(tmp_p
 @pytest.mark.usefixtures("_no_task_left")
 @pytest.mark.parametrize("projects", [1, 20])
 async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> None:
-    """Of one project and of many, with hardly a question asked."""
+    """Of one project and of many, with hardly any polls."""
     async with scene(tmp_path, duration=0.5, duration_spread=0.5) as here:
         ids = await here.started(20, projects=projects)
         async with asyncio.timeout(5):
@@ -219,7 +221,7 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
-async def test_where_the_endpoint_is_cut_off_questions_take_over(tmp_path: Path) -> None:
+async def test_polling_resumes_if_the_endpoint_is_cut_off(tmp_path: Path) -> None:
     """From the first safety check that finds an end; every wait ends."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=2, max_polls_per_second=100
@@ -265,7 +267,7 @@ async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
 async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait asks at once, as if there were none, and says why."""
+    """The wait polls at once, as without an inbox, and logs the reason."""
     monkeypatch.setattr(job, "PUSH_GRACE", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
@@ -304,7 +306,7 @@ async def test_deadlines_hold_and_cancellation_ends_the_listening(tmp_path: Path
         assert len(asyncio.all_tasks()) == before - 2  # the wait, and what listened for it
         source = here.client._pacer.source
         assert source is not None
-    assert not source._inside  # type: ignore[attr-defined]  # an inbox's
+    assert not source._retained  # type: ignore[attr-defined]  # an inbox's
 
 
 def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
@@ -365,7 +367,7 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
-    """Ten wait, eagerly; two questions are all that the first second allows."""
+    """Ten wait, eagerly; the first second allows two polls."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=60, max_polls_per_second=100
     )

@@ -39,7 +39,7 @@ async def inbox(tmp_path: Path, clock: Clock, _no_task_left: None) -> AsyncItera
         yield opened
 
 
-async def test_an_event_is_kept_once(inbox: WebhookInbox) -> None:
+async def test_an_event_is_stored_once(inbox: WebhookInbox) -> None:
     """By the id of its delivery, with the body as it came."""
     assert await stored(inbox, "msg_1", hasVideo=False)
     assert not await stored(inbox, "msg_1", hasVideo=False)
@@ -52,7 +52,7 @@ async def test_an_event_is_kept_once(inbox: WebhookInbox) -> None:
         break
 
 
-async def test_yesterdays_id_signed_anew_is_known(inbox: WebhookInbox, clock: Clock) -> None:
+async def test_an_old_id_with_a_new_signature_is_known(inbox: WebhookInbox, clock: Clock) -> None:
     """A delivery made again by hand is acknowledged and dropped; its old headers are refused."""
     door = AsgiDoor(asgi_app(inbox))
     body = body_of()
@@ -67,7 +67,7 @@ async def test_yesterdays_id_signed_anew_is_known(inbox: WebhookInbox, clock: Cl
 async def test_ids_are_forgotten_after_the_retention_and_not_before(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """Of what was handled; what nobody handled is kept for ever."""
+    """Of handled events; unhandled ones are kept for ever."""
     for number in range(6):
         await stored(inbox, f"msg_{number}")
     taken = 0
@@ -89,9 +89,7 @@ async def test_ids_are_forgotten_after_the_retention_and_not_before(
     ]
 
 
-async def test_what_no_consumer_handles_is_forgotten_when_told_so(
-    tmp_path: Path, clock: Clock
-) -> None:
+async def test_unhandled_retention_deletes_unhandled_events(tmp_path: Path, clock: Clock) -> None:
     """For an inbox that only ends waits."""
     async with WebhookInbox(
         tmp_path / "inbox.db", unhandled_retention=2 * DAY, clock=clock
@@ -121,7 +119,7 @@ async def test_events_out_of_order_move_no_generation_backwards(
     assert furthest.status == "complete"
 
 
-async def test_of_equal_standing_the_later_made_says_more(inbox: WebhookInbox) -> None:
+async def test_of_equal_statuses_the_later_event_is_more_advanced(inbox: WebhookInbox) -> None:
     """By the sender's clock, not by arrival; a word yet to come is above `queued`."""
     for message_id, status, made in (
         ("msg_1", "polishing", "2026-11-22T10:00:05Z"),
@@ -134,8 +132,8 @@ async def test_of_equal_standing_the_later_made_says_more(inbox: WebhookInbox) -
     assert furthest.status == "polishing"
 
 
-async def test_a_full_disk_is_answered_with_503_until_there_is_room(inbox: WebhookInbox) -> None:
-    """And nothing is half kept."""
+async def test_a_full_disk_results_in_503_until_there_is_space(inbox: WebhookInbox) -> None:
+    """Nothing is stored partially."""
     door = AsgiDoor(asgi_app(inbox))
 
     def limit(pages: int) -> Any:
@@ -220,7 +218,7 @@ async def test_opening_at_once_from_several_tasks_opens_once(tmp_path: Path) -> 
 
 
 def test_several_loops_use_one_inbox(tmp_path: Path) -> None:
-    """One receives, the other is told at once."""
+    """One receives, the other is notified at once."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
 
     async def first_event() -> str | None:
@@ -280,8 +278,8 @@ async def test_an_inbox_shows_no_secret(inbox: WebhookInbox) -> None:
     assert repr(inbox).endswith("inbox.db')")
 
 
-async def test_one_cancelled_while_another_opens_disturbs_nobody(tmp_path: Path) -> None:
-    """Whoever waits for the opening and is cancelled leaves it to the others."""
+async def test_a_cancelled_waiter_does_not_cancel_the_opening(tmp_path: Path) -> None:
+    """A task that is cancelled while it waits for the opening leaves it to the others."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     tasks = [asyncio.create_task(inbox.entries()) for _ in range(4)]
     await asyncio.sleep(0)
@@ -292,7 +290,7 @@ async def test_one_cancelled_while_another_opens_disturbs_nobody(tmp_path: Path)
 
 
 async def test_closing_by_force_leaves_others_what_they_open_later(tmp_path: Path) -> None:
-    """Who was inside before leaves once, and closes nobody's file."""
+    """An inbox that was entered before is released once, and does not close the file for others."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     async with inbox:
         await inbox.aclose()
@@ -317,7 +315,7 @@ async def test_a_file_that_is_no_longer_there_takes_no_event(
         await stored(inbox, "msg_2")
 
 
-async def test_a_row_that_cannot_be_read_is_dead_and_in_nobodys_way(inbox: WebhookInbox) -> None:
+async def test_an_unreadable_row_is_dead_and_does_not_block_others(inbox: WebhookInbox) -> None:
     """Put there by something that is no receiver."""
     event = VERIFIER.verify(body_of(), headers_of(body_of(), "msg_0"))
     await inbox.store(event, b"no JSON")
@@ -328,7 +326,7 @@ async def test_a_row_that_cannot_be_read_is_dead_and_in_nobodys_way(inbox: Webho
 
 
 async def test_secrets_are_rotated_without_a_restart(inbox: WebhookInbox) -> None:
-    """The receiver asks the inbox for its verifier each time."""
+    """The receiver reads the verifier of the inbox each time."""
     door, body, new = AsgiDoor(asgi_app(inbox)), body_of(), "whsec_b3RoZXI="
     assert (await door(body, headers_of(body, secret=new))).status == 400
     inbox.verifier = WebhookVerifier(SECRET, new)
@@ -349,7 +347,7 @@ FIELDS = ("eventType", "createdAt", "generationId", "status", "error", "hasVideo
 @example({"createdAt": "0001-01-01T00:00:00+14:00"})
 @example({"createdAt": "9999-12-31T23:59:59-14:00"})
 @example({"eventType": "a\x00b", "status": "\x00"})
-def test_whatever_is_genuine_is_kept_and_can_be_taken(fields: dict[str, Any]) -> None:
+def test_every_genuine_event_is_stored_and_delivered(fields: dict[str, Any]) -> None:
     """An error would have it delivered for days, and then never."""
 
     async def kept(path: Path) -> None:

@@ -123,7 +123,7 @@ def test_every_genuine_object_is_an_event(body: dict[str, Any]) -> None:
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: f'{{"a":{text}}}'.encode()))
 def test_whatever_is_signed_raises_nothing_but_the_rejection(raw: bytes) -> None:
-    """Bytes that are no text, no JSON, no object: signed all the same, and refused in our words."""
+    """Bytes that are not text, JSON or an object, but signed: rejected with `WebhookRejected`."""
     with contextlib.suppress(WebhookRejected):
         verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
 
@@ -180,14 +180,14 @@ def test_a_time_stamp_of_another_spelling_is_rejected(stamp: str) -> None:
     assert caught.value.code == "missing_header"
 
 
-def test_headers_as_a_list_say_what_to_pass() -> None:
+def test_headers_as_a_list_are_rejected_with_a_hint() -> None:
     """Pairs, as raw ASGI headers are, and values in lists, as some gateways give them."""
     plain: Any = headers(ID, STAMP, SIGNATURE)
     pairs: Any = [*plain.items()]
     with pytest.raises(WebhookRejected, match=r"not a list.*dict\(pairs\)"):
         verifier().verify(BODY, pairs)
     plain["svix-id"] = [ID]
-    with pytest.raises(WebhookRejected, match="svix-id is a list, and a str is due") as caught:
+    with pytest.raises(WebhookRejected, match="svix-id is a list, expected a str") as caught:
         verifier().verify(BODY, plain)
     assert caught.value.code == "missing_header"
 
@@ -195,8 +195,8 @@ def test_headers_as_a_list_say_what_to_pass() -> None:
 @pytest.mark.parametrize(
     "redumped", [json.dumps(json.loads(BODY), indent=1), '{"test":2432232314}']
 )
-def test_a_body_parsed_and_written_again_is_asked_for_raw(redumped: str) -> None:
-    """The error says raw bytes, and which command finds out more."""
+def test_a_body_parsed_and_written_again_is_rejected_with_a_hint(redumped: str) -> None:
+    """The error names raw bytes, and the command for a diagnosis."""
     with pytest.raises(WebhookRejected, match=r"raw bytes.*webhooks verify"):
         verifier().verify(redumped, headers(ID, STAMP, SIGNATURE))
     parsed: Any = json.loads(BODY)
@@ -241,7 +241,7 @@ def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
         (SECRET.encode(), "bytes"),
     ],
 )
-def test_a_secret_of_a_wrong_form_says_what_is_wrong_with_it(secret: Any, words: str) -> None:
+def test_an_invalid_secret_is_rejected_with_its_problem(secret: Any, words: str) -> None:
     """When the verifier is made; the secret itself is in neither message nor context."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         WebhookVerifier(SECRET, secret)

@@ -1,4 +1,4 @@
-"""What receivers answer: one set of scenes, through aiohttp and through ASGI."""
+"""Responses of receivers: the same cases through aiohttp and through ASGI."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BODY = body_of()
 
 @frozen
 class Said:
-    """An answer."""
+    """A response."""
 
     status: int
     content: Any
@@ -117,7 +117,7 @@ async def door(
             yield opened
 
 
-async def test_a_genuine_delivery_is_kept_and_acknowledged(door: Door, sink: Kept) -> None:
+async def test_a_genuine_delivery_is_stored_and_acknowledged(door: Door, sink: Kept) -> None:
     """With its raw body; the second time it is acknowledged and known."""
     for word in ("stored", "duplicate"):
         said = await door(BODY, headers_of(BODY))
@@ -172,7 +172,7 @@ REFUSED: dict[str, Callable[[], tuple[bytes, dict[str, str], int, str]]] = {
 async def test_what_is_not_genuine_is_refused_with_a_reason(
     case: str, door: Door, sink: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A word in the answer, a sentence in the log, the secret in neither."""
+    """A code in the response, a message in the log, the secret in neither."""
     body, headers, status, reason = REFUSED[case]()
     with caplog.at_level(logging.DEBUG):
         said = await door(body, headers)
@@ -193,16 +193,14 @@ async def test_json_may_be_called_by_its_names(kind: str | None, sink: Kept) -> 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-async def test_other_methods_are_told_which_one_is_right(method: str, door: Door) -> None:
+async def test_other_methods_are_rejected_with_allow(method: str, door: Door) -> None:
     """405, with `Allow`."""
     said = await door(b"", {}, method=method)
     assert (said.status, said.headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("failure", [OSError("disk full"), ValueError("a bug")])
-async def test_what_could_not_be_stored_is_asked_for_again(
-    failure: Exception, door: Door, sink: Kept
-) -> None:
+async def test_a_failed_store_results_in_503(failure: Exception, door: Door, sink: Kept) -> None:
     """503 whatever the reason, and 200 when it is mended."""
     sink.failure = failure
     said = await door(BODY, headers_of(BODY))
@@ -214,7 +212,7 @@ async def test_what_could_not_be_stored_is_asked_for_again(
 async def test_a_large_body_is_refused_by_its_length_alone(
     sink: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not a byte of 100 MiB is taken from the server."""
+    """Not a byte of 100 MiB is read from the server."""
     monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
     door = AsgiDoor(asgi_app(sink))
     said = await door(bytes(100), {"Content-Length": str(100 * MIB)})
@@ -238,7 +236,7 @@ async def test_a_large_body_without_a_length_is_left_at_the_limit(
 async def test_100_mib_are_refused_over_a_socket_without_being_read(
     chunked: bool, sink: Kept
 ) -> None:
-    """The sender sees the answer while most of the body is still with it, and is cut off."""
+    """The sender receives the response before it has sent most of the body, and is disconnected."""
     sent = 0
     async with served(aiohttp_app(sink)) as url:
         host, port = url.removeprefix("http://").split(":")
@@ -260,8 +258,8 @@ async def test_100_mib_are_refused_over_a_socket_without_being_read(
     assert sent < 40 * MIB
 
 
-async def test_a_sender_that_asks_first_need_not_send_a_large_body(sink: Kept) -> None:
-    """`Expect: 100-continue` is answered with 413 at once, and with 100 where the body is fine."""
+async def test_expect_continue_avoids_sending_a_large_body(sink: Kept) -> None:
+    """The response to `Expect: 100-continue` is 413 at once, or 100 for a body of a valid size."""
     async with served(aiohttp_app(sink)) as url:
         host, port = url.removeprefix("http://").split(":")
         asks = {**headers_of(BODY), "Host": "x", "Expect": "100-continue"}
@@ -282,7 +280,7 @@ async def test_a_sender_that_asks_first_need_not_send_a_large_body(sink: Kept) -
 async def test_a_sender_that_leaves_mid_body_stores_nothing(
     sink: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody is answered, and nothing is logged as an error."""
+    """There is no response, and nothing is logged as an error."""
     asgi = AsgiDoor(asgi_app(sink), piece=10)
     asgi.gone_after = 20
     with pytest.raises(ConnectionResetError):

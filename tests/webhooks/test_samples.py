@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def command(sample: str, port: int) -> list[str]:
-    """How its first line says it is started."""
+    """Return the command in its first line."""
     if sample == "aiohttp_server":
         return [sys.executable, str(SAMPLES / "aiohttp_server.py"), str(port)]
     return [sys.executable, "-m", "uvicorn", f"{sample}:app", "--port", str(port)]

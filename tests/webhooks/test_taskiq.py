@@ -1,4 +1,4 @@
-"""Events become Taskiq tasks: in memory, and through a real Redis with a worker that is killed."""
+"""Taskiq tasks for events: in memory, and through a real Redis with a worker that is killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORKER = Path(__file__).parent / "programs"
 
 
 class Broker(InMemoryBroker):
-    """Keeps what it is sent, and fails as often as told."""
+    """Broker that records tasks and fails a given number of times."""
 
     def __init__(self) -> None:
         super().__init__(await_inplace=True)
@@ -104,8 +104,8 @@ async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Pat
     assert message.kwargs["body"].encode() == body_of(note="é", id=message.task_id)
 
 
-async def test_a_broker_that_is_away_is_asked_again(tmp_path: Path) -> None:
-    """Each failure gives the event back; it comes under the same id once the broker is there."""
+async def test_an_unavailable_broker_is_retried(tmp_path: Path) -> None:
+    """Each failure releases the event; it has the same id once the broker is available."""
     broker, got = Broker(), []
     broker.failures = 3
 
@@ -120,7 +120,7 @@ async def test_a_broker_that_is_away_is_asked_again(tmp_path: Path) -> None:
     assert broker.failures == 0
 
 
-async def test_a_broker_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
+async def test_a_broker_without_a_response_times_out(tmp_path: Path) -> None:
     """After the time-out the event is back in the inbox, with the reason."""
     broker = Broker()
     broker.stuck = True

@@ -1,4 +1,4 @@
-"""Is a delivery genuine? Known answers, svix's own signatures, and whatever else may come."""
+"""Verification: known signatures, those of svix, and invalid deliveries."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_field_that_does_not_fit_costs_only_itself(name: str, value: object) -
     assert event.extra == {name: value, "link": link}
 
 
-def test_a_body_that_was_parsed_and_written_again_is_told_so() -> None:
+def test_a_body_that_was_parsed_and_written_again_is_reported() -> None:
     """The message names the raw body, for that is the common mistake."""
     with pytest.raises(WebhookRejected, match="raw") as caught:
         verifier().verify(json.dumps(json.loads(BODY), indent=1), headers())
@@ -144,7 +144,7 @@ def test_a_body_that_was_parsed_and_written_again_is_told_so() -> None:
 
 
 def test_the_clock_decides_within_the_tolerance() -> None:
-    """Five minutes both ways; more or less when told; for ever with `inf`."""
+    """Five minutes both ways by default; more, less, or any with `inf`."""
     for offset, word in ((301, "too_old"), (-301, "too_new")):
         assert reason(BODY, headers(), clock=lambda o=offset: STAMP + o) == word
     for offset in (300, -300):
@@ -180,7 +180,7 @@ def test_headers_that_are_no_mapping_are_rejected(odd: Any) -> None:
     assert reason(BODY, odd) == "missing_header"
 
 
-def test_genuine_bodies_that_say_nothing_are_told_apart() -> None:
+def test_genuine_bodies_without_an_event_are_distinguished() -> None:
     """Not JSON, JSON that is no object, bytes that are no text."""
     assert reason(b"hello", signed(b"hello")) == "not_json"
     assert reason(b"[1]", signed(b"[1]")) == "not_an_object"

@@ -15,8 +15,7 @@ from diffio_async._http.proxies import Proxies
 from diffio_async._version import __version__
 from diffio_async.cli.network import client_options
 from diffio_async.errors import ConfigurationError
-from diffio_async.webhooks.headers import FAMILIES, NAMES, parse_timestamp, read_headers
-from diffio_async.webhooks.verifier import signer
+from diffio_async.webhooks.verifier import FAMILIES, NAMES, parse_timestamp, read_headers, signer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

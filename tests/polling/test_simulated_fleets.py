@@ -1,4 +1,4 @@
-"""Fleets on a virtual clock: what the decision when to ask costs, beside a fixed beat."""
+"""Fleets on a virtual clock: the cost of the poll decision, beside a fixed interval."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ FREE = WaitPolicy(max_polls_per_second=1e6)
         (Fleet(jobs=300, way="jumps", over=600, loose=1.0), 0.8, 4.0),
     ],
 )
-def test_fewer_questions_than_a_beat_of_the_same_delay(
+def test_fewer_polls_than_a_fixed_interval_of_the_same_delay(
     fleet: Fleet, fewer: float, late: float
 ) -> None:
-    """What progress tells saves questions; the mean delay in seconds stays small."""
+    """Progress saves polls; the mean delay in seconds stays small."""
     ours = asked_by_us(fleet, FREE)
     assert len(ours.delays) == fleet.jobs
     assert ours.mean <= late
     assert advantage(fleet, ours) >= fewer
 
 
-def test_a_smaller_first_pause_buys_less_delay_with_more_questions() -> None:
-    """The knob of the curve turns the right way."""
+def test_a_smaller_min_interval_costs_polls_and_saves_delay() -> None:
+    """The option moves along the curve in the right direction."""
     fleet = Fleet(jobs=200, way="jumps", over=300)
     quick, slow = (asked_by_us(fleet, evolve(FREE, min_interval=first)) for first in (0.5, 4.0))
     assert quick.mean < slow.mean / 2
     assert quick.requests > slow.requests * 1.3
 
 
-def test_the_budget_holds_whatever_is_due() -> None:
-    """No second has more questions than the budget and its burst; every end is learned of."""
+def test_the_rate_limit_holds_whatever_is_due() -> None:
+    """No second has more polls than the limit and its burst; every end is detected."""
     fleet = Fleet(jobs=600, way="even", median=30)
     ours = asked_by_us(fleet, WaitPolicy(max_polls_per_second=20, burst=5))
     assert ours.most_in_a_second <= 25
     assert len(ours.delays) == 600
 
 
-def test_a_beat_costs_what_arithmetic_says() -> None:
-    """The witness is sound: a job of T seconds takes T / beat questions, half a beat late."""
+def test_a_fixed_interval_costs_what_arithmetic_predicts() -> None:
+    """A job of T seconds takes T / interval polls, and half an interval of delay."""
     fleet = Fleet(jobs=500)
     beat = asked_on_a_beat(fleet, 2.0)
     lasted = sum(job.ends - job.begins for job in fleet.made())

@@ -1,4 +1,4 @@
-"""Trust in facts from elsewhere: when it holds, and how few checks it allows."""
+"""Push health: when it holds, and how few checks it allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ POLICY = WaitPolicy(push_check_interval=60)
 
 
 def checks(trust: PushHealth, now: float, seconds: float, ends_a_second: float) -> int:
-    """Checks made in so many seconds, one as soon as it may be."""
+    """Return the number of checks in so many seconds, each as soon as it is allowed."""
     made, began = 0, now
     while now < began + seconds:
         for _ in range(int((now - began) * ends_a_second), int((now + 1 - began) * ends_a_second)):
@@ -26,7 +26,7 @@ def checks(trust: PushHealth, now: float, seconds: float, ends_a_second: float) 
 @pytest.mark.parametrize(
     ("ends_a_second", "least", "most"), [(0, 6, 8), (10, 6 + 12, 8 + 13), (100, 110, 130)]
 )
-def test_checks_are_few_whatever_is_waited_for(ends_a_second: int, least: int, most: int) -> None:
+def test_checks_are_few_for_any_number_of_jobs(ends_a_second: int, least: int, most: int) -> None:
     """One in ten seconds, and two for each hundred ends."""
     trust = PushHealth(POLICY)
     assert least <= checks(trust, trust._updated_at, 60, ends_a_second) <= most
@@ -38,8 +38,8 @@ def test_a_quiet_time_saves_up_few_checks() -> None:
     assert checks(trust, trust._updated_at + 3600, 1, 0) == 2
 
 
-def test_it_holds_while_somebody_listens_and_nothing_is_missed() -> None:
-    """From the first fact; each change is told to who asked for it."""
+def test_it_holds_while_there_is_a_listener_and_no_event_is_missed() -> None:
+    """From the first event; each change is returned."""
     trust = PushHealth(POLICY)
     assert not trust.confirm(proven=True)
     trust.listen(1)
@@ -54,8 +54,8 @@ def test_it_holds_while_somebody_listens_and_nothing_is_missed() -> None:
     assert not trust.holds
 
 
-def test_what_came_a_while_ago_is_taken_on_probation() -> None:
-    """Checks are as early as questions, until something is heard."""
+def test_events_from_a_while_ago_do_not_confirm() -> None:
+    """Checks are as early as polls until an event arrives."""
     trust = PushHealth(POLICY)
     trust.listen(1)
     assert trust.confirm(proven=False)

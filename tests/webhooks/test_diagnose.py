@@ -52,7 +52,7 @@ def codes(explanation: Explanation) -> list[str]:
 
 
 def test_a_genuine_delivery_is_its_event_and_nothing_is_found() -> None:
-    """Nothing is wrong, so nothing is said."""
+    """Without a problem there is no finding."""
     explanation = explain()
     assert explanation.event is not None
     assert explanation.event.generation_id == "gen_1"
@@ -123,8 +123,8 @@ def test_bodies_of_other_senders_are_found_too(signed: bytes, came: bytes, code:
     assert f"changed_body_{code}" in codes(explain(came, told(signed)))
 
 
-def test_the_clocks_skew_is_told_in_seconds() -> None:
-    """Too old and too new, by how much; a signature that fits is said to."""
+def test_the_skew_of_the_clock_is_reported_in_seconds() -> None:
+    """Too old and too new, by how much; a valid signature is reported as such."""
     for now, code, words in (
         (NOW + 7200, "too_old", "7200 s behind this machine's"),
         (NOW - 301, "too_new", "301 s ahead of this machine's"),
@@ -137,7 +137,7 @@ def test_the_clocks_skew_is_told_in_seconds() -> None:
     assert explain(now=NOW + 1e9, tolerance=math.inf).event is not None
 
 
-def test_two_faults_are_both_told() -> None:
+def test_two_faults_are_both_reported() -> None:
     """A stale delivery whose body was written again under a secret in quotes: all three."""
     explanation = explain(json.dumps(EVENT).encode(), None, f'"{SECRET}"', now=NOW + 1000)
     assert codes(explanation) == ["secret_form", "too_old", "changed_body_redumped", "fits"]
@@ -160,10 +160,10 @@ def test_a_secret_of_a_wrong_form_is_mended_to_see_whether_it_is_the_right_one(f
     assert explanation.event is None
     assert codes(explanation) == ["secret_form", "fits"]
     assert explanation.findings[0].message.startswith("secret 2 ")
-    assert explanation.findings[1].message.endswith("by secret 2 once its form is put right")
+    assert explanation.findings[1].message.endswith("by secret 2 once its form is corrected")
 
 
-def test_a_wrong_secret_is_told_from_a_wrong_form() -> None:
+def test_a_wrong_secret_is_distinguished_from_a_wrong_form() -> None:
     """Sound, but of another endpoint; and one that can be no secret at all."""
     assert codes(explain(BODY, None, OTHER)) == ["wrong_secret"]
     assert codes(explain(BODY, None, "diffio_live_key", OTHER)) == ["secret_form", "wrong_secret"]
@@ -181,7 +181,7 @@ def test_a_missing_header_is_named(name: str) -> None:
 
 
 def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
-    """WSGI's, CGI's, a list of one: what came is said, and the rest is verified all the same."""
+    """Names of WSGI and CGI, a list of one: reported, and the rest is verified all the same."""
     plain = told()
     wsgi = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in plain.items()}
     explanation = explain(BODY, wsgi)
@@ -203,7 +203,7 @@ def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
         ("v1," + base64.b64encode(bytes(32)).decode(), "wrong_secret"),
     ],
 )
-def test_signatures_of_another_kind_are_told_apart(signature: str, code: str) -> None:
+def test_other_signatures_are_distinguished(signature: str, code: str) -> None:
     """Another version's, one that was cut, one of another secret."""
     explanation = explain(BODY, {**told(), "svix-signature": signature})
     assert (explanation.reason, codes(explanation)) == ("bad_signature", [code])
@@ -216,7 +216,7 @@ def test_signatures_joined_by_a_comma_are_recognised() -> None:
     assert codes(explain(BODY, headers)) == ["fits"]
 
 
-def test_a_time_stamp_that_is_none_is_told() -> None:
+def test_an_invalid_time_stamp_is_reported() -> None:
     """Milliseconds, and words."""
     for stamp, words in ((f"{NOW}000", "milliseconds"), ("soon", "whole seconds")):
         explanation = explain(BODY, {**told(), "svix-timestamp": stamp})
@@ -225,7 +225,7 @@ def test_a_time_stamp_that_is_none_is_told() -> None:
     assert codes(explain(BODY, {**told(), "svix-timestamp": f"{NOW}000"}))[1:] == ["fits"]
 
 
-def test_a_body_that_says_nothing_is_told() -> None:
+def test_a_body_without_an_event_is_reported() -> None:
     """Empty because it was read before; signed, but no JSON; JSON, but no object."""
     assert codes(explain(b"")) == ["empty_body", "wrong_secret"]
     assert codes(explain(b"hello", told(b"hello"))) == ["fits", "not_json"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Terminal(io.StringIO):
-    """Standard error where somebody watches."""
+    """Standard error that is a terminal."""
 
     def isatty(self) -> bool:
         """It is one."""
@@ -35,10 +35,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return made
 
 
-async def test_lines_tell_how_it_stood_in_the_end(
+async def test_a_summary_is_printed_at_the_end(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where nobody watches there is a line in the end, and standard output is the program's."""
+    """Without a terminal there is one line at the end, and standard output is not used."""
     sandbox.faults.add(forever(told("complete")))
     seen: list[str] = []
     outcomes = await client.generations.wait_many(
@@ -53,7 +53,7 @@ async def test_lines_tell_how_it_stood_in_the_end(
     assert seen == ["complete", "complete"]
 
 
-async def test_nothing_is_shown_unasked(
+async def test_nothing_is_shown_by_default(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without `show_progress`, nothing is written anywhere."""

@@ -1,4 +1,4 @@
-"""Waiting on many: what may be given, in which order it is told, what it costs."""
+"""Waits for many: accepted items, order of outcomes, and requests."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ async def test_outcomes_come_in_the_order_given(client: AsyncDiffio) -> None:
     assert [outcome.ok for outcome in again] == [True, True]
 
 
-async def test_nothing_to_wait_for_asks_nothing(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Empty input is an empty answer."""
+async def test_nothing_to_wait_for_sends_no_request(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Empty input has an empty result."""
     assert await client.generations.wait_many([]) == []
     assert [outcome async for outcome in client.generations.as_completed(iter(()))] == []
     assert len(sandbox.requests) == 0
 
 
 @pytest.mark.parametrize("given", [["gen_1", 7], ["gen_1", None], ["gen_1", "  "], "gen_1", 5])
-async def test_what_is_no_generation_is_refused_before_anything_is_asked(
+async def test_an_invalid_item_is_rejected_before_any_request(
     client: AsyncDiffio, sandbox: Sandbox, given: Any
 ) -> None:
     """The error names it."""
@@ -62,8 +62,8 @@ async def test_what_is_no_generation_is_refused_before_anything_is_asked(
     assert len(sandbox.requests) == 0
 
 
-async def test_a_project_is_asked_for_once_for_all_of_its_generations() -> None:
-    """Fifty jobs of one project cost a few listings, and no question about each."""
+async def test_one_listing_polls_all_generations_of_a_project() -> None:
+    """Fifty jobs of one project cost a few listings, and no single polls."""
     async with place(duration=1.0) as (client, sandbox):
         generations = await begun(client, 1, 50)
         before = len(sandbox.requests)
@@ -75,7 +75,7 @@ async def test_a_project_is_asked_for_once_for_all_of_its_generations() -> None:
 
 
 async def test_one_alone_and_a_few_of_another_project() -> None:
-    """Who is alone in its project is asked about by itself; the projects are learned on the way."""
+    """A job alone in its project is polled by itself; responses contain unknown projects."""
     async with place(duration=0.5) as (client, sandbox):
         generations = await begun(client, 3, 2) + await begun(client, 1, 1)
         ids = [generation.generation_id for generation in generations]
@@ -86,8 +86,8 @@ async def test_one_alone_and_a_few_of_another_project() -> None:
         assert len(asked(sandbox, LISTING)) >= 3
 
 
-async def test_completions_are_told_as_they_come() -> None:
-    """The first to end is the first told, though others of its project go on."""
+async def test_completions_are_reported_as_they_occur() -> None:
+    """The first to end is reported first, while others of its project continue."""
     async with place(duration=0.8) as (client, _):
         early = await begun(client, 1, 2)
         await asyncio.sleep(0.4)
@@ -171,7 +171,7 @@ async def test_failures_are_outcomes_or_one_error_of_all(
 
 
 async def test_time_outs_are_outcomes_on_time() -> None:
-    """Who does not make it in time is told so, with the last that is known of it."""
+    """A generation that does not end in time has a timeout with its last progress."""
     async with place(duration=30) as (client, _):
         generations = await begun(client, 1, 3) + await begun(client, 2, 1)
         began = time.monotonic()
@@ -181,8 +181,8 @@ async def test_time_outs_are_outcomes_on_time() -> None:
         assert {outcome.status for outcome in outcomes} == {"processing"}
 
 
-async def test_a_timeout_of_zero_asks_each_once() -> None:
-    """What is complete is told so, the rest as timed out."""
+async def test_a_timeout_of_zero_polls_each_once() -> None:
+    """Complete generations are reported as such, the rest as timed out."""
     async with place() as (client, sandbox):
         done = await begun(client, 1, 2)
         await client.generations.wait_many(done)
@@ -191,7 +191,7 @@ async def test_a_timeout_of_zero_asks_each_once() -> None:
         assert [outcome.ok for outcome in outcomes] == [True, True, False]
 
 
-async def test_progress_of_many_is_told() -> None:
+async def test_progress_of_many_is_reported() -> None:
     """`on_progress` hears of each of them, listings or not."""
     async with place(duration=0.6) as (client, _):
         generations = await begun(client, 1, 3) + await begun(client, 1, 1)
@@ -208,7 +208,7 @@ async def test_progress_of_many_is_told() -> None:
             assert len(percents) >= 2
 
 
-async def test_watching_tells_changes_and_ends_with_the_job(
+async def test_watching_yields_changes_and_ends_with_the_job(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """`watch` yields each change once; a failure is raised as by the other waits."""
@@ -236,8 +236,8 @@ async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
             await client.generations.attach(odd)
 
 
-async def test_two_waits_for_one_generation_share_its_questions() -> None:
-    """A second waiter costs next to nothing, and gets the same answer."""
+async def test_two_waits_for_one_generation_share_its_polls() -> None:
+    """A second waiter costs hardly any polls, and gets the same result."""
     policy = WaitPolicy(min_interval=0.4, max_interval=1.0, max_polls_per_second=100, burst=50)
     async with place(duration=0.6, wait=policy) as (client, sandbox):
         (generation,) = await begun(client, 1, 1)
@@ -248,7 +248,7 @@ async def test_two_waits_for_one_generation_share_its_questions() -> None:
 
 
 async def test_cancelling_one_wait_leaves_the_other() -> None:
-    """And when the last has gone, nothing is asked any more."""
+    """Without waiters nothing is polled."""
     async with place(duration=30) as (client, sandbox):
         generations = await begun(client, 1, 3)
         many = asyncio.ensure_future(client.generations.wait_many(generations))
@@ -295,7 +295,7 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
             await client.generations.wait_many(generations)
 
 
-async def test_without_time_to_wait_all_are_asked_about_at_once() -> None:
+async def test_without_time_to_wait_all_are_polled_at_once() -> None:
     """Generations that were just made too, though they cannot have ended."""
     policy = WaitPolicy(min_interval=5.0, max_polls_per_second=100, burst=50)
     async with place(duration=30, wait=policy) as (client, _):

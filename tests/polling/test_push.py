@@ -1,4 +1,4 @@
-"""Facts from elsewhere end waits at once, and spare questions for as long as they flow."""
+"""Events end waits at once, and save polls for as long as they arrive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def news(status: str, generation_id: str = "gen_1", **more: object) -> Generatio
 
 
 async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """From another thread too, and told twice; no question is asked for it."""
+    """Also from another thread, and reported twice, without a poll."""
     sandbox.faults.add(forever(told("processing")))
     wait = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
     await asyncio.sleep(0.3)
@@ -71,7 +71,7 @@ async def test_a_signal_of_a_failure_has_its_reason(client: AsyncDiffio, sandbox
 
 
 async def test_signals_come_out_of_order(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """What is behind what is known is not told."""
+    """Progress that is behind the known progress is not reported."""
     sandbox.faults.add(forever(told("processing")))
     seen: list[str] = []
 
@@ -86,8 +86,8 @@ async def test_signals_come_out_of_order(client: AsyncDiffio, sandbox: Sandbox) 
     assert seen == ["processing", "complete"]
 
 
-async def test_questions_are_rare_while_signals_flow_and_come_back_when_they_miss_one() -> None:
-    """After the first signal only safety checks are asked; one that was missed ends the trust."""
+async def test_polls_are_rare_while_events_arrive_and_resume_when_one_is_missed() -> None:
+    """After the first event there are only checks; a missed event ends that."""
     policy = WaitPolicy(
         min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=0.8
     )
@@ -106,8 +106,8 @@ async def test_questions_are_rare_while_signals_flow_and_come_back_when_they_mis
         assert [outcome.ok for outcome in outcomes] == [True] * 3
 
 
-async def test_polling_takes_over_when_nobody_listens_any_more(sandbox: Sandbox) -> None:
-    """The end of `listening` brings the questions back, at once."""
+async def test_polling_resumes_without_a_listener(sandbox: Sandbox) -> None:
+    """The end of `push_active` resumes polling at once."""
     policy = WaitPolicy(
         min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=60
     )

@@ -1,4 +1,4 @@
-"""A job that waits alone: its end is detected soon, whatever its progress seems to foretell."""
+"""A job that waits alone: its end is detected soon, whatever its progress seems to predict."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def polled(
     failures=st.integers(0, 1),
     jitter=st.floats(0, 1),
     later=st.floats(0, 1e5),
-    crowd=st.floats(0, 30),
+    rate_gap=st.floats(0, 30),
 )
 def test_no_forecast_makes_a_gap_longer_than_a_second_or_a_quarter_of_the_time_waited(
     responses: list[tuple[float, str, float | None, int | None]],
@@ -78,7 +78,7 @@ def test_no_forecast_makes_a_gap_longer_than_a_second_or_a_quarter_of_the_time_w
     failures: int,
     jitter: float,
     later: float,
-    crowd: float,
+    rate_gap: float,
 ) -> None:
     """As long as the rate limit is not reached; the time waited is of this wait, not of the job."""
     learned = PollModel()
@@ -91,7 +91,7 @@ def test_no_forecast_makes_a_gap_longer_than_a_second_or_a_quarter_of_the_time_w
     now = max(course.last_polled_at or 0.0, watched or 0.0) + later
     allowed = max(1.0, (now - (watched or 0.0)) / 4)
     # Jobs that are polled so far apart reach the rate limit if they are more.
-    gap = next_poll_delay(POLICY, course, learned, now, jitter, crowd=min(crowd, allowed))
+    gap = next_poll_delay(POLICY, course, learned, now, jitter, rate_gap=min(rate_gap, allowed))
     assert gap <= allowed + 1e-9
     if course.last_polled_at is not None or failures:
         assert gap >= 0.2 * POLICY.min_interval
@@ -114,7 +114,7 @@ def test_the_end_is_detected_soon_whatever_the_course(
 
 @pytest.mark.parametrize("course", COURSES)
 def test_a_wait_that_begins_late_counts_from_its_own_beginning(course: str) -> None:
-    """A job may be half an hour old: who begins to wait now learns of its end soon."""
+    """A job may be half an hour old: a wait that starts now detects its end soon."""
     for left in (0.3, 5.0, 60.0):
         late = [
             waited(course, 1800.0 + left, fresh=fresh, age=1800.0, seed=seed).late
@@ -131,8 +131,8 @@ def test_a_long_job_is_not_polled_for_ever_so_often() -> None:
     assert max(gap for _, gap in gaps) <= POLICY.max_interval
 
 
-def test_a_percentage_that_is_read_again_teaches_no_step() -> None:
-    """A job that rests at 50 % and is polled often says nothing of how fine percentages are."""
+def test_an_unchanged_percentage_is_no_evidence_of_the_step() -> None:
+    """A job that stays at 50 % and is polled often does not show the step of percentages."""
     learned = PollModel()
     polled(learned, [(at / 4, "inference", 50, None) for at in range(1, 40)])
     assert learned.step("inference") == 1.0

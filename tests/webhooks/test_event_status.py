@@ -1,4 +1,4 @@
-"""What an event says of its generation, and which of two says more."""
+"""Statuses of events, and which of two is more advanced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from diffio_async.webhooks.events import event_rank, progress_from_event, status
         ("", None, "", 1),
     ],
 )
-def test_an_end_is_an_end_whichever_of_status_and_type_tells_it(
+def test_status_or_type_makes_an_event_terminal(
     event_type: str, status: str | None, meant: str, standing: int
 ) -> None:
     """Words yet to come are running."""

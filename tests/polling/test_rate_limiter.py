@@ -1,4 +1,4 @@
-"""The budget of questions: never exceeded in any second, and spent where there is need."""
+"""The rate limiter: never exceeded in any second, and used if needed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WISHES = st.lists(st.sampled_from([0.0, 0.0, 0.01, 0.3, 2.0]), min_size=1, max_s
 
 
 def asked(budget: RateLimiter, wishes: list[float]) -> list[float]:
-    """When the questions are sent whose wishes come so many seconds apart."""
+    """Return when polls are sent that are requested so many seconds apart."""
     now, sent, due = 0.0, [], 0.0
     for gap in wishes:
         due += gap
@@ -29,10 +29,10 @@ def asked(budget: RateLimiter, wishes: list[float]) -> list[float]:
 
 
 @given(rate=RATES, burst=BURSTS, wishes=WISHES)
-def test_no_second_sees_more_than_rate_and_burst(
+def test_no_second_has_more_polls_than_rate_and_burst(
     rate: float, burst: int, wishes: list[float]
 ) -> None:
-    """Whatever the wishes."""
+    """At any times of the requests."""
     sent = asked(RateLimiter(rate, burst), wishes)
     for at in sent:
         assert sum(at <= other < at + 1 for other in sent) <= max(1, int(rate) + burst)
@@ -47,14 +47,14 @@ def test_in_the_long_run_it_is_the_rate(rate: float, burst: int, wishes: list[fl
 
 
 @given(rate=RATES, burst=BURSTS)
-def test_it_is_spent_where_there_is_need(rate: float, burst: int) -> None:
+def test_the_rate_is_used_if_needed(rate: float, burst: int) -> None:
     """A queue that never empties is served at the rate, nearly; of parts of one, at the whole."""
     sent = asked(RateLimiter(rate, burst), [0.0] * 100)
     assert sent[-1] <= 1.05 * 100 / min(rate, max(1, int(rate) + burst)) + 1
 
 
 def test_after_a_pause_there_is_no_burst() -> None:
-    """Who was asked to be quiet comes back slowly."""
+    """Polling resumes slowly after `drain`."""
     budget = RateLimiter(10, 10)
     budget.drain(5.0)
     assert budget.wait(5.0) > 0

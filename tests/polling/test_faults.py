@@ -1,4 +1,4 @@
-"""Whatever goes wrong on the way, every wait ends rightly, and on time."""
+"""Waits with faults: each ends correctly, and on time."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def listed(*rows: tuple[str, str, float | None]) -> dict[str, Any]:
     }
 
 
-async def test_a_third_of_the_answers_is_502() -> None:
-    """Single questions and listings alike: all completions are found, without a storm."""
+async def test_a_third_of_the_responses_is_502() -> None:
+    """Single polls and listings alike: all completions are found, without bursts of requests."""
     async with place(duration=1.0) as (client, sandbox):
         generations = await begun(client, 1, 5) + await begun(client, 5, 1)
         sandbox.faults.add(
@@ -64,7 +64,7 @@ async def test_nothing_but_502_ends_on_time() -> None:
         assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
 
 
-async def test_429_pauses_everybody_once() -> None:
+async def test_429_pauses_all_polls_once() -> None:
     """One `Retry-After` holds back every wait of the client; several of them do not add up."""
     told_of: list[object] = []
     async with place(duration=0.4, observers=(told_of.append,)) as (client, sandbox):
@@ -111,7 +111,7 @@ async def test_a_job_that_vanishes_is_an_outcome_and_the_others_go_on() -> None:
 
 
 async def test_a_wrong_key_ends_all_waits_at_once(sandbox: Sandbox) -> None:
-    """One 401 is the answer to all, however many wait."""
+    """One 401 ends all waits, however many there are."""
     options = ClientOptions(wait=WaitPolicy(max_polls_per_second=1, burst=0))
     async with AsyncDiffio("wrong", base_url=sandbox.base_url, options=options) as client:
         ids = [f"gen_{n}" for n in range(500)]
@@ -122,7 +122,7 @@ async def test_a_wrong_key_ends_all_waits_at_once(sandbox: Sandbox) -> None:
 
 
 async def test_a_project_that_may_not_be_read_ends_its_waits_at_once() -> None:
-    """403 to the listing and to one of its jobs is the answer to all of them."""
+    """403 for the listing and for one of its jobs ends the waits for all of them."""
     async with place(
         wait=WaitPolicy(min_interval=0.1, max_interval=1, max_polls_per_second=5, burst=0)
     ) as (client, sandbox):
@@ -135,8 +135,8 @@ async def test_a_project_that_may_not_be_read_ends_its_waits_at_once() -> None:
         assert len(sandbox.requests) <= 5
 
 
-async def test_a_listing_may_be_forbidden_where_single_questions_are_not() -> None:
-    """The jobs are then asked about one by one."""
+async def test_a_listing_may_be_forbidden_where_single_polls_are_not() -> None:
+    """The jobs are then polled individually."""
     async with place(duration=0.3) as (client, sandbox):
         generations = await begun(client, 1, 5)
         sandbox.faults.add(forever(403, path=LISTING))
@@ -146,7 +146,7 @@ async def test_a_listing_may_be_forbidden_where_single_questions_are_not() -> No
 
 
 async def test_a_status_never_seen_before_means_still_running() -> None:
-    """In listings as in single answers."""
+    """In listings as in single responses."""
     async with place() as (client, sandbox):
         ids = ["gen_1", "gen_2"]
         strange = listed(("gen_1", "warming_up", None), ("gen_2", "COMPLETE", 5))
@@ -162,7 +162,7 @@ async def test_a_status_never_seen_before_means_still_running() -> None:
 
 
 async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
-    """Twice lacked, it is asked about alone."""
+    """After two listings without it, it is polled individually."""
     async with place(duration=0.5) as (client, sandbox):
         generations = await begun(client, 1, 3)
         rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
@@ -178,7 +178,7 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
 
 
 async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
-    """It says `processing` for ever; single questions, now and then, find the ends in time."""
+    """It always contains `processing`; occasional single polls find the ends in time."""
     async with place(duration=0.5) as (client, sandbox):
         generations = await begun(client, 1, 4)
         rows = [(each.generation_id, "processing", 40.0) for each in generations]
@@ -189,7 +189,7 @@ async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
 
 @pytest.mark.parametrize("percent", [10**400, -(10**30), float("nan"), "\ud83d", {"of": 5}])
 async def test_a_listing_with_a_number_that_is_none_ends_no_wait(percent: Any) -> None:
-    """Listings and single answers have the same filter for numbers."""
+    """Listings and single responses have the same filter for numbers."""
     async with place(duration=0.5) as (client, sandbox):
         generations = await begun(client, 1, 6)
         rows = [(each.generation_id, "processing", percent) for each in generations]
@@ -201,7 +201,7 @@ async def test_a_listing_with_a_number_that_is_none_ends_no_wait(percent: Any) -
 
 
 async def test_progress_never_goes_backwards() -> None:
-    """A listing that is behind what was told is passed over."""
+    """A listing that is behind the reported progress is ignored."""
     async with place() as (client, sandbox):
         sandbox.faults.add(
             *answers(
@@ -224,8 +224,8 @@ async def test_progress_never_goes_backwards() -> None:
         assert seen == {"gen_1": [40, 60, 100], "gen_2": [0, 10, 70, 100]}
 
 
-async def test_a_failure_in_a_listing_is_asked_for_its_reason() -> None:
-    """The listing has no words for it: one question brings them."""
+async def test_a_failure_in_a_listing_is_polled_for_its_reason() -> None:
+    """The listing does not contain it: one poll does."""
     async with place() as (client, sandbox):
         sandbox.faults.add(
             forever(listed(("gen_1", "failed", None), ("gen_2", "complete", 100)), path=LISTING),
@@ -238,8 +238,8 @@ async def test_a_failure_in_a_listing_is_asked_for_its_reason() -> None:
         assert len(asked(sandbox, PROGRESS)) == 1
 
 
-async def test_an_end_that_nobody_confirms_is_an_end_all_the_same() -> None:
-    """A wait for one asks for the whole answer; where that lags, the listing's word counts."""
+async def test_a_reported_end_without_confirmation_is_an_end() -> None:
+    """A wait for one polls for the complete response; if that lags, the listing counts."""
     async with place() as (client, sandbox):
         sandbox.faults.add(
             forever(listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)), path=LISTING),
@@ -255,7 +255,7 @@ async def test_an_end_that_nobody_confirms_is_an_end_all_the_same() -> None:
 
 
 async def test_a_project_with_far_more_generations_than_are_waited_for() -> None:
-    """A thousand rows of which two are of interest: they are asked about alone."""
+    """A thousand rows of which two are of interest: these are polled individually."""
     async with place(duration=0.6) as (client, sandbox):
         generations = await begun(client, 1, 2)
         rows = [(f"gen_of_long_ago_{n}", "complete", 100.0) for n in range(1000)]
@@ -268,7 +268,7 @@ async def test_a_project_with_far_more_generations_than_are_waited_for() -> None
 
 @pytest.mark.slow
 async def test_a_thousand_jobs_of_one_project() -> None:
-    """They cost a listing a second, not a thousand questions."""
+    """They cost one listing per second, not a thousand polls."""
     async with place(duration=3.0, wait=WaitPolicy()) as (client, sandbox):
         generations = await begun(client, 1, 1000)
         before = len(sandbox.requests)
@@ -279,7 +279,7 @@ async def test_a_thousand_jobs_of_one_project() -> None:
 
 @pytest.mark.slow
 async def test_a_loop_that_was_blocked_does_not_flood() -> None:
-    """After the user's code blocked the loop, what is overdue is asked within the budget."""
+    """After the user's code blocked the loop, overdue polls keep to the rate limit."""
     policy = WaitPolicy(min_interval=0.05, max_interval=0.2, max_polls_per_second=20, burst=5)
     async with place(duration=60, wait=policy) as (client, sandbox):
         generations = await begun(client, 40, 1)
@@ -304,7 +304,7 @@ async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-async def test_a_question_that_hangs_holds_up_nobody_else() -> None:
+async def test_a_poll_that_hangs_does_not_delay_others() -> None:
     """One job's host is stuck; the others end, and it ends at its deadline."""
     async with place(duration=0.2) as (client, sandbox):
         generations = await begun(client, 4, 1)
@@ -316,8 +316,8 @@ async def test_a_question_that_hangs_holds_up_nobody_else() -> None:
 
 
 @pytest.mark.slow
-async def test_a_budget_is_never_exceeded_and_nobody_starves() -> None:
-    """Many more jobs than the budget: so many questions a second, and everybody gets a turn."""
+async def test_the_rate_limit_is_never_exceeded_and_no_job_starves() -> None:
+    """Many more jobs than the limit allows: the rate is kept, and every job is polled."""
     policy = WaitPolicy(min_interval=0.1, max_interval=0.5, max_polls_per_second=50, burst=10)
     options = ClientOptions(retry=QUICK, wait=policy)
     async with Sandbox(engine="echo") as sandbox:

@@ -1,4 +1,4 @@
-"""How often a wait asks, and whom it tells."""
+"""Intervals and notifications of waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.polling.scenes import begun, place
 from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
 
 
-async def test_an_explicit_interval_is_a_fixed_beat(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_an_explicit_interval_is_fixed(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`poll_interval` means what the guide means by it."""
     sandbox.faults.add(*answers(*[told("processing")] * 4), forever(told("complete")))
     await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.1)
@@ -31,7 +31,7 @@ async def test_an_explicit_interval_is_a_fixed_beat(client: AsyncDiffio, sandbox
 
 
 async def test_without_an_interval_the_pauses_grow(sandbox: Sandbox) -> None:
-    """A wait that lasts asks less and less often, between the policy's bounds."""
+    """A long wait polls less and less often, within the bounds of the policy."""
     options = ClientOptions(wait=WaitPolicy(min_interval=0.02, max_interval=10))
     sandbox.faults.add(forever(told("processing")))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
@@ -44,7 +44,7 @@ async def test_without_an_interval_the_pauses_grow(sandbox: Sandbox) -> None:
 
 
 async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """A server that asks for peace gets it, whatever the beat."""
+    """`Retry-After` takes precedence over a fixed interval."""
     busy = Fault(path=PROGRESS, action=RespondWith(status=429, headers={"Retry-After": "0.4"}))
     sandbox.faults.add(busy, forever(told("complete")))
     began = time.monotonic()
@@ -52,8 +52,8 @@ async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: San
     assert time.monotonic() - began >= 0.4
 
 
-async def test_callbacks_are_told_of_changes_only(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """The same progress twice is told once; coroutine functions are awaited."""
+async def test_callbacks_receive_changes_only(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Unchanged progress is reported once; coroutine functions are awaited."""
     steps = [told("queued"), told("queued"), told("processing"), told("processing")]
     sandbox.faults.add(*answers(*steps), forever(told("complete")))
     seen: list[str] = []
@@ -71,7 +71,7 @@ async def test_callbacks_are_told_of_changes_only(client: AsyncDiffio, sandbox: 
 async def test_a_callback_that_raises_does_not_end_the_wait(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The job is paid for: the callback's error is logged, and the wait goes on."""
+    """The job is paid for: the error of the callback is logged, and the wait continues."""
     sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
 
     def on_progress(progress: GenerationProgress) -> None:
@@ -116,7 +116,7 @@ async def test_shown_progress_goes_to_standard_error(
 
 
 async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """A wait on a client that was closed raises `ClientClosed`, at the next question at latest."""
+    """A wait on a closed client raises `ClientClosed`, at the next poll at the latest."""
     sandbox.faults.add(forever(told("processing")))
     wait = asyncio.ensure_future(
         client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.05)
@@ -144,8 +144,8 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
     assert second.cancelled()
 
 
-async def test_while_durations_are_unknown_only_a_few_of_many_are_asked_about_early() -> None:
-    """The others wait for the shortest pause: what the few tell, they need not find out."""
+async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early() -> None:
+    """The others wait for the shortest pause, and use what the few show."""
     policy = WaitPolicy(min_interval=1.0, max_polls_per_second=100, burst=50)
     async with place(duration=1.5, wait=policy) as (client, sandbox):
         generations = await begun(client, 12, 1)
@@ -163,10 +163,10 @@ async def test_while_durations_are_unknown_only_a_few_of_many_are_asked_about_ea
     assert 1 <= len(early) <= 4
 
 
-async def test_an_earlier_generation_that_answers_again_is_not_taken_for_a_new_one(
+async def test_an_earlier_generation_with_the_same_key_is_not_taken_for_a_new_one(
     client: AsyncDiffio,
 ) -> None:
-    """Its age is not known, so nothing is learned from it, and it is asked about at once."""
+    """Its age is unknown, so nothing is learned from it, and it is polled at once."""
     project = await uploaded(client)
     new, again = [
         await client.generations.create(api_project_id=project, idempotency_key="same")
