@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,16 +39,17 @@ class DiffioApiError(native.Rebuildable):
 
     def __init__(
         self,
-        message: str = "",
+        message: str,
         statusCode: int | None = None,
         responseBody: Any = None,
-        state: Mapping[str, object] | None = None,
+        *state: Mapping[str, object],
     ) -> None:
         super().__init__(message)
         self.message = message
         self.statusCode = statusCode
         self.responseBody = responseBody
-        self._restore(state)
+        for attributes in state:
+            self._restore(attributes)
 
     def _positional(self) -> tuple[Any, ...]:
         return self.message, self.statusCode, self.responseBody
@@ -57,6 +59,15 @@ class DiffioApiError(native.Rebuildable):
         if self.responseBody is not None:
             known.append("responseBody set")
         return f"{self.message} ({', '.join(known)})" if known else str(self.message)
+
+
+# `args` adds `*state`, for task queues; the signature shown is that of the published package.
+_shown = inspect.signature(DiffioApiError.__init__)
+setattr(  # noqa: B010 - functions have no such attribute for type checkers
+    DiffioApiError.__init__,
+    "__signature__",
+    _shown.replace(parameters=[p for p in _shown.parameters.values() if p.name != "state"]),
+)
 
 
 class DiffioConfigurationError(DiffioApiError, ValueError):
