@@ -10,23 +10,43 @@ from diffio_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from attrs import Attribute
 
+_MAX_DISPLAYED = 80
+
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number, and no bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether the value is a finite number that a float can hold, and no bool."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def displayed(value: object) -> str:
+    """Return the value as messages show it: Python refuses to print integers of many digits."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= _MAX_DISPLAYED else f"{text[:_MAX_DISPLAYED]}…"
 
 
 def non_negative(_: object, attribute: Attribute[Any], value: object) -> None:
     """0 or more seconds."""
     if not (is_number(value) and value >= 0):
-        raise ConfigurationError(f"{attribute.name} must be 0 or more seconds, not {value!r}")
+        raise ConfigurationError(
+            f"{attribute.name} must be 0 or more seconds, not {displayed(value)}"
+        )
 
 
 def positive(_: object, attribute: Attribute[Any], value: object) -> None:
     """More than 0 seconds."""
     # 0 is no time-out to aiohttp, and no time at all to asyncio: nobody can mean both.
     if not (is_number(value) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be above 0 seconds, not {value!r}")
+        raise ConfigurationError(
+            f"{attribute.name} must be above 0 seconds, not {displayed(value)}"
+        )
 
 
 def optional_non_negative(instance: object, attribute: Attribute[Any], value: object) -> None:
@@ -50,16 +70,16 @@ def non_negative_or_none(instance: object, attribute: Attribute[Any], value: obj
 def positive_int(_: object, attribute: Attribute[Any], value: object) -> None:
     """A whole number from 1 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{attribute.name} must be 1 or more, not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be 1 or more, not {displayed(value)}")
 
 
 def non_negative_int(_: object, attribute: Attribute[Any], value: object) -> None:
     """A whole number from 0 on."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigurationError(f"{attribute.name} must be 0 or more, not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be 0 or more, not {displayed(value)}")
 
 
 def positive_number(_: object, attribute: Attribute[Any], value: object) -> None:
     """A number above 0."""
     if not (is_number(value) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be above 0, not {value!r}")
+        raise ConfigurationError(f"{attribute.name} must be above 0, not {displayed(value)}")

@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 from attrs import Attribute, evolve, field, frozen
 
 from diffio_async._validators import (
+    displayed,
     is_number,
     non_negative,
     non_negative_int,
@@ -284,6 +285,8 @@ def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
         ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
     """
     if poll_interval is not None and not (is_number(poll_interval) and poll_interval > 0):
-        raise ConfigurationError(f"poll_interval must be above 0 seconds, not {poll_interval!r}")
+        raise ConfigurationError(
+            f"poll_interval must be above 0 seconds, not {displayed(poll_interval)}"
+        )
     if timeout is not None and timeout != math.inf and not (is_number(timeout) and timeout >= 0):
-        raise ConfigurationError(f"timeout must be 0 or more seconds, not {timeout!r}")
+        raise ConfigurationError(f"timeout must be 0 or more seconds, not {displayed(timeout)}")

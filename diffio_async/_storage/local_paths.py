@@ -33,9 +33,12 @@ def local_path(path: str | os.PathLike[str], what: str) -> str:
         what: What it is for, such as "the source"; the message begins with it.
 
     Raises:
-        ConfigurationError: It is a URL. Nothing is made under its name.
+        ConfigurationError: It is a URL, or of another type. Nothing is made under its name.
     """
-    text = os.fsdecode(path)
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise ConfigurationError(f"{what} must be a path, not {type(path).__name__}") from None
     scheme = _scheme_of(text)
     if scheme is None:
         return text
@@ -48,6 +51,15 @@ def local_path(path: str | os.PathLike[str], what: str) -> str:
 def local_paths(path: str | os.PathLike[str] | None, what: str) -> str | None:
     """Return the text of a path as `local_path` does, None for None."""
     return None if path is None else local_path(path, what)
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether the text is valid Unicode: undecodable bytes and half characters are not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _scheme_of(text: str) -> str | None:

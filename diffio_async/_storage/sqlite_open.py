@@ -198,10 +198,13 @@ def _apply_migrations(connection: sqlite3.Connection, path: str, schema: Schema)
         connection.execute(f"PRAGMA application_id = {schema.application_id}")
 
 
-#: What content raises that this package has not written: a table is missing, text is no text, a
-#: value is of another type. What our own statements do wrong is not among them.
+#: What reading content raises that this package has not written: a table is missing, text is not
+#: valid, a value is of another type. What our own statements and values do wrong is not included.
 _ODD_CONTENT = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
-_BUGS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, UnicodeEncodeError)
+_BUGS = (
+    *(sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
+    *(sqlite3.DataError, UnicodeEncodeError),
+)
 #: What SQLite's codes mean to the file's owner.
 _REASONS = {
     sqlite3.SQLITE_BUSY: "another process keeps it busy",
@@ -228,13 +231,21 @@ def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
     elif isinstance(failure, sqlite3.Error):
         # A code has its kind in the lowest byte; misuse from Python has none at all.
         reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
-    if reason is None and isinstance(failure, _ODD_CONTENT) and not isinstance(failure, _BUGS):
+    if reason is None and isinstance(failure, _ODD_CONTENT) and not _is_own(failure):
         reason = _damaged(failure)
     if reason is None:
         return failure
     error = database_error(path, schema, reason)
     error.__cause__ = failure
     return error
+
+
+def _is_own(failure: Exception) -> bool:
+    """Return whether a statement or a value of ours is at fault, and not what the file contains."""
+    # SQLite's own overflow has no class of its own: an integer that is read always fits.
+    return isinstance(failure, _BUGS) or (
+        isinstance(failure, OverflowError) and "SQLite" in str(failure)
+    )
 
 
 def _damaged(what: object) -> str:

@@ -14,6 +14,7 @@ from attrs import asdict
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import leases
+from diffio_async.batch.records import decode_path, encode_path
 from diffio_async.batch.schema import SCHEMA
 from diffio_async.batch.service import bind_service
 from diffio_async.batch.settings import JournalIdentity, RunOptions
@@ -128,7 +129,8 @@ def identity_of(connection: sqlite3.Connection) -> JournalIdentity | None:
     names = ("model", "sampling", "params", "to", "name")
     if "salt" not in said:
         return None
-    return JournalIdentity(**{name: str(said[name]) for name in names})
+    texts = {name: decode_path(said[name]) for name in names}
+    return JournalIdentity(**texts)
 
 
 def salt_of(connection: sqlite3.Connection) -> str:
@@ -169,7 +171,7 @@ def _check_identity(
             ("salt", secrets.token_hex(16) if salt is None else salt),
             ("begun_at", time.time()),
             ("spent_seconds", 0),
-            *asdict(terms).items(),
+            *{**asdict(terms), "to": encode_path(terms.to)}.items(),
         ]
     connection.executemany(
         "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",

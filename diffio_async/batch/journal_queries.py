@@ -177,7 +177,7 @@ def status(connection: sqlite3.Connection) -> Status:
         suspected=suspected,
         left_out=left_out_counts(connection),
         runs=connection.execute("SELECT count(*) FROM runner").fetchone()[0],
-        to=str(said.get("to", "")),
+        to=decode_path(said.get("to", "")),
         model=str(said.get("model", "")),
         service=str(said.get("service", "")),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from diffio_async._storage.file_names import shortened
-from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.local_paths import is_encodable, local_path
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ class Naming:
         Raises:
             ConfigurationError: It is none, and why.
         """
+        if not isinstance(self.template, str):
+            raise ConfigurationError(f"the name must be text, not {self.template!r}")
+        if "\0" in self.template or not is_encodable(self.template):
+            raise ConfigurationError(
+                f"the name {self.template!r} is not valid text: use another template"
+            )
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as failure:
@@ -92,6 +98,8 @@ class Naming:
         ext = _ENDINGS.get(kind, below.suffix)
         if named is not None:
             local_path(named, "the name of a result")
+            if not is_encodable(named):
+                raise ConfigurationError(f"the name {named!r} is not valid text: use another one")
             if _leads_out_anywhere(named) or not PurePath(named).name:
                 raise ConfigurationError(f"the name {named!r} leads out of the folder, or is none")
             path = PurePath(named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -18,9 +19,10 @@ from diffio_async._http.error_context import concerning_many
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.endpoints import create_project, normalize_download_type
 from diffio_async._protocol.several import several
-from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.local_paths import is_encodable, local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
+from diffio_async._validators import displayed, is_number
 from diffio_async.batch.congestion import CongestionControl
 from diffio_async.batch.context import Plan, RunContext
 from diffio_async.batch.file_queries import requeue_failed
@@ -70,6 +72,8 @@ _PAGE = 200
 _POLL_SECONDS, _REPORT_SECONDS = 1.0, 0.25
 #: Seconds for which ends gather, to be read at once.
 _BATCH_WINDOW = 0.05
+#: More than any service takes at once, and less than SQLite's largest integer.
+_MAX_IN_FLIGHT = 1_000_000
 
 
 @frozen(kw_only=True)
@@ -135,16 +139,37 @@ class BatchRequest:
                 raise ConfigurationError(f"{word!r} must be one of {', '.join(get_args(words))}")
         if not self.download_types:
             raise ConfigurationError("name at least one download type")
-        if self.plan.max_in_flight < 1:
-            raise ConfigurationError("max_in_flight must be 1 or more")
-        if self.plan.seconds is not None and self.plan.seconds < 0:
-            raise ConfigurationError("max_spend_seconds must be 0 or more seconds")
-        if self.salt is not None and not self.salt.strip():
-            raise ConfigurationError("the salt is empty: leave it out to have one made")
+        _check_numbers(self.plan.max_in_flight, self.plan.seconds)
+        if self.salt is not None:
+            _check_salt(self.salt)
         create_project(
             file_name="-", content_type="", content_length=0, params=self.plan.project_params
         )
         validate_wait(None, self.plan.timeout)
+
+
+def _check_numbers(max_in_flight: object, max_spend_seconds: object) -> None:
+    whole = isinstance(max_in_flight, int) and not isinstance(max_in_flight, bool)
+    if not (whole and is_number(max_in_flight) and 1 <= max_in_flight <= _MAX_IN_FLIGHT):
+        raise ConfigurationError(
+            f"max_in_flight must be a whole number from 1 to {_MAX_IN_FLIGHT:,}, not "
+            f"{displayed(max_in_flight)}"
+        )
+    # Infinity is no limit; NaN would be none too, and nobody can mean that.
+    unlimited = max_spend_seconds is None or max_spend_seconds == math.inf
+    if not (unlimited or (is_number(max_spend_seconds) and max_spend_seconds >= 0)):
+        raise ConfigurationError(
+            f"max_spend_seconds must be 0 or more seconds, not {displayed(max_spend_seconds)}"
+        )
+
+
+def _check_salt(salt: object) -> None:
+    if not isinstance(salt, str):
+        raise ConfigurationError(f"the salt must be text, not {displayed(salt)}")
+    if not salt.strip():
+        raise ConfigurationError("the salt is empty: leave it out to have one made")
+    if not is_encodable(salt):
+        raise ConfigurationError(f"the salt {salt!r} is not valid text: choose another one")
 
 
 def wire_download_types(download_types: object) -> tuple[str, ...]:
@@ -168,7 +193,6 @@ async def restore_many(
     on_left_out: Callback[LeftOut] | None,
 ) -> AsyncGenerator[FileOutcome, None]:
     """See `AsyncDiffio.restore_many`."""
-    order.check()
     weather = CongestionControl()
     retry = weather.observed(resolve_options(options, order.plan.options).retry)
     limit = options.wait.timeout if order.plan.timeout is None else order.plan.timeout
@@ -451,6 +475,7 @@ class AsyncBatches:
         on_left_out: Callback[LeftOut] | None = None,
     ) -> AsyncGenerator[FileOutcome, None]:
         """Do what `order` says; `__call__` has the words."""
+        order.check()
         outcomes = restore_many(
             self._projects,
             self._generations,

@@ -1,0 +1,88 @@
+"""What the caller passes is checked before a journal exists, and is never taken for damage."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from diffio_async import BatchItem, ConfigurationError
+from diffio_async._storage.sqlite_open import translate_error
+from diffio_async.batch.schema import SCHEMA
+from tests.batch.scenes import below, generations, recordings, restored, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from diffio_async import AsyncDiffio
+    from diffio_async.sandbox import Sandbox
+
+NO_TEXT = "a\udcff"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"max_in_flight": value} for value in (10**30, 0, 1.5, math.inf, math.nan, "4", True)),
+        *({"max_spend_seconds": value} for value in (math.nan, -1, 10**400, "60", True, [])),
+        *({"salt": value} for value in (5, " ", NO_TEXT, b"salt")),
+        *({"name": value} for value in (5, NO_TEXT + "{stem}{ext}", "{stem}\0{ext}")),
+        *({"timeout": value} for value in (10**400, 10**5000, "5")),
+    ],
+)
+async def test_a_wrong_option_is_refused_before_the_journal_exists(
+    wrong: dict[str, Any], client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """The error names the option, and nothing is created or sent."""
+    source = recordings(tmp_path / "in", "a.wav")
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        await restored(client, source, tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
+async def test_an_infinite_limit_is_no_limit(client: AsyncDiffio, tmp_path: Path) -> None:
+    """`math.inf` says what None says."""
+    source = recordings(tmp_path / "in", "a.wav")
+    outcomes = await restored(client, source, tmp_path / "out", max_spend_seconds=math.inf)
+    assert states(outcomes) == {"a.wav": "done"}
+
+
+@pytest.mark.parametrize("name", [NO_TEXT, "x\ud83d", 5])
+async def test_an_impossible_name_of_an_item_is_refused(
+    name: Any, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """It is the caller's mistake, and the journal stays usable."""
+    source = recordings(tmp_path / "in", "a.wav") / "a.wav"
+    with pytest.raises(ConfigurationError, match="the name"):
+        await restored(client, BatchItem(source=source, to=name), tmp_path / "out")
+    assert generations(sandbox) == 0
+    assert states(await restored(client, source, tmp_path / "out")) == {"a.wav": "done"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are Unicode there")
+async def test_results_go_to_a_folder_whose_name_is_not_utf8(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The journal stores the folder's bytes, and a second run continues the batch."""
+    source = recordings(tmp_path / "in", "a.wav")
+    folder = tmp_path / os.fsdecode(b"out\xff")
+    assert states(await restored(client, source, folder)) == {"a.wav": "done"}
+    assert below(folder) == ["a.restored.mp3"]
+    again = await restored(client, source, folder)
+    assert again["a.wav"].from_earlier_run
+    assert generations(sandbox) == 1
+
+
+@pytest.mark.parametrize("value", [10**30, "\ud83d", object()])
+def test_a_value_that_cannot_be_bound_is_no_damage_of_the_file(value: object) -> None:
+    """Only what is read can be damaged: the error stays the program's own."""
+    with (
+        sqlite3.connect(":memory:") as connection,
+        pytest.raises((sqlite3.Error, OverflowError, UnicodeEncodeError)) as raised,
+    ):
+        connection.execute("SELECT ?", (value,))
+    connection.close()
+    assert translate_error("journal", SCHEMA, raised.value) is raised.value
