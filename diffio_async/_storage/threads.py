@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import importlib
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,9 @@ from diffio_async._storage.system_errors import ThreadShortage, no_thread, short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+# anyio imports it at the first use, which may be where no descriptor is left to import anything.
+importlib.import_module("anyio._backends._asyncio")
 
 P = ParamSpec("P")
 R = TypeVar("R")

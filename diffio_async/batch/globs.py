@@ -8,6 +8,8 @@ import os
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from diffio_async._storage.system_errors import shortage_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,9 +59,11 @@ def _below(
                 continue
             visited.add(key)
             entries = _entries(folder)
-        except NotADirectoryError:
+        except (NotADirectoryError, FileNotFoundError):
             continue
         except OSError as failure:
+            if shortage_of(failure) is not None:
+                raise
             yield folder, failure
             continue
         if part == "**":

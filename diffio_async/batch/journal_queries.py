@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import field, frozen
 
+from diffio_async.batch.leases import count_live_runs
 from diffio_async.batch.records import decode_path
 from diffio_async.models.batches import FileOutcome, LeftOut, LeftOutReason
 
@@ -176,7 +177,7 @@ def status(connection: sqlite3.Connection) -> Status:
         orphans=known,
         suspected=suspected,
         left_out=left_out_counts(connection),
-        runs=connection.execute("SELECT count(*) FROM runner").fetchone()[0],
+        runs=count_live_runs(connection),
         to=decode_path(said.get("to", "")),
         model=str(said.get("model", "")),
         service=str(said.get("service", "")),

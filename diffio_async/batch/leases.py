@@ -92,18 +92,26 @@ def heartbeat(connection: sqlite3.Connection, runner: RunId) -> bool:
     return reclaim_dead_runs(connection, apart_from=runner.id)
 
 
-def reclaim_dead_runs(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
-    """Free what dead runs held; whether there was any."""
+def _runs(connection: sqlite3.Connection) -> dict[int, bool]:
+    """The runs that the journal knows, and whether each is alive."""
     here, at = host_id(), now(connection)
     rows = connection.execute("SELECT id, token, place, pid, born, until FROM runner").fetchall()
-    dead = {
-        number
+    return {
+        number: is_alive(token, where == here, pid, born, at < until <= at + LEASE_SECONDS)
         for number, token, where, pid, born, until in rows
-        if number != apart_from
-        and not is_alive(token, where == here, pid, born, at < until <= at + LEASE_SECONDS)
     }
+
+
+def count_live_runs(connection: sqlite3.Connection, *, apart_from: int | None = None) -> int:
+    """Count the runs whose processes are alive; one that was killed leaves its row behind."""
+    return sum(alive for number, alive in _runs(connection).items() if number != apart_from)
+
+
+def reclaim_dead_runs(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
+    """Free what dead runs held; whether there was any."""
+    known = _runs(connection)
+    dead = {number for number, alive in known.items() if number != apart_from and not alive}
     # Who was taken for dead, went on, and died before its next sign of life.
-    known = {row[0] for row in rows}
     for table in ("file", "work", "result"):
         held = connection.execute(
             f"SELECT DISTINCT runner FROM {table} WHERE runner IS NOT NULL"  # noqa: S608

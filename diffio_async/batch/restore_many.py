@@ -44,8 +44,8 @@ from diffio_async.batch.results import Results
 from diffio_async.batch.scheduler import Run
 from diffio_async.batch.service import SANDBOX, account_of, bind_account, service_of
 from diffio_async.batch.settings import JobSettings, JournalIdentity, RunOptions
-from diffio_async.batch.sources import RECORDINGS, Scan, in_words
-from diffio_async.errors import BatchStopped, ConfigurationError, DiffioError
+from diffio_async.batch.sources import RECORDINGS, Scan, check_sources, in_words
+from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError, DiffioError
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 from diffio_async.options import ClientOptions, RequestOptions, resolve_options, validate_wait
@@ -134,6 +134,7 @@ class BatchRequest:
             ConfigurationError: An argument cannot be right.
         """
         Naming(self.name, self.to).check()
+        check_sources(self.sources)
         for word, words in ((self.plan.on_conflict, BatchConflict), (self.plan.on_error, OnError)):
             if word not in get_args(words):
                 raise ConfigurationError(f"{word!r} must be one of {', '.join(get_args(words))}")
@@ -206,7 +207,12 @@ async def restore_many(
     journal = await _open_journal(order)
     desk = RunContext(journal, projects, generations, plan, weather)
     try:
-        await list_files(order, journal)
+        try:
+            await list_files(order, journal)
+        except Exception as failure:
+            if isinstance(failure, DatabaseError) or shortage_of(failure) is None:
+                raise
+            raise _listing_stopped(journal, failure) from failure
         if plan.free:
             # Nobody else uses this sandbox, and its ports are new ones.
             await journal.write(uploads_dropped)
@@ -215,7 +221,7 @@ async def restore_many(
             # Nothing is asked where nothing is left to be done.
             account = await account_of(accounts, order.plan.options)
             if account is not None:
-                await journal.write(bind_account, journal.path, account)
+                await journal.write(bind_account, journal.path, account, journal.run_id)
         outcomes = _outcomes(desk, on_progress)
         async with aclosing(outcomes):
             async for outcome in outcomes:
@@ -320,6 +326,17 @@ async def _outcomes(
     finally:
         running.cancel()
         await wait_uncancelled(running)
+
+
+def _listing_stopped(journal: Journal, failure: Exception) -> BatchStopped:
+    """The error where the process is short of something before anything is sent."""
+    shortage = shortage_of(failure)
+    error = BatchStopped(
+        f"the listing of the files stopped: {shortage.text if shortage else failure}. Nothing was "
+        f"sent: correct it and run the same again, with the journal {journal.path!r}"
+    )
+    error.journal = journal.path
+    return error
 
 
 async def _stopped(desk: RunContext) -> BatchStopped:
@@ -440,7 +457,9 @@ class AsyncBatches:
             journal=folder / DEFAULT_JOURNAL
             if journal is None
             else Path(local_path(journal, "the journal")),
-            service=service_of(self._base_url),
+            service=service_of(
+                self._base_url, allow_insecure_http=self._options.allow_insecure_http
+            ),
             settings=JobSettings.validated(model, sampling, generation_params),
             download_types=wire_download_types(download_types),
             name=name,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch.journal import DEFAULT_JOURNAL, identity_of
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, looks_usual
 from diffio_async.batch.records import encode_path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Folders whose names are remembered.
 _MOST_FOLDERS = 4
+#: The database, its log, and the index of the log.
+_FILES_OF_A_JOURNAL = 3
 
 
 @define(eq=False)
@@ -50,14 +53,27 @@ class Results:
         made = self._made.get(folder)
         if made is None:
             made = set()
-            with contextlib.suppress(OSError):
-                for name in os.listdir(folder):  # noqa: PTH208 - ten thousand of them
-                    if os.path.splitext(name)[1].lower() in self.suffixes:  # noqa: PTH122
-                        made.update(self.naming.made_of(name, PurePath(folder).name))
+            for name in _names(folder):
+                if os.path.splitext(name)[1].lower() in self.suffixes:  # noqa: PTH122
+                    made.update(self.naming.made_of(name, PurePath(folder).name))
             if len(self._made) >= _MOST_FOLDERS:
                 self._made.clear()
             self._made[folder] = made
         return made
+
+
+def _names(folder: str) -> list[str]:
+    """The names in a folder, none where it cannot be read.
+
+    Raises:
+        OSError: The process is short of something.
+    """
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - ten thousand of them
+    except OSError as failure:
+        if shortage_of(failure) is not None:
+            raise
+        return []
 
 
 class EarlierBatch:
@@ -78,7 +94,8 @@ class EarlierBatch:
         naming = Naming(DEFAULT_NAME, self._folder)
         try:
             return is_known_result(self._connection, naming, str(then))
-        except sqlite3.Error:
+        except sqlite3.Error as failure:
+            _check_descriptors(failure)
             return False
 
     def close(self) -> None:
@@ -107,17 +124,35 @@ def _opened(path: Path) -> tuple[sqlite3.Connection | None, str]:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
         )
-    except (OSError, sqlite3.Error):
+    except sqlite3.Error as failure:
+        _check_descriptors(failure)
+        return None, ""
+    except OSError as failure:
+        if shortage_of(failure) is not None:
+            raise
         return None, ""
     try:
         ours = connection.execute("PRAGMA application_id").fetchone()[0] == SCHEMA.application_id
         terms = identity_of(connection) if ours else None
         if terms is not None:
             return connection, terms.to
-    except sqlite3.Error:
-        pass
+    except sqlite3.Error as failure:
+        connection.close()
+        _check_descriptors(failure)
     connection.close()
     return None, ""
+
+
+def _check_descriptors(failure: sqlite3.Error) -> None:
+    """Find out whether SQLite could not open a file because no descriptor is free.
+
+    Raises:
+        OSError: That is so. SQLite does not tell it from a journal that cannot be used.
+    """
+    if failure.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        with contextlib.ExitStack() as stack:
+            for _ in range(_FILES_OF_A_JOURNAL):
+                stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from attrs import evolve
 
 from diffio_async._protocol.urls import api_base_url
+from diffio_async.batch.leases import count_live_runs
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.options import RetryPolicy, Timeouts
 
@@ -27,13 +28,14 @@ _BRIEFLY = RetryPolicy(attempts=2, total_timeout=10.0)
 _TIMEOUTS = Timeouts(connect=5.0, read=5.0, total=10.0)
 
 
-def service_of(base_url: str) -> str:
+def service_of(base_url: str, *, allow_insecure_http: bool = False) -> str:
     """One spelling for each service, however its base URL is written.
 
     Raises:
-        ConfigurationError: It is no base URL.
+        ConfigurationError: It is no base URL, or `http://` to another machine without
+            `allow_insecure_http`.
     """
-    parts = urlsplit(api_base_url(base_url))
+    parts = urlsplit(api_base_url(base_url, allow_insecure_http=allow_insecure_http))
     host = (parts.hostname or "").removesuffix(".")
     host = "localhost" if host in _LOOPBACK else host
     shown = f"[{host}]" if ":" in host else host
@@ -47,8 +49,7 @@ def check_service(connection: sqlite3.Connection, path: str, service: str) -> bo
     Raises:
         ConfigurationError: It is bound to another one.
     """
-    # A batch that never got a file is bound to nothing.
-    bound = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0])
+    bound = _is_bound(connection)
     recorded = service_in(connection)
     if bound and recorded is not None and recorded != service:
         raise ConfigurationError(
@@ -59,6 +60,18 @@ def check_service(connection: sqlite3.Connection, path: str, service: str) -> bo
             "the journal and the results"
         )
     return bound
+
+
+def _is_bound(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
+    """Return whether the service may know anything of the batch, now or in a moment.
+
+    A run that is under way may be about to send something; `apart_from` is the caller's own.
+    """
+    sent = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM work WHERE project IS NOT NULL OR generation IS NOT NULL"
+        " OR upload IS NOT NULL OR asked)"
+    ).fetchone()[0]
+    return bool(sent) or count_live_runs(connection, apart_from=apart_from) > 0
 
 
 def bind_service(connection: sqlite3.Connection, path: str, service: str) -> None:
@@ -96,14 +109,14 @@ async def account_of(accounts: AsyncAccounts, options: RequestOptions) -> str | 
     return settings.account.user_id
 
 
-def bind_account(connection: sqlite3.Connection, path: str, account: str) -> None:
+def bind_account(connection: sqlite3.Connection, path: str, account: str, runner: int) -> None:
     """Bind the journal to an account, or find it bound to this one.
 
     Raises:
         ConfigurationError: It is bound to another one.
     """
     recorded = _value(connection, "account")
-    if recorded is not None and recorded != account:
+    if recorded is not None and recorded != account and _is_bound(connection, apart_from=runner):
         raise ConfigurationError(
             f"the journal {path!r} is of another account: {account!r} here and {recorded!r} "
             "there. Nothing was uploaded. To go on with that batch, use a key of its account; to "

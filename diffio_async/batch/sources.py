@@ -7,7 +7,7 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from attrs import frozen
 
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.local_paths import local_path
-from diffio_async._storage.system_errors import reason_of
+from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async.batch.globs import base_of, matches
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.manifest import is_manifest, rows
@@ -25,7 +25,7 @@ from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
-    from diffio_async.types import SourceName
+    from diffio_async.types import SourceName, Sources
 
 #: The endings by which a recording is known in a folder.
 RECORDINGS = RECORDING_ENDINGS
@@ -74,16 +74,10 @@ class Scan:
         Raises:
             ConfigurationError: It stands for none, or is a manifest with a mistake.
         """
+        path = _path_of(source)
         if isinstance(source, BatchItem):
-            yield self._file(local_path(source.source, "a source"), item=source)
+            yield self._file(path, item=source)
             return
-        if not isinstance(source, (str, bytes, os.PathLike)):
-            raise ConfigurationError(
-                f"a source must be a path or a BatchItem, not {type(source).__name__}"
-            )
-        path = local_path(source, "a source")
-        if not path:
-            raise ConfigurationError("a path is empty: name a file or a folder")
         found: Iterator[FoundSource | LeftOut]
         if is_manifest(path):
             found = self._manifest(path)
@@ -126,7 +120,7 @@ class Scan:
         base = base_of(pattern)
         for path, failure in matches(pattern):
             if failure is not None:
-                yield LeftOut(path=absolute(path), reason="unreadable")
+                yield _unreadable(Path(path or os.curdir), _below(path, base), failure)
             elif os.path.isdir(path):  # noqa: PTH112 - any text
                 yield LeftOut(path=absolute(path), reason="folder")
             elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
@@ -134,9 +128,7 @@ class Scan:
             elif self.is_result(path):
                 yield LeftOut(path=absolute(path), reason="result")
             else:
-                below = PurePath(os.path.normpath(PurePath(path).relative_to(base)))
-                # `in/*/../*.wav` may lead above its own beginning.
-                yield self._file(path, below=PurePath(below.name) if ".." in below.parts else below)
+                yield self._file(path, below=_below(path, base))
 
     def _folder(self, top: Path) -> Iterator[FoundSource | LeftOut]:
         # A stack, not recursion: folders may be nested deeper than Python's calls.
@@ -148,11 +140,7 @@ class Scan:
                 folder, below = waiting.pop()
                 entries, problem = _entries(folder)
                 if problem is not None:
-                    yield FoundSource(
-                        path=str(absolute(folder)),
-                        below=below / "_",
-                        problem=f"the folder {str(folder)!r} cannot be read: {problem}",
-                    )
+                    yield _unreadable(folder, below, problem)
                 if any(entry.name == DEFAULT_JOURNAL for entry in entries) and not _same(
                     folder / DEFAULT_JOURNAL, self.journal
                 ):
@@ -223,14 +211,62 @@ class Scan:
         )
 
 
-def _entries(folder: Path) -> tuple[list[os.DirEntry[str]], str | None]:
-    """What is in a folder, and why that is not all: it cannot be read, at once or in the middle."""
+def check_sources(sources: Sources | None) -> None:
+    """Refuse what can be no source, where all of them are known already.
+
+    Raises:
+        ConfigurationError: One is a URL, empty, or of another type.
+    """
+    if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
+        _path_of(sources)
+    elif isinstance(sources, Collection):
+        for source in sources:
+            _path_of(source)
+
+
+def _path_of(source: object) -> str:
+    if isinstance(source, BatchItem):
+        return local_path(source.source, "a source")
+    if not isinstance(source, (str, bytes, os.PathLike)):
+        raise ConfigurationError(
+            f"a source must be a path or a BatchItem, not {type(source).__name__}"
+        )
+    path = local_path(os.fsdecode(source), "a source")
+    if not path:
+        raise ConfigurationError("a path is empty: name a file or a folder")
+    return path
+
+
+def _below(path: str, base: str) -> PurePath:
+    """The path below the folder that a glob starts from."""
+    below = PurePath(os.path.normpath(PurePath(path).relative_to(base)))
+    # `in/*/../*.wav` may lead above its own beginning.
+    return PurePath(below.name) if ".." in below.parts else below
+
+
+def _unreadable(folder: Path, below: PurePath, failure: OSError | ValueError) -> FoundSource:
+    """A folder that cannot be read, which fails as a file of its own."""
+    return FoundSource(
+        path=str(absolute(folder)),
+        below=below / "_",
+        problem=f"the folder {str(folder)!r} cannot be read: {reason_of(failure)}",
+    )
+
+
+def _entries(folder: Path) -> tuple[list[os.DirEntry[str]], OSError | ValueError | None]:
+    """What is in a folder, and why that is not all: it cannot be read, at once or in the middle.
+
+    Raises:
+        OSError: The process is short of something, which is no fault of the folder.
+    """
     found: list[os.DirEntry[str]] = []
     try:
         with os.scandir(folder) as entries:
             found += entries
     except (OSError, ValueError) as failure:
-        return found, reason_of(failure)
+        if shortage_of(failure) is not None:
+            raise
+        return found, failure
     return found, None
 
 
@@ -255,6 +291,8 @@ def _identity(path: str) -> tuple[int, int, str | None]:
     except FileNotFoundError:
         return 0, 0, f"there is no file {path!r}"
     except (OSError, ValueError) as failure:
+        if shortage_of(failure) is not None:
+            raise
         return 0, 0, f"{path!r} cannot be read: {reason_of(failure)}"
     if not stat.S_ISREG(status.st_mode):
         return 0, 0, f"{path!r} is no regular file"
@@ -272,7 +310,6 @@ _WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
     "folder": ("folder", "folders"),
     "duplicate": ("source named twice", "sources named twice"),
     "irregular": ("special file", "special files"),
-    "unreadable": ("folder that cannot be read", "folders that cannot be read"),
 }
 
 

@@ -38,9 +38,7 @@ class BatchItem(Plain):
 
 
 #: Why a name found while listing is not restored; `LeftOut` explains each.
-LeftOutReason = Literal[
-    "result", "hidden", "ending", "link", "folder", "duplicate", "irregular", "unreadable"
-]
+LeftOutReason = Literal["result", "hidden", "ending", "link", "folder", "duplicate", "irregular"]
 
 
 @frozen(kw_only=True)
@@ -51,7 +49,7 @@ class LeftOut(Plain):
         path: The file or folder, absolute.
         reason: `result` (of this or another batch), `hidden`, `ending` (no recording's), `link` (to
             a folder), `folder` (the results', or below with `recursive=False`), `duplicate` (named
-            before), `irregular` (a device, a pipe), or `unreadable` (a folder under a glob).
+            before), or `irregular` (a device, a pipe).
     """
 
     path: Path

@@ -21,17 +21,18 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
 
 NO_TEXT = "a\udcff"
+WRONG: dict[str, list[Any]] = {
+    "max_in_flight": [10**30, 0, 1.5, math.inf, math.nan, "4", True],
+    "max_spend_seconds": [math.nan, -1, 10**400, "60", True, []],
+    "salt": [5, " ", NO_TEXT, b"salt"],
+    "name": [5, NO_TEXT + "{stem}{ext}", "{stem}\0{ext}"],
+    "timeout": [10**400, 10**5000, "5"],
+}
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [
-        *({"max_in_flight": value} for value in (10**30, 0, 1.5, math.inf, math.nan, "4", True)),
-        *({"max_spend_seconds": value} for value in (math.nan, -1, 10**400, "60", True, [])),
-        *({"salt": value} for value in (5, " ", NO_TEXT, b"salt")),
-        *({"name": value} for value in (5, NO_TEXT + "{stem}{ext}", "{stem}\0{ext}")),
-        *({"timeout": value} for value in (10**400, 10**5000, "5")),
-    ],
+    [{option: value} for option, values in WRONG.items() for value in values],
 )
 async def test_a_wrong_option_is_refused_before_the_journal_exists(
     wrong: dict[str, Any], client: AsyncDiffio, tmp_path: Path

@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async import AsyncDiffio, ConfigurationError, RequestOptions
+from diffio_async import (
+    AsyncDiffio,
+    ClientOptions,
+    ConfigurationError,
+    RequestOptions,
+)
 from diffio_async.batch.service import service_of
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
-from tests.batch.scenes import below, generations, recordings, restored, rows, states
+from tests.batch.scenes import JOURNAL, below, generations, recordings, restored, rows, states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -164,3 +169,30 @@ async def test_a_project_that_is_gone_is_uploaded_again(
     outcomes = await restored(client, source, tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}
     assert (len(sandbox.state.projects), generations(sandbox)) == (2, 1)
+
+
+async def test_a_journal_that_sent_nothing_takes_the_service_of_the_next_run(
+    tmp_path: Path,
+) -> None:
+    """A mistyped name under a wrong address does not tie the folder to that address."""
+    async with Sandbox(engine="echo") as one, Sandbox(engine="echo") as other:
+        async with AsyncDiffio(one.api_key, base_url=one.base_url) as client:
+            missing = await restored(client, tmp_path / "nosuch.wav", tmp_path / "out")
+            assert states(missing) == {"nosuch.wav": "failed"}
+        source = recordings(tmp_path / "in", "a.wav")
+        async with AsyncDiffio(other.api_key, base_url=other.base_url) as client:
+            outcomes = await restored(client, source, tmp_path / "out")
+            assert states(outcomes)["a.wav"] == "done"
+        async with AsyncDiffio(one.api_key, base_url=one.base_url) as client:
+            with pytest.raises(ConfigurationError, match="another service"):
+                await restored(client, source, tmp_path / "out")
+
+
+async def test_an_insecure_address_that_was_allowed_is_allowed_to_a_batch(tmp_path: Path) -> None:
+    """`http://` to another machine is accepted with the option, as for every other call."""
+    allowed = ClientOptions(allow_insecure_http=True)
+    async with AsyncDiffio("k", base_url="http://sandbox.invalid:1", options=allowed) as client:
+        assert await restored(client, None, tmp_path / "out") == {}
+    assert rows(tmp_path / "out" / JOURNAL, "SELECT value FROM batch WHERE name = 'service'") == [
+        ("http://sandbox.invalid:1/v1",)
+    ]

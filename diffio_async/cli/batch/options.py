@@ -8,6 +8,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._storage.local_paths import local_path
 from diffio_async._text import shell_line
 from diffio_async.batch.context import Plan
@@ -77,7 +78,9 @@ class BatchOptions:
             return SANDBOX
         url = os.environ.get("DIFFIO_API_BASE_URL")
         if url or os.environ.get("DIFFIO_API_KEY"):
-            return service_of(url or DEFAULT_BASE_URL)
+            return service_of(
+                url or DEFAULT_BASE_URL, allow_insecure_http=allows_insecure_http(os.environ)
+            )
         return None
 
     def order(self) -> BatchRequest:
