@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from attrs import evolve, frozen
 
@@ -15,7 +15,7 @@ from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
 from diffio_async.batch.assignment import places_of
-from diffio_async.batch.intake import all_kept
+from diffio_async.batch.intake import all_kept, check_not_empty
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
 from diffio_async.batch.records import decode_path
@@ -25,6 +25,7 @@ from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from diffio_async._uploads.source import FileSource
     from diffio_async.batch.context import Plan
     from diffio_async.batch.records import ResultPath
     from diffio_async.batch.restore_many import BatchRequest
@@ -118,8 +119,8 @@ async def _looked_at(
         kept.append(all_kept(path, places, plan))
 
     try:
-        async with open_source(path, max_bytes=plan.max_upload_bytes, first=look):
-            pass
+        async with open_source(path, max_bytes=plan.max_upload_bytes, first=look) as found:
+            check_not_empty(cast("FileSource", found), path)
     except (InvalidSource, InvalidTarget) as failure:
         if not any(kept):
             return evolve(planned, problem=str(failure), billed=False)

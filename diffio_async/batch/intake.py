@@ -76,8 +76,7 @@ class FileIntake:
             raise _KeptResult
 
     async def _assigned(self, source: FileSource) -> RestorationJob | None:
-        if source.size == 0:
-            raise InvalidSource(f"{self.file.path!r} is empty: there is nothing to restore")
+        check_not_empty(source, self.file.path)
         desk = self.context
         digest = await source.digest()
         work = await desk.journal.write(
@@ -137,6 +136,16 @@ class FileIntake:
         elif project is None and outcome_unknown(failure):
             await journal.write(job_queries.record_possible_orphan, journal.run_id, work.id)
         await requeue_or_fail(self.context, work, failure, successes)
+
+
+def check_not_empty(source: FileSource, path: str) -> None:
+    """Refuse a file without content.
+
+    Raises:
+        InvalidSource: It is empty.
+    """
+    if source.size == 0:
+        raise InvalidSource(f"{path!r} is empty: there is nothing to restore")
 
 
 def all_kept(

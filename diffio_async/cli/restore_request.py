@@ -47,11 +47,12 @@ def folder_of(output: str) -> Path:
     return Path(output)
 
 
-def _absolute(file: str) -> Path:
+def _real(file: str) -> Path:
     try:
-        return Path(file).absolute()
-    except OSError:  # the current folder is gone: the file is told apart by its spelling
+        path = Path(os.path.realpath(Path(file).parent), Path(file).name)
+    except (OSError, ValueError):  # the current folder is gone: told apart by its spelling
         return Path(file)
+    return path
 
 
 @frozen(kw_only=True)
@@ -121,7 +122,7 @@ class RestoreRequest:
         """The files, each once, however often and in whatever spelling it was named."""
         first: dict[Path | str, str] = {}
         for file in self.files:
-            known = file if file in {"", DASH} else _absolute(file)
+            known = file if file in {"", DASH} else _real(file)
             first.setdefault(known, file)
         return [*first.values()]
 

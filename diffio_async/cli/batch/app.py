@@ -144,7 +144,10 @@ def status(journal: JournalArgument, as_json: JsonOption = False) -> None:
     _finish(lambda: print_status(journal, as_json=as_json), as_json=as_json)
 
 
-@app.command(epilog=f"What is not given is as in the run before. {EXIT_CODES}")
+@app.command(
+    epilog="What is not given is as in the run before; --proxy and --cacert are not kept: give "
+    f"them again. {EXIT_CODES}"
+)
 def retry(
     journal: JournalArgument,
     jobs: Annotated[

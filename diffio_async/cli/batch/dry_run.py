@@ -37,7 +37,7 @@ async def print_plan(asked: BatchOptions, *, as_json: bool) -> int:
                 continue
             files += 1
             generations += planned.billed
-            total += planned.size_bytes
+            total += planned.size_bytes if planned.problem is None else 0
             bad += planned.problem is not None
             _print_planned(planned, as_json=as_json)
             console.out.wait()
@@ -48,9 +48,11 @@ async def print_plan(asked: BatchOptions, *, as_json: bool) -> int:
         console.json({"event": "planned", **said, **counted, "billed_seconds": least})
     else:
         console.result(
-            f"{files} to restore, {size(total)}; {generations} generations, {least:g} seconds "
-            "billed at least (60 for each; equal contents are paid once)"
+            f"{files - bad} to restore, {size(total)}; {generations} generations, "
+            f"{least:g} seconds billed at least (60 for each; equal contents are paid once)"
         )
+        if bad:
+            console.result(f"{bad} cannot be restored")
         if left_out:
             console.result(f"left out: {in_words(left_out)}")
     return after_output(FAILED if bad else OK)

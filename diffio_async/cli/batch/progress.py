@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from diffio_async._text import cells, fitted, shortened
+from diffio_async._text import cells, fitted, shell_line, shortened
 from diffio_async.batch.sources import in_words
 from diffio_async.cli.batch.options import report_line, status_line
 from diffio_async.cli.console import console
@@ -41,7 +42,9 @@ class BatchReporter:
     """A line for each file that ends in this run, and one for all of them at the end."""
 
     def __init__(self) -> None:
-        self.done = self.failed = self.earlier = 0
+        self.done = self.skipped = self.failed = self.earlier = 0
+        self.missing: FileOutcome | None = None
+        self.missing_results = 0
         self.last: BatchProgress | None = None
         self._told_at = time.monotonic()
         self.names_left_out = Counter[LeftOutReason]()
@@ -73,11 +76,36 @@ class BatchReporter:
         """Count it, and tell of it unless an earlier run has."""
         if outcome.state == "failed":
             self.failed += 1
+        elif outcome.state == "skipped":
+            self.skipped += 1
         else:
             self.done += 1
+            self._count_missing(outcome)
         self.earlier += outcome.from_earlier_run
         if not outcome.from_earlier_run or outcome.state == "failed":
             self.report(outcome)
+
+    def _count_missing(self, outcome: FileOutcome) -> None:
+        """Count the results of an earlier run that somebody has removed or moved since."""
+        if outcome.from_earlier_run:
+            gone = sum(not os.path.lexists(path) for path in outcome.paths.values())
+            self.missing_results += gone
+            if gone and self.missing is None:
+                self.missing = outcome
+
+    def report_missing(self) -> None:
+        """Print how a result that is no longer there is fetched again, which bills nothing."""
+        found = self.missing
+        if found is None or found.generation_id is None or found.api_project_id is None:
+            return
+        kind, path = next(each for each in found.paths.items() if not os.path.lexists(each[1]))
+        words = ["diffio-async", "download", found.generation_id, "--project", found.api_project_id]
+        words += ["--type", kind, "-o", str(path)]
+        is_, them = ("is", "it") if self.missing_results == 1 else ("are", "each")
+        console.note(
+            f"{self.missing_results} {'result' if is_ == 'is' else 'results'} {is_} no longer "
+            f"there; to fetch {them} again without a bill: {shell_line(words)}"
+        )
 
     def report(self, outcome: FileOutcome) -> None:
         """Results on stdout, failures on stderr."""
@@ -90,11 +118,13 @@ class BatchReporter:
     def finished(self, journal: Path) -> None:
         """All files have ended."""
         before = f" ({self.earlier} of them before)" if self.earlier else ""
+        skipped = f" {self.skipped} skipped," if self.skipped else ""
         self.print_line(
-            f"{self.done} restored, {self.failed} failed{before}: {status_line(journal)}"
+            f"{self.done} restored,{skipped} {self.failed} failed{before}: {status_line(journal)}"
         )
         if self.names_left_out:
             self.print_line(f"left out: {in_words(self.names_left_out)} ({report_line(journal)})")
+        self.report_missing()
 
     def stopped(self, error: BatchStopped) -> None:
         """It ended early, by itself."""
@@ -175,6 +205,7 @@ class JsonBatchReporter(BatchReporter):
             {"left_out": dict(self.names_left_out)} if self.names_left_out else {}
         )
         self._say("finished", **self._numbers(), **counted, journal=str(journal))
+        self.report_missing()
 
     def stopped(self, error: BatchStopped) -> None:
         """`stopped`."""
@@ -194,7 +225,8 @@ class JsonBatchReporter(BatchReporter):
         super().interrupted(journal)
 
     def _numbers(self) -> dict[str, Any]:
-        return {"done": self.done, "failed": self.failed, "earlier": self.earlier}
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        return {"done": self.done, **skipped, "failed": self.failed, "earlier": self.earlier}
 
     def _say(self, event: str, *, optional: bool = False, **more: object) -> None:
         console.json({"event": event, **more}, optional=optional)

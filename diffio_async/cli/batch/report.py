@@ -109,7 +109,7 @@ async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
         last = 0
         while names := await journal.read(left_out_after, last, _PAGE):
             for last, name in names:  # noqa: B007 - where the next page begins
-                row = {"source": name.path, "file_state": "left_out", "error": name.reason}
+                row = {"source": str(name.path), "file_state": "left_out", "error": name.reason}
                 if as_csv:
                     console.out.write(_csv(row.get(column) for column in COLUMNS))
                 elif as_json:
