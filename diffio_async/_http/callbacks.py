@@ -19,22 +19,32 @@ T = TypeVar("T")
 _console = Console()
 
 
-async def call_progress_callback(callback: Callback[T] | None, fact: T) -> None:
-    """Tell a callback. One that raises is logged: the job goes on, and is billed, all the same."""
+async def call_progress_callback(
+    callback: Callback[T] | None, fact: T, *, log_failure: bool = True
+) -> bool:
+    """Call a callback, and return whether it returned.
+
+    What it raises is logged if `log_failure`: the job continues, and is billed, all the same.
+    """
     if callback is None:
-        return
+        return True
     try:
         outcome = callback(fact)
         if inspect.isawaitable(outcome):
             await outcome
     except Exception:
-        log.exception("a progress callback raised; the work it was told of goes on")
+        if log_failure:
+            log.exception("a progress callback raised; the work it was told of goes on")
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         # Nobody cancelled this task: the callback awaited something that was.
-        log.exception("a progress callback was cancelled; the work it was told of goes on")
+        if log_failure:
+            log.exception("a progress callback was cancelled; the work it was told of goes on")
+    else:
+        return True
+    return False
 
 
 def print_progress(progress: GenerationProgress) -> None:

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from diffio_async._storage import database_clock
 from diffio_async._storage.private_files import NotOurs, check_private
-from diffio_async._storage.system_errors import reason_of
+from diffio_async._storage.system_errors import file_size_shortage, reason_of
 from diffio_async.errors import DatabaseError, DiffioError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class Schema:
 
 #: The endings of the files that SQLite keeps beside the file.
 _COMPANIONS = ("-wal", "-shm", "-journal")
+#: Bytes by which SQLite extends one of them at once: a region of the log's index.
+_LARGEST_WRITE = 32768
 
 
 def connect(
@@ -230,7 +232,9 @@ def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
         reason = reason_of(failure)
     elif isinstance(failure, sqlite3.Error):
         # A code has its kind in the lowest byte; misuse from Python has none at all.
-        reason = _REASONS.get(getattr(failure, "sqlite_errorcode", 0) & 0xFF)
+        code = getattr(failure, "sqlite_errorcode", 0) & 0xFF
+        limit = _size_limit(path) if code == sqlite3.SQLITE_IOERR else None
+        reason = _REASONS.get(code) if limit is None else limit
     if reason is None and isinstance(failure, _ODD_CONTENT) and not _is_own(failure):
         reason = _damaged(failure)
     if reason is None:
@@ -238,6 +242,19 @@ def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
     error = database_error(path, schema, reason)
     error.__cause__ = failure
     return error
+
+
+def _size_limit(path: str) -> str | None:
+    """The limit on the size of files that a write meets, which SQLite takes for a broken disk."""
+    for name in (path, *(path + ending for ending in _COMPANIONS)):
+        try:
+            size = os.path.getsize(name)  # noqa: PTH202 - any text
+        except OSError:
+            continue
+        shortage = file_size_shortage(size + _LARGEST_WRITE)
+        if shortage is not None:
+            return shortage.text
+    return None
 
 
 def _is_own(failure: Exception) -> bool:

@@ -109,6 +109,14 @@ def reason_of(failure: BaseException) -> str:
     return getattr(failure, "strerror", None) or str(failure) or type(failure).__name__
 
 
+def file_size_shortage(size: int) -> Shortage | None:
+    """The limit of this process on the size of files, None where a file of `size` bytes fits."""
+    limit = _limit("RLIMIT_FSIZE")
+    if limit is None or size <= limit:
+        return None
+    return _shortage(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
+
+
 def descriptor_limit() -> int | None:
     """How many descriptors this process may have open, None where there is no limit."""
     return _limit("RLIMIT_NOFILE")

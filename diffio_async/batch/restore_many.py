@@ -279,10 +279,11 @@ async def _tell_left_out(journal: Journal, on_left_out: Callback[LeftOut] | None
     counted = await journal.read(left_out_counts)
     if counted:
         log.info("left out while listing: %s", in_words(counted))
-    last = 0
+    last, failed = 0, False
     while on_left_out is not None and (page := await journal.read(left_out_after, last, _PAGE)):
         for last, each in page:  # noqa: B007 - where the next page begins
-            await call_progress_callback(on_left_out, each)
+            returned = await call_progress_callback(on_left_out, each, log_failure=not failed)
+            failed |= not returned
 
 
 async def _outcomes(
@@ -294,7 +295,7 @@ async def _outcomes(
     counting = await ProgressCounter.of(desk)
     running = asyncio.create_task(Run(desk).run())
     running.add_done_callback(lambda _: desk.notify_all())
-    told_at = 0.0
+    told_at, failed = 0.0, False
     try:
         with concerning_many(desk.running.items):
             while True:
@@ -307,7 +308,10 @@ async def _outcomes(
                 now = time.monotonic()
                 if on_progress is not None and (now - told_at >= _REPORT_SECONDS or over):
                     told_at = now
-                    await call_progress_callback(on_progress, counting.progress())
+                    progress = counting.progress()
+                    failed |= not await call_progress_callback(
+                        on_progress, progress, log_failure=not failed
+                    )
                 if page:
                     continue
                 if over:

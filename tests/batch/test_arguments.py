@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -87,3 +89,41 @@ def test_a_value_that_cannot_be_bound_is_no_damage_of_the_file(value: object) ->
         connection.execute("SELECT ?", (value,))
     connection.close()
     assert translate_error("journal", SCHEMA, raised.value) is raised.value
+
+
+async def test_a_callback_that_raises_is_logged_once(
+    client: AsyncDiffio, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its traceback is the same each time, and the batch continues."""
+    source = recordings(tmp_path / "in", "a.wav", "b.txt", "c.txt", "d.txt")
+
+    def broken(_: object) -> None:
+        raise ValueError("no such column")
+
+    outcomes = await restored(
+        client, source, tmp_path / "out", on_left_out=broken, on_progress=broken
+    )
+    assert states(outcomes) == {"a.wav": "done"}
+    assert sum("no such column" in (record.exc_text or "") for record in caplog.records) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits of a process are POSIX")
+def test_a_limit_on_the_size_of_files_is_named(tmp_path: Path) -> None:
+    """SQLite reports a failed disk; the limit is what has to be raised."""
+    script = (
+        "import resource, signal, sys; from diffio_async._storage.sqlite_open import connect;"
+        "from diffio_async.batch.schema import SCHEMA;"
+        "from diffio_async.errors import DatabaseError;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192));"
+        "connect(sys.argv[1], SCHEMA, create=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "journal.sqlite"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert "ulimit -f" in last
+    assert "the disk failed" not in last
