@@ -11,6 +11,7 @@ from typing import Self
 from attrs import evolve
 
 from diffio_async._declared import declared
+from diffio_async._http.error_context import INTERRUPTIONS
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.redaction import public_url
@@ -197,8 +198,11 @@ class AsyncDiffio:
         Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
         take up to five seconds.
         """
+        await self._close()
+
+    async def _close(self, *, interrupted: bool = False) -> None:
         try:
-            await self._sender.aclose()
+            await self._sender.aclose(interrupted=interrupted)
         finally:
             if self._pacer.source is not None:
                 await self._pacer.source.aclose()
@@ -213,7 +217,7 @@ class AsyncDiffio:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        await self._close(interrupted=isinstance(error, INTERRUPTIONS))
 
     def __repr__(self) -> str:
         return f"AsyncDiffio(base_url={public_url(self._sender.base_url)!r})"

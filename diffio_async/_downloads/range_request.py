@@ -266,6 +266,7 @@ class RangeRequest:
             call="download",
             host=Host.MEDIA,
             now=self.download.sender.server_clock.now(),
+            clock_known=self.download.sender.server_clock.known,
             secrets=exchange.request.secrets,
         )
         if exchange.status not in _EXPIRED:

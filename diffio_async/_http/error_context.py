@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 #: What ends work from outside: the generations it started continue at the service.
-_INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
 #: Generations that one interruption names; more would bury the traceback.
 _MAX_NAMED = 100
 #: What is logged of a generation that an interrupted call started, or was about to start.
@@ -47,7 +47,7 @@ def attach_ids(**ids: str | None) -> Iterator[None]:
         for name, value in ids.items():
             if value is not None and not any(note.startswith(f"{name}=") for note in noted):
                 error.add_note(f"{name}={value}")
-                if isinstance(error, _INTERRUPTIONS):
+                if isinstance(error, INTERRUPTIONS):
                     setattr(error, name, value)
         raise
 
@@ -70,7 +70,7 @@ def attach_started(
     with attach_ids(**ids, idempotency_key=idempotency_key):
         try:
             yield
-        except _INTERRUPTIONS as error:
+        except INTERRUPTIONS as error:
             vars(error)["may_be_billed"] = True
             if generation_id is None:
                 log.warning(REQUESTED, api_project_id, idempotency_key)
@@ -88,7 +88,7 @@ def concerning_many(running: Callable[[], Collection[tuple[str, str | None]]]) -
     """
     try:
         yield
-    except _INTERRUPTIONS as error:
+    except INTERRUPTIONS as error:
         ids = running()
         for generation_id, api_project_id in islice(ids, _MAX_NAMED):
             error.add_note(f"generation_id={generation_id}")

@@ -33,6 +33,11 @@ class ServerClock:
         """Whether the next response should be recorded."""
         return self._latest is None or time.monotonic() - self._latest[1] > _RELIED_ON
 
+    @property
+    def known(self) -> bool:
+        """Whether a response had a readable `Date`."""
+        return self.estimate() is not None
+
     def record(self, headers: Mapping[str, str]) -> None:
         """Note a response that just arrived; `headers` has lower-case names."""
         date = headers.get("date")

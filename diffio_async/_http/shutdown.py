@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, field
 
+from diffio_async._logging import log
 from diffio_async._storage.loops import running_loop
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async.errors import ClientClosed
@@ -32,6 +33,8 @@ class _Work:
     cut: Callable[[], None]
     #: Whether it takes a while to end.
     graceful: bool
+    #: The project whose upload it aborts.
+    project: str | None = None
     waiting: list[Callable[[], None]] = field(factory=list)
 
 
@@ -106,16 +109,22 @@ class ShutdownCoordinator:
         if scope.cancelled_caught:
             raise ClientClosed(CLOSED)
 
-    async def finish(self, cleaning: Coroutine[None, None, None]) -> None:
+    async def finish(
+        self, cleaning: Coroutine[None, None, None], *, project: str | None = None
+    ) -> None:
         """Run a clean-up in a task of its own, which no cancellation cuts.
 
         It is waited for briefly, and then continues in the background; `end` waits for it. It is
         expected to limit its own time.
 
+        Args:
+            cleaning: The clean-up.
+            project: The project whose upload it aborts.
+
         Raises:
             asyncio.CancelledError: The caller was cancelled meanwhile.
         """
-        work = _Work(running_loop(), _not_cut, graceful=True)
+        work = _Work(running_loop(), _not_cut, graceful=True, project=project)
 
         async def clean() -> None:
             _current_work.set(work)
@@ -153,12 +162,17 @@ class ShutdownCoordinator:
         finally:
             self._discard(work)
 
-    async def close(self) -> None:
-        """Cut what is under way, and wait a while for what tidies up; nothing new begins."""
+    async def close(self, *, interrupted: bool = False) -> None:
+        """Cut what is under way, and wait a while for what tidies up; nothing new begins.
+
+        Args:
+            interrupted: Wait for the grace time only; aborts that are not confirmed by then are
+                logged.
+        """
         self._closed = True
         here, news = running_loop(), asyncio.Event()
         seen = set[_Work]()
-        with anyio.move_on_after(ABORT_SECONDS):
+        with anyio.move_on_after(GRACE_SECONDS if interrupted else ABORT_SECONDS):
             while True:
                 # What is cut may leave a clean-up of its own behind.
                 for work in self._works - seen:
@@ -170,6 +184,9 @@ class ShutdownCoordinator:
                     break
                 await news.wait()
                 news.clear()
+        projects = sorted({work.project for work in self._works.copy() if work.project})
+        if projects:
+            log.warning("the abort of the upload of %s was not confirmed", ", ".join(projects))
 
 
 def _not_cut() -> None:

@@ -328,14 +328,19 @@ class ApiTransport:
             call=name,
             host=request.host,
             now=self.server_clock.now(),
+            clock_known=self.server_clock.known,
             secrets=request.secrets,
             about=about,
         )
 
-    async def aclose(self) -> None:
-        """End pauses and uploads, then close the connections: all raise `ClientClosed`."""
+    async def aclose(self, *, interrupted: bool = False) -> None:
+        """End pauses and uploads, then close the connections: all raise `ClientClosed`.
+
+        Args:
+            interrupted: Wait for aborts of uploads only briefly.
+        """
         try:
-            await self.closing.close()
+            await self.closing.close(interrupted=interrupted)
         finally:
             await self.transport.aclose()
 

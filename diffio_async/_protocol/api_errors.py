@@ -175,12 +175,19 @@ _ADDRESSING = frozenset({404, 405, 410})
 _CODES = {code for _, code in BY_CODE}
 
 
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+#: Seconds until a date that are waited for on the word of this machine's clock alone.
+_MAX_UNVERIFIED_WAIT = 60.0
+
+
+def retry_after(
+    headers: Mapping[str, str], now: datetime, *, clock_known: bool = True
+) -> float | None:
     """Seconds the server asks to wait: `Retry-After-Ms`, or `Retry-After` as seconds or a date.
 
     A date is compared with the response's own `Date`, because the clock of this machine may be
-    wrong; with `now` where the response has none. `headers` has lower-case names. What cannot be
-    read counts as not said.
+    wrong; with `now` where the response has none. Of several values the largest counts.
+    `headers` has lower-case names. What cannot be read is ignored, as is a date far ahead where
+    the server's clock is not known.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         seconds = _seconds(headers.get(name, ""), unit)
@@ -189,13 +196,17 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     date = http_date(headers.get("retry-after", ""))
     if date is None:
         return None
-    sent = http_date(headers.get("date", "")) or now
-    return max(0.0, (date - sent).total_seconds())
+    sent = http_date(headers.get("date", ""))
+    seconds = max(0.0, (date - (sent or now)).total_seconds())
+    if sent is None and not clock_known and seconds > _MAX_UNVERIFIED_WAIT:
+        return None
+    return seconds
 
 
 def _seconds(text: str, unit: float) -> float | None:
     try:
-        seconds = float(text) * unit
+        # Repeated headers were joined by commas.
+        seconds = max(map(float, text.split(","))) * unit
     except ValueError:
         return None
     return seconds if 0 <= seconds < float("inf") else None
@@ -215,6 +226,7 @@ def error_from_response(
     call: str,
     host: Host,
     now: datetime,
+    clock_known: bool = True,
     secrets: Iterable[str] = (),
     about: str = "",
 ) -> ApiError:
@@ -227,7 +239,7 @@ def error_from_response(
     content = parse_body(body)
     found, said = (message_excerpt(text, secrets) for text in _code_and_message(content))
     code = found or None
-    wait = retry_after(headers, now)
+    wait = retry_after(headers, now, clock_known=clock_known)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
     hint = hint_for(call, status, code, about) if host is Host.API else None
     kind = _error_class(status, code, hint) if host is Host.API else None

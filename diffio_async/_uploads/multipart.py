@@ -187,7 +187,7 @@ class MultipartUpload:
         return False
 
     async def _finish(self, work: Callable[[], Awaitable[None]]) -> None:
-        await run_shielded(self.sender.closing, work)
+        await run_shielded(self.sender.closing, work, project=self.created.api_project_id)
 
     def _confirmation(self) -> UploadConfirmer:
         return UploadConfirmer(self.sender, self.created.api_project_id, self.source, self.options)
@@ -222,7 +222,12 @@ def _is_definitive(failure: DiffioError) -> bool:
     )
 
 
-async def run_shielded(closing: ShutdownCoordinator, work: Callable[[], Awaitable[None]]) -> None:
+async def run_shielded(
+    closing: ShutdownCoordinator,
+    work: Callable[[], Awaitable[None]],
+    *,
+    project: str | None = None,
+) -> None:
     """Run the end of an upload in a task of its own: a cancellation must not cut it.
 
     It may take five seconds, most of them in the background, and may fail; what is being raised
@@ -233,4 +238,4 @@ async def run_shielded(closing: ShutdownCoordinator, work: Callable[[], Awaitabl
         with anyio.move_on_after(ABORT_SECONDS), contextlib.suppress(DiffioError):
             await work()
 
-    await closing.finish(bounded())
+    await closing.finish(bounded(), project=project)

@@ -46,3 +46,17 @@ def refused_reason(error: BaseException) -> str | None:
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, NotLoopback):
         return str(error.os_error)
     return None
+
+
+def failure_reason(error: BaseException) -> str:
+    """Return in a few words why no response came."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "name not found"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return "refused" if refused else str(error.os_error.strerror or "not reached")
+    return "the connection was closed without a response"

@@ -76,6 +76,9 @@ class Origin:
             reply = await self._respond(incoming, action)
         except ConnectionCut:
             reply = None
+        except ConnectionError:
+            log.info("%s %s: the client went away", request.method, path)
+            reply = None
         if reply is None:
             return _hang_up(request)
         response = await self._send(incoming, reply, action)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import random
+import re
 import secrets
 import time
 from collections import deque
@@ -17,7 +18,7 @@ import aiohttp
 from attrs import frozen
 
 from diffio_async.sandbox.faults import Drop, Duplicate, Fault, FaultPlan, LoseResponse, RespondWith
-from diffio_async.sandbox.loopback import loopback_socket, refused_reason
+from diffio_async.sandbox.loopback import failure_reason, loopback_socket, refused_reason
 from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
 from diffio_async.sandbox.request_log import log
 from diffio_async.sandbox.settings import SandboxSettings
@@ -58,6 +59,11 @@ class DeliveryAttempt:
     at: float
     fault: str | None = None
     refused: str | None = None
+
+
+def _masked_url(url: str) -> str:
+    """Return the URL without a password."""
+    return re.sub(r"(?<=://)[^/?#@]*:[^/?#]*@", "…@", url)
 
 
 class _Refused(Exception):
@@ -213,13 +219,23 @@ class WebhookSender:
                 self._state.save(message)
                 continue
             if message.attempt == len(RETRY_AFTER):
-                log.warning("webhook %s given up: %s never took it", message.id, endpoint.url)
+                log.warning(
+                    "webhook %s was not delivered to %s: the last attempt failed",
+                    message.id,
+                    _masked_url(endpoint.url),
+                )
                 break
             wait = RETRY_AFTER[message.attempt] * self._settings.webhook_pace
             message.attempt += 1
             message.due_at = self._state.now() + wait
             self._state.save(message)
-            log.info("webhook %s got %s; again in %.1f s", message.id, status, wait)
+            log.info(
+                "webhook %s to %s: %s; next attempt in %.1f s",
+                message.id,
+                _masked_url(endpoint.url),
+                "no response" if status is None else f"response {status}",
+                wait,
+            )
         self._state.drop(message)
 
     async def _attempt(
@@ -266,7 +282,7 @@ class WebhookSender:
             log.warning(
                 "webhooks to %r are not sent: %s, and the sandbox delivers to this machine alone "
                 "(allow_remote_webhooks=True, --allow-remote-webhooks)",
-                url,
+                _masked_url(url),
                 refusal,
             )
 
@@ -288,7 +304,12 @@ class WebhookSender:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if not self._settings.allow_remote_webhooks and (reason := refused_reason(error)):
                 raise _Refused(reason) from error
-            log.info("webhook %s did not reach %s: %r", message.id, endpoint.url, error)
+            log.info(
+                "webhook %s did not reach %s: %s",
+                message.id,
+                _masked_url(endpoint.url),
+                failure_reason(error),
+            )
         return None
 
     def _new_session(self) -> aiohttp.ClientSession:

@@ -223,3 +223,22 @@ async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) 
     with pytest.raises(ClientClosed):
         await restoring
     assert time.monotonic() - began < 5
+
+
+async def test_a_time_out_around_the_client_is_not_stretched_by_a_hung_abort(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the client is left by a cancellation, an abort gets the grace time, and a log line."""
+    sandbox.faults.add(NEVER)
+    sandbox.faults.add(Fault(path=f"*{ABORT}", times=None, action=Delay(60)))
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with (
+            asyncio.timeout(0.5),
+            AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
+        ):
+            await client.projects.create(CONTENT)
+    assert time.monotonic() - began < 3
+    (project,) = sandbox.state.projects
+    lines = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+    assert lines == [f"the abort of the upload of {project} was not confirmed"]

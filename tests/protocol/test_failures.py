@@ -147,6 +147,9 @@ def test_the_request_id_is_kept() -> None:
         ({"retry-after": "1e999"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "soon"}, None),
+        ({"retry-after": "1, 3"}, 3.0),
+        ({"retry-after": "3,1"}, 3.0),
+        ({"retry-after": "1, soon"}, None),
         ({"retry-after": ""}, None),
         ({"retry-after": "Thu, 01 Jan 99999 00:00:00 GMT"}, None),
         ({"retry-after": "Thu, 99 Jan 2026 25:61:61 GMT"}, None),
@@ -155,6 +158,16 @@ def test_the_request_id_is_kept() -> None:
 )
 def test_retry_after_in_three_spellings(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
+
+
+def test_a_distant_date_is_ignored_where_the_clock_of_the_server_is_unknown() -> None:
+    """The clock of this machine may be days off: plain backoff, not a refusal."""
+    far = {"retry-after": "Fri, 02 Jan 2026 00:00:00 GMT"}
+    near = {"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}
+    assert retry_after(far, NOW, clock_known=False) is None
+    assert retry_after(near, NOW, clock_known=False) == 30.0
+    dated = far | {"date": "Thu, 01 Jan 2026 23:59:50 GMT"}
+    assert retry_after(dated, NOW, clock_known=False) == 10.0
 
 
 @given(text=st.text(), ms=st.text())

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -143,3 +144,30 @@ def test_running_it_with_a_wrong_plan_says_where_and_exits_with_2(tmp_path: Path
     )
     assert run.returncode == 2
     assert run.stderr.startswith("faults[0].action: 'explode' is none of")
+
+
+async def test_a_client_that_goes_away_within_its_request_is_one_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No traceback: the sandbox is not at fault."""
+    with caplog.at_level("INFO"):
+        async with calling(echoing()) as caller:
+            url = urlsplit(caller.sandbox.base_url)
+            _, writer = await asyncio.open_connection(url.hostname, url.port)
+            head = "POST /v1/list_projects HTTP/1.1\r\nHost: {}\r\nContent-Length: 99\r\n"
+            head += f"Authorization: Bearer {caller.sandbox.api_key}\r\n"
+            head += "Content-Type: application/json\r\n\r\n{"
+            writer.write(head.replace("{}", url.netloc, 1).encode())
+            async with asyncio.timeout(5):
+                while not caller.sandbox.requests:
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+            async with asyncio.timeout(5):
+                while "went away" not in caplog.text:
+                    await asyncio.sleep(0.01)
+    lines = [row.getMessage() for row in caplog.records if row.levelname != "DEBUG"]
+    assert [line for line in lines if "went away" in line] == [
+        "POST /v1/list_projects: the client went away"
+    ]
+    assert "Traceback" not in caplog.text

@@ -308,7 +308,7 @@ async def test_a_fault_of_any_origin_leaves_deliveries_alone() -> None:
 def test_the_page_has_the_secret_that_deliveries_are_signed_with() -> None:
     """What the page on the command says to export is what the sandbox signs with."""
     page = Path(__file__).parents[2] / "docs" / "cli.md"
-    assert f"DIFFIO_WEBHOOK_SECRET={DEFAULT_WEBHOOK_SECRET} " in page.read_text(encoding="utf-8")
+    assert f"DIFFIO_WEBHOOK_SECRET={DEFAULT_WEBHOOK_SECRET}\n" in page.read_text(encoding="utf-8")
 
 
 def test_what_cannot_befall_a_delivery_is_refused() -> None:
@@ -441,3 +441,21 @@ async def test_with_remote_webhooks_allowed_plain_http_is_configured_too() -> No
         asked: dict[str, Any] = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
         for url in ("http://receiver:8000/hook", "https://receiver:99999/", "ftp://127.0.0.1/"):
             assert (await caller.api("webhooks/configure", url=url, **asked)).status == 400
+
+
+async def test_a_target_that_cannot_be_reached_is_one_plain_line(
+    caplog: pytest.LogCaptureFixture, free_tcp_port: int
+) -> None:
+    """The log has a short reason, and no password of the URL."""
+    with caplog.at_level("INFO", "diffio_async.sandbox"):
+        async with calling(echoing()) as caller:
+            await configure(caller, f"http://me:hush@127.0.0.1:{free_tcp_port}/hook")
+            await caller.restored()
+            async with asyncio.timeout(5):
+                while "did not reach" not in caplog.text:
+                    await asyncio.sleep(0.01)
+    where = f"http://…@127.0.0.1:{free_tcp_port}/hook"
+    lines = [line for line in caplog.messages if "did not reach" in line]
+    assert all(line.endswith(f" did not reach {where}: refused") for line in lines)
+    assert "hush" not in caplog.text
+    assert "None" not in caplog.text

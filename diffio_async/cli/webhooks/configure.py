@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from diffio_async.cli.console import console
 from diffio_async.cli.environment import check_environment, connected
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
 
 #: What was done, as JSON has it, and in lines for people.
 Message = tuple[dict[str, object], list[str]]
+
+
+def _secret_place() -> str:
+    """Where the user finds the signing secret; a service on this machine is the sandbox."""
+    host = urlsplit(os.environ.get("DIFFIO_API_BASE_URL", "")).hostname or ""
+    if host in {"localhost", "127.0.0.1", "::1"}:
+        return "among the lines that the sandbox printed when it started"
+    return "on the Diffio dashboard"
 
 
 async def configure(
@@ -48,7 +58,7 @@ async def configure(
         kinds = ", ".join(endpoint.event_types)
         return fact, [
             f"{endpoint.url} gets {kinds} ({endpoint.mode}, key {endpoint.api_key_id})",
-            "  its signing secret is on the Diffio dashboard: set DIFFIO_WEBHOOK_SECRET to it",
+            f"  its signing secret is {_secret_place()}: set DIFFIO_WEBHOOK_SECRET to it",
         ]
 
     return await _done(work, as_json=as_json)
