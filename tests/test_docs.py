@@ -1,8 +1,8 @@
 """The pages keep their word: every `python` and `bash` block in them is run, on the sandbox.
 
 The blocks of a page run in order and in one folder, as one reader would run them; `sh` blocks are
-only shown (installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name a terminal
-are typed into it, see `tests.terminals`.
+only shown (installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name
+a terminal are typed into it, see `tests.terminals`.
 """
 
 from __future__ import annotations
