@@ -43,8 +43,8 @@ def local_path(path: str | os.PathLike[str], what: str) -> str:
     if scheme is None:
         return text
     raise ConfigurationError(
-        f"{what} is a URL ({_shown(text, scheme)}), and only paths of this machine are taken here: "
-        f"{_do(scheme)}"
+        f"{what} is a URL ({_shown(path, text, scheme)}), and only paths of this machine are taken "
+        f"here: {_do(text, scheme)}"
     )
 
 
@@ -82,18 +82,23 @@ def _is_folder(name: str) -> bool:
         return False
 
 
-def _shown(text: str, scheme: str) -> str:
-    """The URL up to its path: a query or a user may hold credentials."""
+def _shown(path: str | os.PathLike[str], text: str, scheme: str) -> str:
+    """The URL up to its path, as it was given: a query or a user may hold credentials."""
     if scheme == "data":
         return "data:…"
-    rest = text.partition(":")[2].partition("?")[0].partition("#")[0]
-    shown = f"{scheme}://{rest.rpartition('@')[2].lstrip('/')}"
+    name, _, rest = text.partition("?")[0].partition("#")[0].partition(":")
+    address = rest.lstrip("/")
+    slashes = rest[: len(rest) - len(address)]
+    if isinstance(path, os.PathLike):
+        # `pathlib` makes one slash of several.
+        slashes = "///" if scheme == "file" else "//"
+    shown = f"{name.lstrip()}:{slashes}{address.rpartition('@')[2]}"
     return shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
 
 
-def _do(scheme: str) -> str:
+def _do(text: str, scheme: str) -> str:
     if scheme == "file":
-        return "leave out file://"
+        return f"leave out {'file://' if '://' in text else 'file:'}"
     if scheme == "data":
         return "decode it, and pass the bytes"
     return (

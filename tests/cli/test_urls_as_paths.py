@@ -32,6 +32,7 @@ BUCKET = "s3://bucket/out"
         ["webhooks", "inbox", "retry", "--inbox", BUCKET],
         ["webhooks", "listen", "--inbox", BUCKET],
         ["webhooks", "verify", "--payload", BUCKET, "--headers", "webhook-id: 1"],
+        ["webhooks", "verify", "--payload", "talk.wav", "--headers", BUCKET],
         ["sandbox", "--data", BUCKET],
         ["sandbox", "--faults", BUCKET],
         ["sandbox", "--env-file", BUCKET],
@@ -49,3 +50,11 @@ async def test_a_url_is_refused(
     assert done.returncode == 2, done.stderr
     assert "is a URL (s3://bucket/out), and only paths" in done.stderr
     assert not (tmp_path / "s3:").exists()
+
+
+async def test_a_url_in_place_of_headers_is_named_before_a_missing_secret(run: Run) -> None:
+    """What was typed is wrong by itself, whatever the environment lacks."""
+    arguments = ["webhooks", "verify", "--payload", "body", "--headers", "https://example.com/h"]
+    done = await run(*arguments)
+    assert done.returncode == 2
+    assert "--headers is a URL (https://example.com/h)" in done.stderr

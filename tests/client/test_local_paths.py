@@ -141,3 +141,23 @@ def test_the_guides_client_refuses_them(talk: Path) -> None:
     bridge.stop()
     assert talk.exists()
     assert not Path("s3:").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("file:///tmp/x", "(file:///tmp/x), and"),
+        ("file:///tmp/x", "leave out file://"),
+        ("file:/tmp/x", "(file:/tmp/x), and"),
+        ("file:/tmp/x", "leave out file:"),
+        (Path("file:///tmp/x"), "(file:///tmp/x)"),
+        ("s3:/b", "(s3:/b)"),
+        ("S3://b/c?token=1", "(S3://b/c)"),
+        ("https://me:hush@host/x", "(https://host/x)"),
+    ],
+)
+def test_a_url_is_shown_as_it_was_typed(given: str | Path, shown: str) -> None:
+    """Credentials aside; what is left without the scheme is the path that was meant."""
+    with pytest.raises(ConfigurationError) as caught:
+        local_path(given, "the source")
+    assert shown in str(caught.value)

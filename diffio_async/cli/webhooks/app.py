@@ -139,8 +139,8 @@ def verify(
     from diffio_async.errors import ConfigurationError
 
     try:
-        tried = secrets()
         delivery = load_delivery(payload, headers)
+        tried = secrets()
     except ConfigurationError as error:
         raise typer.Exit(exit_with_usage_error(error, as_json=as_json)) from None
     raise typer.Exit(work(delivery, tried, tolerance=tolerance, as_json=as_json))

@@ -37,6 +37,8 @@ def load_delivery(payload: str, headers: list[str]) -> SavedDelivery:
         raise ConfigurationError("only one of --payload and --headers can be - (stdin)")
     found: dict[str, object] = {}
     for each in headers:
+        if not _is_file(each):
+            local_path(each, "--headers")
         name, colon, value = each.partition(":")
         # A file is a file whatever its name: `C:\\headers.txt` too.
         if (
