@@ -1,7 +1,8 @@
-"""A local Diffio that really restores sound, and a witness of what clients send.
+"""A local Diffio server that restores sound and records the requests of clients.
 
-`async with Sandbox() as sandbox:` serves the whole HTTP API on loopback; point a client at
-`sandbox.environment`. Needs the extra `sandbox` (`pip install 'diffio-async[sandbox]'`).
+`async with Sandbox() as sandbox:` serves the complete HTTP API on loopback; `sandbox.environment`
+contains the settings for a client. It needs the extra `sandbox` (`pip install -e '.[sandbox]'` in a
+clone).
 """
 
 from importlib import import_module
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from diffio_async.sandbox.server import Sandbox
     from diffio_async.sandbox.settings import SandboxError
 
-# The workers import this package too: they must not pay for the server's imports.
-_HOMES = {
+# Imported lazily, because the worker processes import this package and need none of the server.
+_MODULES = {
     "RespondWith": "faults",
     "Delay": "faults",
     "Drop": "faults",
@@ -67,10 +68,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:

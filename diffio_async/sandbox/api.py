@@ -1,4 +1,4 @@
-"""The API origin: which endpoint, who may call it, and with what body."""
+"""The API origin: routes, required scopes and known fields."""
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,15 +9,12 @@ from attrs import frozen
 from diffio_async.sandbox import (
     api_account,
     api_generations,
-    api_keys,
     api_projects,
     api_webhooks,
 )
-from diffio_async.sandbox.api_call import ApiCall
-from diffio_async.sandbox.checks import Fields
-from diffio_async.sandbox.context import ServerContext
-from diffio_async.sandbox.credentials import api_key_of, require_scope
-from diffio_async.sandbox.request import IncomingRequest
+from diffio_async.sandbox.context import ApiCall, ServerContext
+from diffio_async.sandbox.credentials import require_api_key, require_scope
+from diffio_async.sandbox.request import Fields, IncomingRequest
 from diffio_async.sandbox.responses import HttpError, Response, json_response
 from diffio_async.sandbox.settings import MODEL_ENDPOINTS
 
@@ -26,7 +23,7 @@ Endpoint = Callable[[ApiCall], Awaitable[Mapping[str, Any]]]
 
 @frozen
 class Route:
-    """An endpoint, the scopes of which one is enough, and the fields it knows."""
+    """An endpoint, the scopes of which one is required, and its fields."""
 
     handle: Endpoint
     scopes: tuple[str, ...]
@@ -61,15 +58,17 @@ ROUTES: Mapping[str, Route] = {
         ("artifacts:read", "generations:read"),
         ("generationId", "apiProjectId", "downloadType"),
     ),
-    "account/settings/get": Route(api_account.get, ("account:read",)),
-    "account/settings/update": Route(api_account.update, ("account:write",), ("billingPolicy",)),
-    "usage/summary": Route(api_account.usage, ("usage:read",), ("apiKeyId",)),
-    "api_keys/create": Route(
-        api_keys.create, ("keys:write",), ("label", "scopes", "resourceBounds")
+    "account/settings/get": Route(api_account.get_account, ("account:read",)),
+    "account/settings/update": Route(
+        api_account.update_account, ("account:write",), ("billingPolicy",)
     ),
-    "api_keys/list": Route(api_keys.list_all, ("keys:read",)),
-    "api_keys/rotate": Route(api_keys.rotate, ("keys:write",), ("keyId",)),
-    "api_keys/revoke": Route(api_keys.revoke, ("keys:write",), ("keyId",)),
+    "usage/summary": Route(api_account.summarize_usage, ("usage:read",), ("apiKeyId",)),
+    "api_keys/create": Route(
+        api_account.create_key, ("keys:write",), ("label", "scopes", "resourceBounds")
+    ),
+    "api_keys/list": Route(api_account.list_keys, ("keys:read",)),
+    "api_keys/rotate": Route(api_account.rotate_key, ("keys:write",), ("keyId",)),
+    "api_keys/revoke": Route(api_account.revoke_key, ("keys:write",), ("keyId",)),
     "webhooks/configure": Route(
         api_webhooks.configure, ("webhooks:write",), ("mode", "url", "eventTypes", "apiKeyId")
     ),
@@ -82,37 +81,39 @@ ROUTES: Mapping[str, Route] = {
 
 
 class Api:
-    """Handles every request to the API origin."""
+    """Handler of all requests to the API origin."""
 
-    def __init__(self, house: ServerContext) -> None:
-        self._context = house
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
 
     async def handle(self, incoming: IncomingRequest) -> Response:
-        """Answer one request.
+        """Handle one request.
 
         Raises:
-            Refusal: Whatever the contract has for a request like this.
+            HttpError: The request is invalid, unauthorized or refused.
         """
-        house = self._context
+        context = self._context
         route, model = _find(incoming.path)
         if incoming.method != "POST":
-            house.request_log.violation(incoming.record, "every endpoint of the API is a POST")
+            context.request_log.violation(incoming.record, "every API endpoint is a POST")
             raise HttpError(405, "every endpoint is a POST", headers={"Allow": "POST"})
-        key = api_key_of(incoming, house.state, house.request_log)
+        key = require_api_key(incoming, context.state, context.request_log)
         require_scope(key, route.scopes)
         try:
             fields = Fields(await incoming.json_object())
-        except HttpError as refusal:
-            house.request_log.violation(incoming.record, refusal.message)
+        except HttpError as error:
+            context.request_log.violation(incoming.record, error.message)
             raise
-        if strangers := fields.unknown(route.fields):
-            house.request_log.violation(incoming.record, f"unknown fields: {', '.join(strangers)}")
-        call = ApiCall(context=house, key=key, fields=fields, incoming=incoming, model=model)
+        if unknown_fields := fields.unknown(route.fields):
+            context.request_log.violation(
+                incoming.record, f"unknown fields: {', '.join(unknown_fields)}"
+            )
+        call = ApiCall(context=context, key=key, fields=fields, incoming=incoming, model=model)
         return json_response(await route.handle(call))
 
 
 def _find(path: str) -> tuple[Route, str]:
-    """Find an endpoint, and the model a generation endpoint stands for."""
+    """Return the route of a path, and the model if it is a generation endpoint."""
     head, _, name = path[1:].partition("/")
     if head == "v1":
         if name in ROUTES:

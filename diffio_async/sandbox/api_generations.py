@@ -1,23 +1,23 @@
-"""Generations: made once per idempotency key, watched, and fetched."""
+"""Generation endpoints: create (idempotent by key), progress and download."""
 
 import posixpath
 from pathlib import PurePosixPath
 from typing import Any
 
 from diffio_async.sandbox.addresses import MEDIA
-from diffio_async.sandbox.api_call import ApiCall
+from diffio_async.sandbox.api_account import require_payment
 from diffio_async.sandbox.api_projects import BUCKET
-from diffio_async.sandbox.billing import refuse_unpaid
+from diffio_async.sandbox.context import ApiCall
+from diffio_async.sandbox.jobs import STAGES
 from diffio_async.sandbox.records import Generation, Project, new_id
 from diffio_async.sandbox.responses import HttpError
-from diffio_async.sandbox.stages import STAGES
 
 _DOWNLOAD_TYPES = ("audio", "video", "transcript")
-_LONGEST_KEY = 255
+_MAX_KEY_LENGTH = 255
 
 
 async def create(call: ApiCall) -> dict[str, Any]:
-    """Start a generation, or answer with the one this idempotency key has already made."""
+    """Create a generation, or return the one already created with this idempotency key."""
     project = call.project()
     sampling = call.fields.mapping("sampling") or {}
     params = call.fields.mapping("params") or {}
@@ -29,14 +29,14 @@ async def create(call: ApiCall) -> dict[str, Any]:
             410, f"{message}; served: {served}" if served else message, code="model_retired"
         )
     if idempotency_key is not None:
-        earlier = call.state.replay_of(call.key.id, idempotency_key)
+        earlier = call.state.generation_with_idempotency_key(call.key.id, idempotency_key)
         if earlier is not None:
             if (earlier.project_id, earlier.model_key) != (project.id, call.model):
-                call.violation("an idempotency key was used again for another generation")
+                call.violation("an idempotency key was reused for a different generation")
             return {**_created(call, earlier), "idempotentReplay": True}
     if project.status != "uploaded":
         raise HttpError(409, "the project's upload is not complete yet", code="uploadNotLanded")
-    refuse_unpaid(call.state)
+    require_payment(call.state)
     now = call.state.now()
     generation = Generation(
         id=new_id("gen"),
@@ -51,9 +51,9 @@ async def create(call: ApiCall) -> dict[str, Any]:
         has_video=project.has_video,
     )
     call.state.add_generation(generation)
-    answer = _created(call, generation)
+    response = _created(call, generation)
     call.context.jobs.submit(generation)
-    return answer
+    return response
 
 
 def _created(call: ApiCall, generation: Generation) -> dict[str, Any]:
@@ -69,19 +69,19 @@ def _idempotency_key(call: ApiCall) -> str | None:
     key = call.fields.optional_text("idempotencyKey")
     if key is None:
         return None
-    if len(key.strip()) > _LONGEST_KEY:
-        raise HttpError(400, f"idempotencyKey must have 1 to {_LONGEST_KEY} characters")
+    if len(key.strip()) > _MAX_KEY_LENGTH:
+        raise HttpError(400, f"idempotencyKey must have 1 to {_MAX_KEY_LENGTH} characters")
     return key.strip()
 
 
 async def progress(call: ApiCall) -> dict[str, Any]:
-    """Tell how far a generation is."""
+    """Return the status and progress of a generation."""
     generation = call.generation()
     jobs = call.context.jobs
     stages = jobs.stages(generation)
     running = generation.status == "processing"
-    now_at = next((name for name in reversed(STAGES) if name in stages), None)
-    answer: dict[str, Any] = {
+    current_stage = next((name for name in reversed(STAGES) if name in stages), None)
+    response: dict[str, Any] = {
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
         "modelKey": generation.model_key,
@@ -91,27 +91,32 @@ async def progress(call: ApiCall) -> dict[str, Any]:
         "error": generation.error,
         "errorDetails": generation.error_details,
         "transcription": {"status": generation.transcription},
-        "stage": now_at if running else None,
-        "stageProgress": {"progress": int(stages[now_at])} if running and now_at else None,
+        "stage": current_stage if running else None,
+        "stageProgress": {"progress": int(stages[current_stage])}
+        if running and current_stage
+        else None,
         "queue": None,
     }
     for name in STAGES:
         if name != "restoredVideo" or generation.has_video:
-            answer[name] = _stage(generation, name, stages)
+            response[name] = _stage(generation, name, stages)
     if generation.status == "queued":
-        place = jobs.position(generation)
-        answer["queue"] = {"position": place, "message": f"{place} to go before this one"}
+        position = jobs.position(generation)
+        response["queue"] = {
+            "position": position,
+            "message": f"{position} generations are ahead of this one",
+        }
     if generation.status == "complete":
-        answer["restoration"] = generation.restoration
-    return answer
+        response["restoration"] = generation.restoration
+    return response
 
 
 def _stage(generation: Generation, name: str, stages: dict[str, float]) -> dict[str, Any]:
-    begun = name in stages
+    started = name in stages
     later = any(other in stages for other in STAGES[STAGES.index(name) + 1 :])
     done = later or generation.status == "complete"
-    broken = generation.status == "failed" and not later and begun
-    status = "failed" if broken else "complete" if done else "processing" if begun else "pending"
+    failed = generation.status == "failed" and not later and started
+    status = "failed" if failed else "complete" if done else "processing" if started else "pending"
     percent = 100 if done else int(stages.get(name, 0.0))
     return {
         "jobId": f"{generation.id}-{name}",
@@ -119,50 +124,50 @@ def _stage(generation: Generation, name: str, stages: dict[str, float]) -> dict[
         "status": status,
         "progress": percent,
         "statusMessage": f"{name}: {status}",
-        "error": generation.error if broken else None,
-        "errorDetails": generation.error_details if broken else None,
+        "error": generation.error if failed else None,
+        "errorDetails": generation.error_details if failed else None,
     }
 
 
 async def download(call: ApiCall) -> dict[str, Any]:
-    """Hand out a signed link to a result."""
+    """Return a signed link to a result."""
     call.fields.text("apiProjectId")
     generation = call.generation()
-    kind = "video" if generation.has_video else "audio"
+    download_type = "video" if generation.has_video else "audio"
     if call.fields.has("downloadType"):
-        kind = call.fields.choice("downloadType", _DOWNLOAD_TYPES)
+        download_type = call.fields.choice("downloadType", _DOWNLOAD_TYPES)
     if generation.status == "failed":
         raise HttpError(409, f"the generation failed: {generation.error}", code="generationFailed")
-    _refuse_missing_result(generation, kind)
+    _refuse_missing_result(generation, download_type)
     project = call.state.projects[generation.project_id]
-    path = posixpath.join("/", BUCKET, "results", generation.id, kind)
+    path = posixpath.join("/", BUCKET, "results", generation.id, download_type)
     query = call.context.links.sign("GET", path)
     return {
         "generationId": generation.id,
         "apiProjectId": generation.project_id,
-        "downloadType": kind,
+        "downloadType": download_type,
         "downloadUrl": f"{call.context.addresses.base(MEDIA, call.incoming.headers)}{path}?{query}",
-        "fileName": download_name(project, generation, kind),
+        "fileName": download_name(project, generation, download_type),
         "storagePath": path.removeprefix(f"/{BUCKET}/"),
-        "mimeType": generation.files[kind]["mime"],
+        "mimeType": generation.files[download_type]["mime"],
         "bucket": BUCKET,
     }
 
 
-def _refuse_missing_result(generation: Generation, kind: str) -> None:
-    if kind == "transcript":
+def _refuse_missing_result(generation: Generation, download_type: str) -> None:
+    if download_type == "transcript":
         if generation.transcription == "pending":
             raise HttpError(409, "the transcript is not ready yet", code="TRANSCRIPT_PENDING")
         if generation.transcription == "unavailable":
             raise HttpError(404, "there is no transcript", code="TRANSCRIPT_UNAVAILABLE")
     if generation.status != "complete":
         raise HttpError(409, "the generation is not complete yet", code="generationNotComplete")
-    if kind not in generation.files:
-        raise HttpError(404, f"this generation has no {kind}", code="downloadUnavailable")
+    if download_type not in generation.files:
+        raise HttpError(404, f"this generation has no {download_type}", code="downloadUnavailable")
 
 
-def download_name(project: Project, generation: Generation, kind: str) -> str:
-    """Name a result after the recording it was made from."""
+def download_name(project: Project, generation: Generation, download_type: str) -> str:
+    """Return the file name of a result, derived from that of the recording."""
     stem = PurePosixPath(project.file_name.replace("\\", "/")).stem or "recording"
-    suffix = PurePosixPath(generation.files[kind]["name"]).suffix
+    suffix = PurePosixPath(generation.files[download_type]["name"]).suffix
     return f"{stem}.restored{suffix}"

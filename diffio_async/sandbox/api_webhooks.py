@@ -1,9 +1,9 @@
-"""Webhooks: where a key's events go, and a test event to see them arrive."""
+"""Webhook endpoints: configuration, and test events."""
 
 from typing import Any
 from urllib.parse import urlsplit
 
-from diffio_async.sandbox.api_call import ApiCall
+from diffio_async.sandbox.context import ApiCall
 from diffio_async.sandbox.records import Endpoint, new_id
 from diffio_async.sandbox.responses import HttpError
 from diffio_async.sandbox.settings import is_loopback
@@ -12,12 +12,12 @@ from diffio_async.sandbox.webhooks import EVENT_TYPES, MODES, new_secret
 
 
 async def configure(call: ApiCall) -> dict[str, Any]:
-    """Set where the events of a key and mode are delivered; asking again moves the endpoint."""
+    """Create or update the webhook endpoint of a key and mode."""
     key = call.other_key()
     mode = call.fields.choice("mode", MODES)
-    url = call.fields.text("url", longest=2048)
-    _refuse_unsafe(url, plain=call.context.settings.allow_remote_webhooks)
-    event_types = call.fields.choices("eventTypes", EVENT_TYPES, least=1)
+    url = call.fields.text("url", max_length=2048)
+    _require_safe_url(url, allow_http=call.context.settings.allow_remote_webhooks)
+    event_types = call.fields.choices("eventTypes", EVENT_TYPES, min_items=1)
     endpoint = call.context.deliveries.endpoint(key.id, mode)
     if endpoint is None:
         root = key.id == ROOT_KEY_ID
@@ -47,7 +47,7 @@ async def configure(call: ApiCall) -> dict[str, Any]:
 
 
 async def send_test_event(call: ApiCall) -> dict[str, Any]:
-    """Deliver a made-up event, signed like a real one."""
+    """Deliver a test event, signed like a real one."""
     key = call.other_key()
     event_type = call.fields.choice("eventType", EVENT_TYPES)
     mode = call.fields.choice("mode", MODES)
@@ -58,7 +58,7 @@ async def send_test_event(call: ApiCall) -> dict[str, Any]:
     if event_type not in endpoint.event_types:
         raise HttpError(400, f"the {mode} webhook is not subscribed to {event_type}")
     status = event_type.partition(".")[2].replace("completed", "complete")
-    facts = {
+    data = {
         "apiProjectId": "proj_test",
         "generationId": "gen_test",
         "status": status.replace("failed", "error"),
@@ -68,7 +68,7 @@ async def send_test_event(call: ApiCall) -> dict[str, Any]:
         "errorDetails": None,
         **sample,
     }
-    message_id, event_id = call.context.deliveries.send(endpoint, event_type, facts)
+    message_id, event_id = call.context.deliveries.send(endpoint, event_type, data)
     return {
         "svixMessageId": message_id,
         "eventId": event_id,
@@ -78,13 +78,15 @@ async def send_test_event(call: ApiCall) -> dict[str, Any]:
     }
 
 
-def _refuse_unsafe(url: str, *, plain: bool) -> None:
+def _require_safe_url(url: str, *, allow_http: bool) -> None:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise HttpError(400, "url is not a URL") from None
-    # A receiver under development listens on loopback, where nobody reads along.
-    local = parts.scheme == "http" and (plain or is_loopback(host) or host.endswith(".localhost"))
-    if not host or port == 0 or not (parts.scheme == "https" or local):
-        raise HttpError(400, "url must begin with https:// (http:// is for loopback alone)")
+        raise HttpError(400, "url is not a valid URL") from None
+    # A receiver under development listens on loopback, where plain HTTP is safe.
+    is_local = parts.scheme == "http" and (
+        allow_http or is_loopback(host) or host.endswith(".localhost")
+    )
+    if not host or port == 0 or not (parts.scheme == "https" or is_local):
+        raise HttpError(400, "url must begin with https:// (http:// is allowed for loopback only)")

@@ -1,4 +1,7 @@
-"""A sandbox run from a terminal: its options, the lines to copy, its end."""
+"""Command-line entry point: options, environment lines, signals and terminal output.
+
+Output is escaped, and a failure of the terminal never stops the sandbox.
+"""
 
 import argparse
 import asyncio
@@ -7,14 +10,61 @@ import logging
 import os
 import shlex
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from diffio_async.sandbox.fault_plans import PlanError, read_plan
+from diffio_async.sandbox.request_log import printable
 from diffio_async.sandbox.server import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
-from diffio_async.sandbox.terminal import complain, print_lines, print_log
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines on standard output."""
+    _write(sys.stdout, lines)
+
+
+def print_error(*lines: str) -> None:
+    """Print lines on standard error."""
+    _write(sys.stderr, lines)
+
+
+def _write(stream: object, lines: tuple[str, ...]) -> None:
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = "".join(f"{printable(line)}\n" for line in lines)
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # type: ignore[attr-defined]
+        stream.flush()  # type: ignore[attr-defined]
+    except (AttributeError, LookupError, OSError, ValueError):
+        # The stream is missing or closed, its disk is full, or its reader is gone.
+        return
+
+
+class PrintedLog(logging.Handler):
+    """Log handler that escapes records, so that client input cannot forge log lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record and its traceback."""
+        try:
+            lines = [f"{record.levelname} {record.getMessage()}"]
+            if record.exc_info and record.exc_info[1] is not None:
+                trace = traceback.TracebackException.from_exception(record.exc_info[1])
+                for text in trace.format():
+                    # Frames have several lines. Error messages may contain client input.
+                    frame = text.startswith("  File ")
+                    lines += text.rstrip("\n").split("\n") if frame else [f"  {text.strip()}"]
+        except Exception:  # noqa: BLE001 - a record that cannot be formatted is skipped
+            return
+        print_error(*lines)
+
+
+def print_log(level: int) -> None:
+    """Print log records from a level on, unless logging is already configured."""
+    logging.basicConfig(level=level, handlers=[PrintedLog()])
+
 
 PORT = 8490
 
@@ -23,34 +73,34 @@ async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP, then close cleanly.
 
     Args:
-        sandbox: One that is not running yet.
-        ready: Called once it listens.
+        sandbox: A sandbox that is not running.
+        ready: Called when the sandbox listens.
 
     Raises:
-        SandboxError: When it cannot start.
+        SandboxError: The sandbox cannot start.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = [signal.SIGINT, signal.SIGTERM]
-    # The terminal went away; after `nohup` that is ignored.
+    # SIGHUP means that the terminal closed; `nohup` ignores it.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signals.append(signal.SIGHUP)
     async with sandbox:
-        for number in signals:
-            # Where the loop cannot watch signals, Ctrl-C arrives as a cancellation instead.
+        for signal_number in signals:
+            # If the loop cannot handle signals, Ctrl-C arrives as a cancellation instead.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                loop.add_signal_handler(number, stopped.set)
+                loop.add_signal_handler(signal_number, stopped.set)
         try:
             ready(sandbox)
             await stopped.wait()
         finally:
-            for number in signals:
+            for signal_number in signals:
                 with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-                    loop.remove_signal_handler(number)
+                    loop.remove_signal_handler(signal_number)
 
 
 def environment_lines(sandbox: Sandbox) -> list[str]:
-    """Spell the environment for a shell to copy."""
+    """Return `export NAME=value` lines for a shell."""
     return [f"export {name}={shlex.quote(text)}" for name, text in _variables(sandbox).items()]
 
 
@@ -62,7 +112,7 @@ def announce(sandbox: Sandbox, *, env_file: str | os.PathLike[str] | None = None
     """
     if env_file is not None:
         lines = (f"{name}={text}\n" for name, text in _variables(sandbox).items())
-        _replace_private(Path(env_file), "".join(lines))
+        _write_private(Path(env_file), "".join(lines))
     print_lines(*environment_lines(sandbox))
 
 
@@ -70,21 +120,21 @@ def _variables(sandbox: Sandbox) -> dict[str, str]:
     return {**sandbox.environment, **sandbox.webhook_environment}
 
 
-def _replace_private(file: Path, text: str) -> None:
-    """Write a file that only its owner may read; a reader finds all of it or none."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+def _write_private(file: Path, text: str) -> None:
+    """Write a file atomically, readable by its owner only."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             out.write(text)
-        beside.replace(file)
+        temporary.replace(file)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a sandbox with options from the command line; gives the exit code."""
+    """Run a sandbox with options from the command line; return the exit code."""
     options = _parser().parse_args(arguments)
     print_log(logging.INFO)
     try:
@@ -111,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         asyncio.run(run(sandbox, ready=partial(announce, env_file=options.env_file)))
     except (SandboxError, PlanError, OSError, ValueError) as error:
-        complain(str(error))
+        print_error(str(error))
         return 2
     except KeyboardInterrupt:
         pass

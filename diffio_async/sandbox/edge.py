@@ -1,14 +1,13 @@
-"""The edge origin: uploads in parts, under a token of their own."""
+"""The edge origin: multipart uploads, authorized by an upload token."""
 
 import re
 from typing import Any
 
-from diffio_async.sandbox.checks import Fields
 from diffio_async.sandbox.context import ServerContext
-from diffio_async.sandbox.credentials import upload_token_of
+from diffio_async.sandbox.credentials import require_upload_token
 from diffio_async.sandbox.disk import join_parts, remove_tree
-from diffio_async.sandbox.records import Part, Project, Upload, hashed, new_id
-from diffio_async.sandbox.request import IncomingRequest
+from diffio_async.sandbox.records import Part, Project, Upload, hash_secret, new_id
+from diffio_async.sandbox.request import Fields, IncomingRequest
 from diffio_async.sandbox.responses import HttpError, Response, json_response
 
 _PART = re.compile(r"/v1/uploads/parts/([0-9]{1,5})")
@@ -16,18 +15,18 @@ _MAX_PARTS = 10_000
 
 
 class Edge:
-    """Handles every request to the edge origin."""
+    """Handler of all requests to the edge origin."""
 
-    def __init__(self, house: ServerContext) -> None:
-        self._context = house
-        self._state = house.state
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._state = context.state
         self._completing: set[str] = set()
 
     async def handle(self, incoming: IncomingRequest) -> Response:
-        """Answer one request.
+        """Handle one request.
 
         Raises:
-            Refusal: Whatever the contract has for a request like this.
+            HttpError: The request is invalid, unauthorized or refused.
         """
         project = self._project(incoming)
         if match := _PART.fullmatch(incoming.path):
@@ -40,17 +39,17 @@ class Edge:
         _require_method(incoming, "POST")
         try:
             fields = Fields(await incoming.json_object())
-        except HttpError as refusal:
-            self._context.request_log.violation(incoming.record, refusal.message)
+        except HttpError as error:
+            self._context.request_log.violation(incoming.record, error.message)
             raise
         return json_response(await endpoints[name](incoming, project, fields))
 
     def _project(self, incoming: IncomingRequest) -> Project:
-        """Find the one project a token is for."""
-        token = upload_token_of(incoming, self._state, self._context.request_log)
-        project = self._state.project_for(token)
+        """Return the project of the upload token."""
+        token = require_upload_token(incoming, self._state, self._context.request_log)
+        project = self._state.project_with_token(token)
         if project is None:
-            raise HttpError(401, "the upload token is not known", code="unauthorized")
+            raise HttpError(401, "the upload token is unknown", code="unauthorized")
         if self._state.now() >= project.expires_at:
             raise HttpError(401, "the upload token has expired", code="token_expired")
         return project
@@ -59,9 +58,7 @@ class Edge:
         upload = self._state.uploads.get(upload_id)
         if upload is None or upload.project_id != project.id or upload.id in self._completing:
             if incoming.path.endswith("/abort") and upload_id in self._state.completed_uploads:
-                self._context.request_log.violation(
-                    incoming.record, "abort of an upload that was complete"
-                )
+                self._context.request_log.violation(incoming.record, "abort of a completed upload")
             raise HttpError(404, "there is no such upload", code="upload_not_found")
         return upload
 
@@ -86,19 +83,23 @@ class Edge:
         upload = self._upload(incoming, project, incoming.query.get("uploadId", ""))
         if not 1 <= number <= _MAX_PARTS:
             raise HttpError(400, "parts are numbered from 1 to 10000", code="invalid_part_number")
-        house = self._context
-        others = sum(part.size for at, part in upload.parts.items() if at != number)
-        limit = min(upload.part_size, house.settings.max_bytes - others)
+        context = self._context
+        other_bytes = sum(part.size for other, part in upload.parts.items() if other != number)
+        limit = min(upload.part_size, context.settings.max_bytes - other_bytes)
         try:
-            received = await house.disk.receive(
-                incoming, self._state.part_of(upload, number), limit=limit
+            received = await context.disk.receive(
+                incoming, self._state.part_path(upload, number), limit=limit
             )
-        except HttpError as refusal:
-            house.request_log.violation(incoming.record, refusal.message)
+        except HttpError as error:
+            context.request_log.violation(incoming.record, error.message)
             raise
-        if upload.id not in self._state.uploads:  # aborted or completed while the part came
-            house.disk.later(remove_tree, self._state.part_of(upload, number).parent)
-            raise HttpError(404, "the upload was ended meanwhile", code="upload_not_found")
+        if upload.id not in self._state.uploads:  # aborted or completed while the part was received
+            context.disk.run_in_background(
+                remove_tree, self._state.part_path(upload, number).parent
+            )
+            raise HttpError(
+                404, "the upload was aborted or completed meanwhile", code="upload_not_found"
+            )
         upload.parts[number] = Part(etag=received.etag, size=received.size)
         self._state.save(upload)
         return {"etag": received.etag}
@@ -108,31 +109,31 @@ class Edge:
     ) -> dict[str, Any]:
         upload = self._upload(incoming, project, fields.text("uploadId"))
         try:
-            numbers = self._named_parts(upload, fields)
-        except HttpError as refusal:
-            self._context.request_log.violation(incoming.record, refusal.message)
+            numbers = self._validated_parts(upload, fields)
+        except HttpError as error:
+            self._context.request_log.violation(incoming.record, error.message)
             raise
-        files = [self._state.part_of(upload, number) for number in numbers]
-        # Gone for others from here on; gone from the folder only once the file is whole, so that
-        # a server killed in between can complete it again.
+        files = [self._state.part_path(upload, number) for number in numbers]
+        # Hidden from other requests from here on, but deleted only when the file is complete, so
+        # that the upload can be completed after a crash.
         self._completing.add(upload.id)
         try:
-            await self._context.disk.run(join_parts, files, self._state.source_of(project))
+            await self._context.disk.run(join_parts, files, self._state.source_path(project))
         finally:
             self._completing.discard(upload.id)
         etags = "".join(upload.parts[number].etag for number in numbers)
         project.received = True
         project.size = sum(upload.parts[number].size for number in numbers)
-        project.etag = f"{hashed(etags)[:32]}-{len(numbers)}"
+        project.etag = f"{hash_secret(etags)[:32]}-{len(numbers)}"
         project.updated_at = self._state.now()
         self._state.save(project)
         self._state.drop(upload)
         self._state.completed_uploads.add(upload.id)
-        self._context.disk.later(remove_tree, files[0].parent)
+        self._context.disk.run_in_background(remove_tree, files[0].parent)
         return {"objectKey": f"uploads/{project.id}", "etag": project.etag, "size": project.size}
 
-    def _named_parts(self, upload: Upload, fields: Fields) -> list[int]:
-        """Check the list a client completes with against what has arrived."""
+    def _validated_parts(self, upload: Upload, fields: Fields) -> list[int]:
+        """Return the part numbers of a complete request, checked against the received parts."""
         numbers: list[int] = []
         for entry in map(Fields, fields.objects("parts")):
             number = len(numbers) + 1
@@ -142,12 +143,14 @@ class Edge:
                 )
             part = upload.parts.get(number)
             if part is None:
-                raise HttpError(400, f"part {number} has not arrived", code="invalid_part")
+                raise HttpError(400, f"part {number} was not received", code="invalid_part")
             if entry.text("etag").strip('"') != part.etag:
-                raise HttpError(400, f"the etag of part {number} is another", code="invalid_part")
+                raise HttpError(
+                    400, f"the etag of part {number} does not match", code="invalid_part"
+                )
             numbers.append(number)
-        if left_out := sorted(set(upload.parts) - set(numbers)):
-            raise HttpError(400, f"parts {left_out} are not listed", code="invalid_part")
+        if unlisted := sorted(set(upload.parts) - set(numbers)):
+            raise HttpError(400, f"parts {unlisted} are not listed", code="invalid_part")
         for number in numbers[:-1]:
             size = upload.parts[number].size
             if size != upload.part_size:
@@ -163,12 +166,15 @@ class Edge:
     ) -> dict[str, Any]:
         upload = self._upload(incoming, project, fields.text("uploadId"))
         self._state.drop(upload)
-        await self._context.disk.run(remove_tree, self._state.part_of(upload, 1).parent)
+        await self._context.disk.run(remove_tree, self._state.part_path(upload, 1).parent)
         return {"aborted": True}
 
 
 def _require_method(incoming: IncomingRequest, method: str) -> None:
     if incoming.method != method:
         raise HttpError(
-            405, f"this is a {method}", code="method_not_allowed", headers={"Allow": method}
+            405,
+            f"this endpoint is a {method}",
+            code="method_not_allowed",
+            headers={"Allow": method},
         )

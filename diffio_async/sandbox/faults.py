@@ -1,4 +1,4 @@
-"""Faults that strike requests on purpose: which ones, how often, and what then happens."""
+"""Faults injected into requests: which requests, how often, and what happens to them."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,18 +7,18 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-#: The three that clients send requests to; and the deliveries that the sandbox sends itself.
+#: The three origins that clients send requests to, and the deliveries of the sandbox.
 ORIGINS = ("api", "edge", "media", "webhooks")
 
 
 @frozen
 class Drop:
-    """Close the socket before anything is handled or read."""
+    """Close the connection before the request is read or handled."""
 
 
 @frozen
 class RefuseBody:
-    """Answer and close without reading the request's body."""
+    """Respond and close the connection without reading the body of the request."""
 
     status: int = 503
     headers: Mapping[str, str] = field(factory=dict)
@@ -27,14 +27,14 @@ class RefuseBody:
 
 @frozen
 class Delay:
-    """Wait so many seconds, then handle; faults that follow still strike."""
+    """Wait before the request is handled; faults that follow in the plan still apply."""
 
     seconds: float
 
 
 @frozen
 class RespondWith:
-    """Read the body, handle nothing, and answer this instead (`json`, or else `text`)."""
+    """Read the body and send this response (`json`, or else `text`) without handling it."""
 
     status: int = 200
     headers: Mapping[str, str] = field(factory=dict)
@@ -44,14 +44,14 @@ class RespondWith:
 
 @frozen
 class Truncate:
-    """Handle, declare the whole length, send this fraction of the body (0 to 1), then close."""
+    """Handle, declare the full length, send this fraction of the body (0 to 1), then close."""
 
     fraction: float = 0.5
 
 
 @frozen
 class Stall:
-    """Handle, and send nothing for so many seconds once `after` bytes of the body are out."""
+    """Handle, and pause for `seconds` after `after` bytes of the response body."""
 
     after: int = 0
     seconds: float = 3600.0
@@ -59,19 +59,19 @@ class Stall:
 
 @frozen
 class LoseResponse:
-    """Handle the request fully, then close the socket without a byte of the answer."""
+    """Handle the request completely, then close the connection without a response."""
 
 
 @frozen
 class DropAfter:
-    """Close the socket once so many bytes of the request's body have come."""
+    """Close the connection after `bytes` bytes of the request body."""
 
     bytes: int = 0
 
 
 @frozen
 class Duplicate:
-    """Deliver a webhook, and once it was taken, so many more times."""
+    """Deliver a webhook, and `copies` more times after it is accepted."""
 
     copies: int = 1
 
@@ -92,35 +92,35 @@ ACTION_NAMES: Mapping[str, type[Action]] = {
     "drop": Drop,
     "refuse_body": RefuseBody,
     "delay": Delay,
-    "answer": RespondWith,
+    "respond_with": RespondWith,
     "truncate": Truncate,
     "stall": Stall,
-    "lose_answer": LoseResponse,
+    "lose_response": LoseResponse,
     "drop_after": DropAfter,
     "duplicate": Duplicate,
 }
-"""How a JSON plan and `Seen.fault` call the actions."""
+"""The names of the actions in JSON plans and in `RecordedRequest.fault`."""
 
-#: What can befall a delivery; `Duplicate` nothing else.
-_OF_WEBHOOKS = (Drop, Delay, RespondWith, LoseResponse, Duplicate)
+#: Actions for deliveries; `Duplicate` is for deliveries only.
+_WEBHOOK_ACTIONS = (Drop, Delay, RespondWith, LoseResponse, Duplicate)
 
-_NAMES = {kind: name for name, kind in ACTION_NAMES.items()}
+_NAMES = {action_class: name for name, action_class in ACTION_NAMES.items()}
 
 
 @frozen(kw_only=True)
 class Fault:
-    """One scripted misfortune.
+    """A fault and the requests that it applies to.
 
     Attributes:
-        action: What happens to a request it strikes.
+        action: What happens to a matching request.
         origin: "api", "edge" or "media"; None for any of them; "webhooks" for deliveries.
         method: The HTTP method; None for any.
         path: A glob over the path without query ("*" crosses slashes); for deliveries, over the
             event's type.
-        skip: Matching requests to let pass first.
-        times: Strikes before it is spent; None for no end.
-        rate: The chance that it strikes a matching request, drawn from `seed`.
-        seed: Makes the draws repeatable.
+        skip: Number of matching requests to skip first.
+        times: Number of requests it applies to; None for no limit.
+        rate: Probability that it applies to a matching request.
+        seed: Seed of the random draws, which are repeatable.
     """
 
     action: Action
@@ -137,24 +137,24 @@ class Fault:
             raise TypeError(f"action must be one of {', '.join(ACTION_NAMES)}")
         if self.origin is not None and self.origin not in ORIGINS:
             raise ValueError("origin must be 'api', 'edge', 'media' or 'webhooks'")
-        if (self.origin == "webhooks") > isinstance(self.action, _OF_WEBHOOKS):
-            names = ", ".join(_NAMES[kind] for kind in _OF_WEBHOOKS)
-            raise ValueError(f"what can befall webhooks is {names}")
+        if (self.origin == "webhooks") > isinstance(self.action, _WEBHOOK_ACTIONS):
+            names = ", ".join(_NAMES[action_class] for action_class in _WEBHOOK_ACTIONS)
+            raise ValueError(f"the actions for webhooks are {names}")
         if isinstance(self.action, Duplicate) and self.origin != "webhooks":
             raise ValueError("duplicate is for origin 'webhooks'")
         if self.skip < 0 or (self.times is not None and self.times < 0):
             raise ValueError("skip and times must not be negative")
         if not 0 <= self.rate <= 1:
-            raise ValueError("rate must lie between 0 and 1")
+            raise ValueError("rate must be between 0 and 1")
 
     @property
     def name(self) -> str:
-        """The action's name, as in a JSON plan."""
+        """The name of the action in a JSON plan."""
         return _NAMES[type(self.action)]
 
     def matches(self, origin: str, method: str, path: str) -> bool:
-        """Tell whether a request is of the kind this fault is meant for."""
-        # What strikes any request strikes what clients send, not the sandbox's own deliveries.
+        """Return whether this fault is for a request like this."""
+        # A fault for any origin applies to client requests, not to deliveries of the sandbox.
         return (
             (self.origin == origin or (self.origin is None and origin != "webhooks"))
             and (self.method is None or self.method.upper() == method)
@@ -165,54 +165,56 @@ class Fault:
 @define
 class _ActiveFault:
     fault: Fault
-    chance: random.Random
-    seen: int = 0
+    generator: random.Random
+    matched: int = 0
     hits: int = 0
 
 
 class FaultPlan:
-    """The faults in force, in the order they were added; the first that strikes wins."""
+    """The active faults, in the order they were added; the first that applies wins."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self._active: list[_ActiveFault] = []
         self.add(*faults)
 
     def add(self, *faults: Fault) -> None:
-        """Put faults in force, each with its counters at zero."""
+        """Activate faults, each with its counters at zero."""
         for fault in faults:
-            # Repeatable on purpose: this is a script, not a secret.
+            # Repeatable by design; not used for security.
             self._active.append(_ActiveFault(fault, random.Random(fault.seed)))  # noqa: S311
 
     def clear(self) -> None:
-        """Lift all faults."""
+        """Remove all faults."""
         self._active.clear()
 
     def hits(self, fault: Fault) -> int:
-        """Count how often a fault has struck."""
-        return sum(armed.hits for armed in self._active if armed.fault == fault)
+        """Return how often a fault was applied."""
+        return sum(active.hits for active in self._active if active.fault == fault)
 
     def __iter__(self) -> Iterator[Fault]:
-        return iter([armed.fault for armed in self._active])
+        return iter([active.fault for active in self._active])
 
     def __len__(self) -> int:
         return len(self._active)
 
     def match(self, origin: str, method: str, path: str) -> tuple[float, Fault | None]:
-        """Draw what befalls a request: seconds to wait first, and the fault after that."""
-        wait = 0.0
-        delaying: Fault | None = None
-        for armed in self._active:
-            fault = armed.fault
+        """Return the seconds to wait before a request is handled, and the fault to apply."""
+        delay = 0.0
+        delay_fault: Fault | None = None
+        for active in self._active:
+            fault = active.fault
             if not fault.matches(origin, method, path):
                 continue
-            armed.seen += 1
-            if armed.seen <= fault.skip or (fault.times is not None and armed.hits >= fault.times):
+            active.matched += 1
+            if active.matched <= fault.skip or (
+                fault.times is not None and active.hits >= fault.times
+            ):
                 continue
-            if fault.rate < 1 and armed.chance.random() >= fault.rate:
+            if fault.rate < 1 and active.generator.random() >= fault.rate:
                 continue
-            armed.hits += 1
+            active.hits += 1
             if not isinstance(fault.action, Delay):
-                return wait, fault
-            wait += fault.action.seconds
-            delaying = fault
-        return wait, delaying
+                return delay, fault
+            delay += fault.action.seconds
+            delay_fault = fault
+        return delay, delay_fault

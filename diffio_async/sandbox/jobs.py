@@ -1,20 +1,48 @@
-"""Generations at work: queued, processed in worker processes (or echoed), ended."""
+"""Processing of generations: queued, restored in worker processes (or echoed), ended."""
 
 import asyncio
 import json
 import random
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffio_async.sandbox.disk import Disk, digest_of, remove_tree
+from diffio_async.sandbox.disk import Disk, content_etag, remove_tree
 from diffio_async.sandbox.records import Generation, Project
 from diffio_async.sandbox.request_log import log
 from diffio_async.sandbox.settings import SandboxSettings
-from diffio_async.sandbox.stages import overall, spread
 from diffio_async.sandbox.state import State
 from diffio_async.sandbox.webhooks import WebhookSender
-from diffio_async.sandbox.workers import RestorationRefused, WorkerFailed, Workers
+from diffio_async.sandbox.worker_pool import RestorationRefused, WorkerFailed, WorkerPool
+
+STAGES = ("preProcessing", "inference", "restoredVideo")
+
+_AUDIO = {"preProcessing": 0.1, "inference": 0.9}
+_VIDEO = {"preProcessing": 0.1, "inference": 0.7, "restoredVideo": 0.2}
+
+
+def overall_percent(stages: Mapping[str, float], *, has_video: bool) -> int:
+    """Return the overall percentage of the stages; at most 99, because 100 means complete."""
+    weights = _VIDEO if has_video else _AUDIO
+    started = [name for name in weights if name in stages]
+    total = 0.0
+    for name in started:
+        # A stage is complete when a later one has started, whatever it reported last.
+        total += weights[name] * (stages[name] if name == started[-1] else 100.0)
+    return min(99, int(total))
+
+
+def stages_at(fraction: float, *, has_video: bool) -> dict[str, float]:
+    """Return the percentages of the stages of a job that is this far (0 to 1)."""
+    stages: dict[str, float] = {}
+    for name, weight in (_VIDEO if has_video else _AUDIO).items():
+        stages[name] = min(100.0, 100.0 * fraction / weight)
+        fraction -= weight
+        if fraction < 0:
+            break
+    return stages
+
 
 _MIME = {
     ".mp3": "audio/mpeg",
@@ -27,34 +55,36 @@ _MIME = {
 
 
 class Jobs:
-    """Runs generations, the restored ones a few at a time, the echoed ones all at once."""
+    """The queue of generations: restorations run a few at a time, echoes all at once."""
 
     def __init__(
-        self, settings: SandboxSettings, world: State, disk: Disk, deliveries: WebhookSender
+        self, settings: SandboxSettings, state: State, disk: Disk, deliveries: WebhookSender
     ) -> None:
         self._settings = settings
-        self._state = world
+        self._state = state
         self._disk = disk
         self._deliveries = deliveries
-        self.workers = Workers(settings.workers)
+        self.workers = WorkerPool(settings.workers)
         self._waiting: deque[Generation] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
 
     def resume(self) -> None:
-        """Start again whatever an earlier server did not finish."""
-        unfinished = [one for one in self._state.generations.values() if not one.ended]
-        for generation in sorted(unfinished, key=lambda one: one.created_at):
+        """Requeue the generations that an earlier run did not finish."""
+        unfinished = [
+            generation for generation in self._state.generations.values() if not generation.ended
+        ]
+        for generation in sorted(unfinished, key=lambda generation: generation.created_at):
             generation.status = "queued"
             generation.started_at = None
             generation.stages = {}
-            self._begin(generation)
+            self._enqueue(generation)
 
     def submit(self, generation: Generation) -> None:
         """Queue a new generation."""
         self._emit(generation, "generation.queued")
-        self._begin(generation)
+        self._enqueue(generation)
 
     @property
     def _limits(self) -> dict[str, float]:
@@ -65,46 +95,46 @@ class Jobs:
         }
 
     def warm_up(self) -> None:
-        """Get ready for a generation that is likely to come soon."""
+        """Start a worker for a generation that is likely to follow soon."""
         if self._settings.engine == "restore" and not self._closed:
             self.workers.warm_up()
 
     def status_of(self, generation: Generation) -> str:
-        """Spell a status as the settings want failures spelled."""
+        """Return the API status of a generation, with the configured status for failures."""
         if generation.status == "failed":
             return self._settings.failed_status
         return generation.status
 
     def stages(self, generation: Generation) -> dict[str, float]:
-        """Percentages of the stages that have begun."""
+        """Return the percentages of the stages that have started."""
         if generation.id in self._timers and generation.started_at is not None:
-            gone = self._state.now() - generation.started_at
-            duration = self._duration(generation)
-            fraction = min(1.0, gone / duration) if duration else 1.0
-            return spread(fraction, has_video=generation.has_video)
+            elapsed = self._state.now() - generation.started_at
+            duration = self._echo_seconds(generation)
+            fraction = min(1.0, elapsed / duration) if duration else 1.0
+            return stages_at(fraction, has_video=generation.has_video)
         return generation.stages
 
-    def _duration(self, generation: Generation) -> float:
-        """Seconds an echo takes: the same for one generation, whenever it is asked."""
+    def _echo_seconds(self, generation: Generation) -> float:
+        """Return the duration of an echo in seconds, constant for each generation."""
         spread = self._settings.duration_spread
-        # Repeatable on purpose: this is no secret.
-        share = random.Random(generation.id).uniform(-spread, spread)  # noqa: S311
-        return self._settings.duration * (1 + share)
+        # Repeatable by design; not used for security.
+        offset = random.Random(generation.id).uniform(-spread, spread)  # noqa: S311
+        return self._settings.duration * (1 + offset)
 
     def percent(self, generation: Generation) -> int | None:
-        """Percentage of the whole; None where there is nothing to tell yet."""
+        """Return the overall percentage; None while the generation is queued."""
         if generation.status == "complete":
             return 100
         if generation.status == "queued":
             return None
-        return overall(self.stages(generation), has_video=generation.has_video)
+        return overall_percent(self.stages(generation), has_video=generation.has_video)
 
     def position(self, generation: Generation) -> int:
-        """How many generations are to be taken up before this one."""
+        """Return the number of generations that are ahead in the queue."""
         return self._waiting.index(generation) if generation in self._waiting else 0
 
     async def close(self) -> None:
-        """Stop everything where it is; `resume` takes it up again."""
+        """Cancel all work; `resume` requeues it."""
         self._closed = True
         self._waiting.clear()
         for timer in self._timers.values():
@@ -116,16 +146,16 @@ class Jobs:
         await asyncio.gather(*running, return_exceptions=True)
         await self.workers.close()
 
-    def _begin(self, generation: Generation) -> None:
+    def _enqueue(self, generation: Generation) -> None:
         if self._settings.engine == "echo":
             loop = asyncio.get_running_loop()
-            self._timers[generation.id] = loop.call_later(0, self._echo, generation)
+            self._timers[generation.id] = loop.call_later(0, self._start_echo, generation)
             return
         self._waiting.append(generation)
         self._pump()
 
     def _pump(self) -> None:
-        while self._waiting and len(self._running) < self.workers.most and not self._closed:
+        while self._waiting and len(self._running) < self.workers.max_workers and not self._closed:
             task = asyncio.create_task(self._restore(self._waiting.popleft()))
             self._running.add(task)
             task.add_done_callback(self._on_done)
@@ -133,29 +163,29 @@ class Jobs:
     def _on_done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a job broke down", exc_info=error)
+            log.error("a job failed unexpectedly", exc_info=error)
         self._pump()
 
-    def _processing(self, generation: Generation) -> Project:
+    def _mark_processing(self, generation: Generation) -> Project:
         generation.status = "processing"
         generation.started_at = generation.updated_at = self._state.now()
         self._state.save(generation)
         self._emit(generation, "generation.processing")
         return self._state.projects[generation.project_id]
 
-    def _echo(self, generation: Generation) -> None:
-        self._processing(generation)
+    def _start_echo(self, generation: Generation) -> None:
+        self._mark_processing(generation)
         loop = asyncio.get_running_loop()
         self._timers[generation.id] = loop.call_later(
-            self._duration(generation), self._echoed, generation
+            self._echo_seconds(generation), self._finish_echo, generation
         )
 
-    def _echoed(self, generation: Generation) -> None:
+    def _finish_echo(self, generation: Generation) -> None:
         del self._timers[generation.id]
         project = self._state.projects[generation.project_id]
         suffix = Path(project.file_name).suffix
-        same = {"name": f"source{suffix}", "mime": project.content_type, "etag": project.etag}
-        generation.files = {"audio": {**same, "echo": "yes"}}
+        source = {"name": f"source{suffix}", "mime": project.content_type, "etag": project.etag}
+        generation.files = {"audio": {**source, "echo": "yes"}}
         if generation.has_video:
             generation.files["video"] = generation.files["audio"]
         generation.files["transcript"] = {
@@ -169,32 +199,36 @@ class Jobs:
         self._complete(generation)
 
     async def _restore(self, generation: Generation) -> None:
-        project = self._processing(generation)
-        out = self._state.results_of(generation)
+        project = self._mark_processing(generation)
+        results = self._state.results_path(generation)
 
-        def report(stage: str, percent: float) -> None:
+        def on_progress(stage: str, percent: float) -> None:
             generation.stages[stage] = min(100.0, max(0.0, percent))
             generation.updated_at = self._state.now()
 
-        def probed(has_video: bool) -> None:
+        def on_probed(has_video: bool) -> None:
             generation.has_video = project.has_video = has_video
             self._state.save(project)
 
-        await self._disk.run(remove_tree, out)
-        await self._disk.run(out.mkdir, mode=0o700, parents=True)
+        await self._disk.run(remove_tree, results)
+        await self._disk.run(results.mkdir, mode=0o700, parents=True)
         worker = None
-        fit = False
+        reusable = False
         try:
             worker = await self.workers.acquire()
-            source = self._state.source_of(project)
+            source = self._state.source_path(project)
             async with asyncio.timeout(self._settings.max_processing_seconds):
-                done = await worker.restore(
-                    source, out, limits=self._limits, probed=probed, report=report
+                result = await worker.restore(
+                    source,
+                    results,
+                    limits=self._limits,
+                    on_probed=on_probed,
+                    on_progress=on_progress,
                 )
-            fit = True
-            await self._store_results(generation, out, done)
+            reusable = True
+            await self._store_results(generation, results, result)
         except RestorationRefused as error:
-            fit = True
+            reusable = True
             self._fail(generation, str(error), None)
         except TimeoutError:
             limit = self._settings.max_processing_seconds
@@ -204,34 +238,36 @@ class Jobs:
                 None,
             )
         except WorkerFailed as error:
-            self._fail(generation, "the restoration broke down", str(error))
+            self._fail(generation, "the restoration failed unexpectedly", str(error))
         except (OSError, ValueError, KeyError) as error:
-            log.exception("a restoration could not be run, or its result not be kept")
-            self._fail(generation, "the restoration broke down", repr(error))
+            log.exception("a restoration could not be run, or its result not be stored")
+            self._fail(generation, "the restoration failed unexpectedly", repr(error))
         finally:
             if worker is not None:
-                await self.workers.release(worker, fit=fit)
-            if not fit:
-                # A worker that was killed leaves its temporary files.
-                await self._disk.run(remove_tree, out)
+                await self.workers.release(worker, reusable=reusable)
+            if not reusable:
+                # A killed worker leaves temporary files.
+                await self._disk.run(remove_tree, results)
 
-    async def _store_results(self, generation: Generation, out: Path, done: dict[str, Any]) -> None:
-        for kind in ("audio", "video", "transcript"):
-            if done[kind] is None:
+    async def _store_results(
+        self, generation: Generation, results: Path, result: dict[str, Any]
+    ) -> None:
+        for download_type in ("audio", "video", "transcript"):
+            if result[download_type] is None:
                 continue
-            name = Path(done[kind]).name
-            generation.files[kind] = {
+            name = Path(result[download_type]).name
+            generation.files[download_type] = {
                 "name": name,
                 "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
-                "etag": await self._disk.run(digest_of, out / name),
+                "etag": await self._disk.run(content_etag, results / name),
             }
-        generation.transcription = "available" if done["transcript"] else "unavailable"
+        generation.transcription = "available" if result["transcript"] else "unavailable"
         generation.restoration = {
-            "engine": done["engine"],
-            "transcriptEngine": done["transcriptEngine"],
-            "seconds": done["seconds"],
+            "engine": result["engine"],
+            "transcriptEngine": result["transcriptEngine"],
+            "seconds": result["seconds"],
             **{
-                measure: dict(zip(("before", "after"), done[measure], strict=True))
+                measure: dict(zip(("before", "after"), result[measure], strict=True))
                 for measure in ("noiseFloorDb", "speechToNoiseDb")
             },
         }

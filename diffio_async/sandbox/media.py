@@ -1,15 +1,17 @@
-"""The media origin: signed uploads and downloads; the URL is the credential."""
+"""The media origin: uploads and downloads by signed links, with byte ranges."""
 
 import base64
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
 
 from diffio_async.sandbox.api_generations import download_name
 from diffio_async.sandbox.api_projects import BUCKET
 from diffio_async.sandbox.context import ServerContext
-from diffio_async.sandbox.credentials import expect_no_credential
+from diffio_async.sandbox.credentials import report_credentials
 from diffio_async.sandbox.disk import sha256_of
-from diffio_async.sandbox.ranges import ByteRange, Unsatisfiable, parse_range
 from diffio_async.sandbox.records import Generation
 from diffio_async.sandbox.request import IncomingRequest
 from diffio_async.sandbox.responses import FileSlice, HttpError, Response
@@ -18,48 +20,93 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Media:
-    """Handles every request to the media origin."""
+_SINGLE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
 
-    def __init__(self, house: ServerContext) -> None:
-        self._context = house
-        self._state = house.state
-        # By path: what the file was like, and what it hashes to.
+
+@frozen
+class ByteRange:
+    """The bytes from `start` up to but not including `end`."""
+
+    start: int
+    end: int
+
+
+class Unsatisfiable(Exception):
+    """The range is outside the file (status 416)."""
+
+
+def parse_range(header: str | None, size: int) -> ByteRange | None:
+    """Parse a `Range` header.
+
+    Returns:
+        The requested range, or None if the complete file is to be sent: no header, several
+        ranges, another unit, or an invalid header (which a server may ignore).
+
+    Raises:
+        Unsatisfiable: No byte of the range exists.
+    """
+    match = _SINGLE.fullmatch(header or "")
+    if match is None:
+        return None
+    first, last = match.groups()
+    if not first and not last:
+        return None
+    if not first:
+        length = min(int(last), size)
+        if length == 0:
+            raise Unsatisfiable
+        return ByteRange(size - length, size)
+    start = int(first)
+    if last and int(last) < start:
+        return None
+    if start >= size:
+        raise Unsatisfiable
+    end = min(int(last) + 1, size) if last else size
+    return ByteRange(start, end)
+
+
+class Media:
+    """Handler of all requests to the media origin."""
+
+    def __init__(self, context: ServerContext) -> None:
+        self._context = context
+        self._state = context.state
+        # By path: size and modification time of the file, and its digest.
         self._digests: dict[Path, tuple[tuple[int, int], bytes]] = {}
 
     async def handle(self, incoming: IncomingRequest) -> Response:
-        """Answer one request.
+        """Handle one request.
 
         Raises:
-            Refusal: 403 for a link that is not good, 404, 416, or 400 for a body too large.
+            HttpError: 403 for an invalid link, 404, 416, or 400 for a body that is too large.
         """
-        house = self._context
-        expect_no_credential(incoming, self._state, house.request_log)
+        context = self._context
+        report_credentials(incoming, self._state, context.request_log)
         content_type = incoming.headers.get("Content-Type", "") if incoming.method == "PUT" else ""
         try:
-            house.links.check(
+            context.links.check(
                 incoming.method, incoming.path, incoming.query, content_type=content_type
             )
-        except HttpError as refusal:
-            if refusal.code == "SignatureDoesNotMatch":
-                house.request_log.violation(incoming.record, refusal.message)
+        except HttpError as error:
+            if error.code == "SignatureDoesNotMatch":
+                context.request_log.violation(incoming.record, error.message)
             raise
         match incoming.path.split("/")[1:]:
             case [bucket, "uploads", project_id] if bucket == BUCKET:
                 return await self._upload(incoming, project_id)
-            case [bucket, "results", generation_id, kind] if bucket == BUCKET:
-                return await self._download(incoming, generation_id, kind)
+            case [bucket, "results", generation_id, download_type] if bucket == BUCKET:
+                return await self._download(incoming, generation_id, download_type)
         raise HttpError(404, "there is no such object", code="NoSuchKey")
 
     async def _upload(self, incoming: IncomingRequest, project_id: str) -> Response:
         project = self._state.projects[project_id]
-        house = self._context
+        context = self._context
         try:
-            received = await house.disk.receive(
-                incoming, self._state.source_of(project), limit=house.settings.max_bytes
+            received = await context.disk.receive(
+                incoming, self._state.source_path(project), limit=context.settings.max_bytes
             )
-        except HttpError as refusal:
-            house.request_log.violation(incoming.record, refusal.message)
+        except HttpError as error:
+            context.request_log.violation(incoming.record, error.message)
             raise
         project.received, project.status = True, "uploaded"
         project.size, project.etag = received.size, received.etag
@@ -67,54 +114,62 @@ class Media:
         self._state.save(project)
         return Response(200, {"ETag": f'"{received.etag}"'})
 
-    async def _download(self, incoming: IncomingRequest, generation_id: str, kind: str) -> Response:
+    async def _download(
+        self, incoming: IncomingRequest, generation_id: str, download_type: str
+    ) -> Response:
         generation = self._state.generations.get(generation_id)
-        if generation is None or kind not in generation.files:
+        if generation is None or download_type not in generation.files:
             raise HttpError(404, "there is no such object", code="NoSuchKey")
-        file = generation.files[kind]
+        file = generation.files[download_type]
         etag = f'"{file["etag"]}"'
-        name = download_name(self._state.projects[generation.project_id], generation, kind)
+        name = download_name(self._state.projects[generation.project_id], generation, download_type)
         headers = {
             "Content-Type": file["mime"],
             "Content-Disposition": _attachment(name),
             "Accept-Ranges": "bytes",
             "ETag": etag,
         }
-        whole = await self._read_whole(generation, file)
-        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(await self._sha256(whole)).decode()}:"
+        content = await self._open_content(generation, file)
+        headers["Repr-Digest"] = (
+            f"sha-256=:{base64.b64encode(await self._sha256(content)).decode()}:"
+        )
         if incoming.headers.get("If-None-Match", "").strip() in (etag, "*"):
             return Response(304, headers)
-        stretch = self._stretch(incoming, etag, _length(whole))
-        if stretch is None:
-            return Response(200, headers, whole)
-        headers["Content-Range"] = f"bytes {stretch.start}-{stretch.end - 1}/{_length(whole)}"
-        return Response(206, headers, _cut(whole, stretch))
+        byte_range = self._requested_range(incoming, etag, _length(content))
+        if byte_range is None:
+            return Response(200, headers, content)
+        headers["Content-Range"] = (
+            f"bytes {byte_range.start}-{byte_range.end - 1}/{_length(content)}"
+        )
+        return Response(206, headers, _slice(content, byte_range))
 
-    async def _read_whole(self, generation: Generation, file: dict[str, str]) -> bytes | FileSlice:
+    async def _open_content(
+        self, generation: Generation, file: dict[str, str]
+    ) -> bytes | FileSlice:
         if "text" in file:
             return file["text"].encode()
-        path = self._state.results_of(generation) / file["name"]
+        path = self._state.results_path(generation) / file["name"]
         if "echo" in file:
-            path = self._state.source_of(self._state.projects[generation.project_id])
+            path = self._state.source_path(self._state.projects[generation.project_id])
         try:
             status = await self._context.disk.run(path.stat)
         except FileNotFoundError:
             raise HttpError(404, "the object was removed", code="NoSuchKey") from None
         return FileSlice(path, 0, status.st_size)
 
-    async def _sha256(self, whole: bytes | FileSlice) -> bytes:
-        if isinstance(whole, bytes):
-            return hashlib.sha256(whole).digest()
-        status = await self._context.disk.run(whole.path.stat)
-        now = (status.st_size, status.st_mtime_ns)
-        known = self._digests.get(whole.path)
-        if known is None or known[0] != now:
-            known = now, await self._context.disk.run(sha256_of, whole.path)
-            self._digests[whole.path] = known
-        return known[1]
+    async def _sha256(self, content: bytes | FileSlice) -> bytes:
+        if isinstance(content, bytes):
+            return hashlib.sha256(content).digest()
+        status = await self._context.disk.run(content.path.stat)
+        version = (status.st_size, status.st_mtime_ns)
+        cached = self._digests.get(content.path)
+        if cached is None or cached[0] != version:
+            cached = version, await self._context.disk.run(sha256_of, content.path)
+            self._digests[content.path] = cached
+        return cached[1]
 
-    def _stretch(self, incoming: IncomingRequest, etag: str, size: int) -> ByteRange | None:
-        # If-Range: a part of another version than the client holds would be worse than all of it.
+    def _requested_range(self, incoming: IncomingRequest, etag: str, size: int) -> ByteRange | None:
+        # If-Range: a range of a different version would corrupt the client's file.
         if incoming.headers.get("If-Range", etag).strip() != etag:
             return None
         try:
@@ -122,7 +177,7 @@ class Media:
         except Unsatisfiable:
             raise HttpError(
                 416,
-                "the range lies outside the object",
+                "the range is outside the object",
                 code="InvalidRange",
                 headers={"Content-Range": f"bytes */{size}"},
             ) from None
@@ -132,10 +187,10 @@ def _length(body: bytes | FileSlice) -> int:
     return body.length if isinstance(body, FileSlice) else len(body)
 
 
-def _cut(body: bytes | FileSlice, stretch: ByteRange) -> bytes | FileSlice:
+def _slice(body: bytes | FileSlice, byte_range: ByteRange) -> bytes | FileSlice:
     if isinstance(body, bytes):
-        return body[stretch.start : stretch.end]
-    return FileSlice(body.path, body.start + stretch.start, stretch.end - stretch.start)
+        return body[byte_range.start : byte_range.end]
+    return FileSlice(body.path, body.start + byte_range.start, byte_range.end - byte_range.start)
 
 
 def _attachment(name: str) -> Any:

@@ -1,15 +1,15 @@
-"""One origin: its handler, and the faults between that and the wire."""
+"""HTTP servers of the origins: listening ports, request logs and injected faults."""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from diffio_async.sandbox.addresses import Addresses
-from diffio_async.sandbox.disk import BATCH, Disk, read_slice
+from diffio_async.sandbox.disk import BATCH_BYTES, Disk, read_slice
 from diffio_async.sandbox.faults import (
     Action,
     Drop,
@@ -28,47 +28,47 @@ from diffio_async.sandbox.responses import FileSlice, HttpError, Response
 Handler = Callable[[IncomingRequest], Awaitable[Response]]
 ErrorBody = Callable[[HttpError], Response]
 
-# How long a refused client may take to see the answer before its body is cut off.
-_LOOK_UP = 0.25
+# Time for a client to read the response of `RefuseBody` before the connection is closed.
+_REFUSAL_GRACE_SECONDS = 0.25
 
 
 class Origin:
-    """Serves what one of the three hosts of the service does."""
+    """One of the three hosts of the service: a handler behind the faults."""
 
     def __init__(
         self,
         name: str,
         handle: Handler,
-        spell: ErrorBody,
+        error_body: ErrorBody,
         *,
-        witness: RequestLog,
+        request_log: RequestLog,
         faults: FaultPlan,
         disk: Disk,
         addresses: Addresses,
     ) -> None:
         self.name = name
         self._handle = handle
-        self._error_body = spell
-        self._request_log = witness
+        self._error_body = error_body
+        self._request_log = request_log
         self._faults = faults
         self._disk = disk
         self._addresses = addresses
 
     async def serve(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
-        """Answer a request; `path` is the one within this origin."""
-        seen = self._request_log.record(
+        """Serve a request; `path` is the path within this origin."""
+        record = self._request_log.record(
             self.name, request.method, path, request.query, request.headers
         )
-        incoming = IncomingRequest(request, seen)
+        incoming = IncomingRequest(request, record)
         try:
-            self._addresses.refuse_foreign(self.name, request.method, request.headers)
-        except HttpError as refusal:
-            self._request_log.violation(seen, refusal.message)
-            return await self._send(incoming, self._error_body(refusal), None)
+            self._addresses.require_own_host(self.name, request.method, request.headers)
+        except HttpError as error:
+            self._request_log.violation(record, error.message)
+            return await self._send(incoming, self._error_body(error), None)
         wait, fault = self._faults.match(self.name, request.method, path)
         action = None
         if fault is not None:
-            seen.fault = fault.name
+            record.fault = fault.name
             action = fault.action
         if wait:
             await asyncio.sleep(wait)
@@ -80,15 +80,15 @@ class Origin:
             log.info("%s %s: the client went away", request.method, path)
             reply = None
         if reply is None:
-            return _hang_up(request)
+            return _close_connection(request)
         response = await self._send(incoming, reply, action)
         if isinstance(action, RefuseBody):
-            await asyncio.sleep(_LOOK_UP)
-            _hang_up(request)
+            await asyncio.sleep(_REFUSAL_GRACE_SECONDS)
+            _close_connection(request)
         return response
 
     async def _respond(self, incoming: IncomingRequest, action: Action | None) -> Response | None:
-        """Decide the answer; None for a socket closed without one."""
+        """Return the response, or None to close the connection without one."""
         match action:
             case Drop():
                 return None
@@ -98,38 +98,38 @@ class Origin:
                 await incoming.drain()
                 return _scripted_response(status, headers, body, text)
             case LoseResponse():
-                await self._handled(incoming)
+                await self._call_handler(incoming)
                 return None
             case DropAfter(count):
                 incoming.cut_after = count
-        return await self._handled(incoming)
+        return await self._call_handler(incoming)
 
-    async def _handled(self, incoming: IncomingRequest) -> Response:
+    async def _call_handler(self, incoming: IncomingRequest) -> Response:
         try:
             return await self._handle(incoming)
-        except HttpError as refusal:
-            return self._error_body(refusal)
+        except HttpError as error:
+            return self._error_body(error)
         except (ConnectionCut, ConnectionError):
             raise
-        except Exception as error:  # noqa: BLE001 - one bad request must not end the server
-            log.exception("the sandbox itself failed on %r", incoming.path)
-            return self._error_body(HttpError(500, f"the sandbox itself failed: {error!r}"))
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the server
+            log.exception("internal error of the sandbox on %r", incoming.path)
+            return self._error_body(HttpError(500, f"internal error of the sandbox: {error!r}"))
 
     async def _send(
         self, incoming: IncomingRequest, reply: Response, action: Action | None
     ) -> web.StreamResponse:
         headers = CIMultiDict({"x-request-id": incoming.record.request_id})
-        headers.update(reply.headers)  # a scripted answer may bring its own
-        shaped = isinstance(action, Truncate | Stall | RefuseBody)
+        headers.update(reply.headers)  # a scripted response may override it
+        is_streamed = isinstance(action, Truncate | Stall | RefuseBody)
         self._request_log.responded(incoming.record, reply.status)
-        if isinstance(reply.body, bytes) and not shaped:
+        if isinstance(reply.body, bytes) and not is_streamed:
             return web.Response(status=reply.status, headers=headers, body=reply.body)
         response = web.StreamResponse(status=reply.status, headers=headers)
         response.content_length = reply.length
         await response.prepare(incoming.request)
         if incoming.method == "HEAD":
             return response
-        # The head goes out before the body stalls, is cut, or is read from the disk.
+        # The head is sent before the body stalls, is truncated, or is read from the disk.
         end = int(reply.length * action.fraction) if isinstance(action, Truncate) else reply.length
         pause = min(action.after, end) if isinstance(action, Stall) else end
         await self._write(response, reply.body, 0, pause)
@@ -137,7 +137,7 @@ class Origin:
             await asyncio.sleep(action.seconds)
             await self._write(response, reply.body, pause, end)
         if isinstance(action, Truncate):
-            _hang_up(incoming.request)
+            _close_connection(incoming.request)
             return response
         await response.write_eof()
         return response
@@ -149,7 +149,7 @@ class Origin:
             await response.write(body[start:end])
             return
         while start < end:
-            size = min(BATCH, end - start)
+            size = min(BATCH_BYTES, end - start)
             chunk = await self._disk.run(read_slice, body.path, body.start + start, size)
             if not chunk:
                 raise ConnectionError("the file became shorter while it was sent")
@@ -158,19 +158,69 @@ class Origin:
 
 
 def _scripted_response(status: int, headers: Any, body: Any, text: str | None) -> Response:
-    kind = {}
+    type_header = {}
     content = b""
     if body is not None:
-        kind, content = {"Content-Type": "application/json"}, json.dumps(body).encode()
+        type_header, content = {"Content-Type": "application/json"}, json.dumps(body).encode()
     elif text is not None:
-        kind, content = {"Content-Type": "text/plain; charset=utf-8"}, text.encode()
+        type_header, content = {"Content-Type": "text/plain; charset=utf-8"}, text.encode()
     if any(name.lower() == "content-type" for name in headers):
-        kind = {}
-    return Response(status, {**kind, **headers}, content)
+        type_header = {}
+    return Response(status, {**type_header, **headers}, content)
 
 
-def _hang_up(request: web.BaseRequest) -> web.StreamResponse:
-    """Close the connection; the response returned is for aiohttp's eyes and never leaves."""
+def _close_connection(request: web.BaseRequest) -> web.StreamResponse:
+    """Close the connection, and return the response that aiohttp expects; it is never sent."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()
+
+
+class Listener:
+    """A listening port for one origin, or for several by the first part of the path."""
+
+    def __init__(self, origins: Mapping[str, Origin], addresses: Addresses) -> None:
+        self._origins = origins
+        self._addresses = addresses
+        self._runner: web.ServerRunner | None = None
+        self._serving: set[asyncio.Task[Any]] = set()
+
+    async def open(self, host: str, port: int) -> None:
+        """Listen on a port; 0 selects any free one.
+
+        Raises:
+            OSError: The port is not available.
+        """
+        # Bodies are stored as sent, without decompression.
+        server = web.Server(self._serve, access_log=None, auto_decompress=False, read_bufsize=2**18)
+        runner = web.ServerRunner(server, shutdown_timeout=0.05)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, backlog=1024).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        for name in self._origins:
+            self._addresses.ports[name] = runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening, and cancel the requests in progress."""
+        if self._runner is None:
+            return
+        for site in self._runner.sites:
+            await site.stop()
+        # aiohttp cancels requests that stall on purpose, but does not wait until they have ended.
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._runner.cleanup()
+        self._runner = None
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        name, path = self._addresses.split(self._origins, request.path)
+        return await self._origins[name].serve(request, path)

@@ -1,4 +1,4 @@
-"""The things a sandbox remembers, as plain records of JSON values; times are epoch seconds."""
+"""Records of the sandbox, with JSON values only; times are seconds since the epoch."""
 
 import hashlib
 import secrets
@@ -24,17 +24,17 @@ SCOPES = (
 
 
 def new_id(prefix: str) -> str:
-    """Mint an id that says what it names."""
+    """Return a new random id with a prefix for its type."""
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
-def hashed(secret: str) -> str:
-    """Digest a random secret for keeping: enough to know it again, useless to a reader."""
+def hash_secret(secret: str) -> str:
+    """Return the digest of a random secret, which is stored in place of the secret."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def iso(at: float | None) -> str | None:
-    """Spell an instant as the API does."""
+    """Return a time in the format of the API (ISO 8601, UTC, milliseconds)."""
     if at is None:
         return None
     stamp = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
@@ -43,7 +43,7 @@ def iso(at: float | None) -> str | None:
 
 @define(kw_only=True)
 class Project:
-    """One recording, from the moment its upload is offered."""
+    """One recording, from the creation of its upload offer."""
 
     id: str
     key_id: str
@@ -65,14 +65,14 @@ class Project:
 
 @define(kw_only=True)
 class Part:
-    """One part of a multipart upload that has arrived whole."""
+    """A received part of a multipart upload."""
 
     etag: str
     size: int
 
 
 def _parts(rows: dict[Any, Any]) -> dict[int, Part]:
-    # JSON turns the numbers into text and the parts into objects; this is the way back.
+    # JSON stores the numbers as strings and the parts as objects: convert them back.
     return {
         int(number): part if isinstance(part, Part) else Part(**part)
         for number, part in rows.items()
@@ -81,7 +81,7 @@ def _parts(rows: dict[Any, Any]) -> dict[int, Part]:
 
 @define(kw_only=True)
 class Upload:
-    """A multipart upload in progress; gone once completed or aborted."""
+    """A multipart upload in progress; deleted when it is completed or aborted."""
 
     id: str
     project_id: str
@@ -92,7 +92,7 @@ class Upload:
 
 @define(kw_only=True)
 class Generation:
-    """One restoration of one project; `files` maps a download type to what can be fetched."""
+    """A restoration of a project; `files` maps download types to file metadata."""
 
     id: str
     project_id: str
@@ -116,13 +116,13 @@ class Generation:
 
     @property
     def ended(self) -> bool:
-        """Nothing will change any more."""
+        """Whether the status is final."""
         return self.status in ("complete", "failed")
 
 
 @define(kw_only=True)
 class ApiKey:
-    """A key: its digest, never its secret."""
+    """An API key, with the digest of its secret."""
 
     id: str
     label: str
@@ -140,7 +140,7 @@ class ApiKey:
 
 @define(kw_only=True)
 class Endpoint:
-    """Where the events of one key and mode are delivered."""
+    """A webhook endpoint: where the events of one key and mode are delivered."""
 
     id: str
     key_id: str
@@ -153,7 +153,7 @@ class Endpoint:
 
 @define(kw_only=True)
 class Message:
-    """One event on its way to one endpoint."""
+    """An undelivered event for one endpoint."""
 
     id: str
     endpoint_id: str
@@ -161,13 +161,13 @@ class Message:
     body: str
     attempt: int = 0
     due_at: float = 0.0
-    # Deliveries still to be made once one was taken.
+    # Duplicates to deliver after one was accepted.
     copies: int = 0
 
 
 @define(kw_only=True)
 class Account:
-    """The one account of a sandbox."""
+    """The only account of a sandbox."""
 
     id: str
     billing_mode: str = "sandbox"

@@ -1,6 +1,7 @@
-"""A request on its way in, read in pieces and counted."""
+"""Incoming requests: their bodies, and the fields of their JSON."""
 
 import json
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -12,17 +13,17 @@ JSON_LIMIT = 1024 * 1024
 
 
 class ConnectionCut(Exception):
-    """The connection was closed on purpose in the middle of the request."""
+    """A fault closed the connection in the middle of the request."""
 
 
 class IncomingRequest:
-    """What a handler may know of a request."""
+    """A request as handlers see it; its body is read in chunks and counted."""
 
-    def __init__(self, request: web.BaseRequest, seen: RecordedRequest) -> None:
+    def __init__(self, request: web.BaseRequest, record: RecordedRequest) -> None:
         self.request = request
-        self.record = seen
+        self.record = record
         self.method = request.method
-        self.path = seen.path
+        self.path = record.path
         self.query = request.query
         self.headers = request.headers
         self.cut_after: int | None = None
@@ -30,11 +31,11 @@ class IncomingRequest:
 
     @property
     def declared_length(self) -> int | None:
-        """The body's length as the client declared it."""
+        """The declared length of the body."""
         return self.request.content_length
 
     async def read_some(self) -> bytes:
-        """Read what has arrived of the body; b"" at its end."""
+        """Return the next bytes of the body; b"" at its end."""
         if not self._continued:
             self._continued = True
             await self.request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -45,20 +46,20 @@ class IncomingRequest:
         return chunk
 
     async def json_object(self) -> dict[str, Any]:
-        """Read the body as a JSON object.
+        """Return the body as a JSON object.
 
         Raises:
-            Refusal: 400 when it is none, 413 when it is over a megabyte.
+            HttpError: 400 if it is not a JSON object, 413 if it exceeds 1 MiB.
         """
-        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        content_type = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         text = bytearray()
         while chunk := await self.read_some():
             text += chunk
             if len(text) > JSON_LIMIT:
                 raise HttpError(413, "the request body is over 1 MiB", code="bodyTooLarge")
-        if kind != "application/json":
-            found = kind or "nothing"
-            raise HttpError(400, f"Content-Type must be application/json, not {found}")
+        if content_type != "application/json":
+            received = content_type or "nothing"
+            raise HttpError(400, f"Content-Type must be application/json, not {received}")
         try:
             body = json.loads(text)
         except ValueError as error:
@@ -71,7 +72,7 @@ class IncomingRequest:
         return body
 
     async def drain(self) -> None:
-        """Read the body to its end for the record alone."""
+        """Read the body to its end, only to record it."""
         text = bytearray()
         while chunk := await self.read_some():
             if len(text) <= JSON_LIMIT:
@@ -81,3 +82,100 @@ class IncomingRequest:
                 self.record.json = json.loads(text)
             except (ValueError, RecursionError):
                 self.record.json = None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Fields:
+    """The fields of a JSON body; an invalid field raises a 400 that names it."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+
+    def unknown(self, known: Collection[str]) -> list[str]:
+        """Return the names of the fields that are not in `known`."""
+        return sorted(set(self._body) - set(known))
+
+    def has(self, name: str) -> bool:
+        """Return whether a field was sent."""
+        return name in self._body
+
+    def text(self, name: str, *, max_length: int | None = None) -> str:
+        """Return a required, non-empty string."""
+        value = self._body.get(name)
+        if name not in self._body:
+            raise HttpError(400, f"{name} is required")
+        if not isinstance(value, str):
+            raise HttpError(400, f"{name} must be a string")
+        if not value.strip():
+            raise HttpError(400, f"{name} must not be empty")
+        if not _is_unicode(value):
+            raise HttpError(400, f"{name} contains an unpaired surrogate")
+        if max_length is not None and len(value) > max_length:
+            raise HttpError(400, f"{name} must have at most {max_length} characters")
+        return value
+
+    def optional_text(self, name: str, *, max_length: int | None = None) -> str | None:
+        """Return an optional string."""
+        return self.text(name, max_length=max_length) if name in self._body else None
+
+    def choice(self, name: str, choices: Collection[str]) -> str:
+        """Return a required string that is one of the choices."""
+        value = self.text(name)
+        if value not in choices:
+            raise HttpError(400, f"{name} must be one of {', '.join(sorted(choices))}")
+        return value
+
+    def count(self, name: str) -> int | None:
+        """Return an optional non-negative integer."""
+        if name not in self._body:
+            return None
+        value = self._body[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise HttpError(400, f"{name} must be a non-negative integer")
+        return value
+
+    def mapping(self, name: str) -> dict[str, Any] | None:
+        """Return an optional object."""
+        if name not in self._body:
+            return None
+        value = self._body[name]
+        if not isinstance(value, dict):
+            raise HttpError(400, f"{name} must be an object")
+        return dict(value)
+
+    def required_mapping(self, name: str) -> dict[str, Any]:
+        """Return a required object."""
+        value = self.mapping(name)
+        if value is None:
+            raise HttpError(400, f"{name} is required")
+        return value
+
+    def choices(self, name: str, choices: Collection[str], *, min_items: int = 0) -> list[str]:
+        """Return a required list of strings from the choices, without duplicates."""
+        if name not in self._body:
+            raise HttpError(400, f"{name} is required")
+        value = self._body[name]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise HttpError(400, f"{name} must be a list of strings")
+        unknown_items = sorted(set(value) - set(choices))
+        if unknown_items:
+            raise HttpError(400, f"{name} has unknown entries: {', '.join(unknown_items)}")
+        if len(value) < min_items:
+            raise HttpError(400, f"{name} must not be empty")
+        return list(dict.fromkeys(value))
+
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """Return a required, non-empty list of objects."""
+        value = self._body.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise HttpError(400, f"{name} must be a list of objects")
+        if not value:
+            raise HttpError(400, f"{name} must not be empty")
+        return value

@@ -1,4 +1,4 @@
-"""What the sandbox saw: every request, and whatever a client did that it should not."""
+"""Log of the received requests, and of violations of the contract by clients."""
 
 import logging
 import time
@@ -8,27 +8,25 @@ from typing import Any
 
 from attrs import define, field
 
-from diffio_async.sandbox.terminal import printable
-
 log = logging.getLogger("diffio_async.sandbox")
 
 
 @define(kw_only=True)
 class RecordedRequest:
-    """One request as it arrived.
+    """A received request.
 
     Attributes:
         origin: "api", "edge" or "media".
         method: The HTTP method, upper case.
-        path: The path within the origin, without its query: `/edge` and `/media` are left out.
-        query: The query's fields; of a repeated one the last.
-        headers: Names in lower case, values as sent (secrets too); repeats joined by ", ".
-        at: Arrival in seconds of `time.monotonic()`, as `responded_at`.
-        request_id: The `x-request-id` of the answer.
-        json: The decoded body, when it was JSON and was read.
+        path: The path within the origin, without the query and without `/edge` or `/media`.
+        query: The query fields; the last value of a repeated one.
+        headers: Names in lower case, values as sent (secrets too); repeated ones joined by ", ".
+        at: Time of receipt in seconds of `time.monotonic()`, like `responded_at`.
+        request_id: The `x-request-id` of the response.
+        json: The decoded body, if it was JSON and was read.
         bytes_received: Bytes of the body that were read.
-        status: The status that was sent, None as long as (or because) nothing was.
-        fault: The name of the fault that struck, if one did.
+        status: The status that was sent; None if there was no response (yet).
+        fault: The name of the fault that was applied, if any.
     """
 
     origin: str
@@ -46,11 +44,11 @@ class RecordedRequest:
 
 
 class RequestLog:
-    """Keeps the last `keep` requests and all complaints."""
+    """The last `max_requests` requests and violations."""
 
-    def __init__(self, keep: int) -> None:
-        self.requests: deque[RecordedRequest] = deque(maxlen=keep)
-        self.violations: deque[str] = deque(maxlen=keep)
+    def __init__(self, max_requests: int) -> None:
+        self.requests: deque[RecordedRequest] = deque(maxlen=max_requests)
+        self.violations: deque[str] = deque(maxlen=max_requests)
         self._count = 0
 
     def record(
@@ -61,36 +59,41 @@ class RequestLog:
         query: Mapping[str, str],
         headers: Mapping[str, str],
     ) -> RecordedRequest:
-        """Write down a request that has just arrived."""
+        """Record a received request."""
         self._count += 1
-        together: dict[str, str] = {}
+        joined: dict[str, str] = {}
         for name, value in headers.items():
             lower = name.lower()
-            together[lower] = f"{together[lower]}, {value}" if lower in together else value
-        seen = RecordedRequest(
+            joined[lower] = f"{joined[lower]}, {value}" if lower in joined else value
+        request = RecordedRequest(
             origin=origin,
             method=method,
             path=path,
             query=dict(query),
-            headers=together,
+            headers=joined,
             at=time.monotonic(),
             request_id=f"req_{self._count:08x}",
         )
-        self.requests.append(seen)
-        return seen
+        self.requests.append(request)
+        return request
 
-    def responded(self, seen: RecordedRequest, status: int) -> None:
-        """Write down that an answer is going out."""
-        seen.status = status
-        seen.responded_at = time.monotonic()
+    def responded(self, request: RecordedRequest, status: int) -> None:
+        """Record the status of a response."""
+        request.status = status
+        request.responded_at = time.monotonic()
 
-    def violation(self, seen: RecordedRequest, what: str) -> None:
-        """Say aloud what a client should not have done."""
-        complaint = printable(f"{seen.origin} {seen.method} {seen.path}: {what}")
-        self.violations.append(complaint)
-        log.warning("%s", complaint)
+    def violation(self, request: RecordedRequest, what: str) -> None:
+        """Record and log a violation of the contract by a client."""
+        message = printable(f"{request.origin} {request.method} {request.path}: {what}")
+        self.violations.append(message)
+        log.warning("%s", message)
 
 
 def masked(secret: str) -> str:
-    """Show which secret is meant without showing it."""
+    """Return a prefix of a secret that identifies it without revealing it."""
     return f"{secret[: min(6, len(secret) // 3)]}…"
+
+
+def printable(text: str) -> str:
+    """Escape control characters and line breaks."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

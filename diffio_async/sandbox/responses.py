@@ -1,4 +1,4 @@
-"""What a handler answers, before anything is put on a socket."""
+"""Responses of handlers, and the error formats of the origins."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from attrs import field, frozen
 
 @frozen
 class FileSlice:
-    """A stretch of a file: `length` bytes from `start`."""
+    """A part of a file: `length` bytes from `start`."""
 
     path: Path
     start: int
@@ -20,7 +20,7 @@ class FileSlice:
 
 @frozen
 class Response:
-    """A whole answer; the body is bytes or a stretch of a file."""
+    """A complete response; its body is bytes or a part of a file."""
 
     status: int
     headers: Mapping[str, str] = field(factory=dict)
@@ -28,12 +28,12 @@ class Response:
 
     @property
     def length(self) -> int:
-        """Bytes in the body."""
+        """The number of bytes in the body."""
         return self.body.length if isinstance(self.body, FileSlice) else len(self.body)
 
 
 class HttpError(Exception):
-    """A request is answered with an error; each origin has its own spelling of it."""
+    """An error response; each origin has its own format for it."""
 
     def __init__(
         self,
@@ -53,32 +53,32 @@ class HttpError(Exception):
 
 
 def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
-    """Answer with a JSON object."""
+    """Return a response with a JSON object."""
     return Response(status, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
-def api_error_body(refusal: HttpError) -> Response:
-    """Spell an error like the API: `{"error": "message", "code": "…"}`."""
-    body: dict[str, Any] = {"error": refusal.message}
-    if refusal.code is not None:
-        body["code"] = refusal.code
-    reply = json_response({**body, **refusal.extra}, refusal.status)
-    return Response(reply.status, {**reply.headers, **refusal.headers}, reply.body)
+def api_error_body(error: HttpError) -> Response:
+    """Return an error response in the format of the API: `{"error": "message", "code": "…"}`."""
+    body: dict[str, Any] = {"error": error.message}
+    if error.code is not None:
+        body["code"] = error.code
+    reply = json_response({**body, **error.extra}, error.status)
+    return Response(reply.status, {**reply.headers, **error.headers}, reply.body)
 
 
-def edge_error_body(refusal: HttpError) -> Response:
-    """Spell an error like the upload host: `{"error": {"code": "…", "message": "…"}}`."""
-    error = {"code": refusal.code or "bad_request", "message": refusal.message}
-    reply = json_response({"error": error}, refusal.status)
-    return Response(reply.status, {**reply.headers, **refusal.headers}, reply.body)
+def edge_error_body(error: HttpError) -> Response:
+    """Return an error response of the upload host: `{"error": {"code": …, "message": …}}`."""
+    details = {"code": error.code or "bad_request", "message": error.message}
+    reply = json_response({"error": details}, error.status)
+    return Response(reply.status, {**reply.headers, **error.headers}, reply.body)
 
 
-def media_error_body(refusal: HttpError) -> Response:
-    """Spell an error like a storage host: a little XML."""
+def media_error_body(error: HttpError) -> Response:
+    """Return an error response in the XML format of a storage host."""
     text = (
         "<?xml version='1.0' encoding='UTF-8'?>"
-        f"<Error><Code>{escape(refusal.code or 'InvalidRequest')}</Code>"
-        f"<Message>{escape(refusal.message)}</Message></Error>"
+        f"<Error><Code>{escape(error.code or 'InvalidRequest')}</Code>"
+        f"<Message>{escape(error.message)}</Message></Error>"
     )
-    headers = {"Content-Type": "application/xml; charset=UTF-8", **refusal.headers}
-    return Response(refusal.status, headers, text.encode())
+    headers = {"Content-Type": "application/xml; charset=UTF-8", **error.headers}
+    return Response(error.status, headers, text.encode())

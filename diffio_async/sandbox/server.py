@@ -1,4 +1,4 @@
-"""The sandbox: three origins over one world, from start to stop."""
+"""The public class of the sandbox."""
 
 from collections.abc import Collection, Iterable
 from os import PathLike
@@ -29,52 +29,53 @@ from diffio_async.sandbox.webhooks import DeliveryAttempt, secret_bytes
 
 
 class Sandbox:
-    """A local Diffio: `async with Sandbox() as sandbox: …`.
+    """A local Diffio server: `async with Sandbox() as sandbox: …`.
 
     Args:
-        data: The folder to keep everything in; None for a temporary one, removed at the end.
-        host: The address to listen on; beyond loopback only with `allow_remote`.
-        port: The port, 0 for any free one.
-        separate_ports: Serve the edge and media origins on ports of their own, as the hosted
-            service has them on hosts of their own: the next two ports if those are free. Otherwise
-            they are `/edge` and `/media` on the API's port.
+        data: The folder for all data; None for a temporary one, removed on close.
+        host: The address to listen on; other than loopback only with `allow_remote`.
+        port: The port; 0 for any free one.
+        separate_ports: Serve the edge and media origins on ports of their own (the next two if
+            free), as the hosted service serves them on hosts of their own. Otherwise they are
+            `/edge` and `/media` on the port of the API.
         public_url: The URL at which clients reach the sandbox, e.g. behind a proxy with TLS. If
-            None, URLs in responses have the host that the client's request named.
-        allow_hosts: Names in the `Host` header to accept. Those of this machine always are; with
-            `allow_remote`, also IP addresses and names that no public DNS record has.
+            None, URLs in responses contain the host of the client's request.
+        allow_hosts: Additional names to accept in the `Host` header. Names of this machine are
+            always accepted; with `allow_remote`, also IP addresses and names that the public DNS
+            cannot contain.
         api_key: The secret of the key with every scope.
         uploads: The upload offers made by `create_project`: "signed", "edge" or both.
-        part_size: Bytes in every part of an edge upload but the last.
-        max_bytes: Most bytes in one file.
-        link_ttl: Seconds for which signed links and upload tokens are good.
+        part_size: Bytes in each part of an edge upload, except the last.
+        max_bytes: Maximum bytes in one file.
+        link_ttl: Lifetime of signed links and upload tokens, in seconds.
         models: The models served; None for those of the hosted service. A request for any other
-            is answered with 410 `model_retired`, as the hosted service answers it.
-        legacy_models: Serve retired models too, and any other name of the right shape; not
-            together with `models`.
-        retired: Models answered with 410 in any case.
+            gets 410 `model_retired`, as from the hosted service.
+        legacy_models: Serve retired models too, and any other well-formed name; not together
+            with `models`.
+        retired: Models that always get 410.
         engine: "restore", or "echo": the result is the upload, unchanged.
-        duration: Seconds an echo pretends to take.
-        duration_spread: The share by which single echoes are shorter or longer, 0 to 1.
-        workers: Most restorations at once; None for one per core, up to four.
+        duration: Duration of an echo in seconds.
+        duration_spread: Maximum relative deviation of single echoes from `duration`, 0 to 1.
+        workers: Maximum concurrent restorations; None for one per core, up to four.
         max_recording_seconds: Longer recordings fail their generation.
-        max_decoded_bytes: So do those that decode to more: 192 kB per second and channel of
-            temporary space. Over 512 MiB, 500 times the size of the file is a limit, too.
-        max_processing_seconds: So do those whose restoration takes longer.
-        failed_status: How a failed generation's status is spelled: "failed" or "error".
+        max_decoded_bytes: Recordings that need more temporary space (192 kB per second and
+            channel) fail. Beyond 512 MiB, 500 times the size of the file is a limit too.
+        max_processing_seconds: Restorations that take longer fail.
+        failed_status: The status of failed generations: "failed" or "error".
         webhook_secret: The `whsec_…` secret that signs the deliveries of `api_key`.
-        webhook_pace: Stretches (or, below 1, shortens) the waits between delivery attempts.
-        webhook_duplicates: The share of events (0 to 1) delivered twice, drawn repeatably.
-        webhook_shuffle: Seconds; each delivery waits for a time up to this, drawn repeatably, so
-            that events overtake each other.
-        keep_requests: How many requests, complaints and deliveries are remembered.
-        faults: Faults in force from the start.
-        allow_remote: Listen where other machines can reach it.
+        webhook_pace: Factor for the delays between delivery attempts.
+        webhook_duplicates: Share of events (0 to 1) delivered twice; the selection is repeatable.
+        webhook_shuffle: Maximum random delay of a delivery in seconds, so that events arrive out
+            of order; the delays are repeatable.
+        keep_requests: Number of requests, violations and deliveries to keep.
+        faults: Faults that are active from the start.
+        allow_remote: Allow a `host` that other machines can reach.
         allow_remote_webhooks: Deliver webhooks to any host, with plain `http://` too. Otherwise
-            they are sent to loopback addresses only; other deliveries are refused, not retried.
+            they are sent to loopback addresses only; other deliveries fail without a retry.
 
     Raises:
-        SandboxError: The options cannot be, or on entering: the folder, a port or the extra
-            `sandbox` is missing.
+        SandboxError: `host` is not loopback; or on entering: the folder or a port is not
+            available, or the extra `sandbox` is missing.
         ValueError: An option is out of range.
     """
 
@@ -102,7 +103,7 @@ class Sandbox:
         max_recording_seconds: float = 6 * 3600.0,
         max_decoded_bytes: int = 6 * GiB,
         max_processing_seconds: float = 4 * 3600.0,
-        failure_word: FailedStatus = "failed",
+        failed_status: FailedStatus = "failed",
         webhook_secret: str = DEFAULT_WEBHOOK_SECRET,
         webhook_pace: float = 1.0,
         webhook_duplicates: float = 0.0,
@@ -134,7 +135,7 @@ class Sandbox:
             max_recording_seconds=max_recording_seconds,
             max_decoded_bytes=max_decoded_bytes,
             max_processing_seconds=max_processing_seconds,
-            failed_status=failure_word,
+            failed_status=failed_status,
             webhook_secret=webhook_secret,
             webhook_pace=webhook_pace,
             webhook_duplicates=webhook_duplicates,
@@ -161,17 +162,17 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """The API's base URL."""
+        """The base URL of the API."""
         return f"{self.context.addresses.base(API)}/v1"
 
     @property
     def edge_url(self) -> str:
-        """The upload host's base URL."""
+        """The base URL of the edge (upload) origin."""
         return self.context.addresses.base(EDGE)
 
     @property
     def media_url(self) -> str:
-        """The storage host's base URL."""
+        """The base URL of the media (storage) origin."""
         return self.context.addresses.base(MEDIA)
 
     @property
@@ -181,12 +182,12 @@ class Sandbox:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that point a client here."""
+        """The environment variables for a client of this sandbox."""
         return {"DIFFIO_API_KEY": self.api_key, "DIFFIO_API_BASE_URL": self.base_url}
 
     @property
     def webhook_environment(self) -> dict[str, str]:
-        """The variables that a receiver of this sandbox's webhooks reads."""
+        """The environment variables for a webhook receiver."""
         return {
             "DIFFIO_WEBHOOK_SECRET": self.settings.webhook_secret,
             "DIFFIO_API_KEY_ID": ROOT_KEY_ID,
@@ -194,18 +195,18 @@ class Sandbox:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The requests so far, oldest first."""
+        """The received requests, oldest first."""
         return list(self._request_log.requests)
 
     @property
     def violations(self) -> list[str]:
-        """What clients did that they should not have done."""
+        """Violations of the contract by clients, oldest first."""
         return list(self._request_log.violations)
 
     @property
     def deliveries(self) -> list[DeliveryAttempt]:
-        """The webhook delivery attempts so far."""
-        return list(self.context.deliveries.made)
+        """The webhook delivery attempts, oldest first."""
+        return list(self.context.deliveries.attempts)
 
     @property
     def state(self) -> State:
@@ -214,25 +215,25 @@ class Sandbox:
 
     @property
     def context(self) -> ServerContext:
-        """The workings of the running sandbox."""
+        """The services of the running sandbox."""
         if self._runtime.context is None:
             raise SandboxError("the sandbox is not running; enter it with `async with`")
         return self._runtime.context
 
     @property
     def worker_pids(self) -> list[int]:
-        """The process ids of the restoration workers that are alive."""
+        """The process ids of the live restoration workers."""
         return self.context.jobs.workers.pids
 
     def forget_link(self, url: str | None = None) -> None:
-        """Let a signed link expire now; without one, all that were handed out so far."""
-        self.context.links.forget(url)
+        """Expire a signed link, or all links issued so far if None."""
+        self.context.links.expire(url)
 
     def webhook_secret(self, api_key_id: str, mode: str = "live") -> str:
-        """Look up the secret that signs a key's deliveries.
+        """Return the secret that signs the deliveries of a key.
 
         Raises:
-            KeyError: When no webhook is configured for that key and mode.
+            KeyError: No webhook is configured for that key and mode.
         """
         endpoint = self.context.deliveries.endpoint(api_key_id, mode)
         if endpoint is None:
@@ -240,26 +241,28 @@ class Sandbox:
         return endpoint.secret
 
     async def start(self) -> None:
-        """Open the folder and the ports, and take up unfinished work.
+        """Open the folder and the ports, and resume unfinished work.
 
         Raises:
-            SandboxError: When something it needs is missing or taken.
+            SandboxError: A requirement is missing, or the folder or a port is in use.
         """
         if self._runtime.context is not None:
             raise SandboxError("the sandbox is already running")
         if not is_loopback(self.settings.host) and self.api_key == DEFAULT_KEY:
-            log.warning("other machines can reach this sandbox, and its API key is the known one")
+            log.warning(
+                "other machines can reach this sandbox, and its API key is the public default"
+            )
         await self._runtime.open()
 
     async def close(self) -> None:
-        """Stop listening, end the workers, and leave nothing behind but the data folder."""
+        """Stop listening, end the workers, and remove temporary files; the data folder remains."""
         await self._runtime.close()
 
 
 def _served(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:
-    """Return the models to serve; None for any name of the right shape."""
+    """Return the models to serve; None for any well-formed name."""
     if legacy_models:
         if models is not None:
-            raise ValueError("legacy_models serves every model: leave models out")
+            raise ValueError("legacy_models serves every model: omit models")
         return None
     return CURRENT_MODELS if models is None else frozenset(models)

@@ -1,4 +1,4 @@
-"""What a sandbox is told when it is made."""
+"""Settings of a sandbox."""
 
 import ipaddress
 import os
@@ -18,25 +18,25 @@ Engine = Literal["restore", "echo"]
 FailedStatus = Literal["failed", "error"]
 
 DEFAULT_KEY = "diffio_sandbox_key"
-# Known to everybody, like the key above: both guard a server that listens on loopback.
+# Public, like the key above: the server listens on loopback.
 DEFAULT_WEBHOOK_SECRET = "whsec_ZGlmZmlvLXNhbmRib3gtd2ViaG9vay1zZWNyZXQ="  # noqa: S105
 
 MODEL_ENDPOINTS: Mapping[str, str] = {
     "diffio-2.0": "diffio-2",
     "diffio-2.0-flash": "diffio-2-flash",
 }
-"""The two models whose endpoint is not spelled like their name; every other one is."""
+"""Models whose endpoint name differs from the model name."""
 
 CURRENT_MODELS = frozenset({"diffio-4.6-flash", "diffio-4.6-pro"})
-"""The models that the hosted service serves; it answers 410 to requests for any other."""
+"""The models that the hosted service serves; others get 410."""
 
 
 class SandboxError(Exception):
-    """The sandbox cannot start or go on; the message says what to do."""
+    """The sandbox cannot start or is not running; the message contains the remedy."""
 
 
-def _base_of(url: str) -> str:
-    """Return the part of a public URL that all URLs begin with, without `/v1`."""
+def _normalize_public_url(url: str) -> str:
+    """Return a public URL without `/v1` and trailing slashes."""
     parts = None
     try:
         parts = urlsplit(url)
@@ -48,7 +48,7 @@ def _base_of(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def _lower(names: Iterable[str]) -> frozenset[str]:
+def _normalize_hosts(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower().strip("[]").removesuffix(".") for name in names)
 
 
@@ -60,8 +60,8 @@ class SandboxSettings:
     host: str = "127.0.0.1"
     port: int = 0
     separate_ports: bool = False
-    public_url: str | None = field(default=None, converter=optional(_base_of))
-    allow_hosts: frozenset[str] = field(default=frozenset(), converter=_lower)
+    public_url: str | None = field(default=None, converter=optional(_normalize_public_url))
+    allow_hosts: frozenset[str] = field(default=frozenset(), converter=_normalize_hosts)
     api_key: str = DEFAULT_KEY
     uploads: tuple[UploadMode, ...] = ("signed", "edge")
     part_size: int = 32 * MiB
@@ -95,7 +95,7 @@ class SandboxSettings:
         if self.engine not in ("restore", "echo"):
             raise ValueError("engine must be 'restore' or 'echo'")
         if self.failed_status not in ("failed", "error"):
-            raise ValueError("failure_word must be 'failed' or 'error'")
+            raise ValueError("failed_status must be 'failed' or 'error'")
         for name in ("part_size", "max_bytes", "max_decoded_bytes", "workers", "keep_requests"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -104,28 +104,28 @@ class SandboxSettings:
                 raise ValueError(f"{name} must not be negative")
         for name in ("max_recording_seconds", "max_processing_seconds"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0")
+                raise ValueError(f"{name} must be greater than 0")
         if not 0 <= self.duration_spread <= 1:
-            raise ValueError("duration_spread must lie between 0 and 1")
+            raise ValueError("duration_spread must be between 0 and 1")
         if not 0 <= self.webhook_duplicates <= 1:
-            raise ValueError("webhook_duplicates must lie between 0 and 1")
+            raise ValueError("webhook_duplicates must be between 0 and 1")
         if self.separate_ports and self.public_url is not None:
             raise ValueError("public_url names one port: separate_ports cannot be used with it")
         if not self.allow_remote and not is_loopback(self.host):
             raise SandboxError(
-                f"the sandbox listens on loopback alone, and {self.host!r} is not loopback; "
-                "pass allow_remote=True (--allow-remote) if other machines may really reach it"
+                f"the sandbox listens on loopback only, and {self.host!r} is not loopback; "
+                "pass allow_remote=True (--allow-remote) to let other machines reach it"
             )
 
     def serves(self, model: str) -> bool:
-        """Tell whether this well-shaped model name is served or answered with 410."""
+        """Return whether a well-formed model name is served; others get 410."""
         if model in self.retired:
             return False
         return self.models is None or model in self.models
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address can only mean this machine."""
+    """Return whether a host name or address always refers to this machine."""
     if host.lower() in ("localhost", "localhost."):
         return True
     try:

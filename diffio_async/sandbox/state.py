@@ -1,4 +1,4 @@
-"""Everything the sandbox knows, in memory, written through to its folder."""
+"""State of a sandbox, in memory, and written through to its data folder."""
 
 import secrets
 import time
@@ -18,7 +18,7 @@ from diffio_async.sandbox.records import (
     Project,
     Record,
     Upload,
-    hashed,
+    hash_secret,
 )
 from diffio_async.sandbox.store import Store
 
@@ -27,20 +27,20 @@ ROOT_KEY_ID = "key_sandbox"
 _R = TypeVar("_R", bound=Record)
 
 
-def _steady() -> Callable[[], float]:
-    """Return a clock of seconds since the epoch that setting the time of day does not change."""
+def _steady_clock() -> Callable[[], float]:
+    """Return a clock in seconds since the epoch that is not affected by clock adjustments."""
     offset = time.time() - time.monotonic()
     return lambda: offset + time.monotonic()
 
 
 class State:
-    """The state of one sandbox; every change of a record is followed by `save`."""
+    """The state of one sandbox; call `save` after each change of a record."""
 
     def __init__(
         self, folder: Path, store: Store | None, *, clock: Callable[[], float] | None = None
     ) -> None:
         self.folder = folder
-        self.now = clock or _steady()
+        self.now = clock or _steady_clock()
         self._store = store
         self.projects: dict[str, Project] = self._load(Project)
         self.uploads: dict[str, Upload] = self._load(Upload)
@@ -61,69 +61,71 @@ class State:
         }
         self._by_project: dict[str, list[Generation]] = {}
         self._by_idempotency: dict[tuple[str, str], Generation] = {}
-        for generation in sorted(self.generations.values(), key=lambda one: one.created_at):
+        for generation in sorted(self.generations.values(), key=lambda record: record.created_at):
             self._index(generation)
-        self._by_token = {one.token_hash: one for one in self.projects.values()}
+        self._by_token = {record.token_hash: record for record in self.projects.values()}
         self._keys_by_hash = {key.secret_hash: key for key in self.keys.values()}
         self.link_secret = self._persistent_secret()
 
     def save(self, record: Record) -> None:
-        """Remember a record, new or changed."""
+        """Store a new or changed record."""
         self._tables[type(record)][record.id] = record
         if self._store is not None:
             self._store.put(type(record).__name__, record.id, asdict(record))
 
     def drop(self, record: Record) -> None:
-        """Forget a record."""
+        """Delete a record."""
         self._tables[type(record)].pop(record.id, None)
         if self._store is not None:
             self._store.drop(type(record).__name__, record.id)
 
     def add_project(self, project: Project) -> None:
-        """Remember a new project and the token of its upload."""
+        """Store a new project, and index its upload token."""
         self._by_token[project.token_hash] = project
         self.save(project)
 
-    def project_for(self, upload_token: str) -> Project | None:
-        """Find the one project an upload token is for."""
-        return self._by_token.get(hashed(upload_token))
+    def project_with_token(self, upload_token: str) -> Project | None:
+        """Return the project of an upload token, or None."""
+        return self._by_token.get(hash_secret(upload_token))
 
     def add_generation(self, generation: Generation) -> None:
-        """Remember a new generation and how it can be found."""
+        """Store a new generation, and index it."""
         self._index(generation)
         self.save(generation)
 
     def generations_of(self, project_id: str) -> list[Generation]:
-        """List a project's generations, oldest first."""
+        """Return the generations of a project, oldest first."""
         return self._by_project.get(project_id, [])
 
-    def replay_of(self, key_id: str, idempotency_key: str) -> Generation | None:
-        """Find what this API key already made under this idempotency key."""
+    def generation_with_idempotency_key(
+        self, key_id: str, idempotency_key: str
+    ) -> Generation | None:
+        """Return the generation that an API key created with an idempotency key, or None."""
         return self._by_idempotency.get((key_id, idempotency_key))
 
     def add_key(self, key: ApiKey) -> None:
-        """Remember a new key."""
+        """Store a new key."""
         self._keys_by_hash[key.secret_hash] = key
         self.save(key)
 
     def change_secret(self, key: ApiKey, secret: str) -> None:
-        """Give a key another secret; the old one is unknown from now on."""
+        """Replace the secret of a key."""
         self._keys_by_hash.pop(key.secret_hash, None)
-        key.secret_hash, key.prefix = hashed(secret), prefix_of(secret)
+        key.secret_hash, key.prefix = hash_secret(secret), prefix_of(secret)
         self.add_key(key)
 
-    def key_for(self, secret: str) -> ApiKey | None:
-        """Find the key that has this secret."""
-        return self._keys_by_hash.get(hashed(secret))
+    def key_with_secret(self, secret: str) -> ApiKey | None:
+        """Return the key with this secret, or None."""
+        return self._keys_by_hash.get(hash_secret(secret))
 
     def ensure_root_key(self, secret: str) -> ApiKey:
-        """Make the key the sandbox was started with, or adopt its new secret."""
+        """Create the key that the sandbox was started with, or update its secret."""
         key = self.keys.get(ROOT_KEY_ID)
         if key is None:
             key = ApiKey(
                 id=ROOT_KEY_ID,
                 label="sandbox",
-                secret_hash=hashed(secret),
+                secret_hash=hash_secret(secret),
                 prefix=prefix_of(secret),
                 role="agent",
                 scopes=list(SCOPES),
@@ -132,44 +134,44 @@ class State:
                 created_at=self.now(),
             )
             self.add_key(key)
-        elif key.secret_hash != hashed(secret):
+        elif key.secret_hash != hash_secret(secret):
             self.change_secret(key, secret)
         return key
 
-    def source_of(self, project: Project) -> Path:
-        """Where the bytes of a project lie once they have landed."""
+    def source_path(self, project: Project) -> Path:
+        """Return the path of the uploaded file of a project."""
         return self.folder / "uploads" / project.id / f"source{media_suffix(project.file_name)}"
 
-    def part_of(self, upload: Upload, number: int) -> Path:
-        """Where a part lies until its upload is completed."""
+    def part_path(self, upload: Upload, number: int) -> Path:
+        """Return the path of a part of an upload in progress."""
         return self.folder / "parts" / upload.id / f"{number:05d}"
 
-    def results_of(self, generation: Generation) -> Path:
-        """Where the worker leaves what it made."""
+    def results_path(self, generation: Generation) -> Path:
+        """Return the folder for the results of a generation."""
         return self.folder / "results" / generation.id
 
-    def last_port(self, place: int) -> int:
-        """Return the port of an earlier run on this folder; 0 if there was none."""
+    def last_port(self, index: int) -> int:
+        """Return the port of the previous run on this folder; 0 if there was none."""
         rows = () if self._store is None else self._store.all("port")
-        return next((int(row["port"]) for row in rows if row["place"] == place), 0)
+        return next((int(row["port"]) for row in rows if row["place"] == index), 0)
 
-    def remember_port(self, place: int, port: int) -> None:
-        """Keep the port for the next run on this folder."""
+    def remember_port(self, index: int, port: int) -> None:
+        """Store a port for the next run on this folder."""
         if self._store is not None:
-            self._store.put("port", str(place), {"place": place, "port": port})
+            self._store.put("port", str(index), {"place": index, "port": port})
 
     def _index(self, generation: Generation) -> None:
         self._by_project.setdefault(generation.project_id, []).append(generation)
         if generation.idempotency_key is not None:
             self._by_idempotency[generation.key_id, generation.idempotency_key] = generation
 
-    def _load(self, kind: type[_R]) -> dict[str, _R]:
+    def _load(self, record_class: type[_R]) -> dict[str, _R]:
         if self._store is None:
             return {}
-        return {row["id"]: kind(**row) for row in self._store.all(kind.__name__)}
+        return {row["id"]: record_class(**row) for row in self._store.all(record_class.__name__)}
 
     def _persistent_secret(self) -> bytes:
-        # Links handed out before a restart are still good after it.
+        # Links issued before a restart remain valid.
         if self._store is None:
             return secrets.token_bytes(32)
         for row in self._store.all("link_secret"):
@@ -180,13 +182,13 @@ class State:
 
 
 def prefix_of(secret: str) -> str:
-    """Show enough of a secret to tell it from the others."""
+    """Return a prefix of a secret that identifies the key."""
     return secret[: min(12, len(secret) // 2)]
 
 
 _MEDIA_SUFFIXES = frozenset(
     f".{name}"
-    for name in (  # noqa: SIM905 - a list of words reads best as one
+    for name in (  # noqa: SIM905 - more readable than a list
         "3g2 3gp aac ac3 adts aif aifc aiff amr ape asf au avi awb bwf caf divx dts dv eac3 f4v "
         "flac flv m2a m2t m2ts m2v m4a m4b m4r m4v mka mkv mov mp2 mp3 mp4 mpe mpeg mpg mpga mts "
         "mxf oga ogg ogm ogv opus qt rf64 snd spx ts tta vob w64 wav wave weba webm wma wmv wv"
@@ -195,9 +197,9 @@ _MEDIA_SUFFIXES = frozenset(
 
 
 def media_suffix(file_name: str) -> str:
-    """Keep a media file's suffix, and no other.
+    """Return the suffix of a media file, or "" for any other.
 
-    A playlist's suffix would let ffmpeg open the files it names.
+    The suffix of a playlist could make FFmpeg open the files that it lists.
     """
     suffix = Path(file_name).suffix.lower()
     return suffix if suffix in _MEDIA_SUFFIXES else ""

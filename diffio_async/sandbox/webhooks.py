@@ -1,4 +1,4 @@
-"""Webhook deliveries: signed like Svix signs, sent again on a schedule until a 2xx comes back."""
+"""Webhook deliveries: signed like those of Svix, and retried on a schedule until a 2xx."""
 
 import asyncio
 import base64
@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 from attrs import frozen
 
+from diffio_async.sandbox.addresses import failure_reason, loopback_socket, refusal_reason
 from diffio_async.sandbox.faults import Drop, Duplicate, Fault, FaultPlan, LoseResponse, RespondWith
-from diffio_async.sandbox.loopback import failure_reason, loopback_socket, refused_reason
 from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
 from diffio_async.sandbox.request_log import log
 from diffio_async.sandbox.settings import SandboxSettings
@@ -32,24 +32,24 @@ EVENT_TYPES = (
 )
 MODES = ("test", "live")
 
-# Seconds between one attempt and the next, as Svix documents them.
-RETRY_AFTER = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
+# Seconds between attempts, as documented by Svix.
+RETRY_DELAYS = (5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 36000.0)
 _TIMEOUT = aiohttp.ClientTimeout(total=15)
 _MAX_CONCURRENT = 16
 
 
 @frozen(kw_only=True)
 class DeliveryAttempt:
-    """One attempt to deliver.
+    """One delivery attempt.
 
     Attributes:
         message_id: The `svix-id`, the same for each attempt.
-        event_type: The type of event, e.g. `generation.completed`.
+        event_type: The type of the event, e.g. `generation.completed`.
         url: The endpoint's URL.
         status: The receiver's status; None if there was no response.
         at: Seconds of `time.monotonic()`.
-        fault: The name of the fault that struck the attempt, if one did.
-        refused: Why the sandbox sent nothing and will not retry: the URL leads off this machine.
+        fault: The name of the fault that was applied, if any.
+        refused: Why the sandbox sent nothing and does not retry: the URL is not on this machine.
     """
 
     message_id: str
@@ -67,33 +67,33 @@ def _masked_url(url: str) -> str:
 
 
 class _Refused(Exception):
-    """The endpoint is not on this machine; the message says how that is known."""
+    """The endpoint is not on this machine; the message contains the reason."""
 
 
 def new_secret() -> str:
-    """Mint a signing secret."""
+    """Return a new signing secret."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
 
 
 def secret_bytes(secret: str) -> bytes:
-    """Read the key out of a `whsec_…` secret.
+    """Return the signing key of a `whsec_…` secret.
 
     Raises:
-        ValueError: When it is not one.
+        ValueError: The secret is malformed.
     """
     head, _, body = secret.partition("whsec_")
     if head or not body:
-        raise ValueError("a webhook secret is spelled whsec_ and base64")
+        raise ValueError("a webhook secret must be whsec_ followed by base64")
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"a webhook secret is spelled whsec_ and base64: {error}") from error
+        raise ValueError(f"a webhook secret must be whsec_ followed by base64: {error}") from error
 
 
-def signed(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:
-    """Make the three headers that prove where a message comes from."""
-    said = f"{message_id}.{timestamp}.{body}".encode()
-    digest = hmac.new(secret_bytes(secret), said, hashlib.sha256).digest()
+def signature_headers(secret: str, message_id: str, timestamp: int, body: str) -> dict[str, str]:
+    """Return the three headers that sign a message."""
+    payload = f"{message_id}.{timestamp}.{body}".encode()
+    digest = hmac.new(secret_bytes(secret), payload, hashlib.sha256).digest()
     return {
         "svix-id": message_id,
         "svix-timestamp": str(timestamp),
@@ -102,34 +102,34 @@ def signed(secret: str, message_id: str, timestamp: int, body: str) -> dict[str,
 
 
 class WebhookSender:
-    """Sends events to the endpoints that asked for them."""
+    """Delivers events to the endpoints that are subscribed to them."""
 
-    def __init__(self, settings: SandboxSettings, world: State, faults: FaultPlan) -> None:
+    def __init__(self, settings: SandboxSettings, state: State, faults: FaultPlan) -> None:
         self._settings = settings
-        self._state = world
+        self._state = state
         self._faults = faults
-        # Repeatable on purpose: which events come twice, and late, is a script, not a secret.
-        self._chance = random.Random(0)  # noqa: S311
+        # Repeatable by design: selects duplicates and delays; not used for security.
+        self._random = random.Random(0)  # noqa: S311
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turns = asyncio.Semaphore(_MAX_CONCURRENT)
-        self.made: deque[DeliveryAttempt] = deque(maxlen=settings.keep_requests)
-        self._warned_of: set[str] = set()
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
+        self.attempts: deque[DeliveryAttempt] = deque(maxlen=settings.keep_requests)
+        self._warned_urls: set[str] = set()
 
     def resume(self) -> None:
-        """Take up again what an earlier server did not get delivered."""
+        """Start the deliveries that an earlier run did not finish."""
         for message in list(self._state.messages.values()):
-            self._post(message)
+            self._start_delivery(message)
 
     def endpoint(self, key_id: str, mode: str) -> Endpoint | None:
-        """Find where a key's events of a mode go."""
+        """Return the endpoint of a key and mode, or None."""
         for endpoint in self._state.endpoints.values():
             if (endpoint.key_id, endpoint.mode) == (key_id, mode):
                 return endpoint
         return None
 
     def emit(self, generation: Generation, event_type: str) -> None:
-        """Tell the endpoint of the key that made a generation what became of it."""
+        """Send an event about a generation to the endpoint of the key that created it."""
         key_id = generation.key_id
         endpoint = self.endpoint(key_id, "live") or self.endpoint(key_id, "test")
         if endpoint is not None and event_type in endpoint.event_types:
@@ -149,17 +149,15 @@ class WebhookSender:
                 },
             )
 
-    def send(
-        self, endpoint: Endpoint, event_type: str, facts: Mapping[str, Any]
-    ) -> tuple[str, str]:
-        """Put an event on its way; gives the message's id and the event's."""
+    def send(self, endpoint: Endpoint, event_type: str, data: Mapping[str, Any]) -> tuple[str, str]:
+        """Start the delivery of an event; return the ids of the message and of the event."""
         event_id = new_id("evt")
         body = {
             "eventType": event_type,
             "eventId": event_id,
             "createdAt": iso(self._state.now()),
             "apiKeyId": endpoint.key_id,
-            **facts,
+            **data,
         }
         message = Message(
             id=new_id("msg"),
@@ -167,14 +165,14 @@ class WebhookSender:
             event_type=event_type,
             body=json.dumps(body, separators=(",", ":")),
             due_at=self._schedule(),
-            copies=int(self._chance.random() < self._settings.webhook_duplicates),
+            copies=int(self._random.random() < self._settings.webhook_duplicates),
         )
         self._state.save(message)
-        self._post(message)
+        self._start_delivery(message)
         return message.id, event_id
 
     async def close(self) -> None:
-        """Stop sending; what was not delivered waits for `resume`."""
+        """Cancel all deliveries; `resume` restarts them."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -183,65 +181,65 @@ class WebhookSender:
             await self._session.close()
             self._session = None
 
-    def _post(self, message: Message) -> None:
+    def _start_delivery(self, message: Message) -> None:
         task = asyncio.create_task(self._deliver(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _schedule(self) -> float:
-        """When to deliver: now, or a moment later, so that another event may overtake this one."""
-        return self._state.now() + self._chance.random() * self._settings.webhook_shuffle
+        """Return when to deliver an event: now, or later by up to `webhook_shuffle` seconds."""
+        return self._state.now() + self._random.random() * self._settings.webhook_shuffle
 
     async def _deliver(self, message: Message) -> None:
-        was_taken = False
+        delivered = False
         while True:
             await asyncio.sleep(max(0.0, message.due_at - self._state.now()))
-            wait, fault = 0.0, None
-            if not was_taken:  # a copy is no delivery to be struck again, and copied
-                wait, fault = self._faults.match("webhooks", "POST", message.event_type)
-            await asyncio.sleep(wait)
-            # Looked up each time: the endpoint may have moved between two attempts.
+            delay, fault = 0.0, None
+            if not delivered:  # faults do not apply to duplicates
+                delay, fault = self._faults.match("webhooks", "POST", message.event_type)
+            await asyncio.sleep(delay)
+            # Looked up each time, because the endpoint may change between attempts.
             endpoint = self._state.endpoints.get(message.endpoint_id)
             if endpoint is None:
                 break
             try:
                 status = await self._attempt(endpoint, message, fault)
-            except _Refused as refusal:
-                self._warn_of_refusal(endpoint.url, refusal)
+            except _Refused as error:
+                self._log_refusal(endpoint.url, error)
                 break
             if status in range(200, 300):
                 if isinstance(action := fault and fault.action, Duplicate):
                     message.copies += action.copies
                 if not message.copies:
                     break
-                was_taken, message.copies, message.attempt = True, message.copies - 1, 0
+                delivered, message.copies, message.attempt = True, message.copies - 1, 0
                 message.due_at = self._schedule()
                 self._state.save(message)
                 continue
-            if message.attempt == len(RETRY_AFTER):
+            if message.attempt == len(RETRY_DELAYS):
                 log.warning(
                     "webhook %s was not delivered to %s: the last attempt failed",
                     message.id,
                     _masked_url(endpoint.url),
                 )
                 break
-            wait = RETRY_AFTER[message.attempt] * self._settings.webhook_pace
+            delay = RETRY_DELAYS[message.attempt] * self._settings.webhook_pace
             message.attempt += 1
-            message.due_at = self._state.now() + wait
+            message.due_at = self._state.now() + delay
             self._state.save(message)
             log.info(
                 "webhook %s to %s: %s; next attempt in %.1f s",
                 message.id,
                 _masked_url(endpoint.url),
                 "no response" if status is None else f"response {status}",
-                wait,
+                delay,
             )
         self._state.drop(message)
 
     async def _attempt(
         self, endpoint: Endpoint, message: Message, fault: Fault | None
     ) -> int | None:
-        """Make one attempt and record it; return the status that the sender sees.
+        """Make and record one attempt; return the status that the sender sees.
 
         Raises:
             _Refused: The endpoint is not on this machine.
@@ -258,9 +256,9 @@ class WebhookSender:
                     await self._request(endpoint, message)
                 case _:
                     status = await self._request(endpoint, message)
-        except _Refused as refusal:
-            refused = str(refusal)
-        self.made.append(
+        except _Refused as error:
+            refused = str(error)
+        self.attempts.append(
             DeliveryAttempt(
                 message_id=message.id,
                 event_type=message.event_type,
@@ -275,15 +273,15 @@ class WebhookSender:
             raise _Refused(refused)
         return status
 
-    def _warn_of_refusal(self, url: str, refusal: _Refused) -> None:
-        """Log one line for each URL that is refused, not for each event."""
-        if url not in self._warned_of:
-            self._warned_of.add(url)
+    def _log_refusal(self, url: str, error: _Refused) -> None:
+        """Log a refused URL once, not for each event."""
+        if url not in self._warned_urls:
+            self._warned_urls.add(url)
             log.warning(
-                "webhooks to %r are not sent: %s, and the sandbox delivers to this machine alone "
+                "webhooks to %r are not sent: %s, and the sandbox delivers to this machine only "
                 "(allow_remote_webhooks=True, --allow-remote-webhooks)",
                 _masked_url(url),
-                refusal,
+                error,
             )
 
     async def _request(self, endpoint: Endpoint, message: Message) -> int | None:
@@ -291,18 +289,18 @@ class WebhookSender:
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "diffio-sandbox-webhooks",
-            **signed(endpoint.secret, message.id, int(time.time()), message.body),
+            **signature_headers(endpoint.secret, message.id, int(time.time()), message.body),
         }
         try:
             async with (
-                self._turns,
+                self._slots,
                 session.post(
                     endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
-                ) as answer,
+                ) as response,
             ):
-                return answer.status
+                return response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if not self._settings.allow_remote_webhooks and (reason := refused_reason(error)):
+            if not self._settings.allow_remote_webhooks and (reason := refusal_reason(error)):
                 raise _Refused(reason) from error
             log.info(
                 "webhook %s did not reach %s: %s",

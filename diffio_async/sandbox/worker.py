@@ -1,6 +1,6 @@
-"""The child process in which recordings are restored; a crash in here is not the server's.
+"""Worker process that restores recordings, so that a crash does not affect the server.
 
-Orders come as JSON lines on standard input, what happens goes out as JSON lines on standard output.
+Requests are JSON lines on standard input, and messages are JSON lines on standard output.
 """
 
 import contextlib
@@ -16,25 +16,25 @@ from typing import Any, TextIO
 
 
 def main() -> None:
-    """Take orders until standard input ends."""
-    # Ctrl-C in a terminal reaches the whole process group; stopping is the parent's business.
+    """Process requests until standard input ends."""
+    # Ctrl-C in a terminal reaches the process group; the parent stops its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    # What libraries print must not end up between the messages.
+    # Output of libraries must not be mixed with the messages.
     os.dup2(2, 1)
     if hasattr(os, "nice"):
         os.nice(5)
-    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_serve, args=(orders,), daemon=True).start()
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_serve, args=(requests,), daemon=True).start()
     _warm_up()
     while True:
-        _restore(orders.get(), out)
+        _restore(requests.get(), out)
 
 
-def _serve(orders: "queue.SimpleQueue[dict[str, Any]]") -> None:
+def _serve(requests: "queue.SimpleQueue[dict[str, Any]]") -> None:
     for line in sys.stdin.buffer:
-        orders.put(json.loads(line))
-    # The server is gone: whatever is being restored is for nobody.
+        requests.put(json.loads(line))
+    # The server has exited, so the result of a running restoration is useless.
     os._exit(0)
 
 
@@ -46,11 +46,11 @@ def _warm_up() -> None:
         import diffio_async.sandbox.audio  # noqa: F401
 
 
-def _restore(order: dict[str, Any], out: TextIO) -> None:
+def _restore(request: dict[str, Any], out: TextIO) -> None:
     try:
         from diffio_async.sandbox.audio import CannotRestore, Limits, probe, restore
     except ImportError as error:
-        reason = f"the sandbox cannot restore here ({error}); pip install 'diffio-async[sandbox]'"
+        reason = f"the worker cannot restore: {error}"
         _send(out, {"crashed": reason})
         return
 
@@ -58,13 +58,13 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
         _send(out, {"stage": stage, "percent": percent})
 
     try:
-        source = Path(order["source"])
+        source = Path(request["source"])
         _send(out, {"hasVideo": probe(source).has_video})
-        limits = Limits(**order["limits"])
-        restored = restore(source, Path(order["out"]), report=report, limits=limits)
+        limits = Limits(**request["limits"])
+        result = restore(source, Path(request["out"]), report=report, limits=limits)
     except CannotRestore as error:
         _send(out, {"refused": str(error)})
-    except Exception as error:  # noqa: BLE001 - whatever it is, the server must hear of it
+    except Exception as error:  # noqa: BLE001 - reported to the server
         trace = traceback.format_exc()
         _send(out, {"crashed": f"{type(error).__name__}: {error}", "trace": trace})
     else:
@@ -72,14 +72,14 @@ def _restore(order: dict[str, Any], out: TextIO) -> None:
             out,
             {
                 "done": {
-                    "audio": restored.audio.name,
-                    "video": restored.video and restored.video.name,
-                    "transcript": restored.transcript and restored.transcript.name,
-                    "seconds": restored.seconds,
-                    "engine": restored.engine,
-                    "transcriptEngine": restored.transcript_engine,
-                    "noiseFloorDb": list(restored.noise_floor_db),
-                    "speechToNoiseDb": list(restored.speech_to_noise_db),
+                    "audio": result.audio.name,
+                    "video": result.video and result.video.name,
+                    "transcript": result.transcript and result.transcript.name,
+                    "seconds": result.seconds,
+                    "engine": result.engine,
+                    "transcriptEngine": result.transcript_engine,
+                    "noiseFloorDb": list(result.noise_floor_db),
+                    "speechToNoiseDb": list(result.speech_to_noise_db),
                 }
             },
         )

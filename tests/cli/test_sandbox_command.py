@@ -58,7 +58,7 @@ async def test_the_lines_point_a_client_at_it(
 async def test_faults_are_played(start: Start, run: Run, talk: Path, tmp_path: Path) -> None:
     """A plan of faults strikes the clients of the sandbox."""
     (tmp_path / "plan.json").write_text(
-        '{"faults": [{"path": "*/create_project", "action": {"answer": {"status": 402}}}]}'
+        '{"faults": [{"path": "*/create_project", "action": {"respond_with": {"status": 402}}}]}'
     )
     _process, environment = await lines_to_copy(start, "--faults", "plan.json")
     done = await run("restore", talk, env=environment)

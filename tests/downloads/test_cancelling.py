@@ -118,7 +118,7 @@ async def test_memory_does_not_grow_with_a_file_and_holds_a_result_once(
             generation_id=job.generation_id, api_project_id=job.api_project_id
         )
     project = sandbox.state.projects[job.api_project_id]
-    shutil.move(source, sandbox.state.source_of(project))
+    shutil.move(source, sandbox.state.source_path(project))
     leads_to(sandbox, link.download_url)
     child = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -37,7 +37,7 @@ async def _large(sandbox: Sandbox, mib: int) -> tuple[list[str], bytes]:
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
         job = await finished(client, b"small")
     pattern = os.urandom(2**20)
-    source = sandbox.state.source_of(sandbox.state.projects[job.api_project_id])
+    source = sandbox.state.source_path(sandbox.state.projects[job.api_project_id])
     source.write_bytes(pattern * mib)
     return [sandbox.base_url, job.generation_id, job.api_project_id], pattern
 

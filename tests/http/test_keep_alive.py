@@ -97,7 +97,7 @@ async def test_a_part_on_a_dead_connection_is_counted_once_by_each_of_us(
     puts = [seen for seen in sandbox.requests if seen.method == "PUT"]
     assert [seen.fault for seen in puts] == ["drop", "drop", None]
     project = sandbox.state.projects[project_id]
-    assert sandbox.state.source_of(project).read_bytes() == content
+    assert sandbox.state.source_path(project).read_bytes() == content
 
 
 async def test_an_answer_left_unread_does_not_spoil_the_connection() -> None:

@@ -1,6 +1,6 @@
 """Environments with a published SDK in each; they come from a package index.
 
-These tests run only when they are asked for by name (`pytest tests/interop`).
+These tests run only when they are named (`pytest tests/interop`).
 """
 
 import os
@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave these tests out unless the command line names them."""
-    asked = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    """Skip these tests unless the command line names them."""
+    request_fields = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
     if config.args_source is pytest.Config.ArgsSource.ARGS and any(
-        path == HERE or HERE in path.parents for path in asked
+        path == HERE or HERE in path.parents for path in request_fields
     ):
         return None
     return True
@@ -27,7 +27,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.fixture(scope="session")
 def python_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the Python of an environment that holds `diffio` of a version and nothing of ours."""
+    """A function that returns the Python of an environment with a version of `diffio` alone."""
     made: dict[str, Path] = {}
 
     def python(version: str) -> Path:

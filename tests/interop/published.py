@@ -1,4 +1,4 @@
-"""What a user of the published `diffio` would write; run by an environment that has it.
+"""A program of a user of the published `diffio`; run in an environment that has it.
 
     python published.py FLOW MODEL SOURCE FOLDER
 
@@ -24,7 +24,7 @@ def one_call(client: Any, model: str, source: str, folder: Path) -> dict[str, An
 
 
 def step_by_step(client: Any, model: str, source: str, folder: Path) -> dict[str, Any]:
-    """The guide, from a project to its files, and what lies beside the road."""
+    """The steps of the guide, from a project to its files, and the other calls."""
     settings = client.account.get_settings()
     project = client.create_project(filePath=source, fileFormat="wav", params={"source": "guide"})
     generation = client.generations.create(
@@ -33,13 +33,13 @@ def step_by_step(client: Any, model: str, source: str, folder: Path) -> dict[str
         sampling={"preset": "balanced"},
         params={"tag": "docs"},
     )
-    told: list[str] = []
+    result: list[str] = []
     progress = client.generations.wait_for_complete(
         generationId=generation.generationId,
         apiProjectId=project.apiProjectId,
         pollInterval=0.2,
         timeout=120,
-        onProgress=lambda news: told.append(news.status),
+        onProgress=lambda update: result.append(update.status),
     )
     names = {"generationId": generation.generationId, "apiProjectId": project.apiProjectId}
     client.generations.download(
@@ -56,7 +56,7 @@ def step_by_step(client: Any, model: str, source: str, folder: Path) -> dict[str
         "billingPolicy": settings.account["billingPolicy"],
         "status": progress.status,
         "inference": progress.inference.progress,
-        "told": sorted(set(told)),
+        "told": sorted(set(result)),
         "modelKey": generation.modelKey,
         "projects": [[each.apiProjectId, each.status, each.originalFileName] for each in projects],
         "generations": [[each.generationId, each.status, each.progress] for each in generations],
@@ -84,7 +84,7 @@ def transcript(client: Any, model: str, source: str, folder: Path) -> dict[str, 
 
 
 def main() -> None:
-    """Run the flow that was asked for."""
+    """Run the flow named on the command line."""
     flow, model, source, folder = sys.argv[1:]
     flows = {"one_call": one_call, "step_by_step": step_by_step, "transcript": transcript}
     diffio: Any = import_module("diffio")

@@ -1,4 +1,4 @@
-"""The published SDKs of both upload eras restore through the sandbox."""
+"""The published SDKs restore through the sandbox, each with its upload mode."""
 
 import json
 import os
@@ -27,7 +27,7 @@ PythonWith = Callable[[str], Path]
 async def run(
     sandbox: Sandbox, python: Path, flow: str, model: str, source: Path, folder: Path
 ) -> dict[str, Any]:
-    """Run a flow of published.py in another environment, and read what it says."""
+    """Run a flow of published.py in another environment, and return its output."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         **sandbox.environment,
@@ -36,12 +36,12 @@ async def run(
     ran = await anyio.run_process(
         [*command, str(source), str(folder)], env=environment, stderr=sys.stderr
     )
-    said: dict[str, Any] = json.loads(ran.stdout)
-    return said
+    message: dict[str, Any] = json.loads(ran.stdout)
+    return message
 
 
 def seconds_of(path: Path) -> float:
-    """How long an MP3 plays."""
+    """Return the duration of an MP3 in seconds."""
     with av.open(str(path)) as container:
         assert container.format.name == "mp3"
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
@@ -52,18 +52,18 @@ async def test_restore_audio_in_one_call(
     python_with: PythonWith, tmp_path: Path, version: str
 ) -> None:
     async with Sandbox(legacy_models=True) as sandbox:
-        said = await run(
+        message = await run(
             sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
         )
         origins = {seen.origin for seen in sandbox.requests}
-        complaints = list(sandbox.violations)
-    assert said["version"] == version
-    assert said["ok"] is True
-    assert said["error"] is None
-    assert (said["status"], said["mimeType"]) == ("complete", "audio/mpeg")
+        violations = list(sandbox.violations)
+    assert message["version"] == version
+    assert message["ok"] is True
+    assert message["error"] is None
+    assert (message["status"], message["mimeType"]) == ("complete", "audio/mpeg")
     assert seconds_of(tmp_path / "restored.mp3") == pytest.approx(SAMPLE_SECONDS, abs=0.1)
     assert origins == ({"api", "edge", "media"} if version == EDGE else {"api", "media"})
-    assert complaints == []
+    assert violations == []
 
 
 @versions
@@ -71,34 +71,36 @@ async def test_the_guide_step_by_step(
     python_with: PythonWith, tmp_path: Path, version: str
 ) -> None:
     async with Sandbox(legacy_models=True) as sandbox:
-        said = await run(
+        message = await run(
             sandbox, python_with(version), "step_by_step", MODELS[version], SAMPLE, tmp_path
         )
-        complaints = list(sandbox.violations)
-    names = said["names"]
-    assert said["status"] == "complete"
-    assert said["inference"] == 100
-    assert set(said["told"]) <= {"queued", "processing", "complete"}
-    assert said["modelKey"] == MODELS[version]
-    assert said["projects"] == [[names["apiProjectId"], "uploaded", SAMPLE.name]]
-    assert said["generations"] == [[names["generationId"], "complete", 100]]
-    assert said["key"] in said["keys"]
-    assert said["rotated"] is True
-    assert said["revoked"] == "revoked"
-    assert said["billingPolicy"]
+        violations = list(sandbox.violations)
+    names = message["names"]
+    assert message["status"] == "complete"
+    assert message["inference"] == 100
+    assert set(message["told"]) <= {"queued", "processing", "complete"}
+    assert message["modelKey"] == MODELS[version]
+    assert message["projects"] == [[names["apiProjectId"], "uploaded", SAMPLE.name]]
+    assert message["generations"] == [[names["generationId"], "complete", 100]]
+    assert message["key"] in message["keys"]
+    assert message["rotated"] is True
+    assert message["revoked"] == "revoked"
+    assert message["billingPolicy"]
     assert seconds_of(tmp_path / "restored.mp3") == pytest.approx(SAMPLE_SECONDS, abs=0.1)
-    assert complaints == []
+    assert violations == []
 
 
-async def test_the_transcript_of_the_edge_era(python_with: PythonWith, tmp_path: Path) -> None:
+async def test_the_transcript_with_edge_uploads(python_with: PythonWith, tmp_path: Path) -> None:
     pytest.importorskip("pocketsphinx", reason="extra not installed")
     async with Sandbox(legacy_models=True) as sandbox:
-        said = await run(sandbox, python_with(EDGE), "transcript", MODELS[EDGE], SAMPLE, tmp_path)
-        complaints = list(sandbox.violations)
-    assert said["status"] == "complete"
+        message = await run(
+            sandbox, python_with(EDGE), "transcript", MODELS[EDGE], SAMPLE, tmp_path
+        )
+        violations = list(sandbox.violations)
+    assert message["status"] == "complete"
     words = json.loads((tmp_path / "transcript.json").read_text())["words"]
     assert "river" in [word["word"] for word in words]
-    assert complaints == []
+    assert violations == []
 
 
 @versions
@@ -108,27 +110,27 @@ async def test_a_recording_that_cannot_be_restored_fails_with_its_reason(
     source = tmp_path / "minutes.wav"
     source.write_text("Dear all, these are the minutes of the meeting.\n" * 100)
     async with Sandbox(legacy_models=True) as sandbox:
-        said = await run(
+        message = await run(
             sandbox, python_with(version), "one_call", MODELS[version], source, tmp_path
         )
-    assert said["ok"] is False
-    assert said["status"] == "failed"
-    assert "not a recording" in said["error"]
+    assert message["ok"] is False
+    assert message["status"] == "failed"
+    assert "not a recording" in message["error"]
 
 
 @versions
-async def test_an_sdk_meets_the_era_it_was_written_for(
+async def test_an_sdk_works_with_the_upload_mode_it_was_written_for(
     python_with: PythonWith, tmp_path: Path, version: str
 ) -> None:
-    """A sandbox that offers one way to upload serves the SDK that knows that way."""
+    """A sandbox with one upload mode serves the SDK that knows that mode."""
     era: Any = {EDGE: "edge", SIGNED: "signed"}[version]
     async with Sandbox(
         uploads=(era,), part_size=100_000, engine="echo", legacy_models=True
     ) as sandbox:
-        said = await run(
+        message = await run(
             sandbox, python_with(version), "one_call", MODELS[version], SAMPLE, tmp_path
         )
         parts = [seen for seen in sandbox.requests if "/parts/" in seen.path]
-    assert said["ok"] is True
+    assert message["ok"] is True
     assert len(parts) == (4 if version == EDGE else 0)
     assert (tmp_path / "restored.mp3").read_bytes() == SAMPLE.read_bytes()

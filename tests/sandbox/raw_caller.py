@@ -1,4 +1,4 @@
-"""A bare HTTP caller for the sandbox's tests: no client of ours, only what goes over the wire."""
+"""A bare HTTP caller for the sandbox tests, without the client of the package."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Got:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: "CIMultiDictProxy[str]"
@@ -26,18 +26,18 @@ class Got:
 
 @define
 class Caller:
-    """Calls one sandbox over one session."""
+    """A caller of one sandbox with one session."""
 
     sandbox: Sandbox
     session: aiohttp.ClientSession
 
     async def send(self, method: str, url: str, **given: Any) -> Got:
         """Send any request."""
-        async with self.session.request(method, url, allow_redirects=False, **given) as answer:
-            body = await answer.read()
-            is_json = answer.content_type == "application/json"
+        async with self.session.request(method, url, allow_redirects=False, **given) as response:
+            body = await response.read()
+            is_json = response.content_type == "application/json"
             return Got(
-                answer.status, answer.headers, body, await answer.json() if is_json else None
+                response.status, response.headers, body, await response.json() if is_json else None
             )
 
     async def api(self, endpoint: str, *, key: str | None = None, **body: Any) -> Got:
@@ -48,7 +48,7 @@ class Caller:
         )
 
     async def ok(self, endpoint: str, **body: Any) -> Any:
-        """Call an endpoint that has to answer 200."""
+        """Call an endpoint, and return the JSON of its 200 response."""
         got = await self.api(endpoint, **body)
         assert got.status == 200, got.body
         return got.json
@@ -104,13 +104,13 @@ class Caller:
         return ids
 
     async def link(self, ids: dict[str, str], **more: Any) -> str:
-        """Ask for a signed download link."""
+        """Return a signed download link."""
         return str((await self.ok("get_generation_download", **ids, **more))["downloadUrl"])
 
 
 @asynccontextmanager
 async def calling(sandbox: Sandbox) -> AsyncIterator[Caller]:
-    """Start a sandbox, and call it; nothing may be left running afterwards."""
+    """Start a sandbox and yield a caller; check afterwards that no task is left."""
     before = asyncio.all_tasks()
     async with sandbox, aiohttp.ClientSession() as session:
         yield Caller(sandbox, session)
@@ -122,5 +122,5 @@ async def calling(sandbox: Sandbox) -> AsyncIterator[Caller]:
 
 
 def echoing(**options: Any) -> Sandbox:
-    """Make a sandbox that hands uploads back, which is all most tests need."""
+    """Return a sandbox with the echo engine."""
     return Sandbox(engine="echo", **options)

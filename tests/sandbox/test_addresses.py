@@ -1,4 +1,4 @@
-"""Where the sandbox is reached: one port, URLs for the client's host, and who is turned away."""
+"""Addresses of the sandbox: one port, URLs for the client's host, and refused hosts and pages."""
 
 import asyncio
 from typing import Any
@@ -35,7 +35,7 @@ async def test_all_three_origins_are_on_one_port() -> None:
         assert caller.sandbox.violations == []
 
 
-async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_complaints() -> None:
+async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_violations() -> None:
     """Though both are on the port of the API."""
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a")
@@ -46,10 +46,10 @@ async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_complaints(
         link = await caller.link(await caller.restored())
         assert (await caller.send("GET", link, headers=token)).status == 200
         assert (await caller.api("list_projects", key=made["upload"]["uploadToken"])).status == 401
-        said = [text.split(": ", 1)[1] for text in caller.sandbox.violations]
-        assert [text.split(" ")[:4] for text in said] == [
-            ["an", "API", "key", "came"],
-            ["a", "credential", "came", "to"],
+        message = [text.split(": ", 1)[1] for text in caller.sandbox.violations]
+        assert [text.split(" ")[:4] for text in message] == [
+            ["an", "API", "key", "was"],
+            ["a", "credential", "was", "sent"],
             ["an", "upload", "token", "was"],
         ]
 
@@ -151,7 +151,7 @@ async def test_a_page_of_another_site_is_refused(headers: dict[str, str]) -> Non
         assert (await caller.send("GET", link, headers=headers)).status == 403
 
 
-async def test_its_own_page_and_a_link_that_is_opened_are_answered() -> None:
+async def test_its_own_page_and_an_opened_link_are_served() -> None:
     """A page served under the same host may call, and a signed link may be clicked anywhere."""
     async with calling(echoing()) as caller:
         own = caller.sandbox.base_url.removesuffix("/v1")
@@ -162,7 +162,7 @@ async def test_its_own_page_and_a_link_that_is_opened_are_answered() -> None:
         assert (await caller.send("GET", link, headers=clicked)).status == 200
 
 
-async def test_a_request_without_a_host_is_answered() -> None:
+async def test_a_request_without_a_host_is_served() -> None:
     """HTTP/1.0 has none; no browser sends such a request."""
     async with calling(echoing()) as caller:
         port = caller.sandbox.context.addresses.ports["api"]

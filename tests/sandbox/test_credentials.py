@@ -1,4 +1,4 @@
-"""Who may do what, and what the sandbox says about secrets in wrong places."""
+"""Authentication, scopes, and violations for secrets in wrong places."""
 
 import io
 import logging
@@ -8,7 +8,7 @@ import pytest
 from raw_caller import calling, echoing
 
 
-async def test_a_key_is_taken_from_any_of_three_headers() -> None:
+async def test_a_key_is_accepted_in_any_of_three_headers() -> None:
     async with calling(echoing()) as caller:
         url = f"{caller.sandbox.base_url}/list_projects"
         key = caller.sandbox.api_key
@@ -40,7 +40,7 @@ async def test_without_a_known_key_it_is_a_401(headers: dict[str, str]) -> None:
         assert got.headers["x-request-id"] == caller.sandbox.requests[0].request_id
 
 
-async def test_two_credentials_at_once_are_complained_about() -> None:
+async def test_two_credentials_at_once_are_a_violation() -> None:
     async with calling(echoing()) as caller:
         url = f"{caller.sandbox.base_url}/list_projects"
         key = caller.sandbox.api_key
@@ -81,7 +81,7 @@ async def test_scopes_are_enforced_endpoint_by_endpoint() -> None:
             assert (await caller.api(endpoint, key=one["key"])).status in (200, 400), endpoint
 
 
-async def test_a_key_lives_rotates_and_ends() -> None:
+async def test_the_life_cycle_of_a_key() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("api_keys/create", label="worker", scopes=["projects:read"])
         assert made["key"].startswith(made["keyPrefix"])
@@ -109,7 +109,7 @@ async def test_a_key_lives_rotates_and_ends() -> None:
         assert (await caller.api("api_keys/rotate", keyId="key_other")).status == 404
 
 
-async def test_a_key_cannot_give_what_it_lacks() -> None:
+async def test_a_key_cannot_grant_scopes_that_it_lacks() -> None:
     async with calling(echoing()) as caller:
         parent = await caller.ok("api_keys/create", label="p", scopes=["keys:write"])
         got = await caller.api(
@@ -127,7 +127,7 @@ async def test_a_key_cannot_give_what_it_lacks() -> None:
             assert (await caller.api("api_keys/create", **wrong)).status == 400
 
 
-async def test_an_api_key_at_the_edge_is_refused_and_complained_about(
+async def test_an_api_key_at_the_edge_is_refused_and_a_violation(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with calling(echoing(api_key="diffio_live_very_secret")) as caller:
@@ -141,13 +141,13 @@ async def test_an_api_key_at_the_edge_is_refused_and_complained_about(
             beside = {"Authorization": f"Bearer {made['upload']['uploadToken']}", "X-Custom": key}
             assert (await caller.send("POST", url, json={}, headers=beside)).status == 200
         assert [text.split(": ")[1] for text in caller.sandbox.violations] == [
-            "an API key came to the edge host in Authorization",
-            "an API key came to the edge host in X-Custom",
+            "an API key was sent to the edge host in Authorization",
+            "an API key was sent to the edge host in X-Custom",
         ]
         assert key not in caplog.text
 
 
-async def test_any_credential_at_the_media_host_is_complained_about_and_not_needed() -> None:
+async def test_any_credential_at_the_media_host_is_a_violation() -> None:
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored())
         for name in ("Authorization", "X-Api-Key", "Xi-Api-Key", "Cookie"):
@@ -159,7 +159,7 @@ async def test_any_credential_at_the_media_host_is_complained_about_and_not_need
         assert len(caller.sandbox.violations) == before + 1
 
 
-async def test_an_upload_token_at_the_api_is_refused_and_complained_about() -> None:
+async def test_an_upload_token_at_the_api_is_refused_and_a_violation() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a")
         got = await caller.api("list_projects", key=made["upload"]["uploadToken"])
@@ -185,7 +185,9 @@ async def test_an_upload_token_at_the_api_is_refused_and_complained_about() -> N
         ({"data": io.BytesIO(b" " * 1_100_000)}, 413),
     ],
 )
-async def test_a_body_that_is_no_json_object_is_refused(sent: dict[str, Any], status: int) -> None:
+async def test_a_body_that_is_not_a_json_object_is_refused(
+    sent: dict[str, Any], status: int
+) -> None:
     async with calling(echoing(api_key="k" * 20)) as caller:
         caller.session.headers["X-Api-Key"] = caller.sandbox.api_key
         url = f"{caller.sandbox.base_url}/list_projects"
@@ -218,7 +220,7 @@ async def test_a_mistyped_field_is_a_400_that_names_it(body: dict[str, Any]) -> 
         assert field in got.json["error"]
 
 
-async def test_methods_and_paths_that_are_not_there() -> None:
+async def test_unknown_methods_and_paths() -> None:
     async with calling(echoing()) as caller:
         base = caller.sandbox.base_url
         assert (await caller.send("GET", f"{base}/list_projects")).status == 405

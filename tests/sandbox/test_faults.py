@@ -1,4 +1,4 @@
-"""Scripted faults, seen from the other end of the socket."""
+"""Injected faults, observed by a client."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ from diffio_async.sandbox import (
 LIST = "*list_projects"
 
 
-def struck(sandbox: Sandbox) -> list[str]:
+def applied_faults(sandbox: Sandbox) -> list[str]:
     return [seen.fault for seen in sandbox.requests if seen.fault]
 
 
@@ -44,10 +44,10 @@ async def test_a_dropped_request_is_not_handled() -> None:
         assert caller.sandbox.state.projects == {}
         assert caller.sandbox.requests[0].status is None
         assert (await caller.api("create_project", fileName="a.wav")).status == 200
-        assert struck(caller.sandbox) == ["drop"]
+        assert applied_faults(caller.sandbox) == ["drop"]
 
 
-async def test_a_lost_answer_belongs_to_a_request_that_was_handled() -> None:
+async def test_a_lost_response_is_of_a_request_that_was_handled() -> None:
     fault = Fault(path="*create_project", action=LoseResponse())
     async with calling(echoing(faults=[fault])) as caller:
         with pytest.raises(aiohttp.ServerDisconnectedError):
@@ -56,7 +56,7 @@ async def test_a_lost_answer_belongs_to_a_request_that_was_handled() -> None:
         assert caller.sandbox.requests[0].json == {"fileName": "a.wav"}
 
 
-async def test_a_lost_answer_to_complete_leaves_the_upload_finished() -> None:
+async def test_a_lost_response_to_complete_leaves_the_upload_complete() -> None:
     async with calling(echoing()) as caller:
         project = await caller.ok("create_project", fileName="a.wav")
         upload_id = (await caller.edge(project, "start")).json["uploadId"]
@@ -70,10 +70,10 @@ async def test_a_lost_answer_to_complete_leaves_the_upload_finished() -> None:
         done = await caller.ok("complete_project_upload", apiProjectId=project["apiProjectId"])
         assert done["sizeBytes"] == 4
         assert (await caller.edge(project, "abort", uploadId=upload_id)).status == 404
-        assert "abort of an upload that was complete" in caller.sandbox.violations[0]
+        assert "abort of a completed upload" in caller.sandbox.violations[0]
 
 
-async def test_an_answer_is_given_instead_of_handling() -> None:
+async def test_a_scripted_response_is_sent_without_handling() -> None:
     body = {"error": "slow down"}
     fault = Fault(
         path=LIST, action=RespondWith(429, {"Retry-After": "3", "X-Request-Id": "mine"}, json=body)
@@ -102,31 +102,31 @@ async def test_delays_add_up_and_the_request_is_handled() -> None:
         assert time.monotonic() - start >= 0.1
 
 
-async def test_a_truncated_answer_declares_its_whole_length() -> None:
+async def test_a_truncated_response_declares_its_full_length() -> None:
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored(bytes(1000)))
         caller.sandbox.faults.add(Fault(origin="media", action=Truncate(0.25)))
-        async with caller.session.get(link) as answer:
-            assert answer.headers["Content-Length"] == "1000"
+        async with caller.session.get(link) as response:
+            assert response.headers["Content-Length"] == "1000"
             with pytest.raises(aiohttp.ClientPayloadError):
-                await answer.read()
+                await response.read()
         caller.sandbox.faults.add(Fault(path=LIST, action=Truncate(0.5)))
         with pytest.raises(aiohttp.ClientPayloadError):
             await caller.api("list_projects")
 
 
-async def test_a_stalled_answer_goes_on_later() -> None:
+async def test_a_stalled_response_continues_later() -> None:
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored(bytes(1000)))
         caller.sandbox.faults.add(Fault(origin="media", action=Stall(after=300, seconds=0.1)))
-        async with caller.session.get(link) as answer:
-            await answer.content.readexactly(300)
+        async with caller.session.get(link) as response:
+            await response.content.readexactly(300)
             start = time.monotonic()
-            assert len(await answer.read()) == 700
+            assert len(await response.read()) == 700
         assert time.monotonic() - start > 0.05
 
 
-async def test_a_stalled_answer_does_not_keep_the_sandbox_open() -> None:
+async def test_a_stalled_response_does_not_delay_closing() -> None:
     fault = Fault(path=LIST, times=None, action=Stall(after=0, seconds=600))
     start = time.monotonic()
     async with calling(echoing(faults=[fault])) as caller:
@@ -139,7 +139,7 @@ async def test_a_stalled_answer_does_not_keep_the_sandbox_open() -> None:
     assert time.monotonic() - start < 2
 
 
-async def test_a_refused_body_is_answered_before_it_is_read() -> None:
+async def test_a_refused_body_gets_a_response_before_it_is_read() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a", contentType="audio/wav")
         caller.sandbox.faults.add(Fault(origin="media", action=RefuseBody(503)))
@@ -166,17 +166,17 @@ async def test_a_connection_dropped_in_the_middle_of_the_body() -> None:
         assert caller.sandbox.faults.hits(fault) == 2
 
 
-async def test_a_redirect_that_drags_a_key_to_another_origin_is_complained_about() -> None:
+async def test_a_redirect_that_leaks_a_key_to_another_origin_is_a_violation() -> None:
     async with calling(echoing()) as caller:
         away = {"Location": f"{caller.sandbox.media_url}/elsewhere"}
         caller.sandbox.faults.add(Fault(path=LIST, action=RespondWith(307, away)))
         got = await caller.api("list_projects")
         headers = {"Authorization": f"Bearer {caller.sandbox.api_key}"}
         await caller.send("POST", got.headers["Location"], json={}, headers=headers)
-        assert any("API key came to the media host" in one for one in caller.sandbox.violations)
+        assert any("API key was sent to the media host" in one for one in caller.sandbox.violations)
 
 
-def test_skip_times_and_rate_say_which_requests_are_struck() -> None:
+def test_skip_times_and_rate_select_requests() -> None:
     book = FaultPlan([Fault(action=Drop(), skip=2, times=3)])
     drawn = [book.match("api", "POST", "/v1/x")[1] is not None for _ in range(8)]
     assert drawn == [False, False, True, True, True, False, False, False]
@@ -189,7 +189,7 @@ def test_skip_times_and_rate_say_which_requests_are_struck() -> None:
     assert 60 < sum(draws(1)) < 140
 
 
-def test_a_fault_strikes_only_what_it_names() -> None:
+def test_a_fault_applies_only_to_matching_requests() -> None:
     fault = Fault(action=Drop(), origin="edge", method="PUT", path="*/parts/2")
     assert fault.matches("edge", "PUT", "/v1/uploads/parts/2")
     assert not fault.matches("api", "PUT", "/v1/uploads/parts/2")
@@ -201,17 +201,19 @@ def test_a_fault_strikes_only_what_it_names() -> None:
     "wrong",
     [{"origin": "moon"}, {"skip": -1}, {"times": -1}, {"rate": 1.5}],
 )
-def test_a_fault_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_invalid_fault_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"."):
         Fault(action=Drop(), **wrong)
 
 
 def test_a_plan_is_read_from_json(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
-    answer = {"answer": {"status": 503, "headers": {"retry-after": "1"}, "json": {"error": "x"}}}
+    response = {
+        "respond_with": {"status": 503, "headers": {"retry-after": "1"}, "json": {"error": "x"}}
+    }
     faults = [
-        {"path": "*create_project", "action": "lose_answer"},
-        {"origin": "edge", "method": "PUT", "skip": 1, "times": None, "action": answer},
+        {"path": "*create_project", "action": "lose_response"},
+        {"origin": "edge", "method": "PUT", "skip": 1, "times": None, "action": response},
         {"rate": 0.5, "seed": 7, "action": {"stall": {"after": 10, "seconds": 2}}},
     ]
     file.write_text(json.dumps({"faults": faults}))
@@ -239,8 +241,14 @@ def test_a_plan_is_read_from_json(tmp_path: Path) -> None:
         ({"faults": [{"action": "explode"}]}, "faults[0].action"),
         ({"faults": [{"action": {"delay": {}}}]}, "faults[0].action.delay.seconds"),
         ({"faults": [{"action": {"delay": {"seconds": "5"}}}]}, "faults[0].action.delay.seconds"),
-        ({"faults": [{"action": {"answer": {"status": 99}}}]}, "faults[0].action.answer.status"),
-        ({"faults": [{"action": {"answer": {"code": 5}}}]}, "faults[0].action.answer.code"),
+        (
+            {"faults": [{"action": {"respond_with": {"status": 99}}}]},
+            "faults[0].action.respond_with.status",
+        ),
+        (
+            {"faults": [{"action": {"respond_with": {"code": 5}}}]},
+            "faults[0].action.respond_with.code",
+        ),
         ({"faults": [{"action": "drop", "times": -1}]}, "faults[0].times"),
         ({"faults": [{"action": "drop", "rate": True}]}, "faults[0].rate"),
         ({"faults": [{"action": "drop", "origin": "moon"}]}, "faults[0].origin"),
@@ -248,7 +256,9 @@ def test_a_plan_is_read_from_json(tmp_path: Path) -> None:
         ({"fault": []}, "the plan.fault"),
     ],
 )
-def test_a_wrong_plan_is_refused_with_the_place(plan: Any, place: str, tmp_path: Path) -> None:
+def test_an_invalid_plan_is_refused_with_the_location(
+    plan: Any, place: str, tmp_path: Path
+) -> None:
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(plan))
     with pytest.raises(PlanError) as refused:
@@ -268,7 +278,7 @@ JSON = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["action", "path", "times", "answer", "status", "delay", "x"]),
+            st.sampled_from(["action", "path", "times", "respond_with", "status", "delay", "x"]),
             inner,
             max_size=3,
         )

@@ -1,4 +1,4 @@
-"""What outlives the process when the sandbox is given a folder."""
+"""Data in a folder that is kept across restarts."""
 
 import asyncio
 import socket
@@ -78,7 +78,7 @@ async def test_a_changed_api_key_replaces_the_one_before(tmp_path: Path) -> None
         assert (await caller.api("list_projects", key="first-secret-key")).status == 401
 
 
-async def test_the_folder_holds_no_api_key_and_is_nobody_elses_to_read(tmp_path: Path) -> None:
+async def test_the_folder_contains_no_api_key_and_is_private(tmp_path: Path) -> None:
     data = tmp_path / "data"
     async with calling(echoing(data=data, api_key="a-very-secret-key")) as caller:
         made = await caller.ok("api_keys/create", label="w", scopes=[])
@@ -120,9 +120,9 @@ async def test_hostile_file_names_stay_outside_the_paths(tmp_path: Path) -> None
     async with calling(echoing(data=tmp_path)) as caller:
         for name in names:
             ids = await caller.restored(name=name)
-            told = (await caller.ok("get_generation_download", **ids))["fileName"]
-            assert "/" not in told
-            assert "\\" not in told
+            result = (await caller.ok("get_generation_download", **ids))["fileName"]
+            assert "/" not in result
+            assert "\\" not in result
             assert (await caller.send("GET", await caller.link(ids))).status == 200
         stored = {path.name for path in (tmp_path / "uploads").rglob("*") if path.is_file()}
         assert stored == {"source", "source.wav"}
@@ -152,9 +152,9 @@ async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
 
     async def api(session: aiohttp.ClientSession, url: str, **body: Any) -> Any:
         headers = {"X-Api-Key": "diffio_sandbox_key"}
-        async with session.post(url, json=body, headers=headers) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.json()
+        async with session.post(url, json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
 
     sound = SAMPLE.read_bytes()
     process, base = await started()
@@ -162,18 +162,18 @@ async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
         half = await api(session, f"{base}/create_project", fileName="half.wav")
         edge = f"{half['upload']['edgeBaseUrl']}/v1/uploads"
         token = {"Authorization": f"Bearer {half['upload']['uploadToken']}"}
-        async with session.post(f"{edge}/start", json={}, headers=token) as answer:
-            upload_id = (await answer.json())["uploadId"]
+        async with session.post(f"{edge}/start", json={}, headers=token) as response:
+            upload_id = (await response.json())["uploadId"]
         part = f"{edge}/parts/1?uploadId={upload_id}"
-        async with session.put(part, data=sound, headers=token) as answer:
-            etag = (await answer.json())["etag"]
+        async with session.put(part, data=sound, headers=token) as response:
+            etag = (await response.json())["etag"]
         ids = []
         for number in range(4):
             made = await api(session, f"{base}/create_project", fileName=f"{number}.wav")
             async with session.put(
                 made["uploadUrl"], data=sound, headers={"Content-Type": "application/octet-stream"}
-            ) as answer:
-                assert answer.status == 200
+            ) as response:
+                assert response.status == 200
             project = {"apiProjectId": made["apiProjectId"]}
             begun = await api(
                 session,
@@ -194,8 +194,8 @@ async def test_everything_resumes_after_kill_9(tmp_path: Path) -> None:
         assert again == base  # the port too, so that URLs that were handed out still work
         async with aiohttp.ClientSession() as session:
             body = {"uploadId": upload_id, "parts": [{"partNumber": 1, "etag": etag}]}
-            async with session.post(f"{edge}/complete", json=body, headers=token) as answer:
-                assert answer.status == 200, await answer.text()
+            async with session.post(f"{edge}/complete", json=body, headers=token) as response:
+                assert response.status == 200, await response.text()
             done = {"apiProjectId": half["apiProjectId"]}
             size = (await api(session, f"{base}/complete_project_upload", **done))["sizeBytes"]
             assert size == len(sound)
@@ -231,8 +231,8 @@ async def test_temporary_files_of_a_killed_worker_are_removed_at_the_start(tmp_p
         assert not working.exists()
 
 
-async def test_a_folder_keeps_its_port_unless_that_is_taken(tmp_path: Path) -> None:
-    """Where any free port was asked for."""
+async def test_a_folder_keeps_its_port_unless_it_is_in_use(tmp_path: Path) -> None:
+    """If the port is 0."""
     async with calling(echoing(data=tmp_path)) as caller:
         first = caller.sandbox.base_url
     async with calling(echoing(data=tmp_path)) as caller:

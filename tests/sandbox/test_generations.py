@@ -1,4 +1,4 @@
-"""Generations with the echo engine: made, watched, fetched."""
+"""Generations with the echo engine: create, progress and download."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from raw_caller import calling, echoing
 from diffio_async.sandbox import Sandbox
 
 
-async def test_stages_advance_and_only_the_status_says_complete() -> None:
+async def test_stages_advance_and_only_the_status_is_complete() -> None:
     async with calling(echoing(duration=0.2)) as caller:
         ids = await caller.generation(await caller.project())
         seen: list[Any] = []
@@ -26,8 +26,8 @@ async def test_stages_advance_and_only_the_status_says_complete() -> None:
     assert "restoredVideo" not in seen[-1]
 
 
-async def test_echoes_take_differently_long_where_they_are_told_to() -> None:
-    """With a spread, each generation's duration is its own, around the one that was asked for."""
+async def test_duration_spread_varies_the_duration_of_echoes() -> None:
+    """With a spread, each generation has its own duration, around the configured one."""
     async with calling(echoing(duration=0.2, duration_spread=0.5)) as caller:
         project = await caller.project()
         made = [await caller.generation(project) for _ in range(6)]
@@ -42,7 +42,7 @@ async def test_echoes_take_differently_long_where_they_are_told_to() -> None:
     assert max(took) - min(took) > 0.02
 
 
-async def test_an_idempotency_key_answers_the_existing_generation() -> None:
+async def test_an_idempotency_key_returns_the_existing_generation() -> None:
     async with calling(echoing()) as caller:
         project = await caller.project()
         ids = {"apiProjectId": project["apiProjectId"]}
@@ -121,7 +121,7 @@ async def test_by_default_the_models_of_the_hosted_service_are_served(
 
 
 def test_a_list_of_models_and_legacy_models_exclude_each_other() -> None:
-    with pytest.raises(ValueError, match="leave models out"):
+    with pytest.raises(ValueError, match="omit models"):
         echoing(models={"diffio-4.6-flash"}, legacy_models=True)
 
 
@@ -151,12 +151,12 @@ async def test_what_is_not_ready_is_a_409_with_its_own_code() -> None:
 async def test_a_download_has_all_its_fields() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored(b"sound", name="My talk.wav")
-        told = await caller.ok("get_generation_download", **ids, downloadType="audio")
-        assert told["fileName"] == "My talk.restored.wav"
-        assert told["downloadType"] == "audio"
-        assert told["mimeType"] == "audio/wav"
-        assert told["storagePath"] in told["downloadUrl"]
-        got = await caller.send("GET", told["downloadUrl"])
+        result = await caller.ok("get_generation_download", **ids, downloadType="audio")
+        assert result["fileName"] == "My talk.restored.wav"
+        assert result["downloadType"] == "audio"
+        assert result["mimeType"] == "audio/wav"
+        assert result["storagePath"] in result["downloadUrl"]
+        got = await caller.send("GET", result["downloadUrl"])
         assert (got.body, got.headers["Content-Type"]) == (b"sound", "audio/wav")
         for wrong in ("mp3", "", 7, None):
             refused = await caller.api("get_generation_download", **ids, downloadType=wrong)
@@ -202,7 +202,7 @@ async def test_a_spend_limit_and_a_billing_hold_end_in_402() -> None:
         assert bad.status == 400
 
 
-async def test_the_transcript_of_an_echo_says_that_it_is_one() -> None:
+async def test_the_transcript_of_an_echo_is_marked() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored()
         got = await caller.send("GET", await caller.link(ids, downloadType="transcript"))
@@ -227,7 +227,7 @@ def test_options_out_of_range_are_refused_at_once() -> None:
         {"part_size": 0},
         {"link_ttl": -1},
         {"engine": "magic"},
-        {"failure_word": "oops"},
+        {"failed_status": "oops"},
         {"webhook_secret": "secret"},
     )
     for wrong in wrongs:

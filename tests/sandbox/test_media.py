@@ -1,4 +1,4 @@
-"""Downloads: ranges, validators, and links that end."""
+"""Downloads: ranges, validators, and expiry of links."""
 
 import base64
 import hashlib
@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_caller import calling, echoing
 
-from diffio_async.sandbox.ranges import ByteRange, Unsatisfiable, parse_range
+from diffio_async.sandbox.media import ByteRange, Unsatisfiable, parse_range
 
 CONTENT = bytes(range(200))
 
 
-async def test_a_whole_file_comes_with_length_and_strong_etag() -> None:
+async def test_a_complete_file_has_a_length_and_a_strong_etag() -> None:
     async with calling(echoing()) as caller:
         got = await caller.send("GET", await caller.link(await caller.restored(CONTENT)))
     assert got.body == CONTENT
@@ -23,7 +23,7 @@ async def test_a_whole_file_comes_with_length_and_strong_etag() -> None:
     assert re.fullmatch(r'"[0-9a-f]{32}"', got.headers["ETag"])
 
 
-async def test_the_digest_of_the_whole_file_is_told_with_any_part_of_it() -> None:
+async def test_each_range_has_the_digest_of_the_complete_file() -> None:
     expected = f"sha-256=:{base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()}:"
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored(CONTENT))
@@ -33,7 +33,7 @@ async def test_the_digest_of_the_whole_file_is_told_with_any_part_of_it() -> Non
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "told", "body"),
+    ("header", "status", "content_range", "body"),
     [
         ("bytes=0-9", 206, "bytes 0-9/200", CONTENT[:10]),
         ("bytes=190-", 206, "bytes 190-199/200", CONTENT[190:]),
@@ -45,17 +45,19 @@ async def test_the_digest_of_the_whole_file_is_told_with_any_part_of_it() -> Non
         ("bytes=200-", 416, "bytes */200", None),
     ],
 )
-async def test_ranges(asked: str, status: int, told: str | None, body: bytes | None) -> None:
-    """A single range is served, nonsense ignored, what does not exist refused."""
+async def test_ranges(
+    header: str, status: int, content_range: str | None, body: bytes | None
+) -> None:
+    """A single range is served, an invalid header ignored, a range outside the file refused."""
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored(CONTENT))
-        got = await caller.send("GET", link, headers={"Range": asked})
-    assert (got.status, got.headers.get("Content-Range")) == (status, told)
+        got = await caller.send("GET", link, headers={"Range": header})
+    assert (got.status, got.headers.get("Content-Range")) == (status, content_range)
     if body is not None:
         assert got.body == body
 
 
-async def test_a_range_of_another_version_is_answered_with_the_whole() -> None:
+async def test_a_range_of_another_version_returns_the_complete_file() -> None:
     async with calling(echoing()) as caller:
         link = await caller.link(await caller.restored(CONTENT))
         etag = (await caller.send("GET", link)).headers["ETag"]
@@ -68,7 +70,7 @@ async def test_a_range_of_another_version_is_answered_with_the_whole() -> None:
         assert (known.status, known.body) == (304, b"")
 
 
-async def test_a_link_opens_only_what_it_was_made_for() -> None:
+async def test_a_link_is_valid_only_for_its_method_and_path() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored(CONTENT)
         link = await caller.link(ids)
@@ -80,7 +82,7 @@ async def test_a_link_opens_only_what_it_was_made_for() -> None:
         assert got.headers["Content-Type"].startswith("application/xml")
 
 
-async def test_links_expire_by_time_and_by_hand() -> None:
+async def test_links_expire_by_time_and_on_request() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored(CONTENT)
         first, second = await caller.link(ids), await caller.link(ids)
@@ -103,7 +105,7 @@ async def test_links_expire_by_time_and_by_hand() -> None:
     last=st.one_of(st.none(), st.integers(0, 50)),
     size=st.integers(0, 40),
 )
-def test_a_stretch_is_never_empty_and_never_outside(
+def test_a_range_is_never_empty_and_never_outside(
     first: int | None, last: int | None, size: int
 ) -> None:
     def spelled(number: int | None) -> str:

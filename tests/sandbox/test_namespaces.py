@@ -1,4 +1,4 @@
-"""Two machines, as far as the network is concerned: the page's example for containers, tried."""
+"""The documented example for containers, in two network namespaces."""
 
 import os
 import re

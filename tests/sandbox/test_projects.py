@@ -1,4 +1,4 @@
-"""Projects, and the two ways their bytes get in."""
+"""Projects, and the two upload modes."""
 
 import asyncio
 import io
@@ -18,7 +18,7 @@ async def test_both_uploads_are_offered_at_once() -> None:
     assert made["expiresAt"].endswith("Z")
 
 
-async def test_an_era_can_be_left_out() -> None:
+async def test_an_upload_mode_can_be_omitted() -> None:
     async with calling(echoing(uploads=("signed",))) as caller:
         assert "upload" not in await caller.ok("create_project", fileName="a.wav")
     async with calling(echoing(uploads=("edge",))) as caller:
@@ -85,7 +85,7 @@ async def test_an_empty_file_is_one_empty_part() -> None:
         assert done["sizeBytes"] == 0
 
 
-async def test_a_complete_that_does_not_fit_the_parts_is_refused_and_changes_nothing() -> None:
+async def test_a_complete_that_does_not_match_the_parts_is_refused_and_changes_nothing() -> None:
     async with calling(echoing(part_size=4)) as caller:
         project = await caller.ok("create_project", fileName="a.wav")
         upload_id = (await caller.edge(project, "start")).json["uploadId"]
@@ -152,7 +152,7 @@ async def test_an_aborted_upload_is_gone() -> None:
         assert waiting.status == 409
 
 
-async def test_an_upload_token_opens_no_other_project() -> None:
+async def test_an_upload_token_is_valid_for_one_project() -> None:
     async with calling(echoing()) as caller:
         mine = await caller.ok("create_project", fileName="a.wav")
         other = await caller.ok("create_project", fileName="b.wav")
@@ -162,7 +162,7 @@ async def test_an_upload_token_opens_no_other_project() -> None:
         assert (await caller.edge(other, "start")).status == 401
 
 
-async def test_a_signed_upload_wants_the_declared_content_type_and_no_other() -> None:
+async def test_a_signed_upload_requires_the_declared_content_type() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a.wav", contentType="audio/wav")
         wrong = {"Content-Type": "audio/mpeg"}
@@ -176,14 +176,14 @@ async def test_a_signed_upload_wants_the_declared_content_type_and_no_other() ->
         assert listed["originalFileName"] == "a.wav"
 
 
-async def test_a_length_that_was_declared_otherwise_is_complained_about() -> None:
+async def test_a_wrong_declared_length_is_a_violation() -> None:
     async with calling(echoing()) as caller:
         project = await caller.project(b"12345", contentLength=4)
         await caller.ok("complete_project_upload", apiProjectId=project["apiProjectId"])
         assert "declared 4 bytes and uploaded 5" in caller.sandbox.violations[0]
 
 
-async def test_a_client_that_hangs_up_in_the_middle_leaves_no_half_file() -> None:
+async def test_a_disconnected_client_leaves_no_partial_file() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a.wav", contentType="audio/wav")
         url = urlsplit(made["uploadUrl"])
@@ -202,7 +202,7 @@ async def test_a_client_that_hangs_up_in_the_middle_leaves_no_half_file() -> Non
         assert got.status == 409
 
 
-async def test_a_large_body_is_answered_after_100_continue() -> None:
+async def test_a_large_body_is_read_after_100_continue() -> None:
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a.wav", contentType="audio/wav")
         headers = {"Content-Type": "audio/wav"}

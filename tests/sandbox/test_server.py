@@ -1,4 +1,4 @@
-"""The sandbox as a whole: where it listens, what it costs to start, how it is run."""
+"""The server: listening, start-up time, environment, and the command."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])
-def test_it_refuses_to_listen_beyond_loopback(host: str) -> None:
+def test_a_sandbox_listens_on_loopback_only(host: str) -> None:
     with pytest.raises(SandboxError, match="allow_remote"):
         Sandbox(host=host)
 
@@ -35,24 +35,24 @@ async def test_beyond_loopback_links_name_the_host_the_client_used(
         made = await caller.send("POST", f"{url}/create_project", json=body, headers=headers)
         assert made.json["uploadUrl"].startswith("http://127.0.0.1:")
         assert made.json["upload"]["edgeBaseUrl"].startswith("http://127.0.0.1:")
-    assert "its API key is the known one" in caplog.text
+    assert "its API key is the public default" in caplog.text
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as received:
+        port = received.getsockname()[1]
         with pytest.raises(SandboxError, match=f"cannot listen on 127.0.0.1:{port}"):
             await echoing(port=port).start()
 
 
-async def test_it_starts_and_stops_fast() -> None:
+async def test_a_sandbox_starts_and_stops_fast() -> None:
     start = time.monotonic()
     async with echoing():
         pass
     assert time.monotonic() - start < 0.3
 
 
-async def test_the_environment_points_a_client_here() -> None:
+async def test_the_environment_configures_a_client() -> None:
     async with calling(echoing(api_key="a-key")) as caller:
         assert caller.sandbox.environment == {
             "DIFFIO_API_KEY": "a-key",
@@ -61,7 +61,7 @@ async def test_the_environment_points_a_client_here() -> None:
         assert caller.sandbox.base_url.endswith("/v1")
 
 
-async def test_every_request_is_witnessed() -> None:
+async def test_every_request_is_recorded() -> None:
     async with calling(echoing(keep_requests=2)) as caller:
         await caller.api("list_projects")
         await caller.api("create_project", fileName="a.wav")
@@ -83,7 +83,7 @@ async def test_many_connections_at_once() -> None:
         assert {one.status for one in got} == {200}
 
 
-def test_importing_it_loads_neither_the_server_nor_what_restores() -> None:
+def test_importing_the_package_loads_neither_the_server_nor_the_audio_code() -> None:
     program = (
         "import sys, diffio_async.sandbox as s; s.Fault; s.read_plan; s.SandboxError;"
         "assert not {'aiohttp', 'av', 'numpy', 'sqlite3'} & set(sys.modules);"
@@ -95,7 +95,7 @@ def test_importing_it_loads_neither_the_server_nor_what_restores() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_its_public_names_are_sorted_and_there() -> None:
+def test_public_names_are_sorted_and_exist() -> None:
     names = diffio_async.sandbox.__all__
     assert names == sorted(names) == sorted(dir(diffio_async.sandbox))
     assert all(getattr(diffio_async.sandbox, name) is not None for name in names)
@@ -104,10 +104,12 @@ def test_its_public_names_are_sorted_and_there() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_runs_alone_and_stops_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+async def test_the_command_stops_cleanly_on_a_signal(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(
-        '{"faults": [{"path": "*list_projects", "action": {"answer": {"status": 503}}}]}'
+        '{"faults": [{"path": "*list_projects", "action": {"respond_with": {"status": 503}}}]}'
     )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "diffio_async.sandbox", "--port", "0"),
@@ -124,16 +126,16 @@ async def test_it_runs_alone_and_stops_cleanly(number: signal.Signals, tmp_path:
     assert lines[3] == "export DIFFIO_API_KEY_ID=key_sandbox"
     headers = {"X-Api-Key": "diffio_sandbox_key"}
     async with aiohttp.ClientSession(headers=headers) as session:
-        async with session.post(f"{base_url}/create_project", json={"fileName": "a"}) as answer:
-            assert answer.status == 200
-        async with session.post(f"{base_url}/list_projects", json={}) as answer:
-            assert answer.status == 503
+        async with session.post(f"{base_url}/create_project", json={"fileName": "a"}) as response:
+            assert response.status == 200
+        async with session.post(f"{base_url}/list_projects", json={}) as response:
+            assert response.status == 503
     process.send_signal(number)
     out, errors = await process.communicate()
     assert (process.returncode, out, errors) == (0, b"", b"")
 
 
-def test_running_it_with_a_wrong_plan_says_where_and_exits_with_2(tmp_path: Path) -> None:
+def test_the_command_reports_an_invalid_plan_and_exits_with_2(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('{"faults": [{"action": "explode"}]}')
     run = subprocess.run(
@@ -143,7 +145,7 @@ def test_running_it_with_a_wrong_plan_says_where_and_exits_with_2(tmp_path: Path
         check=False,
     )
     assert run.returncode == 2
-    assert run.stderr.startswith("faults[0].action: 'explode' is none of")
+    assert run.stderr.startswith("faults[0].action: 'explode' is not one of")
 
 
 async def test_a_client_that_goes_away_within_its_request_is_one_line(

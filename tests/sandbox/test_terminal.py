@@ -1,4 +1,4 @@
-"""What the sandbox prints: nobody else's lines, and nothing that a terminal obeys."""
+"""Output of the sandbox: no forged lines and no terminal control sequences."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import anyio
 import pytest
 
 from diffio_async.sandbox import Sandbox
-from diffio_async.sandbox.terminal import PrintedLog
+from diffio_async.sandbox.command import PrintedLog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: What a web page's <img> may ask for: a line to copy, and a window's title.
+#: A path that a web page's <img> may request: a forged line, and a window title.
 FORGED = (
     "/media/x%0Aexport%20DIFFIO_API_BASE_URL=https://evil.example/v1"
     "%0D%1B%5D0;owned%07%C2%9B2J%E2%80%AE?signature=0&expires=1&issue=1"
 )
 
 
-async def asked(base_url: str, path: str) -> None:
+async def send_get(base_url: str, path: str) -> None:
     """Send a request that no client of the SDK would send."""
     host, _, port = base_url.partition("://")[2].partition("/")[0].rpartition(":")
     async with await anyio.connect_tcp(host, int(port)) as stream:
@@ -35,18 +35,18 @@ async def asked(base_url: str, path: str) -> None:
 async def test_a_path_cannot_forge_a_line_of_the_log(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the log, in the complaints, and on the terminal, a path is one printable piece."""
+    """In the log, in the violations, and on the terminal, a path is one printable string."""
     log, handler = logging.getLogger("diffio_async.sandbox"), PrintedLog()
     log.addHandler(handler)
     try:
         async with Sandbox(engine="echo") as sandbox:
-            await asked(sandbox.base_url, FORGED)
-            complaints = sandbox.violations
+            await send_get(sandbox.base_url, FORGED)
+            violations = sandbox.violations
         log.warning("%s said: %s", "somebody", "two\nlines\x1b[2J", exc_info=ValueError("a\nb: c"))
     finally:
         log.removeHandler(handler)
-    assert [complaint for complaint in complaints if r"\nexport" in complaint]
-    assert all(complaint.isprintable() for complaint in complaints)
+    assert [violation for violation in violations if r"\nexport" in violation]
+    assert all(violation.isprintable() for violation in violations)
     shown = capsys.readouterr().err
     assert r"\nexport" in shown
     lines = shown.splitlines()
@@ -60,7 +60,7 @@ async def test_a_path_cannot_forge_a_line_of_the_log(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("streams", [">/dev/full", ">&-", "2>/dev/full", ">&- 2>&-", "> >(true)"])
-async def test_a_sandbox_serves_though_nobody_can_read_what_it_prints(
+async def test_a_sandbox_serves_when_its_output_cannot_be_written(
     tmp_path: Path, streams: str
 ) -> None:
     """A full disk, a closed descriptor and a closed pipe do not end it; SIGTERM does, with 0."""
@@ -76,8 +76,8 @@ async def test_a_sandbox_serves_though_nobody_can_read_what_it_prints(
             while not file.exists():
                 await anyio.sleep(0.05)
         values = dict(line.split("=", 1) for line in file.read_text().splitlines())
-        await asked(values["DIFFIO_API_BASE_URL"], FORGED)
-        await asked(values["DIFFIO_API_BASE_URL"], FORGED)
+        await send_get(values["DIFFIO_API_BASE_URL"], FORGED)
+        await send_get(values["DIFFIO_API_BASE_URL"], FORGED)
         process.terminate()
         with anyio.fail_after(20):
             assert await process.wait() == 0

@@ -1,4 +1,4 @@
-"""Webhooks: configured, signed, delivered, and delivered again."""
+"""Webhooks: configuration, signatures, deliveries and retries."""
 
 import asyncio
 import json
@@ -26,20 +26,20 @@ from diffio_async.sandbox import (
 )
 from diffio_async.sandbox.faults import Action
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
-from diffio_async.sandbox.webhooks import EVENT_TYPES, signed
+from diffio_async.sandbox.webhooks import EVENT_TYPES, signature_headers
 
 
 @define
 class Receiver:
-    """Takes deliveries, answering each with the next of `statuses`, then with 204."""
+    """A webhook receiver that responds with each of `statuses`, then with 204."""
 
     url: str = ""
     statuses: list[int] = field(factory=list)
-    taken: list[tuple[dict[str, str], bytes]] = field(factory=list)
+    received: list[tuple[dict[str, str], bytes]] = field(factory=list)
 
     async def take(self, request: web.BaseRequest) -> web.Response:
         """Take one delivery."""
-        self.taken.append(
+        self.received.append(
             ({k.lower(): v for k, v in request.headers.items()}, await request.read())
         )
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
@@ -47,9 +47,9 @@ class Receiver:
     async def until(self, count: int) -> list[Any]:
         """Wait for so many deliveries and give their bodies."""
         async with asyncio.timeout(5):
-            while len(self.taken) < count:
+            while len(self.received) < count:
                 await asyncio.sleep(0.01)
-        return [json.loads(body) for _, body in self.taken]
+        return [json.loads(body) for _, body in self.received]
 
 
 @asynccontextmanager
@@ -67,15 +67,15 @@ async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
 
 
 async def configure(caller: Caller, url: str, **more: Any) -> Any:
-    asked = {"mode": "live", "url": url, "eventTypes": list(EVENT_TYPES), **more}
-    return (await caller.ok("webhooks/configure", **asked))["webhook"]
+    request_fields = {"mode": "live", "url": url, "eventTypes": list(EVENT_TYPES), **more}
+    return (await caller.ok("webhooks/configure", **request_fields))["webhook"]
 
 
 async def test_events_of_a_generation_arrive_signed() -> None:
     async with receiving() as receiver, calling(echoing()) as caller:
-        told = await configure(caller, receiver.url)
-        assert told["signing"] == "svix"
-        assert told["apiKeyId"] == told["updatedByKeyId"] == "key_sandbox"
+        result = await configure(caller, receiver.url)
+        assert result["signing"] == "svix"
+        assert result["apiKeyId"] == result["updatedByKeyId"] == "key_sandbox"
         ids = await caller.restored()
         events = await receiver.until(3)
     assert {event["eventType"] for event in events} == {
@@ -88,7 +88,7 @@ async def test_events_of_a_generation_arrive_signed() -> None:
     completed = next(event for event in events if event["status"] == "complete")
     assert completed["modelKey"] == "diffio-4.6-flash"
     assert completed["transcription"] == {"status": "available"}
-    for headers, body in receiver.taken:
+    for headers, body in receiver.received:
         Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
 
 
@@ -111,8 +111,8 @@ async def test_a_delivery_that_fails_is_made_again_under_the_same_id() -> None:
             while caller.sandbox.state.messages:
                 await asyncio.sleep(0.01)
         assert [made.status for made in caller.sandbox.deliveries] == [500, 404, 307, 204]
-    assert len({headers["svix-id"] for headers, _ in receiver.taken}) == 1
-    assert len({body for _, body in receiver.taken}) == 1
+    assert len({headers["svix-id"] for headers, _ in receiver.received}) == 1
+    assert len({body for _, body in receiver.received}) == 1
 
 
 async def test_a_delivery_is_given_up_in_the_end() -> None:
@@ -134,7 +134,7 @@ async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Pat
             await receiver.until(1)
         async with calling(echoing(data=tmp_path, webhook_pace=0.05)) as caller:
             await receiver.until(2)
-    first, second = (headers["svix-id"] for headers, _ in receiver.taken)
+    first, second = (headers["svix-id"] for headers, _ in receiver.received)
     assert first == second
 
 
@@ -149,11 +149,11 @@ async def test_a_test_event_is_delivered_to_its_mode() -> None:
             samplePayload={"generationId": "gen_mine"},
         )
         [event] = await test.until(1)
-        assert live.taken == []
+        assert live.received == []
     assert event["eventType"] == sent["eventType"] == "generation.failed"
     assert event["eventId"] == sent["eventId"]
     assert (event["status"], event["generationId"]) == ("error", "gen_mine")
-    assert test.taken[0][0]["svix-id"] == sent["svixMessageId"]
+    assert test.received[0][0]["svix-id"] == sent["svixMessageId"]
 
 
 async def test_every_key_has_its_own_endpoint_and_secret() -> None:
@@ -167,7 +167,7 @@ async def test_every_key_has_its_own_endpoint_and_secret() -> None:
         assert none.status == 404
         await caller.ok("webhooks/send_test_event", **sent, key=other["key"])
         await receiver.until(1)
-        headers, body = receiver.taken[0]
+        headers, body = receiver.received[0]
         Webhook(secret).verify(body, headers)
         with pytest.raises(KeyError):
             caller.sandbox.webhook_secret("key_sandbox")
@@ -208,11 +208,11 @@ async def test_a_webhook_that_cannot_be_is_refused(wrong: dict[str, Any]) -> Non
 def test_a_signature_is_the_one_svix_makes() -> None:
     from datetime import UTC, datetime
 
-    headers = signed(DEFAULT_WEBHOOK_SECRET, "msg_1", 1_700_000_000, '{"a":"é"}')
-    told = Webhook(DEFAULT_WEBHOOK_SECRET).sign(
+    headers = signature_headers(DEFAULT_WEBHOOK_SECRET, "msg_1", 1_700_000_000, '{"a":"é"}')
+    result = Webhook(DEFAULT_WEBHOOK_SECRET).sign(
         "msg_1", datetime.fromtimestamp(1_700_000_000, UTC), '{"a":"é"}'
     )
-    assert headers["svix-signature"] == told
+    assert headers["svix-signature"] == result
 
 
 async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
@@ -224,7 +224,7 @@ async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
 
 
 async def test_a_share_of_the_events_is_delivered_twice() -> None:
-    """All of them where told so: under the same id, each signed for its own time."""
+    """With a share of 1, all of them: under the same id, each signed for its own time."""
     async with (
         receiving(500) as receiver,
         calling(echoing(webhook_duplicates=1, webhook_pace=0.0001)) as caller,
@@ -234,14 +234,14 @@ async def test_a_share_of_the_events_is_delivered_twice() -> None:
         await caller.restored()
         made = await delivered(caller)
     assert sorted(status or 0 for _, status, _ in made) == [204] * 4 + [500]
-    ids = [headers["svix-id"] for headers, _ in receiver.taken]
+    ids = [headers["svix-id"] for headers, _ in receiver.received]
     assert len(set(ids)) == 2
-    for headers, body in receiver.taken:
+    for headers, body in receiver.received:
         Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
 
 
-async def test_events_overtake_each_other_when_told_to() -> None:
-    """Twelve generations' events, late by up to 0.3 seconds: not in the order they happened in."""
+async def test_webhook_shuffle_reorders_events() -> None:
+    """Events of twelve generations, delayed by up to 0.3 seconds, arrive out of order."""
     async with receiving() as receiver, calling(echoing(webhook_shuffle=0.3)) as caller:
         await configure(caller, receiver.url)
         for _ in range(4):
@@ -251,7 +251,7 @@ async def test_events_overtake_each_other_when_told_to() -> None:
     assert happened != sorted(happened)
 
 
-STRIKES: list[tuple[Action, list[int | None], int]] = [
+DELIVERY_FAULTS: list[tuple[Action, list[int | None], int]] = [
     (Drop(), [None, 204], 1),
     (LoseResponse(), [None, 204], 2),
     (RespondWith(status=410), [410, 204], 1),
@@ -259,11 +259,11 @@ STRIKES: list[tuple[Action, list[int | None], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("action", "statuses", "taken"), STRIKES)
-async def test_a_delivery_is_struck_by_a_fault(
-    action: Action, statuses: list[int | None], taken: int
+@pytest.mark.parametrize(("action", "statuses", "received"), DELIVERY_FAULTS)
+async def test_faults_apply_to_deliveries(
+    action: Action, statuses: list[int | None], received: int
 ) -> None:
-    """Of the type it names, once: lost, answered but the answer lost, not sent, or made thrice."""
+    """Of the named type, once: lost, with its response lost, not sent, or sent three times."""
     fault = Fault(origin="webhooks", path="*.completed", action=action)
     async with (
         receiving() as receiver,
@@ -274,11 +274,11 @@ async def test_a_delivery_is_struck_by_a_fault(
         made = await delivered(caller)
     assert [status for _, status, _ in made] == statuses
     assert made[0][2] == fault.name
-    assert len(receiver.taken) == taken
+    assert len(receiver.received) == received
 
 
-async def test_copies_are_not_copied() -> None:
-    """A fault without end duplicates each event once."""
+async def test_duplicates_are_not_duplicated() -> None:
+    """A fault without a limit duplicates each event once."""
     fault = Fault(origin="webhooks", times=None, action=Duplicate())
     async with receiving() as receiver, calling(echoing(faults=[fault])) as caller:
         await configure(caller, receiver.url)
@@ -286,7 +286,7 @@ async def test_copies_are_not_copied() -> None:
         assert len(await delivered(caller)) == 6
 
 
-async def test_a_delayed_delivery_is_overtaken() -> None:
+async def test_a_delayed_delivery_arrives_later() -> None:
     """The first event comes last."""
     late = Fault(origin="webhooks", path="generation.queued", action=Delay(0.3))
     async with receiving() as receiver, calling(echoing(faults=[late])) as caller:
@@ -296,8 +296,8 @@ async def test_a_delayed_delivery_is_overtaken() -> None:
     assert events[-1]["eventType"] == "generation.queued"
 
 
-async def test_a_fault_of_any_origin_leaves_deliveries_alone() -> None:
-    """It was meant for what clients send."""
+async def test_a_fault_for_any_origin_does_not_apply_to_deliveries() -> None:
+    """It applies to client requests only."""
     fault = Fault(path="*.completed", times=None, action=Drop())
     async with receiving() as receiver, calling(echoing(faults=[fault])) as caller:
         await configure(caller, receiver.url, eventTypes=["generation.completed"])
@@ -305,15 +305,15 @@ async def test_a_fault_of_any_origin_leaves_deliveries_alone() -> None:
         assert await delivered(caller) == [("generation.completed", 204, None)]
 
 
-def test_the_page_has_the_secret_that_deliveries_are_signed_with() -> None:
-    """What the page on the command says to export is what the sandbox signs with."""
+def test_the_documented_secret_is_the_default() -> None:
+    """The secret in the documentation is the one that the sandbox signs with."""
     page = Path(__file__).parents[2] / "docs" / "cli.md"
     assert f"DIFFIO_WEBHOOK_SECRET={DEFAULT_WEBHOOK_SECRET}\n" in page.read_text(encoding="utf-8")
 
 
-def test_what_cannot_befall_a_delivery_is_refused() -> None:
-    """In Python and in a plan; so is a duplicate of anything else, and a share beyond 1."""
-    with pytest.raises(ValueError, match="befall webhooks is drop, delay, answer"):
+def test_an_action_that_is_not_for_deliveries_is_refused() -> None:
+    """In Python and in a plan; so are `duplicate` for other origins, and a share above 1."""
+    with pytest.raises(ValueError, match="actions for webhooks are drop, delay, respond_with"):
         Fault(origin="webhooks", action=Truncate())
     with pytest.raises(ValueError, match="duplicate is for"):
         Fault(action=Duplicate())
@@ -321,20 +321,20 @@ def test_what_cannot_befall_a_delivery_is_refused() -> None:
     [fault] = read_plan(plan)
     assert fault.action == Duplicate(copies=2)
     plan["faults"][0]["action"] = "stall"
-    with pytest.raises(PlanError, match=r"faults\[0\]\.action: what can befall"):
+    with pytest.raises(PlanError, match=r"faults\[0\]\.action: the actions for webhooks"):
         read_plan(plan)
     for wrong in ({"webhook_duplicates": 1.1}, {"webhook_shuffle": -1}):
         with pytest.raises(ValueError, match="webhook_"):
             echoing(**wrong)
 
 
-async def _nameserver(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[str]]) -> None:
-    """Have names resolve to given addresses; each lookup takes the next one of its list."""
+async def _nameserver(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, list[str]]) -> None:
+    """Make names resolve to given addresses; each lookup returns the next list of addresses."""
     loop = asyncio.get_running_loop()
     real = loop.getaddrinfo
 
     async def look_up(host: Any, port: Any, **how: Any) -> Any:
-        found = answers.get(host)
+        found = addresses.get(host)
         if found is not None:
             host = found.pop(0) if len(found) > 1 else found[0]
         return await real(host, port, **how)
@@ -358,10 +358,10 @@ async def _nameserver(monkeypatch: pytest.MonkeyPatch, answers: dict[str, list[s
         "nowhere.invalid",
     ],
 )
-async def test_a_webhook_that_leads_off_this_machine_is_refused_once_and_for_all(
+async def test_a_webhook_to_another_machine_is_refused_without_a_retry(
     host: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Configuring it works; each event is one refused delivery, all of them one line."""
+    """The configuration is accepted; each event is a refused delivery, logged once."""
     names = {"rebound.example": ["203.0.113.7"], "mixed.example": ["203.0.113.7", "203.0.113.8"]}
     await _nameserver(monkeypatch, names)
     connected: list[Any] = []
@@ -408,7 +408,7 @@ async def test_a_webhook_to_loopback_is_delivered(
 
 
 async def test_every_url_that_the_client_accepts_can_be_configured() -> None:
-    """Names below `localhost` are of this machine to a client."""
+    """Clients resolve names below `localhost` to this machine."""
     async with calling(echoing()) as caller:
         for url in ("http://localhost:1/x", "http://app.localhost:1/x", "http://[::1]:1/x"):
             assert (await configure(caller, url))["url"] == url
@@ -430,7 +430,7 @@ async def test_a_redirect_of_a_receiver_is_not_followed() -> None:
                 assert {status for _, status, _ in await delivered(caller)} == {307}
         finally:
             await runner.cleanup()
-        assert elsewhere.taken == []
+        assert elsewhere.received == []
 
 
 async def test_with_remote_webhooks_allowed_plain_http_is_configured_too() -> None:
@@ -438,9 +438,9 @@ async def test_with_remote_webhooks_allowed_plain_http_is_configured_too() -> No
     async with calling(echoing(allow_remote_webhooks=True)) as caller:
         assert (await configure(caller, "http://receiver:8000/hook"))["url"].startswith("http:")
     async with calling(echoing()) as caller:
-        asked: dict[str, Any] = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
+        request_fields: dict[str, Any] = {"mode": "live", "eventTypes": list(EVENT_TYPES)}
         for url in ("http://receiver:8000/hook", "https://receiver:99999/", "ftp://127.0.0.1/"):
-            assert (await caller.api("webhooks/configure", url=url, **asked)).status == 400
+            assert (await caller.api("webhooks/configure", url=url, **request_fields)).status == 400
 
 
 async def test_a_target_that_cannot_be_reached_is_one_plain_line(

@@ -1,4 +1,4 @@
-"""Restorations in worker processes: real, watched, and gone with the server."""
+"""Restorations in worker processes: progress, failures, and the end of the processes."""
 
 import asyncio
 import os
@@ -30,13 +30,13 @@ async def until(
     caller: Caller, ids: dict[str, str], true: Callable[[dict[str, Any]], bool]
 ) -> None:
     async with asyncio.timeout(20):
-        while not true(told := await caller.ok("get_generation_progress", **ids)):
-            assert told["status"] in ("queued", "processing"), told
+        while not true(result := await caller.ok("get_generation_progress", **ids)):
+            assert result["status"] in ("queued", "processing"), result
             await asyncio.sleep(0.01)
 
 
-async def test_what_is_no_recording_fails_its_generation_with_the_reason() -> None:
-    async with calling(Sandbox(failure_word="error")) as caller:
+async def test_a_file_that_is_not_a_recording_fails_its_generation_with_the_reason() -> None:
+    async with calling(Sandbox(failed_status="error")) as caller:
         ids = await caller.generation(await caller.project(b"only text", name="talk.wav"))
         failed = await caller.ended(ids)
         assert failed["status"] == "error"
@@ -53,7 +53,7 @@ async def test_what_is_no_recording_fails_its_generation_with_the_reason() -> No
     assert not any(running(pid) for pid in pids)
 
 
-async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> None:
+async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None:
     async with calling(Sandbox(workers=1)) as caller:
         project = await caller.project(SAMPLE.read_bytes())
         ids = await caller.generation(project)
@@ -66,7 +66,7 @@ async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> N
         os.kill(pids[0], signal.SIGKILL)
         failed = await caller.ended(ids)
         assert failed["status"] == "failed"
-        assert failed["error"] == "the restoration broke down"
+        assert failed["error"] == "the restoration failed unexpectedly"
         assert "SIGKILL" in failed["errorDetails"]
         assert "not a recording" in (await caller.ended(waiting))["error"]
 
@@ -74,7 +74,7 @@ async def test_a_worker_that_dies_fails_its_generation_and_not_the_server() -> N
 async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> None:
     async with calling(Sandbox()) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
-        await until(caller, ids, lambda told: told["stage"] is not None)
+        await until(caller, ids, lambda result: result["stage"] is not None)
         pids = caller.sandbox.worker_pids
         start = time.monotonic()
     assert time.monotonic() - start < 2
@@ -82,7 +82,7 @@ async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> Non
 
 
 @pytest.mark.slow
-async def test_a_recording_comes_back_restored_with_true_progress(tmp_path: Path) -> None:
+async def test_a_recording_is_restored_with_progress(tmp_path: Path) -> None:
     async with calling(Sandbox(tmp_path)) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
         percents = []
@@ -102,18 +102,18 @@ async def test_a_recording_comes_back_restored_with_true_progress(tmp_path: Path
 
 
 @pytest.mark.slow
-async def test_a_restoration_cut_off_by_a_restart_is_done_again(tmp_path: Path) -> None:
+async def test_an_interrupted_restoration_is_repeated_after_a_restart(tmp_path: Path) -> None:
     async with calling(Sandbox(tmp_path)) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
-        await until(caller, ids, lambda told: told["status"] == "processing")
+        await until(caller, ids, lambda result: result["status"] == "processing")
     async with calling(Sandbox(tmp_path)) as caller:
         assert (await caller.ended(ids, within=60))["status"] == "complete"
 
 
-def test_a_worker_outlives_ctrl_c_and_ends_with_its_server() -> None:
+def test_a_worker_ignores_ctrl_c_and_ends_with_its_server() -> None:
     program = (
         "import asyncio\n"
-        "from diffio_async.sandbox.workers import Worker\n"
+        "from diffio_async.sandbox.worker_pool import Worker\n"
         "async def main():\n"
         "    worker = await Worker.start()\n"
         "    print(worker.pid, flush=True)\n"
@@ -145,7 +145,7 @@ def leftovers(folder: Path) -> list[Path]:
     return [path for path in (folder / "results").rglob("*") if ".working" in path.parts]
 
 
-async def test_a_restoration_over_the_time_is_stopped(
+async def test_a_restoration_over_the_time_limit_is_stopped(
     tmp_path: Path,
 ) -> None:
     """Its generation fails with the limit, and its temporary files are gone."""
@@ -174,7 +174,7 @@ async def test_a_recording_over_a_limit_fails_with_it(tmp_path: Path) -> None:
             assert leftovers(tmp_path) == []
 
 
-async def test_text_that_makes_sound_fails_at_once() -> None:
+async def test_text_that_generates_sound_fails_immediately() -> None:
     """A few bytes for FFmpeg's SBaGen reader would be sound without an end."""
     async with calling(Sandbox()) as caller:
         ids = await caller.generation(await caller.project(b"SBAGEN\n-SE\nx: 200+5/50\nNOW x\n"))
@@ -182,6 +182,6 @@ async def test_text_that_makes_sound_fails_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", ["max_recording_seconds", "max_decoded_bytes"])
-def test_a_limit_of_nothing_is_refused(name: str) -> None:
+def test_a_limit_of_zero_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         restoring(None, **{name: 0})

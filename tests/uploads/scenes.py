@@ -37,7 +37,7 @@ class Scene:
         project_id = project if isinstance(project, str) else project.api_project_id
         world = self.sandbox.state
         assert world.projects[project_id].received
-        return world.source_of(world.projects[project_id]).read_bytes()
+        return world.source_path(world.projects[project_id]).read_bytes()
 
     def only_project(self) -> str:
         """The id of the one project there is."""

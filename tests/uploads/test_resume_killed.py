@@ -93,7 +93,10 @@ async def test_a_killed_upload_is_finished_by_the_next_try(
         assert said == on.only_project(), where
         project = on.sandbox.state.projects[said]
         assert project.received
-        with on.sandbox.state.source_of(project).open("rb") as landed, recording.open("rb") as sent:
+        with (
+            on.sandbox.state.source_path(project).open("rb") as landed,
+            recording.open("rb") as sent,
+        ):
             digests = [hashlib.file_digest(file, "sha256").digest() for file in (landed, sent)]
         assert digests[0] == digests[1], where
         again = [number for number, times in Counter(on.part_numbers()).items() if times > 1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aiohttp import web
 
 from diffio_async import WebhookEvent, WebhookInbox, WebhookVerifier
-from diffio_async.sandbox.webhooks import signed
+from diffio_async.sandbox.webhooks import signature_headers
 from diffio_async.webhooks import WebhookSink
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def headers_of(
 ) -> dict[str, str]:
     """The headers of a delivery that is signed now, or at another second of the epoch."""
     stamp = int(time.time() if at is None else at)
-    return {"Content-Type": "application/json", **signed(secret, message_id, stamp, body.decode())}
+    return {
+        "Content-Type": "application/json",
+        **signature_headers(secret, message_id, stamp, body.decode()),
+    }
 
 
 class Kept(WebhookSink):

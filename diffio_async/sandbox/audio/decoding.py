@@ -1,49 +1,115 @@
-"""Reading recordings: whatever ffmpeg's libraries know, as blocks of one or two channels."""
+"""Decoding of recordings into blocks of one or two channels.
+
+FFmpeg also reads formats that are programs (SBaGen generates sound from a few bytes of text), that
+name other files or hosts (playlists), and that any text is valid in (terminal art). Uploads are
+therefore opened with whitelists of formats, codecs and protocols.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 import numpy as np
 from av.audio.stream import AudioStream
+from av.codec import Codec
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from diffio_async.sandbox.audio.filtering import as_block, layout_of
-from diffio_async.sandbox.audio.formats import is_sound_codec, open_options
-from diffio_async.sandbox.audio.limits import Limits
-from diffio_async.sandbox.audio.outcome import CannotRestore, Probed
+from diffio_async.sandbox.audio.filtering import as_block, layout_name
+from diffio_async.sandbox.audio.restoration import CannotRestore, Limits, Probed
 from diffio_async.sandbox.audio.sound import RATE, Block
 
-_MOST_CHANNELS = 2
-_BROKEN = "the recording is damaged: none of its sound can be decoded"
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-# Names and titles in odd encodings are no reason to refuse a recording. PyAV before this version
-# has to be told, and later ones know no such word.
-_DECODES_LATER = 19
+
+_FORMATS = frozenset(
+    """aac ac3 aiff amr amrnb amrwb ape asf ast au avi caf dsf dts dtshd dv eac3 flac flv
+    g722 g729 gsm ircam ivf loas matroska mlp mov mp3 mpc mpc8 mpeg mpegts mxf nistsphere
+    nut oga ogg oma ogv rm sox tak truehd tta voc w64 wav webm wsaud wtv wv xwma""".split()  # noqa: SIM905
+)
+# Opened only to report that they contain no sound.
+_STILL_PICTURES = frozenset({"bmp_pipe", "gif", "jpeg_pipe", "png_pipe", "tiff_pipe", "webp_pipe"})
+
+_SOUND_CODECS = frozenset(
+    """aac aac_latm ac3 alac amr_nb amr_wb ape atrac1 atrac3 atrac3al atrac3p atrac3pal cook
+    dss_sp dsd_lsbf dsd_lsbf_planar dsd_msbf dsd_msbf_planar dts eac3 flac g723_1 g729 gsm
+    gsm_ms ilbc imc mace3 mace6 mlp mp1 mp2 mp3 musepack7 musepack8 nellymoser opus qcelp
+    qdm2 qdmc ra_144 ra_288 shorten sipr speex tak truehd truespeech tta vorbis wavpack
+    wmalossless wmapro wmav1 wmav2 wmavoice xma1 xma2""".split()  # noqa: SIM905
+)
+_SOUND_FAMILIES = ("pcm_", "adpcm_")
+# Video is copied, not decoded, except for the few frames from which FFmpeg reads its size.
+_PICTURE_CODECS = frozenset(
+    """av1 cinepak dnxhd dvvideo ffv1 flv1 h261 h263 h263i h263p h264 hevc indeo3 indeo5
+    mjpeg mpeg1video mpeg2video mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4v3 prores rv10 rv20 rv30
+    rv40 svq1 svq3 theora vc1 vp3 vp6 vp6f vp8 vp9 vvc wmv1 wmv2 wmv3""".split()  # noqa: SIM905
+)
+
+
+def is_sound_codec(name: str) -> bool:
+    """Return whether an audio codec, by its FFmpeg name, is allowed."""
+    return name in _SOUND_CODECS or name.startswith(_SOUND_FAMILIES)
+
+
+@cache
+def whitelist_options() -> dict[str, str]:
+    """Return the options with which FFmpeg opens an upload: formats, decoders and protocols."""
+    formats = (
+        name
+        for name in av.formats_available
+        # One demuxer may have several names: "mov,mp4,m4a,3gp,3g2,mj2".
+        if (_FORMATS | _STILL_PICTURES).intersection(name.split(","))
+    )
+    return {
+        "format_whitelist": _join(formats),
+        "codec_whitelist": _join(filter(_is_allowed_decoder, av.codecs_available)),
+        "protocol_whitelist": "file",
+    }
+
+
+def _is_allowed_decoder(name: str) -> bool:
+    try:
+        codec = Codec(name, "r")
+    except ValueError:  # an encoder
+        return False
+    return is_sound_codec(codec.canonical_name) or codec.canonical_name in _PICTURE_CODECS
+
+
+def _join(names: "Iterable[str]") -> str:
+    return ",".join(sorted(names))
+
+
+_MAX_CHANNELS = 2
+_DAMAGED = "the recording is damaged: none of its sound can be decoded"
+
+# Metadata in an odd encoding does not make a recording unusable. PyAV before version 19 needs an
+# option for that; later versions have no such option.
+_LENIENT_SINCE = 19
 _LENIENT: dict[str, Any] = (
     {}
-    if int(av.__version__.partition(".")[0]) >= _DECODES_LATER
+    if int(av.__version__.partition(".")[0]) >= _LENIENT_SINCE
     else {"metadata_errors": "replace"}
 )
 
 
 @contextmanager
 def open_media(source: Path) -> Iterator[InputContainer]:
-    """Open a recording, whatever its name says.
+    """Open a recording; its format is detected from its content.
 
     Raises:
-        CannotRestore: it is empty, or nothing that holds sound or pictures.
-        OSError: it cannot be read at all.
+        CannotRestore: The file is empty, or is not an audio or video file.
+        OSError: The file cannot be read.
     """
     if source.stat().st_size == 0:
         raise CannotRestore("the file is empty")
     try:
-        container = av.open(f"file:{source}", "r", options=open_options(), **_LENIENT)
+        container = av.open(f"file:{source}", "r", options=whitelist_options(), **_LENIENT)
     except (FileNotFoundError, PermissionError):
         raise
     except (av.error.FFmpegError, ValueError) as error:
@@ -54,95 +120,99 @@ def open_media(source: Path) -> Iterator[InputContainer]:
         yield container
 
 
-def picture_in(container: InputContainer) -> VideoStream | None:
-    """The moving picture, or None; cover art does not move."""
-    still = Disposition.attached_pic | Disposition.timed_thumbnails
-    return next((s for s in container.streams.video if not s.disposition & still), None)
+def find_video(container: InputContainer) -> VideoStream | None:
+    """Return the video stream, or None; cover art is not video."""
+    not_moving = Disposition.attached_pic | Disposition.timed_thumbnails
+    return next((s for s in container.streams.video if not s.disposition & not_moving), None)
 
 
-def sound_in(container: InputContainer) -> AudioStream:
-    """The recording's main sound.
+def find_audio(container: InputContainer) -> AudioStream:
+    """Return the main audio stream.
 
     Raises:
-        CannotRestore: there is none, no decoder knows it, or no recording has its codec.
+        CannotRestore: There is no audio stream, or its codec is unsupported.
     """
     best = container.streams.best("audio")
     if not isinstance(best, AudioStream) or not is_decodable(best):
         if container.streams.audio:
-            raise CannotRestore("the sound in this file is in a form that cannot be decoded")
+            raise CannotRestore("the sound in this file is in a format that cannot be decoded")
         raise CannotRestore("there is no audio stream in this file")
     codec = best.codec_context.codec.canonical_name
     if not is_sound_codec(codec):
-        raise CannotRestore(f"the sound in this file is in a form ({codec}) that is not read")
+        raise CannotRestore(
+            f"the sound in this file is in a format ({codec}) that is not supported"
+        )
     return best
 
 
 def is_decodable(stream: AudioStream | VideoStream) -> bool:
-    """Return whether FFmpeg has a decoder for a stream: PyAV's stubs say that it always has."""
+    """Return whether FFmpeg has a decoder for a stream; PyAV's stubs omit that it may not."""
     context: object = stream.codec_context
     return context is not None
 
 
 def probe(source: Path) -> Probed:
-    """Look at a file's headers.
+    """Read the headers of a file.
 
     Raises:
-        CannotRestore: it is empty, or nothing that holds sound or pictures.
+        CannotRestore: The file is empty, or is not an audio or video file.
     """
     with open_media(source) as container:
         return Probed(
             has_audio=bool(container.streams.audio),
-            has_video=picture_in(container) is not None,
+            has_video=find_video(container) is not None,
             seconds=container.duration / 1e6 if container.duration else None,
         )
 
 
-def channels_of(stream: AudioStream) -> int:
-    """How many channels the restored sound will have: two at most."""
-    return min(max(1, stream.codec_context.channels), _MOST_CHANNELS)
+def output_channels(stream: AudioStream) -> int:
+    """Return the number of channels of the restored sound: one or two."""
+    return min(max(1, stream.codec_context.channels), _MAX_CHANNELS)
 
 
-def decoded(
+def decode_blocks(
     container: InputContainer,
     stream: AudioStream,
     limits: Limits,
-    done: Callable[[float], None],
+    on_progress: Callable[[float], None],
 ) -> Iterator[Block]:
-    """The sound at 48 kHz, in one or two channels; damaged stretches are left out.
+    """Yield the sound at 48 kHz in one or two channels, without the packets that are damaged.
 
     Args:
-        container: as `opened` gives it.
-        stream: as `sound_in` gives it.
-        limits: what the recording may take.
-        done: told the part that is done, from 0 to 1.
+        container: An open recording.
+        stream: The stream that `find_audio` returned.
+        limits: Limits of the recording.
+        on_progress: Called with the fraction that is done, from 0 to 1.
 
     Raises:
-        CannotRestore: nothing of it, or hardly anything, can be decoded, or too much.
+        CannotRestore: Most of the sound cannot be decoded, or its sampling rate is too low.
     """
-    channels = channels_of(stream)
+    channels = output_channels(stream)
     resampler: av.AudioResampler | None = None
-    heard_form: tuple[str, str, int] | None = None
-    good = bad = 0
+    previous_format: tuple[str, str, int] | None = None
+    decoded = failed = 0
     for packet in _packets(container, stream):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            bad += 1
+            failed += 1
             continue
         for frame in frames:
-            good += 1
-            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            decoded += 1
+            frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
             limits.check_rate(frame.sample_rate)
-            if resampler is None or form != heard_form:  # a stream may change on its way
-                yield from _resampled(resampler, None)
-                resampler = av.AudioResampler("flt", layout_of(channels), RATE)
-                heard_form = form
+            if (
+                resampler is None or frame_format != previous_format
+            ):  # formats may change within a stream
+                yield from _resample(resampler, None)
+                resampler = av.AudioResampler("flt", layout_name(channels), RATE)
+                previous_format = frame_format
             frame.pts = None
-            yield from _resampled(resampler, frame)
-        done(_part(packet, container, stream))
-    yield from _resampled(resampler, None)
-    if bad > good:
-        raise CannotRestore(_BROKEN)
+            yield from _resample(resampler, frame)
+        on_progress(_fraction_done(packet, container, stream))
+    yield from _resample(resampler, None)
+    if failed > decoded:
+        raise CannotRestore(_DAMAGED)
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator["av.Packet[AudioStream]"]:
@@ -151,19 +221,19 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator["av.Pac
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:
-            return  # cut short: what came before is worth restoring
+            return  # truncated: restore what came before
         if packet is None:
             return
         yield packet
 
 
-def _resampled(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[Block]:
+def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[Block]:
     if resampler is not None:
         for out in resampler.resample(frame):
             yield np.nan_to_num(as_block(out), posinf=1.0, neginf=-1.0)
 
 
-def _part(
+def _fraction_done(
     packet: "av.Packet[AudioStream]", container: InputContainer, stream: AudioStream
 ) -> float:
     if packet.pts is not None and container.duration and stream.time_base is not None:

@@ -1,4 +1,4 @@
-"""Filters that work block by block: a zero-phase high-pass, and ffmpeg's own."""
+"""Filters that work block by block: a zero-phase high-pass, and those of FFmpeg."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -11,19 +11,19 @@ from av.filter import Graph
 
 from diffio_async.sandbox.audio.sound import BLOCK, RATE, Block, silence
 
-_CONTEXT = RATE // 10
-"""The high-pass hears this much on both sides of a block; its echo has died by then (-270 dB)."""
+_MARGIN = RATE // 10
+"""Samples on both sides of a block that the high-pass sees; its impulse response ends within."""
 
 
-def layout_of(channels: int) -> str:
-    """What ffmpeg calls one or two channels."""
+def layout_name(channels: int) -> str:
+    """Return the FFmpeg layout name of one or two channels."""
     return "mono" if channels == 1 else "stereo"
 
 
 def as_frame(block: Block, start: int) -> av.AudioFrame:
-    """A block as a frame of ffmpeg's that begins at sample `start`."""
+    """Return a block as an FFmpeg frame that begins at sample `start`."""
     flat = np.ascontiguousarray(block, np.float32).reshape(1, -1)
-    frame = av.AudioFrame.from_ndarray(flat, format="flt", layout=layout_of(block.shape[1]))
+    frame = av.AudioFrame.from_ndarray(flat, format="flt", layout=layout_name(block.shape[1]))
     frame.sample_rate = RATE
     frame.pts = start
     frame.time_base = Fraction(1, RATE)
@@ -31,72 +31,71 @@ def as_frame(block: Block, start: int) -> av.AudioFrame:
 
 
 def as_block(frame: av.AudioFrame) -> Block:
-    """A frame of packed floats as a block."""
+    """Return a frame of packed floats as a block."""
     return cast("Block", frame.to_ndarray()).reshape(-1, len(frame.layout.channels))
 
 
-def high_passed(blocks: Iterable[Block], channels: int, corner: float = 70.0) -> Iterator[Block]:
-    """The sound without rumble below `corner` hertz, its phases untouched.
+def high_pass(blocks: Iterable[Block], channels: int, corner: float = 70.0) -> Iterator[Block]:
+    """Yield the sound without rumble below `corner` hertz, with unchanged phases.
 
-    A causal filter would shift the low harmonics of a voice and cost more fidelity than the
-    rumble did.
+    A causal filter would shift the low harmonics of a voice, which does more damage than rumble.
     """
-    window = BLOCK + 2 * _CONTEXT
+    window = BLOCK + 2 * _MARGIN
     frequency = np.fft.rfftfreq(window, 1 / RATE)
     frequency[0] = 1e-6
     response = (1 / (1 + (corner / frequency) ** 4))[:, None]
-    held, waiting = silence(_CONTEXT, channels), 0
+    buffer, remaining = silence(_MARGIN, channels), 0
 
-    def passed(piece: Block) -> Block:
-        filled = np.concatenate([piece, silence(window - len(piece), channels)])
+    def filtered(samples: Block) -> Block:
+        filled = np.concatenate([samples, silence(window - len(samples), channels)])
         spectrum = np.fft.rfft(filled, axis=0) * response
-        return np.fft.irfft(spectrum, window, axis=0)[_CONTEXT:-_CONTEXT].astype(np.float32)
+        return np.fft.irfft(spectrum, window, axis=0)[_MARGIN:-_MARGIN].astype(np.float32)
 
     for block in blocks:
-        held = np.concatenate([held, block])
-        waiting += len(block)
-        while len(held) >= window:
-            yield passed(held[:window])
-            held = held[BLOCK:]
-            waiting -= BLOCK
-    while waiting > 0:
-        yield passed(held[:window])[:waiting]
-        held = held[BLOCK:]
-        waiting -= BLOCK
+        buffer = np.concatenate([buffer, block])
+        remaining += len(block)
+        while len(buffer) >= window:
+            yield filtered(buffer[:window])
+            buffer = buffer[BLOCK:]
+            remaining -= BLOCK
+    while remaining > 0:
+        yield filtered(buffer[:window])[:remaining]
+        buffer = buffer[BLOCK:]
+        remaining -= BLOCK
 
 
 class Filters:
-    """A chain of ffmpeg's filters, fed block by block.
+    """A chain of FFmpeg filters, fed block by block.
 
     Args:
-        channels: one or two.
-        chain: each filter's name and its arguments.
+        channels: One or two.
+        chain: The name and the arguments of each filter.
     """
 
     def __init__(self, channels: int, *chain: tuple[str, str]) -> None:
         self._graph = Graph()
-        last = self._graph.add_abuffer(
+        previous = self._graph.add_abuffer(
             sample_rate=RATE,
             format="flt",
-            layout=layout_of(channels),
+            layout=layout_name(channels),
             time_base=Fraction(1, RATE),
         )
         for name, arguments in (*chain, ("aformat", "sample_fmts=flt")):
             following = self._graph.add(name, arguments)
-            last.link_to(following)
-            last = following
-        last.link_to(self._graph.add("abuffersink"))
+            previous.link_to(following)
+            previous = following
+        previous.link_to(self._graph.add("abuffersink"))
         self._graph.configure()
         self._fed = 0
 
     def feed(self, block: Block) -> Iterator[Block]:
-        """Push a block in; what comes out may lag behind."""
+        """Push a block, and yield the output that is ready; the output may lag behind."""
         self._graph.push(as_frame(block, self._fed))
         self._fed += len(block)
         yield from self._drain()
 
     def finish(self) -> Iterator[Block]:
-        """Say that nothing follows; what was held back comes out."""
+        """End the input, and yield the buffered rest of the output."""
         self._graph.push(None)
         yield from self._drain()
 

@@ -1,6 +1,7 @@
-"""The restoration, from a file to files: decode, denoise, level, encode."""
+"""The restoration pipeline: decode, denoise, normalise, encode."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -9,70 +10,103 @@ from attrs import evolve, frozen
 
 from diffio_async.sandbox.audio import transcribing
 from diffio_async.sandbox.audio.decoding import (
-    channels_of,
-    decoded,
+    decode_blocks,
+    find_audio,
+    find_video,
     open_media,
-    picture_in,
-    sound_in,
+    output_channels,
 )
 from diffio_async.sandbox.audio.denoising import denoise, engine_for
-from diffio_async.sandbox.audio.encoding import write_mp3
-from diffio_async.sandbox.audio.filtering import high_passed
-from diffio_async.sandbox.audio.limits import Limits
-from diffio_async.sandbox.audio.loudness import gain_for, normalise
-from diffio_async.sandbox.audio.metering import Meter, decibels
-from diffio_async.sandbox.audio.outcome import CannotRestore, Restored
-from diffio_async.sandbox.audio.progress import Progress, Report
+from diffio_async.sandbox.audio.encoding import write_mp3, write_video
+from diffio_async.sandbox.audio.filtering import high_pass
+from diffio_async.sandbox.audio.loudness import Meter, decibels, gain_for, normalise
+from diffio_async.sandbox.audio.restoration import CannotRestore, Limits, Restored
 from diffio_async.sandbox.audio.sound import RATE, Block, SoundFile
-from diffio_async.sandbox.audio.video import write_video
 
-_SHORTEST = 0.1  # seconds
+StageCallback = Callable[[str, float], None]
+"""Called with a stage ("preProcessing", "inference", "restoredVideo") and a percentage."""
+
+_MIN_INTERVAL = 0.1  # seconds
+_COMPLETE = 100.0
+
+
+class Progress:
+    """Progress of one stage in percent: monotonic, at most ten reports a second, from 0 to 100."""
+
+    def __init__(self, report: StageCallback, stage: str) -> None:
+        self._report = report
+        self._stage = stage
+        self._last_percent = 0.0
+        self._next_report_at = time.monotonic() + _MIN_INTERVAL
+        report(stage, 0.0)
+
+    def callback(self, start: float, end: float) -> Callable[[float], None]:
+        """Return a callback for a step that covers `start` to `end` of the stage (0 to 1).
+
+        The callback takes the fraction of the step that is done, from 0 to 1.
+        """
+
+        def on_progress(fraction: float) -> None:
+            percent = _COMPLETE * (start + (end - start) * min(max(fraction, 0.0), 1.0))
+            now = time.monotonic()
+            if now >= self._next_report_at and self._last_percent < percent < _COMPLETE:
+                self._last_percent, self._next_report_at = percent, now + _MIN_INTERVAL
+                self._report(self._stage, percent)
+
+        return on_progress
+
+    def finish(self) -> None:
+        """Report 100 %."""
+        self._report(self._stage, _COMPLETE)
+
+
+_MIN_SECONDS = 0.1  # seconds
 _SILENCE_DB = -70.0
 DEFAULT_LIMITS = Limits()
 
 
 @frozen
 class _Measured:
-    """What is known of the recording once it is decoded."""
+    """Measurements of the decoded recording."""
 
     has_video: bool
-    before: Meter  # as it came
-    filtered: Meter  # without its rumble
+    before: Meter  # the original sound
+    filtered: Meter  # after the high-pass
 
 
 def restore(
     source: Path,
     out_dir: Path,
     *,
-    report: Report,
+    report: StageCallback,
     engine: str | None = None,
-    words: bool = True,
+    transcribe: bool = True,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Restored:
-    """Restore a recording; blocking, with memory that does not grow with its length.
+    """Restore a recording; blocking, with memory use independent of its length.
 
-    The files appear in `out_dir` whole or not at all. Scratch files are kept in `.working`
-    there: 192 kB per second and channel.
+    The files appear in `out_dir` complete or not at all. Scratch files are in `.working` there:
+    192 kB per second and channel.
 
     Args:
-        source: the recording, of any name.
-        out_dir: a folder of this restoration's own; made if missing.
-        report: told a stage and its percentage, at most ten times a second.
-        engine: "rnnoise" or "afftdn" to insist on one; by default the best installed.
-        words: write a transcript where a recogniser is installed.
-        limits: what the recording may take.
+        source: The recording; its name does not matter.
+        out_dir: A folder for this restoration alone; created if missing.
+        report: Called with a stage and its percentage, at most ten times a second.
+        engine: "rnnoise" or "afftdn"; None for the best that is installed.
+        transcribe: Write a transcript if a speech recogniser is installed.
+        limits: Limits of the recording.
 
     Raises:
-        CannotRestore: with a reason a person can read.
-        OSError: the source cannot be read, or the folder not be written.
+        CannotRestore: The recording cannot be restored; the message is for its owner.
+        OSError: The source cannot be read, or the folder not be written.
     """
-    av.logging.set_level(av.logging.PANIC)  # damaged recordings would fill the terminal
+    av.logging.set_level(av.logging.PANIC)  # FFmpeg prints a line for each damaged packet
     working = out_dir / ".working"
-    shutil.rmtree(working, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(working, ignore_errors=True)  # left by a killed run
     working.mkdir(parents=True)
     try:
-        made = _restore(source, working, report, engine, words=words, limits=limits)
-        return _move(made, out_dir)
+        result = _restore(source, working, report, engine, transcribe=transcribe, limits=limits)
+        return _publish(result, out_dir)
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
@@ -80,70 +114,74 @@ def restore(
 def _restore(
     source: Path,
     working: Path,
-    report: Report,
+    report: StageCallback,
     engine: str | None,
     *,
-    words: bool,
+    transcribe: bool,
     limits: Limits,
 ) -> Restored:
     with open_media(source) as container:
-        channels = channels_of(sound_in(container))
+        channels = output_channels(find_audio(container))
     with SoundFile(working / "sound.f32", channels) as sound:
-        heard = _measure(source, sound, report, limits)
-        words = words and transcribing.available()
-        # Where the time goes: listening for words takes far longer than all the rest.
-        denoised, encoded = (0.1, 0.2) if words else (0.6, 1.0)
+        measured = _measure(source, sound, report, limits)
+        transcribe = transcribe and transcribing.available()
+        # Share of the time: speech recognition takes far longer than everything else.
+        denoised, encoded = (0.1, 0.2) if transcribe else (0.6, 1.0)
         stage = Progress(report, "inference")
-        chosen = engine_for(channels, heard.filtered, engine)
-        after = denoise(sound, chosen, stage.part(0.0, denoised))
+        denoiser = engine_for(channels, measured.filtered, engine)
+        after = denoise(sound, denoiser, stage.callback(0.0, denoised))
         gain = gain_for(after)
 
-        def result(done: Callable[[float], None] = lambda _: None) -> Iterable[Block]:
-            return _watched(normalise(sound, gain), sound.length, done)
+        def restored_blocks(
+            on_progress: Callable[[float], None] = lambda _: None,
+        ) -> Iterable[Block]:
+            return _with_progress(normalise(sound, gain), sound.length, on_progress)
 
         audio = working / "restored.mp3"
-        write_mp3(result(stage.part(denoised, encoded)), channels, audio)
-        transcript = working / "transcript.json" if words else None
+        write_mp3(restored_blocks(stage.callback(denoised, encoded)), channels, audio)
+        transcript = working / "transcript.json" if transcribe else None
         if transcript is not None:
-            transcribing.write_transcript(sound, after, gain, transcript, stage.part(encoded, 1))
+            transcribing.write_transcript(
+                sound, after, gain, transcript, stage.callback(encoded, 1)
+            )
         stage.finish()
         video = None
-        if heard.has_video:
+        if measured.has_video:
             stage = Progress(report, "restoredVideo")
-            video = write_video(source, result, channels, working, stage.part(0, 1))
+            video = write_video(source, restored_blocks, channels, working, stage.callback(0, 1))
             stage.finish()
         return Restored(
             audio=audio,
             video=video,
             transcript=transcript,
-            has_video=heard.has_video,
+            has_video=measured.has_video,
             seconds=sound.seconds,
-            noise_floor_db=(heard.before.noise_floor_db, after.noise_floor_db),
-            speech_to_noise_db=(heard.before.speech_to_noise_db, after.speech_to_noise_db),
-            engine=chosen.name,
-            transcript_engine=transcribing.ENGINE if words else None,
+            noise_floor_db=(measured.before.noise_floor_db, after.noise_floor_db),
+            speech_to_noise_db=(measured.before.speech_to_noise_db, after.speech_to_noise_db),
+            engine=denoiser.name,
+            transcript_engine=transcribing.ENGINE if transcribe else None,
         )
 
 
-def _measure(source: Path, sound: SoundFile, report: Report, limits: Limits) -> _Measured:
-    """Decode the recording into the scratch file, without its rumble."""
+def _measure(source: Path, sound: SoundFile, report: StageCallback, limits: Limits) -> _Measured:
+    """Decode the recording into the scratch file, high-pass it, and measure it."""
     stage = Progress(report, "preProcessing")
     before, filtered = Meter(), Meter()
     with open_media(source) as container:
-        stream, size = sound_in(container), source.stat().st_size
-        blocks = before.watch(decoded(container, stream, limits, stage.part(0, 1)))
-        for block in filtered.watch(high_passed(blocks, sound.channels)):
+        stream, size = find_audio(container), source.stat().st_size
+        blocks = before.watch(decode_blocks(container, stream, limits, stage.callback(0, 1)))
+        for block in filtered.watch(high_pass(blocks, sound.channels)):
             limits.check(
                 samples=sound.length + len(block),
-                decoded=sound.size + block.nbytes,
+                decoded_bytes=sound.size + block.nbytes,
                 file_size=size,
             )
             sound.append(block)
-        has_video = picture_in(container) is not None
-    if sound.length < _SHORTEST * RATE:
+        has_video = find_video(container) is not None
+    if sound.length < _MIN_SECONDS * RATE:
         raise CannotRestore(
-            f"there is too little sound in this file: {sound.seconds:.2f} s, and it takes"
-            f" {_SHORTEST} s"
+            f"there is too little sound in this file: {sound.seconds:.2f} s; the minimum is"
+            f" {_MIN_SECONDS} s"
         )
     if decibels(before.loudest) < _SILENCE_DB:
         raise CannotRestore("the recording is silent")
@@ -151,23 +189,23 @@ def _measure(source: Path, sound: SoundFile, report: Report, limits: Limits) -> 
     return _Measured(has_video, before, filtered)
 
 
-def _watched(
-    blocks: Iterable[Block], length: int, done: Callable[[float], None]
+def _with_progress(
+    blocks: Iterable[Block], length: int, on_progress: Callable[[float], None]
 ) -> Iterable[Block]:
     start = 0
     for block in blocks:
         yield block
         start += len(block)
-        done(start / length)
+        on_progress(start / length)
 
 
-def _move(made: Restored, out_dir: Path) -> Restored:
-    def placed(path: Path) -> Path:
+def _publish(result: Restored, out_dir: Path) -> Restored:
+    def moved(path: Path) -> Path:
         return path.replace(out_dir / path.name)
 
     return evolve(
-        made,
-        video=made.video and placed(made.video),
-        transcript=made.transcript and placed(made.transcript),
-        audio=placed(made.audio),
+        result,
+        video=result.video and moved(result.video),
+        transcript=result.transcript and moved(result.transcript),
+        audio=moved(result.audio),
     )

@@ -1,6 +1,6 @@
-"""Sound as it passes between the rooms: blocks of samples, and a scratch file to hold them.
+"""Sound between the stages of the pipeline: blocks of samples, and a scratch file for them.
 
-A scratch file keeps memory the same for a minute and for a day.
+With a scratch file, memory use does not depend on the length of the recording.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 48_000
-"""Samples per second and channel, everywhere between decoding and encoding."""
+"""Samples per second and channel, between decoding and encoding."""
 
 BLOCK = RATE
 """Samples per channel in a usual block: one second."""
@@ -24,12 +24,12 @@ _BYTES = np.dtype(np.float32).itemsize
 
 
 def silence(length: int, channels: int) -> Block:
-    """A block of nothing."""
+    """Return a block of silence."""
     return np.zeros((length, channels), np.float32)
 
 
 def fit_length(blocks: Iterable[Block], length: int, channels: int) -> Iterator[Block]:
-    """The same sound, cut or filled with silence to `length` samples."""
+    """Yield the same sound, cut or padded with silence to `length` samples."""
     missing = length
     for block in blocks:
         if missing:
@@ -40,9 +40,9 @@ def fit_length(blocks: Iterable[Block], length: int, channels: int) -> Iterator[
 
 
 class SoundFile:
-    """Sound in a scratch file; it can be written over while it is read.
+    """Sound in a scratch file; it can be overwritten while it is read.
 
-    Close it (or use `with`); the file itself is the caller's to remove.
+    Close it (or use `with`). The caller removes the file.
     """
 
     def __init__(self, path: Path, channels: int) -> None:
@@ -63,32 +63,32 @@ class SoundFile:
 
     @property
     def seconds(self) -> float:
-        """How long the sound is."""
+        """The duration of the sound."""
         return self.length / RATE
 
     @property
     def size(self) -> int:
-        """Bytes in the scratch file."""
+        """The number of bytes in the scratch file."""
         return self.length * self.channels * _BYTES
 
     def write(self, start: int, block: Block) -> None:
-        """Put a block where sample `start` is; the file grows as needed."""
+        """Write a block at sample `start`; the file grows as needed."""
         self._file.seek(start * self.channels * _BYTES)
         self._file.write(np.ascontiguousarray(block, np.float32).data)
         self.length = max(self.length, start + len(block))
 
     def append(self, block: Block) -> None:
-        """Put a block after all others."""
+        """Write a block at the end."""
         self.write(self.length, block)
 
     def read(self, start: int, length: int) -> Block:
-        """At most `length` samples from `start` on: fewer at the end."""
+        """Return up to `length` samples from `start`; fewer at the end."""
         length = max(0, min(length, self.length - start))
         self._file.seek(start * self.channels * _BYTES)
         data = self._file.read(length * self.channels * _BYTES)
         return np.frombuffer(data, np.float32).reshape(-1, self.channels)
 
     def blocks(self) -> Iterator[Block]:
-        """The whole sound in order, a second at a time."""
+        """Yield the complete sound in blocks of one second."""
         for start in range(0, self.length, BLOCK):
             yield self.read(start, BLOCK)

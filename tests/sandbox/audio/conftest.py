@@ -1,4 +1,4 @@
-"""Ears and hands for the restoration's tests: hear files, compare sounds, make recordings."""
+"""Fixtures for the restoration tests: decode files, compare sounds, create recordings."""
 
 import wave
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Sound = NDArray[np.float64]
 
 
 def hear(path: Path) -> Sound:
-    """The sound of a file as any player decodes it, at 48 kHz, mixed to mono."""
+    """Return the decoded sound of a file at 48 kHz, mixed to mono."""
     pieces: list[Sound] = []
     with av.open(str(path)) as container:
         resampler = av.AudioResampler("flt", "mono", RATE)
@@ -32,7 +32,7 @@ def hear(path: Path) -> Sound:
 
 
 def lag(reference: Sound, sound: Sound) -> int:
-    """By how many samples the sound comes after the reference."""
+    """Return the delay of the sound behind the reference, in samples."""
     size = 1 << (len(reference) + len(sound)).bit_length()
     spectrum = np.fft.rfft(sound, size) * np.conj(np.fft.rfft(reference, size))
     shift = int(np.fft.irfft(spectrum, size).argmax())
@@ -40,7 +40,7 @@ def lag(reference: Sound, sound: Sound) -> int:
 
 
 def si_sdr(reference: Sound, sound: Sound) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, once the sounds are aligned."""
+    """Return the scale-invariant signal-to-distortion ratio in dB of aligned sounds."""
     shift = lag(reference, sound)
     sound = sound[shift:] if shift >= 0 else np.concatenate([np.zeros(-shift), sound])
     length = min(len(reference), len(sound))
@@ -50,7 +50,7 @@ def si_sdr(reference: Sound, sound: Sound) -> float:
 
 
 def write_wav(path: Path, sound: Sound, rate: int = RATE) -> Path:
-    """Write 16-bit PCM; one row per channel where there are two dimensions."""
+    """Write 16-bit PCM; a two-dimensional array has one row per channel."""
     channels = np.atleast_2d(sound)
     with wave.open(str(path), "wb") as writer:
         writer.setnchannels(len(channels))
@@ -63,14 +63,14 @@ def write_wav(path: Path, sound: Sound, rate: int = RATE) -> Path:
 def write_media(
     path: Path, sound: Sound | None, *, audio: str = "aac", video: str | None = None
 ) -> Path:
-    """Write a recording with the codecs asked for; its picture is two seconds of noise."""
+    """Write a recording with the given codecs; its video is two seconds of noise."""
     with av.open(str(path), "w") as container:
         picture = container.add_stream(video, rate=25) if video is not None else None
-        heard = container.add_stream(audio, rate=RATE) if sound is not None else None
+        audio_stream = container.add_stream(audio, rate=RATE) if sound is not None else None
         if isinstance(picture, av.VideoStream):
             picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
-        if isinstance(heard, av.AudioStream):
-            heard.layout = "mono"
+        if isinstance(audio_stream, av.AudioStream):
+            audio_stream.layout = "mono"
         if isinstance(picture, av.VideoStream):
             chance = np.random.default_rng(7)
             for number in range(50):
@@ -79,18 +79,18 @@ def write_media(
                 shown.pts, shown.time_base = number, Fraction(1, 25)
                 container.mux(picture.encode(shown))
             container.mux(picture.encode(None))
-        if isinstance(heard, av.AudioStream) and sound is not None:
+        if isinstance(audio_stream, av.AudioStream) and sound is not None:
             samples = sound.astype(np.float32)[None, :]
             frame = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-            container.mux(heard.encode(frame))
-            container.mux(heard.encode(None))
+            container.mux(audio_stream.encode(frame))
+            container.mux(audio_stream.encode(None))
     return path
 
 
 @frozen
 class Recordings:
-    """The sample, and what tests do with recordings."""
+    """The sample, and helpers for recordings."""
 
     clean: Sound
     noisy: Sound
@@ -114,10 +114,10 @@ def recordings() -> Recordings:
 
 @pytest.fixture
 def restored(tmp_path: Path) -> Callable[..., Restored]:
-    """Restores a file into a folder of its own, without a transcript unless asked for."""
+    """A function that restores a file into a folder of its own."""
 
-    def run(source: Path, *, engine: str | None = None, words: bool = False) -> Restored:
+    def run(source: Path, *, engine: str | None = None, transcribe: bool = False) -> Restored:
         out = tmp_path / f"{source.name}.{engine}.restored"
-        return restore(source, out, report=lambda *_: None, engine=engine, words=words)
+        return restore(source, out, report=lambda *_: None, engine=engine, transcribe=transcribe)
 
     return run

@@ -1,4 +1,4 @@
-"""Only formats and codecs of recordings are read, and no recording takes more than its limits."""
+"""Allowed formats and codecs, and the limits of one recording."""
 
 import shutil
 import struct
@@ -18,9 +18,9 @@ SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
 MiB = 1024 * 1024
 
 
-def refusal(source: Path, out: Path, limits: Limits | None = None) -> str:
+def refusal_message(source: Path, out: Path, limits: Limits | None = None) -> str:
     with pytest.raises(CannotRestore) as caught:
-        restore(source, out, report=lambda *_: None, words=False, limits=limits or Limits())
+        restore(source, out, report=lambda *_: None, transcribe=False, limits=limits or Limits())
     assert list(out.iterdir()) == []  # no temporary file stays
     return str(caught.value)
 
@@ -42,17 +42,17 @@ def refusal(source: Path, out: Path, limits: Limits | None = None) -> str:
         "ILBM",
     ],
 )
-def test_a_program_or_a_list_is_refused_at_once(tmp_path: Path, content: str) -> None:
-    """Text that makes sound, names other files, or passes for a picture is no recording."""
+def test_programs_and_playlists_are_refused(tmp_path: Path, content: str) -> None:
+    """Text that generates sound, lists other files, or is valid as a picture is not a recording."""
     for name in ("talk.wav", "talk.sbg", "talk.ans", "talk.m3u8"):
         source = tmp_path / name
         source.write_text(content.replace("{}", str(SAMPLE)))
         start = time.monotonic()
-        assert "not a recording" in refusal(source, tmp_path / "out")
+        assert "not a recording" in refusal_message(source, tmp_path / "out")
         assert time.monotonic() - start < 2
 
 
-def test_a_codec_that_recordings_do_not_have_is_refused(tmp_path: Path, recordings: Any) -> None:
+def test_an_unsupported_codec_is_refused(tmp_path: Path, recordings: Any) -> None:
     """The container may be a usual one: what is in it is looked at too."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("needs the command ffmpeg")
@@ -61,16 +61,18 @@ def test_a_codec_that_recordings_do_not_have_is_refused(tmp_path: Path, recordin
     made = ["ffmpeg", "-v", "error", "-i", plain, "-strict", "-2", "-c:a", "sonicls", source]
     if subprocess.run(made, check=False, capture_output=True).returncode:
         pytest.skip("this ffmpeg has no such encoder")
-    assert "form" in refusal(source, tmp_path / "out")
+    assert "format" in refusal_message(source, tmp_path / "out")
 
 
 def test_a_recording_over_the_length_is_refused_with_the_limit(
     tmp_path: Path, recordings: Any
 ) -> None:
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
-    said = refusal(source, tmp_path / "out", Limits(seconds=1.5))
-    assert said == "the recording is longer than 1.5 s, the limit of this sandbox"
-    restore(source, tmp_path / "out", report=lambda *_: None, words=False, limits=Limits(seconds=3))
+    message = refusal_message(source, tmp_path / "out", Limits(seconds=1.5))
+    assert message == "the recording is longer than 1.5 s, the limit of this sandbox"
+    restore(
+        source, tmp_path / "out", report=lambda *_: None, transcribe=False, limits=Limits(seconds=3)
+    )
 
 
 def test_a_recording_over_the_decoded_size_is_refused_while_it_is_decoded(
@@ -79,17 +81,17 @@ def test_a_recording_over_the_decoded_size_is_refused_while_it_is_decoded(
     """The scratch file never exceeds the limit: a small file may decode to a very large one."""
     source = recordings.write_media(tmp_path / "s.flac", np.zeros(120 * RATE), audio="flac")
     assert source.stat().st_size < 100_000
-    said = refusal(source, tmp_path / "out", Limits(decoded_bytes=2 * MiB))
-    assert said.startswith("the recording takes more than 2.0 MiB when it is decoded")
+    message = refusal_message(source, tmp_path / "out", Limits(decoded_bytes=2 * MiB))
+    assert message.startswith("the recording takes more than 2.0 MiB when it is decoded")
 
 
-def test_no_file_may_grow_five_hundredfold_and_over_half_a_gibibyte() -> None:
+def test_the_expansion_of_a_file_is_limited() -> None:
     """By default; AMR, the smallest codec for speech, grows by 320."""
     limits = Limits()
-    limits.check(samples=1, decoded=512 * MiB, file_size=1)
-    limits.check(samples=1, decoded=499 * 2 * MiB, file_size=2 * MiB)
-    with pytest.raises(CannotRestore, match="no speech is that small"):
-        limits.check(samples=1, decoded=501 * 2 * MiB, file_size=2 * MiB)
+    limits.check(samples=1, decoded_bytes=512 * MiB, file_size=1)
+    limits.check(samples=1, decoded_bytes=499 * 2 * MiB, file_size=2 * MiB)
+    with pytest.raises(CannotRestore, match="but its file has only"):
+        limits.check(samples=1, decoded_bytes=501 * 2 * MiB, file_size=2 * MiB)
 
 
 def test_a_sampling_rate_of_one_is_refused(tmp_path: Path) -> None:
@@ -98,4 +100,4 @@ def test_a_sampling_rate_of_one_is_refused(tmp_path: Path) -> None:
     with wave.open(str(source), "wb") as out:
         out.setparams((1, 2, 1, 0, "NONE", ""))
         out.writeframes(struct.pack("<4000h", *range(4000)))
-    assert "1 samples per second" in refusal(source, tmp_path / "out")
+    assert "1 samples per second" in refusal_message(source, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""What comes in odd shapes is restored, and what cannot be is refused with a reason."""
+"""Unusual recordings are restored; invalid ones are refused with a reason."""
 
 import pickle
 import struct
@@ -15,9 +15,9 @@ RATE = 48_000
 SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
 
 
-def refusal(source: Path, out: Path) -> str:
+def refusal_message(source: Path, out: Path) -> str:
     with pytest.raises(CannotRestore) as caught:
-        restore(source, out, report=lambda *_: None, words=False)
+        restore(source, out, report=lambda *_: None, transcribe=False)
     assert list(out.iterdir()) == []  # nothing half-written stays
     return str(caught.value)
 
@@ -33,12 +33,12 @@ def refusal(source: Path, out: Path) -> str:
     ],
     ids=["empty", "text", "json", "picture", "header cut off"],
 )
-def test_a_file_that_is_no_recording_is_refused_whatever_its_name(
+def test_a_file_that_is_not_a_recording_is_refused_whatever_its_name(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     source = tmp_path / "minutes.wav"
     source.write_bytes(content)
-    assert reason in refusal(source, tmp_path / "out")
+    assert reason in refusal_message(source, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -52,36 +52,36 @@ def test_a_file_that_is_no_recording_is_refused_whatever_its_name(
 def test_a_playlist_may_not_choose_which_files_are_read(tmp_path: Path, content: str) -> None:
     source = tmp_path / "list.wav"
     source.write_text(content.format(SAMPLE))
-    assert "not a recording" in refusal(source, tmp_path / "out")
+    assert "not a recording" in refusal_message(source, tmp_path / "out")
 
 
-def test_noise_of_bytes_is_refused(tmp_path: Path) -> None:
+def test_random_bytes_are_refused(tmp_path: Path) -> None:
     source = tmp_path / "random.mp3"
     source.write_bytes(np.random.default_rng(0).bytes(100_000))
-    assert refusal(source, tmp_path / "out")
+    assert refusal_message(source, tmp_path / "out")
 
 
 def test_silence_is_refused(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_wav(tmp_path / "silence.wav", np.zeros(RATE))
-    assert refusal(source, tmp_path / "out") == "the recording is silent"
+    assert refusal_message(source, tmp_path / "out") == "the recording is silent"
 
 
 def test_a_clip_under_a_tenth_of_a_second_is_refused(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_wav(tmp_path / "short.wav", recordings.clip[: RATE // 20])
-    assert "too little sound" in refusal(source, tmp_path / "out")
+    assert "too little sound" in refusal_message(source, tmp_path / "out")
 
 
-def test_a_picture_without_sound_is_refused(tmp_path: Path, recordings: Any) -> None:
+def test_a_video_without_sound_is_refused(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_media(tmp_path / "mute.mp4", None, video="mpeg4")
     assert not probe(source).has_audio
-    assert refusal(source, tmp_path / "out") == "there is no audio stream in this file"
+    assert refusal_message(source, tmp_path / "out") == "there is no audio stream in this file"
 
 
-def test_a_refusal_crosses_processes() -> None:
+def test_an_error_can_be_pickled() -> None:
     assert str(pickle.loads(pickle.dumps(CannotRestore("no sound")))) == "no sound"
 
 
-def test_a_missing_file_is_the_callers_mistake(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         restore(tmp_path / "gone.wav", tmp_path / "out", report=lambda *_: None)
 
@@ -103,7 +103,7 @@ def test_common_formats_are_read(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored], name: str, codec: str
 ) -> None:
     source = recordings.write_media(tmp_path / name, recordings.clip, audio=codec)
-    unnamed = source.rename(tmp_path / "upload")  # the content tells, not the name
+    unnamed = source.rename(tmp_path / "upload")  # the content decides, not the name
     result = restored(unnamed)
     assert not result.has_video
     assert result.video is None
@@ -111,7 +111,7 @@ def test_common_formats_are_read(
     assert probe(unnamed).seconds == pytest.approx(2.0, abs=0.1)
 
 
-def test_a_recording_cut_short_is_restored_as_far_as_it_goes(
+def test_a_truncated_recording_is_restored_as_far_as_possible(
     tmp_path: Path, restored: Callable[..., Restored]
 ) -> None:
     source = tmp_path / "cut.wav"
@@ -129,7 +129,7 @@ def test_bytes_lost_in_the_middle_do_not_lose_the_rest(
     assert restored(source).seconds == pytest.approx(1.8, abs=0.25)
 
 
-def test_samples_that_are_no_numbers_are_survived(
+def test_samples_that_are_not_numbers_are_tolerated(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     samples = recordings.clip.astype("<f4")

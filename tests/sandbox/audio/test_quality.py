@@ -1,4 +1,4 @@
-"""What a restoration gains, and that it keeps the recording's length."""
+"""The improvement by a restoration, and the length of its result."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -52,7 +52,7 @@ def test_the_sample_gains_three_decibels_at_least(
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("kind", "floor"), [("white", 6.0), ("pink", 4.0), ("brown and hum", 4.5)])
-def test_noise_of_other_kinds_goes_too(
+def test_other_kinds_of_noise_are_reduced(
     tmp_path: Path,
     recordings: Any,
     restored: Callable[..., Restored],
@@ -78,7 +78,7 @@ def test_a_decoder_gives_the_same_length_and_no_delay(
     assert abs(recordings.lag(recordings.clean, sound)) <= 0.001 * RATE
 
 
-def test_what_was_gained_is_measured(restored: Callable[..., Restored]) -> None:
+def test_the_improvement_is_measured(restored: Callable[..., Restored]) -> None:
     result = restored(SAMPLE)
     before, after = result.noise_floor_db
     assert after < before - 5
@@ -89,7 +89,7 @@ def test_what_was_gained_is_measured(restored: Callable[..., Restored]) -> None:
 
 @pytest.mark.parametrize("loudness", [0.05, 2.0], ids=["faint", "clipped"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_speech_comes_out_at_one_loudness_whatever_it_was(
+def test_speech_is_normalised_to_one_loudness(
     tmp_path: Path,
     recordings: Any,
     restored: Callable[..., Restored],
@@ -103,7 +103,7 @@ def test_speech_comes_out_at_one_loudness_whatever_it_was(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_stereo_keeps_its_sides(
+def test_stereo_channels_stay_separate(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored], engine: str
 ) -> None:
     left = recordings.clip
@@ -120,7 +120,7 @@ def test_stereo_keeps_its_sides(
     assert sides.shape[1] == pytest.approx(len(left), abs=0.001 * RATE)
 
 
-def test_a_recording_that_is_clean_already_is_hardly_touched(
+def test_a_clean_recording_is_hardly_changed(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     source = recordings.write_wav(tmp_path / "clean.wav", recordings.clean)

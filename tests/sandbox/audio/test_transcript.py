@@ -1,4 +1,4 @@
-"""The words of a recording, with their times."""
+"""Transcripts: words with their times."""
 
 import json
 from collections.abc import Callable
@@ -15,24 +15,24 @@ TEXT = """
 we met by the river in the morning the old bridge was closed and nobody knew why
 i called the office three times before somebody answered the phone
 """
-SAID = TEXT.split()
+WORDS = TEXT.split()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "least"), [("clean-speech.flac", 0.85), ("noisy-speech.wav", 0.6)]
 )
-def test_the_words_of_the_sample_are_heard_in_their_places(
+def test_the_words_of_the_sample_are_recognised_with_their_times(
     restored: Callable[..., Restored], name: str, least: float
 ) -> None:
-    result = restored(SAMPLES / name, words=True)
+    result = restored(SAMPLES / name, transcribe=True)
     assert result.transcript is not None
     transcript = json.loads(result.transcript.read_text())
     assert transcript["engine"] == result.transcript_engine == "pocketsphinx"
     assert transcript["language"] == "en-US"
     words = [word["word"] for word in transcript["words"]]
     assert transcript["text"] == " ".join(words)
-    assert len(set(words) & set(SAID)) >= least * len(set(SAID))
+    assert len(set(words) & set(WORDS)) >= least * len(set(WORDS))
     ends = 0.0
     for word in transcript["words"]:
         assert ends <= word["start"] < word["end"] <= result.seconds
@@ -41,7 +41,7 @@ def test_the_words_of_the_sample_are_heard_in_their_places(
     assert river["start"] == pytest.approx(1.6, abs=0.25)
 
 
-def test_no_words_are_asked_for_and_none_are_written(restored: Callable[..., Restored]) -> None:
-    result = restored(SAMPLES / "noisy-speech.wav", words=False)
+def test_no_transcript_is_written_unless_requested(restored: Callable[..., Restored]) -> None:
+    result = restored(SAMPLES / "noisy-speech.wav", transcribe=False)
     assert result.transcript is None
     assert result.transcript_engine is None

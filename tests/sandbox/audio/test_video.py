@@ -1,4 +1,4 @@
-"""A film keeps its picture, packet for packet, and gets the restored sound."""
+"""Videos keep their pictures, packet for packet, and get the restored sound."""
 
 import struct
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def picture(path: Path) -> tuple[list[float], list[bytes]]:
         ("a.avi", "mpeg4", "libmp3lame", ".mp4"),
     ],
 )
-def test_the_picture_stays_and_the_sound_is_replaced(
+def test_the_video_stays_and_the_sound_is_replaced(
     tmp_path: Path,
     recordings: Any,
     restored: Callable[..., Restored],
@@ -62,7 +62,7 @@ def test_the_picture_stays_and_the_sound_is_replaced(
     assert abs(recordings.lag(recordings.hear(result.audio), sound)) < 48_000 * 0.03
 
 
-def test_sound_and_picture_are_interleaved(
+def test_sound_and_video_are_interleaved(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     """A player that reads from the front never waits for the sound."""
@@ -75,7 +75,7 @@ def test_sound_and_picture_are_interleaved(
     assert 0.3 < half.count("audio") / kinds.count("audio") < 0.7
 
 
-def test_a_film_taken_upright_stays_upright(
+def test_a_rotated_video_stays_rotated(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     source = recordings.write_media(tmp_path / "a.mp4", recordings.clip, video="mpeg4")
@@ -92,7 +92,7 @@ def test_a_film_taken_upright_stays_upright(
     assert turned == [-90, -90]
 
 
-def test_cover_art_is_no_film(
+def test_cover_art_is_not_video(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     source = recordings.write_media(tmp_path / "a.mp3", recordings.clip, audio="libmp3lame")

@@ -1,4 +1,4 @@
-"""How the work is done: in blocks, with progress, cleaning up after itself."""
+"""The pipeline: blocks, progress, cleaning up."""
 
 import subprocess
 import sys
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, restore
-from diffio_async.sandbox.audio.filtering import high_passed
+from diffio_async.sandbox.audio.filtering import high_pass
 from diffio_async.sandbox.audio.sound import SoundFile
-from diffio_async.sandbox.audio.transcribing import utterances
+from diffio_async.sandbox.audio.transcribing import split_utterances
 
 RATE = 48_000
 
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from diffio_async.sandbox.audio import restore
 source, out, engine = sys.argv[1:]
-restore(Path(source), Path(out), report=lambda *_: None, engine=engine, words=False)
+restore(Path(source), Path(out), report=lambda *_: None, engine=engine, transcribe=False)
 status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
 print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
@@ -29,41 +29,43 @@ print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 
 def test_progress_goes_through_the_stages_and_never_back(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_media(tmp_path / "a.mp4", recordings.clip, video="mpeg4")
-    told: list[tuple[str, float]] = []
-    restore(source, tmp_path / "out", report=lambda *news: told.append(news), words=False)
-    stages = list(dict.fromkeys(stage for stage, _ in told))
+    result: list[tuple[str, float]] = []
+    restore(
+        source, tmp_path / "out", report=lambda *update: result.append(update), transcribe=False
+    )
+    stages = list(dict.fromkeys(stage for stage, _ in result))
     assert stages == ["preProcessing", "inference", "restoredVideo"]
     for stage in stages:
-        percents = [percent for name, percent in told if name == stage]
+        percents = [percent for name, percent in result if name == stage]
         assert percents == sorted(percents)
         assert percents[0] == 0
         assert percents[-1] == 100
 
 
-def test_a_run_cleans_up_and_may_be_repeated(tmp_path: Path, recordings: Any) -> None:
+def test_a_run_cleans_up_and_can_be_repeated(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     out = tmp_path / "out"
     (out / ".working").mkdir(parents=True)
     (out / ".working" / "left by a killed run").touch()
-    first = restore(source, out, report=lambda *_: None, words=False)
+    first = restore(source, out, report=lambda *_: None, transcribe=False)
     content = first.audio.read_bytes()
     assert [path.name for path in out.iterdir()] == ["restored.mp3"]
-    assert restore(source, out, report=lambda *_: None, words=False) == first
+    assert restore(source, out, report=lambda *_: None, transcribe=False) == first
     assert first.audio.read_bytes() == content
 
 
-def test_a_failure_leaves_an_earlier_result_alone(tmp_path: Path, recordings: Any) -> None:
+def test_a_failure_does_not_change_an_earlier_result(tmp_path: Path, recordings: Any) -> None:
     good = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     silent = recordings.write_wav(tmp_path / "b.wav", np.zeros(RATE))
     out = tmp_path / "out"
-    content = restore(good, out, report=lambda *_: None, words=False).audio.read_bytes()
+    content = restore(good, out, report=lambda *_: None, transcribe=False).audio.read_bytes()
     with pytest.raises(CannotRestore):
         restore(silent, out, report=lambda *_: None)
     assert [path.name for path in out.iterdir()] == ["restored.mp3"]
     assert (out / "restored.mp3").read_bytes() == content
 
 
-def test_a_reporter_that_raises_stops_the_work_without_a_trace(
+def test_a_callback_that_raises_stops_the_restoration_and_leaves_no_files(
     tmp_path: Path, recordings: Any
 ) -> None:
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
@@ -83,7 +85,7 @@ def test_the_high_pass_has_no_seams() -> None:
     sound = chance.standard_normal((3 * RATE + 123, 2)).astype(np.float32)
     cuts = np.sort(chance.integers(0, len(sound), 9))
     blocks = [block for block in np.split(sound, cuts) if len(block)]
-    out = np.concatenate(list(high_passed(blocks, 2)))
+    out = np.concatenate(list(high_pass(blocks, 2)))
     padded = np.pad(sound, ((RATE, RATE), (0, 0)))
     frequency = np.fft.rfftfreq(len(padded), 1 / RATE)[:, None]
     frequency[0] = 1e-6
@@ -92,7 +94,7 @@ def test_the_high_pass_has_no_seams() -> None:
     np.testing.assert_allclose(out, whole[RATE:-RATE], atol=1e-5)
 
 
-def test_a_scratch_file_can_be_written_over_while_it_is_read(tmp_path: Path) -> None:
+def test_a_scratch_file_can_be_overwritten_while_it_is_read(tmp_path: Path) -> None:
     with SoundFile(tmp_path / "scratch", 1) as sound:
         sound.append(np.arange(2.5 * RATE, dtype=np.float32)[:, None])
         start = 0
@@ -106,7 +108,7 @@ def test_a_scratch_file_can_be_written_over_while_it_is_read(tmp_path: Path) -> 
 def test_long_recordings_are_cut_where_they_are_quiet() -> None:
     powers = np.ones(1000)
     powers[[150, 333, 520]] = 0
-    cuts = list(utterances(powers))
+    cuts = list(split_utterances(powers))
     assert cuts[0] == (0, 150)
     assert cuts[1] == (150, 333)
     assert [end for _, end in cuts[:-1]] == [start for start, _ in cuts[1:]]
@@ -118,7 +120,7 @@ def test_a_missing_extra_is_named() -> None:
     code = "import sys; sys.modules['av'] = None; import diffio_async.sandbox.audio"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ImportError" in ran.stderr
-    assert "pip install 'diffio-async[sandbox]'" in ran.stderr
+    assert "pip install -e '.[sandbox]'" in ran.stderr
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Worker processes seen from the server: started when needed, killed when done with."""
+"""Pool of worker processes, as the server uses them."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ from typing import Any
 
 from diffio_async.sandbox.request_log import log
 
-# The child finds the package wherever the parent found it, installed or not, and never runs
-# the parent's main module again, as multiprocessing would.
+# The child imports the package from where the parent did, installed or not. Unlike
+# multiprocessing, it does not run the main module of the parent.
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
     " from diffio_async.sandbox.worker import main; main()"
@@ -21,22 +21,22 @@ _BOOT = (
 
 
 class RestorationRefused(Exception):
-    """The recording is at fault; the message is for its owner."""
+    """The recording cannot be restored; the message is for its owner."""
 
 
 class WorkerFailed(Exception):
-    """The worker is at fault: it died, or restoring broke down."""
+    """The worker died, or failed unexpectedly."""
 
 
 class Worker:
-    """One child process; one order at a time."""
+    """A child process that restores one recording at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     @classmethod
     async def start(cls) -> "Worker":
-        """Start a child; its imports go on while the caller does."""
+        """Start a child process, without waiting for its imports."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
@@ -52,7 +52,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        """The process has not ended as far as we know."""
+        """Whether the process is running, as far as is known."""
         return self._process.returncode is None
 
     @property
@@ -66,43 +66,45 @@ class Worker:
         out: Path,
         *,
         limits: Mapping[str, float],
-        probed: Callable[[bool], None],
-        report: Callable[[str, float], None],
+        on_probed: Callable[[bool], None],
+        on_progress: Callable[[str, float], None],
     ) -> dict[str, Any]:
-        """Restore one file; tells whether there is video, then how far it is on the way.
+        """Restore one file; report first whether it has video, then its progress.
 
         Raises:
-            RestorationRefused: The recording has nothing to restore.
-            WorkerFailed: The child crashed; `alive` tells whether it can go on.
+            RestorationRefused: The recording cannot be restored.
+            WorkerFailed: The worker crashed; check `alive` before it is used again.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise WorkerFailed("the restoration process has no pipes")
-        order = {"source": str(source), "out": str(out), "limits": dict(limits)}
+        request = {"source": str(source), "out": str(out), "limits": dict(limits)}
         try:
-            stdin.write(json.dumps(order).encode() + b"\n")
+            stdin.write(json.dumps(request).encode() + b"\n")
             await stdin.drain()
         except ConnectionError:
-            pass  # it died before the order; the empty read below says so
+            pass  # the worker died; the empty read below detects it
         while line := await stdout.readline():
             message: dict[str, Any] = json.loads(line)
             if "stage" in message:
-                report(message["stage"], float(message["percent"]))
+                on_progress(message["stage"], float(message["percent"]))
             elif "hasVideo" in message:
-                probed(bool(message["hasVideo"]))
+                on_probed(bool(message["hasVideo"]))
             elif "done" in message:
-                done: dict[str, Any] = message["done"]
-                return done
+                result: dict[str, Any] = message["done"]
+                return result
             elif "refused" in message:
                 raise RestorationRefused(message["refused"])
             else:
-                log.warning("restoring broke down: %s", message.get("trace", message["crashed"]))
+                log.warning(
+                    "restoring failed unexpectedly: %s", message.get("trace", message["crashed"])
+                )
                 raise WorkerFailed(message["crashed"])
         code = await self._process.wait()
         raise WorkerFailed(f"the restoration process died ({_describe_exit(code)})")
 
     async def close(self) -> None:
-        """Kill the child and whatever it started, and wait until it is gone."""
+        """Kill the process group of the child, and wait until it has ended."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if hasattr(os, "killpg"):
@@ -111,7 +113,7 @@ class Worker:
                     self._process.kill()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        # At the end of the output the pipes are closed too, and nothing is left to collect.
+        # Reading to the end closes the pipes.
         if self._process.stdout is not None:
             await self._process.stdout.read()
         await self._process.wait()
@@ -126,25 +128,25 @@ def _describe_exit(code: int) -> str:
         return f"signal {-code}"
 
 
-class Workers:
-    """As many workers as are needed at once, up to a limit."""
+class WorkerPool:
+    """Worker processes, started on demand."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, max_workers: int) -> None:
+        self.max_workers = max_workers
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
-        self._warming: asyncio.Task[None] | None = None
+        self._warm_up_task: asyncio.Task[None] | None = None
         self._closed = False
 
     def warm_up(self) -> None:
-        """Have a first worker started, so that its imports are over when work comes."""
-        if not (self._idle or self._busy or self._warming or self._closed):
-            self._warming = asyncio.create_task(self._start_idle())
+        """Start a first worker, so that its imports are done before the first restoration."""
+        if not (self._idle or self._busy or self._warm_up_task or self._closed):
+            self._warm_up_task = asyncio.create_task(self._start_idle())
 
     async def acquire(self) -> Worker:
-        """Take an idle worker, or a new one; the caller sees to the limit."""
-        if self._warming is not None:
-            await asyncio.wait([self._warming])
+        """Return an idle worker, or a new one; the caller enforces `max_workers`."""
+        if self._warm_up_task is not None:
+            await asyncio.wait([self._warm_up_task])
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
@@ -155,24 +157,24 @@ class Workers:
         self._busy.add(worker)
         return worker
 
-    async def release(self, worker: Worker, *, fit: bool) -> None:
-        """Return a worker; one that is not fit is killed."""
+    async def release(self, worker: Worker, *, reusable: bool) -> None:
+        """Put a worker back, or kill it if it is not reusable."""
         self._busy.discard(worker)
-        if fit and worker.alive and not self._closed:
+        if reusable and worker.alive and not self._closed:
             self._idle.append(worker)
         else:
             await worker.close()
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of all workers."""
+        """The process ids of the live workers."""
         return [worker.pid for worker in (*self._idle, *self._busy) if worker.alive]
 
     async def close(self) -> None:
-        """Kill them all."""
+        """Kill all workers."""
         self._closed = True
-        if self._warming is not None:
-            await asyncio.wait([self._warming])
+        if self._warm_up_task is not None:
+            await asyncio.wait([self._warm_up_task])
         for worker in (*self._idle, *self._busy):
             await worker.close()
         self._idle.clear()
@@ -184,4 +186,4 @@ class Workers:
         except OSError as error:
             log.warning("no worker process could be started: %s", error)
         finally:
-            self._warming = None
+            self._warm_up_task = None
