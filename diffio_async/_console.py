@@ -1,4 +1,4 @@
-"""The standard streams: text goes out escaped, and neither raises nor holds up the work."""
+"""Console output that never raises and never blocks the caller on a slow reader."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from diffio_async._text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from rich.console import Console as Terminal
+    from rich.console import Console as RichConsole
     from rich.live import Live
 
-#: What lines drawn by `Console.live` may hold, for terminals that have ASCII alone.
+#: ASCII replacements in lines of `Console.live`, for streams that are not UTF.
 _ASCII = str.maketrans({"…": "~", "━": "=", "─": "-"})
-#: Bytes that a pipe which is writable takes without blocking.
-_AT_ONCE = 512
-#: Bytes that may wait for a slow reader before what is optional is dropped.
-_MAX_WAITING = 1 << 20
-#: Seconds between two looks at a reader that takes nothing.
-_LOOK = 0.1
-_REFRESHES = 5
+#: Bytes that a writable pipe accepts without blocking (POSIX: PIPE_BUF is at least 512).
+_PIPE_CHUNK = 512
+#: Bytes buffered for a slow reader before optional output is dropped.
+_MAX_BUFFERED = 1 << 20
+#: Seconds between two checks of a reader that is not reading.
+_POLL_SECONDS = 0.1
+_REFRESH_PER_SECOND = 5
 
 
 class _Writer:
-    """Writes bytes to a file. What it does not take at once is written by a thread.
+    """Byte writer that hands what would block to a thread.
 
-    After the first failure everything is dropped.
+    After the first failure, all further output is dropped.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self.raw = raw
         self.failure: Exception | None = None
-        self.waiting = 0
+        self.buffered = 0
         self._chunks: deque[bytes] = deque()
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
 
-    def put(self, data: bytes) -> None:
-        """Write, now or later, in the order of the calls."""
-        with self._changed:
-            if not self.waiting:
-                data = self._written_at_once(data)
+    def write(self, data: bytes) -> None:
+        """Write now or queue, preserving the order of the calls."""
+        with self._condition:
+            if not self.buffered:
+                data = self._write_available(data)
             if not data or self.failure is not None:
                 return
-            self.waiting += len(data)
+            self.buffered += len(data)
             self._chunks.append(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="console", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            self._condition.notify_all()
 
-    def wait(self, most: int) -> None:
-        """Wait until at most so many bytes are left to write."""
-        with self._changed:
-            while self.waiting > most and self.failure is None:
-                self._changed.wait(_LOOK)
+    def wait(self, max_bytes: int) -> None:
+        """Block until at most `max_bytes` are left to write."""
+        with self._condition:
+            while self.buffered > max_bytes and self.failure is None:
+                self._condition.wait(_POLL_SECONDS)
 
-    def _written_at_once(self, data: bytes) -> bytes:
-        """Write what blocks nobody; the rest is returned."""
+    def _write_available(self, data: bytes) -> bytes:
+        """Write what does not block. Return the rest."""
         try:
-            while data and _writable(self.raw, 0):
-                count = self.raw.write(data[:_AT_ONCE])
+            while data and _wait_writable(self.raw, 0):
+                count = self.raw.write(data[:_PIPE_CHUNK])
                 if not count:
                     break
                 data = data[count:]
@@ -79,29 +79,32 @@ class _Writer:
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._condition:
                 while not self._chunks:
-                    self._changed.wait()
+                    self._condition.wait()
                 data = self._chunks.popleft()
             try:
                 view = memoryview(data)
                 while view:
-                    # None: a pipe that does not block, and is full.
+                    # None means that a non-blocking pipe is full.
                     count = self.raw.write(view)
                     if count is None:
-                        _writable(self.raw, _LOOK)
+                        _wait_writable(self.raw, _POLL_SECONDS)
                     view = view[count or 0 :]
             except (OSError, ValueError) as failure:
                 self.failure = failure
-            with self._changed:
-                self.waiting -= len(data)
-                self._changed.notify_all()
+            with self._condition:
+                self.buffered -= len(data)
+                self._condition.notify_all()
                 if self.failure is not None:
                     return
 
 
-def _writable(raw: io.RawIOBase, seconds: float) -> bool:
-    """Whether a write would not block, as far as the system can tell; no longer than `seconds`."""
+def _wait_writable(raw: io.RawIOBase, seconds: float) -> bool:
+    """Wait up to `seconds` until a write would not block. Return whether it would not.
+
+    Windows cannot report this for pipes, so the result is always False there.
+    """
     if os.name == "nt":
         threading.Event().wait(seconds)
         return False
@@ -109,27 +112,27 @@ def _writable(raw: io.RawIOBase, seconds: float) -> bool:
 
 
 class Output:
-    """One of the standard streams, as text; whatever happens to it, nothing is raised.
+    """Text output to a standard stream. Write failures are recorded, not raised.
 
     Args:
-        name: Which one; what `sys` has under that name is looked up for each write.
-        aside: Whether a thread writes what the other side is slow to take.
+        name: Attribute of `sys`, looked up for each write.
+        background: Whether a thread writes what would block.
     """
 
-    def __init__(self, name: Literal["stdout", "stderr"], *, aside: bool) -> None:
+    def __init__(self, name: Literal["stdout", "stderr"], *, background: bool) -> None:
         self._name = name
-        self._aside = aside
+        self._background = background
         self._writer: _Writer | None = None
         self._failure: Exception | None = None
 
     @property
     def _stream(self) -> TextIO | None:
-        # None under pythonw, and where the descriptor was closed before the start.
+        # None under pythonw, and if the descriptor was closed before the process started.
         return cast("TextIO | None", getattr(sys, self._name, None))
 
     @property
     def encoding(self) -> str:
-        """The stream's encoding; UTF-8 where it has none that Python knows."""
+        """The stream's encoding; UTF-8 if it has none that Python knows."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         try:
             "".encode(encoding)
@@ -139,21 +142,21 @@ class Output:
 
     @property
     def failure(self) -> Exception | None:
-        """Why something could not be written, None while all is well."""
+        """The first write failure, or None."""
         return self._failure if self._writer is None else self._writer.failure
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether the stream is a terminal."""
         try:
             return bool(self._stream is not None and self._stream.isatty())
         except Exception:  # noqa: BLE001 - a stream of the user's may raise anything
             return False
 
     def fileno(self) -> int:
-        """The descriptor.
+        """Return the stream's file descriptor.
 
         Raises:
-            OSError: There is none.
+            OSError: The stream has no descriptor.
         """
         try:
             return cast("TextIO", self._stream).fileno()
@@ -161,87 +164,87 @@ class Output:
             raise OSError(f"{self._name} has no descriptor") from failure
 
     def write(self, text: str, *, optional: bool = False) -> int:
-        """Write text as it is. What is `optional` is dropped while much waits for a slow reader."""
+        """Write text unescaped. `optional` text is dropped while a slow reader lags behind."""
         stream = self._stream
         if stream is None or not text:
             return len(text)
         data = text.encode(self.encoding, "backslashreplace")
-        writer = self._writer_of(stream)
+        writer = self._writer_for(stream)
         if writer is None:
             try:
                 stream.write(data.decode(self.encoding))
                 stream.flush()
-            except Exception as failure:  # noqa: BLE001 - it must not end what is paid for
+            except Exception as failure:  # noqa: BLE001 - output must not end paid work
                 self._failure = failure
-        elif not (optional and writer.waiting > _MAX_WAITING):
-            writer.put(data.replace(b"\n", os.linesep.encode()))
+        elif not (optional and writer.buffered > _MAX_BUFFERED):
+            writer.write(data.replace(b"\n", os.linesep.encode()))
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: `write` flushes."""
 
-    def wait(self, *, most: int = _MAX_WAITING) -> None:
-        """Block until at most so many bytes wait for whoever reads."""
+    def wait(self, *, max_bytes: int = _MAX_BUFFERED) -> None:
+        """Block until at most `max_bytes` are buffered for the reader."""
         if self._writer is not None:
-            self._writer.wait(most)
+            self._writer.wait(max_bytes)
 
-    def _writer_of(self, stream: TextIO) -> _Writer | None:
-        """The writer of a real file, None for any other kind of stream."""
-        raw = getattr(stream, "buffer", None) if self._aside else None
-        raw = getattr(raw, "raw", raw)  # under PYTHONUNBUFFERED there is no buffer between
+    def _writer_for(self, stream: TextIO) -> _Writer | None:
+        """Return the writer for a real file, None for any other stream."""
+        raw = getattr(stream, "buffer", None) if self._background else None
+        raw = getattr(raw, "raw", raw)  # PYTHONUNBUFFERED leaves out the buffered layer
         if not isinstance(raw, io.RawIOBase):
             return None
         if self._writer is None or self._writer.raw is not raw:
             with contextlib.suppress(Exception):
-                # What was printed by others before comes first.
+                # Output that other code printed before must come first.
                 stream.flush()
             self._writer = _Writer(raw)
         return self._writer
 
 
 class Console:
-    """Where people and programs are shown what happens.
+    """Results on standard output and notes on standard error, for people and programs.
 
-    Lines are escaped (see `printable`), JSON and CSV are written as they are. Nothing raises.
+    Lines are escaped (see `printable`); JSON and CSV are written unchanged. No method raises.
 
     Args:
-        aside: Whether a thread writes what the other side is slow to take; `close` waits for it.
+        background: Whether a thread writes what would block; `close` waits for that thread.
     """
 
-    def __init__(self, *, aside: bool = False) -> None:
-        self.out = Output("stdout", aside=aside)
-        self.err = Output("stderr", aside=aside)
+    def __init__(self, *, background: bool = False) -> None:
+        self.out = Output("stdout", background=background)
+        self.err = Output("stderr", background=background)
         self._live: Live | None = None
 
     def result(self, *lines: str, style: str | None = None) -> None:
-        """Print lines on standard output; in a style of rich's, where that is a terminal."""
+        """Print lines on standard output, in a rich `style` if it is a terminal."""
         if (self._live is not None or style is not None) and self.out.isatty():
-            terminal = _terminal(self.out) if self._live is None else self._live.console
-            _drawn(terminal, self.out, lines, style)
+            terminal = _rich_console(self.out) if self._live is None else self._live.console
+            _print_with_rich(terminal, self.out, lines, style)
         else:
-            self.out.write(_joined(lines))
+            self.out.write(_to_lines(lines))
 
     def note(self, *lines: str) -> None:
-        """Print lines on standard error, above what is live there."""
+        """Print lines on standard error, above the live lines."""
         if self._live is not None:
-            _drawn(self._live.console, self.err, lines, None)
+            _print_with_rich(self._live.console, self.err, lines, None)
         else:
-            self.err.write(_joined(lines))
+            self.err.write(_to_lines(lines))
 
-    def json(self, fact: Mapping[str, object], *, optional: bool = False) -> None:
-        """Print an object as a line on standard output; see `Output.write` for `optional`."""
-        self.out.write(json.dumps(fact) + "\n", optional=optional)
+    def json(self, value: Mapping[str, object], *, optional: bool = False) -> None:
+        """Print an object as one line on standard output (`optional`: see `Output.write`)."""
+        self.out.write(json.dumps(value) + "\n", optional=optional)
 
     @contextlib.contextmanager
     def live(self, lines: Callable[[int], list[str]]) -> Iterator[None]:
-        """Within the body, show lines at the bottom of the terminal that standard error is.
+        """Show refreshed lines at the bottom of the terminal during the body.
 
         Args:
-            lines: Gives the lines of now, for a number of columns; called by another thread.
+            lines: Returns the current lines for a number of columns; called by another thread.
         """
         try:
-            self._live = _started(self.err, lines)
-        except Exception:  # noqa: BLE001 - a terminal that cannot show it is no reason to stop
+            self._live = _start_live(self.err, lines)
+        except Exception:  # noqa: BLE001 - a failed display must not end paid work
             self._live = None
         try:
             yield
@@ -252,57 +255,59 @@ class Console:
                     live.stop()
 
     def close(self) -> None:
-        """Wait until everything is written, or cannot be; say so if standard output failed."""
-        self.out.wait(most=0)
+        """Wait for buffered output. Report a failure of standard output on standard error."""
+        self.out.wait(max_bytes=0)
         if self.failed:
             failure = self.out.failure
             reason = failure.strerror if isinstance(failure, OSError) else str(failure)
-            self.note(f"diffio-async: standard output could not be written whole: {reason}")
-        self.err.wait(most=0)
+            self.note(f"diffio-async: standard output is incomplete: {reason}")
+        self.err.wait(max_bytes=0)
 
     @property
     def failed(self) -> bool:
-        """Whether standard output failed; a reader who has had enough is no failure."""
+        """Whether standard output failed. A closed pipe does not count as a failure."""
         failure = self.out.failure
         return failure is not None and not isinstance(failure, BrokenPipeError)
 
 
-def _joined(lines: tuple[str, ...]) -> str:
+def _to_lines(lines: tuple[str, ...]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _drawn(terminal: Terminal, plain: Output, lines: tuple[str, ...], style: str | None) -> None:
-    """Print lines by way of rich; plainly, where that fails."""
+def _print_with_rich(
+    terminal: RichConsole, plain: Output, lines: tuple[str, ...], style: str | None
+) -> None:
+    """Print lines with rich, or as plain text if rich fails."""
     try:
         from rich.text import Text
 
         text = Text("\n".join(map(printable, lines)), style=style or "")
         terminal.print(text, soft_wrap=True, crop=False)
-    except Exception:  # noqa: BLE001 - what cannot be shown must not end what is paid for
-        plain.write(_joined(lines))
+    except Exception:  # noqa: BLE001 - output must not end paid work
+        plain.write(_to_lines(lines))
 
 
-def _started(err: Output, lines: Callable[[int], list[str]]) -> Live:
+def _start_live(err: Output, lines: Callable[[int], list[str]]) -> Live:
     from rich.live import Live
     from rich.text import Text
 
-    terminal = _terminal(err)
+    terminal = _rich_console(err)
 
-    def drawn() -> Text:
+    def render() -> Text:
         text = ""
         with contextlib.suppress(Exception):
             text = "\n".join(printable(line) for line in lines(terminal.width))
         if not err.encoding.lower().startswith("utf"):
             text = text.translate(_ASCII)
-        drawing = Text(text, no_wrap=True, overflow="crop")
-        drawing.highlight_regex("━+", "bar.complete")
-        drawing.highlight_regex("─+", "bar.back")
-        return drawing
+        styled = Text(text, no_wrap=True, overflow="crop")
+        styled.highlight_regex("━+", "bar.complete")
+        styled.highlight_regex("─+", "bar.back")
+        return styled
 
     live = Live(
-        get_renderable=drawn,
+        get_renderable=render,
         console=terminal,
-        refresh_per_second=_REFRESHES,
+        refresh_per_second=_REFRESH_PER_SECOND,
         redirect_stdout=False,
         redirect_stderr=False,
         transient=True,
@@ -311,7 +316,7 @@ def _started(err: Output, lines: Callable[[int], list[str]]) -> Live:
     return live
 
 
-def _terminal(output: Output) -> Terminal:
-    from rich.console import Console as Rich
+def _rich_console(output: Output) -> RichConsole:
+    from rich.console import Console as RichConsole
 
-    return Rich(file=cast("Any", output), markup=False, emoji=False, highlight=False)
+    return RichConsole(file=cast("Any", output), markup=False, emoji=False, highlight=False)

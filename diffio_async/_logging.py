@@ -1,4 +1,4 @@
-"""The package's logger: a handler of the user's that raises ends no work, and text is escaped."""
+"""Logger of the package. Handler errors are suppressed, and logged text is escaped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
-    """Log like a logger; what handlers and filters raise is suppressed."""
+    """Logger adapter that suppresses exceptions of the user's handlers and filters."""
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log a message; strings and errors among its arguments are escaped (see `printable`)."""
-        # One frame more: records name the line that logged.
+        """Log a message. Strings and errors among its arguments are escaped (see `printable`)."""
+        # Skip this frame, so that records name the line that logged.
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         with contextlib.suppress(Exception):
-            super().log(level, msg, *map(_shown, args), **kwargs)
+            super().log(level, msg, *map(_escape, args), **kwargs)
 
     def process(self, msg: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-        """Add nothing."""
+        """Return the message and arguments unchanged."""
         return msg, kwargs
 
 
-def _shown(argument: object) -> object:
+def _escape(argument: object) -> object:
     if isinstance(argument, (str, BaseException)):
         return printable(str(argument))
     return argument

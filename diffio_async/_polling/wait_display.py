@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from diffio_async._console import Console
-from diffio_async._text import Numbers, cells, fitted
+from diffio_async._text import ProgressCounts, cells, fit_line
 from diffio_async.errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -108,11 +108,11 @@ class WaitStats:
             parts.append(f"about {format_duration(left)} left")
         return f"{self.ended} of {self.total} ended: " + ", ".join(parts)
 
-    def parts(self, now: float) -> tuple[Numbers, list[str]]:
+    def parts(self, now: float) -> tuple[ProgressCounts, list[str]]:
         """Return the numbers, and further parts for a line if there is space."""
         failed = self.counts["failed"] + self.counts["late"]
         states = [f"{self.counts[state]} {state}" for state in _NOT_ENDED if self.counts[state]]
-        return Numbers(self.ended, self.total, failed, self.eta(now) or None), states
+        return ProgressCounts(self.ended, self.total, failed, self.eta(now) or None), states
 
 
 def format_duration(seconds: float) -> str:
@@ -221,7 +221,7 @@ class LiveDisplay(TextDisplay):
         ]
         widths = [max(cells(name), cells(value)) for name, value in columns]
         if sum(widths) + 3 * len(widths) > width:
-            return [fitted(*stats.parts(now), width)]
+            return [fit_line(*stats.parts(now), width)]
         rows = (
             "   ".join(text.rjust(wide) for text, wide in zip(row, widths, strict=True))
             for row in zip(*columns, strict=True)

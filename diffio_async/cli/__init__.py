@@ -1,28 +1,27 @@
-"""The command `diffio-async`, behind the extra `cli`."""
+"""The command line `diffio-async`, installed with the extra `cli`."""
 
 import sys
 
-from diffio_async.cli.exit_codes import INTERRUPTED, USAGE
+from diffio_async.cli.console import INTERRUPTED, USAGE, console
 
 
 def main() -> None:
-    """Run the command line; a missing extra is named instead of a traceback."""
+    """Run the command line. If the extra is not installed, print how to install it."""
     try:
         from diffio_async.cli.app import app
-        from diffio_async.cli.console import console
 
         try:
             app()
         finally:
             console.close()
-    except ModuleNotFoundError as missing:
-        if missing.name not in {"rich", "typer"}:
+    except ModuleNotFoundError as error:
+        if error.name not in {"rich", "typer"}:
             raise
         sys.stderr.write(
-            f"diffio-async: {missing.name} is not installed; the command line is an extra: "
+            f"diffio-async: {error.name} is not installed; install the command line with "
             "pip install 'diffio-async[cli]'\n"
         )
         sys.exit(USAGE)
     except KeyboardInterrupt:
-        # Pressed before a command had begun to listen for it.
+        # Ctrl-C before the command installed its signal handler.
         sys.exit(INTERRUPTED)

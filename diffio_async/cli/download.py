@@ -1,4 +1,4 @@
-"""The work of `diffio-async download`: wait for a generation that was started, and fetch it."""
+"""`diffio-async download`: waits for a generation and downloads its result."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._storage.file_names import shortened, suffix_of
 from diffio_async._storage.local_paths import local_paths
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async.cli.environment import Sent, check_environment, connected, first_answer
-from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.cli.interrupts import interruption_reported
-from diffio_async.cli.pipes import DASH, check_stdout, spare_file, write_out
-from diffio_async.cli.restore_request import folder_of
-from diffio_async.cli.resume_command import ResumeCommand
-from diffio_async.cli.task_results import Failed, Interrupted, Subject, Succeeded
+from diffio_async.cli.client import (
+    RequestWatch,
+    check_environment,
+    check_generation,
+    open_client,
+)
+from diffio_async.cli.console import FAILED, OK
+from diffio_async.cli.interrupts import mark_interruption_reported
+from diffio_async.cli.pipes import DASH, check_stdout, copy_to_stdout, temporary_result
+from diffio_async.cli.restore import result_folder
+from diffio_async.cli.task_results import Failed, Interrupted, ResumeCommand, Subject, Succeeded
 from diffio_async.errors import ConfigurationError, DiffioError, InvalidTarget
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
@@ -30,7 +34,7 @@ from diffio_async.restoration import GenerationIds, result_name
 
 if TYPE_CHECKING:
     from diffio_async.cli.progress import Reporter
-    from diffio_async.cli.task_results import Fact, TaskResult
+    from diffio_async.cli.task_results import Progress, TaskResult
     from diffio_async.client import AsyncDiffio
     from diffio_async.models.generations import DownloadResult
     from diffio_async.types import OnConflict
@@ -38,9 +42,9 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class DownloadRequest:
-    """What the user asked for: a generation, and a file or folder for it; `timeout` in seconds.
+    """Arguments of `download`; `timeout` in seconds.
 
-    `resume`: go on from what an earlier try left.
+    `resume`: continue an interrupted download, and keep its partial file if interrupted again.
     """
 
     generation_id: str
@@ -58,66 +62,66 @@ class DownloadRequest:
         return self.output == DASH
 
     def check(self) -> None:
-        """Find what is wrong before anything is sent.
+        """Check the request before anything is sent.
 
         Raises:
-            ConfigurationError: Nothing can be sent as things are.
+            ConfigurationError: The request is invalid.
         """
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
         local_paths(self.output, "-o")
         if self.to_stdout:
             check_stdout(as_json=self.as_json)
-        file = self._file()
+        file = self._named_file()
         if file is not None:
-            folder_of(str(file.parent))
+            result_folder(str(file.parent))
         elif self.output is not None and not self.to_stdout:
-            folder_of(self.output)
+            result_folder(self.output)
         check_environment()
 
     async def check_target(self) -> None:
-        """Find out whether the file can be written, where its name is known.
+        """Check that the file can be written, if its name is known already.
 
         Raises:
             InvalidTarget: It exists and may not be replaced, or cannot be written.
         """
-        file = self._file()
+        file = self._named_file()
         if file is not None:
-            await self._usable(file)
+            await self._check_file(file)
 
     async def target(self, file_name: str | None) -> Path:
-        """The file to write; in a folder it gets the service's name for it.
+        """Return the file to write; in a folder it gets the service's name `file_name`.
 
         Raises:
-            InvalidTarget: As for `check_target`.
+            InvalidTarget: It exists and may not be replaced, or cannot be written.
         """
-        file = self._file()
+        file = self._named_file()
         if file is None:
-            name = _plain(file_name or result_name(self.generation_id, self.download_type))
+            name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
             name = shortened(name.removesuffix(suffix) or "restored", suffix)
             file = Path(self.output or "") / name
-            await self._usable(file)
+            await self._check_file(file)
         return file
 
     @property
     def on_conflict(self) -> OnConflict:
-        """What to do where the file exists."""
+        """What to do if the file exists."""
         return "overwrite" if self.overwrite else "error"
 
-    def resume_command(self, *, seen: bool) -> ResumeCommand:
-        """How to try again; `seen`: the service was heard to know the generation."""
+    def resume_command(self, *, confirmed: bool) -> ResumeCommand:
+        """Return the command that resumes; `confirmed`: the service reported the generation."""
         return ResumeCommand(
-            seen=seen,
+            confirmed=confirmed,
             generation_id=self.generation_id,
             api_project_id=self.api_project_id,
             download_type=self.download_type,
             output=None if self.to_stdout else self.output,
-            # A file that was named for a video is not the audio's.
-            audio_output=None if self._file() or self.to_stdout else self.output,
+            # A file named for a video does not fit the audio.
+            audio_output=None if self._named_file() or self.to_stdout else self.output,
         )
 
-    def _file(self) -> Path | None:
+    def _named_file(self) -> Path | None:
         output = self.output
         if not output or self.to_stdout or output.endswith(("/", os.sep)):
             return None
@@ -125,101 +129,100 @@ class DownloadRequest:
             return None
         return Path(output)
 
-    async def _usable(self, file: Path) -> None:
-        there = await TrackedExecutor().run(os.path.exists, file)
-        if not self.overwrite and there:
+    async def _check_file(self, file: Path) -> None:
+        exists = await TrackedExecutor().run(os.path.exists, file)
+        if not self.overwrite and exists:
             raise InvalidTarget(f"{file} exists: --overwrite replaces it")
         await check_target(file, self.on_conflict)
 
 
-def _plain(name: str) -> str:
-    """A name that leads to no other folder and hides nothing, whatever the service says."""
+def _safe_name(name: str) -> str:
+    """Return a name from the service without folders, hidden characters and leading dots."""
     name = name.replace("\\", "/").rpartition("/")[2]
     return "".join(c for c in name if c.isprintable()).strip().lstrip(".")
 
 
-async def download(order: DownloadRequest, reporter: Reporter) -> int:
-    """Wait for the generation, and download its result.
+async def download(request: DownloadRequest, reporter: Reporter) -> int:
+    """Wait for a generation and download its result.
 
     Raises:
-        ConfigurationError: Nothing can be sent as things are, and nothing was.
+        ConfigurationError: The request is invalid; nothing was sent.
     """
-    order.check()
+    request.check()
     with reporter:
-        sent = Sent()
-        async with connected(observer=sent) as client:
-            outcome = await _downloaded(client, order, reporter, sent)
-        reporter.ended(outcome)
-    return OK if outcome.done else FAILED
+        watch = RequestWatch()
+        async with open_client(observer=watch) as client:
+            result = await _download(client, request, reporter, watch)
+        reporter.on_result(result)
+    return OK if result.succeeded else FAILED
 
 
-async def _downloaded(
-    client: AsyncDiffio, order: DownloadRequest, reporter: Reporter, sent: Sent
+async def _download(
+    client: AsyncDiffio, request: DownloadRequest, reporter: Reporter, watch: RequestWatch
 ) -> TaskResult:
-    begun, subject = time.monotonic(), Subject(order.generation_id, "generation_id")
-    ids = GenerationIds(generation_id=order.generation_id, api_project_id=order.api_project_id)
-    kind = order.download_type
+    started_at, subject = time.monotonic(), Subject(request.generation_id, "generation_id")
+    ids = GenerationIds(generation_id=request.generation_id, api_project_id=request.api_project_id)
+    confirmed = False
 
-    seen = False
+    def on_progress(progress: Progress) -> None:
+        nonlocal confirmed
+        confirmed = True
+        reporter.on_progress(subject, progress)
 
-    def progressed(fact: Fact) -> None:
-        nonlocal seen
-        seen = True
-        reporter.progressed(subject, fact)
-
-    async def fetched() -> DownloadResult:
-        file = spare
+    async def download_result() -> DownloadResult:
+        file = temporary
         if file is None:
-            link = await client.generations.get_download(**ids, download_type=kind)
-            file = await order.target(link.file_name)
+            link = await client.generations.get_download(**ids, download_type=request.download_type)
+            file = await request.target(link.file_name)
         return await client.generations.download(
             **ids,
             download_file_path=file,
-            download_type=kind,
-            on_conflict=order.on_conflict,
-            resume=order.resume and spare is None,
-            on_progress=progressed,
+            download_type=request.download_type,
+            on_conflict=request.on_conflict,
+            resume=request.resume and temporary is None,
+            on_progress=on_progress,
         )
 
     stack = ExitStack()
-    spare = stack.enter_context(spare_file()) if order.to_stdout else None
+    temporary = stack.enter_context(temporary_result()) if request.to_stdout else None
     try:
-        await order.check_target()
-        pending = TranscriptWait(ClientOptions().wait, order.timeout, asyncio.sleep)
-        progress = await first_answer(client, **ids, timeout=order.timeout)
+        await request.check_target()
+        transcript_wait = TranscriptWait(ClientOptions().wait, request.timeout, asyncio.sleep)
+        progress = await check_generation(client, **ids, timeout=request.timeout)
         if progress is not None and progress.complete:
-            progressed(progress)
+            on_progress(progress)
         else:
             progress = await client.generations.wait_for_complete(
-                **ids, timeout=order.timeout, on_progress=progressed
+                **ids, timeout=request.timeout, on_progress=on_progress
             )
-        seen = True
-        result = await pending.retry_while_pending(fetched)
-        if spare is not None:
-            await write_out(spare)
+        confirmed = True
+        result = await transcript_wait.retry_while_pending(download_result)
+        if temporary is not None:
+            await copy_to_stdout(temporary)
     except DiffioError as error:
-        if isinstance(error, ConfigurationError) and not sent.any:
+        if isinstance(error, ConfigurationError) and not watch.any_sent:
             raise
+        # The same command would fail again on the same target.
+        useless = isinstance(error, InvalidTarget) and not request.to_stdout
+        resume = request.resume_command(confirmed=confirmed).after_error(error)
         return Failed(
             subject=subject,
-            seconds=time.monotonic() - begun,
+            seconds=time.monotonic() - started_at,
             error=error,
-            # A target in the way stays in the way of the same command.
-            resume=None
-            if isinstance(error, InvalidTarget) and not order.to_stdout
-            else order.resume_command(seen=seen).for_error(error),
+            resume=None if useless else resume,
         )
     except asyncio.CancelledError:
-        reporter.ended(Interrupted(subject=subject, resume=order.resume_command(seen=seen)))
-        interruption_reported()
+        resume = request.resume_command(confirmed=confirmed)
+        reporter.on_result(Interrupted(subject=subject, resume=resume))
+        mark_interruption_reported()
         raise
     finally:
         stack.close()
     return Succeeded(
         subject=subject,
         event="downloaded",
-        seconds=time.monotonic() - begun,
-        path=None if spare else result.path,
+        seconds=time.monotonic() - started_at,
+        path=None if temporary else result.path,
         progress=progress,
         download=result.download,
     )

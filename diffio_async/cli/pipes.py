@@ -1,4 +1,4 @@
-"""`-` in the place of a path: a recording on standard input, a result on standard output."""
+"""`-` in place of a path: a recording from standard input, a result to standard output."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ if TYPE_CHECKING:
 
 
 DASH = "-"
-#: What standard input is called where the user gives it no name.
-STDIN = "stdin"
-#: Seconds that a write is waited for when the command ends: its reader may take nothing more.
-_GRACE = 0.2
+#: Name of standard input if the user does not give one.
+STDIN_NAME = "stdin"
+#: Seconds to wait for a pending write when the command ends: its reader may not be reading.
+_GRACE_SECONDS = 0.2
 
 
 @frozen
-class Piped:
-    """A recording that was read from standard input, and the name it is uploaded under."""
+class StdinRecording:
+    """A recording that was read from standard input, and its name for the upload."""
 
     source: Source
     name: str
 
 
 def check_stdin() -> None:
-    """Find out whether a recording can come from standard input.
+    """Check that a recording can be read from standard input.
 
     Raises:
-        ConfigurationError: It is closed, or a terminal.
+        ConfigurationError: Standard input is closed, or a terminal.
     """
     if sys.stdin is None:
         raise ConfigurationError("standard input is closed: pipe a recording into the command")
@@ -55,10 +55,10 @@ def check_stdin() -> None:
 
 
 def check_stdout(*, as_json: bool) -> None:
-    """Find out whether a result can go to standard output.
+    """Check that a result can be written to standard output.
 
     Raises:
-        ConfigurationError: It is closed, a terminal, or taken by `--json`.
+        ConfigurationError: Standard output is closed, a terminal, or used by `--json`.
     """
     if as_json:
         raise ConfigurationError(
@@ -68,56 +68,56 @@ def check_stdout(*, as_json: bool) -> None:
         raise ConfigurationError("standard output is closed: name a file or a folder with -o")
     if console.out.isatty():
         raise ConfigurationError(
-            "the result is not written to a terminal: redirect it (-o - > FILE), pipe it into "
+            "standard output is a terminal: redirect the result (-o - > FILE), pipe it into "
             "another program, or name a folder with -o"
         )
 
 
 @contextlib.asynccontextmanager
-async def piped(name: str | None) -> AsyncIterator[Piped]:
-    """Read standard input to its end, into an unnamed temporary file where it is a pipe.
+async def read_stdin(name: str | None) -> AsyncIterator[StdinRecording]:
+    """Read standard input to its end; a pipe is copied into an unnamed temporary file.
 
     Args:
-        name: Its file name; without one, its ending is chosen by its first bytes.
+        name: File name of the recording; if None, the first bytes determine its suffix.
 
     Raises:
-        InvalidSource: It is empty, too large, or cannot be read.
+        InvalidSource: Standard input is empty, too large, or cannot be read.
     """
     async with open_source(sys.stdin.buffer, max_bytes=ClientOptions().max_upload_bytes) as source:
         if source.size == 0:
-            raise InvalidSource("standard input is empty: there is nothing to restore")
+            raise InvalidSource("standard input is empty: pipe a recording into the command")
         head = await source.read(0, min(HEAD, source.size))
-        yield Piped(source, name or STDIN + (ending_by_content(head) or ""))
+        yield StdinRecording(source, name or STDIN_NAME + (ending_by_content(head) or ""))
 
 
 @contextlib.contextmanager
-def spare_file() -> Iterator[Path]:
-    """The path of a file to be, which is removed at the end: what is written out is complete."""
+def temporary_result() -> Iterator[Path]:
+    """Provide a temporary path for a result, so that only a complete one is written to stdout."""
     with tempfile.TemporaryDirectory(prefix="diffio-") as folder:
         yield Path(folder) / "result"
 
 
-async def write_out(file: Path) -> None:
+async def copy_to_stdout(file: Path) -> None:
     """Copy a file to standard output.
 
     Raises:
-        InvalidTarget: Its reader closed it, or its disk is full.
+        InvalidTarget: The reader closed the pipe, or the disk is full.
     """
-    aside = DedicatedThread()
+    thread = DedicatedThread()
     try:
         with file.open("rb") as content:
-            while block := await aside.run(content.read, MIB):
-                await aside.run(_write, sys.stdout.fileno(), block)
+            while block := await thread.run(content.read, MIB):
+                await thread.run(_write, sys.stdout.fileno(), block)
     except BrokenPipeError as failure:
         raise InvalidTarget(
-            "standard output was closed before the whole result was written"
+            "standard output was closed before the complete result was written"
         ) from failure
     except OSError as failure:
         raise InvalidTarget(
             f"the result could not be written to standard output: {failure.strerror or failure}"
         ) from failure
     finally:
-        await aside.end(_GRACE)
+        await thread.end(_GRACE_SECONDS)
 
 
 def _write(descriptor: int, block: bytes) -> None:
@@ -126,5 +126,5 @@ def _write(descriptor: int, block: bytes) -> None:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
-            # A pipe that does not block, and is full.
+            # A non-blocking pipe is full.
             select.select([], [descriptor], [], 1.0)

@@ -1,4 +1,4 @@
-"""What is shown during the work: bars on a terminal, lines elsewhere, or JSON."""
+"""Progress reporters of `restore` and `download`: bars on a terminal, lines elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import define, field
 
-from diffio_async._text import Numbers, cells, clock, fitted, shortened
+from diffio_async._text import (
+    ProgressCounts,
+    cells,
+    fit_line,
+    format_clock,
+    progress_bar,
+    shorten,
+)
 from diffio_async.cli.console import console
-from diffio_async.cli.formatting import bar
 from diffio_async.cli.task_results import describe_stage
 from diffio_async.events import DownloadProgress, UploadProgress
 
@@ -18,17 +24,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from diffio_async.cli.task_results import Fact, Subject, TaskResult
+    from diffio_async.cli.task_results import Progress, Subject, TaskResult
 
-#: Columns that a name keeps while there is anything else to shorten or leave out.
-_NAME = 12
+#: Minimum columns of a name while anything else can be shortened or left out.
+_MIN_NAME = 12
 
 
 class Reporter(Protocol):
-    """Is told all that happens; entered before the first file, left after the last."""
+    """Context manager that displays progress and results."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start the display."""
         ...
 
     def __exit__(
@@ -38,26 +44,26 @@ class Reporter(Protocol):
         trace: TracebackType | None,
         /,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         ...
 
-    def expecting(self, count: int) -> None:
-        """Take the number of files."""
+    def expect(self, count: int) -> None:
+        """Set the number of files."""
         ...
 
-    def progressed(self, subject: Subject, fact: Fact) -> None:
-        """Show how far the work is."""
+    def on_progress(self, subject: Subject, progress: Progress) -> None:
+        """Display progress."""
         ...
 
-    def ended(self, outcome: TaskResult) -> None:
-        """Show how it ended."""
+    def on_result(self, result: TaskResult) -> None:
+        """Display a result."""
         ...
 
 
 def make_reporter(*, as_json: bool, to_stdout: bool = False) -> Reporter:
-    """JSON where asked for, bars where someone watches, and final lines elsewhere.
+    """Return a JSON reporter if requested, bars on a terminal, and lines elsewhere.
 
-    `to_stdout`: the result itself takes standard output, and no line may be mixed into it.
+    `to_stdout`: standard output receives the audio itself, so no line is printed on it.
     """
     if as_json:
         return JsonReporter()
@@ -65,128 +71,127 @@ def make_reporter(*, as_json: bool, to_stdout: bool = False) -> Reporter:
 
 
 class TextReporter:
-    """One line or two per file, when it has ended: results on stdout, failures on stderr."""
+    """Reporter that prints each result: successes on stdout, failures on stderr."""
 
     def __init__(self, *, to_stdout: bool = False) -> None:
         self._to_stdout = to_stdout
 
     def __enter__(self) -> Self:
-        """Nothing to prepare."""
+        """Return the reporter."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing to put back."""
+        """Do nothing."""
 
-    def expecting(self, count: int) -> None:
-        """Nothing is counted."""
+    def expect(self, count: int) -> None:
+        """Ignore the number of files."""
 
-    def progressed(self, subject: Subject, fact: Fact) -> None:
-        """Say nothing."""
+    def on_progress(self, subject: Subject, progress: Progress) -> None:
+        """Ignore progress."""
 
-    def ended(self, outcome: TaskResult) -> None:
-        """Say it."""
-        said = console.result if outcome.done and not self._to_stdout else console.note
-        said(*outcome.lines())
+    def on_result(self, result: TaskResult) -> None:
+        """Print the lines of a result."""
+        write = console.result if result.succeeded and not self._to_stdout else console.note
+        write(*result.lines())
 
 
 class JsonReporter(TextReporter):
-    """One object per line on stdout, for each step and each end."""
+    """Reporter that prints one JSON object per line for each step and each result."""
 
-    def progressed(self, subject: Subject, fact: Fact) -> None:
-        """`upload`, `progress` or `download`."""
-        said: dict[str, object]
-        if isinstance(fact, UploadProgress):
-            said = {"event": "upload", "sent": fact.sent, "total": fact.total}
-            said |= _rate(fact)
-        elif isinstance(fact, DownloadProgress):
-            said = {"event": "download", "received": fact.received, "total": fact.total}
-            said |= _rate(fact)
+    def on_progress(self, subject: Subject, progress: Progress) -> None:
+        """Print an `upload`, `progress` or `download` event."""
+        event: dict[str, object]
+        if isinstance(progress, UploadProgress):
+            event = {"event": "upload", "sent": progress.sent, "total": progress.total}
+            event |= _rate(progress)
+        elif isinstance(progress, DownloadProgress):
+            event = {"event": "download", "received": progress.received, "total": progress.total}
+            event |= _rate(progress)
         else:
-            said = {
+            event = {
                 "event": "progress",
-                "status": fact.status,
-                "stage": describe_stage(fact),
-                "percent": round(fact.percent, 1),
-                "api_project_id": fact.api_project_id,
-                "generation_id": fact.generation_id,
+                "status": progress.status,
+                "stage": describe_stage(progress),
+                "percent": round(progress.percent, 1),
+                "api_project_id": progress.api_project_id,
+                "generation_id": progress.generation_id,
             }
-        console.json({**subject.json(), **said}, optional=True)
+        console.json({**subject.json(), **event}, optional=True)
 
-    def ended(self, outcome: TaskResult) -> None:
-        """`restored`, `downloaded`, `failed` or `interrupted`."""
-        console.json(outcome.json())
+    def on_result(self, result: TaskResult) -> None:
+        """Print a `restored`, `downloaded`, `failed` or `interrupted` event."""
+        console.json(result.json())
+
+
+def _rate(progress: UploadProgress | DownloadProgress) -> dict[str, object]:
+    return {} if progress.rate is None else {"bytes_per_second": round(progress.rate)}
 
 
 @define
 class _Row:
-    """One file in the works: upload, generation and download each fill its bar anew."""
+    """Bar of one file; upload, generation and download each fill it from zero."""
 
-    words: str
+    stage: str
     percent: float
-    began: float = field(factory=time.monotonic)
+    started_at: float = field(factory=time.monotonic)
 
     def line(self, name: str, width: int) -> str:
-        """Its line: the percentage always, then the name, what is done, the time, and a bar."""
+        """Return the percentage, then the name, the stage, the time and a bar as they fit."""
         end = f" {self.percent:3.0f} %"
-        room = width - cells(end)
-        name = shortened(name, max(room - cells(self.words) - 1, min(room, _NAME)))
-        line = f"{name} {self.words}" if cells(name) + 1 + cells(self.words) <= room else name
-        time_taken = f" {clock(time.monotonic() - self.began)}"
-        if cells(line) + cells(end) + cells(time_taken) <= width:
-            end += time_taken
-        return line + bar(self.percent, width - cells(line) - cells(end)) + end
+        free = width - cells(end)
+        name = shorten(name, max(free - cells(self.stage) - 1, min(free, _MIN_NAME)))
+        line = f"{name} {self.stage}" if cells(name) + 1 + cells(self.stage) <= free else name
+        elapsed = f" {format_clock(time.monotonic() - self.started_at)}"
+        if cells(line) + cells(end) + cells(elapsed) <= width:
+            end += elapsed
+        return line + progress_bar(self.percent, width - cells(line) - cells(end)) + end
 
 
 class BarReporter(TextReporter):
-    """A bar per file in the works, on stderr; what has ended is printed above the bars."""
+    """Reporter with a bar per active file on stderr; results are printed above the bars."""
 
     def __init__(self, *, to_stdout: bool = False) -> None:
         super().__init__(to_stdout=to_stdout)
         self._rows: dict[Subject, _Row] = {}
-        self._began = time.monotonic()
-        self._count = self._done = self._failed = 0
+        self._started_at = time.monotonic()
+        self._count = self._succeeded = self._failed = 0
         self._live = ExitStack()
 
     def __enter__(self) -> Self:
-        """Take the terminal's last lines."""
+        """Start the live lines."""
         self._live.enter_context(console.live(self.lines))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Wipe the bars."""
+        """Remove the live lines."""
         self._live.close()
 
-    def expecting(self, count: int) -> None:
-        """Count files, where there are several."""
+    def expect(self, count: int) -> None:
+        """Set the number of files, for the line of totals."""
         self._count = count
 
     def lines(self, width: int) -> list[str]:
-        """The bars of now, and how far all files are."""
+        """Return the current bars, and the totals of several files."""
         rows = list(self._rows.items())
         lines = [row.line(subject.short, width) for subject, row in rows]
-        ended = self._done + self._failed
+        ended = self._succeeded + self._failed
         if self._count > 1:
-            passed = time.monotonic() - self._began
-            left = passed / self._done * (self._count - ended) if self._done else None
-            numbers = Numbers(ended, self._count, self._failed, left)
-            lines.append(fitted(numbers, [f"for {clock(passed)}"], width))
+            elapsed = time.monotonic() - self._started_at
+            eta = elapsed / self._succeeded * (self._count - ended) if self._succeeded else None
+            counts = ProgressCounts(ended, self._count, self._failed, eta)
+            lines.append(fit_line(counts, [f"for {format_clock(elapsed)}"], width))
         return lines
 
-    def progressed(self, subject: Subject, fact: Fact) -> None:
-        """Move the file's bar."""
+    def on_progress(self, subject: Subject, progress: Progress) -> None:
+        """Update the bar of a file."""
         row = self._rows.setdefault(subject, _Row("", 0.0))
-        row.words, row.percent = describe_stage(fact), fact.percent or 0.0
+        row.stage, row.percent = describe_stage(progress), progress.percent or 0.0
 
-    def ended(self, outcome: TaskResult) -> None:
-        """Replace the file's bar by its lines: on stdout, where that is not the terminal."""
-        self._rows.pop(outcome.subject, None)
-        if outcome.done:
-            self._done += 1
+    def on_result(self, result: TaskResult) -> None:
+        """Replace the bar of a file by the lines of its result."""
+        self._rows.pop(result.subject, None)
+        if result.succeeded:
+            self._succeeded += 1
         else:
             self._failed += 1
-        super().ended(outcome)
-
-
-def _rate(fact: UploadProgress | DownloadProgress) -> dict[str, object]:
-    """Bytes a second, once they can be told."""
-    return {} if fact.rate is None else {"bytes_per_second": round(fact.rate)}
+        super().on_result(result)

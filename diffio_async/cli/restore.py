@@ -1,170 +1,370 @@
-"""The work of `diffio-async restore`: several files through one client, each on its own."""
+"""`diffio-async restore`: checks the request, then restores several files through one client."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 import time
 import uuid
 from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import anyio
-from attrs import evolve
+from attrs import evolve, frozen
 
-from diffio_async._storage.system_errors import shortage_of
-from diffio_async.cli.environment import connected
-from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.cli.interrupts import interruption_reported
-from diffio_async.cli.pipes import DASH, piped, spare_file, write_out
-from diffio_async.cli.task_results import Failed, Interrupted, InterruptedEarly, Subject, Succeeded
-from diffio_async.errors import DiffioError, UploadFailed
+from diffio_async._downloads.target import check_target
+from diffio_async._protocol.urls import generation_path
+from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._uploads.open_source import open_source
+from diffio_async.cli.client import check_environment, open_client
+from diffio_async.cli.console import FAILED, OK
+from diffio_async.cli.interrupts import mark_interruption_reported
+from diffio_async.cli.pipes import (
+    DASH,
+    STDIN_NAME,
+    check_stdin,
+    check_stdout,
+    copy_to_stdout,
+    read_stdin,
+    temporary_result,
+)
+from diffio_async.cli.task_results import (
+    Failed,
+    Interrupted,
+    InterruptedEarly,
+    ResumeCommand,
+    Subject,
+    Succeeded,
+)
+from diffio_async.errors import (
+    ConfigurationError,
+    DiffioError,
+    InvalidSource,
+    InvalidTarget,
+    UploadFailed,
+)
 from diffio_async.events import GenerationStarted
+from diffio_async.models.generations import DownloadType
+from diffio_async.options import ClientOptions
+from diffio_async.restoration import check_recording, result_name
 
 if TYPE_CHECKING:
-    from diffio_async.cli.pipes import Piped
+    from diffio_async.cli.pipes import StdinRecording
     from diffio_async.cli.progress import Reporter
-    from diffio_async.cli.restore_request import RestoreRequest
-    from diffio_async.cli.resume_command import ResumeCommand
     from diffio_async.cli.task_results import TaskResult
     from diffio_async.events import Event
     from diffio_async.types import SourceLike
 
 
-async def restore_files(order: RestoreRequest, reporter: Reporter) -> int:
-    """Restore each file, a few at a time; one that fails does not stop the others.
-
-    What can be known to be wrong is reported before the first byte is sent.
+def result_folder(output: str) -> Path:
+    """Return the existing folder that `-o` names.
 
     Raises:
-        ConfigurationError: Nothing can be sent as things are, and nothing was.
+        ConfigurationError: It is not an existing folder.
     """
-    order.check()
-    done: list[bool] = []
+    output = local_path(output, "-o")
+    if not output:
+        raise ConfigurationError("the path given with -o is empty: name a folder")
+    try:
+        mode = os.stat(output).st_mode  # noqa: PTH116 - any text
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"there is no folder {output}: create it first") from None
+    except (OSError, ValueError) as failure:
+        raise ConfigurationError(f"-o {output} cannot be used: {reason_of(failure)}") from failure
+    if not stat.S_ISDIR(mode):
+        raise ConfigurationError(f"-o {output} is a file: name a folder for the results")
+    return Path(output)
+
+
+@frozen(kw_only=True)
+class RestoreRequest:
+    """Arguments of `restore`; `timeout` in seconds, `jobs` is the number of concurrent files.
+
+    `-` among the files is standard input, named `stdin_name`; as the output, standard output.
+    """
+
+    files: tuple[str, ...]
+    output: str | None
+    download_type: DownloadType
+    model: str
+    sandbox: bool
+    overwrite: bool
+    timeout: float | None
+    jobs: int
+    stdin_name: str | None = None
+    as_json: bool = False
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self.output == DASH
+
+    def check(self) -> None:
+        """Check everything that does not depend on a single file.
+
+        Raises:
+            ConfigurationError: The request is invalid.
+        """
+        generation_path(self.model)
+        for file in self.files:
+            local_path(file, "the source")
+        self._check_pipes()
+        if self.output is not None and not self.to_stdout:
+            result_folder(self.output)
+        sources: dict[Path, list[str]] = {}
+        for file in self.unique_files():
+            sources.setdefault(self.result(file, self.download_type), []).append(file)
+        for result, files in sources.items():
+            if len(files) > 1:
+                raise ConfigurationError(
+                    f"{' and '.join(files)} would each become {result}: restore them one by one, "
+                    "each with -o DIR and a folder of its own"
+                )
+        if not self.sandbox:
+            check_environment(alternative="or add --sandbox to restore locally without a key")
+
+    def _check_pipes(self) -> None:
+        if DASH in self.files:
+            if self.output is None:
+                raise ConfigurationError(
+                    "standard input needs an output: add -o - (standard output) or -o DIR"
+                )
+            check_stdin()
+        elif self.stdin_name is not None:
+            raise ConfigurationError("--stdin-name is the name of -, which is not among the files")
+        if self.to_stdout:
+            if len(self.unique_files()) > 1:
+                raise ConfigurationError(
+                    "-o - accepts the result of one recording: name one, or a folder with -o DIR"
+                )
+            check_stdout(as_json=self.as_json)
+
+    def unique_files(self) -> list[str]:
+        """Return each file once, even if it was named with several spellings."""
+        first: dict[Path | str, str] = {}
+        for file in self.files:
+            first.setdefault(file if file in {"", DASH} else _real_path(file), file)
+        return [*first.values()]
+
+    def name_of(self, file: str) -> str:
+        """Return the file name of a recording."""
+        return (self.stdin_name or STDIN_NAME) if file == DASH else Path(file).name
+
+    async def check_file(self, file: str) -> None:
+        """Check one file before any is sent, since its turn may come hours later.
+
+        Raises:
+            InvalidSource: It cannot be read, or does not have the requested type.
+            InvalidTarget: Its result exists and may not be replaced.
+        """
+        if not file:
+            raise InvalidSource("the path is empty: name a file")
+        if file == DASH:
+            check_recording(b"", self.name_of(file), None, self.download_type)
+        else:
+            async with open_source(file, max_bytes=ClientOptions().max_upload_bytes):
+                pass
+            name = self.name_of(file)
+            await TrackedExecutor().run(check_recording, file, name, None, self.download_type)
+        if self.to_stdout:
+            return
+        result = self.result(file, self.download_type)
+        # `exists` is False for a path that cannot be read; `check_target` then reports the error.
+        exists = await TrackedExecutor().run(os.path.exists, result)
+        if not self.overwrite and exists:
+            raise InvalidTarget(f"{result} exists: --overwrite replaces it")
+        await check_target(result, "overwrite" if self.overwrite else "error")
+
+    def folder(self, file: str) -> Path:
+        """Return the folder of a file's result."""
+        if self.output is None or self.to_stdout:
+            return Path(file).parent
+        return Path(self.output)
+
+    def result(self, file: str, download_type: str) -> Path:
+        """Return the path of a result. The service may choose another suffix for a video."""
+        return self.folder(file) / result_name(self.name_of(file), download_type)
+
+    def resume_command(self, file: str, started: GenerationStarted) -> ResumeCommand | None:
+        """Return how to resume a generation; None if it ends with the command's sandbox."""
+        if self.sandbox:
+            return None
+        if self.to_stdout and self.download_type != "video":
+            output: str | None = result_name(self.name_of(file), self.download_type)
+        elif self.download_type == "video":
+            # Only the folder is known; the service chooses the name.
+            folder = self.folder(file)
+            output = None if folder == Path() else str(folder)
+        else:
+            output = str(self.result(file, self.download_type))
+        return ResumeCommand(
+            generation_id=started.generation_id,
+            api_project_id=started.api_project_id,
+            idempotency_key=started.idempotency_key,
+            download_type=self.download_type,
+            output=output,
+            audio_output=result_name(self.name_of(file), "audio")
+            if self.to_stdout
+            else str(self.result(file, "audio")),
+        )
+
+
+def _real_path(file: str) -> Path:
+    try:
+        return Path(os.path.realpath(Path(file).parent), Path(file).name)
+    except (OSError, ValueError):  # E.g. the current folder was removed: compare the spelling.
+        return Path(file)
+
+
+async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
+    """Restore files, `jobs` at a time. A failed file does not stop the others.
+
+    All files are checked before the first byte is sent.
+
+    Raises:
+        ConfigurationError: The request is invalid; nothing was sent.
+    """
+    request.check()
+    succeeded: list[bool] = []
     async with AsyncExitStack() as stack:
         stdin = None
-        if DASH in order.files:
-            stdin = await stack.enter_async_context(piped(order.stdin_name))
-            order = evolve(order, stdin_name=stdin.name)
-        work = _Restorations(order, reporter, stdin)
-        await work.connected(stack)
-        turns = anyio.CapacityLimiter(order.jobs)
-        short: list[DiffioError] = []
+        if DASH in request.files:
+            stdin = await stack.enter_async_context(read_stdin(request.stdin_name))
+            request = evolve(request, stdin_name=stdin.name)
+        restorations = _Restorations(request, reporter, stdin)
+        await restorations.open(stack)
+        slots = anyio.CapacityLimiter(request.jobs)
+        shortage: list[DiffioError] = []
 
         async def restore(file: str) -> None:
-            async with turns:
-                # No upload is paid for whose result the disk has no room for.
-                outcome = _not_begun(file, short[0]) if short else await work.restored(file)
-            if isinstance(outcome, Failed) and not short and _lasts(outcome.error):
-                short.append(outcome.error)
-            done.append(outcome.done)
-            reporter.ended(outcome)
+            async with slots:
+                # After a full disk, an upload would be paid for a result that cannot be written.
+                result = (
+                    _not_started(file, shortage[0])
+                    if shortage
+                    else await restorations.restore(file)
+                )
+            if isinstance(result, Failed) and not shortage and _is_lasting(result.error):
+                shortage.append(result.error)
+            succeeded.append(result.succeeded)
+            reporter.on_result(result)
 
         stack.enter_context(reporter)
-        reporter.expecting(len(order.each_file()))
+        reporter.expect(len(request.unique_files()))
         usable = []
-        for file in order.each_file():
+        for file in request.unique_files():
             try:
-                await order.check_file(file)
+                await request.check_file(file)
             except DiffioError as error:
-                done.append(False)
-                reporter.ended(Failed(subject=Subject(file), error=error))
+                succeeded.append(False)
+                reporter.on_result(Failed(subject=Subject(file), error=error))
             else:
                 usable.append(file)
         async with anyio.create_task_group() as group:
             for file in usable:
                 group.start_soon(restore, file)
-    return OK if all(done) else FAILED
+    return OK if all(succeeded) else FAILED
 
 
-def _lasts(failure: DiffioError) -> bool:
-    """Whether every other file would meet the same, as it would a full disk."""
-    shortage = shortage_of(failure)
+def _is_lasting(error: DiffioError) -> bool:
+    """Return whether every other file would fail for the same reason, such as a full disk."""
+    shortage = shortage_of(error)
     return shortage is not None and not shortage.passing
 
 
-def _not_begun(file: str, failure: DiffioError) -> Failed:
-    error = UploadFailed(f"it was not begun, and nothing was sent: {failure}")
-    error.__cause__ = failure
+def _not_started(file: str, cause: DiffioError) -> Failed:
+    error = UploadFailed(f"it was not started, and nothing was sent: {cause}")
+    error.__cause__ = cause
     return Failed(subject=Subject(file), error=error)
 
 
 class _Restorations:
-    """One client, and the generations it has started, by their idempotency keys."""
+    """One client, and the generations that it started, by idempotency key."""
 
-    def __init__(self, order: RestoreRequest, reporter: Reporter, stdin: Piped | None) -> None:
-        self._order, self._reporter, self._stdin = order, reporter, stdin
+    def __init__(
+        self, request: RestoreRequest, reporter: Reporter, stdin: StdinRecording | None
+    ) -> None:
+        self._request, self._reporter, self._stdin = request, reporter, stdin
         self._started: dict[str, GenerationStarted] = {}
 
-    async def connected(self, stack: AsyncExitStack) -> None:
-        """Make the client, and the sandbox where it is asked for; `stack` closes them."""
-        given: tuple[str | None, str | None] = None, None
-        if self._order.sandbox:
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Open the client, and the sandbox if requested; `stack` closes them."""
+        service: tuple[str | None, str | None] = None, None
+        if self._request.sandbox:
             from diffio_async.sandbox import Sandbox
 
             sandbox = await stack.enter_async_context(Sandbox())
-            given = sandbox.api_key, sandbox.base_url
-        self._client = await stack.enter_async_context(connected(*given, observer=self._observe))
+            service = sandbox.api_key, sandbox.base_url
+        self._client = await stack.enter_async_context(
+            open_client(*service, observer=self._observe)
+        )
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, GenerationStarted):
             self._started[event.idempotency_key] = event
 
-    async def restored(self, file: str) -> TaskResult:
-        """Restore one file; where that is interrupted, say at once what goes on without us."""
-        order = self._order
-        piped_in = self._stdin if file == DASH else None
-        name = order.name_of(file) if piped_in else file
-        begun, subject, key = time.monotonic(), Subject(name), str(uuid.uuid4())
+    async def restore(self, file: str) -> TaskResult:
+        """Restore one file. If cancelled, report the generation that continues."""
+        request = self._request
+        recording = self._stdin if file == DASH else None
+        name = request.name_of(file) if recording else file
+        started_at, subject, key = time.monotonic(), Subject(name), str(uuid.uuid4())
         stack = ExitStack()
-        to = stack.enter_context(spare_file()) if order.to_stdout else order.folder(file)
+        target = (
+            stack.enter_context(temporary_result()) if request.to_stdout else request.folder(file)
+        )
         try:
             restoration = await self._client.restore(
-                # What was opened already is a source too, though no user can have one.
-                cast("SourceLike", piped_in.source) if piped_in else file,
-                to,
-                file_name=piped_in.name if piped_in else None,
-                model=order.model,
-                download_type=order.download_type,
-                on_conflict="overwrite" if order.overwrite else "error",
-                timeout=order.timeout,
+                # An open source is accepted too; only the public type does not include it.
+                cast("SourceLike", recording.source) if recording else file,
+                target,
+                file_name=recording.name if recording else None,
+                model=request.model,
+                download_type=request.download_type,
+                on_conflict="overwrite" if request.overwrite else "error",
+                timeout=request.timeout,
                 idempotency_key=key,
-                on_progress=lambda fact: self._reporter.progressed(subject, fact),
+                on_progress=lambda progress: self._reporter.on_progress(subject, progress),
             )
-            if order.to_stdout:
-                await write_out(to)
+            if request.to_stdout:
+                await copy_to_stdout(target)
         except Exception as failure:
             shortage = shortage_of(failure)
             if isinstance(failure, DiffioError):
                 error = failure
             elif shortage is not None:
-                # The other files go on: they may be paid for already.
+                # The other files continue: they may be paid for already.
                 error = DiffioError(shortage.text)
                 error.__cause__ = failure
             else:
                 raise
-            going_on = self._resume_command(file, key)
+            resume = self._resume_command(file, key)
             return Failed(
                 subject=subject,
-                seconds=time.monotonic() - begun,
+                seconds=time.monotonic() - started_at,
                 error=error,
-                resume=None if going_on is None else going_on.for_error(error),
+                resume=None if resume is None else resume.after_error(error),
             )
         except asyncio.CancelledError as error:
-            going_on = self._resume_command(file, key)
-            self._reporter.ended(
+            resume = self._resume_command(file, key)
+            self._reporter.on_result(
                 self._interrupted_early(subject, error)
-                if going_on is None
-                else Interrupted(subject=subject, resume=going_on)
+                if resume is None
+                else Interrupted(subject=subject, resume=resume)
             )
-            interruption_reported()
+            mark_interruption_reported()
             raise
         finally:
             stack.close()
         return Succeeded(
             subject=subject,
             event="restored",
-            seconds=time.monotonic() - begun,
-            path=None if order.to_stdout else restoration.path,
+            seconds=time.monotonic() - started_at,
+            path=None if request.to_stdout else restoration.path,
             progress=restoration.progress,
             download=restoration.download,
             model=restoration.generation.model_key,
@@ -173,8 +373,8 @@ class _Restorations:
     def _interrupted_early(
         self, subject: Subject, error: asyncio.CancelledError
     ) -> InterruptedEarly:
-        # Nothing of a sandbox outlives the command.
-        ids = {} if self._order.sandbox else vars(error)
+        # The data of a sandbox is deleted when the command ends.
+        ids = {} if self._request.sandbox else vars(error)
         return InterruptedEarly(
             subject=subject,
             api_project_id=ids.get("api_project_id"),
@@ -184,4 +384,4 @@ class _Restorations:
 
     def _resume_command(self, file: str, key: str) -> ResumeCommand | None:
         started = self._started.get(key)
-        return None if started is None else self._order.resume_command(file, started)
+        return None if started is None else self._request.resume_command(file, started)

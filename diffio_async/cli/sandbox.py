@@ -1,4 +1,4 @@
-"""`diffio-async sandbox`: a local Diffio until it is stopped."""
+"""`diffio-async sandbox`: serves a local Diffio until it is stopped."""
 
 import asyncio
 import logging
@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from diffio_async.cli.console import console, log_to_console
-from diffio_async.cli.exit_codes import OK, STOPPED, USAGE
+from diffio_async.cli.console import OK, STOPPED, USAGE, console, log_to_console, print_error
 from diffio_async.cli.interrupts import run
-from diffio_async.cli.usage_error import print_error
 
 if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
@@ -18,46 +16,46 @@ if TYPE_CHECKING:
 
 def sandbox(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where the API listens; 0 takes a free port.")
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0 selects a free one.")
     ] = 8490,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Let HOST be reached from other machines.")
+        bool, typer.Option("--allow-remote", help="Allow a HOST that other machines can reach.")
     ] = False,
     api_key: Annotated[
         str,
         typer.Option(
-            metavar="KEY", envvar="DIFFIO_SANDBOX_API_KEY", help="The API key that it accepts."
+            metavar="KEY", envvar="DIFFIO_SANDBOX_API_KEY", help="API key that it accepts."
         ),
     ] = "diffio_sandbox_key",
     public_url: Annotated[
         str | None,
         typer.Option(
-            metavar="URL", help="Where clients reach it; as each request says if not given."
+            metavar="URL", help="Base URL for clients; default: the host of each request."
         ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name to accept in Host headers; may be repeated."),
+        typer.Option(metavar="NAME", help="Name to accept in Host headers; may be repeated."),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keep projects here; a temporary folder if not given."),
+        typer.Option(metavar="DIR", help="Folder of the projects; default: a temporary one."),
     ] = None,
     env_file: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the environment there too, as NAME=value lines."),
+        typer.Option(metavar="FILE", help="Also write the environment here, as NAME=value lines."),
     ] = None,
     faults: Annotated[
-        Path | None, typer.Option(metavar="PLAN.json", help="Misfortunes to play on clients.")
+        Path | None, typer.Option(metavar="PLAN.json", help="Faults to inject into responses.")
     ] = None,
     legacy_models: Annotated[
         bool,
-        typer.Option("--legacy-models", help="Serve retired models instead of answering 410."),
+        typer.Option("--legacy-models", help="Serve retired models instead of responding 410."),
     ] = False,
     allow_remote_webhooks: Annotated[
         bool,
-        typer.Option("--allow-remote-webhooks", help="Deliver events beyond this machine too."),
+        typer.Option("--allow-remote-webhooks", help="Also deliver events to other machines."),
     ] = False,
     max_recording_seconds: Annotated[
         float, typer.Option(min=1, metavar="SECONDS", help="Longer recordings fail.")
@@ -70,25 +68,27 @@ def sandbox(
     ] = 4 * 3600.0,
     webhook_pace: Annotated[
         float,
-        typer.Option(min=0, metavar="FACTOR", help="Below 1 hurries deliveries that are retried."),
+        typer.Option(
+            min=0, metavar="FACTOR", help="Factor of the delays between delivery attempts."
+        ),
     ] = 1.0,
     webhook_duplicates: Annotated[
         float,
-        typer.Option(min=0, max=1, metavar="SHARE", help="Of all events, delivered twice."),
+        typer.Option(min=0, max=1, metavar="SHARE", help="Share of events delivered twice."),
     ] = 0.0,
     webhook_shuffle: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="By which events may be late, out of order."),
+        typer.Option(min=0, metavar="SECONDS", help="Maximum random delay, to reorder events."),
     ] = 0.0,
 ) -> None:
-    """Run a local Diffio until Ctrl-C, and print the environment that points a client at it."""
+    """Serve a local Diffio until Ctrl-C, and print the environment for its clients."""
     from diffio_async._storage.local_paths import local_paths
     from diffio_async.sandbox import PlanError, Sandbox, SandboxError, read_plan
 
     try:
         for path, option in ((data, "--data"), (env_file, "--env-file"), (faults, "--faults")):
             local_paths(path, option)
-        served = Sandbox(
+        server = Sandbox(
             data,
             host=host,
             port=port,
@@ -106,21 +106,21 @@ def sandbox(
             webhook_duplicates=webhook_duplicates,
             webhook_shuffle=webhook_shuffle,
         )
-        code = run(lambda: _serve(served, env_file), serves=True)
+        code = run(lambda: _serve(server, env_file), is_server=True)
     except (OSError, PlanError, SandboxError, ValueError) as error:
         print_error(error)
         code = USAGE
-    # Ctrl-C is how a server is asked to stop: that went well.
+    # Ctrl-C is the regular way to stop a server.
     raise typer.Exit(OK if code in STOPPED else code)
 
 
-async def _serve(served: "Sandbox", env_file: Path | None) -> int:
-    """Serve until cancelled; the environment goes to stdout, the log to stderr."""
+async def _serve(server: "Sandbox", env_file: Path | None) -> int:
+    """Serve until cancelled. Print the environment on stdout and the log on stderr."""
     from diffio_async.sandbox.command import announce
 
     log_to_console(logging.INFO)
-    async with served:
-        announce(served, env_file=env_file)
+    async with server:
+        announce(server, env_file=env_file)
         console.note("The sandbox runs until Ctrl-C.")
         await asyncio.Event().wait()
     return OK

@@ -1,4 +1,4 @@
-"""The work of `diffio-async wait`: follow generations that were started, each to its end."""
+"""`diffio-async wait`: waits for generations that were started earlier."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from attrs import define, field, frozen
 
 from diffio_async._polling.wait_display import NullDisplay, TextDisplay, make_display
 from diffio_async._text import shell_line
-from diffio_async.cli.console import console
-from diffio_async.cli.environment import check_environment, connected, first_answer
-from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.cli.interrupts import interruption_reported
-from diffio_async.cli.resume_command import cli_message
+from diffio_async.cli.client import check_environment, check_generation, open_client
+from diffio_async.cli.console import FAILED, OK, console
+from diffio_async.cli.interrupts import mark_interruption_reported
+from diffio_async.cli.task_results import cli_message
 from diffio_async.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -23,7 +22,7 @@ from diffio_async.errors import (
     NotFound,
 )
 from diffio_async.models.generations import COMPLETE
-from diffio_async.models.generations import FAILED as FAILURES
+from diffio_async.models.generations import FAILED as FAILED_STATUSES
 from diffio_async.models.handles import ids_in
 from diffio_async.models.outcomes import Outcome
 
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
     from diffio_async.client import AsyncDiffio
     from diffio_async.models.generations import GenerationProgress
 
-#: So many generations that go on are named by name; more would not fit into a line.
-_NAMED = 20
+#: Maximum number of names in a printed command; of more, the user's own arguments are repeated.
+_MAX_NAMES = 20
 
 
 @frozen
 class NamedGeneration:
-    """A generation, and what the user called it: every wait takes such a thing."""
+    """A generation and the name that the user gave it; every wait accepts such an object."""
 
     generation_id: str
     api_project_id: str | None
@@ -46,17 +45,20 @@ class NamedGeneration:
 
 @frozen(kw_only=True)
 class WaitRequest:
-    """What the user asked for: ids or handles, or all that run in projects; `timeout` in s."""
+    """Arguments of `wait`: ids or handles, or projects whose generations to wait for.
+
+    `timeout` in seconds.
+    """
 
     generations: tuple[str, ...]
     projects: tuple[str, ...]
     timeout: float | None
 
     def check(self) -> list[NamedGeneration]:
-        """The generations that are named, each once; none where projects are meant.
+        """Check the request. Return the named generations, each once.
 
         Raises:
-            ConfigurationError: Nothing can be sent as things are.
+            ConfigurationError: The request is invalid.
         """
         if not self.generations and not self.projects:
             raise ConfigurationError("name generations, by id or handle, or a --project")
@@ -64,21 +66,21 @@ class WaitRequest:
             raise ConfigurationError("the id given with --project is empty")
         if self.generations and len(self.projects) > 1:
             raise ConfigurationError(
-                "with generations, name at most one --project, or give handles, which know theirs"
+                "with generations, name at most one --project, or use handles, which contain it"
             )
-        of = self.projects[0] if self.projects else None
+        project = self.projects[0] if self.projects else None
         named: dict[str, NamedGeneration] = {}
         for name in self.generations:
-            generation_id, api_project_id = ids_in(name, of)
+            generation_id, api_project_id = ids_in(name, project)
             named.setdefault(generation_id, NamedGeneration(generation_id, api_project_id, name))
         check_environment()
         return list(named.values())
 
-    def rerun_command(self, left: list[str]) -> str:
-        """The line that waits for those that are left, by the names they were given."""
+    def rerun_command(self, remaining: list[str]) -> str:
+        """Return the command that waits for the remaining generations, by their given names."""
         words = ["diffio-async", "wait"]
         if self.generations:
-            words += left if len(left) <= _NAMED else self.generations
+            words += remaining if len(remaining) <= _MAX_NAMES else self.generations
         for project in self.projects:
             words += ["--project", project]
         return shell_line(words)
@@ -86,32 +88,32 @@ class WaitRequest:
 
 @define
 class WaitReporter:
-    """Tells how each ended: a line, or an object, each."""
+    """Prints the result of each wait, as a line or as JSON."""
 
-    wanted: WaitRequest
+    request: WaitRequest
     display: TextDisplay
     as_json: bool
     started_at: float = field(factory=time.monotonic)
     failed: bool = False
-    #: What is still waited for, in the order it was named, with the name it was given.
+    #: Given name of each generation that has not ended, by id, in the given order.
     remaining: dict[str, str] = field(factory=dict)
-    #: What the service was heard to know: only that is said to go on.
-    seen: set[str] = field(factory=set)
+    #: Ids that the service has reported; the others may not exist.
+    confirmed: set[str] = field(factory=set)
 
-    def progressed(self, progress: GenerationProgress) -> None:
-        """A generation was heard of."""
-        self.seen.add(progress.generation_id)
+    def on_progress(self, progress: GenerationProgress) -> None:
+        """Display the progress of a generation."""
+        self.confirmed.add(progress.generation_id)
         self.display.progressed(progress)
 
-    def ended(self, outcome: Outcome) -> None:
-        """A generation's wait is over."""
+    def on_outcome(self, outcome: Outcome) -> None:
+        """Print the outcome of a wait."""
         name = self.remaining.pop(outcome.generation_id, outcome.generation_id)
         self.display.ended(outcome)
         error = outcome.error
         self.failed = self.failed or error is not None
-        goes_on = error is not None and not isinstance(error, (GenerationFailed, NotFound))
-        again = self.wanted.rerun_command([name]) if goes_on else None
-        seen = outcome.progress is not None or outcome.generation_id in self.seen
+        resumable = error is not None and not isinstance(error, (GenerationFailed, NotFound))
+        rerun = self.request.rerun_command([name]) if resumable else None
+        confirmed = outcome.progress is not None or outcome.generation_id in self.confirmed
         if self.as_json:
             self._json(
                 "complete" if error is None else "failed",
@@ -120,118 +122,133 @@ class WaitReporter:
                 handle=outcome.handle,
                 status=outcome.status,
                 seconds=round(time.monotonic() - self.started_at, 3),
-                **({} if error is None else _why(error, again, seen=seen)),
+                **({} if error is None else _error_fields(error, rerun, confirmed=confirmed)),
             )
         elif error is None:
             console.result(f"{outcome.generation_id}: complete")
         else:
-            console.note(f"{outcome.generation_id}: {cli_message(error, goes_on=goes_on and seen)}")
+            message = cli_message(error, continues=resumable and confirmed)
+            console.note(f"{outcome.generation_id}: {message}")
 
-    def project_failed(self, project: str, error: DiffioError) -> None:
-        """A project could not be asked for what runs in it."""
+    def on_project_failure(self, project: str, error: DiffioError) -> None:
+        """Report that the generations of a project could not be listed."""
         self.failed = True
         if self.as_json:
-            self._json("failed", api_project_id=project, **_why(error, None, seen=False))
+            fields = _error_fields(error, None, confirmed=False)
+            self._json("failed", api_project_id=project, **fields)
         else:
-            console.note(f"{project}: {cli_message(error, goes_on=False)}")
+            console.note(f"{project}: {cli_message(error, continues=False)}")
 
-    def interrupted(self) -> None:
-        """The user ended the command; the generations that were heard of go on without it."""
-        again = self.wanted.rerun_command([*self.remaining.values()])
-        go_on = [each for each in self.remaining if each in self.seen]
-        unseen = [each for each in self.remaining if each not in self.seen]
+    def on_interrupt(self) -> None:
+        """Report which generations continue, and the command that waits for them."""
+        rerun = self.request.rerun_command([*self.remaining.values()])
+        continuing = [each for each in self.remaining if each in self.confirmed]
+        unconfirmed = [each for each in self.remaining if each not in self.confirmed]
         if self.as_json:
-            self._json("interrupted", generation_ids=go_on, unseen=unseen, again=again)
+            self._json(
+                "interrupted",
+                generation_ids=continuing,
+                unconfirmed=unconfirmed,
+                rerun_command=rerun,
+            )
             return
-        said = []
-        if go_on:
-            said.append(f"{_counted(go_on)} {'goes' if len(go_on) == 1 else 'go'} on")
-        if unseen:
-            said.append(f"nothing was heard of {_counted(unseen)}")
-        if said:
-            console.note(f"interrupted; {'; '.join(said)}", f"  wait again: {again}")
+        parts = []
+        if continuing:
+            verb = "continues" if len(continuing) == 1 else "continue"
+            parts.append(f"{_describe(continuing)} {verb}")
+        if unconfirmed:
+            parts.append(f"the service has not confirmed {_describe(unconfirmed)}")
+        if parts:
+            console.note(f"interrupted; {'; '.join(parts)}", f"  wait again: {rerun}")
         else:
             console.note("interrupted")
 
-    def _json(self, event: str, **more: object) -> None:
-        console.json({"event": event, **more})
+    def _json(self, event: str, **fields: object) -> None:
+        console.json({"event": event, **fields})
 
 
-def _counted(generations: list[str]) -> str:
-    """`generation gen_5f2c`, or `3 generations`."""
+def _describe(generations: list[str]) -> str:
+    """Return `generation gen_5f2c`, or `3 generations`."""
     count = len(generations)
     return f"generation {generations[0]}" if count == 1 else f"{count} generations"
 
 
-def _why(error: DiffioError, again: str | None, *, seen: bool) -> dict[str, object]:
-    message = cli_message(error, goes_on=again is not None and seen)
-    return {"error": type(error).__name__, "message": message, "again": again}
+def _error_fields(error: DiffioError, rerun: str | None, *, confirmed: bool) -> dict[str, object]:
+    message = cli_message(error, continues=rerun is not None and confirmed)
+    return {"error": type(error).__name__, "message": message, "rerun_command": rerun}
 
 
-async def wait(wanted: WaitRequest, *, as_json: bool) -> int:
-    """Wait for all of them, and tell how each ended, as they end.
+async def wait(request: WaitRequest, *, as_json: bool) -> int:
+    """Wait for generations and print each outcome when it ends. Return the exit code.
 
     Raises:
-        ConfigurationError: Nothing can be sent as things are, and nothing was.
+        ConfigurationError: The request is invalid; nothing was sent.
     """
-    named = wanted.check()
-    with NullDisplay(console) if as_json else make_display(console) as shown:
-        teller = WaitReporter(wanted, shown, as_json)
+    generations = request.check()
+    with NullDisplay(console) if as_json else make_display(console) as display:
+        reporter = WaitReporter(request, display, as_json)
         try:
-            async with connected() as client:
-                await _followed(client, teller, named)
+            async with open_client() as client:
+                await _wait(client, reporter, generations)
         except asyncio.CancelledError:
-            teller.interrupted()
-            interruption_reported()
+            reporter.on_interrupt()
+            mark_interruption_reported()
             raise
-    return FAILED if teller.failed else OK
+    return FAILED if reporter.failed else OK
 
 
-async def _followed(
-    client: AsyncDiffio, teller: WaitReporter, named: list[NamedGeneration]
+async def _wait(
+    client: AsyncDiffio, reporter: WaitReporter, generations: list[NamedGeneration]
 ) -> None:
-    if not named:
-        for project in dict.fromkeys(teller.wanted.projects):
-            named += await _running_generations(client, teller, project)
-    for each in named:
-        teller.remaining[each.generation_id] = each.name
-        teller.display.started(each.generation_id)
-    if teller.wanted.generations:
+    request = reporter.request
+    if not generations:
+        for project in dict.fromkeys(request.projects):
+            generations += await _running_generations(client, reporter, project)
+    for each in generations:
+        reporter.remaining[each.generation_id] = each.name
+        reporter.display.started(each.generation_id)
+    if request.generations:
         try:
-            await first_answer(
+            await check_generation(
                 client,
-                generation_id=named[0].generation_id,
-                api_project_id=named[0].api_project_id,
-                timeout=teller.wanted.timeout,
+                generation_id=generations[0].generation_id,
+                api_project_id=generations[0].api_project_id,
+                timeout=request.timeout,
             )
         except ConnectionFailed as error:
-            for each in named:
-                ids = each.generation_id, each.api_project_id
-                teller.ended(Outcome(generation_id=ids[0], api_project_id=ids[1], error=error))
+            for each in generations:
+                reporter.on_outcome(
+                    Outcome(
+                        generation_id=each.generation_id,
+                        api_project_id=each.api_project_id,
+                        error=error,
+                    )
+                )
             return
     outcomes = client.generations.as_completed(
-        named,
-        timeout=teller.wanted.timeout,
-        on_progress=teller.progressed,
-        max_pending=max(1, len(named)),
+        generations,
+        timeout=request.timeout,
+        on_progress=reporter.on_progress,
+        max_pending=max(1, len(generations)),
     )
     async for outcome in outcomes:
-        teller.ended(outcome)
+        reporter.on_outcome(outcome)
 
 
 async def _running_generations(
-    client: AsyncDiffio, teller: WaitReporter, project: str
+    client: AsyncDiffio, reporter: WaitReporter, project: str
 ) -> list[NamedGeneration]:
-    """What has not ended in a project."""
+    """Return the generations of a project that have not ended."""
     try:
         rows = await client.projects.list_generations(api_project_id=project)
     except ConfigurationError:
         raise
     except DiffioError as error:
-        teller.project_failed(project, error)
+        reporter.on_project_failure(project, error)
         return []
-    running = [row.generation_id for row in rows if row.status not in {COMPLETE, *FAILURES}]
+    ended = {COMPLETE, *FAILED_STATUSES}
+    running = [row.generation_id for row in rows if row.status not in ended]
     if not running:
-        teller.display.print_line(f"{project}: nothing runs")
-    teller.seen.update(running)
+        reporter.display.print_line(f"{project}: no generation is running")
+    reporter.confirmed.update(running)
     return [NamedGeneration(generation_id, project, generation_id) for generation_id in running]

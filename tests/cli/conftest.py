@@ -1,4 +1,4 @@
-"""The command as users meet it: a process of its own, with an environment of its own."""
+"""Fixtures that run the command in its own process and environment."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ Start = Callable[..., Awaitable[Process]]
 
 
 def environment(more: Mapping[str, str] | None) -> dict[str, str]:
-    """This environment without any Diffio variable but those of `more`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}
-    return {**kept, "COLUMNS": "100", "PYTHONWARNINGS": "error", **(more or {})}
+    """Return this environment with only the Diffio variables of `more`."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")
+    }
+    return {**inherited, "COLUMNS": "100", "PYTHONWARNINGS": "error", **(more or {})}
 
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Start `diffio-async ARGUMENT…` in the test's folder; what still runs at the end is killed."""
-    begun: list[Process] = []
+    """Start `diffio-async ARGUMENT…` in the test's folder; kill what still runs at the end."""
+    processes: list[Process] = []
 
     async def start(
         *arguments: object, env: Mapping[str, str] | None = None, **streams: int
@@ -49,11 +51,11 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             stdout=streams.get("stdout", subprocess.PIPE),
             stderr=streams.get("stderr", subprocess.PIPE),
         )
-        begun.append(process)
+        processes.append(process)
         return process
 
     yield start
-    for process in begun:
+    for process in processes:
         if process.returncode is None:
             process.kill()
         await process.aclose()
@@ -91,22 +93,22 @@ def talk(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def long_talk(tmp_path: Path) -> Path:
-    """A minute of the sample, over and over: it takes seconds to restore."""
+    """One minute of the repeated sample, which takes seconds to restore."""
     _cut(tmp_path / "long-talk.wav", 60)
     return Path("long-talk.wav")
 
 
 def _cut(path: Path, seconds: int) -> None:
-    with wave.open(str(SAMPLE)) as whole, wave.open(str(path), "wb") as part:
-        part.setparams(whole.getparams())
-        wanted = seconds * whole.getframerate() * whole.getsampwidth()
-        once = whole.readframes(whole.getnframes())
-        part.writeframes((once * (wanted // len(once) + 1))[:wanted])
+    with wave.open(str(SAMPLE)) as sample, wave.open(str(path), "wb") as part:
+        part.setparams(sample.getparams())
+        size = seconds * sample.getframerate() * sample.getsampwidth()
+        frames = sample.readframes(sample.getnframes())
+        part.writeframes((frames * (size // len(frames) + 1))[:size])
 
 
 @pytest.fixture
 async def echo() -> AsyncIterator[Sandbox]:
-    """A sandbox that gives back what it was given, at once."""
+    """A sandbox that returns the uploaded recording immediately."""
     async with Sandbox(engine="echo") as sandbox:
         yield sandbox
         assert sandbox.violations == []

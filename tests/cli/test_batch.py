@@ -1,4 +1,4 @@
-"""`diffio-async batch` on a real process: run, run again, retry, status, report, Ctrl-C."""
+"""`diffio-async batch` in a real process: run, resume, retry, status, report, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ pytestmark = pytest.mark.slow
 
 
 def events(stdout: str) -> list[dict[str, object]]:
-    """The objects that a command printed."""
+    """Return the JSON objects that a command printed."""
     return [json.loads(line) for line in stdout.splitlines()]
 
 
-async def test_a_folder_is_restored_and_told_of(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Results on stdout, failures on stderr, the code 1; the same again goes on for nothing."""
+async def test_a_folder_is_restored_and_reported(
+    run: Run, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Results on stdout, failures on stderr, code 1; the same command resumes without a charge."""
     recordings(tmp_path / "in", "a.wav", "deep/b.wav", "bad.wav")
     (tmp_path / "in" / "bad.wav").write_bytes(b"")
     done = await run("batch", "in", "-o", "out", env=sandbox.environment)
@@ -47,13 +49,13 @@ async def test_a_folder_is_restored_and_told_of(run: Run, sandbox: Sandbox, tmp_
     (tmp_path / "in" / "bad.wav").write_bytes(content("mended"))
     again = await run("batch", "in", "-o", "out", "--json", env=sandbox.environment)
     assert again.returncode == 0
-    told_of = [each for each in events(again.stdout) if each["event"] == "restored"]
-    assert [each["file"] for each in told_of] == [str(tmp_path / "in" / "bad.wav")]
+    restored = [each for each in events(again.stdout) if each["event"] == "restored"]
+    assert [each["file"] for each in restored] == [str(tmp_path / "in" / "bad.wav")]
     assert events(again.stdout)[-1] == {
         "event": "finished",
         "done": 3,
         "failed": 0,
-        "earlier": 2,
+        "from_earlier_run": 2,
         "journal": str(tmp_path / "out" / JOURNAL),
     }
     assert generations(sandbox) == 3
@@ -62,12 +64,12 @@ async def test_a_folder_is_restored_and_told_of(run: Run, sandbox: Sandbox, tmp_
 async def test_a_dry_run_sends_and_writes_nothing(
     run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """It lists the files, the sizes and the least that will be billed."""
+    """It lists the files, the sizes and the minimum that will be billed."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
     plan = await run("batch", "in", "-o", "out", "--dry-run", "--types", "audio,transcript")
     assert plan.returncode == 0
     assert "a.restored.json" in plan.stdout
-    assert "2 to restore, 1.4 kB; 2 generations, 120 seconds billed at least" in plan.stdout
+    assert "2 to restore, 1.4 kB; 2 generations, at least 120 seconds billed" in plan.stdout
     assert not (tmp_path / "out").exists()
     await run("batch", "in", "-o", "out", env=sandbox.environment)
     recordings(tmp_path / "in", "c.wav")
@@ -78,7 +80,7 @@ async def test_a_dry_run_sends_and_writes_nothing(
 
 
 async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
-    """A failed generation shows in both, and `retry` starts it anew under the batch's own terms."""
+    """Both list a failed generation, and `retry` restarts it with the options of the batch."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
     sandbox.faults.add(
         Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
@@ -86,10 +88,10 @@ async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Pat
     first = await run("batch", "in", "-o", "out", "--name", "{name}{ext}", env=sandbox.environment)
     assert first.returncode == 1
     assert "too noisy" in first.stderr
-    assert "billed anew" in first.stderr
+    assert "billed again" in first.stderr
     status = await run("batch", "status", "out")
     assert status.returncode == 1
-    assert "2: 1 done, 1 failed, 0 to come" in status.stdout
+    assert "2: 1 done, 1 failed, 0 remaining" in status.stdout
     assert "1 GenerationFailed" in status.stdout
     report = await run("batch", "report", "out", "--csv")
     rows = list(csv.DictReader(io.StringIO(report.stdout)))
@@ -110,7 +112,7 @@ async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Pat
 
 
 async def test_wrong_usage_is_2(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
-    """An empty folder, a type that is none, no key, a file that is no journal."""
+    """An empty folder, an unknown type, no key, a file that is not a journal."""
     (tmp_path / "empty").mkdir()
     refused = await run("batch", "empty", "-o", "out", "--json", env=sandbox.environment)
     assert refused.returncode == 2
@@ -128,7 +130,7 @@ async def test_wrong_usage_is_2(run: Run, sandbox: Sandbox, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path: Path) -> None:
-    """Once parks what runs, twice ends at once: 130 both, and the same again goes on."""
+    """Once parks active jobs, twice exits immediately: 130 both, and the same command resumes."""
     recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("batch", "in", "-o", "out", "-j", "4", env=sandbox.environment)
@@ -143,7 +145,7 @@ async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path
         said = b"".join([piece async for piece in process.stderr]).decode()
         assert "Traceback" not in said
         if times == 1:
-            assert "run the same again" in said
+            assert "run the same command again" in said
             assert "diffio-async batch status" in said
         done = await run("batch", "in", "-o", "out", env=sandbox.environment)
         assert done.returncode == 0, done.stderr
@@ -152,11 +154,11 @@ async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path
 
 
 async def test_the_sandbox_of_the_command_restores(run: Run, tmp_path: Path) -> None:
-    """`--sandbox` needs no key; what cannot be restored is reported, and is 1."""
+    """`--sandbox` needs no key; an invalid recording is reported, with code 1."""
     recordings(tmp_path / "in", "a.wav")
     done = await run("batch", "--sandbox", "in", "-o", "out")
     assert done.returncode == 1
-    assert "billed anew" in done.stderr
+    assert "billed again" in done.stderr
 
 
 def _talks(folder: Path) -> None:
@@ -170,7 +172,7 @@ def _talks(folder: Path) -> None:
 
 
 def _has_started(journal: Path) -> bool:
-    """Whether a journal knows a generation; it may be missing, or just be made."""
+    """Return whether a journal lists a generation; it may be missing or under creation."""
     try:
         return journal.exists() and bool(rows(journal, "SELECT 1 FROM work WHERE generation != ''"))
     except sqlite3.OperationalError:
@@ -180,7 +182,7 @@ def _has_started(journal: Path) -> bool:
 async def test_a_batch_of_the_sandbox_survives_kill_9(
     start: Start, run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Killed, run again, retried without an option: every file is restored by the same sandbox."""
+    """After SIGKILL, a run and a retry without options, the same sandbox restores every file."""
     _talks(tmp_path / "in")
     data = tmp_path / "out" / f"{JOURNAL}-sandbox"
     process = await start("batch", "--sandbox", "in", "-o", "out")
@@ -210,7 +212,7 @@ async def test_a_batch_of_the_sandbox_survives_kill_9(
 async def test_one_run_at_a_time_uses_the_sandbox_of_a_batch(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
-    """A second run says so, with the code 2, and the first ends as if there had been none."""
+    """A second run is refused with code 2, and does not affect the first."""
     _talks(tmp_path / "in")
     first = await start("batch", "--sandbox", "in", "-o", "out")
     with anyio.fail_after(30):
@@ -223,10 +225,10 @@ async def test_one_run_at_a_time_uses_the_sandbox_of_a_batch(
         assert await first.wait() == 0
 
 
-async def test_retry_takes_over_the_options_of_the_run(
+async def test_retry_uses_the_options_of_the_previous_run(
     run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """`--on-conflict overwrite` holds for `batch retry`, and what retry names goes before it."""
+    """`--on-conflict overwrite` applies to `batch retry`, and options of `retry` override it."""
     recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(
         Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
@@ -257,10 +259,8 @@ async def test_retry_takes_over_the_options_of_the_run(
     assert (tmp_path / "out" / "a.restored.mp3").read_bytes() == content("a.wav")
 
 
-async def test_what_is_left_out_is_listed_by_the_command(
-    run: Run, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    """One line at the end, each name in `--dry-run` and `report`, the counts in `status`."""
+async def test_names_left_out_are_listed(run: Run, sandbox: Sandbox, tmp_path: Path) -> None:
+    """One line at the end, every name in `--dry-run` and `report`, the counts in `status`."""
     recordings(tmp_path / "in", "a-b.wav", "c.wav", "notes.txt", ".d.wav", "old.restored.mp3")
     name = ("--name", "{stem}-{type}{ext}")
     plan = await run("batch", "in", "-o", "in", *name, "--dry-run")

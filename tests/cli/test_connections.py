@@ -1,4 +1,4 @@
-"""Connections of `webhooks listen`: none stays that sends nothing, or only half of something."""
+"""Connection limits of `webhooks listen`: idle and incomplete requests are closed."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ HALVES = {
 
 @contextlib.asynccontextmanager
 async def served(limits: Limits, seconds: float = 0.0) -> AsyncIterator[int]:
-    """The port of a server with these limits, whose handler takes so long."""
+    """Run a server with these limits and a handler of this duration; its port."""
     connections = Connections(limits)
 
     async def handle(request: web.BaseRequest) -> web.Response:
-        async with connections.answering(request):
+        async with connections.handling(request):
             await request.read()
             await asyncio.sleep(seconds)
             return web.Response(text="there")
 
     server = web.Server(handle)
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(connections.accepting(server), "127.0.0.1", 0)
+    listening = await loop.create_server(connections.protocol_factory(server), "127.0.0.1", 0)
     sweeping = asyncio.create_task(connections.run())
     try:
         yield listening.sockets[0].getsockname()[1]
@@ -56,7 +56,7 @@ async def served(limits: Limits, seconds: float = 0.0) -> AsyncIterator[int]:
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
-    """What still comes until the connection ends."""
+    """Read until the connection ends."""
     try:
         return await asyncio.wait_for(reader.read(), 3)
     except ConnectionResetError:
@@ -64,15 +64,15 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 
 
 def ended(reader: asyncio.StreamReader) -> bool:
-    """Whether the other side closed the connection, or reset it."""
+    """Return whether the peer closed or reset the connection."""
     return reader.at_eof() or reader.exception() is not None
 
 
 @pytest.mark.usefixtures("_no_task_left")
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("trickles", [False, True])
-async def test_what_is_half_sent_is_closed(half: str, trickles: bool) -> None:
-    """In time, whether nothing more comes or a byte now and then."""
+async def test_an_incomplete_request_is_closed(half: str, trickles: bool) -> None:
+    """Within the limit, whether the client sends nothing or single bytes."""
     async with served(QUICK) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(HALVES[half])
@@ -94,7 +94,7 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_handler_may_take_longer_than_its_client() -> None:
-    """The limits are for what the client has to send."""
+    """The limits apply only to what the client has to send."""
     async with (
         served(QUICK, 0.8) as port,
         ClientSession() as session,
@@ -105,7 +105,7 @@ async def test_a_handler_may_take_longer_than_its_client() -> None:
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_connections_are_bounded_and_new_ones_are_served() -> None:
-    """The ones that have waited longest give way."""
+    """The connections that have waited longest are closed."""
     limits = Limits(headers=30, connections=20, sweep=0.05)
     async with served(limits) as port, ClientSession() as session:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
@@ -119,8 +119,8 @@ async def test_connections_are_bounded_and_new_ones_are_served() -> None:
 
 
 @pytest.mark.slow
-async def test_the_listener_keeps_no_connection_that_sends_nothing(start: Start) -> None:
-    """Of nine hundred two hundred stay, for ten seconds; deliveries are taken meanwhile."""
+async def test_the_listener_closes_connections_that_send_nothing(start: Start) -> None:
+    """Of 900 connections 200 stay open, for ten seconds; deliveries are accepted meanwhile."""
     listener = await listening(start)
     port = int(listener.url.rsplit(":", 1)[1].split("/")[0])
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(900)]

@@ -1,4 +1,4 @@
-"""The page's flow of webhooks on one machine: as written, in its order, each part a terminal."""
+"""The documented webhook flow on one machine, run as written, one terminal per part."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def network() -> Iterator[list[str]]:
-    """The words that run a command in a network with nothing but a loopback interface."""
+    """Command prefix for a network namespace with only a loopback interface."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("needs root and the command ip (iproute2), to make a network namespace")
     made = subprocess.run(["ip", "netns", "add", SPACE], check=False, capture_output=True)
@@ -40,7 +40,7 @@ def network() -> Iterator[list[str]]:
 
 
 class Terminal:
-    """A shell in which one part of the page runs; its lines so far."""
+    """A shell that runs one part of the page, and its output lines."""
 
     def __init__(self, network: list[str], commands: str, folder: Path, **variables: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, on a real process: nothing half-written, nothing left open, 130 and 143."""
+"""Ctrl-C and SIGTERM on a real process: no partial files, no open uploads, 130 and 143."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def until_seen(sandbox: Sandbox, fragment: str) -> None:
 async def interrupted(
     start: Start, sandbox: Sandbox, arguments: list[object], at: str, number: signal.Signals
 ) -> tuple[int, str, str]:
-    """Run a command, send a signal once a request to `at` is there; its code, stdout, stderr."""
+    """Run a command, signal it after a request to `at`; return its code, stdout, stderr."""
     process = await start(*arguments, env=sandbox.environment)
     await until_seen(sandbox, at)
     await anyio.sleep(0.1)
@@ -49,7 +49,7 @@ async def interrupted(
 
 
 def ids_in(sandbox: Sandbox) -> tuple[str, str]:
-    """The only generation there, and its project."""
+    """Return the ids of the only generation and its project."""
     (generation,) = sandbox.state.generations.values()
     return generation.id, generation.project_id
 
@@ -58,7 +58,7 @@ def ids_in(sandbox: Sandbox) -> tuple[str, str]:
 async def test_an_interrupted_upload_is_aborted(
     start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """A signal in the middle of an upload aborts it at the edge and leaves no file."""
+    """A signal during an upload aborts it at the edge and leaves no file."""
     slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
     async with Sandbox(engine="echo", faults=[slow]) as sandbox:
         ended = await interrupted(start, sandbox, ["restore", talk], "/uploads/parts/", number)
@@ -69,10 +69,10 @@ async def test_an_interrupted_upload_is_aborted(
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
 
-async def test_a_second_interrupt_does_not_wait_for_the_cleaning_up(
+async def test_a_second_interrupt_does_not_wait_for_the_cleanup(
     start: Start, talk: Path, tmp_path: Path
 ) -> None:
-    """Where even the abort hangs, a second Ctrl-C ends the command at once, still with 130."""
+    """If the abort hangs, a second Ctrl-C ends the command immediately, with 130."""
     slow = Fault(origin="edge", method="PUT", times=None, action=Delay(LONG))
     hung = Fault(origin="edge", path="*/uploads/abort", times=None, action=Delay(LONG))
     async with Sandbox(engine="echo", faults=[slow, hung]) as sandbox:
@@ -93,7 +93,7 @@ async def test_a_second_interrupt_does_not_wait_for_the_cleaning_up(
 async def test_an_interrupted_request_for_a_generation_names_what_may_be_billed(
     run: Run, start: Start, talk: Path, number: signal.Signals, code: int
 ) -> None:
-    """While no response says whether it was started, the project leads to it, by a command."""
+    """Without a response, the printed command waits for the generation by its project."""
     hung = Fault(path="*-generation", times=None, action=Stall(seconds=LONG))
     async with Sandbox(engine="echo", faults=[hung]) as sandbox:
         ended = await interrupted(start, sandbox, ["restore", talk], "-generation", number)
@@ -109,8 +109,8 @@ async def test_an_interrupted_request_for_a_generation_names_what_may_be_billed(
         assert waited.returncode == 0, waited.stderr
 
 
-async def test_programs_get_an_event_for_every_interruption(start: Start, talk: Path) -> None:
-    """With `--json` there is an `interrupted` event, whatever the command was doing."""
+async def test_json_has_an_event_for_every_interruption(start: Start, talk: Path) -> None:
+    """With `--json` there is an `interrupted` event in every stage of the command."""
     for path in ("create_project", "/uploads/parts/", "-generation"):
         hung = [
             Fault(origin=origin, path=f"*{path}*", times=None, action=Stall(seconds=LONG))
@@ -129,13 +129,13 @@ async def test_programs_get_an_event_for_every_interruption(start: Start, talk: 
         if path == "-generation":
             assert last["api_project_id"] == projects[0]
             assert last["idempotency_key"]
-            assert last["pick_up"] == f"diffio-async wait --project {projects[0]}"
+            assert last["resume_command"] == f"diffio-async wait --project {projects[0]}"
         else:
-            assert last["idempotency_key"] is last["pick_up"] is None
+            assert last["idempotency_key"] is last["resume_command"] is None
 
 
 async def test_an_interruption_is_reported_before_anything_is_known(start: Start) -> None:
-    """A command that has not got to its work prints one line all the same."""
+    """A command that is interrupted before its work prints one line."""
     hung = Fault(path="*list_*", times=None, action=Stall(seconds=LONG))
     async with Sandbox(engine="echo", faults=[hung]) as sandbox:
         arguments: list[object] = ["wait", "--project", "proj_1"]
@@ -147,7 +147,7 @@ async def test_an_interruption_is_reported_before_anything_is_known(start: Start
 async def test_an_interrupted_wait_ends(
     start: Start, talk: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """A signal while a generation runs ends the command, and says what goes on without it."""
+    """A signal while a generation runs ends the command, and the generation is reported."""
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
         ended = await interrupted(
             start, sandbox, ["restore", talk], "/get_generation_progress", number
@@ -156,13 +156,13 @@ async def test_an_interrupted_wait_ends(
     command = f"diffio-async download {generation} --project {project} -o talk.restored.mp3"
     assert ended[:2] == (code, "")
     assert ended[2].splitlines() == [
-        f"talk.wav: interrupted; generation {generation} of {project} goes on",
-        f"  pick it up: {command}",
+        f"talk.wav: interrupted; generation {generation} of {project} continues",
+        f"  resume: {command}",
     ]
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
 
-async def test_programs_are_told_what_goes_on(start: Start, talk: Path) -> None:
+async def test_json_reports_generations_that_continue(start: Start, talk: Path) -> None:
     """With `--json`, the last line of an interrupted command has the ids; stderr stays empty."""
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
         arguments: list[object] = ["restore", "--json", "--type", "transcript", talk]
@@ -173,7 +173,7 @@ async def test_programs_are_told_what_goes_on(start: Start, talk: Path) -> None:
         (made,) = sandbox.state.generations.values()
     assert (code, complained) == (143, "")
     last = json.loads(said.splitlines()[-1])
-    assert last.pop("pick_up").endswith(" --type transcript -o talk.restored.json")
+    assert last.pop("resume_command").endswith(" --type transcript -o talk.restored.json")
     assert last == {
         "event": "interrupted",
         "file": "talk.wav",
@@ -183,8 +183,10 @@ async def test_programs_are_told_what_goes_on(start: Start, talk: Path) -> None:
     }
 
 
-async def test_each_file_that_goes_on_is_named(start: Start, talk: Path, tmp_path: Path) -> None:
-    """Of several files, those whose generations run are named, and no other."""
+async def test_each_generation_that_continues_is_reported(
+    start: Start, talk: Path, tmp_path: Path
+) -> None:
+    """Of several files, only those with a running generation are reported."""
     for name in ("a.wav", "b.wav", "c.wav"):
         (tmp_path / name).write_bytes((tmp_path / talk).read_bytes())
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
@@ -192,7 +194,7 @@ async def test_each_file_that_goes_on_is_named(start: Start, talk: Path, tmp_pat
             "restore", "a.wav", "b.wav", "c.wav", "-j", "2", env=sandbox.environment
         )
         with anyio.fail_after(20):
-            while len({seen.json["generationId"] for seen in asked(sandbox)}) < 2:
+            while len({seen.json["generationId"] for seen in polls(sandbox)}) < 2:
                 await anyio.sleep(0.02)
         process.send_signal(signal.SIGINT)
         with anyio.fail_after(10):
@@ -203,17 +205,17 @@ async def test_each_file_that_goes_on_is_named(start: Start, talk: Path, tmp_pat
     assert {line.partition(":")[0] for line in said.splitlines()[::2]} == {"a.wav", "b.wav"}
 
 
-async def test_an_interrupted_pick_up_can_be_repeated(start: Start, talk: Path) -> None:
-    """A signal while `download` waits prints the same command once more."""
+async def test_an_interrupted_download_prints_the_same_command(start: Start, talk: Path) -> None:
+    """A signal while `download` waits prints the same command."""
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
         first = await interrupted(
             start, sandbox, ["restore", talk], "/get_generation_progress", signal.SIGINT
         )
-        command = first[2].partition("pick it up: diffio-async ")[2].strip()
-        asked_before = len(asked(sandbox))
+        command = first[2].partition("resume: diffio-async ")[2].strip()
+        polls_before = len(polls(sandbox))
         process = await start(*shlex.split(command), env=sandbox.environment)
         with anyio.fail_after(20):
-            while len(asked(sandbox)) == asked_before:
+            while len(polls(sandbox)) == polls_before:
                 await anyio.sleep(0.02)
         await anyio.sleep(0.1)
         process.send_signal(signal.SIGTERM)
@@ -221,18 +223,18 @@ async def test_an_interrupted_pick_up_can_be_repeated(start: Start, talk: Path) 
             assert await process.wait() == 143
         assert process.stderr is not None
         again = b"".join([piece async for piece in process.stderr]).decode()
-    assert again.partition("pick it up: diffio-async ")[2].strip() == command
+    assert again.partition("resume: diffio-async ")[2].strip() == command
 
 
-def asked(sandbox: Sandbox) -> list[RecordedRequest]:
-    """The questions for progress so far."""
+def polls(sandbox: Sandbox) -> list[RecordedRequest]:
+    """Return the polls so far."""
     return [seen for seen in sandbox.requests if "/get_generation_progress" in seen.path]
 
 
 async def test_an_interrupted_download_leaves_nothing(
     start: Start, talk: Path, tmp_path: Path
 ) -> None:
-    """A signal in the middle of a download leaves neither a result nor a part of one."""
+    """A signal during a download leaves neither a result nor a partial file."""
     # What is small is only written when it is whole.
     (tmp_path / talk).write_bytes((tmp_path / talk).read_bytes() + bytes(300_000))
     half = Fault(origin="media", method="GET", action=Stall(after=50_000, seconds=LONG))
@@ -254,7 +256,7 @@ async def test_an_interrupted_download_leaves_nothing(
 async def test_an_interrupted_embedded_sandbox_leaves_nothing(
     start: Start, long_talk: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C with `--sandbox` ends its workers too, and shows no traceback."""
+    """Ctrl-C with `--sandbox` also ends its workers, without a traceback."""
     process = await start("restore", "--sandbox", "--json", long_talk)
     assert process.stdout is not None
     with anyio.fail_after(20):

@@ -1,4 +1,4 @@
-"""`--proxy`, `--cacert` and the environment's variables, by curl's rules."""
+"""`--proxy`, `--cacert` and their environment variables, which follow curl's rules."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["authority"]
 API = "https://api.diffio.test/v1"
 EMPTY = says(200, b'{"apiProjectId": "proj_1", "generations": []}')
 WAIT = ("wait", "--project", "proj_1")
-#: Without what the machine that runs the tests says of its own network.
+#: Removes the network settings of the machine that runs the tests.
 KEY = {
     **dict.fromkeys(("CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"), ""),
     **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "http_proxy"), ""),
@@ -37,10 +37,10 @@ KEY = {
 }
 
 
-async def test_every_command_that_asks_the_network_goes_through_the_proxy(
+async def test_every_command_that_uses_the_network_uses_the_proxy(
     run: Run, authority: Authority
 ) -> None:
-    """By the option, by either spelling of the environment's, and not where NO_PROXY names it."""
+    """Set by the option or either spelling of the variable, except for hosts in NO_PROXY."""
     trust = ("--cacert", str(authority.file))
     async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
         address = f"http://127.0.0.1:{between.port}"
@@ -68,7 +68,7 @@ async def test_every_command_that_asks_the_network_goes_through_the_proxy(
 async def test_certificates_are_named_by_the_option_or_the_environment(
     run: Run, authority: Authority
 ) -> None:
-    """`--cacert` before CURL_CA_BUNDLE, SSL_CERT_FILE and REQUESTS_CA_BUNDLE."""
+    """`--cacert` overrides CURL_CA_BUNDLE, SSL_CERT_FILE and REQUESTS_CA_BUNDLE."""
     async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
         env = {**KEY, "HTTPS_PROXY": f"http://127.0.0.1:{between.port}"}
         path = str(authority.file)
@@ -88,17 +88,17 @@ async def test_certificates_are_named_by_the_option_or_the_environment(
         (["--proxy", "http://me:s3cret@host:0"], {}, "--proxy: the proxy cannot be used"),
         ([], {"HTTPS_PROXY": "socks5h://me:s3cret@host"}, "HTTPS_PROXY or ALL_PROXY"),
         (["--cacert", "none.pem"], {}, "--cacert: none.pem cannot be read: No such file"),
-        (["--cacert", "bad.pem"], {}, "--cacert: bad.pem holds no certificate"),
+        (["--cacert", "bad.pem"], {}, "--cacert: bad.pem contains no certificate"),
         (["--cacert", ""], {}, "given with --cacert is empty"),
         (["--cacert", "https://host/ca.pem"], {}, "--cacert is a URL"),
         ([], {"REQUESTS_CA_BUNDLE": "none.pem"}, "REQUESTS_CA_BUNDLE: none.pem cannot be read"),
     ],
     ids=str,
 )
-async def test_what_cannot_be_used_is_refused_before_anything_is_sent(
+async def test_invalid_network_options_are_refused_before_anything_is_sent(
     run: Run, tmp_path: Path, options: list[str], env: dict[str, str], words: str
 ) -> None:
-    """With 2, and without the proxy's password."""
+    """The exit code is 2, and the message does not contain the proxy's password."""
     (tmp_path / "bad.pem").write_text("no certificate\n")
     done = await run(*WAIT, *options, env={**KEY, **env})
     assert done.returncode == 2
@@ -128,7 +128,7 @@ async def test_all_commands_have_the_options(
         assert option in done.stderr
 
 
-#: Host, NO_PROXY, and whether the host is asked for without a proxy.
+#: Host, NO_PROXY, and whether the proxy is bypassed.
 ENTRIES = [
     ("api.diffio.test", "api.diffio.test", True),
     ("api.diffio.test", "diffio.test", True),
@@ -171,7 +171,7 @@ def test_no_proxy(host: str, no_proxy: str, spared: bool) -> None:
 
 @pytest.mark.slow
 async def test_no_proxy_is_read_as_curl_reads_it() -> None:
-    """Each entry is tried with curl and a proxy that answers everything itself."""
+    """Each entry is compared with curl, through a proxy that responds itself."""
     async with peer(says(200, b"")) as answering:
         for host, no_proxy, spared in ENTRIES:
             before = len(answering.asked)
@@ -188,7 +188,7 @@ async def test_no_proxy_is_read_as_curl_reads_it() -> None:
             assert (len(answering.asked) == before) is spared, (host, no_proxy)
 
 
-def test_a_proxy_without_a_port_has_curls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_without_a_port_uses_the_default_of_curl(monkeypatch: pytest.MonkeyPatch) -> None:
     for address, used in (
         ("proxy.test", "http://proxy.test:1080"),
         ("https://me:pass@proxy.test", "https://me:pass@proxy.test:443"),
@@ -200,7 +200,7 @@ def test_a_proxy_without_a_port_has_curls(monkeypatch: pytest.MonkeyPatch) -> No
     assert Proxies(None, trust_env=True).address_for(API) == "http://all.test:1"
 
 
-async def test_a_proxys_password_shows_nowhere() -> None:
+async def test_the_password_of_a_proxy_is_never_shown() -> None:
     options = ClientOptions(proxy="http://me:s3cret@127.0.0.1:9")
     client = AsyncDiffio("diffio_key_1234567890", base_url=API, options=options)
     assert "s3cret" not in f"{options!r} {client!r}"
@@ -210,8 +210,8 @@ async def test_a_proxys_password_shows_nowhere() -> None:
     await client.aclose()
 
 
-async def test_events_are_passed_on_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`webhooks listen --forward` asks the network too; this machine is asked for directly."""
+async def test_events_are_forwarded_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`webhooks listen --forward` uses the proxy too, but not for localhost."""
     async with peer(says(200, b"")) as between, peer(says(200, b"")) as local:
         for name in ("http_proxy", "no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)

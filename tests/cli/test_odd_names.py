@@ -1,4 +1,4 @@
-"""Names that are too long, loop, or are no text: each file on its own, the others are restored."""
+"""Names that are too long, form a loop, or are not text fail alone; other files are restored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def odd_files(folder: Path) -> list[str]:
 
 
 async def test_restore_restores_the_others(tmp_path: Path, run: Run, echo: Sandbox) -> None:
-    """Four have odd names and are restored, four cannot be read and say so."""
+    """Four files with odd names are restored, four unreadable ones are reported."""
     files = odd_files(tmp_path / "in")
     (tmp_path / "out").mkdir()
     done = await run("restore", *files, "-o", "out", env={**of(echo), "PYTHONUTF8": "1"})
@@ -59,10 +59,10 @@ async def test_restore_restores_the_others(tmp_path: Path, run: Run, echo: Sandb
         assert reason in done.stderr
 
 
-async def test_a_batch_finds_the_same_before_and_in_the_run(
+async def test_a_dry_run_reports_the_same_as_the_run(
     tmp_path: Path, run: Run, echo: Sandbox
 ) -> None:
-    """What `--dry-run` says of each file is what becomes of it."""
+    """`--dry-run` reports for each file what the run then does."""
     odd_files(tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "ok.restored.mp3").write_bytes(b"mine")
@@ -82,7 +82,7 @@ async def test_a_batch_finds_the_same_before_and_in_the_run(
 async def test_a_name_that_the_service_chose_is_shortened(
     tmp_path: Path, run: Run, echo: Sandbox
 ) -> None:
-    """A download into a folder keeps the ending, whatever stands before it."""
+    """A download into a folder keeps the suffix of a name that is too long."""
     source = tmp_path / "in.wav"
     source.write_bytes(content("in"))
     (tmp_path / "out").mkdir()
@@ -115,10 +115,10 @@ async def test_a_name_that_the_service_chose_is_shortened(
 
 
 @pytest.mark.parametrize("output", ["y" * 300, "file/x", "loop"])
-async def test_an_output_that_cannot_be_asked_for_is_refused_in_a_line(
+async def test_an_unusable_output_is_refused_in_one_line(
     output: str, tmp_path: Path, run: Run, echo: Sandbox
 ) -> None:
-    """No traceback, for any command that takes a path."""
+    """No command that accepts a path prints a traceback."""
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "ok.wav").write_bytes(content("ok"))
@@ -135,8 +135,8 @@ async def test_an_output_that_cannot_be_asked_for_is_refused_in_a_line(
         assert "diffio-async: " in done.stderr or "Usage" in done.stderr
 
 
-async def test_a_current_folder_that_is_gone_is_said(tmp_path: Path, echo: Sandbox) -> None:
-    """Nothing relative can be meant; that is a line, not a traceback."""
+async def test_a_removed_current_folder_is_reported(tmp_path: Path, echo: Sandbox) -> None:
+    """A relative path is then an error in one line, not a traceback."""
     gone = str(tmp_path / "gone")
     before = f"import os; os.mkdir({gone!r}); os.chdir({gone!r}); os.rmdir({gone!r})\n"
     for arguments, code in ((["batch", "x.wav", "-o", "out"], 2), (["restore", "x.wav"], 1)):

@@ -1,4 +1,4 @@
-"""Whatever happens to what the command prints, paid work goes on and its results land."""
+"""Output failures never end paid work: results are written."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ ESCAPED = r"e\x1b]0;owned\x07\x1b[2J\x9b31m\u202e\r[red]:dog:"
 
 
 def copies(tmp_path: Path, talk: Path, *names: str) -> list[str]:
-    """The recording under several names."""
+    """Copy the recording to several names."""
     for name in names:
         (tmp_path / name).write_bytes((tmp_path / talk).read_bytes())
     return list(names)
 
 
 def landed(tmp_path: Path) -> set[str]:
-    """The names of the results."""
+    """Return the names of the results."""
     return {path.name for path in tmp_path.glob("*.restored.mp3")}
 
 
 async def finished(
     arguments: list[object], tmp_path: Path, env: dict[str, str], *, shell: str
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run the command by a line of shell, in which it is `"$@"`."""
+    """Run a shell line in which `"$@"` is the command."""
     with anyio.fail_after(60):
         return await anyio.run_process(
             ["bash", "-c", shell, "-", sys.executable, "-c", COMMAND, *map(str, arguments)],
@@ -59,7 +59,7 @@ async def finished(
         )
 
 
-async def test_a_name_that_the_codec_cannot_encode_ends_nothing(
+async def test_a_name_that_cannot_be_encoded_is_escaped(
     talk: Path, echo: Sandbox, tmp_path: Path, run: Run
 ) -> None:
     """With cp1252 a Cyrillic name is printed with escapes, and all three files are restored."""
@@ -71,12 +71,12 @@ async def test_a_name_that_the_codec_cannot_encode_ends_nothing(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-async def test_a_reader_that_has_had_enough_ends_nothing(
+async def test_a_reader_that_closes_the_pipe_ends_nothing(
     talk: Path, echo: Sandbox, tmp_path: Path, unbuffered: str
 ) -> None:
-    """`restore --json a b c | head -1` lands three results, and exits with 0 and no complaint.
+    """`restore --json a b c | head -1` writes three results, and exits with 0 and no message.
 
-    So it does where standard output is unbuffered.
+    The same holds for unbuffered standard output.
     """
     files = copies(tmp_path, talk, "a.wav", "b.wav", "c.wav")
     env = {**echo.environment, "PYTHONUNBUFFERED": unbuffered}
@@ -106,7 +106,7 @@ async def test_a_reader_that_has_had_enough_ends_nothing(
 async def test_streams_that_fail_end_no_restoration(
     talk: Path, echo: Sandbox, tmp_path: Path, streams: str, how: str
 ) -> None:
-    """A full disk, a closed descriptor and a closed pipe: results land, the code says so."""
+    """With a full disk, a closed descriptor or a closed pipe, results are written."""
     copies(tmp_path, talk, "a.wav", "b.wav")
     files = ["a.wav", "missing.wav", "b.wav", *(["--json"] if how == "--json" else [])]
     done = await finished(["restore", *files], tmp_path, echo.environment, shell=f'"$@" {streams}')
@@ -120,7 +120,7 @@ async def test_streams_that_fail_end_no_restoration(
 async def test_streams_that_fail_end_no_other_command(
     talk: Path, echo: Sandbox, tmp_path: Path, streams: str, how: str
 ) -> None:
-    """A batch, a wait and a download land what they are for, whatever becomes of their output."""
+    """A batch, a wait and a download finish despite a failure of their output."""
     more: list[object] = ["--json"] if how == "--json" else []
     copies(tmp_path, talk, "a.wav", "b.wav")
     line = f'"$@" {streams}'
@@ -136,19 +136,19 @@ async def test_streams_that_fail_end_no_other_command(
     assert (tmp_path / "x.mp3").stat().st_size
 
 
-async def test_a_full_disk_is_named_once(talk: Path, echo: Sandbox, tmp_path: Path) -> None:
-    """What could not be printed is not lost in silence: one line on stderr says why."""
+async def test_a_full_disk_is_reported_once(talk: Path, echo: Sandbox, tmp_path: Path) -> None:
+    """A failure of standard output is one line on stderr."""
     done = await finished(["restore", talk], tmp_path, echo.environment, shell='"$@" >/dev/full')
     assert done.returncode == 0
     assert done.stderr.decode().splitlines() == [
-        "diffio-async: standard output could not be written whole: No space left on device"
+        "diffio-async: standard output is incomplete: No space left on device"
     ]
 
 
 async def test_a_report_that_cannot_be_written_is_a_failure(
     talk: Path, echo: Sandbox, tmp_path: Path, run: Run
 ) -> None:
-    """Where printing is the whole work, a full disk is code 1, and a closed pipe 0."""
+    """For commands that only print, a full disk is code 1, and a closed pipe 0."""
     assert (await run("batch", talk, "-o", "out", env=echo.environment)).returncode == 0
     for arguments in (["report", "out"], ["report", "--csv", "out"], ["status", "out"]):
         command: list[object] = ["batch", *arguments]
@@ -159,8 +159,10 @@ async def test_a_report_that_cannot_be_written_is_a_failure(
         assert (cut.returncode, cut.stderr) == (0, b""), arguments
 
 
-async def test_without_streams_the_work_is_done(talk: Path, echo: Sandbox, tmp_path: Path) -> None:
-    """Under pythonw there is neither stdout nor stderr: results land all the same."""
+async def test_without_streams_results_are_written(
+    talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """Results are written without stdout and stderr, as under pythonw."""
     files = copies(tmp_path, talk, "a.wav", "b.wav")
     command = f"import sys; sys.stdout = sys.stderr = None; {COMMAND}"
     with anyio.fail_after(60):
@@ -175,12 +177,12 @@ async def test_without_streams_the_work_is_done(talk: Path, echo: Sandbox, tmp_p
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-async def test_a_reader_that_does_not_read_holds_up_nothing(
+async def test_a_reader_that_does_not_read_does_not_block_the_work(
     start: Start, talk: Path, echo: Sandbox, tmp_path: Path, blocking: bool
 ) -> None:
-    """Results land while a pipe is full; whoever reads it later gets each line of them whole.
+    """Results are written while a pipe is full; a later reader gets every complete line.
 
-    So it is with a pipe that answers EAGAIN instead of blocking.
+    The same holds for a non-blocking pipe (EAGAIN).
     """
     names = [f"{number}.wav" for number in range(12)]
     files = copies(tmp_path, talk, *names)
@@ -200,10 +202,8 @@ async def test_a_reader_that_does_not_read_holds_up_nothing(
 
 
 @pytest.mark.parametrize("command", ["restore", "batch"])
-async def test_a_terminal_that_goes_away_ends_nothing(
-    talk: Path, tmp_path: Path, command: str
-) -> None:
-    """When its window is closed (SIGHUP, then EIO) the work goes on: three results land, code 0."""
+async def test_a_closed_terminal_ends_nothing(talk: Path, tmp_path: Path, command: str) -> None:
+    """After SIGHUP and EIO the work continues: three results are written, code 0."""
     files = copies(tmp_path, talk, "a.wav", "b.wav", "c.wav")
     more = ["-o", "."] if command == "batch" else []
     async with Sandbox(engine="echo", duration=2.0) as sandbox:
@@ -254,9 +254,7 @@ async def test_batches_keep_their_numbers_at_any_width(talk: Path, tmp_path: Pat
     assert [line for line in drawn if re.match(r"1/2; 1 failed; \d+:\d\d left", line)], drawn
 
 
-async def test_names_are_shown_and_not_obeyed(
-    talk: Path, echo: Sandbox, tmp_path: Path, run: Run
-) -> None:
+async def test_names_are_escaped(talk: Path, echo: Sandbox, tmp_path: Path, run: Run) -> None:
     """A name that would retitle the terminal, or forge a line, is printed with escapes."""
     copies(tmp_path, talk, HOSTILE)
     done = await run("restore", HOSTILE, "-o", ".", env=echo.environment)
@@ -266,7 +264,7 @@ async def test_names_are_shown_and_not_obeyed(
     assert gone.stderr.rstrip("\n").isprintable()
 
 
-async def test_names_are_shown_on_a_terminal_too(talk: Path, tmp_path: Path) -> None:
+async def test_names_are_escaped_on_a_terminal(talk: Path, tmp_path: Path) -> None:
     """In bars and in the lines above them, names are escaped, and are neither markup nor emoji."""
     copies(tmp_path, talk, HOSTILE)
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
@@ -280,10 +278,8 @@ async def test_names_are_shown_on_a_terminal_too(talk: Path, tmp_path: Path) -> 
     assert "\u202e" not in shown
 
 
-async def test_words_of_the_server_are_shown_and_not_obeyed(
-    talk: Path, echo: Sandbox, run: Run
-) -> None:
-    """A reason that holds escape sequences and line breaks is one printable line."""
+async def test_messages_of_the_service_are_escaped(talk: Path, echo: Sandbox, run: Run) -> None:
+    """A reason with escape sequences and line breaks is one printable line."""
     failure = {
         "generationId": "gen_1",
         "apiProjectId": "proj_1",
@@ -301,7 +297,7 @@ async def test_words_of_the_server_are_shown_and_not_obeyed(
 async def test_reports_run_nothing_in_a_spreadsheet(
     talk: Path, echo: Sandbox, tmp_path: Path, run: Run
 ) -> None:
-    """CSV cells that a spreadsheet would take for formulas begin with a quote; all are one line."""
+    """CSV cells that would be formulas in a spreadsheet begin with a quote; all are one line."""
     bad = RespondWith(400, json={"error": '=HYPERLINK("http://x","a")\r\n+cmd'})
     echo.faults.add(Fault(path="*-generation", times=None, action=bad))
     (tmp_path / "=1+1.csv").write_text(f"source,to\n{talk},=2+3\n")
@@ -315,10 +311,10 @@ async def test_reports_run_nothing_in_a_spreadsheet(
         assert not any(value[:1] in {"=", "+", "-", "@"} for value in row.values() if value)
 
 
-async def test_a_copied_command_means_the_same_file(
+async def test_a_copied_command_names_the_same_file(
     talk: Path, echo: Sandbox, tmp_path: Path, run: Run
 ) -> None:
-    """The line to pick a result up is printable, and names the file that was meant to a shell."""
+    """The printed command is printable, and names the same file in a shell."""
     name = "new\nline\x1b[2J.wav"
     copies(tmp_path, talk, name)
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
@@ -326,7 +322,7 @@ async def test_a_copied_command_means_the_same_file(
         Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
     )
     done = await run("restore", name, "--timeout", "0.3", env=echo.environment)
-    line = done.stderr.splitlines()[1].partition("pick it up: ")[2]
+    line = done.stderr.splitlines()[1].partition("resume: ")[2]
     assert line.isprintable()
     words = await anyio.run_process(["bash", "-c", f"printf '%s\\0' {line}"])
     assert words.stdout.split(b"\0")[-2].decode() == "new\nline\x1b[2J.restored.mp3"
@@ -335,7 +331,7 @@ async def test_a_copied_command_means_the_same_file(
 def _on_a_terminal(
     arguments: list[str], folder: Path, env: dict[str, str], columns: int = 100
 ) -> tuple[int, subprocess.Popen[bytes]]:
-    """Start the command as the leader of a terminal's session; its near end, and the process."""
+    """Start the command in a session on a new terminal; return its near end and the process."""
     near, far = pty.openpty()
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0))
     lead = (

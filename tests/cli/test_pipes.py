@@ -1,4 +1,4 @@
-"""`-`: a recording on standard input, a result on standard output, and all words on stderr."""
+"""`-`: a recording on standard input, a result on standard output, and messages on stderr."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + SPEECH
 
 
 class Ended(NamedTuple):
-    """How the command ended, and what it wrote."""
+    """Exit code and output of the command."""
 
     code: int
     out: bytes
@@ -37,7 +37,7 @@ class Ended(NamedTuple):
 async def piped(
     folder: Path, *arguments: str, content: bytes | None = WAV, env: Mapping[str, str] | None = None
 ) -> Ended:
-    """Run the command with `content` on a pipe; nothing but a closed pipe with None."""
+    """Run the command with `content` on a pipe, or a closed pipe if it is None."""
     done = await anyio.to_thread.run_sync(
         lambda: subprocess.run(
             [sys.executable, "-c", COMMAND, *arguments],
@@ -56,7 +56,7 @@ async def piped(
 async def test_a_recording_comes_in_and_a_result_goes_out(
     sandbox: Sandbox, client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """The bytes are the service's, nothing is mixed into them, and the words are on stderr."""
+    """Stdout has only the bytes of the result; messages are on stderr."""
     done = await piped(tmp_path, "restore", "-", "-o", "-", env=sandbox.environment)
     assert (done.code, done.out) == (0, WAV)
     assert done.said.startswith("stdin.wav -> standard output\n")
@@ -96,8 +96,8 @@ async def test_a_file_goes_out_and_a_redirected_file_comes_in(
 async def test_a_generation_is_downloaded_to_standard_output(
     sandbox: Sandbox, client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    begun = await client.audio_isolation.isolate(WAV, file_name="talk.wav")
-    ids = (begun.generation.generation_id, "--project", begun.project.api_project_id)
+    started = await client.audio_isolation.isolate(WAV, file_name="talk.wav")
+    ids = (started.generation.generation_id, "--project", started.project.api_project_id)
     done = await piped(tmp_path, "download", *ids, "-o", "-", env=sandbox.environment)
     assert (done.code, done.out) == (0, WAV)
     assert "standard output" in done.said
@@ -107,7 +107,7 @@ async def test_a_generation_is_downloaded_to_standard_output(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["restore", "-"], "say where the result of standard input goes"),
+        (["restore", "-"], "standard input needs an output"),
         (["restore", "-", "a.wav", "-o", "-"], "one recording"),
         (["restore", "a.wav", "b.wav", "-o", "-"], "one recording"),
         (["restore", "-", "-o", "-", "--json"], "--json"),
@@ -118,7 +118,7 @@ async def test_a_generation_is_downloaded_to_standard_output(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-async def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
+async def test_invalid_pipes_are_refused_before_anything_is_sent(
     sandbox: Sandbox, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     for name in ("a.wav", "b.wav"):
@@ -145,10 +145,10 @@ async def test_a_video_of_piped_sound_is_refused(sandbox: Sandbox, tmp_path: Pat
 
 
 @pytest.mark.parametrize("which", ["stdin", "stdout"])
-async def test_a_terminal_gives_no_recording_and_gets_no_result(
+async def test_a_terminal_is_refused_on_either_side(
     sandbox: Sandbox, tmp_path: Path, which: str
 ) -> None:
-    """Binary on a terminal helps nobody; the message says how to redirect."""
+    """The message explains how to redirect."""
     ours, theirs = pty.openpty()
     try:
         (tmp_path / "talk.wav").write_bytes(WAV)
@@ -170,10 +170,10 @@ async def test_a_terminal_gives_no_recording_and_gets_no_result(
     assert list(sandbox.requests) == []
 
 
-async def test_a_closed_reader_leaves_the_way_to_the_result(
+async def test_a_closed_pipe_prints_the_command_that_downloads_the_result(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """`| head -c 10`: the result is paid for, so the line that fetches it is printed; 1."""
+    """After `| head -c 10` the exit code is 1, since the result is paid for."""
     (tmp_path / "talk.wav").write_bytes(WAV)
     reading, writing = os.pipe()
     process = await anyio.open_process(
@@ -191,13 +191,13 @@ async def test_a_closed_reader_leaves_the_way_to_the_result(
             said = b"".join([block async for block in process.stderr]).decode()
             assert await process.wait() == 1
     assert "standard output was closed" in said
-    assert "pick it up: diffio-async download gen_" in said
+    assert "resume: diffio-async download gen_" in said
     assert "-o talk.restored.mp3" in said
 
 
 @pytest.mark.parametrize("source", ["-", "a.wav"])
 async def test_ctrl_c_ends_a_pipe_at_once(sandbox: Sandbox, tmp_path: Path, source: str) -> None:
-    """While nobody writes to standard input, and while the generation runs."""
+    """While standard input is idle, and while the generation runs."""
     (tmp_path / "a.wav").write_bytes(WAV)
     sandbox.faults.add(forever(told("processing")))
     process = await anyio.open_process(

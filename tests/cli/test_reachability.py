@@ -1,4 +1,4 @@
-"""A service that does not answer: what is wrong is said after three seconds, on stderr."""
+"""An unreachable service is reported on stderr after three seconds."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ KEY = {"DIFFIO_API_KEY": "diffio_sandbox_key"}
 
 @pytest.fixture
 def refused() -> Iterator[str]:
-    """The address of a port that nobody listens on."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{taken.getsockname()[1]}"
+    """Address of a port without a listener."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{unused.getsockname()[1]}"
 
 
 @asynccontextmanager
 async def silent() -> AsyncIterator[str]:
-    """The address of a server that takes connections and says nothing."""
+    """Run a server that accepts connections and sends nothing; its address."""
 
     async def serve(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -63,7 +63,7 @@ async def line_of(process: Process, words: str, within: float = 20) -> str:
 
 
 async def rest_of(process: Process) -> tuple[int, str, str]:
-    """Interrupt it; its code, and what else it said on stdout and stderr."""
+    """Interrupt a process; return its code and the rest of stdout and stderr."""
     process.send_signal(signal.SIGINT)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -86,44 +86,44 @@ async def rest_of(process: Process) -> tuple[int, str, str]:
 async def test_a_dead_network_is_reported(
     start: Start, talk: Path, refused: str, arguments: list[str], more: list[str]
 ) -> None:
-    """Each command says who cannot be reached and why; what was never seen is not said to run."""
+    """Each command reports host and reason, and does not claim that a generation continues."""
     env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
     process = await start(*arguments, *more, env=env)
     line = await line_of(process, "cannot reach")
     assert line.startswith(f"cannot reach {refused} for ")
-    assert line.endswith(" s (refused), trying again")
+    assert line.endswith(" s (refused), retrying")
     code, out, said = await rest_of(process)
     assert code == 130
     assert "Traceback" not in said
-    assert " on\n" not in said.replace("it goes on\n", "")
+    assert "continue" not in said
     facts = [json.loads(each) for each in out.splitlines()]
     if more and arguments[0] == "wait":
-        assert (facts[-1]["generation_ids"], facts[-1]["unseen"]) == ([], ["gen_1"])
+        assert (facts[-1]["generation_ids"], facts[-1]["unconfirmed"]) == ([], ["gen_1"])
     elif arguments[0] in {"wait", "download"} and not more:
-        assert "nothing was heard of generation gen_1" in said
+        assert "the service has not confirmed generation gen_1" in said
 
 
 async def test_a_silent_server_is_reported(start: Start) -> None:
-    """One that takes connections and answers nothing is told from one that refuses them."""
+    """A server that does not respond is distinguished from one that refuses connections."""
     async with silent() as address:
         env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{address}/v1"}
         process = await start("wait", "gen_1", "--project", "proj_1", env=env)
         line = await line_of(process, "cannot reach")
         assert line.startswith(f"cannot reach {address} for ")
-        assert "(no answer)" in line
+        assert "(no response)" in line
         await rest_of(process)
 
 
 async def test_a_name_that_does_not_exist_is_reported(start: Start) -> None:
-    """The reason is in the line."""
+    """The reason is part of the line."""
     env = {**KEY, "DIFFIO_API_BASE_URL": "https://diffio.invalid/v1"}
     process = await start("wait", "gen_1", "--project", "proj_1", env=env)
     assert "diffio.invalid for " in await line_of(process, "(name not found)", within=30)
     await rest_of(process)
 
 
-async def test_failures_of_the_service_are_reported_and_their_end(start: Start, talk: Path) -> None:
-    """Answers of 503 are a reason too; when it works again, that is said, and the work goes on."""
+async def test_an_outage_of_the_service_and_its_end_are_reported(start: Start, talk: Path) -> None:
+    """Responses of 503 count as an outage; its end is reported, and the work continues."""
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("restore", talk, env=sandbox.environment)
         with anyio.fail_after(20):
@@ -132,20 +132,20 @@ async def test_failures_of_the_service_are_reported_and_their_end(start: Start, 
         fault = Fault(path="*/get_generation_progress", times=None, action=RespondWith(status=503))
         sandbox.faults.add(fault)
         line = await line_of(process, "cannot reach")
-        assert "(answered 503), trying again" in line
+        assert "(responded 503), retrying" in line
         sandbox.faults.clear()
-        assert " answers again, after " in await line_of(process, "answers again")
+        assert " responds again, after " in await line_of(process, "responds again")
         with anyio.fail_after(30):
             assert await process.wait() == 0
 
 
-async def test_a_service_that_never_answered_is_not_waited_for(run: Run, refused: str) -> None:
-    """Within the time allowed, or a minute, the command gives up, and says how to try again."""
+async def test_an_unreachable_service_ends_the_command(run: Run, refused: str) -> None:
+    """After the timeout, or a minute, the command fails and prints how to retry."""
     env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
     ids = ["gen_1", "--project", "proj_1", "--timeout", "2"]
-    for command, again in (("download", "try again: "), ("wait", "")):
+    for command, again in (("download", "retry: "), ("wait", "")):
         done = await run(command, *ids, env=env)
         assert done.returncode == 1
         assert "could not be reached (Connection refused)" in done.stderr
         assert again in done.stderr
-        assert "goes on" not in done.stderr
+        assert "continues" not in done.stderr

@@ -1,4 +1,4 @@
-"""`diffio-async restore`: files restored, what is printed about them, and the exit code."""
+"""`diffio-async restore`: results, output and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_recording_is_restored_without_a_key(run: Run, talk: Path, tmp_path: Path) -> None:
-    """`--sandbox` alone restores a recording, and says where it is and what was gained."""
+    """`--sandbox` restores a recording, and prints its path and the measured gain."""
     done = await run("restore", "--sandbox", talk)
     assert done.returncode == 0, done.stderr
     assert "talk.wav -> talk.restored.mp3" in done.stdout
@@ -35,7 +35,7 @@ async def test_a_recording_is_restored_without_a_key(run: Run, talk: Path, tmp_p
 async def test_the_service_of_the_environment_is_used(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
-    """Key and address come from the environment; `-o` says where the result goes."""
+    """Key and URL come from the environment; `-o` sets the folder of the result."""
     (tmp_path / "out").mkdir()
     done = await run("restore", talk, "-o", "out", env=echo.environment)
     assert done.returncode == 0, done.stderr
@@ -44,10 +44,10 @@ async def test_the_service_of_the_environment_is_used(
     assert echo.requests[0].headers["authorization"] == f"Bearer {echo.api_key}"
 
 
-async def test_a_result_is_replaced_when_asked_to(
+async def test_a_result_is_replaced_with_overwrite(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
-    """`--overwrite` replaces a result that exists."""
+    """`--overwrite` replaces an existing result."""
     (tmp_path / "talk.restored.mp3").write_bytes(b"old")
     done = await run("restore", talk, "--overwrite", env=echo.environment)
     assert done.returncode == 0, done.stderr
@@ -57,7 +57,7 @@ async def test_a_result_is_replaced_when_asked_to(
 async def test_a_file_named_twice_is_restored_once(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
-    """The same path, in whatever spelling, is one file: it is uploaded and billed once."""
+    """Different spellings of a path are one file, uploaded and billed once."""
     done = await run("restore", talk, f"./{talk}", tmp_path / talk, talk, env=echo.environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "talk.wav -> talk.restored.mp3"
@@ -82,8 +82,8 @@ async def test_one_bad_file_does_not_stop_the_others(
     assert len(done.stderr.splitlines()) == 1
 
 
-async def test_programs_read_json(run: Run, talk: Path, echo: Sandbox) -> None:
-    """`--json` prints one object per step and per end, and nothing else, on stdout."""
+async def test_json_output(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--json` prints only one object per step and per result on stdout."""
     done = await run("restore", "--json", talk, "missing.wav", env=echo.environment)
     assert done.returncode == 1
     assert done.stderr == ""
@@ -101,7 +101,7 @@ async def test_programs_read_json(run: Run, talk: Path, echo: Sandbox) -> None:
 async def test_a_failed_generation_is_reported_with_its_ids(
     run: Run, talk: Path, echo: Sandbox
 ) -> None:
-    """What the service refuses to restore is a line with the reason and the ids, and code 1."""
+    """A refused restoration is a line with the reason and the ids, and code 1."""
     failure = {
         "generationId": "gen_1",
         "apiProjectId": "proj_1",
@@ -116,8 +116,10 @@ async def test_a_failed_generation_is_reported_with_its_ids(
     assert len(done.stderr.splitlines()) <= 2
 
 
-async def test_a_refused_key_is_reported_and_not_shown(run: Run, talk: Path, echo: Sandbox) -> None:
-    """A key that the service does not know is an error that names the variable, not the key."""
+async def test_an_invalid_key_is_reported_and_not_shown(
+    run: Run, talk: Path, echo: Sandbox
+) -> None:
+    """The error for an unknown key names the variable, not the key."""
     wrong = {**echo.environment, "DIFFIO_API_KEY": "diffio_live_wrong_key"}
     done = await run("restore", talk, env=wrong)
     assert done.returncode == 1
@@ -125,8 +127,8 @@ async def test_a_refused_key_is_reported_and_not_shown(run: Run, talk: Path, ech
     assert "wrong_key" not in done.stderr + done.stdout
 
 
-async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox) -> None:
-    """`--timeout` ends the wait for a generation, and the line has the ids to go on with."""
+async def test_a_timeout_ends_the_wait(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--timeout` ends the wait for a generation, and the command that resumes is printed."""
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
     echo.faults.add(
         Fault(path="*/get_generation_progress", times=None, action=RespondWith(200, json=queued))
@@ -136,23 +138,25 @@ async def test_a_wait_that_is_too_long_ends(run: Run, talk: Path, echo: Sandbox)
     (generation,) = echo.state.generations.values()
     command = f"diffio-async download {generation.id} --project {generation.project_id}"
     reason, advice = done.stderr.splitlines()
-    assert reason.endswith("was 'queued' after 0.3 s; it goes on")
-    assert advice == f"  pick it up: {command} -o talk.restored.mp3"
+    assert reason.endswith("was 'queued' after 0.3 s; it continues")
+    assert advice == f"  resume: {command} -o talk.restored.mp3"
 
 
-async def test_what_ends_with_the_command_is_not_to_be_picked_up(run: Run, long_talk: Path) -> None:
-    """After a `--timeout` with the sandbox inside, nothing is left: more time is the advice."""
+async def test_a_generation_of_the_embedded_sandbox_cannot_be_resumed(
+    run: Run, long_talk: Path
+) -> None:
+    """After a `--timeout` with `--sandbox`, the message recommends more time."""
     done = await run("restore", "--sandbox", long_talk, "--timeout", "0.05")
     assert done.returncode == 1
     assert "allow more time with --timeout" in done.stderr
     assert "diffio-async download" not in done.stderr
-    assert "goes on" not in done.stderr
+    assert "continues" not in done.stderr
 
 
-async def test_a_result_that_appears_meanwhile_is_kept(
+async def test_a_file_created_during_the_run_is_kept(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
-    """A file that came to stand in the way is not replaced; the advice is an option, by name."""
+    """A new file at the target is not replaced; the message names the option."""
 
     async def appear() -> None:
         while not echo.state.generations:
@@ -170,7 +174,7 @@ async def test_a_result_that_appears_meanwhile_is_kept(
 
 
 async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
-    """On a terminal, a bar shows each stage; the lines that stay are those of a quiet run."""
+    """A terminal shows a bar per stage; the lines that remain are those of other outputs."""
     async with Sandbox(engine="echo", duration=2.0) as sandbox:
         near, far = pty.openpty()
         environment = {**sandbox.environment, "TERM": "xterm-256color"}
@@ -188,7 +192,7 @@ async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
 
 
 def _all_of(descriptor: int) -> str:
-    """What is written to a terminal until nobody holds its other end."""
+    """Read from a terminal until its other end is closed."""
     said = b""
     # Linux ends a terminal with an error, others with an empty read.
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""`diffio-async sandbox`: a local Diffio for any client, until it is told to stop."""
+"""`diffio-async sandbox`: a local Diffio for any client, until it is stopped."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ async def lines_to_copy(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_lines_point_a_client_at_it(
+async def test_the_printed_environment_configures_a_client(
     start: Start, run: Run, talk: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """What it prints is an environment in which a recording is restored; a signal ends it well."""
+    """With the printed environment a recording is restored; a signal stops it with code 0."""
     process, environment = await lines_to_copy(start, "--data", "kept")
     done = await run("restore", talk, env=environment)
     assert done.returncode == 0, done.stderr
@@ -55,8 +55,8 @@ async def test_the_lines_point_a_client_at_it(
     assert (tmp_path / "kept").is_dir()
 
 
-async def test_faults_are_played(start: Start, run: Run, talk: Path, tmp_path: Path) -> None:
-    """A plan of faults strikes the clients of the sandbox."""
+async def test_faults_are_injected(start: Start, run: Run, talk: Path, tmp_path: Path) -> None:
+    """The faults of a plan affect the clients of the sandbox."""
     (tmp_path / "plan.json").write_text(
         '{"faults": [{"path": "*/create_project", "action": {"respond_with": {"status": 402}}}]}'
     )
@@ -66,13 +66,13 @@ async def test_faults_are_played(start: Start, run: Run, talk: Path, tmp_path: P
     assert "billing" in done.stderr
 
 
-async def test_deliveries_are_hurried_and_made_twice(start: Start, run: Run) -> None:
-    """By its options: a refused delivery comes again at once, and one more time when taken."""
-    taken: list[str] = []
+async def test_deliveries_are_accelerated_and_duplicated(start: Start, run: Run) -> None:
+    """The options retry a refused delivery immediately, and repeat an accepted one."""
+    accepted: list[str] = []
 
     async def take(request: web.BaseRequest) -> web.Response:
-        taken.append(request.headers["svix-id"])
-        return web.Response(status=503 if len(taken) == 1 else 204)
+        accepted.append(request.headers["svix-id"])
+        return web.Response(status=503 if len(accepted) == 1 else 204)
 
     options = ("--webhook-pace", "0.01", "--webhook-duplicates", "1", "--webhook-shuffle", "0.01")
     _process, environment = await lines_to_copy(start, *options)
@@ -84,11 +84,11 @@ async def test_deliveries_are_hurried_and_made_twice(start: Start, run: Run) -> 
         await run("webhooks", "configure", "--url", url, env=environment)
         done = await run("webhooks", "test", env=environment)
         with anyio.fail_after(10):
-            while len(taken) < 3:
+            while len(accepted) < 3:
                 await anyio.sleep(0.02)
     finally:
         await runner.cleanup()
-    assert set(taken) == {done.stdout.split()[6]}
+    assert set(accepted) == {done.stdout.split()[4]}
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ async def test_deliveries_are_hurried_and_made_twice(start: Start, run: Run) -> 
         (["--data", "plan.json"], "plan.json"),
     ],
 )
-async def test_what_cannot_start_says_why(
+async def test_a_failed_start_is_explained(
     run: Run, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    """A wrong plan, a folder that cannot be one, or a public address is a line, and code 2."""
+    """An invalid plan or folder, or a public address, is one line and code 2."""
     (tmp_path / "plan.json").write_text('{"faults": [{"action": "explode"}]}')
     done = await run("sandbox", "--port", "0", *arguments)
     assert done.returncode == 2
@@ -119,7 +119,7 @@ async def test_the_port_is_the_one_of_the_sandbox_run_alone(run: Run) -> None:
 
 
 async def test_the_environment_is_written_to_a_file(start: Start, run: Run, tmp_path: Path) -> None:
-    """`--env-file` holds what was printed, as NAME=value lines that only the owner may read."""
+    """`--env-file` contains the printed environment, readable only by the owner."""
     process, environment = await lines_to_copy(start, "--env-file", "sandbox.env")
     lines = (tmp_path / "sandbox.env").read_text().splitlines()
     assert dict(line.split("=", 1) for line in lines) == environment
@@ -134,7 +134,7 @@ async def test_the_environment_is_written_to_a_file(start: Start, run: Run, tmp_
 async def test_a_retired_model_is_served_with_the_switch_alone(
     start: Start, run: Run, talk: Path
 ) -> None:
-    """Without `--legacy-models` the answer names the models that are served."""
+    """Without `--legacy-models` the response lists the served models."""
     for options, code in (((), 1), (("--legacy-models",), 0)):
         process, environment = await lines_to_copy(start, *options)
         done = await run("restore", "--model", "diffio-3.5", talk, env=environment)

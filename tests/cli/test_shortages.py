@@ -1,4 +1,4 @@
-"""What the whole process is short of is no file's fault: a command is slower, or stops."""
+"""A shortage of the process fails no file: the command slows down, or stops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = [
 async def run(
     folder: Path, before: str, *arguments: object, env: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process that `before` has limited."""
+    """Run the command in a process with the limits that `before` sets."""
     with anyio.fail_after(60):
         done = await anyio.run_process(
             [sys.executable, "-c", before + COMMAND, *map(str, arguments)],
@@ -42,7 +42,7 @@ async def run(
 
 
 def of(sandbox: Sandbox) -> dict[str, str]:
-    """The environment that leads to a sandbox."""
+    """Return the environment for a sandbox."""
     return {"DIFFIO_API_KEY": sandbox.api_key, "DIFFIO_API_BASE_URL": sandbox.base_url}
 
 
@@ -50,7 +50,7 @@ def of(sandbox: Sandbox) -> dict[str, str]:
 async def test_few_descriptors_make_it_slower_and_no_file_fails(
     command: str, tmp_path: Path, echo: Sandbox
 ) -> None:
-    """With 64 descriptors, 60 files and many jobs at once, all are restored."""
+    """With 64 descriptors, 60 files and many concurrent jobs, all are restored."""
     source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(60)))
     (tmp_path / "out").mkdir()
     files = [source] if command == "batch" else sorted(source.iterdir())
@@ -62,10 +62,10 @@ async def test_few_descriptors_make_it_slower_and_no_file_fails(
     assert generations(echo) == 60
 
 
-async def test_a_process_with_hardly_any_descriptors_stops_and_says_what_it_lacks(
+async def test_a_process_without_descriptors_stops_and_reports_the_shortage(
     tmp_path: Path, echo: Sandbox
 ) -> None:
-    """No file is blamed, and the way out is named."""
+    """No file fails, and the message names the solution."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
     done = await run(tmp_path, limited("NOFILE", 10), "batch", source, "-o", "out", env=of(echo))
     assert done.returncode in {1, 2}
@@ -76,28 +76,28 @@ async def test_a_process_with_hardly_any_descriptors_stops_and_says_what_it_lack
 
 
 async def test_a_full_disk_of_results_stops_a_batch(tmp_path: Path, echo: Sandbox) -> None:
-    """What was restored is kept, nobody is blamed, and with room again the rest is fetched."""
+    """Results are kept, no file fails, and the rest is downloaded after space was freed."""
     source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(20)))
     with disk(tmp_path / "disk", size="400k") as small:
         filled = fill(small)
-        asked = ("batch", source, "-o", small, "--journal", tmp_path / "journal.sqlite")
-        done = await run(tmp_path, "", *asked, env=of(echo))
+        arguments = ("batch", source, "-o", small, "--journal", tmp_path / "journal.sqlite")
+        done = await run(tmp_path, "", *arguments, env=of(echo))
         assert done.returncode == 1
         assert "No space left on device" in done.stderr
         assert ".wav: " not in done.stderr
         filled.unlink()
-        again = await run(tmp_path, "", *asked, env=of(echo))
+        again = await run(tmp_path, "", *arguments, env=of(echo))
         assert len(list(small.glob("*.mp3"))) == 20
     assert again.returncode == 0, again.stderr
     assert generations(echo) == 20
 
 
-async def test_a_full_disk_of_the_journal_is_no_wrong_usage(tmp_path: Path, echo: Sandbox) -> None:
-    """The code 2 says that nothing was sent: where something was, it is 1."""
+async def test_a_full_disk_of_the_journal_is_not_wrong_usage(tmp_path: Path, echo: Sandbox) -> None:
+    """The code is 2 only if nothing was sent; otherwise it is 1."""
     source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(100)))
     with disk(tmp_path / "disk", size="300k") as small:
-        asked = ("batch", source, "-o", "out", "--journal", small / "journal.sqlite")
-        done = await run(tmp_path, "", *asked, env=of(echo))
+        arguments = ("batch", source, "-o", "out", "--journal", small / "journal.sqlite")
+        done = await run(tmp_path, "", *arguments, env=of(echo))
     assert "the disk is full" in done.stderr
     assert done.returncode == (1 if echo.requests else 2), done.stderr
     assert ".wav: " not in done.stderr
@@ -106,7 +106,7 @@ async def test_a_full_disk_of_the_journal_is_no_wrong_usage(tmp_path: Path, echo
 async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
     tmp_path: Path, echo: Sandbox
 ) -> None:
-    """A limit on the size of files ends the journal while uploads are under way."""
+    """A limit on the size of files stops the journal during uploads."""
     source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(300)))
     late = (
         "import threading, time, resource\n"
@@ -129,23 +129,21 @@ async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
 async def test_a_read_only_disk_stops_a_batch_before_anything_is_sent(
     tmp_path: Path, echo: Sandbox
 ) -> None:
-    """Every result would meet it: no file fails, and nothing is billed."""
+    """It would affect every result: no file fails, and nothing is billed."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
     with disk(tmp_path / "disk", size="64k") as small:
         (small / "out").mkdir()
         read_only(small)
-        asked = ("batch", source, "-o", small / "out", "--journal", tmp_path / "j.sqlite")
-        done = await run(tmp_path, "", *asked, env=of(echo))
+        arguments = ("batch", source, "-o", small / "out", "--journal", tmp_path / "j.sqlite")
+        done = await run(tmp_path, "", *arguments, env=of(echo))
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr
     assert "5 of its files" in done.stderr
     assert generations(echo) == 0
 
 
-async def test_restore_begins_no_file_after_the_disk_was_full(
-    tmp_path: Path, echo: Sandbox
-) -> None:
-    """The file in hand says how to fetch its result; the others were not sent."""
+async def test_restore_starts_no_file_after_a_full_disk(tmp_path: Path, echo: Sandbox) -> None:
+    """The current file reports how to download its result; the others are not sent."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
     for path in source.iterdir():
         path.write_bytes(content(path.name, 30_000))
@@ -155,6 +153,6 @@ async def test_restore_begins_no_file_after_the_disk_was_full(
         )
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
-    assert done.stderr.count("pick it up") == 1
-    assert "it was not begun, and nothing was sent" in done.stderr
+    assert done.stderr.count("resume: diffio-async") == 1
+    assert "it was not started, and nothing was sent" in done.stderr
     assert generations(echo) < 8

@@ -1,13 +1,13 @@
-"""The words beside a bar."""
+"""The description of a stage beside a bar."""
 
 import pytest
 
 from diffio_async import DownloadProgress, UploadProgress
-from diffio_async.cli.task_results import Fact, describe_stage
+from diffio_async.cli.task_results import Progress, describe_stage
 
 
 @pytest.mark.parametrize(
-    ("fact", "words"),
+    ("progress", "text"),
     [
         (UploadProgress(1_234_567, 90_000_000), "uploading 1.2 of 90.0 MB"),
         (UploadProgress(0, 10**7, rate=4.54e6), "uploading 0.0 of 10.0 MB, 4.5 MB/s"),
@@ -15,5 +15,5 @@ from diffio_async.cli.task_results import Fact, describe_stage
         (DownloadProgress(25_000_000, 50_000_000), "downloading 25.0 of 50.0 MB"),
     ],
 )
-def test_a_transfer_shows_bytes_total_and_rate(fact: Fact, words: str) -> None:
-    assert describe_stage(fact) == words
+def test_a_transfer_shows_bytes_total_and_rate(progress: Progress, text: str) -> None:
+    assert describe_stage(progress) == text

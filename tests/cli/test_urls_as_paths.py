@@ -1,4 +1,4 @@
-"""Every option and argument that takes a path refuses a URL, with 2, and makes nothing."""
+"""Every option and argument that expects a path refuses a URL with 2, and creates nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`diffio-async wait`: generations that were started are followed, each to its end."""
+"""`diffio-async wait`: waits for generations that were started earlier."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 PROGRESS = "*/get_generation_progress"
 
 
-async def begun(sandbox: Sandbox, *per_project: int) -> list[Generation]:
-    """So many generations in one project after the other."""
+async def start_generations(sandbox: Sandbox, *per_project: int) -> list[Generation]:
+    """Start this many generations in each of several projects."""
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
         projects = [
             await client.projects.create(b"speech " * 100, file_name="speech.wav")
@@ -40,20 +40,20 @@ async def begun(sandbox: Sandbox, *per_project: int) -> list[Generation]:
 
 
 def failed(generation: Generation) -> Fault:
-    """The generation ends without a result."""
-    told = {
+    """Return a fault that reports the generation as failed."""
+    response = {
         "generationId": generation.generation_id,
         "apiProjectId": generation.api_project_id,
         "status": "failed",
         "error": "no speech in it",
     }
-    return Fault(path=PROGRESS, times=None, action=RespondWith(200, json=told))
+    return Fault(path=PROGRESS, times=None, action=RespondWith(200, json=response))
 
 
-async def test_handles_are_followed_to_their_ends(run: Run) -> None:
-    """A line for each on stdout, as they end; how all stood on stderr; code 0."""
+async def test_handles_are_waited_for(run: Run) -> None:
+    """One line per generation on stdout, the totals on stderr; code 0."""
     async with Sandbox(engine="echo", duration=0.5) as sandbox:
-        made = await begun(sandbox, 2, 1)
+        made = await start_generations(sandbox, 2, 1)
         handles = [generation.handle for generation in made]
         done = await run("wait", *handles, handles[0], env=sandbox.environment)
     assert done.returncode == 0, done.stderr
@@ -62,10 +62,10 @@ async def test_handles_are_followed_to_their_ends(run: Run) -> None:
     assert done.stderr.startswith("3 of 3 ended: 3 complete")
 
 
-async def test_all_that_run_in_projects_are_followed(run: Run) -> None:
-    """Without ids, `--project` means what has not ended in it; JSON tells each end."""
-    async with Sandbox(engine="echo", duration=3.0) as sandbox:
-        made = await begun(sandbox, 2, 1)
+async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
+    """Without ids, `--project` selects its running generations; JSON has an object for each."""
+    async with Sandbox(engine="echo", duration=8.0) as sandbox:
+        made = await start_generations(sandbox, 2, 1)
         projects = list({generation.api_project_id: None for generation in made})
         named = [word for project in projects for word in ("--project", project)]
         done = await run("wait", *named, "--json", env=sandbox.environment)
@@ -77,12 +77,12 @@ async def test_all_that_run_in_projects_are_followed(run: Run) -> None:
     assert {fact["handle"] for fact in said} == {generation.handle for generation in made}
     assert again.returncode == 0
     assert again.stdout == ""
-    assert again.stderr == "".join(f"{project}: nothing runs\n" for project in projects)
+    assert again.stderr == "".join(f"{project}: no generation is running\n" for project in projects)
 
 
-async def test_what_failed_or_is_late_makes_the_code_1(run: Run, echo: Sandbox) -> None:
-    """Reasons are told; of what goes on, the line that waits for it again."""
-    bad, lost = await begun(echo, 1, 1)
+async def test_a_failure_or_timeout_is_code_1(run: Run, echo: Sandbox) -> None:
+    """The reason is reported, and for a running generation the command that waits again."""
+    bad, lost = await start_generations(echo, 1, 1)
     echo.faults.add(failed(bad))
     done = await run("wait", bad.handle, env=echo.environment)
     assert done.returncode == 1
@@ -99,12 +99,12 @@ async def test_what_failed_or_is_late_makes_the_code_1(run: Run, echo: Sandbox) 
     assert done.returncode == 1
     (fact,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (fact["event"], fact["error"], fact["status"]) == ("failed", "WaitTimeout", "queued")
-    assert shlex.split(fact["again"]) == ["diffio-async", "wait", *named]
+    assert shlex.split(fact["rerun_command"]) == ["diffio-async", "wait", *named]
 
 
 async def test_an_unknown_project_does_not_stop_the_others(run: Run, echo: Sandbox) -> None:
-    """It is reported, and the code is 1."""
-    (made,) = await begun(echo, 1)
+    """It is reported with code 1."""
+    (made,) = await start_generations(echo, 1)
     named = ["--project", "proj_none", "--project", made.api_project_id]
     done = await run("wait", *named, env=echo.environment)
     assert done.returncode == 1
@@ -120,7 +120,7 @@ async def test_an_unknown_project_does_not_stop_the_others(run: Run, echo: Sandb
         (["dgh1.broken"], "is not a generation's handle"),
     ],
 )
-async def test_what_cannot_be_meant_is_refused(
+async def test_wrong_usage_is_refused(
     run: Run, echo: Sandbox, arguments: list[str], reason: str
 ) -> None:
     """Wrong usage ends with code 2 before anything is sent."""
@@ -132,10 +132,10 @@ async def test_what_cannot_be_meant_is_refused(
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-async def test_an_interrupted_wait_says_how_to_wait_again(start: Start, as_json: bool) -> None:
-    """The generations go on: code 130, and the line that waits for what is left."""
+async def test_an_interrupted_wait_prints_how_to_wait_again(start: Start, as_json: bool) -> None:
+    """The generations continue: code 130, and the command that waits for the rest."""
     async with Sandbox(engine="echo", duration=60.0) as sandbox:
-        made = await begun(sandbox, 1, 1)
+        made = await start_generations(sandbox, 1, 1)
         handles = [generation.handle for generation in made]
         arguments: list[object] = ["wait", *handles, *(["--json"] if as_json else [])]
         code, said, complained = await interrupted(
@@ -144,20 +144,20 @@ async def test_an_interrupted_wait_says_how_to_wait_again(start: Start, as_json:
     assert code == 130
     if as_json:
         (fact,) = [json.loads(line) for line in said.splitlines()]
-        again = fact["again"]
+        again = fact["rerun_command"]
         assert fact["event"] == "interrupted"
         assert fact["generation_ids"] == [generation.generation_id for generation in made]
     else:
-        assert "interrupted; 2 generations go on" in complained
+        assert "interrupted; 2 generations continue" in complained
         again = complained.partition("wait again: ")[2].splitlines()[0]
     assert shlex.split(again) == ["diffio-async", "wait", *handles]
 
 
 async def test_a_terminal_shows_one_table(start: Start) -> None:
-    """Counts by state while they run, and a line for each result above it."""
+    """It has the counts by state, and a line for each result above it."""
     ours, its = pty.openpty()
     async with Sandbox(engine="echo", duration=2.0) as sandbox:
-        (made,) = await begun(sandbox, 1)
+        (made,) = await start_generations(sandbox, 1)
         env = {**sandbox.environment, "TERM": "xterm", "COLUMNS": "120"}
         process = await start("wait", made.handle, env=env, stdout=its, stderr=its)
         os.close(its)
@@ -171,7 +171,7 @@ async def test_a_terminal_shows_one_table(start: Start) -> None:
 
 
 def read(terminal: int) -> str:
-    """All that is written to a terminal until nobody has it open any more."""
+    """Read from a terminal until its other end is closed."""
     pieces = []
     with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as stream:
         while piece := stream.read(65536):

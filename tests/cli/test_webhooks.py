@@ -27,7 +27,7 @@ ENVIRONMENT = {"DIFFIO_WEBHOOK_SECRET": f"whsec_b3RoZXI= {SECRET}"}
 
 
 def headers(at: float | None = None) -> dict[str, str]:
-    """The headers of a delivery signed now, or at another time."""
+    """Return the headers of a delivery, signed now or at another time."""
     instant = datetime.fromtimestamp(int(at or time.time()), UTC)
     return {
         "Content-Type": "application/json",
@@ -38,16 +38,16 @@ def headers(at: float | None = None) -> dict[str, str]:
 
 
 async def test_an_endpoint_is_configured_and_gets_a_test_event(run: Run, echo: Sandbox) -> None:
-    """For people and for programs; both kinds of end where none is asked for."""
+    """As lines and as JSON; by default for both types of events."""
     url = "https://example.com/webhooks/diffio"
     done = await run("webhooks", "configure", "--url", url, env=echo.environment)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{url} gets generation.completed, generation.failed (live, key")
     arguments = ("--url", url, "--mode", "test", "--event", "generation.queued", "--json")
     done = await run("webhooks", "configure", *arguments, env=echo.environment)
-    told = json.loads(done.stdout)
-    assert (told["event"], told["mode"]) == ("configured", "test")
-    assert told["event_types"] == ["generation.queued"]
+    event = json.loads(done.stdout)
+    assert (event["event"], event["mode"]) == ("configured", "test")
+    assert event["event_types"] == ["generation.queued"]
     done = await run("webhooks", "test", "--json", env=echo.environment)
     sent = json.loads(done.stdout)
     assert (sent["event"], sent["event_type"]) == ("sent", "generation.completed")
@@ -55,8 +55,8 @@ async def test_an_endpoint_is_configured_and_gets_a_test_event(run: Run, echo: S
     assert done.stdout.startswith("generation.failed is on its way as msg_")
 
 
-async def test_what_cannot_be_configured_says_why(run: Run, echo: Sandbox) -> None:
-    """2 where nothing was sent, 1 where the service refused."""
+async def test_a_failed_configuration_is_explained(run: Run, echo: Sandbox) -> None:
+    """The code is 2 if nothing was sent, 1 if the service refused."""
     done = await run("webhooks", "configure", "--url", "http://example.com", env=echo.environment)
     assert done.returncode == 2
     assert "https" in done.stderr
@@ -69,7 +69,9 @@ async def test_what_cannot_be_configured_says_why(run: Run, echo: Sandbox) -> No
     assert done.returncode == 2
 
 
-async def test_a_test_event_whose_answer_is_lost_is_not_sent_twice(run: Run, echo: Sandbox) -> None:
+async def test_a_test_event_is_not_sent_twice_after_a_lost_response(
+    run: Run, echo: Sandbox
+) -> None:
     """One request, and exit code 1."""
     await run("webhooks", "configure", "--url", "https://example.com", env=echo.environment)
     echo.faults.add(Fault(path="*/send_test_event", action=LoseResponse()))
@@ -78,8 +80,8 @@ async def test_a_test_event_whose_answer_is_lost_is_not_sent_twice(run: Run, ech
     assert len([seen for seen in echo.requests if seen.path.endswith("send_test_event")]) == 1
 
 
-async def test_a_genuine_delivery_is_said_to_be(run: Run, tmp_path: Path) -> None:
-    """Headers as curl shows them, as JSON, or one by one."""
+async def test_a_genuine_delivery_is_verified(run: Run, tmp_path: Path) -> None:
+    """Headers are accepted as curl prints them, as JSON, or one by one."""
     (tmp_path / "body").write_bytes(BODY)
     lines = "".join(f"> {name}: {value}\n" for name, value in headers().items())
     (tmp_path / "lines").write_text(f"> POST /hook HTTP/1.1\n{lines}")
@@ -92,8 +94,8 @@ async def test_a_genuine_delivery_is_said_to_be(run: Run, tmp_path: Path) -> Non
         assert done.stdout == "genuine: generation.completed of gen_1 (msg_1)\n"
 
 
-async def test_a_rejected_delivery_says_why(run: Run, tmp_path: Path) -> None:
-    """For people a line for each reason, for programs an object; the secret in neither."""
+async def test_a_rejected_delivery_is_explained(run: Run, tmp_path: Path) -> None:
+    """One line per reason, or one JSON object; neither contains the secret."""
     (tmp_path / "body").write_text(json.dumps(json.loads(BODY)))
     (tmp_path / "headers").write_text(json.dumps(headers(time.time() - 4000)))
     arguments = ("webhooks", "verify", "--payload", "body", "--headers", "headers")
@@ -104,11 +106,11 @@ async def test_a_rejected_delivery_says_why(run: Run, tmp_path: Path) -> None:
     assert "parsed as JSON and written again" in lines[2]
     assert lines[3].endswith("by secret 2")
     done = await run(*arguments, "--tolerance", "inf", "--json", env=ENVIRONMENT)
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["exit_code"]) == (1, 1)
-    assert told["reason"] == "bad_signature"
-    assert [each["code"] for each in told["findings"]] == ["changed_body_redumped", "fits"]
-    assert told["findings"][1]["secret"] == 2
+    event = json.loads(done.stdout)
+    assert (done.returncode, event["exit_code"]) == (1, 1)
+    assert event["reason"] == "bad_signature"
+    assert [each["code"] for each in event["findings"]] == ["changed_body_redumped", "fits"]
+    assert event["findings"][1]["secret"] == 2
     assert SECRET not in done.stdout + done.stderr
 
 
@@ -122,10 +124,10 @@ async def test_a_rejected_delivery_says_why(run: Run, tmp_path: Path) -> None:
         (["--payload", "body"], ENVIRONMENT, "--headers"),
     ],
 )
-async def test_wrong_usage_is_told_from_a_wrong_signature(
+async def test_wrong_usage_is_distinguished_from_a_wrong_signature(
     run: Run, tmp_path: Path, arguments: list[str], env: dict[str, str], words: str
 ) -> None:
-    """A missing file, no headers, no secret: 2, and what to do."""
+    """A missing file, no headers or no secret is code 2, with advice."""
     (tmp_path / "body").write_bytes(b"[]")
     done = await run("webhooks", "verify", *arguments, env=env)
     assert (done.returncode, done.stdout) == (2, "")

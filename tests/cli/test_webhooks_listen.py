@@ -1,4 +1,4 @@
-"""`diffio-async webhooks listen` and `inbox`: received, shown, kept, passed on, never lost."""
+"""`diffio-async webhooks listen` and `inbox`: events are printed, stored and forwarded."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Listener:
             while b"\n" not in self._text:
                 self._text += await self._pieces.receive()
         line, _, self._text = self._text.partition(b"\n")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        fact: dict[str, Any] = json.loads(line)
+        return fact
 
     async def until(self, event: str) -> dict[str, Any]:
         """The next object of a kind."""
-        while (told := await self.next())["event"] != event:
+        while (fact := await self.next())["event"] != event:
             pass
-        return told
+        return fact
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
         """Its exit code, and what it said on stderr."""
@@ -80,11 +80,11 @@ async def listening(start: Start, *arguments: object) -> Listener:
 
 @define
 class Target:
-    """Where events are passed on to; answers each with the next of `statuses`, then with 204."""
+    """A forwarding target that responds with the next of `statuses`, then with 204."""
 
     port: int
     statuses: list[int] = field(factory=list)
-    taken: list[tuple[dict[str, str], bytes]] = field(factory=list)
+    deliveries: list[tuple[dict[str, str], bytes]] = field(factory=list)
 
     @property
     def url(self) -> str:
@@ -93,7 +93,7 @@ class Target:
 
     async def take(self, request: web.BaseRequest) -> web.Response:
         """Take one delivery."""
-        self.taken.append((dict(request.headers), await request.read()))
+        self.deliveries.append((dict(request.headers), await request.read()))
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
 
 
@@ -124,8 +124,8 @@ async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
         return answer.status
 
 
-async def test_events_are_shown_as_they_come(start: Start) -> None:
-    """Of the sandbox, one of them twice; then Ctrl-C, which ends it well."""
+async def test_events_are_printed(start: Start) -> None:
+    """Events of the sandbox are printed, one as a duplicate; Ctrl-C exits with 0."""
     listener = await listening(start)
     assert listener.url.endswith("/webhooks/diffio")
     twice = Fault(origin="webhooks", action=Duplicate())
@@ -155,8 +155,8 @@ async def test_events_are_shown_as_they_come(start: Start) -> None:
     assert await listener.stop() == (0, "")
 
 
-async def test_what_is_not_genuine_is_told_and_not_shown_as_an_event(start: Start) -> None:
-    """With the reason, in JSON and in the log; another path is not there."""
+async def test_a_rejected_delivery_is_reported_and_not_printed_as_an_event(start: Start) -> None:
+    """The reason is in the JSON and the log; another path is 404."""
     listener = await listening(start, "--path", "/hook")
     assert await post(listener.url, body_of(), headers_of(body_of() + b" ")) == 400
     assert await listener.next() == {
@@ -169,8 +169,8 @@ async def test_what_is_not_genuine_is_told_and_not_shown_as_an_event(start: Star
     assert (code, "bad_signature" in said, SECRET in said) == (0, True, False)
 
 
-async def test_people_read_a_line_for_each_event(start: Start) -> None:
-    """Plain where it is no terminal, in colour where it is one; control characters are no more."""
+async def test_each_event_is_a_line(start: Start) -> None:
+    """In color only on a terminal; control characters are escaped."""
     narrow = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     process = await start("webhooks", "listen", "--port", "0", env=narrow)
     assert process.stderr is not None
@@ -184,7 +184,7 @@ async def test_people_read_a_line_for_each_event(start: Start) -> None:
     assert await post(url, body, headers_of(body)) == 200
     with anyio.fail_after(10):
         line = (await process.stdout.receive()).decode()
-    assert line.endswith(" generation.failed gen_1 msg_1 error: no \\x1b[31mspeech (again)\n")
+    assert line.endswith(" generation.failed gen_1 msg_1 error: no \\x1b[31mspeech (duplicate)\n")
 
     ours, theirs = pty.openpty()
     try:
@@ -202,8 +202,8 @@ async def test_people_read_a_line_for_each_event(start: Start) -> None:
     assert "msg_1 error: no \\x1b[31mspeech" in shown
 
 
-async def test_an_event_is_acknowledged_once_it_was_passed_on(start: Start) -> None:
-    """Body and signature as they came, though the other side refuses at first."""
+async def test_an_event_is_acknowledged_after_it_was_forwarded(start: Start) -> None:
+    """Body and signature are unchanged, and a refusal is retried."""
     body = body_of(note="é").replace(b": ", b" :  ")
     async with target(500) as other:
         listener = await listening(start, "--forward", other.url)
@@ -211,39 +211,39 @@ async def test_an_event_is_acknowledged_once_it_was_passed_on(start: Start) -> N
         assert await post(listener.url, body, headers) == 200
         assert (await listener.until("forwarded"))["status"] == 204
         assert (await listener.next())["event"] == "received"
-        for came, content in other.taken:
+        for forwarded, content in other.deliveries:
             assert content == body
-            assert {name: came[name] for name in headers} == headers
-        assert len(other.taken) == 2
+            assert {name: forwarded[name] for name in headers} == headers
+        assert len(other.deliveries) == 2
     assert (await listener.stop())[0] == 0
 
 
-async def test_an_event_that_cannot_be_passed_on_is_left_to_the_sender() -> None:
-    """It is tried for some seconds; then the receiver answers 503, as for what was not stored."""
+async def test_an_event_that_cannot_be_forwarded_is_refused() -> None:
+    """After attempts for some seconds the receiver responds 503."""
     async with (
         target(*[500] * 9) as other,
         Forwarder(other.url, [SECRET]) as forwarder,
     ):
-        with pytest.raises(NotForwarded, match="answered 500"):
-            await forwarder.send_soon("msg_1", body_of(), within=0.6)
-        assert len(other.taken) == 2
+        with pytest.raises(NotForwarded, match="responded 500"):
+            await forwarder.send_with_retries("msg_1", body_of(), timeout=0.6)
+        assert len(other.deliveries) == 2
     async with Forwarder(other.url, [SECRET]) as forwarder:
         with pytest.raises(NotForwarded, match="cannot be reached"):
-            await forwarder.send_soon("msg_1", body_of(), within=0.2)
+            await forwarder.send_with_retries("msg_1", body_of(), timeout=0.2)
 
 
-async def test_what_is_in_the_inbox_is_passed_on_though_the_listener_is_killed(
+async def test_stored_events_are_forwarded_after_the_listener_was_killed(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
-    """Acknowledged while the other side is away; passed on by the next listener, newly signed."""
+    """Events are acknowledged while the target is down; the next listener forwards them."""
     port, body = free_port(), body_of(note="é")
     arguments = ("--inbox", "inbox.db", "--forward", f"http://127.0.0.1:{port}/hook")
     listener = await listening(start, *arguments)
     assert await post(listener.url, body, headers_of(body)) == 200
     assert await post(listener.url, body, headers_of(body)) == 200
-    told = [await listener.next() for _ in range(3)]
-    assert sorted(each["event"] for each in told) == ["not_forwarded", "received", "received"]
-    assert {each["duplicate"] for each in told if "duplicate" in each} == {True, False}
+    facts = [await listener.next() for _ in range(3)]
+    assert sorted(each["event"] for each in facts) == ["not_forwarded", "received", "received"]
+    assert {each["duplicate"] for each in facts if "duplicate" in each} == {True, False}
     listener.process.kill()
     await listener.process.wait()
 
@@ -254,7 +254,7 @@ async def test_what_is_in_the_inbox_is_passed_on_though_the_listener_is_killed(
         listener = await listening(start, *arguments)
         assert (await listener.until("forwarded"))["message_id"] == "msg_1"
         assert (await listener.stop())[0] == 0
-    for headers, content in other.taken:
+    for headers, content in other.deliveries:
         assert content == body
         for secret in (OTHER, SECRET):
             assert WebhookVerifier(secret).verify(content, headers).message_id == "msg_1"
@@ -262,8 +262,8 @@ async def test_what_is_in_the_inbox_is_passed_on_though_the_listener_is_killed(
         assert [entry.state for entry in await inbox.entries()] == ["handled"]
 
 
-async def test_no_event_is_lost_on_the_whole_way(start: Start) -> None:
-    """Sixty events, late, twice, struck by faults; the listener killed, the other side falters."""
+async def test_no_event_is_lost_between_sender_and_target(start: Start) -> None:
+    """Sixty delayed and duplicated events, faults, a killed listener and a failing target."""
     port = free_port()
     faults = [
         Fault(origin="webhooks", times=10, rate=0.3, action=Drop()),
@@ -295,33 +295,36 @@ async def test_no_event_is_lost_on_the_whole_way(start: Start) -> None:
                 await listener.process.wait()
                 listener = await listening(start, *arguments)
         with anyio.fail_after(30):
-            while sandbox.state.messages or {id_of(came) for came, _ in other.taken} != sent:
+            while (
+                sandbox.state.messages
+                or {id_of(forwarded) for forwarded, _ in other.deliveries} != sent
+            ):
                 await anyio.sleep(0.05)
         assert (await listener.stop())[0] == 0
-    for came, body in other.taken:
-        assert WebhookVerifier(SECRET).verify(body, came).message_id == id_of(came)
+    for forwarded, body in other.deliveries:
+        assert WebhookVerifier(SECRET).verify(body, forwarded).message_id == id_of(forwarded)
 
 
 def id_of(headers: dict[str, str]) -> str:
-    """The message's id, however the sender writes its name."""
+    """Return the message id, in any spelling of the header."""
     return {name.lower(): value for name, value in headers.items()}["svix-id"]
 
 
-async def test_what_is_kept_goes_on_under_its_own_signature(start: Start) -> None:
-    """While it is fresh, and known to the listener that received it."""
+async def test_a_stored_event_is_forwarded_with_its_own_signature(start: Start) -> None:
+    """While the signature is recent, and the listener that received it runs."""
     body = body_of()
     async with target() as other:
         listener = await listening(start, "--inbox", "inbox.db", "--forward", other.url)
         headers = headers_of(body)
         assert await post(listener.url, body, headers) == 200
         await listener.until("forwarded")
-        [(came, _)] = other.taken
-        assert {name: came[name] for name in headers} == headers
+        [(forwarded, _)] = other.deliveries
+        assert {name: forwarded[name] for name in headers} == headers
         assert (await listener.stop())[0] == 0
 
 
-async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: Path) -> None:
-    """For people and for programs; 1 where the event named is not there, 2 without an inbox."""
+async def test_an_inbox_is_listed_and_dead_events_are_requeued(run: Run, tmp_path: Path) -> None:
+    """As lines and as JSON; 1 if the named event does not exist, 2 without an inbox."""
     async with WebhookInbox(tmp_path / "inbox.db", attempts=1) as inbox:
         verifier = WebhookVerifier(SECRET)
         for message_id in ("msg_1", "msg_2"):
@@ -339,13 +342,13 @@ async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: P
     done = await run("webhooks", "inbox", "list", *on, "--state", "dead", "--json")
     assert [json.loads(line)["message_id"] for line in done.stdout.splitlines()] == ["msg_1"]
     done = await run("webhooks", "inbox", "retry", *on)
-    assert (done.returncode, done.stdout) == (0, "1 to be handled anew\n")
+    assert (done.returncode, done.stdout) == (0, "1 requeued\n")
     done = await run("webhooks", "inbox", "retry", "msg_2", *on, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"event": "retried", "count": 1})
     done = await run("webhooks", "inbox", "retry", "msg_3", *on)
     assert (done.returncode, "msg_3 is not there" in done.stdout) == (1, True)
     done = await run("webhooks", "inbox", "list", *on, "--state", "handled")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing there.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "The inbox has no such events.\n")
     (tmp_path / "none").write_text("this is no inbox" * 100)
     for path, words in (("missing.db", "no inbox at missing.db"), ("none", "none")):
         done = await run("webhooks", "inbox", "list", "--inbox", path)
@@ -354,8 +357,8 @@ async def test_an_inbox_is_listed_and_its_dead_are_retried(run: Run, tmp_path: P
     assert not (tmp_path / "missing.db").exists()
 
 
-async def test_a_list_that_is_cut_says_so(run: Run, tmp_path: Path) -> None:
-    """Of 105 events the newest 100 are listed, which stderr says; `--limit 0` lists all."""
+async def test_a_limited_list_is_noted(run: Run, tmp_path: Path) -> None:
+    """Of 105 events the newest 100 are listed, with a note on stderr; `--limit 0` lists all."""
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:
         for number in range(105):
             event = WebhookEvent(
@@ -383,16 +386,16 @@ async def test_a_list_that_is_cut_says_so(run: Run, tmp_path: Path) -> None:
     [
         ([], {}, "set DIFFIO_WEBHOOK_SECRET"),
         ([], {"DIFFIO_WEBHOOK_SECRET": "diffio_live_key"}, "an API key, it seems"),
-        (["--forward", "localhost:8000"], ENVIRONMENT, "--forward takes a URL"),
-        (["--path", "hook"], ENVIRONMENT, "--path begins with /"),
+        (["--forward", "localhost:8000"], ENVIRONMENT, "--forward needs a URL"),
+        (["--path", "hook"], ENVIRONMENT, "--path must begin with /"),
         (["--inbox", "."], ENVIRONMENT, "."),
         (["--host", "192.0.2.1"], ENVIRONMENT, "192.0.2.1"),
     ],
 )
-async def test_what_cannot_start_says_why(
+async def test_a_failed_start_is_explained(
     run: Run, arguments: list[str], env: dict[str, str], words: str
 ) -> None:
-    """In a line, with exit code 2, and no secret in it."""
+    """One line without secrets, and exit code 2."""
     done = await run("webhooks", "listen", "--port", "0", *arguments, env=env)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
@@ -400,8 +403,8 @@ async def test_what_cannot_start_says_why(
     assert "live_key" not in done.stderr
 
 
-async def test_it_ends_when_nobody_reads_it(start: Start, tmp_path: Path) -> None:
-    """`listen --json | head -1`: the next event is kept all the same, and it ends with 0."""
+async def test_a_closed_reader_ends_the_listener(start: Start, tmp_path: Path) -> None:
+    """After `listen --json | head -1` the next event is still stored, and the exit code is 0."""
     ours, theirs = os.pipe()
     try:
         words = ("webhooks", "listen", "--port", "0", "--json", "--inbox", "inbox.db")

@@ -19,7 +19,15 @@ from diffio_async import (
     GenerationFailed,
 )
 from diffio_async._console import Console
-from diffio_async._text import Numbers, cells, csv_cell, fitted, printable, shell_line, shortened
+from diffio_async._text import (
+    ProgressCounts,
+    cells,
+    csv_cell,
+    fit_line,
+    printable,
+    shell_line,
+    shorten,
+)
 from tests.scripts import forever, told, uploaded
 
 if TYPE_CHECKING:
@@ -226,7 +234,7 @@ def test_commands_can_be_copied() -> None:
 @pytest.mark.parametrize("width", range(1, 45))
 def test_lines_fit(width: int) -> None:
     """A line of numbers is never wider than asked, and keeps them all from twenty columns on."""
-    line = fitted(Numbers(123, 4567, 12, 8_000), ["5 up, 8 restoring", "x" * 50], width)
+    line = fit_line(ProgressCounts(123, 4567, 12, 8_000), ["5 up, 8 restoring", "x" * 50], width)
     assert cells(line) <= width
     assert width < 20 or ("123/4567" in line and "12" in line and "2:13:20" in line)
     assert width < 34 or line.startswith("123/4567; 12 failed; 2:13:20")
@@ -235,7 +243,7 @@ def test_lines_fit(width: int) -> None:
 @pytest.mark.parametrize("width", range(20))
 def test_names_are_shortened_by_columns(width: int) -> None:
     """Wide characters count twice, and a name keeps its beginning and its end."""
-    name = shortened("一二三四五六七八九十.wav", width)
+    name = shorten("一二三四五六七八九十.wav", width)
     assert cells(name) <= width
     assert width < 8 or name.endswith("wav")
 

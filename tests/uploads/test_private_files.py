@@ -25,7 +25,7 @@ from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal
 from diffio_async.batch.naming import DEFAULT_NAME
 from diffio_async.batch.schema import SCHEMA
-from diffio_async.cli.batch.options import BatchOptions
+from diffio_async.cli.batch.run import BatchOptions
 from diffio_async.errors import DiffioError
 from diffio_async.sandbox import Fault, Sandbox, SandboxError
 from diffio_async.sandbox.faults import RespondWith
@@ -150,12 +150,12 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
         output=str(shared),
         journal=None,
         model="diffio-4.6-flash",
-        kinds=("audio",),
+        download_types=("audio",),
         name=DEFAULT_NAME,
         jobs=1,
     )
     with pytest.raises(DatabaseError, match=f"{DEFAULT_JOURNAL}.*belongs to another user"):
-        assert [planned async for planned in plan_batch(asked.order())] == []
+        assert [planned async for planned in plan_batch(asked.request())] == []
     assert len(sandbox.requests) == before
 
 

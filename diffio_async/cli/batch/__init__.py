@@ -1,1 +1,1 @@
-"""The commands under `batch`: many recordings, restored once each, over a journal."""
+"""The `batch` commands: restore many recordings once each, with a journal."""

@@ -1,15 +1,18 @@
-"""The work of `batch status` and `batch report`: what a journal knows."""
+"""Printed reports of a batch: `batch status`, `batch report` and `batch --dry-run`."""
 
 from __future__ import annotations
 
 import csv
 import io
-from contextlib import aclosing
+from collections import Counter
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from attrs import asdict
 
-from diffio_async._text import csv_cell
+from diffio_async._text import csv_cell, format_bytes
+from diffio_async.batch.assignment import MIN_BILLED_SECONDS
+from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.journal import Journal, journal_at
 from diffio_async.batch.journal_queries import (
     COLUMNS,
@@ -21,47 +24,55 @@ from diffio_async.batch.journal_queries import (
 )
 from diffio_async.batch.service import named
 from diffio_async.batch.sources import in_words
-from diffio_async.cli.console import after_output, console
-from diffio_async.cli.exit_codes import FAILED, OK
-from diffio_async.cli.formatting import size
+from diffio_async.cli.console import FAILED, OK, console, exit_code_after_output
+from diffio_async.models.batches import LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
+    from diffio_async.batch.dry_run import PlannedFile
     from diffio_async.batch.journal_queries import Row
+    from diffio_async.cli.batch.run import BatchOptions
 
-_PAGE = 500
+_PAGE_SIZE = 500
+
+
+@asynccontextmanager
+async def _open_journal(path: str) -> AsyncIterator[Journal]:
+    journal = await Journal.open(journal_at(path), create=False)
+    try:
+        yield journal
+    finally:
+        await journal.close()
 
 
 async def print_status(path: str, *, as_json: bool) -> int:
-    """Tell the numbers of now.
+    """Print the current totals of a journal. Return the exit code.
 
     Raises:
-        DatabaseError: It is no journal.
+        DatabaseError: The file is not a journal.
     """
-    journal = await Journal.open(journal_at(path), create=False)
-    try:
+    async with _open_journal(path) as journal:
         found = await journal.read(status)
-    finally:
-        await journal.close()
     if as_json:
         console.json({"event": "status", "journal": journal.path, **asdict(found)})
     else:
-        for name, value in _lines(found):
+        for name, value in _status_lines(found):
             console.result(f"{name:<12} {value}")
-    return after_output(FAILED if found.files.get("failed") else OK)
+    return exit_code_after_output(FAILED if found.files.get("failed") else OK)
 
 
-def _lines(found: Status) -> list[tuple[str, str]]:
-    files = {name: found.files.get(name, 0) for name in ("done", "skipped", "failed")}
-    waiting = sum(found.files.values()) - sum(files.values())
-    said = [f"{count} {name}" for name, count in files.items() if count or name == "done"]
+def _status_lines(found: Status) -> list[tuple[str, str]]:
+    ended = {name: found.files.get(name, 0) for name in ("done", "skipped", "failed")}
+    total = sum(found.files.values())
+    counts = [f"{count} {name}" for name, count in ended.items() if count or name == "done"]
+    counts.append(f"{total - sum(ended.values())} remaining")
     lines = [
-        ("files", f"{sum(found.files.values())}: {', '.join([*said, f'{waiting} to come'])}"),
-        ("recordings", size(found.size_bytes)),
-        ("results", size(found.received_bytes)),
-        ("generations", f"{_states(found.jobs)}; {found.billed_seconds:g} s billed at least"),
-        ("at work", f"{found.runs} runs" if found.runs else "nobody"),
+        ("files", f"{total}: {', '.join(counts)}"),
+        ("recordings", format_bytes(found.size_bytes)),
+        ("results", format_bytes(found.received_bytes)),
+        ("generations", f"{_states(found.jobs)}; at least {found.billed_seconds:g} s billed"),
+        ("active runs", str(found.runs)),
         ("folder", found.to),
         ("model", found.model),
     ]
@@ -74,9 +85,9 @@ def _lines(found: Status) -> list[tuple[str, str]]:
     if found.orphans or found.suspected:
         lines.append(
             (
-                "in vain",
-                f"{found.orphans} projects, and up to {found.suspected} more whose answer was lost "
-                "(nothing is billed for them)",
+                "orphaned",
+                f"{found.orphans} projects, and up to {found.suspected} more whose response was "
+                "lost (nothing is billed for them)",
             )
         )
     return lines
@@ -87,13 +98,12 @@ def _states(counts: dict[str, int]) -> str:
 
 
 async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
-    """Tell what became of each file.
+    """Print each result, each name left out and each orphaned project. Return the exit code.
 
     Raises:
-        DatabaseError: It is no journal.
+        DatabaseError: The file is not a journal.
     """
-    journal = await Journal.open(journal_at(path), create=False)
-    try:
+    async with _open_journal(path) as journal:
         if as_csv:
             console.out.write(_csv(COLUMNS))
         rows = report(journal)
@@ -104,39 +114,34 @@ async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
                 elif as_json:
                     console.json({"event": "result", **row})
                 else:
-                    console.result(_line(row))
+                    console.result(_result_line(row))
                 console.out.wait()
         last = 0
-        while names := await journal.read(left_out_after, last, _PAGE):
-            for last, name in names:  # noqa: B007 - where the next page begins
-                row = {"source": str(name.path), "file_state": "left_out", "error": name.reason}
+        while names := await journal.read(left_out_after, last, _PAGE_SIZE):
+            for last, name in names:  # noqa: B007 - the start of the next page
                 if as_csv:
+                    row = {"source": str(name.path), "file_state": "left_out", "error": name.reason}
                     console.out.write(_csv(row.get(column) for column in COLUMNS))
-                elif as_json:
-                    said = {"path": str(name.path), "reason": name.reason}
-                    console.json({"event": "left_out", **said})
                 else:
-                    console.result(f"left out {name.path}: {in_words({name.reason: 1})}")
+                    _print_left_out(name, as_json=as_json)
             console.out.wait()
         for row in [] if as_csv else await journal.read(orphans):
             if as_json:
                 console.json({"event": "orphan", **row})
             else:
-                console.result(_orphan(row))
-    finally:
-        await journal.close()
-    return after_output(OK)
+                project = row["project"] or "with an unknown id"
+                console.result(f"orphaned project {project}: {row['reason']}")
+    return exit_code_after_output(OK)
 
 
 def _csv(values: Iterable[object]) -> str:
-    """A row, with nothing in it that a spreadsheet would run."""
+    """Return a CSV row without cells that a spreadsheet would run as formulas."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow([csv_cell(value) for value in values])
     return text.getvalue()
 
 
-def _line(row: Row) -> str:
-    """One line for people."""
+def _result_line(row: Row) -> str:
     state = row["result_state"] if row["file_state"] == "joined" else row["file_state"]
     if row["result_state"] == "done":
         return f"done     {row['source']} -> {row['path']}"
@@ -145,5 +150,76 @@ def _line(row: Row) -> str:
     )
 
 
-def _orphan(row: Row) -> str:
-    return f"in vain  project {row['project'] or 'of an unknown id'}: {row['reason']}"
+def _print_left_out(name: LeftOut, *, as_json: bool) -> None:
+    if as_json:
+        console.json({"event": "left_out", "path": str(name.path), "reason": name.reason})
+    else:
+        console.result(f"left out {name.path}: {in_words({name.reason: 1})}")
+
+
+async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
+    """Print what a run would do, without sending or writing anything. Return the exit code.
+
+    Raises:
+        ConfigurationError: The run would be refused.
+        DatabaseError: The journal cannot be used.
+    """
+    files = generations = size_bytes = problems = 0
+    left_out = Counter[LeftOutReason]()
+    plans = plan_batch(options.request())
+    async with aclosing(plans):
+        async for planned in plans:
+            if isinstance(planned, LeftOut):
+                left_out[planned.reason] += 1
+                _print_left_out(planned, as_json=as_json)
+                continue
+            files += 1
+            generations += planned.billed
+            size_bytes += planned.size_bytes if planned.problem is None else 0
+            problems += planned.problem is not None
+            _print_planned(planned, as_json=as_json)
+            console.out.wait()
+    min_billed = generations * MIN_BILLED_SECONDS
+    if as_json:
+        console.json(
+            {
+                "event": "planned",
+                "files": files,
+                "size_bytes": size_bytes,
+                "generations": generations,
+                "problems": problems,
+                **({"left_out": dict(left_out)} if left_out else {}),
+                "billed_seconds": min_billed,
+            }
+        )
+    else:
+        console.result(
+            f"{files - problems} to restore, {format_bytes(size_bytes)}; {generations} "
+            f"generations, at least {min_billed:g} seconds billed (60 for each; equal contents are "
+            "billed once)"
+        )
+        if problems:
+            console.result(f"{problems} cannot be restored")
+        if left_out:
+            console.result(f"left out: {in_words(left_out)}")
+    return exit_code_after_output(FAILED if problems else OK)
+
+
+def _print_planned(planned: PlannedFile, *, as_json: bool) -> None:
+    paths = [str(path) for path in planned.paths]
+    if as_json:
+        console.json(
+            {
+                "event": "plan",
+                "file": str(planned.source),
+                "paths": paths,
+                "size_bytes": planned.size_bytes,
+                "billed": planned.billed,
+                "problem": planned.problem,
+            }
+        )
+    elif planned.problem is not None:
+        console.result(f"{planned.source}: {planned.problem}")
+    else:
+        size = format_bytes(planned.size_bytes)
+        console.result(f"{planned.source} -> {', '.join(paths)} ({size})")

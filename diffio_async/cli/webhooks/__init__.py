@@ -1,1 +1,1 @@
-"""`diffio-async webhooks …`: configure, test, verify, listen, and the inbox."""
+"""The `webhooks` commands: configure, test, verify, listen and inbox."""

@@ -1,4 +1,4 @@
-"""The work of `diffio-async webhooks configure` and `test`: one call each, and what came of it."""
+"""`diffio-async webhooks configure` and `webhooks test`: one API call each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from diffio_async.cli.console import console
-from diffio_async.cli.environment import check_environment, connected
-from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.client import check_environment, open_client
+from diffio_async.cli.console import FAILED, OK, console
 from diffio_async.errors import ConfigurationError, DiffioError
 
 if TYPE_CHECKING:
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     from diffio_async.client import AsyncDiffio
     from diffio_async.models.webhooks import WebhookMode
 
-#: What was done, as JSON has it, and in lines for people.
-Message = tuple[dict[str, object], list[str]]
+#: The result as JSON, and as lines for people.
+_Result = tuple[dict[str, object], list[str]]
 
 
-def _secret_place() -> str:
-    """Where the user finds the signing secret; a service on this machine is the sandbox."""
+def _secret_location() -> str:
+    """Return where to find the signing secret; a local service is the sandbox."""
     host = urlsplit(os.environ.get("DIFFIO_API_BASE_URL", "")).hostname or ""
     if host in {"localhost", "127.0.0.1", "::1"}:
         return "among the lines that the sandbox printed when it started"
@@ -37,17 +36,17 @@ async def configure(
     api_key_id: str | None,
     as_json: bool,
 ) -> int:
-    """Say where events go; the exit code.
+    """Set the URL and the types of events. Return the exit code.
 
     Raises:
-        ConfigurationError: Nothing was sent: the message says why.
+        ConfigurationError: The arguments or the environment are invalid; nothing was sent.
     """
 
-    async def work(client: AsyncDiffio) -> Message:
+    async def work(client: AsyncDiffio) -> _Result:
         endpoint = await client.webhooks.configure(
             mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
         )
-        fact: dict[str, object] = {
+        fields: dict[str, object] = {
             "event": "configured",
             "url": endpoint.url,
             "mode": endpoint.mode,
@@ -55,29 +54,29 @@ async def configure(
             "endpoint_id": endpoint.endpoint_id,
             "api_key_id": endpoint.api_key_id,
         }
-        kinds = ", ".join(endpoint.event_types)
-        return fact, [
-            f"{endpoint.url} gets {kinds} ({endpoint.mode}, key {endpoint.api_key_id})",
-            f"  its signing secret is {_secret_place()}: set DIFFIO_WEBHOOK_SECRET to it",
+        types = ", ".join(endpoint.event_types)
+        return fields, [
+            f"{endpoint.url} receives {types} ({endpoint.mode}, key {endpoint.api_key_id})",
+            f"  its signing secret is {_secret_location()}: set DIFFIO_WEBHOOK_SECRET to it",
         ]
 
-    return await _done(work, as_json=as_json)
+    return await _call(work, as_json=as_json)
 
 
 async def send_test_event(
     *, mode: WebhookMode, event_type: str, api_key_id: str | None, as_json: bool
 ) -> int:
-    """Have an event delivered; the exit code.
+    """Request the delivery of a test event. Return the exit code.
 
     Raises:
-        ConfigurationError: Nothing was sent: the message says why.
+        ConfigurationError: The arguments or the environment are invalid; nothing was sent.
     """
 
-    async def work(client: AsyncDiffio) -> Message:
+    async def work(client: AsyncDiffio) -> _Result:
         sent = await client.webhooks.send_test_event(
             mode=mode, event_type=event_type, api_key_id=api_key_id
         )
-        fact: dict[str, object] = {
+        fields: dict[str, object] = {
             "event": "sent",
             "message_id": sent.svix_message_id,
             "event_id": sent.event_id,
@@ -85,16 +84,16 @@ async def send_test_event(
             "mode": sent.mode,
             "api_key_id": sent.api_key_id,
         }
-        return fact, [f"{sent.event_type} is on its way as {sent.svix_message_id} ({sent.mode})"]
+        return fields, [f"{sent.event_type} was sent as {sent.svix_message_id} ({sent.mode})"]
 
-    return await _done(work, as_json=as_json)
+    return await _call(work, as_json=as_json)
 
 
-async def _done(work: Callable[[AsyncDiffio], Awaitable[Message]], *, as_json: bool) -> int:
+async def _call(work: Callable[[AsyncDiffio], Awaitable[_Result]], *, as_json: bool) -> int:
     check_environment()
-    async with connected() as client:
+    async with open_client() as client:
         try:
-            fact, lines = await work(client)
+            fields, lines = await work(client)
         except ConfigurationError:
             raise
         except DiffioError as error:
@@ -105,7 +104,7 @@ async def _done(work: Callable[[AsyncDiffio], Awaitable[Message]], *, as_json: b
                 console.note(f"diffio-async: {error}")
             return FAILED
     if as_json:
-        console.json(fact)
+        console.json(fields)
     else:
         console.result(*lines)
     return OK

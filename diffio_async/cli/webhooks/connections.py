@@ -1,4 +1,4 @@
-"""Connections of a public server: bounded in number, and in how long they may take."""
+"""Limits for the connections of a public server: their number, and the time to send requests."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @frozen(kw_only=True)
 class Limits:
-    """What one connection may take, in seconds, and how many there may be.
+    """Time limits of a connection, in seconds, and the maximum number of connections.
 
     Attributes:
         headers: From the opening of a connection to the end of the first request's headers.
         idle: From a response to the end of the next request's headers.
         body: From a request's headers to the end of its body.
-        connections: Open at once; above that the one that has been idle longest is closed.
-        sweep: Between two looks at all of them.
+        connections: Maximum open; of more, the one that has been idle longest is closed.
+        sweep: Interval between two checks of all connections.
     """
 
     headers: float = 10.0
@@ -35,25 +35,25 @@ class Limits:
 
 @define(eq=False)
 class _Connection(asyncio.Protocol):
-    """Hands all to the server's own protocol, and can be closed whatever that waits for."""
+    """Protocol that forwards to the server's own, and can be closed at any time."""
 
-    all: Connections
+    owner: Connections
     inner: asyncio.Protocol
     transport: asyncio.Transport | None = None
-    #: When the current wait began, and how many seconds it may take.
-    since: float = 0.0
-    within: float = 0.0
-    #: The request that is being answered.
+    #: Start of the current wait for the client, and its maximum in seconds.
+    wait_started_at: float = 0.0
+    max_wait: float = 0.0
+    #: The request that is being handled.
     request: web.BaseRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server's are
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - true for TCP servers
         self.transport = transport
         self.inner.connection_made(transport)
-        self.all.opened(self)
+        self.owner.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.all.closed(self)
+        self.owner.remove(self)
         self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -68,18 +68,18 @@ class _Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.inner.resume_writing()
 
-    def waits(self, seconds: float, request: web.BaseRequest | None = None) -> None:
-        """Note what the connection waits for from now on."""
-        self.request, self.within = request, seconds
-        self.since = asyncio.get_running_loop().time()
+    def start_wait(self, max_wait: float, request: web.BaseRequest | None = None) -> None:
+        """Start a wait for the client of at most `max_wait` seconds."""
+        self.request, self.max_wait = request, max_wait
+        self.wait_started_at = asyncio.get_running_loop().time()
 
     @property
     def waiting(self) -> bool:
-        """Whether the client has to send something; a handler limits its own time."""
+        """Whether the client has to send data; a handler limits its own time."""
         return self.request is None or not self.request.content.is_eof()
 
-    def cut(self) -> None:
-        """Close it now, without waiting for what is unsent."""
+    def abort(self) -> None:
+        """Close the connection now and drop unsent data."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -91,45 +91,48 @@ class Connections:
     limits: Limits = field(factory=Limits)
     _open: dict[asyncio.BaseTransport, _Connection] = field(factory=dict, init=False)
 
-    def accepting(self, server: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of each new connection."""
+    def protocol_factory(
+        self, server: Callable[[], asyncio.Protocol]
+    ) -> Callable[[], asyncio.Protocol]:
+        """Return a protocol factory that wraps the server's."""
         return lambda: _Connection(self, server())
 
-    def opened(self, connection: _Connection) -> None:
-        """Count a new connection; of too many the one that has waited longest is closed."""
-        connection.waits(self.limits.headers)
+    def add(self, connection: _Connection) -> None:
+        """Add a connection. If there are too many, close the one that has waited longest."""
+        connection.start_wait(self.limits.headers)
         if connection.transport is not None:
             self._open[connection.transport] = connection
         if len(self._open) > self.limits.connections:
             waiting = [each for each in self._open.values() if each.waiting]
-            longest = min(waiting, key=lambda each: each.since, default=connection)
-            # Before its end arrives, so that the next one to be closed is another one.
-            self.closed(longest)
-            longest.cut()
+            longest = min(waiting, key=lambda each: each.wait_started_at, default=connection)
+            # Removed now, since `connection_lost` is called later: the next call aborts another.
+            self.remove(longest)
+            longest.abort()
 
-    def closed(self, connection: _Connection) -> None:
-        """Forget a connection."""
+    def remove(self, connection: _Connection) -> None:
+        """Remove a connection."""
         if connection.transport is not None:
             self._open.pop(connection.transport, None)
 
     @asynccontextmanager
-    async def answering(self, request: web.BaseRequest) -> AsyncIterator[None]:
-        """Run the body as the answer to a request."""
+    async def handling(self, request: web.BaseRequest) -> AsyncIterator[None]:
+        """Apply the limits of a request during the body, which handles it."""
         transport = request.transport
         connection = None if transport is None else self._open.get(transport)
         if connection is not None:
-            connection.waits(self.limits.body, request)
+            connection.start_wait(self.limits.body, request)
         try:
             yield
         finally:
             if connection is not None:
-                connection.waits(self.limits.idle)
+                connection.start_wait(self.limits.idle)
 
     async def run(self) -> None:
-        """Close what takes too long, until cancelled."""
+        """Close connections that exceed their limit, until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             await asyncio.sleep(self.limits.sweep)
             for connection in [*self._open.values()]:
-                if connection.waiting and clock() - connection.since > connection.within:
-                    connection.cut()
+                waited = clock() - connection.wait_started_at
+                if connection.waiting and waited > connection.max_wait:
+                    connection.abort()

@@ -1,4 +1,4 @@
-"""Passing deliveries on to another URL: the raw body under its own signature."""
+"""Forwards deliveries to another URL, with the raw body and a valid signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import aiohttp
 
 from diffio_async._http.proxies import Proxies
 from diffio_async._version import __version__
-from diffio_async.cli.network import client_options
+from diffio_async.cli.parameters import client_options
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.verifier import FAMILIES, NAMES, parse_timestamp, read_headers, signer
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-#: Seconds an answer may take: the sender's own figure.
+#: Maximum seconds to a response, equal to the sender's.
 _FORWARD_TIMEOUT = 15.0
-#: Seconds after which a signature is too old to be passed on: verifiers allow 300.
-_MAX_AGE = 240.0
-#: Signatures remembered; after that, or in another process, they are made anew.
-_MAX_REMEMBERED = 10_000
-_SIGNED = tuple(family + name for family in FAMILIES for name in NAMES)
+#: Age in seconds after which a signature is replaced: verifiers allow 300.
+_MAX_SIGNATURE_AGE = 240.0
+#: Number of received signatures to keep; without one, the delivery is signed again.
+_MAX_SIGNATURES = 10_000
+_SIGNATURE_HEADERS = tuple(family + name for family in FAMILIES for name in NAMES)
 
 
 class NotForwarded(Exception):
-    """The other side did not accept it."""
+    """The target did not accept a delivery."""
 
 
 def forward_url(url: str) -> str:
-    """The URL, if it is one.
+    """Return the URL if it is valid.
 
     Raises:
         ConfigurationError: It is not `http://` or `https://` with a host.
@@ -47,12 +47,12 @@ def forward_url(url: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ConfigurationError("--forward takes a URL like http://localhost:8000/webhooks/diffio")
+        raise ConfigurationError("--forward needs a URL like http://localhost:8000/webhooks/diffio")
     return url
 
 
 class Forwarder:
-    """Passes deliveries on; entered before the first, left after the last."""
+    """Async context manager that forwards deliveries to one URL."""
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
         self.url = forward_url(url)
@@ -77,21 +77,21 @@ class Forwarder:
             await self._session.close()
 
     def remember(self, message_id: str, headers: Mapping[str, str]) -> None:
-        """Keep the signature a delivery came with; the last one, where it came again."""
+        """Store the signature that a delivery was received with, replacing an earlier one."""
         self._received[message_id] = {
-            name: value for name, value in headers.items() if name.lower() in _SIGNED
+            name: value for name, value in headers.items() if name.lower() in _SIGNATURE_HEADERS
         }
         self._received.move_to_end(message_id)
-        while len(self._received) > _MAX_REMEMBERED:
+        while len(self._received) > _MAX_SIGNATURES:
             self._received.popitem(last=False)
 
     async def send(self, message_id: str, body: bytes) -> int:
-        """Pass it on once; the status it was accepted with.
+        """Forward a delivery once. Return the 2xx status of the response.
 
         Raises:
-            NotForwarded: The other side cannot be reached, or answers other than 2xx.
+            NotForwarded: The target cannot be reached, or its status is not 2xx.
         """
-        assert self._session is not None  # noqa: S101 - entered before
+        assert self._session is not None  # noqa: S101 - set by `__aenter__`
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"diffio-async/{__version__} (webhooks listen)",
@@ -105,44 +105,48 @@ class Forwarder:
                 allow_redirects=False,
                 proxy=self._proxy,
                 ssl=self._ssl,
-            ) as answer:
-                status = answer.status
+            ) as response:
+                status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise NotForwarded(f"it cannot be reached ({type(error).__name__})") from error
+            message = f"the target cannot be reached ({type(error).__name__})"
+            raise NotForwarded(message) from error
         if status not in range(200, 300):
-            raise NotForwarded(f"it was answered {status}")
+            raise NotForwarded(f"the target responded {status}")
         self._received.pop(message_id, None)
         return status
 
-    async def send_soon(self, message_id: str, body: bytes, within: float) -> int:
-        """Pass it on, trying again for so many seconds.
+    async def send_with_retries(self, message_id: str, body: bytes, timeout: float) -> int:
+        """Forward a delivery, retrying for `timeout` seconds. Return the status.
 
         Raises:
-            NotForwarded: As `send` did the last time.
+            NotForwarded: The last attempt failed.
         """
-        clock, pause = asyncio.get_running_loop().time, 0.25
-        end = clock() + within
+        clock, delay = asyncio.get_running_loop().time, 0.25
+        deadline = clock() + timeout
         while True:
             try:
-                async with asyncio.timeout_at(end):
+                async with asyncio.timeout_at(deadline):
                     return await self.send(message_id, body)
             except TimeoutError:
-                raise NotForwarded("it does not answer") from None
+                raise NotForwarded("the target does not respond") from None
             except NotForwarded:
-                if clock() + pause > end:
+                if clock() + delay > deadline:
                     raise
-            await asyncio.sleep(pause)
-            pause *= 2
+            await asyncio.sleep(delay)
+            delay *= 2
 
     def _signature(self, message_id: str, body: bytes) -> dict[str, str]:
-        """As it came, while it is fresh; then anew, as the sender itself does for each attempt."""
-        came = self._received.get(message_id)
-        if came is not None:
-            _id, stamp, _signatures = read_headers(came)
-            if abs(time.time() - parse_timestamp(stamp)) < _MAX_AGE:
-                return came
+        """Return the received signature headers, or new ones if they are missing or too old.
+
+        The sender likewise signs each attempt.
+        """
+        received = self._received.get(message_id)
+        if received is not None:
+            _id, timestamp, _signatures = read_headers(received)
+            if abs(time.time() - parse_timestamp(timestamp)) < _MAX_SIGNATURE_AGE:
+                return received
         now = datetime.now(UTC).replace(microsecond=0)
-        # With each secret: whichever the other side has, one of them fits.
+        # One signature per secret: the target may know any of them.
         signatures = [each.sign(message_id, now, body.decode()) for each in self._signers]
         return {
             "svix-id": message_id,

@@ -1,4 +1,4 @@
-"""The work of `diffio-async webhooks inbox`: what is in an inbox, and having it handled anew."""
+"""`diffio-async webhooks inbox`: lists the events of an inbox, and requeues them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from diffio_async._storage.local_paths import local_path
-from diffio_async.cli.console import after_output, console
-from diffio_async.cli.exit_codes import FAILED, OK
+from diffio_async.cli.console import FAILED, OK, console, exit_code_after_output
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.inbox import WebhookInbox
 
@@ -16,56 +15,59 @@ if TYPE_CHECKING:
 
 
 async def list_entries(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
-    """List deliveries, the newest first; `limit` 0 is all. A list that is cut says so.
+    """Print the newest `limit` events, or all if it is 0. Return the exit code.
 
     Raises:
-        ConfigurationError: There is no such file.
-        DatabaseError: It is no inbox.
+        ConfigurationError: The file does not exist.
+        DatabaseError: The file is not an inbox.
     """
-    async with _inbox(path) as inbox:
-        # One more tells whether there are more.
-        entries = await inbox.entries(state, limit=limit + 1 if limit else None)
-    shown = entries[:limit] if limit else entries
-    for entry in shown:
+    async with _open_inbox(path) as inbox:
+        # One more than printed shows whether the list is cut.
+        found = await inbox.entries(state, limit=limit + 1 if limit else None)
+    entries = found[:limit] if limit else found
+    for entry in entries:
         if as_json:
-            console.json(_fact(entry))
+            console.json(_to_json(entry))
         else:
             console.result(_line(entry))
         console.out.wait()
-    if len(shown) < len(entries):
+    if len(entries) < len(found):
         console.note(f"only the newest {limit} are listed; --limit 0 lists all")
-    if not entries and not as_json:
-        console.note("Nothing there.")
-    return after_output(OK)
+    if not found and not as_json:
+        console.note("The inbox has no such events.")
+    return exit_code_after_output(OK)
 
 
 async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
-    """Have a delivery handled anew, or every dead one; 1 where the one named is not to be had.
+    """Requeue an event, or every dead one if `message_id` is None. Return the exit code.
+
+    The code is 1 if the named event does not exist or is being handled.
 
     Raises:
-        ConfigurationError: There is no such file.
-        DatabaseError: It is no inbox.
+        ConfigurationError: The file does not exist.
+        DatabaseError: The file is not an inbox.
     """
-    async with _inbox(path) as inbox:
+    async with _open_inbox(path) as inbox:
         count = await inbox.retry(message_id)
     if as_json:
         console.json({"event": "retried", "count": count})
     elif count:
-        console.result(f"{count} to be handled anew")
+        console.result(f"{count} requeued")
+    elif message_id is None:
+        console.result("nothing requeued: there is no dead event")
     else:
-        what = "no dead event" if message_id is None else f"{message_id} is not there, or in hand"
-        console.result(f"nothing to be handled anew: {what}")
+        console.result(f"nothing requeued: {message_id} does not exist, or is being handled")
     return FAILED if message_id is not None and not count else OK
 
 
-def _inbox(path: str) -> WebhookInbox:
-    # Looking at an inbox makes none.
+def _open_inbox(path: str) -> WebhookInbox:
+    # WebhookInbox would create a missing file.
     if not os.path.isfile(local_path(path, "--inbox")):  # noqa: PTH113 - any text
         raise ConfigurationError(f"there is no inbox at {path}")
     return WebhookInbox(path)
 
 
-def _fact(entry: InboxEntry) -> dict[str, object]:
+def _to_json(entry: InboxEntry) -> dict[str, object]:
     return {
         "message_id": entry.message_id,
         "event_type": entry.event_type,

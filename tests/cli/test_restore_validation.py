@@ -1,4 +1,4 @@
-"""`diffio-async restore`: what cannot work is said in a line or two, before anything is sent."""
+"""`diffio-async restore`: invalid requests are refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-async def test_a_missing_key_names_both_ways_out(run: Run, talk: Path) -> None:
+async def test_a_missing_key_names_both_solutions(run: Run, talk: Path) -> None:
     """Without a key, the error names the variable to set and the sandbox."""
     done = await run("restore", talk)
     assert done.returncode == 2
@@ -27,7 +27,7 @@ async def test_a_missing_key_names_both_ways_out(run: Run, talk: Path) -> None:
 
 
 async def test_a_key_that_cannot_be_sent_is_not_shown(run: Run, talk: Path) -> None:
-    """A key with a line break in it is refused, and stays out of the message."""
+    """A key with a line break is refused, and is not part of the message."""
     done = await run("restore", talk, env={"DIFFIO_API_KEY": "diffio_live_secret\n"})
     assert done.returncode == 2
     assert "key" in done.stderr
@@ -46,10 +46,10 @@ async def test_a_key_that_cannot_be_sent_is_not_shown(run: Run, talk: Path) -> N
         (["a.wav", "a.au", "--type", "transcript"], "would each become a.restored.json"),
     ],
 )
-async def test_a_wrong_order_is_refused_as_a_whole(
+async def test_an_invalid_request_is_refused(
     run: Run, talk: Path, echo: Sandbox, arguments: list[str], words: str
 ) -> None:
-    """What is wrong for every file ends the command with code 2 and a line that says so."""
+    """An error that concerns every file ends the command with code 2 and one line."""
     done = await run("restore", *arguments, env=echo.environment)
     assert done.returncode == 2
     assert words in done.stderr
@@ -61,14 +61,14 @@ async def test_a_wrong_order_is_refused_as_a_whole(
     "arguments", [["talk.wav", "--type", "text"], ["talk.wav", "--jobs", "0"], []]
 )
 async def test_wrong_usage_is_refused(run: Run, talk: Path, arguments: list[str]) -> None:
-    """An option's value that cannot be, or no file at all, ends the command with code 2."""
+    """An invalid value of an option, or no file, ends the command with code 2."""
     done = await run("restore", "--sandbox", *arguments)
     assert done.returncode == 2
     assert "restore" in done.stderr
 
 
-async def test_a_type_that_is_none_is_answered_with_those_that_are(run: Run, talk: Path) -> None:
-    """A wrong `--type` is one sentence that names the choices, and no library's wording."""
+async def test_an_unknown_type_is_refused_with_the_choices(run: Run, talk: Path) -> None:
+    """The error for a wrong `--type` is one sentence that lists the choices."""
     done = await run("restore", "--sandbox", talk, "--type", "foo")
     assert "choose audio, video or transcript, not 'foo'." in done.stderr
     assert "Value error" not in done.stderr
@@ -84,10 +84,10 @@ async def test_a_type_that_is_none_is_answered_with_those_that_are(run: Run, tal
         ("diffio_live_hidden", "'[redacted]'"),
     ],
 )
-async def test_an_address_that_cannot_be_is_named_with_its_variable(
+async def test_an_invalid_url_is_reported_with_its_variable(
     run: Run, talk: Path, url: str, shown: str
 ) -> None:
-    """A wrong `DIFFIO_API_BASE_URL` is named, and shown without what may be secret in it."""
+    """A wrong `DIFFIO_API_BASE_URL` is named, and shown without secrets."""
     wrong = {"DIFFIO_API_KEY": "diffio_key", "DIFFIO_API_BASE_URL": url}
     done = await run("restore", talk, env=wrong)
     assert done.returncode == 2
@@ -99,10 +99,10 @@ async def test_an_address_that_cannot_be_is_named_with_its_variable(
 @pytest.mark.parametrize(
     "arguments", [["restore", "talk.wav"], ["download", "gen_1", "--project", "proj_1"]]
 )
-async def test_programs_are_told_of_a_wrong_configuration(
+async def test_json_reports_an_invalid_configuration(
     run: Run, talk: Path, arguments: list[str]
 ) -> None:
-    """With `--json` and no key, one object on stdout says so beside the message on stderr."""
+    """With `--json` and no key, the error is one object on stdout and a message on stderr."""
     done = await run(*arguments, "--json")
     assert done.returncode == 2
     said = json.loads(done.stdout)
@@ -110,8 +110,8 @@ async def test_programs_are_told_of_a_wrong_configuration(
     assert done.stderr == f"diffio-async: {said['message']}\n"
 
 
-async def test_sound_has_no_video(run: Run, talk: Path, echo: Sandbox) -> None:
-    """`--type video` of a sound file is refused before anything is sent, and billed."""
+async def test_video_of_an_audio_file_is_refused(run: Run, talk: Path, echo: Sandbox) -> None:
+    """`--type video` of an audio file is refused before anything is sent and billed."""
     done = await run("restore", talk, "--type", "video", env=echo.environment)
     assert done.returncode == 1
     assert "fetch the audio instead (--type audio)" in done.stderr
@@ -119,7 +119,7 @@ async def test_sound_has_no_video(run: Run, talk: Path, echo: Sandbox) -> None:
 
 
 async def test_an_empty_path_is_called_empty(run: Run, echo: Sandbox) -> None:
-    """An empty argument (an unset variable in a script) is not taken for the current folder."""
+    """An empty argument (an unset variable in a script) is not the current folder."""
     done = await run("restore", "", env=echo.environment)
     assert done.stderr == "'': the path is empty: name a file\n"
 
@@ -128,7 +128,7 @@ async def test_an_empty_path_is_called_empty(run: Run, echo: Sandbox) -> None:
 async def test_a_file_that_cannot_be_restored_is_refused(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path, name: str
 ) -> None:
-    """A missing file, a folder, or a result that exists is a line on stderr; nothing is sent."""
+    """A missing file, a folder, or an existing result is a line on stderr; nothing is sent."""
     (tmp_path / "existing.wav").write_bytes(b"sound")
     (tmp_path / "existing.restored.mp3").write_bytes(b"precious")
     if name == "unreadable.wav":

@@ -1,4 +1,4 @@
-"""The command itself: version, help, completion, and what it says where its extra is missing."""
+"""The entry point: version, help, completion, and the error for a missing extra."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from diffio_async._version import __version__
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A fresh interpreter, run to its end."""
+    """Run a new interpreter to its end."""
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments], capture_output=True, text=True, check=False
     )
 
 
-def test_the_version_is_told_without_loading_the_client() -> None:
+def test_the_version_is_printed_without_loading_the_client() -> None:
     """`--version` prints the version, and loads no HTTP library to do so."""
     code = (
         "import sys; sys.argv[1:] = ['--version']\n"
@@ -36,8 +36,8 @@ def test_the_package_can_be_run() -> None:
     assert run.stdout == f"diffio-async {__version__}\n"
 
 
-def test_help_tells_the_exit_codes() -> None:
-    """`restore --help` says what the exit codes mean."""
+def test_help_lists_the_exit_codes() -> None:
+    """`restore --help` explains the exit codes."""
     run = python("-m", "diffio_async", "restore", "--help")
     assert run.returncode == 0
     assert "130 interrupted" in " ".join(run.stdout.split())
@@ -57,7 +57,7 @@ def test_shells_can_complete(shell: str) -> None:
 
 
 def test_a_command_is_completed() -> None:
-    """A shell that asks for commands that start with `re` is given `restore`."""
+    """The completion of `re` is `restore`."""
     program = (
         "import os, sys; sys.argv = ['diffio-async']\n"
         "os.environ |= {'_DIFFIO_ASYNC_COMPLETE': 'complete_bash',"
@@ -70,7 +70,7 @@ def test_a_command_is_completed() -> None:
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_extra_is_named(missing: str) -> None:
-    """Without its extra, the command says what to install, in place of a traceback."""
+    """Without its extra, the command prints what to install instead of a traceback."""
     code = f"import sys; sys.modules[{missing!r}] = None; from diffio_async.cli import main; main()"
     run = python("-c", code)
     assert run.returncode == 2
@@ -79,7 +79,7 @@ def test_a_missing_extra_is_named(missing: str) -> None:
 
 
 def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
-    """A module that is missing for another reason is still a traceback that names it."""
+    """Another missing module is reported as a traceback that names it."""
     code = (
         "import sys; sys.modules['attrs'] = None\n"
         "from diffio_async.cli import main; sys.argv[1:] = ['restore', 'x']; main()"
