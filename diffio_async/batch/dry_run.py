@@ -99,11 +99,9 @@ def _folder() -> Iterator[str]:
 async def _opened(copy: Path, shown: str) -> Journal:
     """The copy of a journal; messages name the journal itself."""
     try:
-        journal = await Journal.open(copy)
+        return await Journal.open(copy, original=shown)
     except DatabaseError as failure:
         raise DatabaseError(str(failure).replace(str(copy), shown)) from failure
-    journal.path = shown
-    return journal
 
 
 async def _looked_at(

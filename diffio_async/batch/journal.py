@@ -13,8 +13,10 @@ from attrs import asdict
 
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_thread import SqliteThread
+from diffio_async._storage.threads import wait_uncancelled
 from diffio_async.batch import leases
-from diffio_async.batch.records import decode_path, encode_path
+from diffio_async.batch.records import absolute, decode_path, encode_path
+from diffio_async.batch.relocation import relocate, relocation
 from diffio_async.batch.schema import SCHEMA
 from diffio_async.batch.service import bind_service
 from diffio_async.batch.settings import JournalIdentity, RunOptions
@@ -44,16 +46,34 @@ class Journal:
         self._run: leases.RunId | None = None
 
     @classmethod
-    async def open(cls, path: str | os.PathLike[str], *, create: bool = True) -> Self:
-        """Open it.
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        original: str | None = None,
+    ) -> Self:
+        """Open it; if it was moved with its folder, its paths follow.
+
+        Args:
+            path: The file.
+            create: Whether it is created where it is missing.
+            original: The journal that the file is a copy of, which messages name.
 
         Raises:
             DatabaseError: It cannot be; the message says why.
         """
         shown = local_path(path, "the journal")
-        return cls(
-            await SqliteThread.open(shown, SCHEMA, create=create, gathered=_BATCH_WINDOW), shown
-        )
+        database = await SqliteThread.open(shown, SCHEMA, create=create, gathered=_BATCH_WINDOW)
+        journal = cls(database, shown if original is None else original)
+        try:
+            located = absolute(journal.path)
+            if await journal.read(relocation, located) is not None:
+                await journal.write(relocate, located)
+        except BaseException:
+            await wait_uncancelled(asyncio.ensure_future(journal.close()))
+            raise
+        return journal
 
     async def write(
         self,
@@ -172,11 +192,18 @@ def _check_identity(
             ("begun_at", time.time()),
             ("spent_seconds", 0),
             *{**asdict(terms), "to": encode_path(terms.to)}.items(),
+            ("folder", encode_path(_own_folder(path, terms.to))),
         ]
     connection.executemany(
         "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",
         facts if options is None else [*facts, ("options", options.text)],
     )
+
+
+def _own_folder(path: str, to: str) -> str:
+    """The journal's folder where the results go there, or below: they move with it."""
+    folder = absolute(path).parent
+    return str(folder) if Path(to).is_relative_to(folder) else ""
 
 
 def _lock_listing(connection: sqlite3.Connection, runner: int) -> bool:

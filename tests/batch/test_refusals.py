@@ -159,7 +159,7 @@ async def test_a_journal_that_cannot_be_used(client: AsyncDiffio, tmp_path: Path
         with pytest.raises(DatabaseError, match=r"[Pp]ermission"):
             await restored(client, source, to, journal=tmp_path / "closed" / "j.sqlite")
     journal = tmp_path / "j.sqlite"
-    await refused(client, "", to, journal=journal)
+    await refused(client, str(tmp_path / "*.none"), to, journal=journal)
     with closing(sqlite3.connect(journal)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(DatabaseError, match="newer version"):
