@@ -1,8 +1,8 @@
 """The pages keep their word: every `python` and `bash` block in them is run, on the sandbox.
 
-The blocks of a page run in order, as one reader would run them; `sh` blocks are only shown
-(installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name a terminal
-are typed into it, see `tests.terminals`.
+The blocks of a page run in order and in one folder, as one reader would run them; `sh` blocks are
+only shown (installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name
+a terminal are typed into it, see `tests.terminals`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyio.streams.buffered import BufferedByteReceiveStream
 
 from diffio_async import errors
 from diffio_async.sandbox import Sandbox, read_plan
 from tests.terminals import flow
 
+if TYPE_CHECKING:
+    from anyio.abc import Process
+
 HERE = Path(__file__).parents[1]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: Runs blocks as `python -m asyncio` would: one namespace, `await` at the top level, one loop.
 READER = """
@@ -33,19 +38,20 @@ import ast, asyncio, inspect, json, sys
 
 namespace = {"__name__": "__main__"}
 with asyncio.Runner() as runner:
-    for number, block in enumerate(json.load(sys.stdin), 1):
+    for number, line in enumerate(sys.stdin, 1):
         name = f"<block {number}>"
-        code = compile(block, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(json.loads(line), name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, namespace)
         if inspect.iscoroutine(result):
             runner.run(result)
+        print("<done>", flush=True)
 """
 
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of one language, in order."""
     found = FENCE.findall(page.read_text(encoding="utf-8"))
-    return [text for kind, text in found if kind == language]
+    return [text for kind, tags, text in found if kind == language and not tags]
 
 
 def pages_with(language: str) -> list[object]:
@@ -73,42 +79,42 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PATH": path, "COLUMNS": "100", **more}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", pages_with("python"))
-async def test_the_python_of_a_page_runs(page: Path, desk: Path) -> None:
-    """Every Python block of the page runs to its end against the sandbox, without a warning."""
-    async with Sandbox(engine="echo") as sandbox:
-        with anyio.fail_after(120):
-            run = await anyio.run_process(
-                [sys.executable, "-W", "error", "-c", READER],
-                input=json.dumps(blocks(page, "python")).encode(),
-                cwd=desk,
-                env=environment(**sandbox.environment),
-                check=False,
-            )
-        assert run.returncode == 0, run.stderr.decode()
-        assert run.stderr == b""
-        assert sandbox.violations == []
+class Python:
+    """One interpreter for all the Python blocks of a page."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._lines = BufferedByteReceiveStream(process.stdout) if process.stdout else None
+
+    async def run(self, block: str) -> None:
+        """Run a block to its end; it fails where it raises."""
+        assert self._process.stdin is not None
+        assert self._lines is not None
+        await self._process.stdin.send(json.dumps(block).encode() + b"\n")
+        try:
+            await self._lines.receive_until(b"<done>", 10**7)
+        except anyio.IncompleteRead:
+            pytest.fail(await self.errors())
+
+    async def errors(self) -> str:
+        """End the interpreter, and return what it wrote to standard error."""
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        await self._process.stdin.aclose()
+        return b"".join([piece async for piece in self._process.stderr]).decode()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page", pages_with("bash"))
-def test_the_shell_of_a_page_runs(page: Path, desk: Path) -> None:
-    """Every bash block of the page succeeds as it stands, in a folder of its own."""
-    for number, block in enumerate(blocks(page, "bash")):
-        folder = desk / str(number)
-        shutil.copytree(desk / "samples", folder / "samples")
-        run = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-        assert ("restored" if "restore" in block else "rejected") in run.stdout
+async def succeed(command: list[str], folder: Path, **more: str) -> str:
+    """Run a command in a folder; it fails where the command does. Returns its output."""
+    done = await anyio.run_process(command, cwd=folder, env=environment(**more), check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
+    return done.stdout.decode()
+
+
+async def run_shell(block: str, folder: Path) -> None:
+    """Run a bash block, which says what came of it."""
+    said = await succeed(["bash", "-euo", "pipefail", "-c", block], folder)
+    assert ("restored" if "restore" in block else "rejected") in said
 
 
 def _alone() -> list[str]:
@@ -122,19 +128,43 @@ def _alone() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [pytest.param(p, id=p.stem) for p in PAGES if flow(p)])
-def test_the_flow_of_a_page_runs_in_its_terminals(page: Path, desk: Path) -> None:
-    """Each block in its terminal, in the order of the page, ended by Ctrl-C as the page says."""
-    done = subprocess.run(
-        [*_alone(), sys.executable, "-m", "tests.terminals", str(page)],
-        cwd=desk,
-        env=environment(PYTHONPATH=str(HERE)),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem)
+        for page in PAGES
+        if blocks(page, "python") or blocks(page, "bash") or flow(page)
+    ],
+)
+async def test_a_page_runs_from_its_beginning_to_its_end(page: Path, desk: Path) -> None:
+    """Every block succeeds in the order of the page, in one folder, as one reader runs them.
+
+    Python runs against the sandbox, without a warning. The flow of terminals runs as a whole where
+    its first block is: each block in its terminal, ended by Ctrl-C as the page says.
+    """
+    with anyio.fail_after(240):
+        if page.stem == "README":
+            await run_shell(blocks(page, "sh")[0].rpartition("&& .venv/bin/")[2], desk)
+        async with (
+            Sandbox(engine="echo") as sandbox,
+            await anyio.open_process(
+                [sys.executable, "-W", "error", "-c", READER],
+                cwd=desk,
+                env=environment(**sandbox.environment),
+            ) as process,
+        ):
+            python, flowing = Python(process), bool(flow(page))
+            for kind, tags, block in FENCE.findall(page.read_text(encoding="utf-8")):
+                if kind == "python":
+                    await python.run(block)
+                elif kind == "bash":
+                    await run_shell(block, desk)
+                elif "terminal=" in tags and flowing:
+                    flowing = False
+                    command = [sys.executable, "-m", "tests.terminals", str(page)]
+                    await succeed([*_alone(), *command], desk, PYTHONPATH=str(HERE))
+            assert await python.errors() == ""
+            assert sandbox.violations == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
