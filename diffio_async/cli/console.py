@@ -22,6 +22,8 @@ HUNG_UP = 128 + 1
 #: Exit codes of the signals that stop a server.
 STOPPED = frozenset({INTERRUPTED, TERMINATED, HUNG_UP})
 
+from diffio_async.sandbox.log_limit import ServerErrorLimit
+
 console = Console(background=True)
 
 
@@ -67,6 +69,7 @@ class ConsoleHandler(logging.Handler):
     def __init__(self, *, tracebacks: bool) -> None:
         super().__init__()
         self._tracebacks = tracebacks
+        self.addFilter(ServerErrorLimit())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record. A record that cannot be formatted is dropped."""

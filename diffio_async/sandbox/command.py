@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from diffio_async.sandbox.fault_plans import PlanError, read_plan
+from diffio_async.sandbox.log_limit import ServerErrorLimit
 from diffio_async.sandbox.request_log import printable
 from diffio_async.sandbox.server import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
@@ -45,6 +46,10 @@ def _write(stream: object, lines: tuple[str, ...]) -> None:
 
 class PrintedLog(logging.Handler):
     """Log handler that escapes records, so that client input cannot forge log lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(ServerErrorLimit())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record and its traceback."""

@@ -1,5 +1,6 @@
 """The public class of the sandbox."""
 
+import asyncio
 from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
@@ -248,6 +249,13 @@ class Sandbox:
         """
         if self._runtime.context is not None:
             raise SandboxError("the sandbox is already running")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise SandboxError(
+                "asyncio is needed: the sandbox does not run under trio or another event loop. "
+                "Start it as a process of its own: diffio-async sandbox"
+            ) from None
         if not is_loopback(self.settings.host) and self.api_key == DEFAULT_KEY:
             log.warning(
                 "other machines can reach this sandbox, and its API key is the public default"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -81,3 +82,26 @@ async def test_a_sandbox_serves_when_its_output_cannot_be_written(
         process.terminate()
         with anyio.fail_after(20):
             assert await process.wait() == 0
+
+
+async def test_malformed_requests_are_one_line_each_and_not_many(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Anybody who can connect can send them: a flood of tracebacks would hide all else."""
+    handler = PrintedLog()
+    logger = logging.getLogger("aiohttp.server")
+    logger.addHandler(handler)
+    try:
+        async with Sandbox() as sandbox:
+            port = int(sandbox.base_url.removesuffix("/v1").rpartition(":")[2])
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET / HTTP/1.1\r\nHost: a\x1b[31m\r\n\r\n")
+                await reader.read()
+                writer.close()
+    finally:
+        logger.removeHandler(handler)
+    lines = capsys.readouterr().err.splitlines()
+    assert 1 <= len(lines) <= 5
+    assert all(line.isprintable() and len(line) < 400 for line in lines)
+    assert "BadHttpMessage" in lines[0]

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+#: Above this many channels, ffmpeg can only mix layouts that have a name.
+_MAX_UNNAMED = 8
+
 _FORMATS = frozenset(
     """aac ac3 aiff amr amrnb amrwb ape asf ast au avi caf dsf dts dtshd dv eac3 flac flv
     g722 g729 gsm ircam ivf loas matroska mlp mov mp3 mpc mpc8 mpeg mpegts mxf nistsphere
@@ -197,8 +200,9 @@ def decode_blocks(
         except av.error.FFmpegError:
             failed += 1
             continue
-        for frame in frames:
+        for given in frames:
             decoded += 1
+            frame = _mixable(given)
             frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
             limits.check_rate(frame.sample_rate)
             if (
@@ -231,6 +235,24 @@ def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) 
     if resampler is not None:
         for out in resampler.resample(frame):
             yield np.nan_to_num(as_block(out), posinf=1.0, neginf=-1.0)
+
+
+def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
+    """Return a frame that ffmpeg can mix: of many channels without a layout, their mean."""
+    count = frame.layout.nb_channels
+    if count <= _MAX_UNNAMED or frame.layout.name != f"{count} channels":
+        return frame
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, count).T
+    mean = samples.mean(axis=0, dtype=np.float64)
+    if samples.dtype.kind == "u":
+        mean = (mean - 128.0) / 128.0
+    elif samples.dtype.kind == "i":
+        mean /= 2.0 ** (8 * samples.dtype.itemsize - 1)
+    mixed = av.AudioFrame.from_ndarray(mean.astype(np.float32)[np.newaxis], "flt", "mono")
+    mixed.sample_rate = frame.sample_rate
+    return mixed
 
 
 def _fraction_done(

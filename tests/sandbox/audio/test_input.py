@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, Restored, probe, restore
+from diffio_async.sandbox.audio.decoding import decode_blocks, find_audio, open_media
+from diffio_async.sandbox.audio.restoration import Limits
 
 RATE = 48_000
 SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
@@ -149,3 +151,37 @@ def test_samples_that_are_not_numbers_are_tolerated(
     sound = recordings.hear(restored(source).audio)
     assert np.isfinite(sound).all()
     assert sound.std() > 0.05
+
+
+@pytest.mark.parametrize(("channels", "width"), [(9, 1), (9, 2), (33, 4), (64, 2), (255, 2)])
+def test_many_channels_without_a_layout_are_mixed(
+    tmp_path: Path, channels: int, width: int
+) -> None:
+    """Their mean is restored: ffmpeg itself mixes only layouts that have a name."""
+    wave = np.sin(np.arange(RATE // 2) / 20) * 0.4
+    if width == 1:
+        samples = (wave * 127 + 128).astype(np.uint8)
+    else:
+        samples = (wave * (2 ** (8 * width - 1) - 1)).astype(f"<i{width}")
+    data = np.repeat(samples, channels).tobytes()
+    form = struct.pack(
+        "<HHIIHH", 1, channels, RATE, RATE * channels * width, channels * width, 8 * width
+    )
+    source = tmp_path / "many.wav"
+    source.write_bytes(
+        b"RIFF"
+        + struct.pack("<I", 36 + len(data))
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + b"data"
+        + struct.pack("<I", len(data))
+        + data
+    )
+    with open_media(source) as container:
+        stream = find_audio(container)
+        blocks = [*decode_blocks(container, stream, Limits(), lambda _: None)]
+    heard = np.concatenate(blocks)
+    assert len(heard) == len(wave)
+    assert np.abs(heard).max() == pytest.approx(0.4, abs=0.15)
+    assert np.corrcoef(heard[:, 0], wave)[0, 1] > 0.99
