@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from diffio_async.options import ResolvedOptions
     from diffio_async.types import Callback, OnConflict
 
+#: Types of results that are neither text nor JSON.
+_MEDIA = frozenset({"audio", "video"})
+
 
 async def download_result(
     sender: ApiTransport,
@@ -58,7 +61,8 @@ async def download_result(
             return link.download_url
 
         url = link.download_url
-        size = await Downloader(sender, under, renewed, sink, on_progress, url).run()
+        media = link.download_type in _MEDIA
+        size = await Downloader(sender, under, renewed, sink, on_progress, url, media).run()
         return link, size
 
     if path is None:

@@ -19,6 +19,7 @@ from diffio_async._downloads.range_request import (
 )
 from diffio_async._downloads.ranges import RangeAllocator, Segment
 from diffio_async._http.callbacks import call_progress_callback
+from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
 from diffio_async._protocol.transfer_rate import ThroughputMeter
 from diffio_async._storage.threads import wait_all_uncancelled
@@ -56,6 +57,8 @@ class Downloader:
     sink: Sink
     on_progress: Callback[DownloadProgress] | None
     url: str
+    #: Whether the result is audio or video: an empty one, or a page, is not the result.
+    media: bool
     version: Representation | None = field(init=False)
     _done: int = field(init=False)
     _allocator: RangeAllocator = field(init=False)
@@ -258,6 +261,11 @@ class Downloader:
     async def _verify_digest(self) -> None:
         """Compare what came with what the host says of it."""
         version = self.version
+        if self.media and not self._done:
+            self.sink.discard()
+            raise DownloadFailed(
+                f"{public_url(self.url)} sent an empty result where audio or video was requested"
+            )
         found = await self.sink.digest(self._done)
         if version is None or version.digest is None or found == version.digest.value:
             return

@@ -101,6 +101,13 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 #: What a storage host answers to a link that is no longer good.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
+#: Content types of pages and of errors, which no audio or video has.
+_PAGES = frozenset(
+    {
+        *("text/html", "application/xhtml+xml", "application/json", "application/problem+json"),
+        *("text/xml", "application/xml"),
+    }
+)
 _PARTIAL, _RANGE_REFUSED = 206, 416
 #: Bytes: a host that sends fewer than this of a longer range is not asked for more without a pause.
 _MIN_PART = MIB // 16
@@ -208,6 +215,11 @@ class RangeRequest:
         )
         if exchange.status not in {200, _PARTIAL}:
             raise await self._refused(exchange, where)
+        kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self.download.media and kind in _PAGES:
+            why = f"{where} sent {kind} where audio or video was requested (a login or error page?)"
+            # Later it may pass: what arrived before is kept.
+            raise DownloadFailed(why) if self.download.empty else ResponseLost(why)
         found = parse_extent(exchange.status, exchange.headers)
         coded = self._coded(exchange, where)
         if coded and found is not None:

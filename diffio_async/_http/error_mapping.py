@@ -37,8 +37,13 @@ def map_exception(
     payload_failure: DiffioError | None,
     closed: bool,
     url: str,
+    repeatable: bool = False,
 ) -> DiffioError:
-    """What `raw` means. Where the connection was never had, nothing can have been accepted."""
+    """What `raw` means. Where the connection was never had, nothing can have been accepted.
+
+    `repeatable` is True for a request that changes nothing (a GET).
+    """
+    doubt = "" if repeatable else " The request may have been accepted."
     if isinstance(raw, DiffioError):
         return raw
     if payload_failure is not None:
@@ -52,13 +57,11 @@ def map_exception(
         return _because_of(raw, _connection_failed(raw, url))
     if isinstance(raw, TimeoutError):
         return ResponseTimeout(
-            f"{url} stopped answering: nothing came for the read time-out's length. "
-            "The request may have been accepted."
+            f"{url} stopped answering: nothing came for the read time-out's length.{doubt}"
         )
     if isinstance(raw, (aiohttp.ClientError, OSError)):
         return ResponseLost(
-            f"the connection to {url} broke before the whole answer came "
-            f"({_describe(raw)}). The request may have been accepted."
+            f"the connection to {url} broke before the whole answer came ({_describe(raw)}).{doubt}"
         )
     # A bug of aiohttp's or ours: say so with its kind, and keep its text out.
     lost = ResponseLost(f"the attempt at {url} failed: {_describe(raw)}")

@@ -111,6 +111,11 @@ class Exchange:
         read = self._attempt.timeouts.read
         return None if read is None else _PATIENCE * read
 
+    @property
+    def _doubt(self) -> str:
+        get = self._attempt.request.method == "GET"
+        return "" if get else " The request may have been accepted."
+
     async def _opened_in_time(self) -> aiohttp.ClientResponse:
         limit, loop = self._limit, asyncio.get_running_loop()
         cut = asyncio.timeout(None)
@@ -132,7 +137,7 @@ class Exchange:
                 raise
         raise ResponseTimeout(
             f"{public_url(self._attempt.request.url)} did not send the headers of its response "
-            f"within {limit:g} s. The request may have been accepted."
+            f"within {limit:g} s.{self._doubt}"
         )
 
     async def _opened(self) -> aiohttp.ClientResponse:
@@ -209,7 +214,7 @@ class Exchange:
                 raise
             raise ResponseTimeout(
                 f"{public_url(self._attempt.request.url)} did not send its whole response within "
-                f"{self._limit:g} s. The request may have been accepted."
+                f"{self._limit:g} s.{self._doubt}"
             ) from None
         try:
             return self._decoded(body, limit)
@@ -315,6 +320,7 @@ class Exchange:
                 payload_failure=self._payload.failure if self._payload is not None else None,
                 closed=self._sessions.closed,
                 url=public_url(self._attempt.request.url),
+                repeatable=self._attempt.request.method == "GET",
             )
         # Outside the handler: aiohttp's texts hold whole URLs, and a context would keep them.
         raise failure

@@ -280,3 +280,34 @@ async def test_a_host_that_sends_a_byte_per_response_is_asked_with_pauses(
                 async with asyncio.timeout(1):
                     await linked(patient).download()
     assert 1 < len(host.asked) <= 14
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html; charset=utf-8", b"<html>Log in</html>"),
+        ("application/json", b'{"error": "expired"}'),
+        ("application/xml", b"<Error><Code>AccessDenied</Code></Error>"),
+        ("audio/mpeg", b""),
+    ],
+)
+async def test_a_page_or_nothing_is_not_saved_as_the_result(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str, body: bytes
+) -> None:
+    """A success that cannot be audio is refused, with the reason."""
+    async with peer(says(200, body, content_type=kind)) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="where audio or video was requested"):
+            await linked(client).download(tmp_path / "voice.mp3")
+    assert entries(tmp_path) == []
+
+
+async def test_a_download_that_is_cut_off_does_not_speak_of_acceptance(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A GET changes nothing at the server."""
+    async with peer(sends(head(200, {"content-length": 100}) + b"x")) as host:
+        leads_to(sandbox, host.url("/r"))
+        with pytest.raises(DownloadFailed, match="broke before") as caught:
+            await linked(client).download()
+    assert "accepted" not in str(caught.value)
