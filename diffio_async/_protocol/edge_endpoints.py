@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 from diffio_async._protocol.endpoints import ApiRequest, Host
+from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import RetrySafety
+from diffio_async.errors import InvalidResponse
 from diffio_async.models.uploads import EmptyResponse, MultipartStarted, PartAck
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def _edge(
     replay: RetrySafety,
     json: Mapping[str, object] | None,
 ) -> ApiRequest[T]:
+    _check_base_url(offer.edge_base_url)
     return ApiRequest(
         name=f"upload {action.partition('?')[0]}",
         host=Host.EDGE,
@@ -34,6 +37,19 @@ def _edge(
         retry_safety=replay,
         bearer=offer.upload_token,
     )
+
+
+def _check_base_url(url: str) -> None:
+    """Check that paths can be appended to an address.
+
+    Raises:
+        InvalidResponse: It has a user, a query or a fragment.
+    """
+    if set(url) & set("?#") or "@" in url.partition("://")[2].partition("/")[0]:
+        raise InvalidResponse(
+            "create_project was answered with an upload address that cannot be used: it has a "
+            f"user, a query or a fragment ({public_url(url)})"
+        )
 
 
 def start_upload(offer: EdgeUpload) -> ApiRequest[MultipartStarted]:

@@ -15,8 +15,8 @@ from diffio_async.options import MIB
 
 #: A MIME type without its parameters.
 _MIME_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
-#: What senders write where they do not know the type.
-_UNKNOWN_TYPE = "application/octet-stream"
+#: What senders write where they do not know the type. No recording is plain text.
+_UNKNOWN_TYPES = frozenset({"application/octet-stream", "text/plain"})
 
 
 def file_name_of(source: Any) -> str | None:
@@ -51,7 +51,7 @@ def content_type_of(source: object) -> str | None:
     if not isinstance(given, str):
         return None
     found = given.partition(";")[0].strip().lower()
-    return found if _MIME_TYPE.fullmatch(found) and found != _UNKNOWN_TYPE else None
+    return found if _MIME_TYPE.fullmatch(found) and found not in _UNKNOWN_TYPES else None
 
 
 def content_of(source: object) -> object:

@@ -180,7 +180,8 @@ class Uploader:
     ) -> None:
         offer = created.upload
         if offer is not None:
-            if offer.max_bytes is not None and source.size > offer.max_bytes:
+            # A limit that no recording meets is no limit: the source is not to blame.
+            if offer.max_bytes is not None and 0 < offer.max_bytes < source.size:
                 raise too_large(source, offer.max_bytes)
             await MultipartUpload(
                 self._sender, self._limiter(), created, offer, source, tally, options, notes

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import AsyncDiffio, ConfigurationError, InvalidSource
+from diffio_async import (
+    AsyncDiffio,
+    ConfigurationError,
+    InvalidResponse,
+    InvalidSource,
+    UploadFailed,
+)
 from diffio_async._uploads.open_source import open_source
+from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.uploads.scenes import PART, Scene, scene
 
 if TYPE_CHECKING:
@@ -160,3 +167,38 @@ async def test_a_closed_client_says_so() -> None:
     await client.aclose()
     with pytest.raises(ClientClosed):
         await client.projects.create(b"x")
+
+
+@pytest.mark.parametrize("limit", [0, -5])
+async def test_a_limit_that_no_recording_meets_is_no_limit(
+    client: AsyncDiffio, sandbox: Sandbox, limit: int
+) -> None:
+    """The source is not blamed for an odd offer."""
+    evil = offer(sandbox, maxBytes=limit)
+    sandbox.faults.add(evil)
+    with pytest.raises(UploadFailed) as caught:
+        await client.projects.create(b"x" * 100, file_name="a.wav")
+    assert "limit" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["{}/#f", "{}/?a=b", "http://u:p@127.0.0.1/e"])
+async def test_an_upload_address_that_cannot_be_extended_is_refused(
+    client: AsyncDiffio, sandbox: Sandbox, address: str
+) -> None:
+    sandbox.faults.add(offer(sandbox, edgeBaseUrl=address.format(sandbox.edge_url)))
+    with pytest.raises(UploadFailed, match="user, a query or a fragment") as caught:
+        await client.projects.create(b"x" * 100, file_name="a.wav")
+    assert isinstance(caught.value.__cause__, InvalidResponse)
+    assert "u:p" not in str(caught.value)
+
+
+def offer(sandbox: Sandbox, **more: object) -> Fault:
+    """Return a fault that answers `create_project` with an odd offer."""
+    found = {
+        "edgeBaseUrl": sandbox.edge_url,
+        "uploadToken": "token",
+        "partSizeBytes": 5_242_880,
+        **more,
+    }
+    answer = {"apiProjectId": "proj_1", "upload": found}
+    return Fault(path="/v1/create_project", action=RespondWith(json=answer))

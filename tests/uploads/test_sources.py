@@ -307,6 +307,11 @@ UPLOADS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "aiohttp": (lambda: FileField("file", io.BytesIO(CONTENT)), "talk.flac", "audio/x-flac"),
     "werkzeug": (lambda: FileField("stream", io.BytesIO(CONTENT)), "talk.flac", "audio/x-flac"),
     "django": (lambda: DjangoUpload(CONTENT, "audio/x-own"), "talk.mp3", "audio/x-own"),
+    "django, as plain text": (
+        lambda: DjangoUpload(CONTENT, "text/plain; charset=utf-8"),
+        "talk.mp3",
+        "audio/mpeg",
+    ),
     "django, of unknown type": (
         lambda: DjangoUpload(CONTENT, "application/octet-stream"),
         "talk.mp3",
