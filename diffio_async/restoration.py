@@ -15,7 +15,12 @@ from diffio_async._downloads.target import check_target
 from diffio_async._http.error_context import attach_ids, attach_started
 from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._protocol.containers import HEAD, check_video_possible
-from diffio_async._protocol.endpoints import create_generation, normalize_download_type
+from diffio_async._protocol.endpoints import (
+    create_generation,
+    normalize_download_type,
+    optional_text,
+)
+from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._storage.file_names import shortened, suffix_of
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import TrackedExecutor
@@ -80,9 +85,9 @@ class AsyncAudioIsolation:
         Arguments and errors are those of `projects.create` and `generations.create`; the model,
         the key and the settings are checked before anything is sent.
         """
-        key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
+        key = checked_key(str(uuid.uuid4()) if idempotency_key is None else idempotency_key)
         _check_generation(model, key, sampling, generation_params)
-        with attach_ids(idempotency_key=key.strip()):
+        with attach_ids(idempotency_key=key):
             project = await self._projects.create(
                 source,
                 file_name=file_name,
@@ -130,8 +135,8 @@ async def restore(
     target = await TrackedExecutor().run(_resolve_target, source, to, upload, kind)
     if target is not None:
         await check_target(target.path, on_conflict)
-    key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
-    with attach_ids(idempotency_key=key.strip()):
+    key = checked_key(str(uuid.uuid4()) if idempotency_key is None else idempotency_key)
+    with attach_ids(idempotency_key=key):
         isolated = await isolation.isolate(
             source, idempotency_key=key, on_progress=on_progress, options=options, **upload
         )
@@ -264,7 +269,7 @@ def _is_empty(source: SourceLike) -> bool:
 
 def _source_name(source: SourceLike, file_name: str | None) -> str:
     if file_name is not None:
-        return file_name
+        return optional_text(file_name, "file_name")
     if isinstance(source, (str, os.PathLike)):
         return os.fsdecode(source)
     return file_name_of(source) or file_name_of(content_of(source)) or UNNAMED

@@ -186,6 +186,8 @@ class Sessions:
     async def aclose(self) -> None:
         """Close the sessions; those of loops that are stopped, but not closed, are set aside."""
         self.closed = True
+        if not self._kept:  # needs no loop
+            return
         await self._close_dead_loops()
         here = asyncio.get_running_loop()
         ours = []

@@ -170,6 +170,8 @@ class ShutdownCoordinator:
                 logged.
         """
         self._closed = True
+        if not self._works:  # needs no loop
+            return
         here, news = running_loop(), asyncio.Event()
         seen = set[_Work]()
         with anyio.move_on_after(GRACE_SECONDS if interrupted else ABORT_SECONDS):

@@ -258,7 +258,7 @@ def error_from_response(
         advice = hint or kind.hint or _hint(status, headers, host)
     shown = advice
     if wait is not None:
-        shown = f"{advice} The server asks to wait {wait:g} s.".strip()
+        shown = f"{advice} The server asks to wait {_seconds_text(wait)} s.".strip()
     error = kind(
         f"{message}. {shown}".rstrip() if shown else message,
         status=status,
@@ -270,6 +270,10 @@ def error_from_response(
     if advice != kind.hint:
         error.hint = advice
     return error
+
+
+def _seconds_text(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:g}"  # noqa: PLR2004 - readable
 
 
 def _error_class(status: int, code: str | None, hint: str | None) -> type[ApiError] | None:

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from diffio_async._protocol.retry import RetrySafety
 from diffio_async._protocol.several import several
 from diffio_async._protocol.urls import generation_path, require_secure_url
+from diffio_async._validators import displayed
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.account import AccountSettings, ApiKey, ApiKeyList, UsageSummary
 from diffio_async.models.generations import (
@@ -88,7 +89,18 @@ def require_text(value: object, name: str) -> str:
         ConfigurationError: It is empty.
     """
     if not isinstance(value, str) or not value.strip():
-        raise ConfigurationError(f"{name} must be a non-empty string, not {value!r}")
+        raise ConfigurationError(f"{name} must be a non-empty string, not {displayed(value)}")
+    return value
+
+
+def optional_text(value: T, name: str) -> T:
+    """Return an argument that is a string or None.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a string, not {displayed(value)}")
     return value
 
 
@@ -113,10 +125,10 @@ def create_project(
 ) -> ApiRequest[CreatedProject]:
     """`create_project`; a lost answer leaves a project that nobody can delete: never repeated."""
     body = omit_none(
-        fileName=file_name,
-        contentType=content_type,
+        fileName=optional_text(file_name, "file_name"),
+        contentType=optional_text(content_type, "content_type"),
         contentLength=content_length,
-        fileFormat=file_format,
+        fileFormat=optional_text(file_format, "file_format"),
         params=require_json_object(params, "params"),
     )
     return ApiRequest(
@@ -210,7 +222,7 @@ def get_generation_progress(
         path="/get_generation_progress",
         json=omit_none(
             generationId=require_text(generation_id, "generation_id"),
-            apiProjectId=api_project_id or None,
+            apiProjectId=optional_text(api_project_id, "api_project_id") or None,
         ),
         returns=GenerationProgress,
         retry_safety=RetrySafety.READ,
@@ -227,7 +239,8 @@ def normalize_download_type(download_type: str) -> str:
         return _WIRE_DOWNLOAD_TYPES[download_type]
     except (KeyError, TypeError):
         raise ConfigurationError(
-            f"{download_type!r} is no download type: choose audio (or mp3), video or transcript"
+            f"{displayed(download_type)} is no download type: choose audio (or mp3), video or "
+            "transcript"
         ) from None
 
 
@@ -281,11 +294,11 @@ def create_api_key(
     *, label: str, scopes: Iterable[str], resource_bounds: Mapping[str, object] | None
 ) -> ApiRequest[ApiKey]:
     """`api_keys/create`: twice would leave a live key that nobody knows. Never repeated."""
-    if len(label) > MAX_LABEL:
+    if len(require_text(label, "label")) > MAX_LABEL:
         raise ConfigurationError(f"a label has at most {MAX_LABEL} characters, not {len(label)}")
     return _new_secret(
         "api_keys/create",
-        label=require_text(label, "label"),
+        label=label,
         scopes=require_strings(scopes, "scopes"),
         resourceBounds=require_json_object(resource_bounds, "resource_bounds"),
     )
@@ -310,7 +323,12 @@ def revoke_api_key(key_id: str) -> ApiRequest[ApiKey]:
 
 def usage_summary(api_key_id: str | None) -> ApiRequest[UsageSummary]:
     """`usage/summary`."""
-    return _request("usage/summary", UsageSummary, RetrySafety.READ, apiKeyId=api_key_id)
+    return _request(
+        "usage/summary",
+        UsageSummary,
+        RetrySafety.READ,
+        apiKeyId=optional_text(api_key_id, "api_key_id"),
+    )
 
 
 def configure_webhook(
@@ -329,7 +347,7 @@ def configure_webhook(
         mode=webhook_mode(mode),
         url=require_secure_url(url, "the webhook's url", allow_insecure_http=allow_insecure_http),
         eventTypes=require_strings(event_types, "event_types"),
-        apiKeyId=api_key_id,
+        apiKeyId=optional_text(api_key_id, "api_key_id"),
     )
 
 
@@ -347,7 +365,7 @@ def send_test_event(
         RetrySafety.NEVER,
         eventType=require_text(event_type, "event_type"),
         mode=webhook_mode(mode),
-        apiKeyId=api_key_id,
+        apiKeyId=optional_text(api_key_id, "api_key_id"),
         samplePayload=require_json_object(sample_payload, "sample_payload"),
     )
 
@@ -358,8 +376,9 @@ def webhook_mode(mode: str) -> str:
     Raises:
         ConfigurationError: It is neither.
     """
-    if mode not in {"test", "live"}:
-        raise ConfigurationError(f"{mode!r} is no webhook mode: choose test or live")
+    given: object = mode
+    if not isinstance(given, str) or given not in {"test", "live"}:
+        raise ConfigurationError(f"{displayed(mode)} is no webhook mode: choose test or live")
     return mode
 
 

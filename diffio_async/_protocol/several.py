@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from diffio_async._validators import displayed
 from diffio_async.errors import ConfigurationError
 
 
@@ -22,10 +23,10 @@ def several(values: object, name: str) -> tuple[str, ...]:
     """
     if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Iterable):
         raise ConfigurationError(
-            f"{name} must be several words, such as a list of strings, not {values!r}"
+            f"{name} must be several words, such as a list of strings, not {displayed(values)}"
         )
     held = tuple(values)
     for value in held:
         if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{name} must be words, and {value!r} is not one")
+            raise ConfigurationError(f"{name} must be words, and {displayed(value)} is not one")
     return held

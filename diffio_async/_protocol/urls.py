@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from diffio_async._protocol.pasted import copying_mistake, other_credential
 from diffio_async._protocol.redaction import public_url
+from diffio_async._validators import displayed
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ def allows_insecure_http(environment: Mapping[str, str]) -> bool:
 
 
 def _checked(url: str, what: str) -> SplitResult:
+    given: object = url
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{what} must be a string, not {displayed(given)}")
     parts = _split_http_url(url)
     if parts is None or _BLANK.search(url):
         raise ConfigurationError(
@@ -209,7 +213,7 @@ def validate_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     given: list[tuple[object, object]] = list(headers.items())
     for name, value in given:
         if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-            raise ConfigurationError(f"{name!r} cannot be the name of a header")
+            raise ConfigurationError(f"{displayed(name)} cannot be the name of a header")
         if name.lower() in _FRAMING:
             raise ConfigurationError(f"the header {name!r} follows from the body: leave it out")
         if not isinstance(value, str):
@@ -231,7 +235,7 @@ def generation_path(model: object) -> str:
     """
     if not isinstance(model, str) or not _MODEL.fullmatch(model):
         raise ConfigurationError(
-            f"{model!r} cannot be a model's name: it is diffio- and then a-z, 0-9, '.' or '-', "
-            "as in diffio-4.6-flash"
+            f"{displayed(model)} cannot be a model's name: it is diffio- and then a-z, 0-9, '.' or "
+            "'-', as in diffio-4.6-flash"
         )
     return f"/{_ENDPOINTS.get(model, model)}-generation"

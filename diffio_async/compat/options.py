@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from attrs import frozen
 
@@ -68,7 +68,11 @@ class RequestOptions:
         )
 
 
-RequestOptionsLike = RequestOptions | RequestOptionsDict | None
+if TYPE_CHECKING:
+    RequestOptionsLike = RequestOptions | RequestOptionsDict | None
+else:
+    # Below Python 3.12 pydantic refuses signatures that name a `typing.TypedDict`.
+    RequestOptionsLike = RequestOptions | Mapping[str, object] | None
 
 
 def read(given: RequestOptionsLike) -> RequestOptions:

@@ -11,6 +11,8 @@ from enum import Enum
 
 from attrs import AttrsInstance, fields, has
 
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 class Plain:
     """What has `to_dict`."""
@@ -20,7 +22,8 @@ class Plain:
     def to_dict(self, *, camel_case: bool = False) -> dict[str, object]:
         """Return the model as plain data that `json.dumps` takes.
 
-        Times are ISO 8601 strings, paths are strings, tuples are lists. What `repr` hides is left
+        Times are ISO 8601 strings, paths are strings (with U+FFFD where a name is not UTF-8),
+        tuples are lists. What `repr` hides is left
         out: keys, tokens, signed URLs, and the bytes of a result. Fields of the API that this
         package does not know are under `extra`, as they came.
 
@@ -56,7 +59,9 @@ def _to_dict(model: object, camel_case: bool) -> dict[str, object]:
 def plain(value: object, camel_case: bool = False) -> object:
     """Return a value as JSON has it."""
     match value:
-        case None | bool() | str() if not isinstance(value, Enum):
+        case str() if not isinstance(value, Enum):
+            return _encodable(value)
+        case None | bool() if not isinstance(value, Enum):
             return value
         case Enum():
             return plain(value.value, camel_case)
@@ -67,18 +72,23 @@ def plain(value: object, camel_case: bool = False) -> object:
         case date():
             return value.isoformat()
         case os.PathLike():
-            return os.fsdecode(value)
+            return _encodable(os.fsdecode(value))
         case bytes() | bytearray() | memoryview():
             return bytes(value).decode("utf-8", "replace")
         case Mapping():
-            return {str(key): plain(each, camel_case) for key, each in value.items()}
+            return {_encodable(str(key)): plain(each, camel_case) for key, each in value.items()}
         case BaseException():
-            return {"type": type(value).__name__, "message": str(value)}
+            return {"type": type(value).__name__, "message": _encodable(str(value))}
         case _ if has(type(value)):
             return _to_dict(value, camel_case)
         case Iterable():
             return [plain(each, camel_case) for each in value]
-    return str(value)
+    return _encodable(str(value))
+
+
+def _encodable(text: str) -> str:
+    """Return text that can be encoded: file names that are not UTF-8 have halves of surrogates."""
+    return _HALF.sub("\ufffd", text)
 
 
 def camel(name: str) -> str:

@@ -29,8 +29,12 @@ def ids_of(handle: str) -> tuple[str, str]:
     Raises:
         ConfigurationError: It is no handle, or not a whole one.
     """
+    from diffio_async._validators import displayed
     from diffio_async.errors import ConfigurationError  # which names models in its annotations
 
+    given: object = handle
+    if not isinstance(given, str):
+        raise ConfigurationError(f"a generation's handle is a string, not {displayed(given)}")
     found = _HANDLE.fullmatch(handle.strip()) if len(handle) <= _LONGEST else None
     if found is None:
         raise ConfigurationError(
@@ -60,6 +64,7 @@ def ids_in(item: object, api_project_id: str | None = None) -> tuple[str, str | 
     Raises:
         ConfigurationError: There is no generation's id in it.
     """
+    from diffio_async._validators import displayed
     from diffio_async.errors import ConfigurationError
 
     if isinstance(item, str):
@@ -72,6 +77,9 @@ def ids_in(item: object, api_project_id: str | None = None) -> tuple[str, str | 
         api_project_id = own if isinstance(own, str) and own else api_project_id
     if not isinstance(generation_id, str) or not generation_id.strip():
         raise ConfigurationError(
-            f"{item!r} is no generation: give its id, its handle, or a model that has its id"
+            f"{displayed(item)} is no generation: give its id, its handle, or a model that has its id"
         )
+    project: object = api_project_id
+    if project is not None and not isinstance(project, str):
+        raise ConfigurationError(f"api_project_id must be a string, not {displayed(project)}")
     return generation_id, api_project_id

@@ -75,7 +75,11 @@ class AsyncProjects:
             validate_headers({"Content-Type": content_type})
         # What is wrong with the words is said before a source is read that can be read but once.
         endpoints.create_project(
-            file_name="", content_type="", content_length=0, file_format=file_format, params=params
+            file_name=file_name or "",
+            content_type="",
+            content_length=0,
+            file_format=file_format,
+            params=params,
         )
         async with (
             resume_store(resume, self._sender.server_clock) as store,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +19,7 @@ from diffio_async import (
 from tests.batch.scenes import below, recordings, restored, states
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Iterable
 
     from diffio_async.sandbox import Sandbox
 
@@ -164,3 +165,41 @@ def test_under_another_event_loop_asyncio_is_asked_for(tmp_path: Path) -> None:
         coroutine = use()
         with pytest.raises(ConfigurationError, match=r"asyncio is needed.*trio"):
             coroutine.send(None)
+
+
+@pytest.mark.parametrize("wrong", [uuid.uuid4(), Path("x.wav"), b"x", ["x"], 5, {"a": 1}])
+async def test_a_wrong_type_is_refused_in_words_of_the_package(
+    client: AsyncDiffio, sandbox: Sandbox, wrong: Any
+) -> None:
+    """Nothing is sent, and no AttributeError or TypeError of the inside comes out."""
+    attempts: list[Awaitable[object]] = [
+        client.restore(b"x", idempotency_key=wrong),
+        client.restore(b"x", file_name=wrong),
+        client.projects.create(b"x", file_name=wrong),
+        client.projects.create(b"x", file_format=wrong),
+        client.webhooks.configure(mode="test", url=wrong, event_types=["a"]),
+        client.webhooks.configure(mode=wrong, url="https://a.example/", event_types=["a"]),
+        client.webhooks.send_test_event(event_type="a", mode="test", api_key_id=wrong),
+        client.usage.summary(api_key_id=wrong),
+        client.api_keys.create(label=wrong, scopes=["a"]),
+        client.generations.attach(wrong),
+        client.generations.get_progress(generation_id="g", api_project_id=wrong),
+        client.generations.wait_for_complete(generation_id="g", api_project_id=wrong),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ConfigurationError):
+            await attempt
+    assert sandbox.requests == []
+
+
+async def test_a_long_argument_is_quoted_shortened(client: AsyncDiffio) -> None:
+    long: Any = "x" * 100_000
+    for attempt in (
+        client.generations.create(api_project_id="p", model=long),
+        client.restore(b"x", download_type=long),
+        client.generations.wait_for_complete(generation_id="g", timeout=long),
+        client.webhooks.configure(mode=long, url="https://a.example/", event_types=["a"]),
+    ):
+        with pytest.raises(ConfigurationError) as caught:
+            await attempt
+        assert len(str(caught.value)) < 400

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientClosed, ClientOptions, RetryPolicy, WaitPolicy
-from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith, Sandbox
+from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith, Sandbox, SandboxError
 from tests.downloads.scenes import RESULT, finished
 from tests.scripts import PROGRESS, asked, forever, told
 from tests.uploads.scenes import PART, Scene, scene, sound
@@ -242,3 +242,15 @@ async def test_a_time_out_around_the_client_is_not_stretched_by_a_hung_abort(
     (project,) = sandbox.state.projects
     lines = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
     assert lines == [f"the abort of the upload of {project} was not confirmed"]
+
+
+def test_a_client_that_was_never_used_closes_without_an_event_loop() -> None:
+    """Under trio, say: there is nothing to close."""
+    closing = AsyncDiffio("diffio_key_1234567890", base_url="http://127.0.0.1:9").aclose()
+    with pytest.raises(StopIteration):
+        closing.send(None)
+
+
+def test_a_sandbox_without_asyncio_says_so() -> None:
+    with pytest.raises(SandboxError, match="asyncio is needed"):
+        Sandbox().start().send(None)

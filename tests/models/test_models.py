@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
 import pickle
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 
 from diffio_async import events
 from diffio_async.models import account, generations, outcomes, projects, uploads
+from diffio_async.models.batches import LeftOut
 from diffio_async.models.generations import GenerationProgress, StageProgress
 
 MODULES = (account, generations, projects, outcomes, uploads, events)
@@ -146,3 +149,11 @@ def test_transfers_know_how_far_they_are() -> None:
     assert events.DownloadProgress(5, None).percent is None
     assert events.DownloadProgress(5, 20).percent == 25
     assert events.DownloadProgress(0, 0).percent == 100
+
+
+def test_plain_data_of_a_path_that_is_not_utf_8_can_be_encoded() -> None:
+    path = Path(os.fsdecode(b"/a/\xff.wav"))
+    found = LeftOut(path=path, reason="ending").to_dict()
+    assert json.dumps(found, ensure_ascii=False).encode().decode() == (
+        '{"path": "/a/\ufffd.wav", "reason": "ending"}'
+    )

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from pydantic import ConfigDict, TypeAdapter, ValidationError, validate_call
 
-from diffio_async import AsyncDiffio, Generation
+from diffio_async import AsyncDiffio, Generation, compat
 from tests.test_docs import HERE, blocks
 
 if TYPE_CHECKING:
@@ -78,6 +78,16 @@ async def test_pydantic_checks_calls_of_public_methods(name: str) -> None:
     checked = validate_call(config=ANY)(METHODS[name])
     with pytest.raises(ValidationError):
         await checked(None, options=1)
+
+
+@pytest.mark.parametrize(
+    "kind", [each for name, each in vars(compat).items() if name.endswith("Client")]
+)
+def test_pydantic_takes_the_signatures_of_the_published_client(kind: type) -> None:
+    """Below Python 3.12 it refuses those that name a `typing.TypedDict`."""
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        if not name.startswith("_"):
+            validate_call(config=ANY)(method)
 
 
 def test_pydantic_takes_models_as_they_are() -> None:
