@@ -1,7 +1,7 @@
-"""A large body straight into buffers of ours, with the connection taken over from aiohttp.
+"""Large bodies received directly into buffers, over a connection taken over from aiohttp.
 
-aiohttp copies every byte four times after it was decrypted, and asks for new memory each time:
-half of the CPU that a download takes. With the connection comes the duty to look for stalls.
+aiohttp copies every byte four times after decryption and allocates new memory each time: half of
+the CPU time of a download. Whoever takes over the connection must also detect stalls.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _CHECK_SECONDS = 0.1
 def take_over_connection(
     response: aiohttp.ClientResponse, stall: float | None
 ) -> BodyReceiver | None:
-    """The receiver of the rest of a body; None where aiohttp is to go on reading it."""
+    """Return a receiver for the rest of a body; None where aiohttp has to read it."""
     connection, size = response.connection, response.content_length
     if connection is None or size is None or "Transfer-Encoding" in response.headers:
         return None
     transport, handler = connection.transport, connection.protocol
     if not isinstance(transport, asyncio.Transport) or handler is None or transport.is_closing():
         return None
-    # Where aiohttp stopped the reading, its parser holds bytes that nobody can get at.
+    # Where aiohttp paused reading, its parser holds bytes that cannot be reached.
     if not transport.is_reading() or response.content.exception() is not None:
         return None
     left = size - response.content.total_bytes
@@ -49,7 +49,7 @@ def take_over_connection(
 
 
 class BodyReceiver(asyncio.BufferedProtocol):
-    """Receives so many bytes; then the connection is aiohttp's again."""
+    """Receives the rest of a body; then aiohttp has the connection again."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._set_reading(paused=False)
 
     async def read(self) -> bytes | memoryview:
-        """The next bytes, none at the end. They are good until the next call.
+        """Return the next bytes, b"" at the end. They are valid until the next call.
 
-        What came before a failure is given before it is raised.
+        Bytes that arrived before a failure are returned before it is raised.
 
         Raises:
             TimeoutError: Nothing came for the stall's seconds.
@@ -108,7 +108,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         return self._given[:size]
 
     def rest(self) -> Iterator[memoryview]:
-        """What came and was not given yet."""
+        """Yield the bytes that arrived and were not returned yet."""
         self._flush()
         while self._full:
             buffer, size = self._full.popleft()
@@ -125,7 +125,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             timer.cancel()
 
     def _check_stall(self) -> None:
-        """Somebody has waited a while for a full buffer."""
+        """Return a partly filled buffer, or fail after the stall time-out."""
         if self._filled:
             self._flush()
         elif self._transport.is_closing():
@@ -136,7 +136,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
             self._wake()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go."""
+        """Return the buffer for the next bytes."""
         if self._gone or not self._left:  # a connection that closes is read to its end
             return memoryview(bytearray(sizehint if sizehint > 0 else 65536))
         if self._filling is None:
@@ -144,7 +144,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         return self._filling[self._filled : self._filled + self._left]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many came."""
+        """Count the bytes that arrived."""
         if self._gone or not self._left:
             return
         self._filled += nbytes
@@ -178,18 +178,18 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is over; aiohttp has to know, too."""
+        """End the body, and notify aiohttp."""
         self._handler.connection_lost(exc)
         self._fail(exc or aiohttp.ClientPayloadError("the connection ended early"))
 
     def pause_writing(self) -> None:
-        """Nothing is written."""
+        """Do nothing: nothing is written."""
 
     def resume_writing(self) -> None:
-        """Nothing is written."""
+        """Do nothing: nothing is written."""
 
     def detach(self) -> None:
-        """Give the connection back, or end it where not all of the body was taken."""
+        """Return the connection to aiohttp; abort it where the body was not read to its end."""
         if self._gone:
             return
         self._gone = True

@@ -1,4 +1,4 @@
-"""Progress callbacks: plain functions or coroutine functions, never the end of paid work."""
+"""Progress callbacks: functions or coroutine functions whose failures end no transfer or wait."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ async def call_progress_callback(
             await outcome
     except Exception:
         if log_failure:
-            log.exception("a progress callback raised; the work it was told of goes on")
+            log.exception("a progress callback raised; the work it reports continues")
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        # Nobody cancelled this task: the callback awaited something that was.
+        # This task was not cancelled: the callback awaited something that was.
         if log_failure:
-            log.exception("a progress callback was cancelled; the work it was told of goes on")
+            log.exception("a progress callback was cancelled; the work it reports continues")
     else:
         return True
     return False

@@ -1,4 +1,4 @@
-"""One attempt over HTTP: the only room that knows aiohttp."""
+"""The HTTP client: one attempt per call, without retries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_ERROR = MIB
 
 @frozen(kw_only=True)
 class HttpResponse:
-    """A whole answer."""
+    """A response with its whole body."""
 
     status: int
     body: bytes
@@ -32,30 +32,30 @@ class HttpResponse:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By names in lower case. Few answers are asked for theirs."""
+        """Return the headers by lower-case name."""
         return self.exchange.headers
 
     @property
     def ok(self) -> bool:
-        """Whether the status is a success."""
+        """Return whether the status is 2xx."""
         return 200 <= self.status < 300  # noqa: PLR2004 - the class of statuses
 
 
 class HttpClient:
-    """Makes attempts for one client."""
+    """The HTTP connections of one API client."""
 
     def __init__(self, options: ClientOptions) -> None:
         self._sessions = Sessions(options)
         self._largest = options.max_response_bytes
 
     async def attempt(self, attempt: Attempt) -> HttpResponse:
-        """Make the attempt and read its answer whole.
+        """Make the attempt and read the whole response.
 
         Raises:
             ConnectionFailed: The request never left this machine's side of the connection.
             ResponseLost: The request may have been accepted, but no complete response was received
                 (`ResponseTimeout`: not in time).
-            InvalidResponse: The answer is larger than `max_response_bytes`, or cannot be decoded.
+            InvalidResponse: The response is larger than `max_response_bytes`, or cannot be decoded.
             ClientClosed: The client was closed.
         """
         exchange = Exchange(self._sessions, attempt)
@@ -80,17 +80,17 @@ class HttpClient:
         )
 
     def stream(self, attempt: Attempt) -> Exchange:
-        """Make the attempt and leave its answer to be read in pieces: `async with` the result."""
+        """Return an exchange whose response is read in pieces, inside `async with`."""
         return Exchange(self._sessions, attempt)
 
     @property
     def closed(self) -> bool:
-        """Whether `aclose` was called."""
+        """Return whether `aclose` was called."""
         return self._sessions.closed
 
     @property
     def open_sessions(self) -> int:
-        """How many sessions nobody closed: neither `aclose`, nor the clean end of their loop."""
+        """Return how many sessions neither `aclose` nor the end of their loop closed."""
         return self._sessions.open
 
     async def aclose(self) -> None:

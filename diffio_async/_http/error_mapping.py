@@ -1,4 +1,4 @@
-"""From whatever aiohttp raises to our own errors; the texts are ours, for theirs hold URLs."""
+"""Exceptions of aiohttp mapped to the package's errors, without their texts, which hold URLs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from diffio_async._http.sessions import Connection
 
 _TIMED_OUT = "timed out"
-# A proxy's no that another try will not change: a password, or a rule.
+# Refusals of a proxy that another attempt will not change: a password, or a rule.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
 
 
@@ -39,7 +39,7 @@ def map_exception(
     url: str,
     repeatable: bool = False,
 ) -> DiffioError:
-    """What `raw` means. Where the connection was never had, nothing can have been accepted.
+    """Return the error for `raw`. Without a connection, nothing can have been accepted.
 
     `repeatable` is True for a request that changes nothing (a GET).
     """
@@ -53,23 +53,24 @@ def map_exception(
     if not connection.established or isinstance(raw, aiohttp.ClientConnectorError):
         # A certificate that does not verify is a ValueError too, by its bases.
         if isinstance(raw, ValueError) and not isinstance(raw, OSError):
-            return ConfigurationError(f"{url} cannot be asked: {type(raw).__name__}")
+            return ConfigurationError(f"{url} cannot be requested: {type(raw).__name__}")
         return _because_of(raw, _connection_failed(raw, url))
     if isinstance(raw, TimeoutError):
         return ResponseTimeout(
-            f"{url} stopped answering: nothing came for the read time-out's length.{doubt}"
+            f"{url} stopped responding: nothing arrived within the read time-out.{doubt}"
         )
     if isinstance(raw, (aiohttp.ClientError, OSError)):
         return ResponseLost(
-            f"the connection to {url} broke before the whole answer came ({_describe(raw)}).{doubt}"
+            f"the connection to {url} broke before the whole response arrived "
+            f"({_describe(raw)}).{doubt}"
         )
-    # A bug of aiohttp's or ours: say so with its kind, and keep its text out.
+    # A bug of aiohttp or of this package: report its class, without its text.
     lost = ResponseLost(f"the attempt at {url} failed: {_describe(raw)}")
     return _because_of(raw, lost)
 
 
 def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
-    """Keep a shortage of the process as the cause, without the texts of `raw`."""
+    """Set a resource shortage of the process as the cause, without the texts of `raw`."""
     if isinstance(raw, MemoryError):
         failure.__cause__ = MemoryError()
     elif no_thread(raw):
@@ -82,10 +83,11 @@ def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
 
 
 def total_timeout_error(connection: Connection, url: str, total: float) -> DiffioError:
-    """The error for an attempt that took longer than its total of seconds."""
+    """Return the error of an attempt that took longer than `total` seconds."""
     if connection.established:
         return ResponseTimeout(
-            f"{url} gave no whole answer within {total:.3g} s. The request may have been accepted."
+            f"{url} did not send its whole response within {total:.3g} s. The request may "
+            "have been accepted."
         )
     return ConnectionFailed(
         f"{url} could not be connected to within {total:.3g} s", cause=_TIMED_OUT
@@ -117,7 +119,7 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
 
 
 def _not_read(raw: BaseException) -> str:
-    """What is wrong with an answer that aiohttp cannot read; its own texts quote the answer."""
+    """Return what is wrong with an unreadable response; texts of aiohttp would quote it."""
     why: BaseException | None = raw
     while why is not None:
         if isinstance(why, http_exceptions.LineTooLong):
@@ -125,11 +127,11 @@ def _not_read(raw: BaseException) -> str:
         if isinstance(why, http_exceptions.BadHttpMessage) and "oo many headers" in why.message:
             return "the response has too many headers"
         why = why.__cause__ or why.__context__
-    return "what came is not HTTP"
+    return "the response is not HTTP"
 
 
 def _describe(raw: Exception) -> str:
-    """A name for the cause that cannot hold a URL, a header or a password."""
+    """Return a description of the cause that cannot hold a URL, a header or a password."""
     if isinstance(raw, aiohttp.ClientConnectorCertificateError):
         reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
         return str(reason)
@@ -148,7 +150,7 @@ def _describe(raw: Exception) -> str:
 
 
 def _short(raw: Exception) -> str:
-    """The cause in a few words."""
+    """Return the cause in a few words."""
     if isinstance(raw, aiohttp.ClientConnectorError):
         if isinstance(raw.os_error, socket.gaierror):
             return "name not found"

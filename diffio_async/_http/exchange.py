@@ -1,4 +1,4 @@
-"""One attempt over HTTP, under way."""
+"""One HTTP request and its response, in progress."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: How many times the read time-out the headers of a response, or a small body, may take.
-_PATIENCE = 2
+_HEADERS_FACTOR = 2
 _ENCODING = "Content-Encoding"
 
 
@@ -56,7 +56,7 @@ class Attempt:
 
 
 class Exchange:
-    """One attempt under way. Every failure of aiohttp's is mapped here, by `map_exception`."""
+    """One attempt in progress. `map_exception` maps every exception of aiohttp."""
 
     def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
         self._sessions = sessions
@@ -89,17 +89,17 @@ class Exchange:
             self._kept.reading.discard(self._response)
             if self._receiver is not None:
                 self._receiver.detach()
-            # Closes the connection unless the answer was read to its end.
+            # Closes the connection unless the response was read to its end.
             self._response.close()
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        """The answer's headers by their names in lower case; what is repeated is one list."""
+        """Return the response headers by lower-case name; repeated headers are joined by commas."""
         return {} if self._response is None else _joined(self._response.headers)
 
     @property
     def request(self) -> Request:
-        """What was asked."""
+        """Return the request."""
         return self._attempt.request
 
     @property
@@ -109,7 +109,7 @@ class Exchange:
         aiohttp's time-out begins again with each byte, and with each informational response.
         """
         read = self._attempt.timeouts.read
-        return None if read is None else _PATIENCE * read
+        return None if read is None else _HEADERS_FACTOR * read
 
     @property
     def _doubt(self) -> str:
@@ -156,7 +156,7 @@ class Exchange:
             data=data,
             headers=request.headers,
             allow_redirects=False,
-            # Nothing is inflated behind our back: what is counted is what was sent.
+            # Sizes are counted in bytes as sent: decoding is done here.
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
             # `total` is cut by `attempt`, connecting by `Connector`.
@@ -166,10 +166,10 @@ class Exchange:
         return response
 
     async def iter_bytes(self) -> AsyncGenerator[bytes | memoryview, None]:
-        """The answer's bytes as they come, uncopied, at most a MiB at once.
+        """Yield the bytes of the response as they arrive, uncopied, at most a MiB at once.
 
-        A piece is good until the next is asked for. What arrived before a failure, or before the
-        caller was cancelled, is given before that is raised.
+        A piece is valid until the next is requested. Bytes that arrived before a failure, or
+        before the caller was cancelled, are yielded before that is raised.
         """
         if self._response is None:
             raise RuntimeError("the exchange is not open")
@@ -200,7 +200,7 @@ class Exchange:
         raise failure
 
     async def read(self, limit: int) -> bytes:
-        """The whole body, decoded.
+        """Return the whole body, decoded.
 
         Raises:
             InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
@@ -220,7 +220,8 @@ class Exchange:
             return self._decoded(body, limit)
         except Undecodable as failure:
             raise InvalidResponse(
-                f"the answer of {public_url(self._attempt.request.url)} cannot be read: {failure}",
+                f"the response of {public_url(self._attempt.request.url)} cannot be read: "
+                f"{failure}",
                 status=self.status,
             ) from None
 
@@ -243,7 +244,7 @@ class Exchange:
         return codings_of(",".join(given)) if given else ()
 
     def decoder(self) -> Decoder | None:
-        """What decodes the pieces, None where they are the content.
+        """Return the decoder of the pieces; None where they are not encoded.
 
         Raises:
             Undecodable: The content has a coding that is not known here.
@@ -253,7 +254,8 @@ class Exchange:
 
     def _too_large(self, limit: int) -> InvalidResponse:
         return InvalidResponse(
-            f"the answer of {public_url(self._attempt.request.url)} has more than {limit:,} bytes",
+            f"the response of {public_url(self._attempt.request.url)} has more than "
+            f"{limit:,} bytes",
             status=self.status,
         )
 
@@ -308,7 +310,7 @@ class Exchange:
         except StopAsyncIteration:
             raise
         except asyncio.CancelledError:
-            # Closing cancels what waits for a free place or a name; nobody cancelled the caller.
+            # Closing cancels waits for a connection or a name; the caller was not cancelled.
             task = asyncio.current_task()
             if not self._sessions.closed or task is None or task.cancelling():
                 raise
@@ -322,7 +324,7 @@ class Exchange:
                 url=public_url(self._attempt.request.url),
                 repeatable=self._attempt.request.method == "GET",
             )
-        # Outside the handler: aiohttp's texts hold whole URLs, and a context would keep them.
+        # Raised outside the handler: the context would keep messages of aiohttp, which hold URLs.
         raise failure
 
 

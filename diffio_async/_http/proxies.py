@@ -31,7 +31,7 @@ class Proxies:
         self._spared = NoProxy(environment.get("no_proxy") or environment.get("NO_PROXY") or "")
 
     def address_for(self, url: str) -> str | None:
-        """The proxy for a URL, if any; this machine is never asked for through one.
+        """Return the proxy for a URL, if any; there is none for this machine.
 
         Raises:
             ConfigurationError: The one that the environment names cannot be used.
@@ -67,7 +67,7 @@ class NoProxy:
         self._entries = [entry for entry in re.split(r"[,\s]+", text.lower()) if entry]
 
     def names(self, host: str, port: int | None) -> bool:
-        """Whether the host is asked for without a proxy."""
+        """Return whether requests to the host bypass the proxy."""
         address = _ip(host)
         name = host.lower().removesuffix(".")
         return self._all or any(
@@ -106,7 +106,7 @@ def _ip(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _address(proxy: str) -> str:
-    """The proxy's URL. What is wrong with it is said without it: it may hold a password."""
+    """Return the proxy's URL. Errors do not quote it: it may hold a password."""
     proxy = proxy.strip()
     address = proxy if "://" in proxy else f"http://{proxy}"
     parts = None

@@ -47,7 +47,7 @@ class StreamedPayload(aiohttp.Payload):
         self.failure: DiffioError | None = None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:  # noqa: ARG002
-        """Refused: aiohttp asks for it only to show a body."""
+        """Refuse: aiohttp calls it only to show a body."""
         raise TypeError("a streamed body has no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
@@ -91,7 +91,7 @@ class StreamedPayload(aiohttp.Payload):
             ) from None
 
 
-#: Bytes that are read and written in one go, where nothing else is asked for.
+#: Bytes that are read and written at once by default.
 DEFAULT_CHUNK = 512 * 1024
 
 
@@ -101,7 +101,7 @@ class InFlightPart:
 
     Attributes:
         written: Bytes of this attempt that were handed to the connection.
-        unacked: How many of them the other side has not acknowledged yet; told by the connection.
+        unacked: How many of them the connection reports as not acknowledged yet.
         max_acked: How many had got through when that was last asked.
     """
 

@@ -53,7 +53,7 @@ current_connection: ContextVar[Connection] = ContextVar("attempting")
 class Connector(aiohttp.TCPConnector):
     """Tells each attempt when it has its connection, and gives up on making one in time.
 
-    aiohttp's own tracing tells the same by signals, beside a dozen that nobody wants; its own
+    aiohttp's own tracing reports the same by signals, beside a dozen that are not needed; its own
     limits leave out a proxy that says nothing, and count the wait for a free place.
     """
 
@@ -70,7 +70,7 @@ class Connector(aiohttp.TCPConnector):
     async def _create_connection(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> ResponseHandler:
-        # Name, TCP, a proxy's word and TLS together.
+        # Name look-up, TCP, the proxy's response and TLS together.
         async with asyncio.timeout(current_connection.get().seconds):
             return await super()._create_connection(req, traces, timeout)
 
@@ -119,7 +119,7 @@ class Sessions:
 
     @property
     def open(self) -> int:
-        """How many nobody closed: neither `aclose`, nor the clean end of their loop."""
+        """Return how many neither `aclose` nor the end of their loop closed."""
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
     async def session(self, *, fresh: bool) -> SessionEntry:
@@ -154,7 +154,7 @@ class Sessions:
             # Never aiohttp's: it would send the passwords of a .netrc to signed links.
             trust_env=False,
             read_bufsize=256 * 1024,
-            # Gateways add headers of many KiB (policies, traces), which concern nobody here.
+            # Gateways add headers of many KiB (policies, traces), which are not needed here.
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
         )

@@ -1,4 +1,4 @@
-"""What a closing client ends first: pauses at once, uploads when they have tidied up."""
+"""The shutdown of a client: pauses end at once, uploads after their clean-up."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
 #: Seconds an upload may take to clean up after itself; `aclose` waits no longer.
 ABORT_SECONDS = 5.0
-#: Seconds of them that whoever interrupts the upload waits; the rest is done in the background.
+#: Seconds of these that an interrupted caller waits; the rest happens in the background.
 GRACE_SECONDS = 0.5
 
 
 @define(eq=False)
 class _Work:
-    """Something that can be cut on its loop, and who on other loops waits for its end."""
+    """Work that can be cut on its loop, and callbacks for those who wait for its end."""
 
     loop: asyncio.AbstractEventLoop
     cut: Callable[[], None]
-    #: Whether it takes a while to end.
+    #: Whether its clean-up takes time.
     graceful: bool
     #: The project whose upload it aborts.
     project: str | None = None
     waiting: list[Callable[[], None]] = field(factory=list)
 
 
-# A pause within an upload ends with the whole of it, and one of its tidying up goes on.
+# A pause within an upload ends with the upload; one within its clean-up continues.
 _current_work: ContextVar[_Work | None] = ContextVar("within", default=None)
 
 
 class ShutdownCoordinator:
-    """What is under way on a client, on any loop.
+    """The work in progress on a client, on any loop.
 
     There is no lock (one that is held at a fork is held for ever in the child): each step on the
     set is atomic, work is added before it looks whether the client is closed, and the client is
@@ -96,7 +96,7 @@ class ShutdownCoordinator:
         """Run the body until it ends or the client is closed.
 
         Raises:
-            ClientClosed: The client was closed meanwhile; the body had time to tidy up.
+            ClientClosed: The client was closed meanwhile; the body had time to clean up.
         """
         with anyio.CancelScope() as scope:
             work = _Work(running_loop(), lambda: self._cancel(work, scope), graceful=True)
@@ -145,8 +145,8 @@ class ShutdownCoordinator:
 
     def _discard(self, work: _Work) -> None:
         self._works.discard(work)
-        for tell in work.waiting:
-            tell()
+        for notify in work.waiting:
+            notify()
 
     def _cancel(self, work: _Work, scope: anyio.CancelScope) -> None:
         if work in self._works:

@@ -15,9 +15,9 @@ if sys.platform == "linux":
 
 
 def unacked_bytes(transport: asyncio.WriteTransport) -> int:
-    """Bytes in the transport's buffer, and those in the socket's that nobody acknowledged.
+    """Return the bytes in the transport's buffer, plus the unacknowledged ones in the socket's.
 
-    The latter only where the system tells (Linux): megabytes, on a fast machine and a slow line.
+    The latter only on Linux, which reports them: megabytes, on a fast machine and a slow line.
     """
     held = transport.get_write_buffer_size()
     if sys.platform == "linux":

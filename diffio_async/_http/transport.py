@@ -1,4 +1,4 @@
-"""The retry loop: a call is sent until it is answered, refused for good, or out of time."""
+"""The retry loop: a call is sent until it succeeds, fails permanently, or runs out of time."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ _MAX_ENTRIES = 16
 
 
 class RequestContextCache:
-    """The options of one client's calls, and their dress for the API; of any thread."""
+    """The resolved options and API headers of one client's calls; thread-safe."""
 
     def __init__(self, key: str, options: ClientOptions) -> None:
         self._key, self._options = key, options
         self._known: dict[RequestOptions | None, tuple[ResolvedOptions, ApiHeaders]] = {}
 
     def get(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
-        """What a call with such options is under, and what it wears to the API.
+        """Return the resolved options of a call, and its headers for the API.
 
         Raises:
             ConfigurationError: The key or a header cannot be sent as it is.
@@ -73,7 +73,7 @@ class RequestContextCache:
         if not isinstance(given, RequestOptions | None):
             return self._build(options)  # which refuses it
         if self._options.headers or (options is not None and options.headers is not None):
-            # Mappings of the user's, who may change them.
+            # The user may change the mappings.
             return self._build(options)
         try:
             known = self._known.get(options)
@@ -91,7 +91,7 @@ class RequestContextCache:
 
 
 def with_safe_hook(policy: RetryPolicy) -> RetryPolicy:
-    """The policy, with a hook that cannot replace the failure (and its ids) by one of its own."""
+    """Return the policy with a hook whose exceptions cannot replace the failure and its ids."""
     hook = policy.on
     if hook is None:
         return policy
@@ -116,9 +116,11 @@ T = TypeVar("T")
 
 _WARNING_EVENTS = (RetryScheduled, UploadResumed)
 
-#: Told the name of each answered call and its JSON as it came, in the tasks where it is set: models
-#: do not keep how a time stamp was spelled.
-response_tap: ContextVar[Callable[[str, object], None] | None] = ContextVar("hearing", default=None)
+#: Called with the name and the raw JSON of each response, in the tasks where it is set: models do
+#: not keep the spelling of time stamps.
+response_tap: ContextVar[Callable[[str, object], None] | None] = ContextVar(
+    "response_tap", default=None
+)
 
 
 @cache
@@ -130,14 +132,14 @@ def _warn_of_plain_http(base_url: str) -> None:
 
 
 def log_event(event: Event) -> None:
-    """The first observer: every event at DEBUG, retries at INFO. Events hold no secrets."""
+    """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; none holds secrets."""
     level = logging.INFO if isinstance(event, _WARNING_EVENTS) else logging.DEBUG
     level = logging.WARNING if isinstance(event, UploadRestarted) else level
     log.log(level, "%s", event)
 
 
 class ApiTransport:
-    """Sends calls for one client: its address, its key, its options, its transport."""
+    """Sends the calls of one client, with its address, key, options and connections."""
 
     def __init__(self, key: str | None, base_url: str, options: ClientOptions) -> None:
         self.base_url = api_base_url(base_url, allow_insecure_http=options.allow_insecure_http)
@@ -156,16 +158,16 @@ class ApiTransport:
         self._contexts = RequestContextCache(self._key, options)
 
     def __reduce__(self) -> tuple[type[ApiTransport], tuple[str, str, ClientOptions]]:
-        """Pickle what it was made from, the key included: connections stay where they are."""
+        """Pickle the constructor arguments, the key included, without connections."""
         return ApiTransport, (self._key, self.base_url, self.options)
 
     @property
     def has_observers(self) -> bool:
-        """Whether anybody would hear of what is told at DEBUG."""
+        """Return whether events logged at DEBUG are observed at all."""
         return len(self._observers) > 1 or log.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
-        """Tell the observers; one that raises is logged and harms nobody."""
+        """Notify the observers; log what one raises."""
         for observer in self._observers:
             try:
                 observer(event)
@@ -179,40 +181,40 @@ class ApiTransport:
         *,
         body: StreamingBody | None = None,
     ) -> T:
-        """Send a call until an answer is final, and decode it.
+        """Send a call with retries, and decode its response.
 
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        request, answer = await self._decoded(call, options, body)
+        request, response = await self._decoded(call, options, body)
         model = decode(
-            answer.body,
+            response.body,
             call.returns,
             call=call.name,
-            status=answer.status,
+            status=response.status,
             secrets=request.secrets,
             needs=call.needs,
         )
-        hear = response_tap.get()
-        if hear is not None:
-            hear(call.name, parse_body(answer.body))
+        tap = response_tap.get()
+        if tap is not None:
+            tap(call.name, parse_body(response.body))
         return model
 
     async def body(self, call: ApiRequest[T], options: RequestOptions | None = None) -> bytes:
-        """Send a call as `send` does; its answer as it came."""
-        _, answer = await self._decoded(call, options, None)
-        return answer.body
+        """Send a call like `send`, and return the body of its response."""
+        _, response = await self._decoded(call, options, None)
+        return response.body
 
     def resolve(self, options: RequestOptions | None) -> ResolvedOptions:
-        """The client's options with those of a call laid over them."""
+        """Return the client's options, overridden by those of a call."""
         return self._contexts.get(options)[0]
 
     async def _decoded(
         self, call: ApiRequest[T], options: RequestOptions | None, body: StreamingBody | None
     ) -> tuple[Request, HttpResponse]:
-        under, dress = self._contexts.get(options)
-        request = build_request(call, base_url=self.base_url, dress=dress)
-        answer = await self.send_with_retries(
+        under, headers = self._contexts.get(options)
+        request = build_request(call, base_url=self.base_url, api_headers=headers)
+        response = await self.send_with_retries(
             call.name,
             request,
             call.retry_safety,
@@ -221,7 +223,7 @@ class ApiTransport:
             also=call.extra_retry_statuses,
             about=call.about,
         )
-        return request, answer
+        return request, response
 
     async def send_with_retries(
         self,
@@ -234,13 +236,13 @@ class ApiTransport:
         also: frozenset[int] = frozenset(),
         about: str = "",
     ) -> HttpResponse:
-        """Make attempts until one succeeds. A recording's bytes have no total: only stalls end."""
+        """Make attempts until one succeeds. Uploads have no total time-out, only one for stalls."""
         running_loop()
-        began = time.monotonic()
+        started_at = time.monotonic()
         earlier: list[str] = []
         while True:
             number = len(earlier) + 1
-            elapsed = time.monotonic() - began
+            elapsed = time.monotonic() - started_at
             attempt = Attempt(
                 request=request,
                 timeouts=under.timeouts,
@@ -257,7 +259,7 @@ class ApiTransport:
                     replay,
                     failure,
                     attempt=number,
-                    elapsed=time.monotonic() - began,
+                    elapsed=time.monotonic() - started_at,
                     jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
                     also=also,
                 )
@@ -274,31 +276,31 @@ class ApiTransport:
     def emit_request(
         self, name: str, number: int, request: Request
     ) -> Iterator[Callable[[HttpResponse | Exchange], None]]:
-        """Tell observers of a request, and that it failed where the body raises.
+        """Notify observers of a request, and of its failure where the body raises.
 
-        What is given tells them of its answer.
+        Yields a function that notifies them of the response.
         """
         if not self.has_observers:
             yield _noop
             return
-        url, began = public_url(request.url), time.monotonic()
+        url, started_at = public_url(request.url), time.monotonic()
         self.emit(RequestSent(call=name, method=request.method, url=url, attempt=number))
 
-        def answered(answer: HttpResponse | Exchange) -> None:
+        def notify_response(response: HttpResponse | Exchange) -> None:
             self.emit(
                 ResponseReceived(
                     call=name,
                     method=request.method,
                     url=url,
                     attempt=number,
-                    status=answer.status,
-                    seconds=time.monotonic() - began,
-                    request_id=request_id(answer.headers, request.secrets),
+                    status=response.status,
+                    seconds=time.monotonic() - started_at,
+                    request_id=request_id(response.headers, request.secrets),
                 )
             )
 
         try:
-            yield answered
+            yield notify_response
         except BaseException as failure:
             self.emit(
                 RequestFailed(
@@ -306,7 +308,7 @@ class ApiTransport:
                     method=request.method,
                     url=url,
                     attempt=number,
-                    seconds=time.monotonic() - began,
+                    seconds=time.monotonic() - started_at,
                     reason=_why(failure),
                 )
             )
@@ -314,17 +316,17 @@ class ApiTransport:
 
     async def _attempt(self, name: str, number: int, attempt: Attempt, about: str) -> HttpResponse:
         request = attempt.request
-        with self.emit_request(name, number, request) as answered:
-            answer = await self.transport.attempt(attempt)
-            answered(answer)
+        with self.emit_request(name, number, request) as notify_response:
+            response = await self.transport.attempt(attempt)
+            notify_response(response)
         if request.host is Host.API and self.server_clock.stale:
-            self.server_clock.record(answer.headers)
-        if answer.ok:
-            return answer
+            self.server_clock.record(response.headers)
+        if response.ok:
+            return response
         raise error_from_response(
-            answer.status,
-            answer.headers,
-            answer.body,
+            response.status,
+            response.headers,
+            response.body,
             call=name,
             host=request.host,
             now=self.server_clock.now(),
@@ -346,7 +348,7 @@ class ApiTransport:
 
 
 def _why(failure: BaseException) -> str:
-    """Why there was no answer, in a few words."""
+    """Return why there was no response, in a few words."""
     if isinstance(failure, asyncio.CancelledError):
         return "cancelled"
     if isinstance(failure, ConnectionFailed):
@@ -357,11 +359,11 @@ def _why(failure: BaseException) -> str:
 
 
 def _noop(_: HttpResponse | Exchange) -> None:
-    """Nobody hears of this answer."""
+    """Notify nobody."""
 
 
 def _remaining_total(under: ResolvedOptions, elapsed: float) -> float | None:
-    """Seconds this attempt may take: its own total, cut where the retry budget ends."""
+    """Return the seconds an attempt may take: its total time-out, cut by the retry policy's."""
     total, budget = under.timeouts.total, under.retry.total_timeout
     if budget is None:
         return total

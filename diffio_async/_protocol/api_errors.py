@@ -1,4 +1,4 @@
-"""What an answer that is no success means: the right error, with what to do next."""
+"""Error responses mapped to errors, with advice on what to do next."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 class NotJson(ValueError):
-    """The text is not JSON, or nested deeper or in more values than is read; the message says."""
+    """The text is not JSON, or exceeds the limits on depth and values; the message says which."""
 
 
 def json_of(body: bytes) -> object:
-    """The value of a JSON document, in which every text can be encoded.
+    """Return the value of a JSON document, in which every text can be encoded.
 
     Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD. A number that has no
     value here (NaN, 1e999, 5,000 digits) stays the text that it was.
@@ -81,7 +81,7 @@ def json_of(body: bytes) -> object:
 
 
 def parse_body(body: bytes) -> object:
-    """The JSON of a body, or its text where `json_of` does not read it; never binary data."""
+    """Return the JSON of a body, or its text where `json_of` fails; never binary data."""
     try:
         return json_of(body)
     except NotJson:
@@ -93,7 +93,7 @@ def parse_body(body: bytes) -> object:
 
 
 def redacted_excerpt(content: object, secrets: Iterable[str] = ()) -> object:
-    """What `parsed` returned, fit to be kept in an error: without secrets, and a few KB at most."""
+    """Return parsed content for an error: with secrets masked, and a few KB at most."""
     scrubber = Scrubber(secrets)
     if isinstance(content, str):
         return scrubber.text(content, MAX_EXCERPT)
@@ -213,7 +213,7 @@ def _seconds(text: str, unit: float) -> float | None:
 
 
 def request_id(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
-    """The server's name for a request, by the lower-case headers of its answer."""
+    """Return the server's id of a request, from the lower-case headers of its response."""
     given = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
     return None if given is None else redact(given, secrets, _LONGEST_ID)
 
@@ -230,14 +230,14 @@ def error_from_response(
     secrets: Iterable[str] = (),
     about: str = "",
 ) -> ApiError:
-    """The error an answer stands for; `secrets` never show in it, whatever the server echoes.
+    """Return the error for a response; `secrets` are masked in all of its texts.
 
-    `about` names what was asked for, where the hint depends on it.
+    `about` names what was requested, where the hint depends on it.
     """
     secrets = tuple(secrets)
     # Scrubbed after it is parsed: JSON has several spellings for one text.
     content = parse_body(body)
-    found, said = (message_excerpt(text, secrets) for text in _code_and_message(content))
+    found, message_text = (message_excerpt(text, secrets) for text in _code_and_message(content))
     code = found or None
     wait = retry_after(headers, now, clock_known=clock_known)
     # Elsewhere a 403 is a link that has expired, not a key without a scope.
@@ -248,8 +248,8 @@ def error_from_response(
     message = f"{call} was answered {status}"
     if code:
         message += f" {code}"
-    if said:
-        message += f": {said.rstrip('.')}"
+    if message_text:
+        message += f": {message_text.rstrip('.')}"
     if (status, code) in BY_CODE:
         advice = kind.hint
     elif host is Host.API and status in _ADDRESSING and _is_page(content):
@@ -277,15 +277,15 @@ def _seconds_text(seconds: float) -> str:
 
 
 def _error_class(status: int, code: str | None, hint: str | None) -> type[ApiError] | None:
-    """The class of an answer of the API's, None where the contract has no word for it."""
+    """Return the error class of an API response; None where the contract does not define one."""
     if status == 410 and (code is not None or hint is not None):  # noqa: PLR2004 - Gone
-        # Other things than models may be gone: where the code or the call says so.
+        # Other things than models may be gone: where the code or the call indicates it.
         return BY_CODE.get((status, code or ""))
     return BY_CODE.get((status, code or ""), BY_STATUS.get(status))
 
 
 def _is_page(content: object) -> bool:
-    """Whether a body is a page of HTML or XML, which no answer of the API is."""
+    """Return whether a body is a page of HTML or XML, which the API never sends."""
     return isinstance(content, str) and content.lstrip().startswith("<")
 
 
@@ -301,22 +301,26 @@ def _hint(status: int, headers: Mapping[str, str], host: Host) -> str:
 
 
 def _code_and_message(content: object) -> tuple[str, str]:
-    """The code and the words of an error body: the API's, the edge's, or some proxy's page."""
+    """Return the code and the message of an error body of the API, the edge or a proxy."""
     if not isinstance(content, dict):
         text = content if isinstance(content, str) else ""
-        # A page of HTML or XML helps nobody in a message; it is kept in `body`.
+        # A page of HTML or XML does not belong in a message; it is kept in `body`.
         return "", "" if _is_page(text) else text
     error = content.get("error")
     inner = error if isinstance(error, dict) else content
-    said = inner.get("message") if isinstance(error, dict) else error
-    if not isinstance(said, str):
-        said = next(
+    message_text = inner.get("message") if isinstance(error, dict) else error
+    if not isinstance(message_text, str):
+        message_text = next(
             (inner[k] for k in ("message", "detail", "title") if isinstance(inner.get(k), str)), ""
         )
-    # A code may also stand where the words should.
-    codes = (inner.get("code"), content.get("code"), said if said in _CODES else None)
+    # A code may also stand in the place of the message.
+    codes = (
+        inner.get("code"),
+        content.get("code"),
+        message_text if message_text in _CODES else None,
+    )
     code = next((each for each in codes if isinstance(each, str) and each), "")
-    return code, "" if code == said else said
+    return code, "" if code == message_text else message_text
 
 
 def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
@@ -328,7 +332,7 @@ def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def idempotency_conflict(generation: Generation, key: str) -> IdempotencyConflict:
-    """The error for an answer that is another project's generation."""
+    """Return the error for a response that has another project's generation."""
     error = IdempotencyConflict(
         "the idempotency key was used before, for project "
         f"{message_excerpt(generation.api_project_id)}: wait for generation "

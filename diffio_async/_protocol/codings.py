@@ -44,7 +44,7 @@ class Decoder:
         unknown = next((each for each in codings if each not in _DECODED), None)
         if unknown is not None or len(codings) > _MOST:
             raise Undecodable(
-                f"it is in an encoding that was not asked for ({unknown or 'of many layers'})"
+                f"it is in an encoding that was not requested ({unknown or 'of many layers'})"
             )
         self._layers = [_Inflater(coding) for coding in reversed(codings)]
         self._taken = self._given = 0

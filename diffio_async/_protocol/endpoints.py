@@ -50,18 +50,18 @@ class Host(Enum):
 
 @frozen(kw_only=True)
 class ApiRequest(Generic[T]):
-    """One request to be made, and what its answer means.
+    """One API request, and how its response is decoded.
 
     Attributes:
         name: What logs and errors call it.
         path: Below the API's base URL, or a whole URL at the edge.
         json: The body; None where bytes are sent instead.
-        returns: The model the answer becomes.
+        returns: The model that the response is decoded to.
         retry_safety: What sending it twice would do.
         needs: Optional fields of the model that this call cannot do without.
         bearer: The edge's credential; the API's key is the client's.
-        extra_retry_statuses: Statuses worth another try here, beside the usual ones.
-        about: What is asked for, where an error should name it.
+        extra_retry_statuses: Statuses that are retried here, beside the usual ones.
+        about: What is requested, where an error should name it.
     """
 
     name: str
@@ -78,7 +78,7 @@ class ApiRequest(Generic[T]):
 
 
 def omit_none(**fields: Json) -> dict[str, Json]:
-    """The fields that have a value: the API tells absent from null."""
+    """Return the fields that have a value: to the API, absent and null differ."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -123,7 +123,7 @@ def create_project(
     file_format: str | None = None,
     params: Mapping[str, Json] | None = None,
 ) -> ApiRequest[CreatedProject]:
-    """`create_project`; a lost answer leaves a project that nobody can delete: never repeated."""
+    """`create_project`; never retried: a lost response leaves a project that cannot be deleted."""
     body = omit_none(
         fileName=optional_text(file_name, "file_name"),
         contentType=optional_text(content_type, "content_type"),
@@ -141,7 +141,7 @@ def create_project(
 
 
 def complete_project_upload(api_project_id: str) -> ApiRequest[UploadConfirmation]:
-    """`complete_project_upload`; 409 says that the bytes have not landed yet."""
+    """`complete_project_upload`; status 409 means that the bytes have not arrived yet."""
     return ApiRequest(
         name="complete_project_upload",
         path="/complete_project_upload",
@@ -230,7 +230,7 @@ def get_generation_progress(
 
 
 def normalize_download_type(download_type: str) -> str:
-    """The API's word for a download type (`mp3` is `audio`).
+    """Return the API's name of a download type (`mp3` is `audio`).
 
     Raises:
         ConfigurationError: There is no such type.
@@ -293,7 +293,7 @@ def update_account_settings(billing_policy: Mapping[str, object]) -> ApiRequest[
 def create_api_key(
     *, label: str, scopes: Iterable[str], resource_bounds: Mapping[str, object] | None
 ) -> ApiRequest[ApiKey]:
-    """`api_keys/create`: twice would leave a live key that nobody knows. Never repeated."""
+    """`api_keys/create`: never retried: twice would leave an active key that nobody has."""
     if len(require_text(label, "label")) > MAX_LABEL:
         raise ConfigurationError(f"a label has at most {MAX_LABEL} characters, not {len(label)}")
     return _new_secret(

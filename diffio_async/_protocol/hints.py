@@ -1,4 +1,4 @@
-"""What to do about a refused call, where the call or the code says more than the status does."""
+"""Advice on failed calls, where the call or the code is more specific than the status."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def hint_for(call: str, status: int, code: str | None, about: str = "") -> str |
     Args:
         call: The name of the call.
         status: The HTTP status.
-        code: The machine-readable code of the answer, where there is one.
-        about: What was asked for, such as a download type.
+        code: The machine-readable code of the response, where there is one.
+        about: What was requested, such as a download type.
     """
     if call == "get_generation_download" and status == 404:  # noqa: PLR2004 - not found
         return _no_result(about, certain=code == "downloadUnavailable")

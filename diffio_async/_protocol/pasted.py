@@ -69,7 +69,7 @@ def copying_mistake(value: str, *, international: bool = False) -> str | None:
         (re.search(r"\s", text), "holds white space: a comment after it, or a second value?"),
         (not value.isprintable(), "holds a control character"),
     )
-    return next((said for is_so, said in found if is_so), None)
+    return next((mistake for matches, mistake in found if matches), None)
 
 
 def other_credential(key: str) -> str | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MASK = "[redacted]"
 
-#: Characters of a text that are looked at where nobody says how many.
+#: Characters of a text that are searched by default.
 MAX_TEXT = 4000
 #: Characters that a value counts for beside its text; levels and integers that are kept.
 _COST = 8
@@ -54,7 +54,7 @@ def public_url(url: str) -> str:
     except ValueError:
         return "(no address)"
     if not host:
-        # Without a host nothing tells a path from a password.
+        # Without a host a path cannot be distinguished from a password.
         return "(no address)"
     shown = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{shown}{'' if port is None else f':{port}'}{parts.path}"
@@ -112,7 +112,7 @@ class Scrubber:
                 return shown
             left -= _COST
             if isinstance(item, list):
-                # As long as there is room: the rest is not even looked at.
+                # Within the budget: the rest is not even searched.
                 return [clean(each, depth + 1) for each in takewhile(lambda _: left > 0, item)]
             if isinstance(item, dict):
                 return {

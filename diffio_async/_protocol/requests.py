@@ -29,7 +29,7 @@ _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", 
 _SHORTEST_SECRET = 12
 _LONGEST_QUERY = 16_384
 
-#: How this package names itself to the API and the edge, as the contract asks.
+#: The user agent that the contract requires for the API and the edge.
 IDENTITY_ENCODING: Mapping[str, str] = {
     "User-Agent": f"diffio-async/{__version__}",
     "X-Diffio-SDK-Language": "python",
@@ -62,19 +62,19 @@ class Request:
 
 @frozen
 class ApiHeaders:
-    """What every request to one host under the same options has: headers, and secrets in them."""
+    """The headers of every API request under the same options, and the secrets in them."""
 
     headers: Mapping[str, str] = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
 
 
 def build_api_headers(key: str, under: ResolvedOptions) -> ApiHeaders:
-    """That of calls to the API.
+    """Return the headers of API requests.
 
     Raises:
         ConfigurationError: The key or a header cannot be sent as it is.
     """
-    # A key that was given and is empty is a mistake, not a wish for the client's.
+    # An empty key is a mistake, not a request for the client's key.
     secret = plausible_api_key(key if under.api_key is None else under.api_key)
     asking = {**_DEFAULT_HEADERS, "Content-Type": "application/json"}
     headers = merge_headers(
@@ -86,8 +86,8 @@ def build_api_headers(key: str, under: ResolvedOptions) -> ApiHeaders:
     return ApiHeaders(headers, (secret, *_secrets_of(headers)))
 
 
-def build_request(call: ApiRequest[T], *, base_url: str, dress: ApiHeaders) -> Request:
-    """The request of a call; `dress` is for calls to the API, and goes to no other host.
+def build_request(call: ApiRequest[T], *, base_url: str, api_headers: ApiHeaders) -> Request:
+    """Return the request of a call; `api_headers` is sent to the API only.
 
     Raises:
         ConfigurationError: The address is not secure.
@@ -100,7 +100,7 @@ def build_request(call: ApiRequest[T], *, base_url: str, dress: ApiHeaders) -> R
             headers = {**headers, "Content-Type": "application/json"}
         secrets: tuple[str, ...] = (call.bearer or "", bearer)
     else:
-        url, headers, secrets = base_url + call.path, dress.headers, dress.secrets
+        url, headers, secrets = base_url + call.path, api_headers.headers, api_headers.secrets
     return Request(
         host=call.host,
         method=call.method,
@@ -132,7 +132,7 @@ def signed_url_request(
     `base_url` is that of the API that sent the URL.
 
     Raises:
-        ConfigurationError: The URL is not secure, or is none.
+        ConfigurationError: The URL is not secure, or not a URL.
     """
     return Request(
         host=Host.MEDIA,

@@ -77,17 +77,17 @@ def retry_delay(
     verdict = policy.on(failure) if policy.on is not None else None
     if verdict is False or (verdict is None and not is_retryable(failure, also)):
         return None
-    asked = failure.retry_after if isinstance(failure, ApiError) else None
+    requested_delay = failure.retry_after if isinstance(failure, ApiError) else None
     if verdict is not None and verdict is not True:
         delay = float(verdict)
         if not math.isfinite(delay):
             # "Again after for ever" is never.
             return None
         delay = max(0.0, delay)
-    elif asked is not None:
-        if asked > policy.max_retry_after:
+    elif requested_delay is not None:
+        if requested_delay > policy.max_retry_after:
             return None
-        delay = asked
+        delay = requested_delay
     else:
         # The exponent is bounded, so that a policy of a thousand attempts does not overflow.
         delay = jitter * min(policy.max_delay, policy.initial_delay * 2.0 ** min(attempt - 1, 60))

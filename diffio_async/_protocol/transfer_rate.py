@@ -8,9 +8,9 @@ from attrs import define, field
 
 #: Seconds that are looked back on: long enough to be calm, short enough to show a change.
 WINDOW = 5.0
-#: Seconds under which no rate is told: the first bytes only fill buffers.
+#: Seconds before a rate is reported: the first bytes only fill buffers.
 SHORTEST = 0.25
-#: How many moments of a window are kept, however often it is told.
+#: How many samples of a window are kept, however often it is updated.
 MAX_SAMPLES = 32
 
 

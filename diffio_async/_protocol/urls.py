@@ -68,7 +68,7 @@ def _legacy(host: str) -> int:
 
 
 def _split_http_url(url: str) -> SplitResult | None:
-    """The parts of an HTTP URL, None where it is none."""
+    """Return the parts of an HTTP URL; None where it is not one."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -143,7 +143,7 @@ def _checked(url: str, what: str) -> SplitResult:
         )
     if not parts.netloc.isascii() or "\\" in parts.netloc:
         raise ConfigurationError(
-            f"{what} has a host that cannot be asked for as it is: write an international name in "
+            f"{what} has a host that cannot be requested as it is: write an international name in "
             "its xn-- form"
         )
     return parts
@@ -228,7 +228,7 @@ def validate_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def generation_path(model: object) -> str:
-    """The endpoint of a model. Which models are served is the server's word, not checked here.
+    """Return the endpoint of a model. Which models are served is not checked here.
 
     Raises:
         ConfigurationError: The name is not `diffio-` and then letters a-z, digits, `.` and `-`.

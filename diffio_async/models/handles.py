@@ -77,7 +77,8 @@ def ids_in(item: object, api_project_id: str | None = None) -> tuple[str, str | 
         api_project_id = own if isinstance(own, str) and own else api_project_id
     if not isinstance(generation_id, str) or not generation_id.strip():
         raise ConfigurationError(
-            f"{displayed(item)} is no generation: give its id, its handle, or a model that has its id"
+            f"{displayed(item)} is no generation: give its id, its handle, or a model that has "
+            "its id"
         )
     project: object = api_project_id
     if project is not None and not isinstance(project, str):

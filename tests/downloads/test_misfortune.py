@@ -95,7 +95,7 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
     start, more = head(200, {"content-length": 9}) + b"some part", b"and more" * 1000
     async with peer(sends(start + more)) as host:
         leads_to(sandbox, host.url("/r"))
-        with pytest.raises(DownloadFailed, match="what came is not HTTP"):
+        with pytest.raises(DownloadFailed, match="the response is not HTTP"):
             await linked(client).download(tmp_path / "voice.mp3")
     assert entries(tmp_path) == []
     sandbox.faults.clear()

@@ -160,7 +160,7 @@ async def test_an_encoding_that_was_not_asked_for_is_refused(
     packed = gzip.compress(CONTENT)
     async with peer(says(200, packed, content_encoding=encoding)) as host:
         leads_to(sandbox, host.url("/r"))
-        with pytest.raises(DownloadFailed, match="encoding that was not asked for"):
+        with pytest.raises(DownloadFailed, match="encoding that was not requested"):
             await linked(client).download()
     assert host.asked[0].headers["accept-encoding"] == "identity"
 

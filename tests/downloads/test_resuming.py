@@ -209,7 +209,7 @@ async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
     sandbox.faults.clear()
     async with peer(cut) as host:
         leads_to(sandbox, host.url("/r"))
-        with pytest.raises(DownloadFailed, match="broke before the whole answer came"):
+        with pytest.raises(DownloadFailed, match="broke before the whole response arrived"):
             await linked(client).download()
     assert len(host.asked) == RetryPolicy().attempts
 

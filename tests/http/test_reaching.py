@@ -161,7 +161,7 @@ async def test_the_total_cuts_an_answer_that_trickles_in() -> None:
 
     async with peer(trickle) as host, once(host.url()) as client:
         began = time.monotonic()
-        with pytest.raises(ResponseTimeout, match=r"no whole answer within 0\.3 s"):
+        with pytest.raises(ResponseTimeout, match=r"not send its whole response within 0\.3 s"):
             await client.projects.list(options=RequestOptions(timeout=0.3))
         assert 0.25 < time.monotonic() - began < 1
 

@@ -48,7 +48,7 @@ def request(
         ClientOptions(headers=client or {}), RequestOptions(headers=headers, api_key=api_key)
     )
     made: ApiRequest[Any] = call if call is not None else list_projects()
-    return build_request(made, base_url=BASE, dress=build_api_headers("KEY-OF-CLIENT", under))
+    return build_request(made, base_url=BASE, api_headers=build_api_headers("KEY-OF-CLIENT", under))
 
 
 def credentials(made: Request) -> dict[str, str]:
