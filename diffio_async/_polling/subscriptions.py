@@ -12,7 +12,7 @@ from attrs import define
 
 from diffio_async._http.transport import response_tap
 from diffio_async._polling.generation_rows import status_rank
-from diffio_async._protocol.api_errors import message_excerpt
+from diffio_async._protocol.redaction import masked_excerpt
 from diffio_async.errors import GenerationFailed, WaitTimeout
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ class Waiter:
         """
         job, timeout = self.job, self.subscription.timeout or 0.0
         # A job without any response may not exist: the message does not claim that it continues.
-        status = f"was {message_excerpt(progress.status)!r}" if progress else "had no response"
+        status = f"was {masked_excerpt(progress.status)!r}" if progress else "had no response"
         hint = "; it continues" if progress else ""
         error = WaitTimeout(
-            f"generation {message_excerpt(job.generation_id)} {status} after {timeout:g} s{hint}: "
+            f"generation {masked_excerpt(job.generation_id)} {status} after {timeout:g} s{hint}: "
             "wait again with the same ids, or with a longer timeout",
             progress=progress,
         )
@@ -163,11 +163,10 @@ def result_of(progress: GenerationProgress) -> GenerationProgress | DiffioError:
     """Return what a wait returns or raises at this end: the progress, or `GenerationFailed`."""
     if progress.complete:
         return progress
-    reason = message_excerpt(progress.reason or "")
+    reason = masked_excerpt(progress.reason or "")
     error = GenerationFailed(
-        f"generation {message_excerpt(progress.generation_id)} ended as "
-        f"{message_excerpt(progress.status)!r}"
-        + (f": {reason}" if reason else " without a reason"),
+        f"generation {masked_excerpt(progress.generation_id)} ended as "
+        f"{masked_excerpt(progress.status)!r}" + (f": {reason}" if reason else " without a reason"),
         progress=progress,
     )
     error.generation_id, error.api_project_id = progress.generation_id, progress.api_project_id

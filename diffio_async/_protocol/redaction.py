@@ -16,6 +16,8 @@ MASK = "[redacted]"
 
 #: Characters of a text that are searched by default.
 MAX_TEXT = 4000
+#: Characters of a text that a message quotes.
+_MAX_EXCERPT = 300
 #: Characters that a value counts for beside its text; levels and integers that are kept.
 _COST = 8
 _DEEPEST = 50
@@ -63,6 +65,12 @@ def public_url(url: str) -> str:
 def redact(text: str, secrets: Iterable[str] = (), limit: int = MAX_TEXT) -> str:
     """The first `limit` characters with `secrets`, and whatever looks like one, masked."""
     return Scrubber(secrets).text(text, limit)
+
+
+def masked_excerpt(text: str) -> str:
+    """Return text of a server for a message: cut to 300 characters, with secrets masked."""
+    found = redact(text)
+    return found if len(found) <= _MAX_EXCERPT else f"{found[:_MAX_EXCERPT]}…"
 
 
 class Scrubber:
