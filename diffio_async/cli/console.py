@@ -9,6 +9,7 @@ import traceback
 
 from diffio_async._console import Console
 from diffio_async._text import printable
+from diffio_async.sandbox.log_limit import ServerErrorLimit
 
 OK = 0
 #: At least one file or generation failed; each failure was reported.
@@ -22,7 +23,6 @@ HUNG_UP = 128 + 1
 #: Exit codes of the signals that stop a server.
 STOPPED = frozenset({INTERRUPTED, TERMINATED, HUNG_UP})
 
-from diffio_async.sandbox.log_limit import ServerErrorLimit
 
 console = Console(background=True)
 
