@@ -52,7 +52,7 @@ async def test_an_endpoint_is_configured_and_gets_a_test_event(run: Run, echo: S
     sent = json.loads(done.stdout)
     assert (sent["event"], sent["event_type"]) == ("sent", "generation.completed")
     done = await run("webhooks", "test", "--event", "generation.failed", env=echo.environment)
-    assert done.stdout.startswith("generation.failed is on its way as msg_")
+    assert done.stdout.startswith("generation.failed was sent as msg_")
 
 
 async def test_a_failed_configuration_is_explained(run: Run, echo: Sandbox) -> None:
