@@ -16,7 +16,7 @@ from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.urls import allows_insecure_http
-from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import running_loop
 from diffio_async._uploads.uploader import Uploader
 from diffio_async.batch.restore_many import AsyncBatches
 from diffio_async.events import DownloadProgress, UploadProgress

@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 
 from attrs import frozen
 
-from diffio_async._downloads.target import check_target
+from diffio_async._downloads.sinks import check_target
 from diffio_async._http.error_context import attach_ids, attach_started
 from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._protocol.containers import HEAD, check_video_possible
@@ -21,10 +21,9 @@ from diffio_async._protocol.endpoints import (
     optional_text,
 )
 from diffio_async._protocol.endpoints import idempotency_key as checked_key
-from diffio_async._storage.file_names import shortened, suffix_of
-from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.local_paths import local_path, suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._uploads.framework_files import content_of, file_name_of
+from diffio_async._uploads.open_source import content_of, file_name_of
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
@@ -202,7 +201,9 @@ class _Target:
         """The file with the ending of what the service made, where it tells one."""
         suffix = suffix_of(file_name)
         bare, _, _ = self.path.name.rpartition(".restored")
-        return self.path.with_name(shortened(bare, f".restored{suffix}")) if suffix else self.path
+        return (
+            self.path.with_name(truncate_name(bare, f".restored{suffix}")) if suffix else self.path
+        )
 
 
 def _resolve_target(
@@ -254,7 +255,7 @@ def result_name(name: str, kind: str) -> str:
     too long for a disk is shortened before `.restored`.
     """
     path = PurePath(name)
-    return shortened(path.stem or UNNAMED, f".restored{_SUFFIXES.get(kind, path.suffix)}")
+    return truncate_name(path.stem or UNNAMED, f".restored{_SUFFIXES.get(kind, path.suffix)}")
 
 
 def _is_empty(source: SourceLike) -> bool:

@@ -8,43 +8,63 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @contextlib.contextmanager
 def disk(at: Path, *, size: str) -> Iterator[Path]:
-    """A disk of its own at a path, of so many bytes ("400k"); the test is skipped without one."""
-    if sys.platform != "linux" or shutil.which("mount") is None:
-        pytest.skip("mounting a file system needs Linux and mount(8)")
+    """Mount a disk of a size such as "400k"; skip the test where that is not possible.
+
+    It is mounted at `at` in the mount namespace of a child process, and the path that is yielded
+    leads there through /proc. It is gone when that process ends, which a kill of the tests brings
+    about too: nothing stays mounted.
+    """
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        pytest.skip("mounting a file system needs Linux and unshare(1)")
     at.mkdir()
-    mounted = _mount("-t", "tmpfs", "-o", f"size={size},mode=777", "tmpfs", str(at))
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
-    try:
-        yield at
-    finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
+    script = 'mount -t tmpfs -o "size=$1,mode=777" tmpfs "$2" && echo mounted && read _'
+    with subprocess.Popen(
+        ["unshare", "--mount", "--propagation=private", "sh", "-c", script, "sh", size, str(at)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as holder:
+        assert holder.stdout is not None
+        if holder.stdout.readline() != "mounted\n":
+            _, error = holder.communicate()
+            pytest.skip(f"this user may not mount a file system: {error.strip()}")
+        try:
+            yield Path(f"/proc/{holder.pid}/root{at}")
+        finally:
+            holder.communicate()  # closes its standard input, which ends it
 
 
-def read_only(at: Path) -> None:
-    """Nothing can be written on the disk from now on."""
-    done = _mount("-o", "remount,ro", str(at))
-    assert done.returncode == 0, done.stderr
+def in_namespace(disk: Path) -> tuple[list[str], Path]:
+    """Return a command that runs another one where the disk is mounted, and its path there.
+
+    SQLite needs that: it resolves symbolic links, and /proc/PID/root is one.
+    """
+    _, _, process, _, *path = disk.parts
+    return ["nsenter", f"--target={process}", "--mount"], Path("/", *path)
 
 
-def _mount(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["mount", *arguments],
+def read_only(disk: Path) -> None:
+    """Make a disk refuse every write from now on."""
+    command, at = in_namespace(disk)
+    done = subprocess.run(
+        [*command, "mount", "-o", "remount,ro", str(at)],
         check=False,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 0, done.stderr
 
 
 def fill(folder: Path) -> Path:
@@ -73,7 +93,7 @@ def in_another_users_process(work: str, *, user: int = 65534) -> subprocess.Comp
     program = (
         "import asyncio, os, sqlite3, pathlib, sys\n"
         "import diffio_async, diffio_async.sandbox\n"
-        "import diffio_async._uploads.resume_file, diffio_async._downloads.part_file\n"
+        "import diffio_async._uploads.resume_file, diffio_async._downloads.resumable_part_file\n"
         "import diffio_async._storage.sqlite_thread\n"
         f"os.setgroups([]); os.setresgid({user}, {user}, {user})\n"
         f"os.setresuid({user}, {user}, {user})\n" + work

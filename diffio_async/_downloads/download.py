@@ -1,4 +1,4 @@
-"""A result to a file or to memory."""
+"""Download of a result to a file or to memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffio_async._downloads.downloader import Downloader
-from diffio_async._downloads.part_file import PartFile, ResumablePartFile
-from diffio_async._downloads.sinks import MemorySink, open_sink
-from diffio_async._downloads.target import invalid_name
+from diffio_async._downloads.part_file import PartFile
+from diffio_async._downloads.resumable_part_file import ResumablePartFile
+from diffio_async._downloads.sinks import MemorySink, invalid_name, open_sink
 from diffio_async._storage.atomic_write import sibling_path
-from diffio_async._storage.descriptors import files_of_one_transfer
+from diffio_async._storage.descriptors import transfer_slot
 from diffio_async._storage.local_paths import local_path
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.generations import DownloadResult
@@ -33,65 +33,65 @@ _MEDIA = frozenset({"audio", "video"})
 
 async def download_result(
     sender: ApiTransport,
-    under: ResolvedOptions,
-    ask: Callable[[], Awaitable[Download]],
+    options: ResolvedOptions,
+    get_link: Callable[[], Awaitable[Download]],
     path: str | os.PathLike[str] | None,
     on_conflict: OnConflict,
     on_progress: Callback[DownloadProgress] | None,
     *,
-    kept_as: tuple[str, ...] | None,
+    resume_key: tuple[str, ...] | None,
 ) -> DownloadResult:
-    """Ask for a link and fetch what it leads to; `ask` is called again when the link expires.
+    """Download a result; `get_link` is called first, and again when the link expires.
 
-    With `kept_as`, which names the result, go on from what an earlier download of it left, and
-    leave what a failure leaves.
+    `resume_key` identifies the result. With it, resume from the part file of an earlier download,
+    and keep the part file on failure.
 
     Raises:
-        DownloadFailed: The result could not be fetched whole.
-        InvalidTarget: Before anything is asked, or later: the target cannot be written.
-        ConfigurationError: `on_conflict` is no such word, or there is no file to resume.
+        DownloadFailed: The complete result could not be fetched.
+        InvalidTarget: The target cannot be written; raised before the first request if possible.
+        ConfigurationError: `on_conflict` is invalid, or a download to memory is to be resumed.
     """
 
-    async def into(sink: Sink) -> tuple[Download, int]:
-        link = await ask()
+    async def download_into(sink: Sink) -> tuple[Download, int]:
+        link = await get_link()
 
-        async def renewed() -> str:
+        async def renew() -> str:
             nonlocal link
-            link = await ask()
+            link = await get_link()
             return link.download_url
 
         url = link.download_url
         media = link.download_type in _MEDIA
-        size = await Downloader(sender, under, renewed, sink, on_progress, url, media).run()
+        size = await Downloader(sender, options, renew, sink, on_progress, url, media).run()
         return link, size
 
     if path is None:
-        if kept_as is not None:
+        if resume_key is not None:
             raise ConfigurationError("only a file is resumed: name it, or leave out resume=True")
         memory = MemorySink()
-        download, size = await into(memory)
+        download, size = await download_into(memory)
         return DownloadResult(download=download, size=size, content=memory.content())
     target = Path(local_path(path, "download_file_path"))
-    async with files_of_one_transfer():
-        return await _to_file(into, target, on_conflict, kept_as)
+    async with transfer_slot():
+        return await _download_to_file(download_into, target, on_conflict, resume_key)
 
 
-async def _to_file(
-    into: Callable[[Sink], Awaitable[tuple[Download, int]]],
+async def _download_to_file(
+    download_into: Callable[[Sink], Awaitable[tuple[Download, int]]],
     target: Path,
     on_conflict: OnConflict,
-    kept_as: tuple[str, ...] | None,
+    resume_key: tuple[str, ...] | None,
 ) -> DownloadResult:
     try:
-        if kept_as is None:
+        if resume_key is None:
             file = PartFile(sibling_path(target, f"{secrets.token_hex(4)}.part"))
         else:
-            file = ResumablePartFile(target, kept_as)
+            file = ResumablePartFile(target, resume_key)
     except ValueError:
         raise invalid_name(target) from None
     try:
         async with open_sink(file, target, on_conflict) as sink:
-            download, size = await into(sink)
+            download, size = await download_into(sink)
     except DiffioError as error:
         if file.resumable_bytes:
             error.add_note(

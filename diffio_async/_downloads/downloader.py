@@ -1,4 +1,4 @@
-"""A signed link to a sink: streamed, resumed where it broke, asked for again when it expired."""
+"""Download of a signed link to a sink: parallel ranges, retries and link renewal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async._downloads.connection_scaler import ConnectionScaler
 from diffio_async._downloads.range_request import (
     DownloadRetryState,
     LinkExpired,
@@ -17,7 +16,7 @@ from diffio_async._downloads.range_request import (
     RestartRequired,
     describe,
 )
-from diffio_async._downloads.ranges import RangeAllocator, Segment
+from diffio_async._downloads.ranges import ConnectionScaler, RangeAllocator, Segment
 from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
@@ -30,30 +29,30 @@ from diffio_async.options import MIB
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from diffio_async._downloads.ranges import Representation
+    from diffio_async._downloads.representation import Representation
     from diffio_async._downloads.sinks import Sink
     from diffio_async._http.transport import ApiTransport
     from diffio_async.options import ResolvedOptions
     from diffio_async.types import Callback
 
-#: Bytes: less than this is not worth a connection of its own.
+#: Bytes; a smaller range does not get a separate connection.
 _MIN_SEGMENT = 8 * MIB
-#: Seconds between two looks at the rate.
+#: Seconds between samples of the rate.
 _SAMPLE_SECONDS = 0.1
 
 
 @define(eq=False)
 class Downloader:
-    """One download under way.
+    """One running download.
 
-    Each connection is a task of its own; the download's own task starts them, tells the user, and
-    raises what one of them raised.
+    Each connection is a separate task. The download's own task starts them, calls the progress
+    callback, and raises their exceptions.
     """
 
     sender: ApiTransport
-    under: ResolvedOptions
-    #: Asks for a signed link; asked again when one expires.
-    link: Callable[[], Awaitable[str]]
+    options: ResolvedOptions
+    #: Requests a signed link; called again when a link expires.
+    get_link: Callable[[], Awaitable[str]]
     sink: Sink
     on_progress: Callback[DownloadProgress] | None
     url: str
@@ -62,7 +61,7 @@ class Downloader:
     version: Representation | None = field(init=False)
     _done: int = field(init=False)
     _allocator: RangeAllocator = field(init=False)
-    #: Whether the host gives parts of this version; and how many connections bring bytes.
+    #: Whether the host serves ranges of this version, and how many connections receive bytes.
     supports_ranges: bool = False
     active: int = 0
     _scaler: ConnectionScaler = field(init=False)
@@ -72,34 +71,34 @@ class Downloader:
     _meter: ThroughputMeter = field(factory=ThroughputMeter)
     _connections: set[asyncio.Task[None]] = field(factory=set)
     _changed: asyncio.Event = field(factory=asyncio.Event)
-    _renewing: asyncio.Lock = field(factory=asyncio.Lock)
+    _renew_lock: asyncio.Lock = field(factory=asyncio.Lock)
 
     def __attrs_post_init__(self) -> None:
         self.version = version = self.sink.version
         self._done = self.sink.ranges.size
-        self._allocator = RangeAllocator.of(
+        self._allocator = RangeAllocator.for_missing(
             self.sink.ranges, None if version is None else version.total
         )
         self.supports_ranges = version is not None
         self._scaler = ConnectionScaler(self.sender.ranges.max)
 
     async def run(self) -> int:
-        """Fetch the whole result; the number of its bytes.
+        """Fetch the complete result and return its size in bytes.
 
         Raises:
-            DownloadFailed: The retry policy's tries ended without a byte of progress, the host's
-                answers contradict each other, or the bytes are not what it says they are.
-            InvalidTarget: The sink could not take the bytes.
+            DownloadFailed: The attempts of the retry policy ended without progress, responses
+                contradict each other, or the digest does not match.
+            InvalidTarget: The sink could not write the bytes.
         """
-        patience = DownloadRetryState(self.under.retry)
+        retry_state = DownloadRetryState(self.options.retry)
         if self._done:
             self.sender.emit(DownloadResumed(self._done, "an earlier download left its bytes"))
         while True:
             try:
-                await self._run_connections(patience)
+                await self._run_connections(retry_state)
                 break
             except RestartRequired as failure:
-                delay = patience.next_delay(failure, self._done)
+                delay = retry_state.next_delay(failure, self._done)
                 self.sender.emit(DownloadResumed(0, describe(failure)))
                 self.version, self._done, self._reported_at, self._allocator = (
                     None,
@@ -107,32 +106,32 @@ class Downloader:
                     0,
                     RangeAllocator(),
                 )
-                # Where versions differ from answer to answer, one at a time is the way to one.
+                # Versions may differ between responses: one connection gets a consistent one.
                 self._scaler = ConnectionScaler(1)
                 await self.sender.closing.sleep(delay)
         await self._verify_digest()
         return self._done
 
-    async def _run_connections(self, patience: DownloadRetryState) -> None:
+    async def _run_connections(self, retry_state: DownloadRetryState) -> None:
         loop = asyncio.get_running_loop()
         try:
             while self._connections or self._allocator.pending:
                 if not self._connections:
-                    self._connect(patience, self._allocator.acquire(_MIN_SEGMENT))
-                tick = (
-                    loop.call_later(_SAMPLE_SECONDS, self._changed.set) if self._may_grow else None
+                    self._connect(retry_state, self._allocator.acquire(_MIN_SEGMENT))
+                timer = (
+                    loop.call_later(_SAMPLE_SECONDS, self._changed.set) if self._can_scale else None
                 )
                 try:
                     await self._changed.wait()
                 finally:
-                    if tick is not None:
-                        tick.cancel()
+                    if timer is not None:
+                        timer.cancel()
                 self._changed.clear()
                 for ended in [one for one in self._connections if one.done()]:
                     self._connections.discard(ended)
                     ended.result()
                 await self._report()
-                self._grow(loop.time())
+                self._scale(loop.time())
         finally:
             for connection in self._connections:
                 connection.cancel()
@@ -140,8 +139,8 @@ class Downloader:
             await wait_all_uncancelled(left)
 
     @property
-    def _may_grow(self) -> bool:
-        """Small results are there before it is known whether more connections help."""
+    def _can_scale(self) -> bool:
+        """Whether more connections may help; small results finish before that is known."""
         total = None if self.version is None else self.version.total
         return (
             self.supports_ranges
@@ -150,92 +149,92 @@ class Downloader:
             and total - self._done >= 2 * _MIN_SEGMENT
         )
 
-    def _grow(self, now: float) -> None:
-        """Open as many connections as help."""
-        if not self._may_grow or self.version is None:
+    def _scale(self, now: float) -> None:
+        """Open more connections up to the target of the scaler."""
+        if not self._can_scale or self.version is None:
             return
-        left = (self.version.total or 0) - self._done
-        wanted = self._scaler.sample(now, self._done, left, self.active, time.thread_time())
-        while 0 < self._running < wanted and self.sender.ranges.free > 0:
-            share = self._allocator.acquire(_MIN_SEGMENT)
-            if share is None:
+        remaining = (self.version.total or 0) - self._done
+        target = self._scaler.sample(now, self._done, remaining, self.active, time.thread_time())
+        while 0 < self._running < target and self.sender.ranges.free > 0:
+            segment = self._allocator.acquire(_MIN_SEGMENT)
+            if segment is None:
                 return
-            self._connect(DownloadRetryState(self.under.retry), share)
+            self._connect(DownloadRetryState(self.options.retry), segment)
 
-    def _connect(self, patience: DownloadRetryState, share: Segment | None) -> None:
+    def _connect(self, retry_state: DownloadRetryState, segment: Segment | None) -> None:
         self._running += 1
-        connection = asyncio.create_task(self._connection(patience, share))
+        connection = asyncio.create_task(self._connection(retry_state, segment))
         self.sender.ranges.track(connection)
         connection.add_done_callback(lambda _: self._changed.set())
         self._connections.add(connection)
 
-    async def _connection(self, patience: DownloadRetryState, share: Segment | None) -> None:
-        """Fetch one share after the other, as long as so many connections are wanted."""
+    async def _connection(self, retry_state: DownloadRetryState, segment: Segment | None) -> None:
+        """Fetch one segment after another while the target allows this connection."""
         try:
-            while share is not None:
-                await self._share(share, patience)
-                self._allocator.release(share)
-                wanted = self._running <= self._scaler.target
-                share = self._allocator.acquire(_MIN_SEGMENT) if wanted else None
+            while segment is not None:
+                await self._fetch_segment(segment, retry_state)
+                self._allocator.release(segment)
+                is_wanted = self._running <= self._scaler.target
+                segment = self._allocator.acquire(_MIN_SEGMENT) if is_wanted else None
         except InvalidTarget:
             raise
         except (RangeIgnored, DownloadFailed) as failure:
-            if self._running == 1 or share is None:
+            if self._running == 1 or segment is None:
                 raise
-            # One fewer, then: if it is not the number, the last of them will say.
+            # Continue with one fewer; if the number was not the cause, the last one raises.
             self._scaler.on_throttled(asyncio.get_running_loop().time())
             self.supports_ranges = self.supports_ranges and not isinstance(failure, RangeIgnored)
-            self._allocator.release(share)
+            self._allocator.release(segment)
         finally:
             self._running -= 1
 
-    async def _share(self, share: Segment, patience: DownloadRetryState) -> None:
-        while share.remaining != 0 or self.version is None:
+    async def _fetch_segment(self, segment: Segment, retry_state: DownloadRetryState) -> None:
+        while segment.remaining != 0 or self.version is None:
             self._attempts += 1
             url = self.url
             try:
-                await RangeRequest(self, share, self._attempts).fetch(url)
+                await RangeRequest(self, segment, self._attempts).fetch(url)
             except (ClientClosed, InvalidTarget, RestartRequired, RangeIgnored):
                 raise
             except DiffioError as failure:
                 if self._running > 1 and getattr(failure, "status", None) in THROTTLE_STATUSES:
                     raise DownloadFailed(str(failure)) from failure
-                delay = patience.next_delay(failure, self._done)
+                delay = retry_state.next_delay(failure, self._done)
                 expired = isinstance(failure, LinkExpired)
-                why = describe(failure)
+                reason = describe(failure)
             else:
                 continue
-            self.sender.emit(DownloadResumed(self._resumable(share), why))
+            self.sender.emit(DownloadResumed(self._resume_offset(segment), reason))
             await self.sender.closing.sleep(delay)
             if expired:
                 await self._renew_link(url)
 
-    def _resumable(self, share: Segment) -> int:
-        """Where to go on: without an etag nothing promises that the rest is of the same version."""
-        return share.at if self.version is not None and self.version.etag is not None else 0
+    def _resume_offset(self, segment: Segment) -> int:
+        """Return the resume offset: 0 without an ETag, as the version might have changed."""
+        return segment.at if self.version is not None and self.version.etag is not None else 0
 
     async def _renew_link(self, refused: str) -> None:
-        """Another link; several connections whose link expired ask for one."""
-        async with self._renewing:
+        """Renew the link once for all connections whose link was refused."""
+        async with self._renew_lock:
             if self.url == refused:
-                self.url = await self.link()
+                self.url = await self.get_link()
 
     @property
-    def empty(self) -> bool:
-        """Whether there is no byte yet that others must fit to."""
+    def is_empty(self) -> bool:
+        """Whether no byte was received yet, so that any version is acceptable."""
         return self._done == 0
 
     def on_bytes(self, count: int) -> None:
-        """So many bytes came."""
+        """Count received bytes."""
         self._done += count
         if self.on_progress is not None:
             self._changed.set()
 
-    async def restart(self, version: Representation, share: Segment) -> None:
-        """The bytes that come now, for `share`, begin another version.
+    async def restart(self, version: Representation, segment: Segment) -> None:
+        """Restart with another version, whose bytes `segment` receives from offset 0.
 
         Raises:
-            Anew: Others are fetching bytes of the one before.
+            RestartRequired: Other connections are fetching the previous version.
         """
         if self._running > 1:
             if self.version is not None and self.version.etag == version.etag:
@@ -243,12 +242,12 @@ class Downloader:
             raise RestartRequired("the result changed while it was downloaded")
         await self.sink.restart(version)
         self.version, self._done, self._reported_at = version, 0, 0
-        share.at, share.end = 0, version.total
-        self._allocator = RangeAllocator(pending=[], active=[share])
+        segment.at, segment.end = 0, version.total
+        self._allocator = RangeAllocator(pending=[], active=[segment])
         self._changed.set()
 
     async def _report(self) -> None:
-        """What came while the user was busy is told as one."""
+        """Report progress; bytes received during a callback are reported together."""
         if self._done > self._reported_at:
             self._reported_at, total = (
                 self._done,
@@ -259,15 +258,15 @@ class Downloader:
             await call_progress_callback(self.on_progress, progress)
 
     async def _verify_digest(self) -> None:
-        """Compare what came with what the host says of it."""
+        """Compare the digest of the received bytes with the one that the host announced."""
         version = self.version
         if self.media and not self._done:
             self.sink.discard()
             raise DownloadFailed(
                 f"{public_url(self.url)} sent an empty result where audio or video was requested"
             )
-        found = await self.sink.digest(self._done)
-        if version is None or version.digest is None or found == version.digest.value:
+        actual = await self.sink.digest(self._done)
+        if version is None or version.digest is None or actual == version.digest.value:
             return
         self.sink.discard()
         raise DownloadFailed(

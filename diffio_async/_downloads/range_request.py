@@ -1,4 +1,4 @@
-"""One stretch of a result over one connection: as many bytes as come, from where the last broke."""
+"""Request for one range of a result, its validation, and the retries of a download."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import urljoin
 
 from attrs import define, evolve, field
 
-from diffio_async._downloads.digests import digest_of
-from diffio_async._downloads.ranges import (
+from diffio_async._downloads.representation import (
     ContentExtent,
     Representation,
+    digest_of,
     is_other_version,
     parse_extent,
     range_headers,
@@ -39,32 +39,32 @@ if TYPE_CHECKING:
 
 
 class LinkExpired(DownloadFailed):
-    """Private: a new link is due."""
+    """Internal: the signed link has expired and must be renewed."""
 
 
 @define
 class DownloadRetryState:
-    """The tries since the last byte that was new; hours of bytes are no failure."""
+    """Attempts since the last progress: new bytes reset the retry policy."""
 
     policy: RetryPolicy
-    _furthest: int = 0
-    _tries: int = 0
-    _began: float = field(factory=time.monotonic)
+    _max_received: int = 0
+    _attempts: int = 0
+    _started_at: float = field(factory=time.monotonic)
     _renewed: bool = False
-    _earlier: list[str] = field(factory=list)
+    _earlier_failures: list[str] = field(factory=list)
 
     def next_delay(self, failure: DiffioError, received: int) -> float:
-        """Seconds until the next try, given the bytes there are.
+        """Return the seconds until the next attempt, given the number of bytes received.
 
         Raises:
-            DownloadFailed: There is none.
+            DownloadFailed: The retry policy allows no further attempt.
         """
-        if received > self._furthest:
-            self._furthest, self._tries, self._began = received, 0, time.monotonic()
-            self._renewed, self._earlier = False, []
-        self._tries += 1
+        if received > self._max_received:
+            self._max_received, self._attempts, self._started_at = received, 0, time.monotonic()
+            self._renewed, self._earlier_failures = False, []
+        self._attempts += 1
         if isinstance(failure, LinkExpired):
-            # A new link at once; a second that is refused too is no matter of time.
+            # Renew at once; if the new link is refused too, waiting does not help.
             delay = None if self._renewed else 0.0
             self._renewed = True
         else:
@@ -72,35 +72,35 @@ class DownloadRetryState:
                 self.policy,
                 RetrySafety.READ,
                 failure,
-                attempt=self._tries,
-                elapsed=time.monotonic() - self._began,
+                attempt=self._attempts,
+                elapsed=time.monotonic() - self._started_at,
                 jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
             )
         if delay is None:
-            raise self._failed(failure) from failure
-        self._earlier.append(describe(failure))
+            raise self._final_error(failure) from failure
+        self._earlier_failures.append(describe(failure))
         return delay
 
-    def _failed(self, failure: DiffioError) -> DownloadFailed:
+    def _final_error(self, failure: DiffioError) -> DownloadFailed:
         if isinstance(failure, DownloadFailed):
             error = DownloadFailed(str(failure))
         else:
             error = DownloadFailed(f"the result could not be downloaded: {failure}")
-        for note in self._earlier:
+        for note in self._earlier_failures:
             error.add_note(f"earlier: {note}")
         return error
 
 
 def describe(failure: DiffioError) -> str:
-    """The failure in words, by a name that users know."""
+    """Return the failure as text, with the name of its public class."""
     known = (kind for kind in type(failure).__mro__ if kind.__module__ == DiffioError.__module__)
     return f"{next(known).__name__}: {failure}"
 
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
-#: What a storage host answers to a link that is no longer good.
-_EXPIRED = frozenset({400, 401, 403, 404, 410})
+#: Statuses of a storage host for an expired link.
+_EXPIRED_STATUSES = frozenset({400, 401, 403, 404, 410})
 #: Content types of pages and of errors, which no audio or video has.
 _PAGES = frozenset(
     {
@@ -109,168 +109,170 @@ _PAGES = frozenset(
     }
 )
 _PARTIAL, _RANGE_REFUSED = 206, 416
-#: Bytes: a host that sends fewer than this of a longer range is not asked for more without a pause.
+#: Bytes; after a response with fewer bytes of a longer range, the next request waits as a retry.
 _MIN_PART = MIB // 16
 
 
 class RestartRequired(ResponseLost):
-    """Private: what is there cannot be gone on with, nor can this answer."""
+    """Internal: neither the bytes received so far nor this response can be used."""
 
 
 class RangeIgnored(RestartRequired):
-    """Private: all came where a part was asked for, while others fetch other parts."""
+    """Internal: the host ignored the range of a request while others fetch other ranges."""
 
 
 @define
 class RangeRequest:
-    """One attempt at a share."""
+    """One attempt to fetch a segment."""
 
     download: Downloader
     segment: Segment
     attempt: int
 
     async def fetch(self, url: str) -> None:
-        """Fetch as much of the share as the host gives in one answer.
+        """Fetch as much of the segment as one response contains.
 
         Raises:
-            ResponseLost: Less came than was announced.
-            Anew: The bytes there are and those of the answer are not of one version.
-            LinkExpired: The link is refused.
-            ApiError: The host failed.
-            DownloadFailed: No other try can help.
+            ResponseLost: The response ended early.
+            RestartRequired: The response is of another version than the bytes received so far.
+            LinkExpired: The link was refused.
+            ApiError: The host responded with another error status.
+            DownloadFailed: Another attempt cannot help.
         """
-        share, headers = self.segment, dict[str, str]()
+        segment, headers = self.segment, dict[str, str]()
         version = self.download.version
         if version is not None and version.etag is not None:
-            end = None if share.end == version.total else share.end
-            headers = range_headers(share.at, end, version.etag) if share.at or end else {}
+            end = None if segment.end == version.total else segment.end
+            headers = range_headers(segment.at, end, version.etag) if segment.at or end else {}
         async with contextlib.AsyncExitStack() as stack:
             request = signed_url_request(
                 "GET", url, headers, base_url=self.download.sender.base_url
             )
             exchange = await self._follow_redirects(request, stack)
-            found = await self._validate_response(exchange)
+            extent = await self._validate_response(exchange)
             try:
-                await self._read(exchange, found)
+                await self._read(exchange, extent)
             except Undecodable as failure:
                 where = public_url(exchange.request.url)
                 raise DownloadFailed(f"{where} sends a result that is damaged: {failure}") from None
-        if share.end is None:
-            share.end = share.at
-        if share.remaining and share.at != found.end:
-            raise ResponseLost(f"{share.at:,} of {share.end:,} bytes came")
-        part = 0 if found.end is None else found.end - found.start
-        if share.remaining and (not headers or part < _MIN_PART):
+        if segment.end is None:
+            segment.end = segment.at
+        if segment.remaining and segment.at != extent.end:
+            raise ResponseLost(f"{segment.at:,} of {segment.end:,} bytes came")
+        part = 0 if extent.end is None else extent.end - extent.start
+        if segment.remaining and (not headers or part < _MIN_PART):
             # The next response might be the same again: retries have pauses, and an end.
             raise ResponseLost(
                 f"{public_url(url)} sent {part:,} bytes where "
-                f"{share.at + share.remaining - found.start:,} were requested"
+                f"{segment.at + segment.remaining - extent.start:,} were requested"
             )
 
-    async def _read(self, exchange: Exchange, found: ContentExtent) -> None:
-        """Read the answer, or as much of it as is not another connection's."""
-        share, whole = self.segment, self.download
+    async def _read(self, exchange: Exchange, extent: ContentExtent) -> None:
+        """Read the response up to the end of the segment, which may shrink meanwhile."""
+        segment, download = self.segment, self.download
         async with contextlib.aclosing(_content(exchange)) as pieces:
-            whole.active += 1
+            download.active += 1
             try:
                 async for piece in pieces:
-                    if found.end is not None and share.at + len(piece) > found.end:
+                    if extent.end is not None and segment.at + len(piece) > extent.end:
                         where = public_url(exchange.request.url)
                         raise DownloadFailed(f"{where} sends more bytes than it announced")
-                    left = share.remaining
-                    mine = piece if left is None or len(piece) <= left else piece[:left]
-                    at, share.at = share.at, share.at + len(mine)
-                    whole.on_bytes(len(mine))
-                    await whole.sink.write(at, [mine])
-                    if share.remaining == 0 and share.end != found.end:
+                    remaining = segment.remaining
+                    data = (
+                        piece if remaining is None or len(piece) <= remaining else piece[:remaining]
+                    )
+                    at, segment.at = segment.at, segment.at + len(data)
+                    download.on_bytes(len(data))
+                    await download.sink.write(at, [data])
+                    if segment.remaining == 0 and segment.end != extent.end:
                         return
             finally:
-                whole.active -= 1
+                download.active -= 1
 
     async def _follow_redirects(
         self, request: Request, stack: contextlib.AsyncExitStack
     ) -> Exchange:
-        """The first answer that points nowhere else; there is no credential to carry along."""
-        sender, under = self.download.sender, self.download.under
+        """Return the first response that is not a redirect. Requests carry no credentials."""
+        sender, options = self.download.sender, self.download.options
         for _ in range(_MAX_REDIRECTS + 1):
             with sender.emit_request("download", self.attempt, request) as answered:
                 exchange = await stack.enter_async_context(
-                    sender.transport.stream(Attempt(request=request, timeouts=under.timeouts))
+                    sender.transport.stream(Attempt(request=request, timeouts=options.timeouts))
                 )
                 answered(exchange)
             location = exchange.headers.get("location")
             if exchange.status not in _REDIRECTS or location is None:
                 return exchange
-            # Its connection goes first: where only one may be open, the next would wait for ever.
+            # Close the connection first: with a limit of one, the next would wait for ever.
             await stack.aclose()
             request = _redirected(request, location, sender.base_url)
         raise DownloadFailed(f"{public_url(request.url)}: more than {_MAX_REDIRECTS} redirects")
 
     async def _validate_response(self, exchange: Exchange) -> ContentExtent:
-        """Check what the answer says of its bytes, and start anew where it is another version."""
-        share, version, where = (
+        """Check the headers of the response; restart the download if its version differs."""
+        segment, version, where = (
             self.segment,
             self.download.version,
             public_url(exchange.request.url),
         )
         if exchange.status not in {200, _PARTIAL}:
-            raise await self._refused(exchange, where)
+            raise await self._status_error(exchange, where)
         kind = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
         if self.download.media and kind in _PAGES:
             why = f"{where} sent {kind} where audio or video was requested (a login or error page?)"
             # Later it may pass: what arrived before is kept.
-            raise DownloadFailed(why) if self.download.empty else ResponseLost(why)
-        found = parse_extent(exchange.status, exchange.headers)
-        coded = self._coded(exchange, where)
-        if coded and found is not None:
-            # Lengths, ranges, hashes and the ETag are those of the encoded bytes.
-            found = evolve(found, end=None, total=None)
-        if found is None or found.start not in {0, share.at}:
-            raise self._unusable(f"{where} sends other bytes than were asked for")
-        if not found.bounded:
-            raise self._unusable(
-                f"{where} does not say where the result ends: a broken connection could not be "
-                "told from its end"
+            raise DownloadFailed(why) if self.download.is_empty else ResponseLost(why)
+        extent = parse_extent(exchange.status, exchange.headers)
+        encoded = self._is_encoded(exchange, where)
+        if encoded and extent is not None:
+            # Lengths, ranges, digests and the ETag apply to the encoded bytes.
+            extent = evolve(extent, end=None, total=None)
+        if extent is None or extent.start not in {0, segment.at}:
+            raise self._unusable_response(f"{where} sends other bytes than were requested")
+        if not extent.bounded:
+            raise self._unusable_response(
+                f"{where} does not announce where the result ends: a broken connection could not "
+                "be distinguished from its end"
             )
-        if found.start != share.at or version is None or self.download.empty:
-            told = Representation(
-                etag=None if coded else strong_etag(exchange.headers),
-                total=found.total,
-                digest=None if coded else digest_of(exchange.status, exchange.headers),
+        if extent.start != segment.at or version is None or self.download.is_empty:
+            representation = Representation(
+                etag=None if encoded else strong_etag(exchange.headers),
+                total=extent.total,
+                digest=None if encoded else digest_of(exchange.status, exchange.headers),
             )
-            await self.download.restart(told, share)
-            self.download.supports_ranges = told.etag is not None and (
+            await self.download.restart(representation, segment)
+            self.download.supports_ranges = representation.etag is not None and (
                 exchange.status == _PARTIAL or serves_ranges(exchange.headers)
             )
         elif is_other_version(exchange.headers, version.etag) or (
-            version.total not in {found.total, None}
+            version.total not in {extent.total, None}
         ):
-            raise self._unusable(f"{where} changed the result while it was downloaded")
+            raise self._unusable_response(f"{where} changed the result while it was downloaded")
         if version is not None and version.total is None:
-            self.download.version, share.end = evolve(version, total=found.total), found.total
-        return found
+            self.download.version, segment.end = evolve(version, total=extent.total), extent.total
+        return extent
 
-    def _coded(self, exchange: Exchange, where: str) -> bool:
-        """Whether the content has to be decoded.
+    def _is_encoded(self, exchange: Exchange, where: str) -> bool:
+        """Return whether the content is encoded.
 
         Raises:
-            DiffioError: It cannot be.
+            DiffioError: The content cannot be decoded.
         """
         try:
-            coded = exchange.decoder() is not None
+            encoded = exchange.decoder() is not None
         except Undecodable as failure:
             raise DownloadFailed(f"{where} sends a result that cannot be read: {failure}") from None
-        if coded and exchange.status == _PARTIAL:
-            raise self._unusable(f"{where} sends a part of an encoded result")
-        return coded
+        if encoded and exchange.status == _PARTIAL:
+            raise self._unusable_response(f"{where} sends a part of an encoded result")
+        return encoded
 
-    def _unusable(self, why: str) -> DiffioError:
-        """Nothing can be made of this answer; of one to a request for the whole, perhaps."""
-        return DownloadFailed(why) if self.download.empty else RestartRequired(why)
+    def _unusable_response(self, reason: str) -> DiffioError:
+        """Return the error for a response that cannot be used; a restart may help with bytes."""
+        return DownloadFailed(reason) if self.download.is_empty else RestartRequired(reason)
 
-    async def _refused(self, exchange: Exchange, where: str) -> DiffioError:
-        if exchange.status == _RANGE_REFUSED and not self.download.empty:
-            return self._unusable(f"{where} has no such bytes any more")
+    async def _status_error(self, exchange: Exchange, where: str) -> DiffioError:
+        if exchange.status == _RANGE_REFUSED and not self.download.is_empty:
+            return self._unusable_response(f"{where} has no such bytes any more")
         error: ApiError = error_from_response(
             exchange.status,
             exchange.headers,
@@ -281,7 +283,7 @@ class RangeRequest:
             clock_known=self.download.sender.server_clock.known,
             secrets=exchange.request.secrets,
         )
-        if exchange.status not in _EXPIRED:
+        if exchange.status not in _EXPIRED_STATUSES:
             return error
         expired = LinkExpired(f"the signed link is refused: {error}")
         expired.__cause__ = error
@@ -289,11 +291,11 @@ class RangeRequest:
 
 
 async def _content(exchange: Exchange) -> AsyncGenerator[bytes | memoryview, None]:
-    """The pieces of the content, decoded.
+    """Yield the pieces of the decoded content.
 
     Raises:
-        Undecodable: It is not what its coding makes.
-        ResponseLost: It ends before its coding does.
+        Undecodable: The content is not valid in its encoding.
+        ResponseLost: The encoded content ended early.
     """
     decoder = exchange.decoder()
     async with contextlib.aclosing(exchange.iter_bytes()) as pieces:

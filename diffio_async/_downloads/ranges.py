@@ -1,110 +1,25 @@
-"""Which bytes of a result are there: stretches that meet become one."""
+"""Byte ranges of a download, and the number of connections that fetch them."""
 
 from __future__ import annotations
 
-import re
+import math
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, field
 
-from diffio_async._downloads.digests import Digest
+from diffio_async.options import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-# ASCII: what the header had beside it may have been lost, and could not be sent back.
-_STRONG = re.compile(r'"[!#-~]*"')
-# Python itself refuses to read numbers of thousands of digits.
-_SIZE = re.compile(r"[0-9]{1,18}")
-_CONTENT_RANGE = re.compile(r"bytes +([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.IGNORECASE)
-
-
-@frozen
-class ContentExtent:
-    """The answer has bytes `start` to before `end` of a result of `total` (None where not told).
-
-    `bounded` says that the end of the answer can be told from a connection that broke.
-    """
-
-    start: int
-    end: int | None
-    total: int | None
-    bounded: bool
-
-
-@frozen
-class Representation:
-    """What tells the bytes of one result from another's: those of one may be put together.
-
-    `etag` is a strong one, and None where the host gave none; `total` is in bytes.
-    """
-
-    etag: str | None
-    total: int | None
-    digest: Digest | None = None
-
-
-def parse_extent(status: int, headers: Mapping[str, str]) -> ContentExtent | None:
-    """The extent of a 200 or 206; None where a 206 does not say which bytes it carries.
-
-    Nor does one whose length is another than that of the bytes it names.
-    """
-    transfer = headers.get("transfer-encoding", "").lower().split(",")
-    coded = [each.strip() for each in transfer if each.strip() not in {"", "identity"}]
-    # Only a chunked body has an end of its own, and only where nothing was done to the chunks:
-    # with `chunked, identity` the body ends where the connection does.
-    chunked = coded == ["chunked"] and transfer[-1].strip() == "chunked"
-    length = headers.get("content-length", "") if not coded else ""
-    if status == 206:  # noqa: PLR2004 - Partial Content
-        found = _CONTENT_RANGE.fullmatch(headers.get("content-range", "").strip())
-        if found is None:
-            return None
-        start, end = int(found[1]), int(found[2])
-        total = None if found[3] == "*" else int(found[3])
-        if end < start or (total is not None and end >= total):
-            return None
-        if _SIZE.fullmatch(length) and int(length) != end + 1 - start:
-            return None
-        # A part of a whole of unknown length ends nobody knows where.
-        return ContentExtent(start=start, end=end + 1, total=total, bounded=total is not None)
-    size = int(length) if _SIZE.fullmatch(length) else None
-    return ContentExtent(start=0, end=size, total=size, bounded=chunked or size is not None)
-
-
-def strong_etag(headers: Mapping[str, str]) -> str | None:
-    """The ETag, where it promises the same bytes: weak ones do not, and cannot resume."""
-    etag = headers.get("etag", "").strip()
-    return etag if _STRONG.fullmatch(etag) else None
-
-
-def range_headers(start: int, end: int | None, etag: str) -> dict[str, str]:
-    """Headers that ask for bytes of the same version, or else for all of the new one.
-
-    Args:
-        start: The first byte.
-        end: Before which the bytes end; None for the end of the result.
-        etag: Of the version whose other bytes are there.
-    """
-    last = "" if end is None else end - 1
-    return {"Range": f"bytes={start}-{last}", "If-Range": etag}
-
-
-def is_other_version(headers: Mapping[str, str], etag: str | None) -> bool:
-    """Whether an answer says that its bytes are not of version `etag`; a part may say nothing."""
-    return headers.get("etag", etag) != etag
-
-
-def serves_ranges(headers: Mapping[str, str]) -> bool:
-    """Whether an answer invites to ask for parts."""
-    return "bytes" in headers.get("accept-ranges", "").lower()
+    from collections.abc import Iterable, Iterator
 
 
 @define(eq=False)
 class Segment:
-    """What one connection fetches: from byte `at`, which grows, to before `end`.
+    """Range that one connection fetches: from `at`, which grows, to before `end`.
 
-    `end` is None where nobody knows the result's length, and falls when another takes a part.
+    `end` is None while the size of the result is unknown. It shrinks when another connection
+    acquires the second half.
     """
 
     at: int
@@ -112,60 +27,65 @@ class Segment:
 
     @property
     def remaining(self) -> int | None:
-        """How many bytes are still to come, None where nobody knows."""
+        """Number of bytes not received yet, or None if unknown."""
         return None if self.end is None else max(0, self.end - self.at)
 
 
 @define
 class RangeAllocator:
-    """The bytes that are missing: those that are somebody's to fetch, and those that are not."""
+    """Assigns the missing ranges of a download to connections.
+
+    Attributes:
+        pending: Ranges without a connection.
+        active: Segments that connections are fetching.
+    """
 
     pending: list[tuple[int, int | None]] = field(factory=lambda: [(0, None)])
     active: list[Segment] = field(factory=list)
 
     @classmethod
-    def of(cls, there: RangeSet, total: int | None) -> RangeAllocator:
-        """What is missing where some bytes are there."""
-        return cls() if total is None else cls(pending=list(there.gaps(total)))
+    def for_missing(cls, present: RangeSet, total: int | None) -> RangeAllocator:
+        """Return an allocator for the bytes that are not in `present`."""
+        return cls() if total is None else cls(pending=list(present.gaps(total)))
 
-    def acquire(self, least: int) -> Segment | None:
-        """A share for one more connection: what is free, or half of what another has to fetch.
+    def acquire(self, min_size: int) -> Segment | None:
+        """Return a segment for one more connection: a pending range, or half of an active one.
 
-        None where there is nothing, or no half of at least `least` bytes.
+        Return None if nothing is pending and no half has at least `min_size` bytes.
         """
         if self.pending:
-            share = Segment(*self.pending.pop(0))
+            segment = Segment(*self.pending.pop(0))
         else:
             largest = max(self.active, key=lambda one: one.remaining or 0, default=None)
-            if largest is None or largest.end is None or (largest.remaining or 0) < 2 * least:
+            if largest is None or largest.end is None or (largest.remaining or 0) < 2 * min_size:
                 return None
             middle = largest.end - (largest.remaining or 0) // 2
-            share, largest.end = Segment(middle, largest.end), middle
-        self.active.append(share)
-        return share
+            segment, largest.end = Segment(middle, largest.end), middle
+        self.active.append(segment)
+        return segment
 
-    def release(self, share: Segment) -> None:
-        """Its connection fetches no more; what is left of it is for another.
+    def release(self, segment: Segment) -> None:
+        """Release a segment whose connection stopped; reassign its remaining bytes.
 
-        Best for the one whose bytes come right before: that may be getting them anyway.
+        The active segment that ends where they start gets them: its response may include them.
         """
-        self.active.remove(share)
-        if share.remaining == 0:
+        self.active.remove(segment)
+        if segment.remaining == 0:
             return
         for other in self.active:
-            if other.end == share.at:
-                other.end = share.end
+            if other.end == segment.at:
+                other.end = segment.end
                 return
-        self.pending.insert(0, (share.at, share.end))
+        self.pending.insert(0, (segment.at, segment.end))
 
 
 class RangeSet:
-    """Stretches of bytes, each from its first to before its last; they never touch."""
+    """Set of byte offsets, stored as sorted ranges that neither overlap nor touch."""
 
-    def __init__(self, stretches: Iterable[tuple[int, int]] = ()) -> None:
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
-        for start, end in stretches:
+        for start, end in ranges:
             self.add(start, end)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -176,16 +96,16 @@ class RangeSet:
 
     @property
     def size(self) -> int:
-        """How many bytes are there."""
+        """Number of bytes in the set."""
         return sum(self._ends) - sum(self._starts)
 
     @property
     def end(self) -> int:
-        """Where the last stretch ends, 0 where there is none."""
+        """Offset after the last byte, or 0 if the set is empty."""
         return self._ends[-1] if self._ends else 0
 
     def add(self, start: int, end: int) -> None:
-        """Bytes `start` to before `end` are there now."""
+        """Add bytes `start` to before `end`."""
         if end <= start:
             return
         first, last = bisect_left(self._ends, start), bisect_right(self._starts, end)
@@ -194,11 +114,99 @@ class RangeSet:
         self._starts[first:last], self._ends[first:last] = [start], [end]
 
     def gaps(self, total: int) -> list[tuple[int, int]]:
-        """What is missing of a whole of `total` bytes."""
+        """Return the ranges missing from `total` bytes."""
         starts = [0, *self._ends]
         ends = [*self._starts, total]
         return [(s, min(e, total)) for s, e in zip(starts, ends, strict=True) if s < min(e, total)]
 
     def before(self, limit: int) -> RangeSet:
-        """The bytes of these before `limit`."""
+        """Return the bytes before `limit`."""
         return RangeSet((start, min(end, limit)) for start, end in self)
+
+
+#: Minimum length of a measurement: in seconds, and as a multiple of the connect time.
+_MIN_SAMPLE_SECONDS, _CONNECT_TIME_FACTOR = 0.4, 2.0
+
+#: Seconds to wait for the first bytes of new connections before measuring.
+_SETTLE_SECONDS = 5.0
+
+#: Required growth of the rate when the number of connections doubles.
+_MIN_GAIN = 1.25
+
+#: Bytes per second of one connection above which it is not considered a bottleneck.
+_FAST_RATE = 100 * MIB
+
+#: Share of time that the loop's thread may use the CPU; above it, the CPU is the bottleneck.
+_MAX_CPU_SHARE = 0.85
+
+#: Minimum estimated seconds left for which more connections are opened.
+_MIN_SECONDS_LEFT = 1.5
+
+#: Seconds before more connections are tried again after no gain or throttling.
+_RETRY_AFTER_SECONDS = 60.0
+
+
+@define
+class ConnectionScaler:
+    """Adaptive number of connections of one download. Pure: time is an argument.
+
+    One connection is enough where the link or the CPU is the bottleneck. Where each connection is
+    limited (a long link, a host that throttles), more of them add throughput: their number doubles
+    while that helps.
+
+    Attributes:
+        max: Upper bound of the target.
+        target: Desired number of connections.
+    """
+
+    max: int
+    target: int = 1
+    #: Bytes per second before the last increase, until its gain is known.
+    _previous_rate: float | None = None
+    _changed_at: float | None = None
+    _measured_from: float | None = None
+    _done: int = 0
+    _cpu_time: float = 0.0
+    _cooldown_until: float = field(default=-math.inf)
+
+    def sample(self, now: float, done: int, remaining: int, active: int, cpu_time: float) -> int:
+        """Update the target from one sample and return it.
+
+        Args:
+            now: Seconds on a monotonic clock.
+            done: Bytes received by all connections.
+            remaining: Bytes not received yet.
+            active: Connections that are receiving bytes.
+            cpu_time: CPU seconds of the event loop's thread, from any starting point.
+        """
+        if self._changed_at is None:
+            self._changed_at = now
+        if self._measured_from is None:
+            # The rate while connections open and warm up is not representative.
+            if active < self.target and now - self._changed_at < _SETTLE_SECONDS:
+                return self.target
+            self._measured_from, self._done, self._cpu_time = now, done, cpu_time
+        elapsed = now - self._measured_from
+        if now < self._cooldown_until or elapsed < max(
+            _MIN_SAMPLE_SECONDS, _CONNECT_TIME_FACTOR * (self._measured_from - self._changed_at)
+        ):
+            return self.target
+        rate, previous = (done - self._done) / elapsed, self._previous_rate
+        self._previous_rate = self._changed_at = self._measured_from = None
+        if previous is not None and rate < previous * _MIN_GAIN:
+            # Connections are not closed, but those that end are not replaced.
+            self.on_throttled(now)
+        elif (
+            self.target < self.max
+            and 0 < rate < _FAST_RATE * self.target
+            and remaining > _MIN_SECONDS_LEFT * rate
+            and cpu_time - self._cpu_time < _MAX_CPU_SHARE * elapsed
+        ):
+            self._previous_rate, self.target = rate, min(self.max, 2 * self.target)
+        return self.target
+
+    def on_throttled(self, now: float) -> None:
+        """Halve the target: more connections do not help, or the host throttles."""
+        self.target = max(1, self.target // 2)
+        self._previous_rate = self._changed_at = self._measured_from = None
+        self._cooldown_until = now + _RETRY_AFTER_SECONDS

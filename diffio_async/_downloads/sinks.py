@@ -1,4 +1,4 @@
-"""Where a result's bytes go, in any order: to memory, or by threads to a file."""
+"""Targets of a download: validation, and sinks that write to memory or to a file."""
 
 from __future__ import annotations
 
@@ -6,82 +6,165 @@ import asyncio
 import contextlib
 import hashlib
 import io
-from typing import TYPE_CHECKING, Protocol
+import math
+import os
+import secrets
+import stat
+import time
+from typing import TYPE_CHECKING, Protocol, get_args
 
 from diffio_async._downloads.part_file import write_atomic
 from diffio_async._downloads.ranges import RangeSet
-from diffio_async._downloads.target import already_exists, unwritable, validate_target
-from diffio_async._storage.locked_file import InUse
-from diffio_async._storage.private_files import NotOurs
+from diffio_async._storage.atomic_write import create_exclusive, sibling_path
+from diffio_async._storage.private_files import AlreadyInUse, UnexpectedFile
+from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled
-from diffio_async.errors import InvalidTarget
+from diffio_async.errors import ConfigurationError, InvalidTarget
+from diffio_async.types import OnConflict
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
     from diffio_async._downloads.part_file import PartFile
-    from diffio_async._downloads.ranges import Representation
-    from diffio_async.types import OnConflict
+    from diffio_async._downloads.representation import Representation
+
+#: Seconds to cache that a folder is writable, and maximum of cached folders: many results go to
+#: one folder.
+_WRITABLE_TTL, _MAX_CACHED = 2.0, 1000
+_writable_cache: dict[Path, float] = {}
 
 
-#: Bytes of a result that is held until it is whole: a file is then written in one go.
+async def check_target(target: Path, on_conflict: OnConflict) -> None:
+    """Check that the target can be written later.
+
+    Raises:
+        InvalidTarget: The folder is missing or not writable, or the target is not a regular file,
+            or exists and may not be replaced.
+        ConfigurationError: `on_conflict` is invalid.
+    """
+    threads = TrackedExecutor()
+    try:
+        await threads.run_with_retries(validate_target, target, on_conflict)
+    finally:
+        # Remove the probe file before a cancellation completes.
+        await threads.drain()
+
+
+def validate_target(target: Path, on_conflict: OnConflict) -> None:
+    """Check the target as `check_target` does; blocks."""
+    if on_conflict not in get_args(OnConflict):
+        raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
+    folder = target.parent
+    try:
+        if not folder.is_dir():
+            raise InvalidTarget(f"there is no folder {str(folder)!r} to write {target.name!r} in")
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        pass
+    except OSError as failure:
+        raise unwritable(target, failure) from failure
+    except ValueError:
+        raise invalid_name(target) from None
+    else:
+        if stat.S_ISDIR(mode):
+            raise InvalidTarget(f"{str(target)!r} is a folder: name a file in it")
+        if on_conflict != "overwrite":
+            raise already_exists(target)
+        if not stat.S_ISREG(mode):
+            raise InvalidTarget(f"{str(target)!r} is no regular file and is not replaced")
+    # Permissions are not enough: a file system may be read-only or over its quota.
+    now = time.monotonic()
+    if now - _writable_cache.get(folder, -math.inf) < _WRITABLE_TTL:
+        return
+    temporary = sibling_path(target, f"{secrets.token_hex(4)}.part")
+    try:
+        os.close(create_exclusive(temporary))
+        temporary.unlink()
+    except OSError as failure:
+        raise InvalidTarget(
+            f"nothing can be written in {str(folder)!r}: {reason_of(failure)}"
+        ) from failure
+    if len(_writable_cache) >= _MAX_CACHED:
+        _writable_cache.clear()
+    _writable_cache[folder] = now
+
+
+def unwritable(target: Path, failure: OSError | MemoryError) -> InvalidTarget:
+    """Return the error for a target that the system does not write."""
+    return InvalidTarget(f"{str(target)!r} cannot be written: {reason_of(failure)}")
+
+
+def invalid_name(target: Path) -> InvalidTarget:
+    """Return the error for a path that is not a valid file name."""
+    if not target.name:
+        return InvalidTarget(f"{str(target)!r} is a folder: name a file in it")
+    return InvalidTarget(f"{str(target)!r} cannot be the name of a file")
+
+
+def already_exists(target: Path) -> InvalidTarget:
+    """Return the error for a target that exists."""
+    return InvalidTarget(
+        f"{str(target)!r} exists: choose another name, or replace it with on_conflict='overwrite'"
+    )
+
+
+#: Results up to this size in bytes are buffered in memory and written at once when complete.
 BUFFER_LIMIT = 256 * 1024
 
 
 class Sink(Protocol):
-    """Takes a result's bytes.
+    """Destination of the bytes of a result.
 
     Attributes:
-        version: Of the bytes that are there already, None where none are.
-        ranges: Those bytes.
+        version: Version of the bytes in `ranges`, or None without any.
     """
 
     version: Representation | None
 
     @property
     def ranges(self) -> RangeSet:
-        """The bytes that are there."""
+        """Ranges that were written."""
         ...
 
     async def restart(self, version: Representation) -> None:
-        """Forget what was written; what comes now is of this version."""
+        """Discard what was written, and expect the bytes of a version."""
         ...
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Take bytes; when this returns, their memory is the caller's again."""
+        """Write bytes; the caller may reuse their memory when this returns."""
         ...
 
     async def digest(self, size: int) -> bytes:
-        """What all of it hashes to, by the version's algorithm if there is one."""
+        """Return the hash of all bytes by the algorithm of the version, or b"" without one."""
         ...
 
     def discard(self) -> None:
-        """What is there is not what it should be: nobody goes on with it."""
+        """Mark the content as invalid, so that it is not resumed."""
         ...
 
 
 class MemorySink:
-    """Keeps the result in memory."""
+    """Sink that collects the result in memory."""
 
     def __init__(self) -> None:
         self.version: Representation | None = None
         self.ranges = RangeSet()
-        # Grows in place and gives its bytes away uncopied; a list, joined, would need them twice.
+        # Grows in place and returns its bytes without a copy; joining a list would copy them.
         self._content = io.BytesIO()
 
     async def restart(self, version: Representation) -> None:
-        """Forget what was written."""
+        """Discard what was written."""
         self.version = version
         self._content = io.BytesIO()
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Keep."""
+        """Write to memory."""
         self._content.seek(offset)
         self._content.writelines(pieces)
 
     async def digest(self, size: int) -> bytes:
-        """Hash it all at the end; what is large in a thread."""
+        """Hash the content, in a thread if it is large."""
         digest = None if self.version is None else self.version.digest
         if digest is None:
             return b""
@@ -94,106 +177,106 @@ class MemorySink:
         return hashed.digest()
 
     def discard(self) -> None:
-        """Nothing of it is kept anyway."""
+        """Do nothing: memory is not resumed."""
 
     def content(self) -> bytes:
-        """The whole result."""
+        """Return the complete result."""
         return self._content.getvalue()
 
 
 class FileSink:
-    """A temporary file, written by threads; a small result is held and written when it is whole."""
+    """Sink that writes a part file in threads; a small result is buffered until complete."""
 
     def __init__(self, file: PartFile, threads: TrackedExecutor, target: Path) -> None:
         self.file = file
         self.version: Representation | None = None
         self._threads, self._target = threads, target
-        self._turn = asyncio.Lock()
-        #: What is held; the file is not opened as long as that is enough.
-        self._held: MemorySink | None = None
+        self._lock = asyncio.Lock()
+        #: Buffer of a small result; the file is not opened while it is in use.
+        self._buffer: MemorySink | None = None
 
     @property
     def ranges(self) -> RangeSet:
-        """The bytes that were there when the download began, and all since."""
+        """Ranges in the file, including those of an earlier download."""
         return self.file.written
 
     async def restart(self, version: Representation) -> None:
-        """Empty the file."""
-        self.version, self._held = version, None
-        if version.total is not None and version.total <= BUFFER_LIMIT and not self.file.opened:
-            self._held = MemorySink()
-            await self._held.restart(version)
+        """Discard what was written, and expect the bytes of a version."""
+        self.version, self._buffer = version, None
+        if version.total is not None and version.total <= BUFFER_LIMIT and not self.file.is_open:
+            self._buffer = MemorySink()
+            await self._buffer.restart(version)
             return
-        async with self._turn:
-            # A write goes on when its caller was cancelled.
+        async with self._lock:
+            # A write may still run after its caller was cancelled.
             await self._threads.drain()
             with translate_os_errors(self._target):
-                await self._threads.patiently(self.file.begin, version)
+                await self._threads.run_with_retries(self.file.restart, version)
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write, one after the other."""
-        if self._held is not None:
-            await self._held.write(offset, pieces)
+        """Write pieces; writes are serialised."""
+        if self._buffer is not None:
+            await self._buffer.write(offset, pieces)
             return
-        async with self._turn:
+        async with self._lock:
             with translate_os_errors(self._target):
                 await self._threads.run(self.file.write_at, offset, pieces)
 
     async def digest(self, size: int) -> bytes:
-        """What the whole hashes to; bytes that came out of order are read back for it."""
-        if self._held is not None:
-            return await self._held.digest(size)
+        """Hash the complete content; bytes that were written out of order are read back."""
+        if self._buffer is not None:
+            return await self._buffer.digest(size)
         with translate_os_errors(self._target):
             while not await self._threads.run(self.file.hash_next, size):
                 pass
         return self.file.digest()
 
     def discard(self) -> None:
-        """Remove it in the end."""
-        self.file.finished, self._held = True, None
+        """Mark the content as invalid, so that the file is removed on close."""
+        self.file.finished, self._buffer = True, None
 
     async def commit(self, on_conflict: OnConflict) -> None:
-        """Give the result its name."""
+        """Publish the result under the name of the target."""
         with translate_os_errors(self._target):
-            await self._threads.patiently(self._commit, on_conflict)
+            await self._threads.run_with_retries(self._commit, on_conflict)
 
     def _commit(self, on_conflict: OnConflict) -> None:
-        if self._held is None:
+        if self._buffer is None:
             self.file.publish(self._target, on_conflict)
         else:
-            write_atomic(self._held.content(), self._target, on_conflict)
-            self._held = None  # now: whoever is cancelled meanwhile has the result all the same
+            write_atomic(self._buffer.content(), self._target, on_conflict)
+            self._buffer = None  # the result is published, even if the caller is cancelled
 
     async def close(self) -> None:
-        """Close the file, and leave what a later download goes on from, or nothing."""
-        # No thread may write to a descriptor that is closed, and perhaps another's by then.
+        """Close the file; keep what a later download can resume from."""
+        # No thread may write to a closed descriptor, whose number may be reused.
         try:
             await self._threads.drain()
         finally:
-            if self._held is not None or self.file.opened:
-                await wait_all_uncancelled([self._threads.begin(self._close)])
+            if self._buffer is not None or self.file.is_open:
+                await wait_all_uncancelled([self._threads.start(self._close)])
 
     def _close(self) -> None:
-        held, self._held = self._held, None
+        held, self._buffer = self._buffer, None
         if held is not None and held.version is not None:
             self.file.save_initial(held.version, held.content())
-        if self.file.opened:
+        if self.file.is_open:
             self.file.close()
 
 
 @contextlib.contextmanager
 def translate_os_errors(target: Path) -> Iterator[None]:
-    """Turn what the system says into errors of ours."""
+    """Translate errors of the system to `InvalidTarget`."""
     try:
         yield
     except FileExistsError as failure:
         raise already_exists(target) from failure
-    except InUse as failure:
+    except AlreadyInUse as failure:
         raise InvalidTarget(
-            f"{str(target)!r} is being downloaded already, here or in another process: wait for "
-            "that, or choose another name"
+            f"{str(target)!r} is being downloaded already, here or in another process: wait until "
+            "that ends, or choose another name"
         ) from failure
-    except NotOurs as failure:
+    except UnexpectedFile as failure:
         raise InvalidTarget(f"{str(target)!r} cannot be written: {failure}") from failure
     except (OSError, MemoryError) as failure:
         raise unwritable(target, failure) from failure
@@ -203,17 +286,18 @@ def translate_os_errors(target: Path) -> Iterator[None]:
 async def open_sink(
     file: PartFile, target: Path, on_conflict: OnConflict
 ) -> AsyncIterator[FileSink]:
-    """A sink whose content stands under the target's name after the body, or nowhere.
+    """Yield a sink whose content is published as the target after the body, or discarded.
 
     Raises:
-        InvalidTarget: The folder, the disk or the name stands in the way, as is found before the
-            body where it can be.
+        InvalidTarget: The target cannot be written; raised before the body if possible.
     """
     threads = TrackedExecutor()
     sink = FileSink(file, threads, target)
     try:
         with translate_os_errors(target):
-            sink.version = await threads.patiently(_open_resumable, file, target, on_conflict)
+            sink.version = await threads.run_with_retries(
+                _open_resumable, file, target, on_conflict
+            )
         yield sink
         await sink.commit(on_conflict)
     finally:

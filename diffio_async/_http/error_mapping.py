@@ -12,7 +12,12 @@ from aiohttp import http_exceptions
 
 from diffio_async._http.sessions import MAX_HEADER
 from diffio_async._http.shutdown import CLOSED
-from diffio_async._storage.system_errors import PortShortage, ThreadShortage, no_thread, shortage_of
+from diffio_async._storage.system_errors import (
+    PortShortage,
+    ThreadShortage,
+    is_thread_shortage,
+    shortage_of,
+)
 from diffio_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -73,7 +78,7 @@ def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
     """Set a resource shortage of the process as the cause, without the texts of `raw`."""
     if isinstance(raw, MemoryError):
         failure.__cause__ = MemoryError()
-    elif no_thread(raw):
+    elif is_thread_shortage(raw):
         failure.__cause__ = ThreadShortage(errno.EAGAIN, os.strerror(errno.EAGAIN))
     elif isinstance(raw, OSError) and raw.errno == errno.EADDRNOTAVAIL:
         failure.__cause__ = PortShortage(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))

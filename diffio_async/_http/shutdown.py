@@ -11,8 +11,7 @@ import anyio
 from attrs import define, field
 
 from diffio_async._logging import log
-from diffio_async._storage.loops import running_loop
-from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._storage.threads import running_loop, wait_all_uncancelled
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:

@@ -12,9 +12,7 @@ from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.error_context import concerning_many
 from diffio_async._polling.single_wait import wait_scope
 from diffio_async._polling.subscriptions import Subscription
-from diffio_async._storage.iteration import taken
-from diffio_async._storage.loops import running_loop
-from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._storage.threads import iterate, running_loop, wait_all_uncancelled
 from diffio_async.errors import ConfigurationError, DiffioError
 from diffio_async.models.handles import ids_in
 from diffio_async.models.outcomes import Outcome
@@ -177,7 +175,7 @@ def _source(
 async def _iter_ids(
     items: Iterable[object] | AsyncIterable[object], api_project_id: str | None
 ) -> AsyncIterator[Ids]:
-    async with contextlib.aclosing(taken(items)) as source:
+    async with contextlib.aclosing(iterate(items)) as source:
         async for item in source:
             yield ids_in(item, api_project_id)
 

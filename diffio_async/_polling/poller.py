@@ -28,7 +28,7 @@ from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.poll_queue import RateLimiter
 from diffio_async._polling.push import PushHealth
 from diffio_async._polling.scheduler import Scheduler
-from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import PollingPaused, ProgressUpdated
 

@@ -15,7 +15,7 @@ from diffio_async._polling.poll_queue import PollQueue
 from diffio_async._polling.project_listing import ProjectListing
 from diffio_async._polling.push import PushListener
 from diffio_async._polling.subscriptions import Waiter
-from diffio_async._storage.loops import running_loop
+from diffio_async._storage.threads import running_loop
 
 if TYPE_CHECKING:
     from diffio_async._polling.poll_queue import Item

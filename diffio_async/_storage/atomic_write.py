@@ -1,20 +1,55 @@
-"""A file beside the target, and its step under the target's name: at once, and only when whole."""
+"""Durable and atomic writes: a temporary sibling file is synced, then renamed or linked."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING
 
-from diffio_async._storage.file_names import shortened
-from diffio_async._storage.syncing import sync_folder
+from diffio_async._storage.local_paths import truncate_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from diffio_async.types import OnConflict
 
-# File systems that know no hard links answer with one of these.
+if sys.platform == "darwin":
+    import fcntl
+
+
+def sync_file(descriptor: int) -> None:
+    """Flush the bytes of an open file to the disk.
+
+    Raises:
+        OSError: The disk is full or was removed.
+    """
+    if sys.platform == "darwin":
+        # On macOS, fsync leaves the bytes in the drive's cache.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk, where the system supports it.
+
+    Without it, a power cut may lose the name of a file whose bytes are safe. Errors are ignored:
+    some network file systems cannot do it, and a folder may be writable but not readable.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# Error codes of file systems without hard links.
 _NO_LINKS = frozenset(
     {
         errno.EPERM,
@@ -28,27 +63,27 @@ _NO_LINKS = frozenset(
 )
 
 
-def sibling_path(target: Path, ending: str) -> Path:
-    """A hidden name in the same folder, so that the last step is a rename."""
-    return target.with_name(shortened(f".{target.name}", f".{ending}"))
+def sibling_path(target: Path, suffix: str) -> Path:
+    """Return a hidden path in the same folder, so that publishing is a rename."""
+    return target.with_name(truncate_name(f".{target.name}", f".{suffix}"))
 
 
 def create_exclusive(path: Path) -> int:
-    """A new file, open for reading and writing.
+    """Create a file and return a descriptor for reading and writing.
 
     Raises:
-        OSError: It cannot be made, or is there already.
+        OSError: The file exists or cannot be created.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o666)  # the umask decides, as it does for any new file
+    return os.open(path, flags, 0o666)  # reduced by the umask, as for any new file
 
 
 def publish(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
-    """Give the file its name; the old one may stay for another name of it.
+    """Give the temporary file its final name; a hard link may keep the temporary name as well.
 
     Raises:
-        FileExistsError: Somebody has the name, and may keep it.
-        OSError: The folder or the name stands in the way.
+        FileExistsError: The target exists and may not be replaced.
+        OSError: The file cannot be renamed or linked.
     """
     if on_conflict == "overwrite":
         temporary.replace(target)
@@ -58,7 +93,7 @@ def publish(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
 
 
 def _link_once(temporary: Path, target: Path) -> None:
-    """Only if nobody has the name: a link fails where a rename would replace."""
+    """Publish only if the target does not exist: a link fails where a rename would replace."""
     try:
         target.hardlink_to(temporary)
     except (OSError, NotImplementedError) as failure:
@@ -68,6 +103,6 @@ def _link_once(temporary: Path, target: Path) -> None:
         try:
             temporary.replace(target)
         except BaseException:
-            # The name was only held for the result; an empty file under it would pass for one.
+            # Remove the empty file that reserved the name: it would pass for a result.
             target.unlink(missing_ok=True)
             raise

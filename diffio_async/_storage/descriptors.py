@@ -1,4 +1,4 @@
-"""How many descriptors a client uses at once: a low limit of the process makes it slower only."""
+"""Limits that keep a client within the process's limit of file descriptors."""
 
 from __future__ import annotations
 
@@ -7,49 +7,53 @@ import contextlib
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from diffio_async._storage.loops import running_loop
 from diffio_async._storage.system_errors import descriptor_limit
+from diffio_async._storage.threads import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from diffio_async.options import ClientOptions
 
-#: Descriptors that the rest of the process has open: its streams, its loop, a journal, modules.
+#: Descriptors reserved for the rest of the process: streams, event loop, journal, modules.
 _RESERVED = 24
-#: A client has connections to three hosts, and to one of them a second set; a transfer has two
-#: files; what else runs in the process (a sandbox, the user's program) needs some, too.
-_SHARES = 10
-_LEAST = 2
+#: A client connects to three hosts, one of them with a second pool, and a transfer opens two files;
+#: other code in the process (a sandbox, the user's program) needs some as well.
+_DESCRIPTORS_PER_TRANSFER = 10
+_MIN_TRANSFERS = 2
 
-_transfers: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
-def _share() -> int | None:
+def _max_transfers() -> int | None:
     limit = descriptor_limit()
-    return None if limit is None else max(_LEAST, (limit - _RESERVED) // _SHARES)
+    return (
+        None
+        if limit is None
+        else max(_MIN_TRANSFERS, (limit - _RESERVED) // _DESCRIPTORS_PER_TRANSFER)
+    )
 
 
 def connections_per_host(options: ClientOptions) -> int:
-    """Connections to one host at most: what the options say, as far as descriptors allow it."""
-    share = _share()
+    """Return the maximum of connections to one host, limited by available descriptors."""
+    limit = _max_transfers()
     return (
         options.max_connections_per_host
-        if share is None
-        else min(options.max_connections_per_host, share)
+        if limit is None
+        else min(options.max_connections_per_host, limit)
     )
 
 
 @contextlib.asynccontextmanager
-async def files_of_one_transfer() -> AsyncIterator[None]:
-    """Wait until one more transfer of the running loop may open its files; for the body."""
-    share = _share()
-    if share is None:
+async def transfer_slot() -> AsyncIterator[None]:
+    """Wait until another transfer of the running loop may open files; hold the slot in the body."""
+    limit = _max_transfers()
+    if limit is None:
         yield
         return
     loop = running_loop()
-    limiter = _transfers.get(loop)
+    limiter = _limiters.get(loop)
     if limiter is None:
-        limiter = _transfers[loop] = asyncio.Semaphore(share)
+        limiter = _limiters[loop] = asyncio.Semaphore(limit)
     async with limiter:
         yield

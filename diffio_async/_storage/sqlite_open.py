@@ -1,4 +1,4 @@
-"""Open a SQLite file as one of ours, or say in our words why it is not."""
+"""Open, check and migrate a SQLite file, and translate the errors of SQLite."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._storage import database_clock
-from diffio_async._storage.private_files import NotOurs, check_private
+from diffio_async._storage.private_files import UnexpectedFile, check_private
 from diffio_async._storage.system_errors import file_size_shortage, reason_of
 from diffio_async.errors import DatabaseError, DiffioError
 
 if TYPE_CHECKING:
     from diffio_async._storage.database_clock import Clock
 
-#: Seconds another process may keep the file busy; each of our transactions takes milliseconds.
+#: Seconds to wait for another process; a transaction takes milliseconds.
 BUSY_TIMEOUT = 30.0
-#: No other thread opens what one is just making.
+#: Prevents one thread from opening a file that another is creating.
 _creating = threading.Lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
@@ -35,29 +35,29 @@ if hasattr(os, "register_at_fork"):
 
 @frozen(kw_only=True)
 class Schema:
-    """What a kind of file holds.
+    """Schema of one type of database file.
 
     Attributes:
-        what: What messages call it: "batch journal".
-        application_id: The number in its header that tells it from other people's files.
-        migrations: The statements that lead from each version to the next, the first from an
-            empty file. A released one is never changed.
-        after_restart: Statements for the first process that opens the file after the machine was
-            restarted: none that had it open before is alive, and the clock may have changed.
+        label: Name of the file type in messages, such as "batch journal".
+        application_id: Number in the file header that identifies the file type.
+        migrations: Statements that lead from each version to the next, the first from an empty
+            file. Never change a released one.
+        after_restart: Statements for the first process that opens the file after a restart of the
+            machine: no earlier process is alive, and the clock may have changed.
     """
 
-    what: str
+    label: str
     application_id: int
     migrations: tuple[tuple[str, ...], ...]
     after_restart: tuple[str, ...] = ()
 
     @property
     def version(self) -> int:
-        """The version this package writes."""
+        """Schema version that this package writes."""
         return len(self.migrations)
 
 
-#: The endings of the files that SQLite keeps beside the file.
+#: Suffixes of the files that SQLite creates beside the database.
 _COMPANIONS = ("-wal", "-shm", "-journal")
 #: Bytes by which SQLite extends one of them at once: a region of the log's index.
 _LARGEST_WRITE = 32768
@@ -66,10 +66,10 @@ _LARGEST_WRITE = 32768
 def connect(
     path: str, schema: Schema, *, create: bool, clock: Clock | None = None
 ) -> sqlite3.Connection:
-    """A connection to the file, made or migrated as need be; blocks.
+    """Connect to the file; create or migrate it as needed. Blocks.
 
     Raises:
-        DatabaseError: It cannot be; the message says why.
+        DatabaseError: The file cannot be used; the message gives the reason.
     """
     try:
         _create_file(path, create=create)
@@ -85,39 +85,39 @@ def connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256
         )
         try:
-            _check_kind(connection, path, schema)
-            _set_up(connection)
+            _check_file_type(connection, path, schema)
+            _configure(connection)
             _migrate(connection, path, schema, clock)
         except BaseException:
             connection.close()
             raise
     except DatabaseError:
         raise
-    except (sqlite3.Error, MemoryError, *_ODD_CONTENT) as failure:
-        said = translate_error(path, schema, failure)
-        if said is failure:
+    except (sqlite3.Error, MemoryError, *_CONTENT_ERRORS) as failure:
+        error = translate_error(path, schema, failure)
+        if error is failure:
             raise
-        raise said from failure
+        raise error from failure
     return connection
 
 
 def _check_companion(path: str, ending: str) -> None:
     try:
         check_private(path + ending)
-    except NotOurs as failure:
-        raise NotOurs(f"{Path(path + ending).name!r} beside it: {failure}") from failure
+    except UnexpectedFile as failure:
+        raise UnexpectedFile(f"{Path(path + ending).name!r} beside it: {failure}") from failure
 
 
 def _create_file(path: str, *, create: bool) -> None:
-    """Make the file where it is missing; where it is not, see that it can be read and written."""
-    # Nothing that is there is opened for that: to close it again would end the locks that this
-    # process holds on it through other connections, and another process would take it for unused.
+    """Create the file if missing; otherwise check that it can be read and written."""
+    # An existing file is not opened for the check: closing it would release the locks that other
+    # connections of this process hold, and another process would consider the file unused.
     if create:
         with _creating, contextlib.suppress(FileExistsError):
-            # Tokens may be in it: readable by its owner alone. Its companions take the mode over.
+            # It may contain tokens, so only the owner may read it. SQLite copies the mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     check_private(path)
-    # What SQLite finds beside the file becomes a part of it.
+    # SQLite merges the content of these files into the database.
     for ending in _COMPANIONS:
         with contextlib.suppress(FileNotFoundError):
             _check_companion(path, ending)
@@ -125,14 +125,14 @@ def _create_file(path: str, *, create: bool) -> None:
         raise PermissionError(errno.EACCES, "it may not be read and written", path)
 
 
-def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
-    """Refuse what is not ours before a byte of it is changed."""
-    # One state of the file: another process may be making it, between two of the questions.
+def _check_file_type(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    """Reject a file of another type before a byte of it is changed."""
+    # Read one snapshot: another process may be creating the file between the queries.
     connection.execute("BEGIN")
     application, version, tables = _header(connection)
     connection.execute("COMMIT")
     if application != schema.application_id and (application or version or tables):
-        raise database_error(path, schema, f"it is another program's file, not a {schema.what}")
+        raise database_error(path, schema, f"it is another program's file, not a {schema.label}")
     if version > schema.version:
         raise database_error(
             path,
@@ -142,7 +142,7 @@ def _check_kind(connection: sqlite3.Connection, path: str, schema: Schema) -> No
         )
     fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if fault != "ok":
-        raise database_error(path, schema, _damaged(fault))
+        raise database_error(path, schema, _damage_message(fault))
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -152,12 +152,12 @@ def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
     return application, version, tables
 
 
-def _set_up(connection: sqlite3.Connection) -> None:
-    # Several processes that open a new file at once are not made to wait by SQLite itself here.
+def _configure(connection: sqlite3.Connection) -> None:
+    # SQLite's busy timeout does not apply here if several processes open a new file at once.
     end = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
-            # Where it cannot be (some network disks), the older way of commits stays: as safe.
+            # Where WAL is unavailable (some network disks), the rollback journal is as safe.
             connection.execute("PRAGMA journal_mode = WAL")
             break
         except sqlite3.OperationalError as failure:
@@ -165,17 +165,17 @@ def _set_up(connection: sqlite3.Connection) -> None:
                 raise
             time.sleep(0.02)
     connection.execute("PRAGMA synchronous = FULL")
-    # macOS: an fsync there leaves the bytes in the drive's memory; elsewhere it changes nothing.
+    # On macOS, fsync leaves the bytes in the drive's cache; elsewhere this has no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What somebody may have written into its schema calls no function that does anything.
+    # A manipulated schema must not call functions with side effects.
     connection.execute("PRAGMA trusted_schema = OFF")
 
 
 def _migrate(
     connection: sqlite3.Connection, path: str, schema: Schema, clock: Clock | None
 ) -> None:
-    connection.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
+    connection.execute("BEGIN IMMEDIATE")  # fails if the file cannot be written
     try:
         _apply_migrations(connection, path, schema)
         if database_clock.install(connection, clock):
@@ -188,7 +188,7 @@ def _migrate(
 
 
 def _apply_migrations(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
-    # Another process may have migrated it meanwhile, and perhaps further.
+    # Another process may have migrated the file since, perhaps to a newer version.
     version = _header(connection)[1]
     if version > schema.version:
         raise database_error(path, schema, "a newer version of this package is using it")
@@ -202,8 +202,8 @@ def _apply_migrations(connection: sqlite3.Connection, path: str, schema: Schema)
 
 #: What reading content raises that this package has not written: a table is missing, text is not
 #: valid, a value is of another type. What our own statements and values do wrong is not included.
-_ODD_CONTENT = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
-_BUGS = (
+_CONTENT_ERRORS = (sqlite3.DatabaseError, TypeError, ValueError, LookupError, OverflowError)
+_PROGRAMMING_ERRORS = (
     *(sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
     *(sqlite3.DataError, UnicodeEncodeError),
 )
@@ -224,7 +224,7 @@ _REASONS = {
 
 
 def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
-    """The failure in our words where it is the file's or the disk's, and as it is where not."""
+    """Return a `DatabaseError` for a failure of the file or the disk, or else the failure."""
     if isinstance(failure, DiffioError):
         return failure
     reason: str | None = None
@@ -235,8 +235,8 @@ def translate_error(path: str, schema: Schema, failure: Exception) -> Exception:
         code = getattr(failure, "sqlite_errorcode", 0) & 0xFF
         limit = _size_limit(path) if code == sqlite3.SQLITE_IOERR else None
         reason = _REASONS.get(code) if limit is None else limit
-    if reason is None and isinstance(failure, _ODD_CONTENT) and not _is_own(failure):
-        reason = _damaged(failure)
+    if reason is None and isinstance(failure, _CONTENT_ERRORS) and not _is_own(failure):
+        reason = _damage_message(failure)
     if reason is None:
         return failure
     error = database_error(path, schema, reason)
@@ -260,19 +260,19 @@ def _size_limit(path: str) -> str | None:
 def _is_own(failure: Exception) -> bool:
     """Return whether a statement or a value of ours is at fault, and not what the file contains."""
     # SQLite's own overflow has no class of its own: an integer that is read always fits.
-    return isinstance(failure, _BUGS) or (
+    return isinstance(failure, _PROGRAMMING_ERRORS) or (
         isinstance(failure, OverflowError) and "SQLite" in str(failure)
     )
 
 
-def _damaged(what: object) -> str:
-    said = "".join(c if c.isprintable() else " " for c in str(what))
+def _damage_message(what: object) -> str:
+    text = "".join(c if c.isprintable() else " " for c in str(what))
     return (
-        f"it is damaged ({' '.join(said.split())[:200]}): put back a copy of it, or move it away "
+        f"it is damaged ({' '.join(text.split())[:200]}): put back a copy of it, or move it away "
         "to begin a new one"
     )
 
 
 def database_error(path: str, schema: Schema, reason: str) -> DatabaseError:
-    """The error for a file that cannot be used, for `reason`."""
-    return DatabaseError(f"the {schema.what} {path!r} cannot be used: {reason}")
+    """Return the error for a file that cannot be used because of `reason`."""
+    return DatabaseError(f"the {schema.label} {path!r} cannot be used: {reason}")

@@ -1,4 +1,4 @@
-"""A SQLite file that several processes may share: a thread of its own, each commit durable."""
+"""SQLite database in a dedicated thread; several processes may share the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from attrs import frozen
 
 from diffio_async._storage.local_paths import local_path
-from diffio_async._storage.loops import running_loop
 from diffio_async._storage.sqlite_open import connect, database_error, translate_error
 from diffio_async._storage.system_errors import ThreadShortage, reason_of
-from diffio_async._storage.threads import begin_thread, wait_all_uncancelled
+from diffio_async._storage.threads import running_loop, start_thread, wait_all_uncancelled
 
 if TYPE_CHECKING:
     from diffio_async._storage.database_clock import Clock
@@ -26,43 +25,43 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds that whoever is interrupted while a file is opened waits for it.
+#: Seconds that a cancelled `open` waits for the file to be opened or closed.
 GRACE_SECONDS = 0.5
 
-#: Most pieces of work that share one commit.
+#: Maximum number of jobs in one commit.
 MAX_BATCH = 256
 
-#: What work came to: returns or raises it.
+#: Returns the result of a job, or raises its exception.
 _Outcome = Callable[[], Any]
 
 
 @frozen(eq=False)
 class _Job:
-    """Work for the thread; `answer`, a future of `loop`, is given its outcome."""
+    """Work for the thread; `future`, which belongs to `loop`, receives its outcome."""
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
     loop: asyncio.AbstractEventLoop
-    # What is raised travels as a result, so that nobody logs what a cancelled caller left.
-    answer: asyncio.Future[_Outcome]
-    #: Whether the file is closed with it.
-    last: bool = False
+    # An exception is delivered as a result: asyncio would log it if the caller was cancelled.
+    future: asyncio.Future[_Outcome]
+    #: Whether this job closes the file.
+    closes: bool = False
 
 
 class SqliteThread:
-    """An open database; `Database.open` makes it. Its methods may be called on any event loop.
+    """Open database; create it with `SqliteThread.open`. Methods may be called on any event loop.
 
-    What waits at the same time is committed together: a hundred transitions cost one fsync.
-    A process that was forked opens its own.
+    Jobs that wait at the same time share one commit: a hundred transitions cost one fsync.
+    A forked process has to open its own.
     """
 
     def __init__(
-        self, path: str, schema: Schema, gathered: float = 0.0, clock: Clock | None = None
+        self, path: str, schema: Schema, batch_window: float = 0.0, clock: Clock | None = None
     ) -> None:
-        self._path, self._schema, self._batch_window = path, schema, gathered
+        self._path, self._schema, self._batch_window = path, schema, batch_window
         self._clock = clock
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
 
@@ -73,135 +72,134 @@ class SqliteThread:
         schema: Schema,
         *,
         create: bool = True,
-        gathered: float = 0.0,
+        batch_window: float = 0.0,
         clock: Clock | None = None,
     ) -> Self:
-        """Open the file; make it where it is missing and `create` says so, readable by its owner.
+        """Open the file, creating it if missing and `create` is true, readable by its owner only.
 
-        For `gathered` seconds work gathers that is then done, and committed, together: where much
-        comes, that saves most of the commits, and of the threads' meetings. `clock` replaces the
-        one that the file's processes share, for tests.
+        Jobs are collected for `batch_window` seconds and committed together, which saves most
+        commits and thread switches under load. `clock` replaces the shared clock, for tests.
 
         Raises:
-            DatabaseError: Its folder is missing, it cannot be written, is damaged, is another
-                kind of file, or was made by a newer version; or it is missing.
+            DatabaseError: The file or its folder is missing, it cannot be written, is damaged, is
+                another type of file, or was written by a newer version.
         """
         running_loop()
-        database = cls(local_path(path, "the database"), schema, gathered, clock)
+        database = cls(local_path(path, "the database"), schema, batch_window, clock)
 
-        async def begun() -> None:
-            # Connecting comes first in the thread; what stands in the way is raised here.
-            answer = database._put(lambda _connection: None, writes=False)
+        async def start() -> None:
+            # The thread connects before it runs this job; an error of that is raised here.
+            connected = database._submit(lambda _connection: None, writes=False)
             thread = threading.Thread(
                 target=database._thread_main, args=(create,), name="diffio-database", daemon=True
             )
             try:
-                begin_thread(thread)
+                start_thread(thread)
             except ThreadShortage as failure:
                 database._closed = True
                 raise database_error(database._path, schema, reason_of(failure)) from failure
-            (await answer)()
+            (await connected)()
 
-        opening = asyncio.ensure_future(begun())
+        opening = asyncio.ensure_future(start())
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # Another process may keep the file busy for half a minute. The thread closes it when
-            # it has opened it, though nobody waits for that.
-            ended = database._end()
-            await wait_all_uncancelled([opening, *ended], GRACE_SECONDS)
+            # Another process may keep the file busy for half a minute. The thread closes the file
+            # once it is open, also after this method has returned.
+            closing = database._request_close()
+            await wait_all_uncancelled([opening, *closing], GRACE_SECONDS)
             raise
         return database
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives in a transaction of its own, which is on the disk when this returns.
+        """Run `work` in a transaction; return its result once the commit is on the disk.
 
-        `work` runs in the thread. What it raises undoes what it did, and is raised here. A
-        caller that is cancelled leaves; the work is done all the same.
+        `work` runs in the thread. An exception rolls its changes back and is raised here. If the
+        caller is cancelled, the work is done nevertheless.
 
         Raises:
-            DatabaseError: The disk is full or broken, or another process keeps the file busy.
+            DatabaseError: The disk is full or failed, or another process keeps the file busy.
         """
-        return (await self._put(work, writes=True))()
+        return (await self._submit(work, writes=True))()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` gives of one state of the file; it must not write.
+        """Run `work` on one snapshot of the file and return its result; `work` must not write.
 
         Raises:
-            DatabaseError: As for `run`.
+            DatabaseError: As in `run`.
         """
-        return (await self._put(work, writes=False))()
+        return (await self._submit(work, writes=False))()
 
     async def close(self) -> None:
-        """Do what was begun, then close the file; closing twice is closing once."""
-        await wait_all_uncancelled(self._end())
+        """Finish the jobs that were submitted, then close the file. Idempotent."""
+        await wait_all_uncancelled(self._request_close())
 
-    def _end(self) -> list[asyncio.Future[Callable[[], None]]]:
-        """Have the thread close the file after what was begun; what it answers then."""
+    def _request_close(self) -> list[asyncio.Future[Callable[[], None]]]:
+        """Ask the thread to close the file after pending jobs; return the future to wait for."""
         if self._process != os.getpid():
             return []
-        with self._turn:
+        with self._lock:
             if self._closed:
                 return []
             self._closed = True
-            return [self._queued(lambda _connection: None, writes=False, last=True)]
+            return [self._enqueue(lambda _connection: None, writes=False, closes=True)]
 
-    def _put(
+    def _submit(
         self, work: Callable[[sqlite3.Connection], T], *, writes: bool
     ) -> asyncio.Future[Callable[[], T]]:
-        if self._process == os.getpid():  # a lock that was held at a fork is held for ever
-            with self._turn:
+        if self._process == os.getpid():  # a lock held at a fork is never released in the child
+            with self._lock:
                 if not self._closed:
-                    return self._queued(work, writes=writes)
+                    return self._enqueue(work, writes=writes)
         raise database_error(
             self._path, self._schema, "it is closed in this process: open it again"
         )
 
-    def _queued(
-        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, last: bool = False
+    def _enqueue(
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, closes: bool = False
     ) -> asyncio.Future[Callable[[], T]]:
         loop = running_loop()
-        answer: asyncio.Future[Callable[[], T]] = loop.create_future()
-        self._jobs.put(_Job(work, writes, loop, answer, last))
-        return answer
+        future: asyncio.Future[Callable[[], T]] = loop.create_future()
+        self._jobs.put(_Job(work, writes, loop, future, closes))
+        return future
 
     def _thread_main(self, create: bool) -> None:
-        """The thread: connect, do what comes, close."""
+        """Connect, run jobs until the closing one, then close the connection."""
         try:
             connection = connect(self._path, self._schema, create=create, clock=self._clock)
-        except Exception as failure:  # noqa: BLE001 - raised where `open` waits
-            with self._turn:
+        except Exception as failure:  # noqa: BLE001 - raised in `open`
+            with self._lock:
                 self._closed = True
-            self._refuse(failure)
+            self._fail_pending(failure)
             return
-        ending = False
-        while not ending:
-            jobs = self._waiting()
-            ending = jobs[-1].last
-            self._run_jobs(connection, jobs[:-1] if ending else jobs)
-            if ending:
-                # The caller of `close` finds the file closed.
+        closing = False
+        while not closing:
+            jobs = self._next_jobs()
+            closing = jobs[-1].closes
+            self._run_jobs(connection, jobs[:-1] if closing else jobs)
+            if closing:
+                # Close before the caller of `close` resumes.
                 connection.close()
                 _deliver([(jobs[-1], lambda: None)])
-            del jobs  # and with them what their callers hold
+            del jobs  # release what their closures reference
 
-    def _refuse(self, failure: Exception) -> None:
+    def _fail_pending(self, failure: Exception) -> None:
         with contextlib.suppress(Empty):
             while True:
                 _deliver([(self._jobs.get_nowait(), _raiser(failure))])
 
-    def _waiting(self) -> list[_Job]:
-        """What waits, at least one; nothing comes after the last."""
+    def _next_jobs(self) -> list[_Job]:
+        """Return the pending jobs, at least one; a closing job is always the last."""
         jobs = [self._jobs.get()]
-        if self._batch_window and not jobs[0].last:
+        if self._batch_window and not jobs[0].closes:
             time.sleep(self._batch_window)
         with contextlib.suppress(Empty):
-            while len(jobs) < MAX_BATCH and not jobs[-1].last:
+            while len(jobs) < MAX_BATCH and not jobs[-1].closes:
                 jobs.append(self._jobs.get_nowait())
         return jobs
 
     def _run_jobs(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """One transaction for all, in which each job that fails is undone alone."""
+        """Run all jobs in one transaction; a failed job is rolled back alone."""
         if not jobs:
             return
         outcomes: list[_Outcome] = []
@@ -209,11 +207,11 @@ class SqliteThread:
             connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
             outcomes += [self._run_job(connection, job) for job in jobs]
             connection.execute("COMMIT")
-        except Exception as failure:  # noqa: BLE001 - raised where each is waited for
+        except Exception as failure:  # noqa: BLE001 - raised to the callers
             with contextlib.suppress(sqlite3.Error):
                 connection.rollback()
-            said = translate_error(self._path, self._schema, failure)
-            outcomes = [_raiser(said) for _ in jobs]
+            error = translate_error(self._path, self._schema, failure)
+            outcomes = [_raiser(error) for _ in jobs]
         _deliver(list(zip(jobs, outcomes, strict=True)))
 
     def _run_job(self, connection: sqlite3.Connection, job: _Job) -> _Outcome:
@@ -222,7 +220,7 @@ class SqliteThread:
             result = job.work(connection)
         except Exception as failure:
             if not connection.in_transaction:
-                raise  # a full disk ends the transaction, for all
+                raise  # a full disk aborts the whole transaction
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             return _raiser(translate_error(self._path, self._schema, failure))
@@ -231,11 +229,11 @@ class SqliteThread:
 
 
 def _deliver(outcomes: Sequence[tuple[_Job, _Outcome]]) -> None:
-    """Give outcomes to those who wait, waking each loop once."""
+    """Deliver outcomes to the waiting callers, waking each loop once."""
     for loop in {job.loop for job, _ in outcomes}:
-        theirs = [(job.answer, outcome) for job, outcome in outcomes if job.loop is loop]
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(_deliver_all, theirs)
+        of_loop = [(job.future, outcome) for job, outcome in outcomes if job.loop is loop]
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(_deliver_all, of_loop)
 
 
 def _deliver_all(outcomes: Sequence[tuple[asyncio.Future[_Outcome], _Outcome]]) -> None:

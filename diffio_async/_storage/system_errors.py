@@ -1,4 +1,4 @@
-"""Errors of the operating system: their reason in words, and those that are no fault of a file."""
+"""Errors of the operating system: their messages, and shortages of the whole process."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if sys.platform != "win32":
 
 
 class ThreadShortage(OSError):
-    """The system starts no more threads for this process."""
+    """The system cannot start more threads for this process."""
 
 
 class PortShortage(OSError):
-    """No port is free for another connection: only where a connection is made does it mean that."""
+    """No local port is free. The error code has this meaning only while connecting."""
 
 
 @frozen
 class Shortage:
-    """Something that the whole process, or the machine, is short of.
+    """Resource that the whole process, or the machine, is short of.
 
     Attributes:
-        text: What is missing, and what helps.
-        passing: It may be over when other work of this process has ended. A full disk is not.
+        text: The missing resource, and what helps.
+        transient: Whether it may end when other work of this process ends. A full disk does not.
     """
 
     text: str
-    passing: bool
+    transient: bool
 
 
-#: What Python says where the system starts no thread; there is no class of errors for it.
-_NO_THREAD = "can't start new thread"
+#: Python's message if no thread can be started; it has no exception class of its own.
+_NO_THREAD_MESSAGE = "can't start new thread"
 _THREADS = "no more threads can be started (`ulimit -u` shows the limit)"
 _MEMORY = "there is not enough memory"
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-_LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_PERMANENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def shortage_of(failure: BaseException | None) -> Shortage | None:
-    """The shortage at the root of a failure, None where it has another reason."""
+    """Return the shortage among the causes of a failure, or None if there is none."""
     for cause in _chain(failure):
         found = _shortage(cause)
         if found is not None:
@@ -56,7 +56,7 @@ def shortage_of(failure: BaseException | None) -> Shortage | None:
 
 
 def caused_by(failure: BaseException | None, numbers: frozenset[int]) -> bool:
-    """Whether an error of the system with one of these numbers is among the causes."""
+    """Return whether an `OSError` with one of these numbers is among the causes."""
     return any(isinstance(cause, OSError) and cause.errno in numbers for cause in _chain(failure))
 
 
@@ -70,39 +70,41 @@ def _chain(failure: BaseException | None) -> Iterator[BaseException]:
 
 def _shortage(cause: BaseException) -> Shortage | None:
     if isinstance(cause, MemoryError):
-        return Shortage(_MEMORY, passing=True)
-    if isinstance(cause, ThreadShortage) or no_thread(cause):
-        return Shortage(_THREADS, passing=True)
-    # A name that is not resolved has numbers of its own.
+        return Shortage(_MEMORY, transient=True)
+    if isinstance(cause, ThreadShortage) or is_thread_shortage(cause):
+        return Shortage(_THREADS, transient=True)
+    # Errors of name resolution have different numbers.
     if not isinstance(cause, OSError) or isinstance(cause, socket.gaierror):
         return None
     number = cause.errno or 0
-    if number in _PASSING or isinstance(cause, PortShortage):
-        return Shortage(_words(cause, number), passing=True)
-    # Without a limit of the process, it is the one file that is too large for its disk.
-    if number in _LASTING or (number == errno.EFBIG and _limit("RLIMIT_FSIZE") is not None):
-        return Shortage(_words(cause, number), passing=False)
+    if number in _TRANSIENT or isinstance(cause, PortShortage):
+        return Shortage(_message(cause, number), transient=True)
+    # Without a limit of the process, EFBIG means that one file is too large for its disk.
+    if number in _PERMANENT or (number == errno.EFBIG and _limit("RLIMIT_FSIZE") is not None):
+        return Shortage(_message(cause, number), transient=False)
     return None
 
 
-def _words(cause: OSError, number: int) -> str:
-    """What the system says, and which limit of the process that is."""
-    words = cause.strerror or os.strerror(number)
+def _message(cause: OSError, number: int) -> str:
+    """Return the system's message, with the limit of the process that caused it."""
+    message = cause.strerror or os.strerror(number)
     limit, hint = None, ""
     if number == errno.EMFILE:
         limit, hint = descriptor_limit(), "`ulimit -n` raises it"
     elif number == errno.EFBIG:
         limit, hint = _limit("RLIMIT_FSIZE"), "`ulimit -f` shows it"
-    return words if limit is None else f"{words} (the limit of this process is {limit:,}; {hint})"
+    return (
+        message if limit is None else f"{message} (the limit of this process is {limit:,}; {hint})"
+    )
 
 
-def no_thread(failure: BaseException) -> bool:
-    """Whether this is what Python raises where no thread can be started."""
-    return isinstance(failure, RuntimeError) and _NO_THREAD in str(failure)
+def is_thread_shortage(failure: BaseException) -> bool:
+    """Return whether Python raised this because no thread can be started."""
+    return isinstance(failure, RuntimeError) and _NO_THREAD_MESSAGE in str(failure)
 
 
 def reason_of(failure: BaseException) -> str:
-    """The reason in words, without a path."""
+    """Return the reason as text, without a path."""
     shortage = _shortage(failure)
     if shortage is not None:
         return shortage.text
@@ -118,7 +120,7 @@ def file_size_shortage(size: int) -> Shortage | None:
 
 
 def descriptor_limit() -> int | None:
-    """How many descriptors this process may have open, None where there is no limit."""
+    """Return the maximum of open descriptors, or None if there is no limit."""
     return _limit("RLIMIT_NOFILE")
 
 

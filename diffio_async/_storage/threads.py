@@ -1,4 +1,4 @@
-"""Blocking work off the loop, never outlived by the descriptors it uses."""
+"""Blocking work beside the running event loop: pooled threads and dedicated ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import errno
 import importlib
 import os
 import threading
+from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -16,11 +18,28 @@ from weakref import WeakSet
 
 import anyio
 
-from diffio_async._storage.loops import running_loop
-from diffio_async._storage.system_errors import ThreadShortage, no_thread, shortage_of
+from diffio_async._storage.system_errors import ThreadShortage, is_thread_shortage, shortage_of
+from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ConfigurationError: The caller runs under trio or another library that is not asyncio.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "asyncio is needed: this client does not run under trio or another event loop. Run it "
+            "with asyncio.run (anyio.run with backend='asyncio'), or call diffio_async.sync.Diffio "
+            "in a worker thread (trio.to_thread.run_sync)"
+        ) from None
+
 
 # anyio imports it at the first use, which may be where no descriptor is left to import anything.
 importlib.import_module("anyio._backends._asyncio")
@@ -28,14 +47,13 @@ importlib.import_module("anyio._backends._asyncio")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
-#: Seconds for which a shortage of the process is waited out, and of the pauses between tries.
-SHORTAGE_SECONDS, SHORTEST_PAUSE, LONGEST_PAUSE = 10.0, 0.05, 1.0
+#: Seconds to retry while the process is short of a resource, and the delays between attempts.
+SHORTAGE_TIMEOUT, MIN_RETRY_DELAY, MAX_RETRY_DELAY = 10.0, 0.05, 1.0
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    # Not the loop's own: names are resolved there, and a stuck disk must not stop that.
+    # Not the loop's default executor: it resolves host names, which a stuck disk must not block.
     return ThreadPoolExecutor(max_workers=16, thread_name_prefix="diffio-files")
 
 
@@ -43,11 +61,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _submitted(work: Callable[[], R]) -> Future[R]:
-    """Queue work for the pool. Where no further thread can be started, those that run do it.
+def _submit(work: Callable[[], R]) -> Future[R]:
+    """Queue work for the pool; threads that already run do it if no more can be started.
 
     Raises:
-        ThreadShortage: None runs.
+        ThreadShortage: No thread of the pool runs, and none can be started.
     """
     done: Future[R] = Future()
     pool = _pool()
@@ -57,7 +75,7 @@ def _submitted(work: Callable[[], R]) -> Future[R]:
             return
         try:
             result = work()
-        except BaseException as raised:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as raised:  # noqa: BLE001 - raised to the caller
             done.set_exception(raised)
         else:
             done.set_result(result)
@@ -65,69 +83,69 @@ def _submitted(work: Callable[[], R]) -> Future[R]:
     try:
         pool.submit(job)
     except RuntimeError as failure:
-        if not no_thread(failure):
+        if not is_thread_shortage(failure):
             raise
         # The pool queued the job before it tried to start a thread.
-        if pool not in _with_threads and done.cancel():
+        if pool not in _started_pools and done.cancel():
             raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
     else:
-        _with_threads.add(pool)
+        _started_pools.add(pool)
     return done
 
 
-#: Pools in which a thread runs: none of the threads ever ends.
-_with_threads: WeakSet[ThreadPoolExecutor] = WeakSet()
+#: Pools that have at least one thread; threads of a pool never end.
+_started_pools: WeakSet[ThreadPoolExecutor] = WeakSet()
 
 
 class TrackedExecutor:
-    """Runs blocking functions in threads and remembers which still run.
+    """Runs blocking functions in the thread pool and tracks those that are still running.
 
-    A cancelled caller leaves at once, but its thread goes on to the end of the read or write it
-    is in: whoever closes the descriptor calls `drain` first, lest the thread use another's.
+    A cancelled caller returns at once, but its thread finishes the current read or write. Call
+    `drain` before closing a descriptor, so that no thread uses a reused descriptor number.
     """
 
     def __init__(self) -> None:
         self._running: set[asyncio.Future[Any]] = set()
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result of `work`, run in a thread."""
-        return await asyncio.shield(self.begin(work, *args, **kwargs))
+        """Run `work` in a thread and return its result."""
+        return await asyncio.shield(self.start(work, *args, **kwargs))
 
-    async def patiently(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result of `work`, tried again for a while where the process is short of something.
+    async def run_with_retries(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work` in a thread; retry for a while if the process is short of a resource.
 
-        Other work gives it back when it ends. `work` must undo itself where it fails.
+        Other work of the process may release the resource. `work` must clean up when it fails.
         """
-        end = running_loop().time() + SHORTAGE_SECONDS
-        pause = SHORTEST_PAUSE
+        end = running_loop().time() + SHORTAGE_TIMEOUT
+        pause = MIN_RETRY_DELAY
         while True:
             try:
                 return await self.run(work, *args, **kwargs)
             except (OSError, MemoryError) as failure:
                 shortage = shortage_of(failure)
-                if shortage is None or not shortage.passing:
+                if shortage is None or not shortage.transient:
                     raise
                 if running_loop().time() + pause > end:
                     raise
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            pause = min(2 * pause, MAX_RETRY_DELAY)
 
-    def begin(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-        """Run `work` in a thread; cancel what is returned only through a shield.
+    def start(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+        """Start `work` in a thread and return its future; await the future through a shield.
 
         Raises:
-            ThreadShortage: There is no thread yet, and none can be started.
+            ThreadShortage: The pool has no thread, and none can be started.
         """
         loop = running_loop()
-        future = asyncio.wrap_future(_submitted(lambda: work(*args, **kwargs)), loop=loop)
+        future = asyncio.wrap_future(_submit(lambda: work(*args, **kwargs)), loop=loop)
         self._running.add(future)
         future.add_done_callback(self._running.discard)
-        # Nobody may be left to ask: what was raised is not logged then.
+        # The caller may be cancelled: retrieve the exception so that asyncio does not log it.
         future.add_done_callback(_retrieve)
         return future
 
     async def drain(self) -> None:
-        """Wait until nothing runs, cancelled or not."""
+        """Wait until no function runs any more, also if the waiter is cancelled."""
         await wait_all_uncancelled(self._running)
 
 
@@ -137,10 +155,10 @@ def _retrieve(future: asyncio.Future[Any]) -> None:
 
 
 class DedicatedThread:
-    """Runs code of the user's that blocks, one call after another, in a thread of its own.
+    """Runs blocking user code in a separate daemon thread, one call at a time.
 
-    Such a call may never come back (a socket nobody writes to). In the pool it would keep a place
-    from everyone else's files, and the interpreter waits for the pool's threads when it exits.
+    Such a call may never return (a socket without a writer). In the pool it would occupy a worker,
+    and the interpreter waits for pool threads at exit.
     """
 
     def __init__(self) -> None:
@@ -149,56 +167,56 @@ class DedicatedThread:
         self._running: set[asyncio.Future[Any]] = set()
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """The result of `work`, run in the thread. A cancelled caller leaves at once."""
+        """Run `work` in the thread and return its result. A cancelled caller returns at once."""
         loop = running_loop()
-        # What is raised travels as a result: a future takes no StopIteration, and one that
-        # nobody waits for any more is not logged.
+        # An exception is delivered as a result: a future does not accept StopIteration, and
+        # asyncio would log an exception that is never retrieved.
         future: asyncio.Future[Callable[[], R]] = loop.create_future()
 
         def job() -> None:
-            outcome = _outcome(work, *args, **kwargs)
-            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            outcome = _captured(work, *args, **kwargs)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(future.set_result, outcome)
 
         if self._thread is None:
             thread = threading.Thread(target=self._work, name="diffio-source", daemon=True)
-            begin_thread(thread)
+            start_thread(thread)
             self._thread = thread
         self._running.add(future)
         future.add_done_callback(self._running.discard)
         self._jobs.put(job)
         return (await asyncio.shield(future))()
 
-    async def end(self, patience: float) -> None:
-        """End the thread; what still runs in it is waited for, `patience` seconds at most."""
+    async def stop(self, timeout: float) -> None:
+        """Stop the thread; wait at most `timeout` seconds for the call that is running."""
         self._jobs.put(None)
-        await wait_all_uncancelled(self._running, patience)
+        await wait_all_uncancelled(self._running, timeout)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-            del job  # and with it what it read
+            del job  # release the data that it read
 
 
-def begin_thread(thread: threading.Thread) -> None:
+def start_thread(thread: threading.Thread) -> None:
     """Start a thread.
 
     Raises:
-        ThreadShortage: The system starts no more.
+        ThreadShortage: The system cannot start more threads.
     """
     try:
         thread.start()
     except RuntimeError as failure:
-        if not no_thread(failure):
+        if not is_thread_shortage(failure):
             raise
         raise ThreadShortage(errno.EAGAIN, str(failure)) from failure
 
 
-def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
-    """Run `work`; what is returned returns, or raises, the same."""
+def _captured(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+    """Run `work`; return a function that returns its result or raises its exception."""
     try:
         result = work(*args, **kwargs)
-    except BaseException as raised:  # noqa: BLE001 - raised again where it is waited for
+    except BaseException as raised:  # noqa: BLE001 - raised to the caller
         failure = raised
 
         def fail() -> R:
@@ -209,41 +227,83 @@ def _outcome(work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callabl
 
 
 async def wait_uncancelled(future: asyncio.Future[R]) -> None:
-    """Wait for a future to end, however often the waiter is cancelled meanwhile.
+    """Wait for a future to finish, even if the waiter is cancelled.
 
     Raises:
-        asyncio.CancelledError: The waiter was cancelled; raised when the future has ended.
+        asyncio.CancelledError: The waiter was cancelled; raised after the future has finished.
     """
     await wait_all_uncancelled([future])
 
 
 async def wait_all_uncancelled(
-    futures: Iterable[asyncio.Future[Any]], patience: float | None = None
+    futures: Iterable[asyncio.Future[Any]], timeout: float | None = None
 ) -> None:
-    """Wait for several futures as `settled` does, all of them before it raises.
+    """Wait for all futures as `wait_uncancelled` does.
 
-    After `patience` seconds those that still run are left to themselves.
+    After `timeout` seconds, return without waiting for those that still run.
     """
-    cut: asyncio.CancelledError | None = None
+    cancellation: asyncio.CancelledError | None = None
     waiting = set(futures)
     if not waiting:
         return
     loop = running_loop()
-    end = None if patience is None else loop.time() + patience
-    # anyio cancels again and again until a scope is left; a task's own cancellation comes once,
-    # and once more at the loop's end. The scope stops the one, the loop the other.
+    end = None if timeout is None else loop.time() + timeout
+    # anyio repeats a cancellation until the scope exits, which the shield prevents; asyncio
+    # cancels a task once, and again when the loop shuts down, which the `while` handles.
     with anyio.CancelScope(shield=True):
         while waiting:
-            left = None if end is None else max(0.0, end - loop.time())
+            remaining = None if end is None else max(0.0, end - loop.time())
             try:
-                done, waiting = await asyncio.wait(waiting, timeout=left)
+                done, waiting = await asyncio.wait(waiting, timeout=remaining)
             except asyncio.CancelledError as cancelled:
-                cut = cancelled
+                cancellation = cancelled
                 continue
             for future in done:
                 if not future.cancelled():
-                    future.exception()  # retrieved, so that nobody logs it
+                    future.exception()  # retrieved, so that asyncio does not log it
             if not done:
                 break
-    if cut is not None:
-        raise cut
+    if cancellation is not None:
+        raise cancellation
+
+
+T = TypeVar("T")
+
+#: Seconds to wait for a blocking iterator after its consumer has stopped.
+_STOP_TIMEOUT = 0.1
+_END = object()
+
+
+async def iterate(items: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T, None]:
+    """Yield the items of an asynchronous or a plain iterable.
+
+    A plain iterator may block, or call a blocking client: it runs in a dedicated thread. A
+    collection cannot block, and is iterated directly.
+    """
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    elif isinstance(items, Collection):
+        for item in items:
+            yield item
+    else:
+        async with aclosing(_iterate_in_thread(items)) as found:
+            async for item in found:
+                yield item
+
+
+async def _iterate_in_thread(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    thread = DedicatedThread()
+    iterator: Iterator[T] | None = None
+
+    def next_item() -> object:
+        nonlocal iterator
+        if iterator is None:
+            iterator = iter(items)
+        return next(iterator, _END)
+
+    try:
+        while (item := await thread.run(next_item)) is not _END:
+            yield item  # type: ignore[misc]
+    finally:
+        await thread.stop(_STOP_TIMEOUT)

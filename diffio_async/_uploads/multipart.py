@@ -1,4 +1,4 @@
-"""The multipart upload at the edge: parts at once, each its own retry unit; none left half open."""
+"""Multipart upload to the edge, and its confirmation by the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import anyio
-from attrs import frozen
+from attrs import define, evolve, frozen
 
 from diffio_async._http.shutdown import ABORT_SECONDS, ShutdownCoordinator
 from diffio_async._http.transport import ApiTransport
@@ -18,55 +18,106 @@ from diffio_async._protocol.edge_endpoints import (
     put_part,
     start_upload,
 )
-from diffio_async._uploads.checkpoint import UploadCheckpoint
-from diffio_async._uploads.confirmation import UploadConfirmer
-from diffio_async._uploads.limiter import UploadLimiter, limited_part_body, without_time_budget
-from diffio_async._uploads.progress import UploadProgressReporter
-from diffio_async._uploads.source import Source
-from diffio_async.errors import ApiError, DiffioError, InvalidResponse, InvalidSource
+from diffio_async._protocol.endpoints import complete_project_upload
+from diffio_async._uploads.limiter import UploadLimiter
+from diffio_async._uploads.parts import (
+    Part,
+    UploadProgressReporter,
+    limited_part_body,
+    plan_parts,
+    without_time_budget,
+)
+from diffio_async._uploads.resume_file import UploadCheckpoint
+from diffio_async._uploads.source import Source, display_name
+from diffio_async.errors import (
+    ApiError,
+    ClientClosed,
+    DiffioError,
+    InvalidResponse,
+    InvalidSource,
+    NotReady,
+    UploadFailed,
+)
 from diffio_async.events import PartUploaded
+from diffio_async.models.generations import FAILED
 from diffio_async.models.uploads import CreatedProject, EdgeUpload, MultipartStarted
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Ten times what storage takes; a plan must not fill the memory because of one bad number.
-MAX_PARTS = 100_000
+    from diffio_async.models.uploads import UploadConfirmation
+
+NOT_RECEIVED_STATUSES = frozenset({409})
 
 
-@frozen
-class Part:
-    """Bytes `offset` to `offset + size` of the source are part `number`, counted from 1."""
-
-    number: int
-    offset: int
-    size: int
+class SizeMismatch(UploadFailed):
+    """The API received other bytes than were sent; the upload cannot be repaired."""
 
 
-def plan_parts(size: int, part_size: int) -> list[Part]:
-    """Every part but the last has exactly `part_size` bytes; an empty file is one empty part.
+@define(eq=False)
+class UploadConfirmer:
+    """Confirms with the API that the upload of one project was received."""
 
-    Raises:
-        InvalidResponse: The server set a part size that is none, or far too small.
-    """
-    if part_size < 1:
-        raise InvalidResponse(f"the upload offer sets a part size of {part_size} bytes")
-    count = max(1, -(-size // part_size))
-    if count > MAX_PARTS:
-        raise InvalidResponse(
-            f"the upload offer sets a part size of {part_size:,} bytes: {size:,} bytes would be "
-            f"more than {MAX_PARTS:,} parts"
-        )
-    return [
-        Part(number=n + 1, offset=n * part_size, size=min(part_size, size - n * part_size))
-        for n in range(count)
-    ]
+    sender: ApiTransport
+    api_project_id: str
+    source: Source
+    options: RequestOptions | None
+
+    async def is_received(self, *, retry_409: bool) -> bool | None:
+        """Return whether the bytes were received, or None if the API does not say.
+
+        With `retry_409`, a "not received yet" is retried: storage may take a moment.
+        """
+        try:
+            await self.confirm_once(retry_409=retry_409)
+        except NotReady:
+            return False
+        except DiffioError:
+            return None
+        return True
+
+    async def confirm_once(self, *, retry_409: bool) -> None:
+        """Confirm with one call that the bytes were received.
+
+        Raises:
+            NotReady: They were not received.
+            SizeMismatch: Other bytes were received.
+        """
+        call = complete_project_upload(self.api_project_id)
+        if retry_409:
+            call = evolve(call, extra_retry_statuses=NOT_RECEIVED_STATUSES)
+        self._check(await self.sender.send(call, self.options))
+
+    def _check(self, confirmation: UploadConfirmation) -> None:
+        """Reject a partial recording: a generation of it would be billed as well."""
+        size = confirmation.size_bytes
+        if confirmation.status in FAILED or size not in {None, self.source.size}:
+            raise SizeMismatch(
+                f"of {display_name(self.source)}'s {self.source.size:,} bytes the API says "
+                f"{confirmation.status!r}, with {size} bytes landed"
+            )
+
+    async def confirm(self) -> None:
+        """Confirm an upload that was completed at the edge.
+
+        Raises:
+            UploadFailed: The API did not confirm it.
+        """
+        try:
+            await self.confirm_once(retry_409=True)
+        except (ClientClosed, SizeMismatch):
+            raise
+        except DiffioError as failure:
+            raise UploadFailed(
+                f"{display_name(self.source)} was sent completely, but the API did not confirm it: "
+                f"{failure} (call projects.complete_upload to confirm again)"
+            ) from failure
 
 
 @frozen
 class MultipartUpload:
-    """One multipart upload, from `start` to the API's word that it landed."""
+    """One multipart upload, from `start` to the confirmation by the API."""
 
     sender: ApiTransport
     limiter: UploadLimiter
@@ -75,51 +126,51 @@ class MultipartUpload:
     source: Source
     progress: UploadProgressReporter
     options: RequestOptions | None
-    #: Where another try could go on from; None where a failed upload is aborted.
+    #: State to resume from; None if a failed upload is aborted.
     checkpoint: UploadCheckpoint | None = None
 
     async def run(self) -> None:
-        """Start or go on, send every part, complete, and hear from the API that it landed."""
-        upload_id, parts = await self._begun()
+        """Start or resume, send every part, complete, and confirm with the API."""
+        upload_id, parts = await self._start_or_resume()
         try:
-            etags = await self._parts(upload_id, parts)
-            if self.checkpoint is None:  # or else each part was verified before it was kept
+            etags = await self._send_parts(upload_id, parts)
+            if self.checkpoint is None:  # else each part was verified before it was recorded
                 await self.source.verify()
         except BaseException:
             await self._finish(lambda: self._cleanup(upload_id))
             raise
         try:
-            confirmed = await self._completed(upload_id, etags)
+            confirmed = await self._complete(upload_id, etags)
         except DiffioError:
             raise
         except BaseException:
-            # Interrupted in the middle of it: it may be finished all the same.
+            # Interrupted while completing: the upload may be complete nevertheless.
             if self.checkpoint is None:
-                await self._finish(lambda: self._abort_unless_landed(upload_id))
+                await self._finish(lambda: self._abort_unless_received(upload_id))
             raise
         if not confirmed:
-            await self._confirmation().confirm()
+            await self._confirmer().confirm()
 
-    async def _begun(self) -> tuple[str, list[Part]]:
-        """The multipart upload, that of an earlier try where there is one, and its parts."""
+    async def _start_or_resume(self) -> tuple[str, list[Part]]:
+        """Return the id and parts of the multipart upload to resume, or of a new one."""
         if self.checkpoint is not None:
             record = self.checkpoint.record
             if record.upload_id is not None and record.part_size_bytes is not None:
                 return record.upload_id, plan_parts(self.source.size, record.part_size_bytes)
-        started = await self._started()
+        started = await self._start()
         size = started.part_size_bytes or self.offer.part_size_bytes
         try:
             parts = plan_parts(self.source.size, size)
             if self.checkpoint is not None:
                 await self.checkpoint.record_start(started.upload_id, size)
         except Exception:
-            # An interruption may come when it is kept already: it is then gone on with.
+            # Not on cancellation: the upload may be recorded already, and is resumed then.
             await self._finish(lambda: self._abort(started.upload_id))
             raise
         return started.upload_id, parts
 
-    async def _started(self) -> MultipartStarted:
-        """Start; an interruption waits for the answer, without which nobody could abort."""
+    async def _start(self) -> MultipartStarted:
+        """Start the upload; a cancellation waits for the response, whose id the abort needs."""
         starting = asyncio.create_task(self.sender.send(start_upload(self.offer), self.options))
         try:
             return await asyncio.shield(starting)
@@ -131,7 +182,7 @@ class MultipartUpload:
             await self._finish(abort)
             raise
 
-    async def _parts(self, upload_id: str, parts: list[Part]) -> list[str]:
+    async def _send_parts(self, upload_id: str, parts: list[Part]) -> list[str]:
         etags = {} if self.checkpoint is None else dict(self.checkpoint.record.etags)
         missing = [part for part in parts if part.number not in etags]
         for part in parts:
@@ -141,9 +192,9 @@ class MultipartUpload:
 
         async def work() -> None:
             for part in waiting:
-                etag = await self._part(upload_id, part)
+                etag = await self._send_part(upload_id, part)
                 if self.checkpoint is not None:
-                    # What is kept is of the content that was digested, and of no other.
+                    # Record only parts of the content that was digested.
                     await self.source.verify()
                     await self.checkpoint.record_part(part.number, etag)
                 etags[part.number] = etag
@@ -151,7 +202,7 @@ class MultipartUpload:
         await run_workers(work, min(len(missing), self.sender.options.max_concurrent_parts))
         return [etags[part.number] for part in parts]
 
-    async def _part(self, upload_id: str, part: Part) -> str:
+    async def _send_part(self, upload_id: str, part: Part) -> str:
         count = self.progress.part_callback(part.number)
         body = limited_part_body(self.limiter, self.progress, self.source, part, count)
         call = put_part(self.offer, upload_id, part.number)
@@ -168,20 +219,20 @@ class MultipartUpload:
         )
         return receipt.etag
 
-    async def _completed(self, upload_id: str, etags: list[str]) -> bool:
-        """Complete; True where the API had to be asked, and said that the upload landed.
+    async def _complete(self, upload_id: str, etags: list[str]) -> bool:
+        """Complete the upload; return True if it failed but the API confirmed the upload.
 
-        A failure may hide a success: the answer was lost, or was lost the first time and the
-        second was a 404. So the API is asked, and only where it says no is the upload aborted.
-        Where it does not say either, a finished upload may be there, and is left alone.
+        A failure may hide a success, such as a lost response, or a 404 after a lost response. So
+        the API is called, and the upload is aborted only if it was not received. If that is
+        unknown, the upload may be complete and is not aborted.
         """
         try:
             await self.sender.send(complete_upload(self.offer, upload_id, etags), self.options)
         except DiffioError as failure:
-            landed = await self._confirmation().is_received(patiently=not _is_definitive(failure))
-            if landed:
+            received = await self._confirmer().is_received(retry_409=not _is_definitive(failure))
+            if received:
                 return True
-            if landed is False and (self.checkpoint is None or _is_definitive(failure)):
+            if received is False and (self.checkpoint is None or _is_definitive(failure)):
                 await self._finish(lambda: self._discard(upload_id))
             raise
         return False
@@ -189,11 +240,11 @@ class MultipartUpload:
     async def _finish(self, work: Callable[[], Awaitable[None]]) -> None:
         await run_shielded(self.sender.closing, work, project=self.created.api_project_id)
 
-    def _confirmation(self) -> UploadConfirmer:
+    def _confirmer(self) -> UploadConfirmer:
         return UploadConfirmer(self.sender, self.created.api_project_id, self.source, self.options)
 
     async def _cleanup(self, upload_id: str) -> None:
-        """Abort what nobody will go on with."""
+        """Abort an upload that cannot be resumed."""
         if self.checkpoint is not None:
             with contextlib.suppress(InvalidSource):
                 await self.source.verify()
@@ -205,8 +256,8 @@ class MultipartUpload:
             await self.checkpoint.delete()
         await self._abort(upload_id)
 
-    async def _abort_unless_landed(self, upload_id: str) -> None:
-        if await self._confirmation().is_received(patiently=False) is False:
+    async def _abort_unless_received(self, upload_id: str) -> None:
+        if await self._confirmer().is_received(retry_409=False) is False:
             await self._abort(upload_id)
 
     async def _abort(self, upload_id: str) -> None:
@@ -214,7 +265,7 @@ class MultipartUpload:
 
 
 def _is_definitive(failure: DiffioError) -> bool:
-    """Whether the edge said no, rather than nothing, "broken" or "there is no such upload"."""
+    """Return whether the edge rejected the request for good: not 5xx, 404, 408, 409 or 429."""
     return (
         isinstance(failure, ApiError)
         and 400 <= failure.status < 500  # noqa: PLR2004 - the class of statuses
@@ -230,8 +281,8 @@ async def run_shielded(
 ) -> None:
     """Run the end of an upload in a task of its own: a cancellation must not cut it.
 
-    It may take five seconds, most of them in the background, and may fail; what is being raised
-    already matters more.
+    It is limited to five seconds, most of them in the background. Its errors are suppressed: the
+    exception that is being raised matters more.
     """
 
     async def bounded() -> None:

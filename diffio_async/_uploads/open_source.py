@@ -1,28 +1,24 @@
-"""Open what the user gave to be uploaded; whatever can be known to be wrong is raised here."""
+"""Open a source for upload: a path, bytes, a file object, a framework upload or an iterator."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import os
+import re
 import stat
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from attrs import frozen
 
-from diffio_async._storage.descriptors import files_of_one_transfer
+from diffio_async._protocol.media_types import is_packed
+from diffio_async._storage.descriptors import transfer_slot
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._uploads.framework_files import (
-    awaited_blocks,
-    content_of,
-    content_type_of,
-    file_name_of,
-    packed_name,
-)
 from diffio_async._uploads.source import (
     INLINE_LIMIT,
     BytesSource,
@@ -34,6 +30,7 @@ from diffio_async._uploads.source import (
 )
 from diffio_async._uploads.spool import raw_file, read_blocks, spool
 from diffio_async.errors import ConfigurationError, InvalidSource
+from diffio_async.options import MIB
 
 if TYPE_CHECKING:
     from diffio_async.types import SourceLike
@@ -44,45 +41,47 @@ async def open_source(
     source: SourceLike | BytesSource | FileSource,
     *,
     max_bytes: int,
-    first: Callable[[], object] | None = None,
+    before_open: Callable[[], object] | None = None,
 ) -> AsyncIterator[Source]:
-    """Open a source; whatever can be known to be wrong with it is raised before the body runs.
+    """Open a source; errors that can be detected early are raised before the body runs.
 
     Args:
-        source: What to open, or what was opened already, which whoever opened it closes.
-        max_bytes: The largest that may be uploaded.
-        first: Called before a path is opened, in the same thread; what it raises is raised.
+        source: Source to open. One that is open already is closed by its owner.
+        max_bytes: Upload limit in bytes.
+        before_open: Called in the same thread before a path is opened; its exceptions are raised.
 
     Raises:
-        InvalidSource: It is missing, no regular file, unreadable, or over `max_bytes`.
-        ConfigurationError: It is none of the kinds that can be uploaded.
+        InvalidSource: The source is missing, not a regular file, unreadable, or over `max_bytes`.
+        ConfigurationError: The type of the source is not supported.
     """
     async with contextlib.AsyncExitStack() as stack:
         if not isinstance(source, (bytes, bytearray, memoryview, BytesSource, FileSource)):
-            await stack.enter_async_context(files_of_one_transfer())
-        found = await _SourceOpener(max_bytes, stack, TrackedExecutor(), [], first).open(source)
+            await stack.enter_async_context(transfer_slot())
+        found = await _SourceOpener(max_bytes, stack, TrackedExecutor(), [], before_open).open(
+            source
+        )
         if found.size > max_bytes:
             raise too_large(found, max_bytes)
         yield found
 
 
 def too_large(source: Source, max_bytes: int) -> InvalidSource:
-    """The error for a source over the limit."""
+    """Return the error for a source over the upload limit."""
     return InvalidSource(
-        f"{display_name(source)} has {source.size:,} bytes; the upload limit is {max_bytes:,}: "
-        "split it, or encode it smaller"
+        f"{display_name(source)} has {source.size:,} bytes; the upload limit is {max_bytes:,} "
+        "bytes: split it, or encode it smaller"
     )
 
 
 @frozen
 class _SourceOpener:
-    """One opening: what it opens is closed by `stack`, after the threads that use it."""
+    """Opens one source; `stack` closes it after the threads that use it have finished."""
 
     max_bytes: int
     stack: contextlib.AsyncExitStack
     threads: TrackedExecutor
-    # Descriptors are found here, so that a cancellation while one is opened loses none.
-    held: list[int]
+    # Tracks every descriptor, so that a cancellation while opening leaks none.
+    descriptors: list[int]
     before_open: Callable[[], object] | None = None
 
     async def open(self, source: SourceLike | BytesSource | FileSource) -> Source:
@@ -101,28 +100,28 @@ class _SourceOpener:
                 f"a {type(source).__name__} cannot be uploaded: pass a path, bytes, a binary file "
                 "object or an async iterator of bytes"
             )
-        # The file within an upload has the name that the framework gave it.
+        # The file in a framework's upload object has the name of that object.
         found.name = file_name_of(source) if content is not source else found.name
         found.content_type = content_type_of(source)
         return found
 
     async def _read(self, source: Any) -> BytesSource | FileSource | None:
-        """Open what is read or iterated over, None where it is neither."""
+        """Open a source with `read` or an async iterator; return None for other types."""
         _check_readable(source)
-        blocks = awaited_blocks(source)
+        blocks = async_blocks(source)
         if blocks is not None:
             name = file_name_of(source)
             return await spool(blocks, name, self.max_bytes, self.threads, self.stack)
         if isinstance(source, io.BytesIO):
             return self._memory(source)
-        # No protocol: one that is checked at run time does not see what `tempfile`'s wrappers and
-        # their like pass on.
+        # Not a runtime-checkable protocol: it does not see attributes that wrappers such as
+        # `tempfile`'s delegate.
         if callable(getattr(source, "read", None)):
             return await self._file(source)
         return None
 
     def _close(self) -> None:
-        for descriptor in self.held:
+        for descriptor in self.descriptors:
             os.close(descriptor)
 
     def _memory(self, given: bytes | bytearray | memoryview | io.BytesIO) -> BytesSource:
@@ -131,7 +130,7 @@ class _SourceOpener:
                 view = given.getbuffer()[given.tell() :]
             else:
                 view = memoryview(given)
-            # Bytes whatever the items are; a view with gaps has to be copied for that.
+            # View any items as bytes; a non-contiguous view has to be copied.
             view = view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
         except ValueError as failure:
             raise InvalidSource(f"the source cannot be read: {failure}") from failure
@@ -143,39 +142,41 @@ class _SourceOpener:
         if not path:
             raise InvalidSource("the source's path is empty: name a file")
         try:
-            identity, content = await self.threads.patiently(self._open_regular, path)
+            fingerprint, content = await self.threads.run_with_retries(self._open_regular, path)
         except (OSError, ValueError, MemoryError) as failure:
-            raise InvalidSource(_why_unreadable(path, failure)) from failure
+            raise InvalidSource(_unreadable_reason(path, failure)) from failure
         name = Path(path).name
-        return FileSource(self.held[0], name, self.threads, identity=identity, content=content)
+        return FileSource(
+            self.descriptors[0], name, self.threads, fingerprint=fingerprint, content=content
+        )
 
     def _open_regular(self, path: str) -> tuple[FileFingerprint, bytes | None]:
-        """Open it; its identity and, where that is little, its content."""
+        """Open a regular file; return its fingerprint and, if it is small, its content."""
         if self.before_open is not None:
             self.before_open()
-        descriptor, identity = _as_regular_file(path, self.held)
-        if identity[0] > INLINE_LIMIT:
-            return identity, None
-        content = os.read(descriptor, identity[0] + 1)
-        # What is read while somebody writes is not what will stand there.
-        unchanged = fingerprint_of(descriptor) == identity and len(content) == identity[0]
-        return identity, content if unchanged else None
+        descriptor, fingerprint = _open_regular_file(path, self.descriptors)
+        if fingerprint[0] > INLINE_LIMIT:
+            return fingerprint, None
+        content = os.read(descriptor, fingerprint[0] + 1)
+        # Content that was read during a write is not the final content.
+        unchanged = fingerprint_of(descriptor) == fingerprint and len(content) == fingerprint[0]
+        return fingerprint, content if unchanged else None
 
     async def _file(self, file: BinaryIO) -> FileSource:
-        """Open a file object: a regular file is read where it lies, any other one once.
+        """Open a file object: read a regular file in place, and spool any other one.
 
-        A `GzipFile` can seek too, but decompresses all over again for each step back.
+        A `GzipFile` can seek too, but decompresses from the start for each step back.
         """
         try:
             raw = raw_file(file)
-            name = file_name_of(file) if raw is not None else packed_name(file_name_of(file))
+            name = file_name_of(file) if raw is not None else unpacked_name(file_name_of(file))
             if raw is not None and stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
                 if isinstance(file, io.BufferedRandom):
                     await self.threads.run(file.flush)
                 start = file.tell()
-                # A descriptor of our own: the user may close theirs, and keeps its position.
-                self.held.append(os.dup(raw.fileno()))
-                return FileSource(self.held[0], name, self.threads, start=start)
+                # Duplicate the descriptor: the user may close theirs, and keeps its position.
+                self.descriptors.append(os.dup(raw.fileno()))
+                return FileSource(self.descriptors[0], name, self.threads, start=start)
         except (OSError, ValueError) as failure:
             raise InvalidSource(
                 f"the file object cannot be read: {reason_of(failure)}"
@@ -191,11 +192,11 @@ def _check_readable(file: object) -> None:
         raise InvalidSource("the file object is not open for reading: open it with mode 'rb'")
 
 
-def _as_regular_file(path: str, held: list[int]) -> tuple[int, FileFingerprint]:
-    # Without O_NONBLOCK, opening a named pipe would hang until somebody writes to it.
+def _open_regular_file(path: str, descriptors: list[int]) -> tuple[int, FileFingerprint]:
+    # Without O_NONBLOCK, opening a named pipe would block until a writer opens it.
     flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, os.O_RDONLY | flags)
-    held.append(descriptor)
+    descriptors.append(descriptor)
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
@@ -204,7 +205,7 @@ def _as_regular_file(path: str, held: list[int]) -> tuple[int, FileFingerprint]:
     return descriptor, (status.st_size, status.st_mtime_ns)
 
 
-def _why_unreadable(path: str, failure: Exception) -> str:
+def _unreadable_reason(path: str, failure: Exception) -> str:
     if isinstance(failure, FileNotFoundError):
         return f"there is no file {path!r}"
     if isinstance(failure, IsADirectoryError):
@@ -212,3 +213,76 @@ def _why_unreadable(path: str, failure: Exception) -> str:
     if isinstance(failure, PermissionError):
         return f"{path!r} cannot be read: permission denied"
     return f"{path!r} cannot be read: {reason_of(failure)}"
+
+
+#: A MIME type without its parameters.
+_MIME_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+
+#: Types that senders use if they do not know the type. No recording is plain text.
+_UNKNOWN_TYPES = frozenset({"application/octet-stream", "text/plain"})
+
+
+def file_name_of(source: Any) -> str | None:
+    """Return the file name of a source without folders, or None if it has none.
+
+    Upload objects of web frameworks have it in `filename`; their `name` is often the form field's.
+    """
+    if not isinstance(source, io.IOBase) and hasattr(source, "filename"):
+        given = source.filename
+        # A browser on any system may have sent it.
+        return PureWindowsPath(given).name or None if isinstance(given, str) else None
+    name = getattr(source, "name", None)
+    if not isinstance(name, str) or not name or name.startswith("<"):  # "<stdin>"
+        return None
+    return PurePath(name).name or None
+
+
+def unpacked_name(name: str | None) -> str | None:
+    """Return the name of the content of a compressed file, which a `GzipFile` reads."""
+    if name is not None and is_packed(name):
+        return PurePath(name).stem
+    return name
+
+
+def content_type_of(source: object) -> str | None:
+    """Return the MIME type of an upload object, or None if it has none."""
+    given = getattr(source, "content_type", None)
+    if given is None:
+        headers = getattr(source, "headers", None)
+        find = getattr(headers, "get", None)
+        given = find("Content-Type") if callable(find) else None
+    if not isinstance(given, str):
+        return None
+    found = given.partition(";")[0].strip().lower()
+    return found if _MIME_TYPE.fullmatch(found) and found not in _UNKNOWN_TYPES else None
+
+
+def content_of(source: object) -> object:
+    """Return the object to read: the source, or the file object of a framework's upload."""
+    if callable(getattr(source, "read", None)):
+        return source
+    for name in ("file", "stream"):
+        inner = getattr(source, name, None)
+        if callable(getattr(inner, "read", None)):
+            return inner
+    return source
+
+
+def async_blocks(source: object) -> AsyncIterable[bytes] | None:
+    """Return the blocks of an asynchronous source, or None for other sources."""
+    for name in ("read_chunk", "read"):  # `read` of an aiohttp part returns all of it
+        read = getattr(source, name, None)
+        if inspect.iscoroutinefunction(read):
+            return _read_until_empty(read)
+    return source if isinstance(source, AsyncIterable) else None
+
+
+async def _read_until_empty(read: Callable[[int], Any]) -> AsyncGenerator[bytes, None]:
+    while True:
+        try:
+            block = await read(MIB)
+        except Exception as failure:  # any object may raise any exception
+            raise InvalidSource(f"the source cannot be read: {failure}") from failure
+        if not block:
+            return
+        yield block

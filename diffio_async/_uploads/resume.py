@@ -1,4 +1,4 @@
-"""The store that an argument `resume` means."""
+"""Resumable uploads, and the store behind the argument `resume`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from attrs import define, frozen
 from diffio_async._http.error_context import attach_ids
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._uploads.checkpoint import UploadCheckpoint
-from diffio_async._uploads.confirmation import SizeMismatch, UploadConfirmer
-from diffio_async._uploads.multipart import run_shielded
-from diffio_async._uploads.resume_file import ResumeFile
+from diffio_async._uploads.multipart import SizeMismatch, UploadConfirmer, run_shielded
+from diffio_async._uploads.resume_file import ResumeFile, UploadCheckpoint
 from diffio_async.errors import ApiError, ConfigurationError, NotFound, NotReady, UploadFailed
 from diffio_async.events import UploadRestarted, UploadResumed
 from diffio_async.models.uploads import CreatedProject, UploadRecord
@@ -31,32 +29,34 @@ if TYPE_CHECKING:
     from diffio_async.models.uploads import UploadStore
     from diffio_async.options import RequestOptions
 
-#: What the edge answers where a token or a multipart upload is no more.
+#: Statuses of the edge for an expired token or an unknown multipart upload.
 GONE_STATUSES = frozenset({401, 404})
-#: What storage answers where a signed URL is no more.
-EXPIRED = frozenset({400, 401, 403, 404, 410})
+#: Statuses of storage for an expired signed URL.
+EXPIRED_STATUSES = frozenset({400, 401, 403, 404, 410})
 
 
 class _CannotResume(Exception):
-    """The earlier try cannot be gone on with."""
+    """The recorded upload cannot be resumed."""
 
 
 @define(eq=False)
 class ResumableUpload:
     """One upload with a store.
 
-    `new` asks for a project; `send` sends the bytes to it, and returns when they landed.
+    Attributes:
+        spec: Request that creates the project.
+        send: Sends the bytes to a project, and returns when they were received.
     """
 
     sender: ApiTransport
     source: Source
     store: UploadStore
-    new: ProjectSpec
+    spec: ProjectSpec
     send: Callable[[CreatedProject, UploadCheckpoint], Awaitable[None]]
     options: RequestOptions | None
 
     async def run(self) -> UploadRecord:
-        """The record of the upload that landed, which is not kept any more."""
+        """Resume or start the upload; return its record, which is deleted from the store."""
         digest = await self.source.digest()
         record = await self.store.load(digest)
         if record is not None:
@@ -65,36 +65,36 @@ class ResumableUpload:
                     return await self._resume(record)
             except _CannotResume as void:
                 reason = str(void)
-            # It is told before anything is done about it.
+            # Emitted before the restart, so that observers see the reason first.
             self.sender.emit(UploadRestarted(api_project_id=record.api_project_id, reason=reason))
         record = await self._create_project(digest)
         with attach_ids(api_project_id=record.api_project_id):
-            return await self._sent(UploadCheckpoint(self.store, record))
+            return await self._send_bytes(UploadCheckpoint(self.store, record))
 
     async def _create_project(self, digest: str) -> UploadRecord:
-        """A project, on record; an interruption waits for both, or it would be lost."""
-        making = asyncio.create_task(self._new(digest))
+        """Create and record a project; a cancellation waits for both, or the id would be lost."""
+        creating = asyncio.create_task(self._create_and_record(digest))
         try:
-            return await asyncio.shield(making)
+            return await asyncio.shield(creating)
         except asyncio.CancelledError:
 
-            async def made() -> None:
-                with contextlib.suppress(Exception):  # what is being raised already matters more
-                    await making
+            async def wait_created() -> None:
+                with contextlib.suppress(Exception):  # the exception being raised matters more
+                    await creating
 
-            await run_shielded(self.sender.closing, made)
+            await run_shielded(self.sender.closing, wait_created)
             raise
 
-    async def _new(self, digest: str) -> UploadRecord:
-        created = await self.sender.send(self.new.call, self.options)
+    async def _create_and_record(self, digest: str) -> UploadRecord:
+        created = await self.sender.send(self.spec.call, self.options)
         record = UploadRecord(
             digest=digest,
             size=self.source.size,
-            file_name=self.new.file_name,
-            content_type=self.new.content_type,
+            file_name=self.spec.file_name,
+            content_type=self.spec.content_type,
             api_project_id=created.api_project_id,
             object_path=created.object_path,
-            expires_at=_end_of(created),
+            expires_at=_expiry_of(created),
             offer=created.upload,
             upload_url=None if created.upload is not None else created.upload_url,
             upload_method=None if created.upload is not None else created.upload_method,
@@ -104,31 +104,31 @@ class ResumableUpload:
                 await self.store.save(record)
         return record
 
-    async def _sent(self, notes: UploadCheckpoint) -> UploadRecord:
-        record = notes.record
+    async def _send_bytes(self, checkpoint: UploadCheckpoint) -> UploadRecord:
+        record = checkpoint.record
         try:
-            await self.send(project_from_record(record), notes)
+            await self.send(project_from_record(record), checkpoint)
         except SizeMismatch:
-            await notes.delete()
+            await checkpoint.delete()
             raise
-        await notes.delete()
+        await checkpoint.delete()
         return record
 
     async def _resume(self, record: UploadRecord) -> UploadRecord:
-        """Go on.
+        """Resume the recorded upload.
 
         Raises:
-            _Void: Nothing is there to go on with.
+            _CannotResume: The recorded upload cannot be resumed.
         """
         if record.size != self.source.size:
             raise _CannotResume(f"it was recorded with {record.size:,} bytes")
-        notes = UploadCheckpoint(self.store, record)
-        # What became of a `complete` whose answer was lost is the first question; and whether the
-        # project is this account's the second. Signed uploads have no such end.
-        if record.offer is not None and await self._landed(record):
-            await notes.delete()
+        checkpoint = UploadCheckpoint(self.store, record)
+        # The response to an earlier `complete` may have been lost, and the project may belong to
+        # another account. Uploads to a signed URL have no `complete`.
+        if record.offer is not None and await self._is_received(record):
+            await checkpoint.delete()
             return record
-        # Judged by the server's clock. Before that is known, the upload itself finds out.
+        # Compared with the server's clock. If that is unknown, the upload itself will fail.
         now = self.sender.server_clock.estimate()
         if now is not None and record.expires_at is not None and record.expires_at <= now:
             raise _CannotResume(
@@ -137,21 +137,23 @@ class ResumableUpload:
         self.sender.emit(
             UploadResumed(
                 api_project_id=record.api_project_id,
-                sent=_bytes_of(record),
+                sent=_uploaded_bytes(record),
                 total=record.size,
             )
         )
         try:
-            return await self._sent(notes)
+            return await self._send_bytes(checkpoint)
         except UploadFailed as failure:
-            if not _gone(failure.__cause__, EXPIRED if record.offer is None else GONE_STATUSES):
+            if not _is_gone(
+                failure.__cause__, EXPIRED_STATUSES if record.offer is None else GONE_STATUSES
+            ):
                 raise
             raise _CannotResume(str(failure)) from failure
 
-    async def _landed(self, record: UploadRecord) -> bool:
-        settling = UploadConfirmer(self.sender, record.api_project_id, self.source, self.options)
+    async def _is_received(self, record: UploadRecord) -> bool:
+        confirmer = UploadConfirmer(self.sender, record.api_project_id, self.source, self.options)
         try:
-            await settling.confirm_once(patiently=False)
+            await confirmer.confirm_once(retry_409=False)
         except NotReady:
             return False
         except (NotFound, SizeMismatch) as failure:
@@ -160,7 +162,7 @@ class ResumableUpload:
 
 
 def project_from_record(record: UploadRecord) -> CreatedProject:
-    """What the API had answered."""
+    """Return the response to `create_project` that was recorded."""
     return CreatedProject(
         api_project_id=record.api_project_id,
         object_path=record.object_path,
@@ -171,18 +173,18 @@ def project_from_record(record: UploadRecord) -> CreatedProject:
     )
 
 
-def _end_of(created: CreatedProject) -> datetime | None:
+def _expiry_of(created: CreatedProject) -> datetime | None:
     offer = created.upload
     return offer.expires_at if offer is not None and offer.expires_at else created.expires_at
 
 
-def _bytes_of(record: UploadRecord) -> int:
+def _uploaded_bytes(record: UploadRecord) -> int:
     part = record.part_size_bytes or 0
     return sum(min(part, record.size - (number - 1) * part) for number in record.etags)
 
 
-def _gone(cause: BaseException | None, statuses: frozenset[int]) -> bool:
-    """Whether an upload host said so; what the API says has classes of its own."""
+def _is_gone(cause: BaseException | None, statuses: frozenset[int]) -> bool:
+    """Return whether an upload host responded with one of these statuses; not the API."""
     return type(cause) is ApiError and cause.status in statuses
 
 
@@ -190,13 +192,13 @@ def _gone(cause: BaseException | None, statuses: frozenset[int]) -> bool:
 async def resume_store(
     resume: str | os.PathLike[str] | UploadStore | None, clock: ServerClock
 ) -> AsyncIterator[UploadStore | None]:
-    """A store of the user's as it is; a path's file is open, and locked, meanwhile.
+    """Yield the user's store, or the file at a path, which is open and locked in the body.
 
-    `clock` says which records of the file have expired.
+    `clock` decides which records of the file have expired.
 
     Raises:
-        ConfigurationError: It is neither a path nor a store.
-        ResumeFileError: The file cannot be used, or another upload uses it.
+        ConfigurationError: `resume` is neither a path nor a store.
+        ResumeFileError: The file cannot be used, or is in use by another upload.
     """
     if resume is None:
         yield None
@@ -213,12 +215,12 @@ async def resume_store(
         store = ThreadedStore(ResumeFile(path), TrackedExecutor())
         try:
             try:
-                await store.threads.patiently(store.file.open)
+                await store.threads.run_with_retries(store.file.open)
             except (OSError, MemoryError) as failure:
-                raise store.file.not_opened(failure) from failure
+                raise store.file.open_error(failure) from failure
             yield store
         finally:
-            # A thread may still be opening or writing it, though nobody waits for that any more.
+            # A thread may still be opening or writing the file after a cancellation.
             try:
                 await store.threads.drain()
             finally:
@@ -227,7 +229,7 @@ async def resume_store(
 
 @frozen
 class ThreadedStore:
-    """The file as a store: it blocks in threads."""
+    """Resume file as an asynchronous store; the file is written in threads."""
 
     file: ResumeFile
     threads: TrackedExecutor

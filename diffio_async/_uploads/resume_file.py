@@ -1,10 +1,8 @@
-"""The small file behind `resume=path`: locked while it is open, on the disk at each step.
-
-It goes when nothing in it can be gone on with.
-"""
+"""The resume file behind `resume=path`, and the checkpoint of one upload."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from datetime import datetime
@@ -14,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import define, evolve, field
 
+from diffio_async._logging import log
 from diffio_async._protocol.codec import camel, structure
-from diffio_async._storage.locked_file import InUse, LockedFile
+from diffio_async._storage.private_files import AlreadyInUse, LockedFile
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async.errors import ResumeFileError
 from diffio_async.models.uploads import UploadRecord
@@ -23,38 +22,77 @@ from diffio_async.models.uploads import UploadRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from diffio_async.models.uploads import UploadStore
+
+
+class UploadCheckpoint:
+    """Record of one upload in a store; each step is saved before the next one starts."""
+
+    def __init__(self, store: UploadStore, record: UploadRecord) -> None:
+        self.record = record
+        self._store = store
+        self._etags = dict(record.etags)
+        self._requested = self._saved = 0
+        self._lock = asyncio.Lock()
+
+    async def record_start(self, upload_id: str, part_size: int) -> None:
+        """Record that the multipart upload was started."""
+        await self._save(evolve(self.record, upload_id=upload_id, part_size_bytes=part_size))
+
+    async def record_part(self, number: int, etag: str) -> None:
+        """Record a received part. Parts that arrive during a save share the next one."""
+        self._etags[number] = etag
+        self._requested += 1
+        request = self._requested
+        async with self._lock:
+            if self._saved < request:
+                covered = self._requested
+                await self._save(evolve(self.record, etags=dict(self._etags)))
+                self._saved = covered
+
+    async def _save(self, record: UploadRecord) -> None:
+        await self._store.save(record)
+        self.record = record
+
+    async def delete(self) -> None:
+        """Delete the record. Errors of the store are only logged: the upload is finished."""
+        try:
+            await self._store.forget(self.record.digest)
+        except Exception:
+            log.exception("the record of a finished upload could not be deleted")
+
 
 def record_as_json(record: UploadRecord) -> dict[str, Any]:
-    """The record as an object of JSON values, credentials included."""
+    """Return the record as a JSON object, including credentials."""
     return {**_to_json(record), "etags": etags_as_json(record.etags)}
 
 
 def etags_as_json(etags: Mapping[int, str]) -> dict[str, str]:
-    """JSON has no numbers for keys."""
+    """Return etags with part numbers as strings: JSON keys are strings."""
     return {str(number): etag for number, etag in etags.items()}
 
 
 def record_from_json(data: object) -> UploadRecord:
-    """The record again.
+    """Return the record that `record_as_json` encoded.
 
     Raises:
-        ValueError: It is none.
+        ValueError: `data` is not a record.
     """
     if not isinstance(data, dict):
-        raise ValueError("an object is due")  # noqa: TRY004 - one kind for all that is wrong
+        raise ValueError("expected an object")  # noqa: TRY004 - one type for every error
     etags = etags_from_json(data.get("etags"))
     rest = {name: value for name, value in data.items() if name != "etags"}
     return attrs.evolve(structure(rest, UploadRecord), etags=etags)
 
 
 def etags_from_json(data: object) -> dict[int, str]:
-    """Etags by number.
+    """Return the etags by part number.
 
     Raises:
-        ValueError: They are none.
+        ValueError: `data` is not an object of etags.
     """
     if not isinstance(data, dict):
-        raise ValueError("an object of etags is due")  # noqa: TRY004 - as above
+        raise ValueError("expected an object of etags")  # noqa: TRY004 - as above
     etags = {}
     for number, etag in data.items():
         if not (isinstance(number, str) and number.isdecimal() and int(number) > 0):
@@ -66,8 +104,8 @@ def etags_from_json(data: object) -> dict[int, str]:
 
 
 def _to_json(model: Any) -> dict[str, Any]:
-    """A model's fields in the API's spelling; what is None is left out, and so is `extra`."""
-    said = {}
+    """Return a model's fields under their API names, without `extra` and fields that are None."""
+    fields = {}
     for attribute in attrs.fields(type(model)):
         value = getattr(model, attribute.name)
         if value is None or attribute.name == "extra":
@@ -76,30 +114,31 @@ def _to_json(model: Any) -> dict[str, Any]:
             value = value.isoformat()
         elif attrs.has(type(value)):
             value = _to_json(value)
-        said[camel(attribute.name)] = value
-    return said
+        fields[camel(attribute.name)] = value
+    return fields
 
 
-KIND = "diffio_async uploads"
-VERSION = 1
+FORMAT_NAME = "diffio_async uploads"
+FORMAT_VERSION = 1
 
 
-def _encode_line(said: dict[str, object]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
+def _encode_line(fields: dict[str, object]) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
 
 
-#: Says what the file is.
-FIRST_LINE = _encode_line({"kind": KIND, "version": VERSION})
-#: What a file of any version begins with.
+#: Identifies the file type.
+FIRST_LINE = _encode_line({"kind": FORMAT_NAME, "version": FORMAT_VERSION})
+
+#: Prefix common to files of every version.
 HEADER_PREFIX = FIRST_LINE.partition(b'"version"')[0]
 
 
 class CorruptLog(ValueError):
-    """The lines are not ours, damaged, or of another version; the message says so."""
+    """The lines are of another program, damaged, or of another version, as the message says."""
 
 
 def encode_update(record: UploadRecord, known: UploadRecord | None) -> bytes:
-    """The line that makes a record of what was `known` of it so far: short where it can be."""
+    """Return the line that updates the `known` record; only new etags where possible."""
     if known is not None and evolve(known, etags=record.etags) == record:
         new = {n: etag for n, etag in record.etags.items() if known.etags.get(n) != etag}
         if len(known.etags.keys() - record.etags.keys()) == 0:
@@ -108,153 +147,157 @@ def encode_update(record: UploadRecord, known: UploadRecord | None) -> bytes:
 
 
 def encode_delete(digest: str) -> bytes:
-    """The line that drops a record."""
+    """Return the line that deletes a record."""
     return _encode_line({"forgotten": digest})
 
 
 def load_records(content: bytes) -> tuple[dict[str, UploadRecord], int]:
-    """The records that the lines come to, and how many bytes the whole lines are.
+    """Return the records, and the length of all complete lines in bytes.
 
     Raises:
-        Unreadable: They cannot be read.
+        CorruptLog: The lines cannot be read.
     """
     if not content.startswith(HEADER_PREFIX[: len(content)]):
-        raise CorruptLog("is none of ours: name another file")
+        raise CorruptLog("is not a resume file: name another file")
     records: dict[str, UploadRecord] = {}
     *lines, rest = content.split(b"\n")
     for number, line in enumerate(lines, 1):
         try:
-            said = json.loads(line)
+            fields = json.loads(line)
             if number > 1:
-                _apply(said, records)
+                _apply(fields, records)
                 continue
-            version = said["version"]
+            version = fields["version"]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise CorruptLog(
-                f"is damaged in line {number}: remove it to start afresh, or name another file"
+                f"is damaged in line {number}: remove it to start over, or name another file"
             ) from None
-        if version != VERSION:
+        if version != FORMAT_VERSION:
             raise CorruptLog(
                 f"was written by another version of diffio_async (its format is {version!r}, this "
-                f"version knows {VERSION}): go on with that version, or name another file"
+                f"version reads {FORMAT_VERSION}): resume with that version, or name another file"
             )
     return records, len(content) - len(rest)
 
 
-def _apply(said: dict[str, object], records: dict[str, UploadRecord]) -> None:
-    if "record" in said:
-        record = record_from_json(said["record"])
+def _apply(fields: dict[str, object], records: dict[str, UploadRecord]) -> None:
+    if "record" in fields:
+        record = record_from_json(fields["record"])
         records[record.digest] = record
-    elif "forgotten" in said:
-        records.pop(str(said["forgotten"]), None)
+    elif "forgotten" in fields:
+        records.pop(str(fields["forgotten"]), None)
     else:
-        record = records[str(said["digest"])]
-        etags = {**record.etags, **etags_from_json(said["etags"])}
+        record = records[str(fields["digest"])]
+        etags = {**record.etags, **etags_from_json(fields["etags"])}
         records[record.digest] = evolve(record, etags=etags)
 
 
-#: More than any number of uploads comes to.
-_LONGEST = 2**28
+#: Bytes; larger than the file of any realistic number of uploads.
+_MAX_SIZE = 2**28
 
 
 @define
 class ResumeFile:
-    """Records of uploads in one file. Its methods block."""
+    """Records of uploads in one file, which is locked while it is open. Methods block.
+
+    Each step is on the disk before the next one starts. The file is removed when it contains no
+    record that can be resumed.
+    """
 
     path: str
     records: dict[str, UploadRecord] = field(factory=dict, init=False)
     _file: LockedFile = field(init=False)
     _empty: bool = field(default=True, init=False)
-    # A thread may still be writing when nobody waits for it any more.
-    _turn: threading.Lock = field(factory=threading.Lock, init=False)
+    # A thread may still be writing after its caller was cancelled.
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._file = LockedFile(Path(self.path))
 
     def open(self) -> None:
-        """Open and lock the file, made anew where there is none, and read what it holds.
+        """Open and lock the file, creating it if missing, and read its records.
 
         Raises:
-            OSError: The process is short of something; that may be over soon.
+            OSError: The process is short of a resource, perhaps temporarily.
             ResumeFileError: It is a folder or unreadable, in use, damaged, of another version, or
-                something else than a private file of ours. It is left as it is.
+                not a private resume file. The file is not changed.
         """
         try:
             self._file.open()
             self._read()
-        except InUse:
-            raise self._unusable(
+        except AlreadyInUse:
+            raise self._error(
                 "is in use by another upload, of this process or another: wait for its end, or "
                 "name another file"
             ) from None
         except CorruptLog as failure:
             self._file.close()
-            raise self._unusable(str(failure)) from None
+            raise self._error(str(failure)) from None
         except (OSError, ValueError) as failure:
             self._file.close()
             if shortage_of(failure) is not None:
                 raise
-            raise self.not_opened(failure) from failure
+            raise self.open_error(failure) from failure
 
-    def not_opened(self, failure: Exception) -> ResumeFileError:
-        """The error for what the system says."""
-        return self._unusable(f"cannot be opened: {reason_of(failure)}")
+    def open_error(self, failure: Exception) -> ResumeFileError:
+        """Return the error for a failure to open the file."""
+        return self._error(f"cannot be opened: {reason_of(failure)}")
 
     def _read(self) -> None:
-        content = self._file.start(len(HEADER_PREFIX))
-        if content == HEADER_PREFIX:  # or it is a recording, say: not to be read whole
-            content = self._file.start(_LONGEST)
+        content = self._file.read_start(len(HEADER_PREFIX))
+        if content == HEADER_PREFIX:  # else it may be a large recording, which is not read
+            content = self._file.read_start(_MAX_SIZE)
         self.records, size = load_records(content)
         if size < len(content):
-            # A last line that was never finished: its step never happened.
-            self._file.cut(size)
+            # The last line is incomplete: its step did not finish.
+            self._file.truncate(size)
         self._empty = size == 0
 
     def save(self, record: UploadRecord) -> None:
-        """Keep a record; it is on the disk when this returns.
+        """Save a record to the disk.
 
         Raises:
-            ResumeFileError: It cannot be written; what was kept before is there still.
+            ResumeFileError: The file cannot be written; earlier content is unchanged.
         """
-        with self._turn:
-            self._add(encode_update(record, self.records.get(record.digest)))
+        with self._lock:
+            self._append(encode_update(record, self.records.get(record.digest)))
             self.records[record.digest] = record
 
     def forget(self, digest: str) -> None:
-        """Drop a record, where there is one."""
-        with self._turn:
+        """Delete a record if it exists."""
+        with self._lock:
             if digest in self.records:
-                self._add(encode_delete(digest))
+                self._append(encode_delete(digest))
                 del self.records[digest]
 
-    def _add(self, line: bytes) -> None:
-        if not self._file.mine:
-            raise self._unusable("is closed")
-        first = self._empty
+    def _append(self, line: bytes) -> None:
+        if not self._file.is_open:
+            raise self._error("is closed")
+        is_first = self._empty
         try:
-            self._file.append(FIRST_LINE + line if first else line)
+            self._file.append(FIRST_LINE + line if is_first else line)
             self._file.sync()
         except OSError as failure:
-            raise self._unusable(f"cannot be written: {reason_of(failure)}") from failure
+            raise self._error(f"cannot be written: {reason_of(failure)}") from failure
         self._empty = False
-        if first:
-            self._file.sync_name()
+        if is_first:
+            self._file.sync_folder()
 
     def close(self, now: datetime | None) -> None:
-        """Close it, and remove it where nothing in it can be resumed.
+        """Close the file; remove it if no record in it can be resumed.
 
         Args:
-            now: The server's time, by which records expire; None where it is not known.
+            now: Time of the server, which decides expiry; None if unknown.
         """
-        if not self._file.mine:
+        if not self._file.is_open:
             return
         if all(_is_expired(record, now) for record in self.records.values()):
             self._file.remove()
         else:
             self._file.close()
 
-    def _unusable(self, why: str) -> ResumeFileError:
-        return ResumeFileError(f"the resume file {self.path!r} {why}")
+    def _error(self, problem: str) -> ResumeFileError:
+        return ResumeFileError(f"the resume file {self.path!r} {problem}")
 
 
 def _is_expired(record: UploadRecord, now: datetime | None) -> bool:

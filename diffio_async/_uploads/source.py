@@ -1,4 +1,4 @@
-"""Bytes that can be read at any offset, off the loop, as often as needed."""
+"""Sources of uploads: bytes of known size that can be read repeatedly at any offset."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.errors import InvalidSource
 
-#: One hop to a thread costs 50 µs: chunks below this size would make it count.
+#: Bytes per read. A thread switch costs 50 µs, which matters for smaller chunks.
 CHUNK = 512 * 1024
-#: Bytes that are digested in one go: a thread of the pool, a tenth of a second.
+#: Bytes hashed per thread job, about a tenth of a second.
 DIGEST_CHUNK = 64 * 1024 * 1024
-#: Bytes of a file that is read at once when it is opened: one hop in place of four.
+#: Files up to this size in bytes are read when opened: one thread switch in place of four.
 INLINE_LIMIT = CHUNK // 4
 
-#: Size in bytes and time of the last change in ns: what tells that a file changed.
+#: Size in bytes and modification time in ns, to detect changes.
 FileFingerprint = tuple[int, int]
 
 
 class Source(Protocol):
-    """Bytes of known size that can be read again; `read` is exact."""
+    """Bytes of known size that can be read repeatedly."""
 
     @property
     def name(self) -> str | None:
-        """The file's name, where it has one."""
+        """File name, or None."""
         ...
 
     @property
     def content_type(self) -> str | None:
-        """The MIME type that it was received with, where it says one."""
+        """MIME type that the source was received with, or None."""
         ...
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Size in bytes."""
         ...
 
     async def read(self, offset: int, length: int) -> bytes:
-        """Bytes from `offset`, exactly `length` of them."""
+        """Return exactly `length` bytes from `offset`."""
         ...
 
     async def verify(self) -> None:
@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     async def digest(self) -> str:
-        """The SHA-256 of the whole content, in hex; read once."""
+        """Return the SHA-256 of the complete content in hex; computed once."""
         ...
 
 
@@ -72,7 +72,7 @@ class BytesSource:
 
     async def digest(self) -> str:
         if self._digest is None:
-            # The user's own bytes, in a thread that is waited for: they may be released after.
+            # The view may be released after this returns, so wait for the thread.
             threads = TrackedExecutor()
             try:
                 self._digest = await threads.run(lambda: hashlib.sha256(self._view).hexdigest())
@@ -82,7 +82,7 @@ class BytesSource:
 
 
 class FileSource:
-    """A regular file by its descriptor: `pread` needs no position, so parts are read at once."""
+    """Regular file, read by its descriptor; `pread` allows concurrent reads of parts."""
 
     def __init__(
         self,
@@ -91,28 +91,28 @@ class FileSource:
         threads: TrackedExecutor,
         *,
         start: int = 0,
-        identity: FileFingerprint | None = None,
+        fingerprint: FileFingerprint | None = None,
         content: bytes | None = None,
     ) -> None:
         """Read an open file from `start` on.
 
-        `identity` is known where it was looked at, and `content` where it was read whole: that
-        is then what is digested and sent, whatever becomes of the file.
+        `fingerprint` is that of the open file, if known. `content` is its complete content if it
+        was read already: that is hashed and sent, even if the file changes.
         """
         self.name = name
         self.content_type: str | None = None
         self._descriptor, self._start, self._content = descriptor, start, content
         self._threads = threads
-        self._turn = threading.Lock()
-        self._identity = identity or fingerprint_of(descriptor)
-        self.size = max(0, self._identity[0] - start)
+        self._lock = threading.Lock()
+        self._fingerprint = fingerprint or fingerprint_of(descriptor)
+        self.size = max(0, self._fingerprint[0] - start)
         self._digest: str | None = None
 
     def _read_some(self, offset: int, length: int) -> bytes:
-        # Not every system has pread (Windows): there, reads take turns with the position.
+        # Windows has no pread: serialise reads that share the file position.
         if hasattr(os, "pread"):
             return os.pread(self._descriptor, length, offset)
-        with self._turn:
+        with self._lock:
             os.lseek(self._descriptor, offset, os.SEEK_SET)
             return os.read(self._descriptor, length)
 
@@ -131,18 +131,18 @@ class FileSource:
         try:
             data = await self._threads.run(self._read, offset, length)
         except (OSError, MemoryError) as failure:
-            raise unreadable(self, failure) from failure
+            raise read_error(self, failure) from failure
         if len(data) != length:
-            raise _changed(self)
+            raise _changed_error(self)
         return data
 
     async def verify(self) -> None:
         try:
-            identity = await self._threads.run(fingerprint_of, self._descriptor)
+            fingerprint = await self._threads.run(fingerprint_of, self._descriptor)
         except (OSError, MemoryError) as failure:
-            raise unreadable(self, failure) from failure
-        if identity != self._identity:
-            raise _changed(self)
+            raise read_error(self, failure) from failure
+        if fingerprint != self._fingerprint:
+            raise _changed_error(self)
 
     async def digest(self) -> str:
         if self._digest is None and self._content is not None:
@@ -155,7 +155,7 @@ class FileSource:
                     await self._threads.run(self._hash, hashed, done, length)
                     done += length
             except (OSError, MemoryError) as failure:
-                raise unreadable(self, failure) from failure
+                raise read_error(self, failure) from failure
             await self.verify()
             self._digest = hashed.hexdigest()
         return self._digest
@@ -166,22 +166,22 @@ class FileSource:
 
 
 def fingerprint_of(descriptor: int) -> FileFingerprint:
-    """The identity of an open file."""
+    """Return the fingerprint of an open file."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
 
 
-def unreadable(source: Source, failure: OSError | MemoryError) -> InvalidSource:
-    """The error for a source that the system does not let us read."""
+def read_error(source: Source, failure: OSError | MemoryError) -> InvalidSource:
+    """Return the error for a source that cannot be read."""
     return InvalidSource(f"{display_name(source)} cannot be read: {reason_of(failure)}")
 
 
-def _changed(source: Source) -> InvalidSource:
+def _changed_error(source: Source) -> InvalidSource:
     return InvalidSource(
         f"{display_name(source)} changed while it was uploaded: try again when nothing writes to it"
     )
 
 
 def display_name(source: Source) -> str:
-    """What a message calls the source."""
+    """Return the name of the source for messages."""
     return repr(source.name) if source.name else "the source"

@@ -1,6 +1,6 @@
-"""Keep a source that can be read only once in a temporary file, until it is sent.
+"""Spool a source that can be read only once to a temporary file.
 
-The service is told the size first, and a part may be sent twice: both need the whole.
+The size must be known before an upload starts, and a part may be sent twice.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from diffio_async.options import MIB
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds a read of the user's own file object is waited for after the upload has ended: it may
-#: never come back (a socket nobody writes to), and the descriptor is not ours to close.
+#: Seconds to wait for a read of the user's file object after the upload has ended: it may never
+#: return (a socket without a writer), and the user owns the descriptor.
 READ_TIMEOUT = 1.0
 
 
@@ -37,13 +37,13 @@ async def spool(
     """Write a source of unknown length to an unnamed temporary file.
 
     Raises:
-        InvalidSource: It is over `max_bytes`, or there is no room to keep it.
-        ConfigurationError: It gives something else than bytes.
+        InvalidSource: The source is over `max_bytes`, or the disk is full.
+        ConfigurationError: The source yields items that are not bytes.
     """
     blocks = await stack.enter_async_context(_closing(blocks))
-    file = await _temporary(threads, stack)
-    size = held = 0
-    waiting: list[bytes] = []
+    file = await _open_temporary(threads, stack)
+    size = buffered = 0
+    buffer: list[bytes] = []
     async for block in blocks:
         if not isinstance(block, (bytes, bytearray, memoryview)):
             raise ConfigurationError(
@@ -56,20 +56,20 @@ async def spool(
             raise InvalidSource(
                 f"the source gave more than the upload limit of {max_bytes:,} bytes"
             )
-        waiting.append(data)
-        held += len(data)
-        if held >= MIB:
-            await _write_blocks(threads, file, waiting)
-            waiting, held = [], 0
-    await _write_blocks(threads, file, waiting)
+        buffer.append(data)
+        buffered += len(data)
+        if buffered >= MIB:
+            await _write_blocks(threads, file, buffer)
+            buffer, buffered = [], 0
+    await _write_blocks(threads, file, buffer)
     return FileSource(file.fileno(), name, threads)
 
 
-async def _temporary(threads: TrackedExecutor, stack: contextlib.AsyncExitStack) -> IO[bytes]:
+async def _open_temporary(threads: TrackedExecutor, stack: contextlib.AsyncExitStack) -> IO[bytes]:
     opened: list[IO[bytes]] = []
 
     def make() -> None:
-        # Unbuffered: blocks are written by the megabyte, and closing it writes nothing more.
+        # Unbuffered: blocks are about a megabyte, and closing must not write.
         opened.append(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - `close` does it
 
     async def close() -> None:
@@ -77,14 +77,14 @@ async def _temporary(threads: TrackedExecutor, stack: contextlib.AsyncExitStack)
             await threads.drain()
         finally:
             for file in opened:
-                # To drop gigabytes takes a while, and must not take the loop's time.
+                # Freeing gigabytes takes a while and must not block the loop.
                 await threads.run(file.close)
 
     stack.push_async_callback(close)
     try:
         await threads.run(make)
     except (OSError, MemoryError) as failure:
-        raise _no_room(failure) from failure
+        raise _spool_error(failure) from failure
     return opened[0]
 
 
@@ -98,10 +98,10 @@ async def _write_blocks(threads: TrackedExecutor, file: IO[bytes], blocks: list[
     try:
         await threads.run(write)
     except (OSError, MemoryError) as failure:
-        raise _no_room(failure) from failure
+        raise _spool_error(failure) from failure
 
 
-def _no_room(failure: OSError | MemoryError) -> InvalidSource:
+def _spool_error(failure: OSError | MemoryError) -> InvalidSource:
     return InvalidSource(
         "the source can be read only once, and could not be kept in a temporary file: "
         f"{reason_of(failure)} (TMPDIR names another folder)"
@@ -110,7 +110,7 @@ def _no_room(failure: OSError | MemoryError) -> InvalidSource:
 
 @contextlib.asynccontextmanager
 async def _closing(blocks: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[bytes]]:
-    """The iterator, closed afterwards where it can be: a generator of the user's ends here."""
+    """Yield the iterator; close it afterwards if it is a generator of the user."""
     try:
         yield blocks
     finally:
@@ -118,29 +118,29 @@ async def _closing(blocks: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[
             await blocks.aclose()
 
 
-async def read_blocks(file: BinaryIO, shown: str) -> AsyncGenerator[bytes, None]:
-    """What a file object gives, read once and in order.
+async def read_blocks(file: BinaryIO, label: str) -> AsyncGenerator[bytes, None]:
+    """Yield the blocks of a file object in order.
 
     Raises:
-        InvalidSource: It cannot be read.
+        InvalidSource: The object cannot be read.
     """
-    aside = DedicatedThread()
+    thread = DedicatedThread()
     async with contextlib.AsyncExitStack() as stack:
-        stack.push_async_callback(aside.end, READ_TIMEOUT)
-        arrival = _readable_waiter(file, stack)
+        stack.push_async_callback(thread.stop, READ_TIMEOUT)
+        wait_readable = _readable_waiter(file, stack)
         read: Callable[[int], bytes | None] = file.read
-        if arrival is not None:
-            # What is there: `read` would block until it has all that was asked for.
+        if wait_readable is not None:
+            # Return available bytes: `read` would block until all requested bytes arrive.
             read = getattr(file, "read1", read)
         while True:
             try:
-                if arrival is not None:
-                    await arrival()
-                block = await aside.run(read, MIB)
-            except Exception as failure:  # any kind of object, any kind of failure
-                raise InvalidSource(f"{shown} cannot be read: {reason_of(failure)}") from failure
-            if block is None:  # a descriptor that does not block, and has nothing yet
-                if arrival is None:
+                if wait_readable is not None:
+                    await wait_readable()
+                block = await thread.run(read, MIB)
+            except Exception as failure:  # any object may raise any exception
+                raise InvalidSource(f"{label} cannot be read: {reason_of(failure)}") from failure
+            if block is None:  # a non-blocking descriptor without data
+                if wait_readable is None:
                     await asyncio.sleep(0.01)
             elif block:
                 yield block
@@ -149,9 +149,9 @@ async def read_blocks(file: BinaryIO, shown: str) -> AsyncGenerator[bytes, None]
 
 
 class _ReadableWaiter:
-    """Waits until a pipe has something to read: on the loop, where it can be cancelled.
+    """Waits on the event loop until a pipe is readable, so that the wait can be cancelled.
 
-    A thread that waits in `read` could not be stopped before somebody writes.
+    A thread that blocks in `read` could not be stopped until data arrives.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -159,39 +159,39 @@ class _ReadableWaiter:
 
     async def __call__(self) -> None:
         loop = asyncio.get_running_loop()
-        there = loop.create_future()
+        readable = loop.create_future()
 
-        def tell() -> None:
-            if not there.done():
-                there.set_result(None)
+        def on_readable() -> None:
+            if not readable.done():
+                readable.set_result(None)
 
-        loop.add_reader(self._descriptor, tell)
+        loop.add_reader(self._descriptor, on_readable)
         try:
-            await there
+            await readable
         finally:
             loop.remove_reader(self._descriptor)
 
 
 def _readable_waiter(file: BinaryIO, stack: contextlib.AsyncExitStack) -> _ReadableWaiter | None:
-    """The wait for a file's bytes, None where it is no pipe or the loop cannot watch it."""
+    """Return a waiter for a file, or None if the event loop cannot watch it."""
     if raw_file(file) is None:
         return None
-    # A descriptor of our own: the loop may watch the user's already.
+    # Duplicate the descriptor: the loop may watch the user's already.
     descriptor = os.dup(file.fileno())
     stack.callback(os.close, descriptor)
     loop = asyncio.get_running_loop()
     try:
         loop.add_reader(descriptor, lambda: None)
-    except (OSError, NotImplementedError):  # /dev/null and its like; Windows
+    except (OSError, NotImplementedError):  # devices such as /dev/null; Windows
         return None
     loop.remove_reader(descriptor)
     return _ReadableWaiter(descriptor)
 
 
 def raw_file(file: object) -> io.FileIO | None:
-    """The file below `open(path, 'rb')`: what its descriptor holds is what the object gives.
+    """Return the raw file of an object from `open(path, 'rb')`, or None for other objects.
 
-    None for all others: a `GzipFile` has a descriptor too, but gives something else.
+    The content of its descriptor equals what the object reads; that of a `GzipFile` does not.
     """
     raw = file.raw if isinstance(file, (io.BufferedReader, io.BufferedRandom)) else file
     return raw if isinstance(raw, io.FileIO) else None

@@ -1,4 +1,4 @@
-"""A source to the service, the way the server offered: in parts, or by one signed PUT."""
+"""Uploads of one client, by the method that the server offers: multipart or one signed PUT."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from diffio_async._protocol.endpoints import ApiRequest
 from diffio_async._protocol.requests import signed_url_request
 from diffio_async._protocol.retry import RetrySafety
 from diffio_async._storage.descriptors import connections_per_host
-from diffio_async._storage.loops import running_loop
-from diffio_async._uploads.limiter import UploadLimiter, limited_part_body, without_time_budget
-from diffio_async._uploads.multipart import MultipartUpload, Part
+from diffio_async._storage.threads import running_loop
+from diffio_async._uploads.limiter import UploadLimiter
+from diffio_async._uploads.multipart import MultipartUpload
 from diffio_async._uploads.open_source import too_large
-from diffio_async._uploads.progress import UploadProgressReporter
+from diffio_async._uploads.parts import (
+    Part,
+    UploadProgressReporter,
+    limited_part_body,
+    without_time_budget,
+)
 from diffio_async._uploads.resume import ResumableUpload, project_from_record
 from diffio_async._uploads.source import Source, display_name
 from diffio_async.errors import (
@@ -31,7 +36,7 @@ from diffio_async.models.uploads import CreatedProject
 
 if TYPE_CHECKING:
     from diffio_async._http.transport import ApiTransport
-    from diffio_async._uploads.checkpoint import UploadCheckpoint
+    from diffio_async._uploads.resume_file import UploadCheckpoint
     from diffio_async.events import UploadProgress
     from diffio_async.models.uploads import UploadStore
     from diffio_async.options import RequestOptions
@@ -40,14 +45,14 @@ if TYPE_CHECKING:
 
 @frozen
 class ProjectSpec:
-    """What a project is asked for with."""
+    """Request that creates a project, with the metadata of its recording."""
 
     call: ApiRequest[CreatedProject]
     file_name: str
     content_type: str
 
-    def uploaded(self, created: CreatedProject, source: Source) -> Project:
-        """The project, its recording in it."""
+    def uploaded_project(self, created: CreatedProject, source: Source) -> Project:
+        """Return the project after its recording was uploaded."""
         return Project(
             api_project_id=created.api_project_id,
             status="uploaded",
@@ -59,51 +64,51 @@ class ProjectSpec:
         )
 
 
-#: The methods that a server may have a recording sent with.
-_UPLOADING = frozenset({"PUT", "POST"})
+#: Methods that an upload offer may name.
+_UPLOAD_METHODS = frozenset({"PUT", "POST"})
 
 
 class Uploader:
-    """Uploads for one client: all its parts, and whole files by signed PUT, share one limit."""
+    """Uploads of one client; parts and signed PUTs share one concurrency limit per event loop."""
 
     def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
-        self._air: dict[asyncio.AbstractEventLoop, UploadLimiter] = {}
+        self._limiters: dict[asyncio.AbstractEventLoop, UploadLimiter] = {}
         self._content_locks: WeakValueDictionary[tuple[object, int, str], asyncio.Lock] = (
             WeakValueDictionary()
         )
 
     def __reduce__(self) -> tuple[type[Uploader], tuple[ApiTransport]]:
-        """Pickle what it was made from."""
+        """Pickle the constructor arguments."""
         return Uploader, (self._sender,)
 
     async def create(
         self,
         source: Source,
-        new: ProjectSpec,
+        spec: ProjectSpec,
         *,
         store: UploadStore | None,
         on_progress: Callback[UploadProgress] | None,
         options: RequestOptions | None,
     ) -> Project:
-        """Make a project and upload its recording; with a store an earlier try is gone on with.
+        """Create a project and upload its recording; with a store, resume an earlier upload.
 
         Raises:
-            UploadFailed: As `upload` does.
-            ResponseLost: The project may have been created, and was not asked for a second time.
+            UploadFailed: As in `upload`.
+            ResponseLost: The project may have been created; the request was not repeated.
             ApiError: The API refused to create it.
         """
         if store is None:
-            created = await self._sender.send(new.call, options)
+            created = await self._sender.send(spec.call, options)
             with attach_ids(api_project_id=created.api_project_id):
                 await self.upload(
                     source,
                     created,
-                    content_type=new.content_type,
+                    content_type=spec.content_type,
                     on_progress=on_progress,
                     options=options,
                 )
-            return new.uploaded(created, source)
+            return spec.uploaded_project(created, source)
 
         async def send(created: CreatedProject, notes: UploadCheckpoint) -> None:
             await self.upload(
@@ -112,33 +117,33 @@ class Uploader:
                 content_type=notes.record.content_type,
                 on_progress=on_progress,
                 options=options,
-                notes=notes,
+                checkpoint=notes,
             )
 
-        resuming = ResumableUpload(self._sender, source, store, new, send, options)
-        # One content has one record: the same content twice at once goes one after the other.
+        upload = ResumableUpload(self._sender, source, store, spec, send, options)
+        # Equal content has one record, so its concurrent uploads are serialised.
         async with self._content_lock(store, await source.digest()):
-            record = await resuming.run()
-        earlier = evolve(new, file_name=record.file_name, content_type=record.content_type)
-        return earlier.uploaded(project_from_record(record), source)
+            record = await upload.run()
+        earlier = evolve(spec, file_name=record.file_name, content_type=record.content_type)
+        return earlier.uploaded_project(project_from_record(record), source)
 
     def _content_lock(self, store: UploadStore, digest: str) -> asyncio.Lock:
         key = running_loop(), id(store), digest
         return self._content_locks.setdefault(key, asyncio.Lock())
 
     def _limiter(self) -> UploadLimiter:
-        """The running loop's places in the air."""
+        """Return the limiter of the running event loop."""
         loop = running_loop()
-        if loop not in self._air:
-            for ended in [known for known in self._air if known.is_closed()]:
-                del self._air[ended]
-            self._air[loop] = UploadLimiter(
+        if loop not in self._limiters:
+            for ended in [known for known in self._limiters if known.is_closed()]:
+                del self._limiters[ended]
+            self._limiters[loop] = UploadLimiter(
                 min(
                     self._sender.options.max_concurrent_parts,
                     connections_per_host(self._sender.options),
                 )
             )
-        return self._air[loop]
+        return self._limiters[loop]
 
     async def upload(
         self,
@@ -148,20 +153,20 @@ class Uploader:
         content_type: str,
         on_progress: Callback[UploadProgress] | None,
         options: RequestOptions | None,
-        notes: UploadCheckpoint | None = None,
+        checkpoint: UploadCheckpoint | None = None,
     ) -> None:
-        """Send the source the way the server offered; where it offered both, to the edge.
+        """Send the source by the offered method; prefer multipart if both are offered.
 
         Raises:
-            UploadFailed: The bytes could not be sent whole, or the API did not confirm them;
-                `__cause__` says why.
-            InvalidSource: The source is over the offer's limit, or changed on the way.
+            UploadFailed: Not all bytes could be sent, or the API did not confirm them;
+                `__cause__` is the reason.
+            InvalidSource: The source is over the limit of the offer, or changed during the upload.
         """
-        tally = UploadProgressReporter(source.size, on_progress)
+        progress = UploadProgressReporter(source.size, on_progress)
         try:
             with self._sender.closing.cancel_on_close():
-                async with tally.reporting():
-                    await self._upload(source, created, content_type, tally, options, notes)
+                async with progress.reporting():
+                    await self._upload(source, created, content_type, progress, options, checkpoint)
         except (UploadFailed, ClientClosed):
             raise
         except DiffioError as failure:
@@ -174,9 +179,9 @@ class Uploader:
         source: Source,
         created: CreatedProject,
         content_type: str,
-        tally: UploadProgressReporter,
+        progress: UploadProgressReporter,
         options: RequestOptions | None,
-        notes: UploadCheckpoint | None,
+        checkpoint: UploadCheckpoint | None,
     ) -> None:
         offer = created.upload
         if offer is not None:
@@ -184,10 +189,10 @@ class Uploader:
             if offer.max_bytes is not None and 0 < offer.max_bytes < source.size:
                 raise too_large(source, offer.max_bytes)
             await MultipartUpload(
-                self._sender, self._limiter(), created, offer, source, tally, options, notes
+                self._sender, self._limiter(), created, offer, source, progress, options, checkpoint
             ).run()
         elif created.upload_url is not None:
-            await self._signed_put(source, created, content_type, tally, options)
+            await self._signed_put(source, created, content_type, progress, options)
         else:
             raise InvalidResponse(
                 "create_project was answered without an upload offer that can be used"
@@ -198,11 +203,11 @@ class Uploader:
         source: Source,
         created: CreatedProject,
         content_type: str,
-        tally: UploadProgressReporter,
+        progress: UploadProgressReporter,
         options: RequestOptions | None,
     ) -> None:
         method = (created.upload_method or "PUT").upper()
-        if method not in _UPLOADING:
+        if method not in _UPLOAD_METHODS:
             raise InvalidResponse(
                 f"the upload offer names the method {created.upload_method!r}: only PUT and POST "
                 "upload"
@@ -214,11 +219,11 @@ class Uploader:
             base_url=self._sender.base_url,
         )
         body = limited_part_body(
-            self._limiter(), tally, source, Part(1, 0, source.size), tally.part_callback(1)
+            self._limiter(), progress, source, Part(1, 0, source.size), progress.part_callback(1)
         )
-        under = self._sender.resolve(without_time_budget(self._sender.options, options))
-        # Until the last byte is in, a signed PUT changes nothing; after it, the same again.
+        resolved = self._sender.resolve(without_time_budget(self._sender.options, options))
+        # An incomplete signed PUT has no effect, and a repeated one writes the same content.
         await self._sender.send_with_retries(
-            "signed upload", request, RetrySafety.IDEMPOTENT, under, body=body
+            "signed upload", request, RetrySafety.IDEMPOTENT, resolved, body=body
         )
         await source.verify()

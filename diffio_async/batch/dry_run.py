@@ -117,7 +117,7 @@ async def _looked_at(
         kept.append(all_kept(path, places, plan))
 
     try:
-        async with open_source(path, max_bytes=plan.max_upload_bytes, first=look) as found:
+        async with open_source(path, max_bytes=plan.max_upload_bytes, before_open=look) as found:
             check_not_empty(cast("FileSource", found), path)
     except (InvalidSource, InvalidTarget) as failure:
         if not any(kept):

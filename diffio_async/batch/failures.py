@@ -75,7 +75,7 @@ def classify(failure: DiffioError) -> FailureKind:
     root = root_of(failure)
     shortage = shortage_of(failure)
     if shortage is not None:
-        return FailureKind.TRANSIENT if shortage.passing else FailureKind.FATAL
+        return FailureKind.TRANSIENT if shortage.transient else FailureKind.FATAL
     if isinstance(root, _FATAL) or (isinstance(root, ConnectionFailed) and root.permanent):
         return FailureKind.FATAL
     if isinstance(root, _PERMANENT):
@@ -92,7 +92,7 @@ def classify(failure: DiffioError) -> FailureKind:
 def short(failure: DiffioError) -> bool:
     """Whether the process is short of something that its work gives back when it ends."""
     shortage = shortage_of(failure)
-    return shortage is not None and shortage.passing
+    return shortage is not None and shortage.transient
 
 
 def is_throttled(failure: DiffioError) -> bool:
@@ -114,7 +114,7 @@ def disk_is_full(failure: DiffioError) -> bool:
     """Whether no result could be written, of any file."""
     shortage = shortage_of(failure)
     if shortage is not None:
-        return not shortage.passing
+        return not shortage.transient
     return caused_by(failure, _DISK_FAILED)
 
 

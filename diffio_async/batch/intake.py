@@ -57,7 +57,7 @@ class FileIntake:
         try:
             limit = desk.plan.max_upload_bytes
             async with open_source(
-                self.file.path, max_bytes=limit, first=self._check_result_paths
+                self.file.path, max_bytes=limit, before_open=self._check_result_paths
             ) as found:
                 source = cast("FileSource", found)  # what a path is opened as
                 work = await self._assigned(source)

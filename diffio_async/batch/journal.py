@@ -64,7 +64,7 @@ class Journal:
             DatabaseError: It cannot be; the message says why.
         """
         shown = local_path(path, "the journal")
-        database = await SqliteThread.open(shown, SCHEMA, create=create, gathered=_BATCH_WINDOW)
+        database = await SqliteThread.open(shown, SCHEMA, create=create, batch_window=_BATCH_WINDOW)
         journal = cls(database, shown if original is None else original)
         try:
             located = absolute(journal.path)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve
 
 from diffio_async._protocol.containers import check_video_possible
-from diffio_async._storage.iteration import taken
-from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._storage.threads import TrackedExecutor, iterate
 from diffio_async.batch.clashes import Clashes
 from diffio_async.batch.records import encode_path
 from diffio_async.batch.results import is_known_result
@@ -56,7 +55,7 @@ class Listing:
         threads = TrackedExecutor()
         await journal.write(_begin)
         try:
-            async with aclosing(taken(_several(sources))) as names:
+            async with aclosing(iterate(_several(sources))) as names:
                 async for name in names:
                     found = self.scan.each(name)
                     while chunk := await threads.run(self._rows, found):

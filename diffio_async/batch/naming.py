@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from diffio_async._storage.file_names import shortened
-from diffio_async._storage.local_paths import is_encodable, local_path
+from diffio_async._storage.local_paths import is_encodable, local_path, truncate_name
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Naming:
             if _leads_out_anywhere(named) or not PurePath(named).name:
                 raise ConfigurationError(f"the name {named!r} leads out of the folder, or is none")
             path = PurePath(named)
-            named_path = path.with_name(shortened(path.name, ext))
+            named_path = path.with_name(truncate_name(path.name, ext))
             return self._inside(str(named_path), f"the name {named!r}")
         name = self._filled(below, kind, ext, parent)
         return self._inside(
@@ -117,7 +116,7 @@ class Naming:
         fixed["parent"] = parent or "_"
         while True:
             path = PurePath(self.template.format(stem=stem, name=name, **fixed))
-            wanted = [shortened(part) for part in path.parts]
+            wanted = [truncate_name(part) for part in path.parts]
             if wanted == [*path.parts] or not (stem or name):
                 return PurePath(*wanted)
             stem, name = stem[:-1], name[:-1]

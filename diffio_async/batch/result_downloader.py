@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from attrs import define
 
 from diffio_async._storage.atomic_write import sibling_path
-from diffio_async._storage.file_names import shortened, suffix_of
+from diffio_async._storage.local_paths import suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch import result_queries
@@ -136,7 +136,7 @@ class ResultDownloader:
             # The service's text becomes part of a path: nothing but an ending is taken over.
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
-                path = path.with_name(shortened(path.stem, suffix))
+                path = path.with_name(truncate_name(path.stem, suffix))
         if fetch.ours or path.parent not in self.context.folders:
             await TrackedExecutor().run(_create_folder, path, fetch, self.context)
             self.context.create_folder(path.parent)

@@ -152,7 +152,7 @@ _SECOND = (
 
 #: "DFba" in ASCII marks the file as ours.
 SCHEMA = Schema(
-    what="batch journal",
+    label="batch journal",
     application_id=0x44466261,
     migrations=(_FIRST, _SECOND),
     # The clock may have been set back meanwhile: nothing waits for longer than it would have.

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._downloads.target import check_target
+from diffio_async._downloads.sinks import check_target
 from diffio_async._polling.single_wait import TranscriptWait
-from diffio_async._storage.file_names import shortened, suffix_of
-from diffio_async._storage.local_paths import local_paths
+from diffio_async._storage.local_paths import optional_local_path, suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.cli.client import (
     RequestWatch,
@@ -69,7 +68,7 @@ class DownloadRequest:
         """
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
-        local_paths(self.output, "-o")
+        optional_local_path(self.output, "-o")
         if self.to_stdout:
             check_stdout(as_json=self.as_json)
         file = self._named_file()
@@ -99,7 +98,7 @@ class DownloadRequest:
         if file is None:
             name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
-            name = shortened(name.removesuffix(suffix) or "restored", suffix)
+            name = truncate_name(name.removesuffix(suffix) or "restored", suffix)
             file = Path(self.output or "") / name
             await self._check_file(file)
         return file

@@ -117,7 +117,7 @@ async def copy_to_stdout(file: Path) -> None:
             f"the result could not be written to standard output: {failure.strerror or failure}"
         ) from failure
     finally:
-        await thread.end(_GRACE_SECONDS)
+        await thread.stop(_GRACE_SECONDS)
 
 
 def _write(descriptor: int, block: bytes) -> None:

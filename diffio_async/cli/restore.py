@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 from attrs import evolve, frozen
 
-from diffio_async._downloads.target import check_target
+from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.urls import generation_path
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
@@ -273,7 +273,7 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
 def _is_lasting(error: DiffioError) -> bool:
     """Return whether every other file would fail for the same reason, such as a full disk."""
     shortage = shortage_of(error)
-    return shortage is not None and not shortage.passing
+    return shortage is not None and not shortage.transient
 
 
 def _not_started(file: str, cause: DiffioError) -> Failed:

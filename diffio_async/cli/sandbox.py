@@ -82,12 +82,12 @@ def sandbox(
     ] = 0.0,
 ) -> None:
     """Serve a local Diffio until Ctrl-C, and print the environment for its clients."""
-    from diffio_async._storage.local_paths import local_paths
+    from diffio_async._storage.local_paths import optional_local_path
     from diffio_async.sandbox import PlanError, Sandbox, SandboxError, read_plan
 
     try:
         for path, option in ((data, "--data"), (env_file, "--env-file"), (faults, "--faults")):
-            local_paths(path, option)
+            optional_local_path(path, option)
         server = Sandbox(
             data,
             host=host,

@@ -205,5 +205,5 @@ class AsyncGenerations(AsyncGenerationWaits):
                 download_file_path,
                 on_conflict,
                 on_progress,
-                kept_as=(api_project_id, generation_id, kind) if resume else None,
+                resume_key=(api_project_id, generation_id, kind) if resume else None,
             )

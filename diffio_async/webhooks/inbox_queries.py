@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OPEN, HANDLED, DEAD = 0, 1, 2
 
 SCHEMA = Schema(
-    what="webhook inbox",
+    label="webhook inbox",
     application_id=0x44_49_49_42,
     migrations=(
         (

@@ -11,10 +11,10 @@ import pytest
 
 from tests.batch.scenes import content, generations, recordings
 from tests.cli.conftest import COMMAND, environment
-from tests.disks import disk, fill, limited, read_only
+from tests.disks import disk, fill, in_namespace, limited, read_only
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from diffio_async.sandbox import Sandbox
@@ -26,12 +26,16 @@ pytestmark = [
 
 
 async def run(
-    folder: Path, before: str, *arguments: object, env: Mapping[str, str]
+    folder: Path,
+    before: str,
+    *arguments: object,
+    env: Mapping[str, str],
+    prefix: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process with the limits that `before` sets."""
     with anyio.fail_after(60):
         done = await anyio.run_process(
-            [sys.executable, "-c", before + COMMAND, *map(str, arguments)],
+            [*prefix, sys.executable, "-c", before + COMMAND, *map(str, arguments)],
             cwd=folder,
             env=environment(env),
             check=False,
@@ -96,8 +100,9 @@ async def test_a_full_disk_of_the_journal_is_not_wrong_usage(tmp_path: Path, ech
     """The code is 2 only if nothing was sent; otherwise it is 1."""
     source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(100)))
     with disk(tmp_path / "disk", size="300k") as small:
-        arguments = ("batch", source, "-o", "out", "--journal", small / "journal.sqlite")
-        done = await run(tmp_path, "", *arguments, env=of(echo))
+        prefix, at = in_namespace(small)
+        arguments = ("batch", source, "-o", "out", "--journal", at / "journal.sqlite")
+        done = await run(tmp_path, "", *arguments, env=of(echo), prefix=prefix)
     assert "the disk is full" in done.stderr
     assert done.returncode == (1 if echo.requests else 2), done.stderr
     assert ".wav: " not in done.stderr

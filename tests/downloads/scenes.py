@@ -1,13 +1,9 @@
 """What downloads start from: a finished job, and links that lead where a test wants them."""
 
-import contextlib
 import stat
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from attrs import frozen
 
 from diffio_async import AsyncDiffio, DownloadResult
@@ -81,16 +77,3 @@ def entries(folder: Path) -> list[str]:
 def mode(path: Path) -> int:
     """A file's permission bits."""
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def file_system(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of its own, of a size such as `1m`; a fixture's body."""
-    folder.mkdir()
-    mounted = False
-    with contextlib.suppress(OSError):  # there may be no such program
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    if not mounted:
-        pytest.skip("nothing can be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)

@@ -54,17 +54,34 @@ async def test_cancelled_while_the_host_stalls_nothing_is_left(
     assert entries(tmp_path) == []
 
 
-async def test_cancelled_by_its_own_callback_nothing_is_left(
+async def test_cancelled_from_its_own_callback_nothing_is_left(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
+    downloading = asyncio.current_task()
+    assert downloading is not None
 
-    async def enough(_: DownloadProgress) -> None:
-        raise asyncio.CancelledError
+    async def cancel(_: DownloadProgress) -> None:
+        downloading.cancel()
+        await asyncio.sleep(0)
 
     with pytest.raises(asyncio.CancelledError):
-        await job.download(tmp_path / "voice.mp3", on_progress=enough)
+        await job.download(tmp_path / "voice.mp3", on_progress=cancel)
+    downloading.uncancel()
     assert entries(tmp_path) == []
+
+
+async def test_a_callback_that_was_cancelled_does_not_end_the_download(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
+    """It awaited something that was cancelled; the download itself was not."""
+    job = await finished(client, CONTENT)
+
+    async def cancelled(_: DownloadProgress) -> None:
+        raise asyncio.CancelledError
+
+    await job.download(tmp_path / "voice.mp3", on_progress=cancelled)
+    assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("path", [LINK, RESULT])
@@ -146,7 +163,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_gone_on_with(
+async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing stays open or locked, and nothing of what came is lost."""

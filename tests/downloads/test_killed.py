@@ -60,9 +60,7 @@ async def _killed(arguments: list[str], target: Path, after: int) -> bool:
 
 
 @pytest.mark.slow
-async def test_a_killed_process_is_gone_on_with_by_the_next(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_a_killed_process_is_resumed_by_the_next(sandbox: Sandbox, tmp_path: Path) -> None:
     """The lock goes with the process, and the bytes that were safe are not fetched again."""
     arguments, pattern = await _large(sandbox, 80)
     target, after = tmp_path / "voice.mp3", 70 * 2**20

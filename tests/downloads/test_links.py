@@ -22,7 +22,7 @@ CONTENT = os.urandom(400_000)
 XML = "<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
 
 
-async def test_a_link_that_expired_before_the_first_byte_is_asked_for_again(
+async def test_a_link_that_expired_before_the_first_byte_is_requested_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
@@ -34,7 +34,7 @@ async def test_a_link_that_expired_before_the_first_byte_is_asked_for_again(
     assert f"signature={media(sandbox)[1].query['signature']}" in result.download.download_url
 
 
-async def test_a_link_that_expires_midway_is_asked_for_again_and_the_rest_fetched(
+async def test_a_link_that_expires_midway_is_requested_again_and_the_rest_fetched(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     job = await finished(client, CONTENT)

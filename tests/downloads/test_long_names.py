@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async._storage.atomic_write import sibling_path
-from diffio_async._storage.file_names import shortened, suffix_of
+from diffio_async._storage.local_paths import suffix_of, truncate_name
 from diffio_async.batch.naming import Naming
 from diffio_async.restoration import result_name
 from tests.downloads.scenes import entries, finished
@@ -32,7 +32,7 @@ TEXTS = [
 def test_a_name_is_as_long_as_fits(text: str) -> None:
     """At most 255 bytes, and no more than one character less than could be."""
     for ending in ("", ".restored.mp3", ".ü"):
-        name = shortened(text, ending)
+        name = truncate_name(text, ending)
         size = len(name.encode("utf-8", "surrogatepass"))
         if "\udcff" in text:
             size = len(os.fsencode(name))
@@ -43,8 +43,8 @@ def test_a_name_is_as_long_as_fits(text: str) -> None:
 
 def test_short_names_stay() -> None:
     """And an ending that is too long itself is cut."""
-    assert shortened("talk", ".mp3") == "talk.mp3"
-    assert len(shortened("talk", "." + "x" * 400)) == 255
+    assert truncate_name("talk", ".mp3") == "talk.mp3"
+    assert len(truncate_name("talk", "." + "x" * 400)) == 255
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_short_names_stay() -> None:
         ("a.\x1b[31m", ""),
     ],
 )
-def test_an_ending_that_somebody_else_chose_is_looked_at(name: str | None, suffix: str) -> None:
+def test_an_untrusted_suffix_is_checked(name: str | None, suffix: str) -> None:
     """Only what can be one is taken."""
     assert suffix_of(name) == suffix
 
@@ -83,7 +83,7 @@ def test_templates_and_results_fit() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("resume", [False, True])
-async def test_a_target_of_the_longest_name_has_room_for_what_is_beside_it(
+async def test_a_target_of_the_longest_name_leaves_space_for_its_part_file(
     resume: bool, client: AsyncDiffio, tmp_path: Path
 ) -> None:
     """The temporary file and its journal are named shorter."""

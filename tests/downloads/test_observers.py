@@ -45,7 +45,7 @@ def heard(events: Sequence[Event]) -> list[tuple[object, ...]]:
     return found
 
 
-async def test_every_request_of_a_download_and_its_answer_are_told(sandbox: Sandbox) -> None:
+async def test_every_request_of_a_download_and_its_response_are_reported(sandbox: Sandbox) -> None:
     """Of a whole one, of one that broke, and of one whose link expired meanwhile."""
     events: list[Event] = []
     async with watched(sandbox, events) as client:
@@ -83,7 +83,7 @@ def sandbox_url(sandbox: Sandbox) -> str:
     return f"{sandbox.media_url}{media(sandbox)[-1].path}"
 
 
-async def test_each_step_of_a_redirect_is_told(sandbox: Sandbox) -> None:
+async def test_each_step_of_a_redirect_is_reported(sandbox: Sandbox) -> None:
     events: list[Event] = []
     async with peer(says(200, CONTENT)) as there:
         async with peer(says(302, location=there.url("/r?signature=s3cret"))) as here:
@@ -100,7 +100,7 @@ async def test_each_step_of_a_redirect_is_told(sandbox: Sandbox) -> None:
         assert "s3cret" not in repr(events)
 
 
-async def test_a_download_that_has_to_start_anew_says_so(sandbox: Sandbox) -> None:
+async def test_a_download_that_has_to_start_over_reports_it(sandbox: Sandbox) -> None:
     """Without an etag the bytes that came are worth nothing: it goes on from byte 0."""
     events: list[Event] = []
     broken = sends(head(200, {"content-length": len(CONTENT)}) + CONTENT[:1000])

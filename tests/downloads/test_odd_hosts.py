@@ -54,7 +54,7 @@ async def test_a_chunked_result_is_taken_when_its_last_chunk_came(
 
 
 @pytest.mark.parametrize("coding", ["chunked, identity", "chunked,chunked", "gzip", "x, chunked"])
-async def test_chunks_are_an_end_only_where_they_are_the_whole_coding(
+async def test_chunks_are_an_end_only_where_they_are_the_only_coding(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, coding: str
 ) -> None:
     """With anything else the body ends where the connection does, and may be half."""
@@ -140,7 +140,7 @@ async def test_what_is_labelled_as_encoded_and_is_not_is_kept_as_it_is(
         assert (await linked(client).download()).content == CONTENT
 
 
-async def test_an_encoded_result_that_ends_early_is_not_whole(
+async def test_an_encoded_result_that_ends_early_is_incomplete(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Though its framing is."""
@@ -153,7 +153,7 @@ async def test_an_encoded_result_that_ends_early_is_not_whole(
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, zstd", "compress"])
-async def test_an_encoding_that_was_not_asked_for_is_refused(
+async def test_an_encoding_that_was_not_requested_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
     """One that is not known here."""
@@ -187,7 +187,7 @@ async def test_a_result_that_is_itself_compressed_is_kept_as_it_is(
         head(416, {"content-length": 0}),
     ],
 )
-async def test_an_answer_that_is_no_whole_result_is_not_saved(
+async def test_a_response_that_is_not_a_complete_result_is_not_saved(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, answer: bytes
 ) -> None:
     async with peer(sends(answer)) as host:
@@ -198,7 +198,7 @@ async def test_an_answer_that_is_no_whole_result_is_not_saved(
     assert entries(tmp_path) == []
 
 
-async def test_a_first_part_that_was_not_asked_for_is_completed(
+async def test_a_first_part_that_was_not_requested_is_completed(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     part = head(206, {"content-length": 5, "content-range": "bytes 0-4/9", "etag": '"one"'})
@@ -210,7 +210,7 @@ async def test_a_first_part_that_was_not_asked_for_is_completed(
 
 
 @pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
-async def test_what_is_no_http_ends_as_a_failed_download(
+async def test_what_is_not_http_ends_as_a_failed_download(
     client: AsyncDiffio, sandbox: Sandbox, answer: bytes
 ) -> None:
     async with peer(sends(answer)) as host:

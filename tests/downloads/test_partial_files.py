@@ -79,7 +79,7 @@ async def test_observers_hear_where_a_later_download_goes_on(
     assert resumed == [DownloadResumed(HALF, "an earlier download left its bytes")]
 
 
-async def test_without_resume_nothing_is_left_and_nothing_is_gone_on_with(
+async def test_without_resume_nothing_is_left_and_nothing_is_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
@@ -96,7 +96,7 @@ async def test_without_resume_nothing_is_left_and_nothing_is_gone_on_with(
     assert entries(tmp_path) == [*left, "voice.mp3"]
 
 
-async def test_a_cancelled_download_is_gone_on_with(
+async def test_a_cancelled_download_is_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """By a task's cancellation and by a scope's, which goes on cancelling."""
@@ -116,7 +116,7 @@ async def test_a_cancelled_download_is_gone_on_with(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_a_small_result_is_written_when_it_is_whole(
+async def test_a_small_result_is_written_when_it_is_complete(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Until then nothing of it is in the folder, and what a failure leaves is kept all the same."""
@@ -193,7 +193,7 @@ async def test_bytes_of_no_known_version_are_not_kept(
     assert entries(tmp_path) == []
 
 
-async def test_what_was_whole_before_the_process_died_is_asked_for_one_byte(
+async def test_a_complete_part_file_requests_one_byte(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The name was not given yet; the host is asked whether it is still the same."""
@@ -270,7 +270,7 @@ def _second_name(part: Path, journal: Path) -> None:
     [_torn, _foreign, _empty, _gone, _no_part, _odd, _second_name],
     ids=lambda f: f.__name__,
 )
-async def test_what_cannot_be_trusted_is_fetched_anew(
+async def test_what_cannot_be_trusted_is_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, damage: Callable[[Path, Path], None]
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
@@ -283,7 +283,7 @@ async def test_what_cannot_be_trusted_is_fetched_anew(
     assert [name for name in entries(tmp_path) if name.startswith(".")] == []
 
 
-async def test_a_file_shorter_than_its_journal_says_is_trusted_as_far_as_it_goes(
+async def test_a_file_shorter_than_its_log_records_is_trusted_as_far_as_it_goes(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
@@ -361,7 +361,7 @@ async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox
 
 @pytest.mark.skipif(os.name == "nt", reason="another system's locks")
 @pytest.mark.parametrize("failure", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
-async def test_where_there_are_no_locks_downloads_go_on_all_the_same(
+async def test_where_there_are_no_locks_downloads_work_nevertheless(
     client: AsyncDiffio,
     sandbox: Sandbox,
     tmp_path: Path,
@@ -383,7 +383,7 @@ async def test_where_there_are_no_locks_downloads_go_on_all_the_same(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
 )
-async def test_a_file_of_another_users_is_not_gone_on_with(
+async def test_a_file_of_another_users_is_not_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """It may be a trap, in a folder of many and all the more in a folder of theirs."""

@@ -15,7 +15,7 @@ from diffio_async import (
     DownloadResult,
     RetryPolicy,
 )
-from diffio_async._downloads import connection_scaler, downloader
+from diffio_async._downloads import downloader, ranges
 from diffio_async._http.connection_counter import ConnectionCounter
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
@@ -34,10 +34,10 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(downloader, "_MIN_SEGMENT", 50_000)
     monkeypatch.setattr(downloader, "_SAMPLE_SECONDS", 0.005)
-    monkeypatch.setattr(connection_scaler, "_MIN_BYTES", 0.02)
-    monkeypatch.setattr(connection_scaler, "_WORTH", 0.02)
-    monkeypatch.setattr(connection_scaler, "_GAIN", 0.0)
-    monkeypatch.setattr(connection_scaler, "_BUSY", 100.0)
+    monkeypatch.setattr(ranges, "_MIN_SAMPLE_SECONDS", 0.02)
+    monkeypatch.setattr(ranges, "_MIN_SECONDS_LEFT", 0.02)
+    monkeypatch.setattr(ranges, "_MIN_GAIN", 0.0)
+    monkeypatch.setattr(ranges, "_MAX_CPU_SHARE", 100.0)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def _fetched(client: AsyncDiffio, sandbox: Sandbox, slow: Slow, to: Path) 
         return await linked(client).download(to)
 
 
-async def test_a_host_that_limits_each_connection_is_asked_over_several(
+async def test_a_host_that_limits_each_connection_gets_several_connections(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Each asks for a part of the same version, and hardly a byte comes twice."""
@@ -175,7 +175,7 @@ async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT}
 
 
-async def test_a_host_that_gives_no_parts_goes_on_over_the_first_connection(
+async def test_a_host_that_gives_no_parts_continues_over_the_first_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Though it says that it would: what came is not thrown away."""
@@ -206,7 +206,7 @@ async def test_a_part_that_breaks_is_resumed_alone(
     assert slow.served < 1.4 * len(CONTENT)
 
 
-async def test_a_result_that_changes_while_parts_come_is_fetched_anew(
+async def test_a_result_that_changes_while_parts_come_is_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     other = os.urandom(1_200_000)
@@ -221,7 +221,7 @@ async def test_a_result_that_changes_while_parts_come_is_fetched_anew(
     assert (tmp_path / "voice.mp3").read_bytes() == other
 
 
-async def test_a_host_that_calls_the_same_by_other_names_is_asked_over_one_connection(
+async def test_a_host_that_calls_the_same_by_other_names_gets_one_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """As mirrors behind one address do: after the first surprise nothing is put together."""

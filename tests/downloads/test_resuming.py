@@ -117,7 +117,7 @@ async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> No
     assert len(caught.value.__notes__) >= 2
 
 
-async def test_tries_are_counted_only_while_nothing_comes(
+async def test_attempts_are_counted_only_while_nothing_comes(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """A connection that breaks ten times and gets on each time is a download all the same."""
@@ -131,7 +131,7 @@ async def test_tries_are_counted_only_while_nothing_comes(
 @pytest.mark.parametrize(
     "action", [Drop(), RespondWith(503), RespondWith(500, text="<html>Oops</html>")]
 )
-async def test_a_storage_host_that_fails_is_asked_again(
+async def test_a_storage_host_that_fails_is_retried(
     client: AsyncDiffio, sandbox: Sandbox, action: Drop | RespondWith
 ) -> None:
     job = await finished(client, CONTENT)
@@ -145,7 +145,7 @@ async def test_a_storage_host_that_fails_is_asked_again(
 OTHER = os.urandom(500_000)
 
 
-async def test_a_result_that_changed_meanwhile_comes_new_and_whole(
+async def test_a_result_that_changed_meanwhile_is_fetched_again_completely(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The host says so by sending all of it."""
@@ -187,7 +187,7 @@ async def test_a_part_that_cannot_belong_to_the_rest_is_not_added_to_it(
 
 
 @pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}, {"etag": "one"}])
-async def test_without_a_strong_etag_a_broken_download_starts_anew(
+async def test_without_a_strong_etag_a_broken_download_starts_over(
     client: AsyncDiffio, sandbox: Sandbox, etag: dict[str, object], tmp_path: Path
 ) -> None:
     cut = sends(head(200, {"content-length": len(CONTENT), **etag}) + CONTENT[:400_000])
@@ -214,7 +214,7 @@ async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
     assert len(host.asked) == RetryPolicy().attempts
 
 
-async def test_a_range_that_is_refused_means_that_all_is_asked_for_again(
+async def test_a_range_that_is_refused_means_that_all_is_requested_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.2)

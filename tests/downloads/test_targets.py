@@ -11,7 +11,8 @@ import pytest
 
 from diffio_async import AsyncDiffio, DownloadProgress, InvalidTarget
 from diffio_async.sandbox import Sandbox
-from tests.downloads.scenes import LINK, entries, file_system, finished, linked
+from tests.disks import disk
+from tests.downloads.scenes import LINK, entries, finished, linked
 from tests.scripts import asked
 
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
@@ -42,7 +43,7 @@ async def _refused_early(
     assert sandbox.requests == []
 
 
-async def test_a_missing_folder_is_found_before_anything_is_asked(
+async def test_a_missing_folder_is_found_before_any_request(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     await _refused_early(client, sandbox, tmp_path / "no" / "voice.mp3", "there is no folder")
@@ -50,13 +51,13 @@ async def test_a_missing_folder_is_found_before_anything_is_asked(
     await _refused_early(client, sandbox, tmp_path / "file" / "voice.mp3", "there is no folder")
 
 
-async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_asked(
+async def test_a_folder_that_cannot_be_written_is_found_before_any_request(
     client: AsyncDiffio, sandbox: Sandbox, unwritable: Path
 ) -> None:
     await _refused_early(client, sandbox, unwritable / "voice.mp3", "nothing can be written in")
 
 
-async def test_a_folder_or_an_empty_path_is_no_file_to_write(
+async def test_a_folder_or_an_empty_path_is_not_a_file_to_write(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     for target in (tmp_path, ""):
@@ -70,7 +71,7 @@ async def test_a_folder_or_an_empty_path_is_no_file_to_write(
 
 @posix
 @pytest.mark.parametrize("kind", ["fifo", "link", "broken link", "device"])
-async def test_what_is_no_regular_file_is_neither_written_through_nor_replaced(
+async def test_what_is_not_a_regular_file_is_neither_written_through_nor_replaced(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str
 ) -> None:
     target = tmp_path / "voice.mp3"
@@ -90,7 +91,7 @@ async def test_what_is_no_regular_file_is_neither_written_through_nor_replaced(
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "ü" * 128, "nul\0l", "x" * 5000])
-async def test_a_name_the_file_system_refuses_is_found_before_anything_is_asked(
+async def test_a_name_the_file_system_refuses_is_found_before_any_request(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str
 ) -> None:
     with pytest.raises(InvalidTarget, match="cannot be"):
@@ -102,12 +103,12 @@ async def test_a_name_the_file_system_refuses_is_found_before_anything_is_asked(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
 def test_a_folder_that_may_not_be_entered_is_our_error_too(tmp_path: Path) -> None:
-    """Even looking whether it is there is refused: asked by a process without rights."""
+    """Even looking whether it is there is refused: checked by a process without rights."""
     script = """
 import asyncio, os, sys
 from pathlib import Path
 from diffio_async import InvalidTarget
-from diffio_async._downloads.target import check_target
+from diffio_async._downloads.sinks import check_target
 async def main():
     target = Path(sys.argv[1]) / "sub" / "voice.mp3"
     await check_target(target, "error")  # imports what is imported late
@@ -161,7 +162,8 @@ async def test_a_target_that_becomes_a_folder_meanwhile_is_left_alone(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    yield from file_system(tmp_path / "tiny", "1m")
+    with disk(tmp_path / "tiny", size="1m") as small:
+        yield small
 
 
 async def test_a_full_disk_leaves_nothing_behind(
@@ -185,15 +187,15 @@ def test_a_file_over_the_process_limit_leaves_nothing_behind(
 import asyncio, os, resource, sys
 from pathlib import Path
 from diffio_async import InvalidTarget
-from diffio_async._downloads.sinks import written
-from diffio_async._downloads.part_file import Temporary
-from diffio_async._downloads.ranges import Version
+from diffio_async._downloads.sinks import open_sink
+from diffio_async._downloads.part_file import PartFile
+from diffio_async._downloads.representation import Representation
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     target = Path(sys.argv[1]) / "voice.mp3"
     try:
-        async with written(Temporary(target.with_name("part")), target, "error") as sink:
-            await sink.begin(Version(None, eval(sys.argv[2])))
+        async with open_sink(PartFile(target.with_name("part")), target, "error") as sink:
+            await sink.restart(Representation(None, eval(sys.argv[2])))
             await sink.write(0, [bytes(200_000)])
     except InvalidTarget as error:
         print(error)

@@ -20,7 +20,7 @@ from tests.scripts import asked
 CONTENT = os.urandom(700_001)
 
 
-@pytest.mark.parametrize("content", [b"x", CONTENT])
+@pytest.mark.parametrize("content", [b"x", CONTENT], ids=["one byte", "large"])
 async def test_a_result_is_the_same_bytes_in_a_file_and_in_memory(
     client: AsyncDiffio, tmp_path: Path, content: bytes
 ) -> None:
@@ -47,7 +47,7 @@ async def test_the_umask_decides_who_may_read_the_file(
     assert mode(tmp_path / "voice.mp3") == expected
 
 
-async def test_a_file_that_exists_is_replaced_only_when_asked(
+async def test_a_file_that_exists_is_replaced_only_on_request(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """And the refusal comes before the API is asked for anything."""
@@ -80,7 +80,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced_either(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_two_downloads_to_one_name_leave_one_whole_file(
+async def test_two_downloads_to_one_name_leave_one_complete_file(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
     """The second finds the name taken, whichever that is."""
@@ -90,7 +90,7 @@ async def test_two_downloads_to_one_name_leave_one_whole_file(
         job.download(target), job.download(target), return_exceptions=True
     )
     assert sorted(type(outcome).__name__ for outcome in outcomes) == [
-        "Downloaded",
+        "DownloadResult",
         "InvalidTarget",
     ]
     assert target.read_bytes() == CONTENT
@@ -98,7 +98,7 @@ async def test_two_downloads_to_one_name_leave_one_whole_file(
 
 
 @pytest.mark.parametrize("failure", [errno.EPERM, errno.EOPNOTSUPP, None])
-async def test_where_there_are_no_hard_links_the_name_is_still_taken_only_once(
+async def test_where_there_are_no_hard_links_the_name_is_still_used_only_once(
     client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int | None
 ) -> None:
     def no_links(*_: object, **__: object) -> None:
@@ -150,7 +150,7 @@ async def test_while_it_downloads_nothing_stands_under_the_name(
     )
 
 
-async def test_progress_grows_to_the_whole(client: AsyncDiffio) -> None:
+async def test_progress_grows_to_the_total(client: AsyncDiffio) -> None:
     """A callback may be a coroutine function; one that raises harms nothing."""
     job = await finished(client, CONTENT)
     told: list[DownloadProgress] = []
@@ -167,7 +167,7 @@ async def test_progress_grows_to_the_whole(client: AsyncDiffio) -> None:
     assert told[-1].percent == 100
 
 
-async def test_progress_tells_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_progress_contains_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """In bytes a second, when it can be told."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.4)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from diffio_async._downloads.connection_scaler import ConnectionScaler
+from diffio_async._downloads.ranges import ConnectionScaler
 
 MB = 1e6
 GB = 1_000_000_000

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._downloads.ranges import ContentExtent, parse_extent, range_headers, strong_etag
+from diffio_async._downloads.representation import (
+    ContentExtent,
+    parse_extent,
+    range_headers,
+    strong_etag,
+)
 from diffio_async._polling.interval import backoff_delay
-from diffio_async._uploads.multipart import MAX_PARTS, plan_parts
+from diffio_async._uploads.parts import MAX_PARTS, plan_parts
 from diffio_async.errors import InvalidResponse
 from diffio_async.options import MIB, WaitPolicy
 

@@ -97,7 +97,7 @@ def test_what_is_none_of_ours_is_told_apart(content: bytes) -> None:
     if HEADER_PREFIX.startswith(content):
         assert load_records(content) == ({}, 0)
     else:
-        with pytest.raises(CorruptLog, match="none of ours"):
+        with pytest.raises(CorruptLog, match="not a resume file"):
             load_records(content)
 
 

@@ -31,11 +31,11 @@ def test_each_missing_byte_is_fetched_by_one_connection(
 ) -> None:
     """However shares are taken, cut, given back and finished."""
     there = RangeSet(stretches).before(total)
-    shares = RangeAllocator.of(there, total)
+    shares = RangeAllocator.for_missing(there, total)
     fetched: list[int] = [byte for span in there for byte in range(*span)]
     for step in [*steps, *[9] * (3 * total)]:
         if step < 3 or not shares.active:
-            shares.acquire(least=1)
+            shares.acquire(min_size=1)
         elif step == 3:
             shares.release(shares.active[-1])
         elif shares.active:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._uploads.concurrency_limit import AdaptiveLimit
+from diffio_async._uploads.limiter import AdaptiveLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,8 @@ class Link:
             self.window.sample(
                 self.now,
                 int(self.through),
-                full=len(self.begun) == self.window.limit,
-                busy=self.busy(flowing),
+                saturated=len(self.begun) == self.window.limit,
+                cpu_share=self.busy(flowing),
             )
             self.limits.append((self.now, self.window.limit))
 
@@ -131,7 +131,7 @@ def test_a_number_on_trial_is_judged_by_what_comes_after_a_break() -> None:
     link = Link(8, lambda n: 20 * MB * n)
     while link.window.limit < 4:
         link.run(TICK)
-    link.window.sample(link.now, int(link.through), full=False, busy=0.0)
+    link.window.sample(link.now, int(link.through), saturated=False, cpu_share=0.0)
     link.now += 60
     link.begun.clear()
     before = len(link.limits)
@@ -144,12 +144,12 @@ def test_a_push_back_halves_once_for_all_that_were_in_the_air() -> None:
     window = AdaptiveLimit(16)
     window.limit = 16
     for _ in range(16):
-        window.on_throttled(10.0, began=9.0)
+        window.on_throttled(10.0, started_at=9.0)
     assert window.limit == 8
-    window.on_throttled(11.0, began=10.5)
+    window.on_throttled(11.0, started_at=10.5)
     assert window.limit == 4
     for later in range(12, 20):
-        window.on_throttled(later, began=later - 0.5)
+        window.on_throttled(later, started_at=later - 0.5)
     assert window.limit == 1
 
 
@@ -157,7 +157,7 @@ def test_after_a_push_back_it_grows_again_by_ones() -> None:
     link = Link(8, lambda n: 20 * MB * n)
     link.run(2)
     assert link.window.limit == 8
-    link.window.on_throttled(link.now, began=link.now - 1)
+    link.window.on_throttled(link.now, started_at=link.now - 1)
     assert link.window.limit == 4
     before = len(link.limits)
     link.run(20)
@@ -188,12 +188,12 @@ def test_whatever_it_is_told_it_stays_within_its_bounds(
     for later, more, full, busy, back in moments:
         now, through = now + later, through + more
         before = window.limit
-        window.sample(now, through, full=full, busy=busy)
+        window.sample(now, through, saturated=full, cpu_share=busy)
         assert 1 <= window.limit <= cap
         assert window.limit <= 2 * before
         if back:
             before = window.limit
-            window.on_throttled(now, began=now - later)
+            window.on_throttled(now, started_at=now - later)
             assert window.limit in {before, max(1, before // 2)}
 
 

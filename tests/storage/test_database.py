@@ -1,4 +1,4 @@
-"""The SQLite room: durable, shared, and clear about files it cannot use."""
+"""SQLite databases: durable, shared, and clear about files it cannot use."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 ONE = ("CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL)",)
 TWO = ("ALTER TABLE note ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'",)
-FIRST = Schema(what="notebook", application_id=0x4E6F7465, migrations=(ONE,))
-SECOND = Schema(what="notebook", application_id=0x4E6F7465, migrations=(ONE, TWO))
+FIRST = Schema(label="notebook", application_id=0x4E6F7465, migrations=(ONE,))
+SECOND = Schema(label="notebook", application_id=0x4E6F7465, migrations=(ONE, TWO))
 
 
 def add(name: str, text: str = "") -> Callable[[sqlite3.Connection], int]:
@@ -92,7 +92,7 @@ async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
     tmp_path: Path,
 ) -> None:
     """Two writers a moment apart share a commit; nobody waits for longer than that."""
-    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, gathered=0.2)
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.2)
     commits = list[str]()
 
     def watched(connection: sqlite3.Connection) -> None:
@@ -112,7 +112,7 @@ async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
 @pytest.mark.parametrize("before", range(254, 258))
 async def test_it_closes_however_much_waits_before(tmp_path: Path, before: int) -> None:
     """Work is done so many pieces at a time, and the end may be one of them or come alone."""
-    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, gathered=0.02)
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.02)
     seen = [asyncio.ensure_future(database.read(names)) for _ in range(before)]
     await asyncio.sleep(0)
     await database.close()
@@ -204,7 +204,7 @@ async def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+async def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """A named pipe, say: SQLite itself only knows that the disk failed."""
     os.mkfifo(tmp_path / "notes.db")
     with pytest.raises(DatabaseError, match="it is no regular file"):
@@ -225,7 +225,7 @@ async def test_a_full_disk_fails_all_that_waited_and_keeps_what_was_there(tmp_pa
     await database.close()
 
 
-async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+async def test_a_closed_database_raises(tmp_path: Path) -> None:
     """Work given after the end is refused, not kept waiting."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
     last = asyncio.ensure_future(database.run(add("last")))
@@ -236,7 +236,7 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
         await database.run(add("more"))
 
 
-def test_a_file_that_others_are_just_making_is_never_taken_for_somebody_elses(
+def test_a_file_that_others_are_just_making_is_never_rejected_as_foreign(
     tmp_path: Path,
 ) -> None:
     """Four open each of sixty new files at once, and all of them can."""
@@ -272,7 +272,7 @@ async def _run(database: SqliteThread, name: str) -> None:
     await database.run(add(name))
 
 
-def test_a_file_that_is_opened_twice_is_not_taken_for_unused_by_others(tmp_path: Path) -> None:
+def test_a_file_that_is_opened_twice_is_not_considered_unused_by_others(tmp_path: Path) -> None:
     """What a process writes after another one came and went is there, and not in a removed log."""
     path = tmp_path / "notes.db"
     first = connect(str(path), FIRST, create=True)
@@ -289,12 +289,12 @@ def test_a_file_that_is_opened_twice_is_not_taken_for_unused_by_others(tmp_path:
 
 WRITER = """
 import asyncio, sys
-from diffio_async._storage.sqlite_thread import Database
+from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._storage.sqlite_open import Schema
 from tests.storage.test_database import FIRST, add
 
 async def main():
-    database = await Database.open(sys.argv[1], FIRST)
+    database = await SqliteThread.open(sys.argv[1], FIRST)
     for number in range(int(sys.argv[3])):
         await database.run(add(f"{sys.argv[2]}{number:04}"))
         print(number, flush=True)

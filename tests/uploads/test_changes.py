@@ -82,7 +82,7 @@ async def test_a_file_that_is_replaced_or_removed_is_sent_as_it_was(tmp_path: Pa
         assert on.landed(project) == CONTENT
 
 
-async def test_a_file_that_the_user_closes_on_the_way_is_sent_whole(tmp_path: Path) -> None:
+async def test_a_file_that_the_user_closes_on_the_way_is_sent_completely(tmp_path: Path) -> None:
     """The upload has a descriptor of its own."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)

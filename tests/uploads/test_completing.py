@@ -33,7 +33,7 @@ async def created(on: Scene) -> None:
     assert on.sandbox.state.uploads == {}
 
 
-async def test_a_lost_answer_to_complete_ends_in_success() -> None:
+async def test_a_lost_response_to_complete_ends_in_success() -> None:
     """The second `complete` is answered 404: the API knows better, and is asked."""
     async with scene(faults=[fault(COMPLETE, LoseResponse())]) as on:
         await created(on)
@@ -41,7 +41,7 @@ async def test_a_lost_answer_to_complete_ends_in_success() -> None:
         assert len(on.seen(CONFIRM)) == 1
 
 
-async def test_a_lost_answer_to_complete_ends_in_success_without_retries() -> None:
+async def test_a_lost_response_to_complete_ends_in_success_without_retries() -> None:
     async with scene(faults=[fault(COMPLETE, LoseResponse())], retry=RetryPolicy(attempts=1)) as on:
         await created(on)
         assert len(on.seen(COMPLETE)) == 1
@@ -55,7 +55,7 @@ async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
         assert [seen.status for seen in on.seen(CONFIRM)] == [409, 409, 200]
 
 
-async def test_a_complete_that_is_answered_with_a_page_is_asked_about() -> None:
+async def test_a_complete_that_gets_a_page_is_confirmed_with_the_api() -> None:
     """A proxy's page in place of the edge's answer: the edge had it, and finished."""
     page = RespondWith(200, text="<html>")
     async with scene(faults=[fault(COMPLETE, LoseResponse()), fault(COMPLETE, page)]) as on:
@@ -84,7 +84,7 @@ async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
         assert on.sandbox.state.uploads == {}
 
 
-async def test_where_nobody_knows_a_finished_upload_is_left_alone() -> None:
+async def test_an_upload_of_unknown_state_is_not_aborted() -> None:
     """Neither the edge nor the API answers: an abort might undo what is finished."""
     faults = [fault(COMPLETE, LoseResponse(), None), fault(CONFIRM, RespondWith(500), None)]
     async with scene(faults=faults) as on:
@@ -104,17 +104,19 @@ async def test_the_api_may_take_a_moment_to_confirm() -> None:
         await created(on)
 
 
-async def test_a_confirmation_that_never_comes_tells_how_to_ask_again() -> None:
+async def test_a_confirmation_that_never_comes_explains_how_to_confirm_again() -> None:
     never = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), None)
     async with scene(faults=[never]) as on:
-        with pytest.raises(UploadFailed, match=r"sent whole.*projects.complete_upload") as caught:
+        with pytest.raises(
+            UploadFailed, match=r"sent completely.*projects.complete_upload"
+        ) as caught:
             await on.client.projects.create(CONTENT)
         assert isinstance(caught.value.__cause__, NotReady)
         assert caught.value.api_project_id == on.only_project()
         assert on.seen(ABORT) == []
 
 
-async def test_a_lost_confirmation_is_asked_for_again() -> None:
+async def test_a_lost_confirmation_is_retried() -> None:
     async with scene(faults=[fault(CONFIRM, LoseResponse())]) as on:
         await created(on)
 
@@ -152,7 +154,7 @@ async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
 
 
 @pytest.mark.parametrize("said", [{"sizeBytes": 3}, {"status": "failed", "sizeBytes": 100_000}])
-async def test_a_recording_that_landed_short_is_no_project_to_generate_from(
+async def test_a_recording_that_landed_short_is_not_a_project_to_generate_from(
     said: dict[str, object],
 ) -> None:
     """What the API says of the landing is looked at: half a recording would be billed as well."""

@@ -34,7 +34,7 @@ def create(action: Any, times: int | None = 1) -> Fault:
 
 
 @pytest.mark.parametrize("action", [LoseResponse(), Truncate(0.5)], ids=["lost", "cut"])
-async def test_a_lost_answer_is_never_repeated(action: Any) -> None:
+async def test_a_lost_response_is_never_repeated(action: Any) -> None:
     """One project is there, and the error says that it may be."""
     async with scene(faults=[create(action)]) as on:
         with pytest.raises(ResponseLost, match="may have been accepted"):
@@ -43,7 +43,7 @@ async def test_a_lost_answer_is_never_repeated(action: Any) -> None:
         assert len(on.sandbox.state.projects) == 1
 
 
-async def test_a_late_answer_is_never_repeated() -> None:
+async def test_a_late_response_is_never_repeated() -> None:
     async with scene(faults=[create(Delay(5))], timeouts=Timeouts(total=0.2)) as on:
         with pytest.raises(ResponseTimeout):
             await on.client.projects.create(b"x")
@@ -129,7 +129,7 @@ async def test_a_failed_upload_keeps_the_project(era: str) -> None:
         assert getattr(failure.__cause__, "status", None) == 403
 
 
-async def test_an_answer_without_an_offer_is_told() -> None:
+async def test_a_response_without_an_offer_is_an_error() -> None:
     async with scene(faults=[create(RespondWith(json={"apiProjectId": "proj_7"}))]) as on:
         with pytest.raises(UploadFailed, match="without an upload offer") as caught:
             await on.client.projects.create(b"x")

@@ -76,7 +76,7 @@ async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 @pytest.mark.parametrize("status", [401, 413])
-async def test_an_answer_before_the_body_is_read_is_heard(era: str, status: int) -> None:
+async def test_a_response_before_the_body_is_read_is_used(era: str, status: int) -> None:
     """The host refuses and hangs up while megabytes are still to come: its reason is told."""
     body = {"error": {"code": "no_room", "message": "There is no room."}}
     refused = Fault(method="PUT", times=None, action=RefuseBody(status, json=body))

@@ -41,7 +41,7 @@ async def test_the_edge_is_preferred_where_both_are_offered() -> None:
         assert confirmed.status == 200
 
 
-async def test_parts_are_cut_in_the_size_the_start_answers() -> None:
+async def test_parts_are_cut_in_the_size_the_start_response_sets() -> None:
     """The offer's size is only a forecast: `start` has the last word."""
     async with scene() as on:
         on.fail(
@@ -162,7 +162,7 @@ async def test_a_part_size_that_is_none_ends_the_upload() -> None:
         assert len(on.seen("/uploads/abort")) == 1
 
 
-async def test_observers_are_told_of_every_part() -> None:
+async def test_observers_receive_every_part() -> None:
     told: list[object] = []
     async with scene(observers=(told.append,)) as on:
         project = await on.client.projects.create(CONTENT)
@@ -182,7 +182,7 @@ async def test_options_of_one_call_reach_its_parts() -> None:
 
 
 @pytest.mark.parametrize("etag", [5, ["e"], {"e": "e"}, True])
-async def test_an_etag_that_is_no_text_ends_the_upload(etag: object) -> None:
+async def test_an_etag_that_is_not_text_ends_the_upload(etag: object) -> None:
     """Nothing is left open at the edge, and the place that did not fit is named."""
     async with scene(faults=[at_part(3, RespondWith(json={"etag": etag}))]) as on:
         with pytest.raises(UploadFailed, match="etag: a string is due") as caught:

@@ -88,7 +88,7 @@ async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
         assert await found.read(0, found.size) == CONTENT
 
 
-async def test_a_pipe_nobody_writes_to_can_be_left(pipe: Pipe) -> None:
+async def test_reading_a_pipe_without_writer_can_be_cancelled(pipe: Pipe) -> None:
     """Whoever interrupts does not wait for a writer."""
     began = time.monotonic()
     async with scene() as on:
@@ -147,7 +147,7 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its thread is the user's to end; the call is not held up for long."""
-    monkeypatch.setattr("diffio_async._uploads.spool.PATIENCE", 0.1)
+    monkeypatch.setattr("diffio_async._uploads.spool.READ_TIMEOUT", 0.1)
     end = threading.Event()
 
     class Stuck:

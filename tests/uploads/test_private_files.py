@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import DatabaseError, InvalidTarget, ResumeFileError
-from diffio_async._downloads.part_file import ResumablePartFile
-from diffio_async._storage import locked_file
-from diffio_async._storage.locked_file import LockedFile
-from diffio_async._storage.private_files import NotOurs, opened_private
+from diffio_async._downloads.resumable_part_file import ResumablePartFile
+from diffio_async._storage import private_files
+from diffio_async._storage.private_files import LockedFile, UnexpectedFile, open_private
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._uploads.resume_file import FIRST_LINE
 from diffio_async.batch.dry_run import plan_batch
@@ -95,7 +94,7 @@ def loose(path: Path) -> None:
 
 @pytest.mark.parametrize("trap", [foreign, symbolic, second_name, loose])
 @pytest.mark.parametrize("use", [open_journal, open_inbox, open_resume_file])
-async def test_a_file_that_somebody_else_may_have_written_is_refused(
+async def test_a_file_that_another_user_may_have_written_is_refused(
     use: Callable[[Path], Awaitable[None]], trap: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """Journal, inbox and resume file alike, and it is left as it was."""
@@ -189,14 +188,14 @@ async def test_a_file_that_others_may_only_read_becomes_private(mode: int, tmp_p
     path = tmp_path / "kept"
     path.touch()
     path.chmod(mode)
-    os.close(opened_private(path))
+    os.close(open_private(path))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.chmod(mode)
     await open_inbox(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-async def test_a_file_system_without_owners_or_modes_is_no_reason_to_refuse(
+async def test_a_file_system_without_owners_or_modes_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On exFAT or SMB, a new file looks the same as the one that is there."""
@@ -210,7 +209,7 @@ async def test_a_file_system_without_owners_or_modes_is_no_reason_to_refuse(
         return os.stat_result(status)
 
     monkeypatch.setattr(os, "fstat", fstat)
-    os.close(opened_private(path))
+    os.close(open_private(path))
 
 
 async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
@@ -219,7 +218,7 @@ async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
     """It says which bytes are to be trusted."""
     job = await finished(client, b"x" * 400_000)
     target = tmp_path / "voice.mp3"
-    journal = ResumablePartFile(target, (job.api_project_id, job.generation_id, "audio"))._journal
+    journal = ResumablePartFile(target, (job.api_project_id, job.generation_id, "audio"))._log
     journal._file.path.touch()
     journal._file.path.chmod(0o666)
     with pytest.raises(InvalidTarget, match="others may write to it"):
@@ -268,12 +267,12 @@ async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
     real = type(file.path).unlink
 
     def unlink(path: Path) -> None:
-        removed.append(file.mine)
+        removed.append(file.is_open)
         real(path)
 
     monkeypatch.setattr(type(file.path), "unlink", unlink)
     for while_open in (True, False):
-        monkeypatch.setattr(locked_file, "_REMOVED_WHILE_OPEN", while_open)
+        monkeypatch.setattr(private_files, "_REMOVES_OPEN_FILES", while_open)
         file.open()
         file.remove()
     assert removed == [True, False]
@@ -312,7 +311,7 @@ async def test_a_journal_of_odd_content_is_explained(
         await restored(client, source, out)
 
 
-async def test_a_schema_that_is_no_text_is_damage_with_a_way_out(tmp_path: Path) -> None:
+async def test_a_schema_that_is_not_text_is_damage_with_a_way_out(tmp_path: Path) -> None:
     """It escaped as `UnicodeDecodeError`."""
     path = tmp_path / "journal.sqlite"
     await open_journal(path)
@@ -341,5 +340,5 @@ async def test_a_file_of_ours_without_its_tables_is_damage(tmp_path: Path) -> No
 def test_the_error_names_no_errno(tmp_path: Path) -> None:
     """It is text for people."""
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(NotOurs, match=r"^it is a symbolic link"):
-        opened_private(tmp_path / "link")
+    with pytest.raises(UnexpectedFile, match=r"^it is a symbolic link"):
+        open_private(tmp_path / "link")

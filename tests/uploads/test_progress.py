@@ -48,7 +48,7 @@ async def test_a_part_that_is_sent_again_is_counted_once() -> None:
     assert max(sent) == sent[-1] == len(CONTENT)
 
 
-async def test_a_coroutine_is_told_one_thing_after_another() -> None:
+async def test_a_coroutine_callback_is_called_one_at_a_time() -> None:
     """Several parts are in the air; the user's coroutine is never entered twice, nor told less."""
     told: list[int] = []
     inside = 0
@@ -96,7 +96,7 @@ async def test_a_callback_may_use_the_client() -> None:
     assert set(seen) == {1}
 
 
-async def test_progress_tells_the_rate() -> None:
+async def test_progress_contains_the_rate() -> None:
     """Bytes a second, once there is a while to look back on."""
     told: list[UploadProgress] = []
     slowly = Fault(method="PUT", times=None, action=Delay(0.1))

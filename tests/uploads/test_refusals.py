@@ -34,7 +34,7 @@ async def on() -> AsyncIterator[Scene]:
         assert made.sandbox.requests == []
 
 
-async def test_a_path_that_is_no_readable_file_is_named(on: Scene, tmp_path: Path) -> None:
+async def test_a_path_that_is_not_a_readable_file_is_named(on: Scene, tmp_path: Path) -> None:
     """Missing, a folder, empty, below a file, looping, with a null: each says what it is."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -116,7 +116,7 @@ async def test_a_source_over_the_clients_limit_is_refused(on: Scene, tmp_path: P
             await on.client.projects.create(source)
 
 
-async def test_what_is_no_source_is_refused(on: Scene) -> None:
+async def test_an_unsupported_source_is_refused(on: Scene) -> None:
     nothing: list[Any] = [None, 5, ["a.wav"], iter([b"x"])]
     for source in nothing:
         with pytest.raises(ConfigurationError, match="pass a path, bytes, a binary file object"):
@@ -160,7 +160,7 @@ async def test_a_full_disk_is_the_sources_problem(monkeypatch: pytest.MonkeyPatc
             pass
 
 
-async def test_a_closed_client_says_so() -> None:
+async def test_a_closed_client_raises() -> None:
     from diffio_async import ClientClosed
 
     client = AsyncDiffio("diffio_x", base_url="http://localhost:1")

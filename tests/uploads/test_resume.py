@@ -117,7 +117,7 @@ async def test_another_content_of_the_same_length_never_goes_on_with_it(kept: Pa
         assert not kept.exists()
 
 
-async def test_a_session_that_expired_starts_afresh_and_says_so(
+async def test_a_session_that_expired_starts_over_and_reports_it(
     kept: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[object] = []
@@ -150,7 +150,7 @@ async def test_a_session_known_to_have_expired_is_not_tried() -> None:
         assert "expired at 2020-01-01" in restarted.reason
 
 
-async def test_an_upload_that_the_edge_forgot_starts_afresh(kept: Path) -> None:
+async def test_an_upload_that_the_edge_forgot_starts_over(kept: Path) -> None:
     events: list[object] = []
     async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, kept)
@@ -161,7 +161,7 @@ async def test_an_upload_that_the_edge_forgot_starts_afresh(kept: Path) -> None:
         assert "upload_not_found" in told(events, UploadRestarted)[0].reason
 
 
-async def test_a_project_that_the_service_does_not_know_starts_afresh(kept: Path) -> None:
+async def test_a_project_that_the_service_does_not_know_starts_over(kept: Path) -> None:
     """Another service, or another account: found out before a byte is sent there."""
     events: list[object] = []
     async with scene(max_concurrent_parts=1) as first:
@@ -193,17 +193,17 @@ async def test_a_lost_end_is_settled_by_asking(kept: Path) -> None:
         assert not kept.exists()
 
 
-async def test_an_end_that_was_not_confirmed_is_asked_about_again(kept: Path) -> None:
+async def test_an_end_that_was_not_confirmed_is_confirmed_again(kept: Path) -> None:
     async with scene() as on:
         on.fail(Fault(path=f"*{CONFIRM}", times=5, action=RespondWith(503)))
-        with pytest.raises(UploadFailed, match="sent whole"):
+        with pytest.raises(UploadFailed, match="sent completely"):
             await on.client.projects.create(CONTENT, resume=kept)
         await on.client.projects.create(CONTENT, resume=kept)
         assert len(on.parts()) == 7
         assert on.landed(on.only_project()) == CONTENT
 
 
-async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
+async def test_a_refused_end_is_not_resumed(kept: Path) -> None:
     """What the edge will refuse each time is aborted, and the next try starts anew."""
     async with scene(faults=[Fault(path=f"*{COMPLETE}", action=RespondWith(400))]) as on:
         with pytest.raises(UploadFailed):
@@ -213,7 +213,7 @@ async def test_a_refused_end_is_not_gone_on_with(kept: Path) -> None:
         assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
 
 
-async def test_what_landed_short_is_not_gone_on_with(kept: Path) -> None:
+async def test_what_landed_short_is_not_resumed(kept: Path) -> None:
     """The next try sends all of it to a new project."""
     short = {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 3}
     async with scene(faults=[Fault(path=f"*{CONFIRM}", action=RespondWith(json=short))]) as on:
@@ -225,7 +225,7 @@ async def test_what_landed_short_is_not_gone_on_with(kept: Path) -> None:
         assert len(on.sandbox.state.projects) == 2
 
 
-async def test_a_file_that_changes_is_not_gone_on_with(kept: Path, tmp_path: Path) -> None:
+async def test_a_file_that_changes_is_not_resumed(kept: Path, tmp_path: Path) -> None:
     """No part of it is kept as one of the content that was begun, and nothing is left open."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
@@ -252,7 +252,7 @@ async def test_a_start_that_was_interrupted_leaves_nothing_open(kept: Path) -> N
         assert on.landed(project) == CONTENT
 
 
-async def test_a_signed_upload_keeps_its_project_and_is_sent_whole_again(kept: Path) -> None:
+async def test_a_signed_upload_keeps_its_project_and_is_sent_completely_again(kept: Path) -> None:
     async with scene(uploads=("signed",)) as on:
         on.fail(Fault(origin="media", action=RespondWith(400)))
         with pytest.raises(UploadFailed):
@@ -263,7 +263,7 @@ async def test_a_signed_upload_keeps_its_project_and_is_sent_whole_again(kept: P
         assert not kept.exists()
 
 
-async def test_a_signed_link_that_expired_starts_afresh(kept: Path) -> None:
+async def test_a_signed_link_that_expired_starts_over(kept: Path) -> None:
     async with scene(uploads=("signed",)) as on:
         on.fail(Fault(origin="media", action=RespondWith(400)))
         with pytest.raises(UploadFailed):
@@ -274,7 +274,7 @@ async def test_a_signed_link_that_expired_starts_afresh(kept: Path) -> None:
         assert len(on.sandbox.state.projects) == 2
 
 
-async def test_what_can_be_read_but_once_is_gone_on_with_too(kept: Path) -> None:
+async def test_what_can_be_read_but_once_is_resumed_too(kept: Path) -> None:
     """It is kept in a temporary file first, and known again by what it gave."""
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -312,7 +312,7 @@ class Kept:
         self.records.pop(digest, None)
 
 
-async def test_a_store_is_told_each_step_before_the_next() -> None:
+async def test_a_store_saves_each_step_before_the_next() -> None:
     """The project before the first part, each part before another takes its place."""
     store = Kept()
     async with scene(max_concurrent_parts=1) as on:

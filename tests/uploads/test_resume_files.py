@@ -70,9 +70,9 @@ def nowhere(path: Path) -> None:
     ("there", "words"),
     [
         (folder, "directory"),
-        (recording, "none of ours: name another file"),
-        (short, "none of ours: name another file"),
-        (damaged, "damaged in line 2: remove it to start afresh"),
+        (recording, "is not a resume file: name another file"),
+        (short, "is not a resume file: name another file"),
+        (damaged, "damaged in line 2: remove it to start over"),
         (newer, "another version of diffio_async"),
         (pipe, "no regular file"),
         (nowhere, "Not a directory"),
@@ -95,7 +95,7 @@ async def test_a_file_that_cannot_be_used_is_left_as_it_is(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-async def test_a_file_that_may_not_be_read_is_said_so(tmp_path: Path) -> None:
+async def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.touch(mode=0o000)
     async with scene() as on:
@@ -104,7 +104,7 @@ async def test_a_file_that_may_not_be_read_is_said_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, 5, "", object(), b"path", {}])
-async def test_what_is_no_path_and_no_store_is_refused(wrong: Any) -> None:
+async def test_what_is_neither_path_nor_store_is_refused(wrong: Any) -> None:
     """And a source that can be read but once is not touched."""
     asked = False
 
@@ -135,7 +135,7 @@ async def test_the_file_is_for_its_owner_alone_and_shows_in_no_message(tmp_path:
     assert b"uploadToken" in kept.read_bytes()
 
 
-async def test_a_last_line_that_was_never_finished_is_no_damage(tmp_path: Path) -> None:
+async def test_a_last_line_that_was_never_finished_is_not_damage(tmp_path: Path) -> None:
     """The process was killed while it wrote it: the steps before it hold."""
     kept = tmp_path / "kept"
     async with scene(max_concurrent_parts=1) as on:

@@ -67,7 +67,7 @@ async def uploading(on: Scene, recording: Path, kept: Path) -> anyio.abc.Process
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
-async def test_a_killed_upload_is_finished_by_the_next_try(
+async def test_a_killed_upload_is_finished_by_the_next_attempt(
     kill: int, recording: Path, tmp_path: Path
 ) -> None:
     """One project, the right bytes, and no part sent again that had been acknowledged."""

@@ -111,7 +111,7 @@ async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
 async def test_patience_ends() -> None:
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     began = time.monotonic()
-    await wait_all_uncancelled([never], patience=0.05)
+    await wait_all_uncancelled([never], timeout=0.05)
     assert time.monotonic() - began < 1
     never.cancel()
 

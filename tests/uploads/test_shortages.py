@@ -25,7 +25,7 @@ NOT_ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limit
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
-def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int) -> None:
+def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: int) -> None:
     """The error keeps what was missing, and a batch waits for it as for the network."""
     key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
     raw = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))
@@ -36,7 +36,7 @@ def test_a_connection_that_the_system_refuses_is_no_fault_of_a_file(number: int)
     shortage = shortage_of(failure)
     assert isinstance(failure, ConnectionFailed)
     assert shortage is not None
-    assert shortage.passing
+    assert shortage.transient
     assert shortage.text in str(failure)
     assert classify(failure) is FailureKind.TRANSIENT
 
@@ -62,7 +62,7 @@ def test_work_is_done_by_the_threads_there_are() -> None:
         + "from diffio_async._storage.threads import TrackedExecutor\n"
         + "from diffio_async._storage.system_errors import shortage_of\n"
         + "async def main():\n"
-        + "    try: await Threads().run(len, 'ab')\n"
+        + "    try: await TrackedExecutor().run(len, 'ab')\n"
         + "    except OSError as failure: print(shortage_of(failure).text)\n"
         + "asyncio.run(main())\n"
     )
@@ -76,7 +76,7 @@ def test_one_thread_is_enough() -> None:
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))\n"
         "from diffio_async._storage.threads import TrackedExecutor\n"
         "async def main():\n"
-        "    threads = Threads()\n"
+        "    threads = TrackedExecutor()\n"
         "    print(sum(await asyncio.gather(*(threads.run(len, 'ab') for _ in range(100)))))\n"
         "asyncio.run(main())\n"
     )
@@ -91,7 +91,7 @@ async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
     source.write_bytes(b"abc")
     done = in_another_users_process(
         "import resource, errno\n"
-        "from diffio_async._uploads.open_source import opened\n"
+        "from diffio_async._uploads.open_source import open_source\n"
         "async def main():\n"
         "    with open('/dev/null') as first: pass\n"
         "    held = []\n"
@@ -100,7 +100,7 @@ async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
         "        while True: held.append(os.open('/dev/null', os.O_RDONLY))\n"
         "    except OSError: pass\n"
         "    asyncio.get_running_loop().call_later(0.3, lambda: [os.close(d) for d in held])\n"
-        f"    async with opened({str(source)!r}, max_bytes=10) as found: print(found.size)\n"
+        f"    async with open_source({str(source)!r}, max_bytes=10) as found: print(found.size)\n"
         "asyncio.run(main())\n",
         user=0,
     )

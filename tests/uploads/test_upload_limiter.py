@@ -1,4 +1,4 @@
-"""Parts in the air: more where that helps, fewer where a host pushes back, in turn for all."""
+"""Limit of the parts in flight: it grows where that helps, and shrinks when throttled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def patient(attempts: int = 5) -> RetryPolicy:
     return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
-async def test_more_parts_are_in_the_air_where_that_helps() -> None:
+async def test_more_parts_are_in_flight_where_that_helps() -> None:
     """Each takes a twentieth of a second, however many there are: four carry twice what two do."""
     async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
         assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
@@ -38,14 +38,14 @@ async def test_more_parts_are_in_the_air_where_that_helps() -> None:
 
 
 @pytest.mark.slow
-async def test_parts_that_bring_nothing_are_given_up() -> None:
+async def test_a_larger_limit_without_gain_is_given_up() -> None:
     """The host takes its twentieth of a second for one at a time: two carry what eight do."""
     turns = asyncio.Lock()
-    air = UploadLimiter(4)
+    limiter = UploadLimiter(4)
 
     async def part(bytes_: int) -> None:
         flight = InFlightPart()
-        async with air.slot("upload", flight):
+        async with limiter.slot("upload", flight):
             for _ in range(20):
                 async with turns:
                     await asyncio.sleep(0.002)
@@ -55,7 +55,7 @@ async def test_parts_that_bring_nothing_are_given_up() -> None:
         end = asyncio.get_running_loop().time() + 3
         while asyncio.get_running_loop().time() < end:
             await part(200_000)
-            limits.append(air.limit)
+            limits.append(limiter.limit)
 
     limits: list[int] = []
     async with asyncio.TaskGroup() as workers:
@@ -65,7 +65,7 @@ async def test_parts_that_bring_nothing_are_given_up() -> None:
     assert limits[-1] == 2
 
 
-async def test_one_limit_is_for_all_uploads_and_in_turn() -> None:
+async def test_all_uploads_share_one_limit_in_turn() -> None:
     """A small upload does not wait until a large one that came before it is through."""
     async with scene(faults=[SLOW], max_concurrent_parts=2) as on:
         large = asyncio.create_task(on.client.projects.create(CONTENT))
@@ -97,7 +97,7 @@ async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
         assert most_at_once(after) <= 2
 
 
-async def test_a_part_that_waits_for_its_next_try_takes_no_place() -> None:
+async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
     """One is refused for half a second; the others go on in its place."""
     late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.5"}))
     async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
@@ -124,21 +124,21 @@ class Misfortune(Exception):
         (Misfortune(), False),
     ],
 )
-async def test_what_pushes_back_and_what_does_not(
+async def test_which_errors_throttle_and_which_do_not(
     failure: DiffioError | Misfortune, halved: bool
 ) -> None:
-    air = UploadLimiter(8)
+    limiter = UploadLimiter(8)
     with pytest.raises(type(failure)):
-        async with air.slot("one", InFlightPart()):
+        async with limiter.slot("one", InFlightPart()):
             raise failure
-    assert air.limit == (1 if halved else 2)
+    assert limiter.limit == (1 if halved else 2)
 
 
-async def test_places_are_given_in_turn_among_uploads() -> None:
-    air, order = UploadLimiter(1), list[str]()
+async def test_slots_are_granted_in_turn_among_uploads() -> None:
+    limiter, order = UploadLimiter(1), list[str]()
 
     async def part(upload: str) -> None:
-        async with air.slot(upload, InFlightPart()):
+        async with limiter.slot(upload, InFlightPart()):
             order.append(upload)
             await asyncio.sleep(0)
 
@@ -151,10 +151,10 @@ async def test_places_are_given_in_turn_among_uploads() -> None:
 
 async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> None:
     """Before the place was given, and in the very moment it is."""
-    air = UploadLimiter(1)
+    limiter = UploadLimiter(1)
 
     async def part(seconds: float = 0.0) -> None:
-        async with air.slot("upload", InFlightPart()):
+        async with limiter.slot("upload", InFlightPart()):
             await asyncio.sleep(seconds)
 
     holding = asyncio.create_task(part(0.02))
@@ -167,7 +167,7 @@ async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> N
     late.cancel()
     await asyncio.wait_for(last, 1)
     await asyncio.gather(holding, early, late, return_exceptions=True)
-    async with asyncio.timeout(1), air.slot("another", InFlightPart()):
+    async with asyncio.timeout(1), limiter.slot("another", InFlightPart()):
         pass
 
 

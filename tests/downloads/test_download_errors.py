@@ -17,7 +17,8 @@ from diffio_async import (
     InvalidTarget,
 )
 from diffio_async.sandbox import Sandbox
-from tests.downloads.scenes import LINK, entries, file_system, finished, leads_to, linked
+from tests.disks import disk
+from tests.downloads.scenes import LINK, entries, finished, leads_to, linked
 from tests.http.peers import Asked, head, peer, says, sends
 from tests.scripts import asked as asked_for
 
@@ -40,7 +41,7 @@ def _digests(content: bytes) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("told", _digests(CONTENT))
-async def test_a_result_with_the_digest_that_its_host_tells_is_taken(
+async def test_a_result_with_the_digest_that_its_host_announces_is_accepted(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, told: dict[str, str]
 ) -> None:
     async with peer(says(200, CONTENT, **told)) as host:
@@ -67,7 +68,7 @@ async def test_a_result_with_another_digest_is_refused(
     assert entries(tmp_path) == []
 
 
-async def test_a_digest_is_that_of_the_whole_however_often_it_broke(
+async def test_a_digest_is_that_of_the_complete_result_however_often_it_broke(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Told with the first answer, and compared when the last byte is there."""
@@ -111,7 +112,7 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
     assert result.size == 9
 
 
-async def test_a_part_longer_than_it_says_is_refused(
+async def test_a_part_longer_than_announced_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """In chunks nothing else says where it ends."""
@@ -146,7 +147,7 @@ async def test_a_part_of_another_length_than_it_names_is_not_used(
         assert (await linked(client).download()).content == CONTENT
 
 
-async def test_a_host_that_gives_little_at_a_time_is_asked_on_without_a_pause(
+async def test_a_host_that_gives_little_at_a_time_gets_requests_without_a_pause(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """Its answers are whole, only shorter than what was asked for."""
@@ -194,7 +195,8 @@ async def test_a_link_may_expire_again_and_again_while_bytes_come(
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    yield from file_system(tmp_path / "tiny", "1m")
+    with disk(tmp_path / "tiny", size="1m") as small:
+        yield small
 
 
 async def test_a_result_too_large_for_the_disk_is_refused_before_it_comes(
