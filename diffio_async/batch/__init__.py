@@ -1,1 +1,1 @@
-"""Many recordings: listed in a journal, restored through bounded stages, each paid for once."""
+"""Batch restoration: a journal of recordings, bounded stages, each recording billed once."""

@@ -1,10 +1,12 @@
-"""A file's turn: it is taken, its content becomes known, and joins the work that restores it."""
+"""Lease files, and assign each to the job that restores its content."""
 
 from __future__ import annotations
 
 import time
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from attrs import evolve
 
 from diffio_async._storage.database_clock import now
 from diffio_async.batch.file_queries import fail_with_job, finish_if_complete
@@ -15,107 +17,114 @@ from diffio_async.batch.records import (
     RestorationJob,
     ResultPath,
     SourceFile,
-    decode_path,
+    fetch_records,
+    job_column,
 )
 from diffio_async.batch.settings import idempotency_key_for
 
 if TYPE_CHECKING:
     import sqlite3
 
-#: Seconds that every generation bills at least.
+#: Minimum seconds billed for a generation.
 MIN_BILLED_SECONDS = 60.0
 
 
 class Assignment(Enum):
-    """What becomes of a file whose content is known, where it is not to be uploaded now."""
+    """Result of an assignment that needs no upload by this run."""
 
-    IN_PROGRESS = "a work that is under way carries it"
-    READY = "its results can be fetched"
-    ENDED = "it has ended"
-    OVER_BUDGET = "its generation would exceed the limit"
+    IN_PROGRESS = "another run or step processes its job"
+    READY = "its results can be downloaded"
+    ENDED = "the file has ended"
+    OVER_BUDGET = "its generation would exceed max_spend_seconds"
 
 
-def lease_files(connection: sqlite3.Connection, runner: int, most: int) -> list[SourceFile]:
-    """Hold files whose turn it is."""
-    rows = connection.execute(
-        "SELECT id, source, error, tries FROM file INDEXED BY file_free"
-        " WHERE state = 'listed' AND runner IS NULL AND due <= ? ORDER BY due, id LIMIT ?",
-        (now(connection), most),
-    ).fetchall()
-    connection.executemany(
-        "UPDATE file SET runner = ?, begun_at = coalesce(begun_at, ?), tries = tries + 1"
-        " WHERE id = ?",
-        [(runner, time.time(), row[0]) for row in rows],
+def lease_files(connection: sqlite3.Connection, run_id: int, max_count: int) -> list[SourceFile]:
+    """Lease up to `max_count` files that are due."""
+    cursor = connection.execute(
+        "SELECT id, source AS path, error AS problem, attempts + 1 AS attempts"
+        " FROM file INDEXED BY file_due"
+        " WHERE state = 'listed' AND run_id IS NULL AND run_at <= ? ORDER BY run_at, id LIMIT ?",
+        (now(connection), max_count),
     )
-    return [
-        SourceFile(
-            id=number,
-            path=decode_path(source),
-            problem=problem,
-            tries=tries + 1,
-            result_paths=places_of(connection, number),
-        )
-        for number, source, problem, tries in rows
-    ]
+    files = fetch_records(cursor, SourceFile)
+    connection.executemany(
+        "UPDATE file SET run_id = ?, leased_at = coalesce(leased_at, ?), attempts = attempts + 1"
+        " WHERE id = ?",
+        [(run_id, time.time(), file.id) for file in files],
+    )
+    return [evolve(file, result_paths=result_paths_of(connection, file.id)) for file in files]
 
 
-def places_of(connection: sqlite3.Connection, file: int) -> tuple[ResultPath, ...]:
-    """Where the results of a file go."""
+def result_paths_of(connection: sqlite3.Connection, file: int) -> tuple[ResultPath, ...]:
+    """Return the paths of a file's results."""
     return tuple(
-        ResultPath(kind, decode_path(path), bool(begun), size)
-        for kind, path, begun, size in connection.execute(
-            "SELECT type, path, begun, bytes FROM result WHERE file = ?", (file,)
+        fetch_records(
+            connection.execute(
+                "SELECT type AS download_type, path, owned, bytes FROM result WHERE file_id = ?",
+                (file,),
+            ),
+            ResultPath,
         )
     )
 
 
 def assign_job(
     connection: sqlite3.Connection,
-    runner: int,
+    run_id: int,
     file: int,
     digest: str,
     size: int,
-    most_seconds: float | None,
+    max_seconds: float | None,
 ) -> RestorationJob | Assignment:
-    """The content of a file is known: the work it is part of, held if it is to be uploaded now."""
+    """Assign a file to the job of its content.
+
+    Returns the job, leased, if this run must upload it.
+
+    Raises:
+        LeaseLost: The run does not lease the file.
+    """
     row = connection.execute(
-        "SELECT file.model, file.settings, file.attempt, work.digest FROM file"
-        " LEFT JOIN work ON work.id = file.work WHERE file.id = ? AND file.runner = ?",
-        (file, runner),
+        "SELECT file.model, file.settings, file.attempt, job.digest FROM file"
+        " LEFT JOIN job ON job.id = file.job_id WHERE file.id = ? AND file.run_id = ?",
+        (file, run_id),
     ).fetchone()
     if row is None:
         raise LeaseLost
-    model, settings, attempt, before = row
-    work, held = _job_for(connection, model, settings, attempt, digest)
-    to_upload = work.state == "new" and held is None
-    if to_upload and not _reserve(connection, work.id, most_seconds):
-        connection.execute("UPDATE file SET runner = NULL, tries = tries - 1 WHERE id = ?", (file,))
+    model, settings, attempt, previous_digest = row
+    job, is_leased = _job_for(connection, model, settings, attempt, digest)
+    to_upload = job.state == "new" and not is_leased
+    if to_upload and not _reserve(connection, job.id, max_seconds):
+        connection.execute(
+            "UPDATE file SET run_id = NULL, attempts = attempts - 1 WHERE id = ?", (file,)
+        )
         return Assignment.OVER_BUDGET
-    changed = before is not None and before != digest
+    changed = previous_digest is not None and previous_digest != digest
     connection.execute(
-        "UPDATE file SET work = ?, state = 'joined', runner = NULL, size = ?, error = NULL,"
+        "UPDATE file SET job_id = ?, state = 'joined', run_id = NULL, size = ?, error = NULL,"
         " error_type = NULL, changed = changed OR ? WHERE id = ?",
-        (work.id, size, changed, file),
+        (job.id, size, changed, file),
     )
     if changed:
-        # What stands under these names is ours, and of the recording as it was.
+        # The existing results are of the previous content.
         connection.execute(
-            "UPDATE result SET state = 'wanted', tries = 0, due = 0 WHERE file = ?", (file,)
+            "UPDATE result SET state = 'wanted', attempts = 0, run_at = 0 WHERE file_id = ?",
+            (file,),
         )
     if to_upload:
         connection.execute(
-            "UPDATE work SET runner = ?, asked = upload IS NULL WHERE id = ?", (runner, work.id)
+            "UPDATE job SET run_id = ?, create_pending = upload IS NULL WHERE id = ?",
+            (run_id, job.id),
         )
-        return work
-    if held is None and work.state in {"uploaded", "started"}:
-        # Its waiting may have been over, for files that have ended.
-        connection.execute("UPDATE work SET due = 0 WHERE id = ?", (work.id,))
-    if work.state == "failed":
-        fail_with_job(connection, file, work.id)
+        return job
+    if not is_leased and job.state in {"uploaded", "started"}:
+        # The job may have been deferred when its previous files ended.
+        connection.execute("UPDATE job SET run_at = 0 WHERE id = ?", (job.id,))
+    if job.state == "failed":
+        fail_with_job(connection, file, job.id)
         return Assignment.ENDED
-    if work.state == "complete":
+    if job.state == "complete":
         connection.execute(
-            "UPDATE result SET state = 'ready' WHERE file = ? AND state = 'wanted'", (file,)
+            "UPDATE result SET state = 'ready' WHERE file_id = ? AND state = 'wanted'", (file,)
         )
         return Assignment.ENDED if finish_if_complete(connection, file) else Assignment.READY
     return Assignment.IN_PROGRESS
@@ -123,42 +132,44 @@ def assign_job(
 
 def _job_for(
     connection: sqlite3.Connection, model: str, settings: str, attempt: int, digest: str
-) -> tuple[RestorationJob, int | None]:
-    """The work of a content, made where there is none, and which run holds it."""
-    what = (digest, model, settings)
-    look = (
-        f"SELECT {JOB_COLUMNS}, runner FROM work"  # noqa: S608 - our own names
+) -> tuple[RestorationJob, bool]:
+    """Return the job of a content, created if missing, and whether a run leases it."""
+    content = (digest, model, settings)
+    query = (
+        f"SELECT {JOB_COLUMNS} FROM job"  # noqa: S608 - our own names
         " WHERE digest = ? AND model = ? AND settings = ? AND attempt >= ?"
         " ORDER BY attempt DESC LIMIT 1"
     )
-    row = connection.execute(look, (*what, attempt)).fetchone()
-    if row is None:
+    found = fetch_records(connection.execute(query, (*content, attempt)), RestorationJob)
+    if not found:
         connection.execute(
-            "INSERT INTO work (digest, model, settings, attempt, key) VALUES (?, ?, ?, ?, ?)",
-            (*what, attempt, idempotency_key_for(salt_of(connection), *what, attempt)),
+            "INSERT INTO job (digest, model, settings, attempt, key) VALUES (?, ?, ?, ?, ?)",
+            (*content, attempt, idempotency_key_for(salt_of(connection), *content, attempt)),
         )
-        row = connection.execute(look, (*what, attempt)).fetchone()
-    return RestorationJob.of(row[:-1]), row[-1]
+        found = fetch_records(connection.execute(query, (*content, attempt)), RestorationJob)
+    (job,) = found
+    leased_by = job_column(connection, job.id, "run_id")
+    return job, leased_by is not None
 
 
-def _reserve(connection: sqlite3.Connection, work: int, most_seconds: float | None) -> bool:
-    """Count the least that a work bills, once; False where it would be too much."""
-    if connection.execute("SELECT reserved FROM work WHERE id = ?", (work,)).fetchone()[0]:
+def _reserve(connection: sqlite3.Connection, job: int, max_seconds: float | None) -> bool:
+    """Add the minimum cost of a job, once; return False if it would exceed `max_seconds`."""
+    if connection.execute("SELECT cost_reserved FROM job WHERE id = ?", (job,)).fetchone()[0]:
         return True
     written = connection.execute(
         "UPDATE batch SET value = value + ? WHERE name = 'spent_seconds'"
         " AND (? IS NULL OR value + ? <= ?)",
-        (MIN_BILLED_SECONDS, most_seconds, MIN_BILLED_SECONDS, most_seconds),
+        (MIN_BILLED_SECONDS, max_seconds, MIN_BILLED_SECONDS, max_seconds),
     ).rowcount
     if written:
-        connection.execute("UPDATE work SET reserved = 1 WHERE id = ?", (work,))
+        connection.execute("UPDATE job SET cost_reserved = 1 WHERE id = ?", (job,))
     return bool(written)
 
 
-def refund(connection: sqlite3.Connection, work: int) -> None:
-    """A work that never started bills nothing."""
+def refund(connection: sqlite3.Connection, job: int) -> None:
+    """Subtract the cost reserved for a job that was never started."""
     written = connection.execute(
-        "UPDATE work SET reserved = 0 WHERE id = ? AND reserved = 1", (work,)
+        "UPDATE job SET cost_reserved = 0 WHERE id = ? AND cost_reserved = 1", (job,)
     ).rowcount
     if written:
         connection.execute(

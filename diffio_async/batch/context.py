@@ -1,4 +1,4 @@
-"""What one run does with the files of its journal."""
+"""Options and shared state of one run."""
 
 from __future__ import annotations
 
@@ -24,45 +24,48 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """Told by one, heard by all who wait; what is told while nobody waits is not lost."""
+    """Versioned notification: a change between reading `version` and `wait` is not lost."""
 
     def __init__(self) -> None:
-        self._told = 0
+        self._version = 0
         self._event = asyncio.Event()
 
     def notify(self) -> None:
-        """Wake all who wait."""
-        self._told += 1
+        """Wake all waiters."""
+        self._version += 1
         self._event.set()
         self._event = asyncio.Event()
 
     @property
     def version(self) -> int:
-        """How often: what to pass to `wait`, read before looking whether there is work."""
-        return self._told
+        """Number of notifications; read it before checking for work, and pass it to `wait`."""
+        return self._version
 
     async def wait(self, since: int, seconds: float) -> None:
-        """Return when something was told after `since`, or after so many seconds."""
-        if self._told != since:
+        """Wait for a notification after version `since`, for at most `seconds`."""
+        if self._version != since:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()
 
 
-#: Downloads at once.
+#: Maximum number of concurrent downloads.
 MAX_DOWNLOADS = 8
 _MAX_FOLDERS = 1000
-#: Clocks differ: seconds after which what is due is due by the journal's clock, too.
-_DOWNLOAD_DELAY = 0.002
+#: Seconds added to a delay, because the journal's clock may differ from the loop's.
+_CLOCK_TOLERANCE = 0.002
 
 
 @frozen(kw_only=True)
 class Plan:
-    """How files are restored; times in seconds.
+    """How the files of a run are restored; times in seconds.
 
-    `seconds` limits what all generations of the journal may bill at least. A `timeout` of None is
-    the client's. `root` is the folder of the results; `free` where the service bills nothing.
+    Attributes:
+        root: The folder of the results.
+        max_spend_seconds: Limit of the minimum cost of all generations of the journal.
+        timeout: Limit of each wait; None for the client's.
+        unbilled: Whether the service bills nothing (the sandbox).
     """
 
     root: Path
@@ -70,20 +73,20 @@ class Plan:
     on_error: OnError
     max_in_flight: int
     max_upload_bytes: int
-    seconds: float | None
+    max_spend_seconds: float | None
     timeout: float | None
     project_params: Mapping[str, object] | None
     options: RequestOptions
-    free: bool = False
+    unbilled: bool = False
 
 
 @define(eq=False)
 class RunContext:
-    """What the stages of one run share.
+    """State shared by the stages of one run.
 
-    `stopped` is why nothing new is started, `pending_downloads` why nothing is downloaded.
-    `has_room` is notified when something new may be started, `ready` when a result may be
-    downloaded, `ended` when a file may have ended.
+    `stop_reason` is why no new job is started, `downloads_stopped` why no download is started.
+    `slot_freed` is notified when a new job may start, `result_ready` when a result may be
+    downloaded, `file_ended` when a file may have ended.
     """
 
     journal: Journal
@@ -91,64 +94,64 @@ class RunContext:
     generations: AsyncGenerations
     plan: Plan
     congestion: CongestionControl
-    has_room: Notifier = field(factory=Notifier)
-    ready: Notifier = field(factory=Notifier)
-    ended: Notifier = field(factory=Notifier)
-    stopped: Exception | str | None = None
-    pending_downloads: Exception | None = None
-    #: Whether there may be results to fetch that nobody has taken.
-    ready_notifier: bool = True
-    #: Begins the download of a result that is held.
+    slot_freed: Notifier = field(factory=Notifier)
+    result_ready: Notifier = field(factory=Notifier)
+    file_ended: Notifier = field(factory=Notifier)
+    stop_reason: Exception | str | None = None
+    downloads_stopped: Exception | None = None
+    #: Whether the journal may have ready results that no run leases.
+    more_downloads: bool = True
+    #: Starts the download of a leased result.
     start_download: Callable[[ResultDownload], None] = field(default=lambda _: None)
-    #: Folders of results that are there.
-    folders: set[Path] = field(factory=set)
+    #: Folders of results that exist.
+    known_folders: set[Path] = field(factory=set)
     uploading: int = 0
     in_flight: int = 0
     downloading: int = 0
-    #: The generations that this run waits for, each with its project.
-    running: dict[str, str] = field(factory=dict)
-    #: When results were first found not to be ready yet; seconds of the monotonic clock.
-    pending: dict[tuple[int, str], float] = field(factory=dict)
-    #: When rows that nobody holds are looked for next; seconds of the monotonic clock.
-    poll_at: float = 0.0
-    sent: int = 0
-    received: int = 0
-    #: Works that were started again in this run, their generation being unknown to the service.
-    restarted: set[int] = field(factory=set)
+    #: The generations that this run waits for, and their projects.
+    running_generations: dict[str, str] = field(factory=dict)
+    #: When transcripts were first found to be pending, in monotonic seconds.
+    transcript_pending_since: dict[tuple[int, str], float] = field(factory=dict)
+    #: When the journal is scanned for rows without a lease, in monotonic seconds.
+    next_scan_at: float = 0.0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    #: Jobs restarted in this run because the service did not know their generation.
+    restarted_jobs: set[int] = field(factory=set)
 
-    def stop(self, why: Exception | str) -> None:
-        """Begin nothing new; what runs goes on."""
-        if self.stopped is None:
-            self.stopped = why
+    def stop(self, reason: Exception | str) -> None:
+        """Start nothing new; running steps continue to their end."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
         self.notify_all()
 
     @contextlib.contextmanager
     def download_slots(self) -> Iterator[int]:
-        """Keep a place for a download free during the body; 1 where there is one, or else 0."""
-        open_ = self.pending_downloads is None and not self.congestion.pause
-        most = int(open_ and self.downloading < MAX_DOWNLOADS)
-        self.downloading += most
+        """Reserve a download slot during the body; yield 1 if one was free, else 0."""
+        can_start = self.downloads_stopped is None and not self.congestion.pause
+        slots = int(can_start and self.downloading < MAX_DOWNLOADS)
+        self.downloading += slots
         try:
-            yield most
+            yield slots
         finally:
-            self.downloading -= most
+            self.downloading -= slots
 
-    def create_folder(self, folder: Path) -> None:
-        """A folder of results is there; not all of very many are remembered."""
-        if len(self.folders) >= _MAX_FOLDERS:
-            self.folders.clear()
-        self.folders.add(folder)
+    def remember_folder(self, folder: Path) -> None:
+        """Record that a folder of results exists; the set is bounded."""
+        if len(self.known_folders) >= _MAX_FOLDERS:
+            self.known_folders.clear()
+        self.known_folders.add(folder)
 
-    def poll_in(self, seconds: float) -> None:
-        """Something was put back, and is due then."""
-        asyncio.get_running_loop().call_later(seconds + _DOWNLOAD_DELAY, self.poll_now)
+    def scan_in(self, seconds: float) -> None:
+        """Scan the journal after a delay, when a requeued row is due."""
+        asyncio.get_running_loop().call_later(seconds + _CLOCK_TOLERANCE, self.scan_now)
 
-    def poll_now(self) -> None:
-        """There may be rows that nobody holds."""
-        self.poll_at = 0.0
+    def scan_now(self) -> None:
+        """Scan the journal for rows without a lease as soon as possible."""
+        self.next_scan_at = 0.0
         self.notify_all()
 
     def notify_all(self) -> None:
-        """Let everybody look anew."""
-        for news in (self.has_room, self.ready, self.ended):
-            news.notify()
+        """Wake the waiters of all notifiers."""
+        for notifier in (self.slot_freed, self.result_ready, self.file_ended):
+            notifier.notify()

@@ -1,4 +1,4 @@
-"""What a batch would do: listed in a copy of its journal, and nothing sent."""
+"""Dry run: list the sources in a copy of the journal, without sending anything."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from diffio_async._storage.private_files import check_private
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
-from diffio_async.batch.assignment import places_of
-from diffio_async.batch.intake import all_kept, check_not_empty
+from diffio_async.batch.assignment import result_paths_of
+from diffio_async.batch.intake import check_not_empty, keeps_all_results
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
 from diffio_async.batch.records import decode_path
-from diffio_async.batch.restore_many import list_files
+from diffio_async.batch.session import list_sources
 from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diffio_async._uploads.source import FileSource
     from diffio_async.batch.context import Plan
     from diffio_async.batch.records import ResultPath
-    from diffio_async.batch.restore_many import BatchRequest
+    from diffio_async.batch.session import BatchRequest
     from diffio_async.models.batches import LeftOut
 
 _PAGE = 500
@@ -36,10 +36,12 @@ _PAGE = 500
 
 @frozen(kw_only=True)
 class PlannedFile:
-    """A file that a run would take up; sizes in bytes.
+    """A file that a run would process.
 
-    `billed` where it needs a generation that is not paid for yet, if its content is no other
-    file's. `problem` is what is wrong with it already.
+    Attributes:
+        size_bytes: The size of the recording.
+        billed: Whether it needs a new generation, unless another file has the same content.
+        problem: Why it would fail, None if nothing is wrong.
     """
 
     source: Path
@@ -49,80 +51,81 @@ class PlannedFile:
     problem: str | None
 
 
-async def plan_batch(order: BatchRequest) -> AsyncGenerator[PlannedFile | LeftOut, None]:
-    """What a run of `order` would take up, file by file, and what it would leave out.
+async def plan_batch(request: BatchRequest) -> AsyncGenerator[PlannedFile | LeftOut, None]:
+    """Yield the files that a run of `request` would process, and the names it would leave out.
 
     Raises:
         ConfigurationError: As the run itself would.
         DatabaseError: As the run itself would.
     """
-    order.check()
-    with _folder() as folder:
+    request.check()
+    with _temporary_folder() as folder:
         copy = Path(folder) / "journal.sqlite"
-        await TrackedExecutor().run(_copy_journal, order.journal, copy)
-        journal = await _opened(copy, str(order.journal))
+        await TrackedExecutor().run(_copy_journal, request.journal, copy)
+        journal = await _open_copy(copy, str(request.journal))
         try:
-            await order.enter(journal)
-            await list_files(order, journal)
+            await request.register(journal)
+            await list_sources(request, journal)
             last = 0
             while page := await journal.read(_planned_files, last):
-                for last, listed_, places in page:  # noqa: B007 - where the next page begins
-                    planned = await _looked_at(listed_, places, order.plan)
+                for last, file, result_paths in page:  # noqa: B007 - the start of the next page
+                    planned = await _with_problem(file, result_paths, request.plan)
                     if planned is not None:
                         yield planned
             last = 0
             while names := await journal.read(left_out_after, last, _PAGE):
-                for last, name in names:  # noqa: B007 - where the next page begins
+                for last, name in names:  # noqa: B007 - the start of the next page
                     yield name
         finally:
             await journal.close()
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[str]:
-    """A folder for the copy.
+def _temporary_folder() -> Iterator[str]:
+    """Create a temporary folder for the copy.
 
     Raises:
-        DatabaseError: There is no place for one.
+        DatabaseError: No folder can be created.
     """
     try:
         made = tempfile.TemporaryDirectory(prefix="diffio-batch-")
     except OSError as failure:
         raise DatabaseError(
-            f"there is no room for a copy of the journal: {reason_of(failure)} (TMPDIR names "
-            "another folder)"
+            f"the journal cannot be copied: {reason_of(failure)}. Set TMPDIR to another folder"
         ) from failure
     with made as folder:
         yield folder
 
 
-async def _opened(copy: Path, shown: str) -> Journal:
-    """The copy of a journal; messages name the journal itself."""
+async def _open_copy(copy: Path, shown: str) -> Journal:
+    """Open the copy of a journal; error messages name the journal itself."""
     try:
         return await Journal.open(copy, original=shown)
     except DatabaseError as failure:
         raise DatabaseError(str(failure).replace(str(copy), shown)) from failure
 
 
-async def _looked_at(
-    planned: PlannedFile, places: tuple[ResultPath, ...], plan: Plan
+async def _with_problem(
+    planned: PlannedFile, result_paths: tuple[ResultPath, ...], plan: Plan
 ) -> PlannedFile | None:
-    """The plan with what a run would find wrong; None for a file that a run would leave out."""
+    """Return the file with the problem a run would find; None if a run would skip it."""
     if planned.problem is not None:
         return planned
-    kept: list[bool] = []
+    skips: list[bool] = []
     path = str(planned.source)
 
-    def look() -> None:
-        kept.append(all_kept(path, places, plan))
+    def check_results() -> None:
+        skips.append(keeps_all_results(path, result_paths, plan))
 
     try:
-        async with open_source(path, max_bytes=plan.max_upload_bytes, before_open=look) as found:
-            check_not_empty(cast("FileSource", found), path)
+        async with open_source(
+            path, max_bytes=plan.max_upload_bytes, before_open=check_results
+        ) as source:
+            check_not_empty(cast("FileSource", source), path)
     except (InvalidSource, InvalidTarget) as failure:
-        if not any(kept):
+        if not any(skips):
             return evolve(planned, problem=str(failure), billed=False)
-    return None if any(kept) else planned
+    return None if any(skips) else planned
 
 
 def _copy_journal(source: Path, target: Path) -> None:
@@ -138,7 +141,7 @@ def _copy_journal(source: Path, target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     check_private(source)
-    # What is no journal is said to be none when the copy is opened.
+    # A file that is not a journal is reported when the copy is opened.
     with (
         contextlib.suppress(sqlite3.DatabaseError),
         contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as a,
@@ -153,8 +156,8 @@ def _planned_files(
     connection: sqlite3.Connection, after: int
 ) -> list[tuple[int, PlannedFile, tuple[ResultPath, ...]]]:
     rows = connection.execute(
-        "SELECT file.id, source, size, coalesce(work.state, 'new'), file.error FROM file"
-        " LEFT JOIN work ON work.id = file.work AND work.attempt >= file.attempt"
+        "SELECT file.id, source, size, coalesce(job.state, 'new'), file.error FROM file"
+        " LEFT JOIN job ON job.id = file.job_id AND job.attempt >= file.attempt"
         " WHERE file.id > ? AND file.state IN ('listed', 'joined') ORDER BY file.id LIMIT ?",
         (after, _PAGE),
     ).fetchall()
@@ -166,14 +169,14 @@ def _planned_files(
                 paths=tuple(
                     Path(decode_path(path))
                     for (path,) in connection.execute(
-                        "SELECT path FROM result WHERE file = ? AND state != 'done'", (number,)
+                        "SELECT path FROM result WHERE file_id = ? AND state != 'done'", (number,)
                     )
                 ),
                 size_bytes=size,
                 billed=problem is None and state in {"new", "uploaded"},
                 problem=problem,
             ),
-            places_of(connection, number),
+            result_paths_of(connection, number),
         )
         for number, source, size, state, problem in rows
     ]

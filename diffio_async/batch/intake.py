@@ -1,8 +1,9 @@
-"""A file's turn: its content is looked at, and uploaded unless a generation of it is paid for."""
+"""Upload stage: check a file, assign it to a job, and upload it unless it is already restored."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -12,11 +13,11 @@ from attrs import define, field
 from diffio_async._protocol.containers import check_video_possible
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
+from diffio_async._uploads.resume_file import record_as_json, record_from_json
 from diffio_async.batch import file_queries, job_queries
 from diffio_async.batch.assignment import Assignment, assign_job
-from diffio_async.batch.failures import file_set_back, outcome_unknown, requeue_or_fail
+from diffio_async.batch.failures import outcome_unknown, requeue_or_fail, requeue_or_fail_file
 from diffio_async.batch.records import check_inside
-from diffio_async.batch.upload_store import JournalUploadStore
 from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
 from diffio_async.options import MIB
 
@@ -25,188 +26,242 @@ if TYPE_CHECKING:
 
     from diffio_async._uploads.source import FileSource
     from diffio_async.batch.context import Plan, RunContext
+    from diffio_async.batch.journal import Journal
     from diffio_async.batch.records import RestorationJob, ResultPath, SourceFile
     from diffio_async.events import UploadProgress
+    from diffio_async.models.uploads import UploadRecord
     from diffio_async.types import SourceLike
 
 
-#: Bytes of a recording from which on it is told on the way how far it is.
+#: Size in bytes above which the state is saved after each part.
+_MIN_CHECKPOINT_BYTES = 8 * MIB
+
+
+class JournalUploadStore:
+    """Upload store of one job, for `projects.create`."""
+
+    def __init__(self, journal: Journal, job: RestorationJob) -> None:
+        self._journal, self._job = journal, job
+        #: Whether an upload can be resumed.
+        self.saved = job.upload is not None
+
+    async def load(self, digest: str) -> UploadRecord | None:
+        """Return the saved state of this content, None if there is none."""
+        if self._job.upload is None:
+            return None
+        try:
+            record = record_from_json(json.loads(self._job.upload))
+        except (ValueError, RecursionError):
+            return None
+        return record if record.digest == digest else None
+
+    async def save(self, record: UploadRecord) -> None:
+        """Save the state durably."""
+        if self.saved and record.size <= _MIN_CHECKPOINT_BYTES:
+            # The project is recorded; the few bytes of a small upload are sent again.
+            return
+        text = json.dumps(record_as_json(record))
+        await self._journal.write(
+            job_queries.save_upload_state,
+            self._journal.run_id,
+            self._job.id,
+            record.api_project_id,
+            text,
+        )
+        self.saved = True
+
+    async def forget(self, digest: str) -> None:  # noqa: ARG002 - one store, one content
+        """Mark the state as finished; the transaction that ends the upload deletes it."""
+        self.saved = False
+
+
+#: Size in bytes from which progress is reported during a transfer.
 MIN_REPORTED_BYTES = MIB
 
 
-class _KeptResult(Exception):
-    """All its results are there already, and are to be kept."""
+class _ResultsExist(Exception):
+    """All results of the file exist and must not be replaced."""
 
 
 @define(eq=False)
 class FileIntake:
-    """One file, from its turn until its recording is at the service."""
+    """One leased file, until its recording is uploaded."""
 
     context: RunContext
     file: SourceFile
-    #: What this run holds: the file, then the work that it is part of.
-    held: SourceFile | RestorationJob = field(init=False)
+    #: What this run leases: the file, then its job.
+    leased_row: SourceFile | RestorationJob = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.held = self.file
+        self.leased_row = self.file
 
     async def run(self) -> RestorationJob | None:
-        """The work, uploaded and held; None where nothing is left to do here."""
-        desk, runner = self.context, self.context.journal.run_id
-        successes = desk.congestion.successes
+        """Return the uploaded, leased job; None if this run has nothing to do for it."""
+        context, run_id = self.context, self.context.journal.run_id
+        successes = context.congestion.successes
         try:
-            limit = desk.plan.max_upload_bytes
+            limit = context.plan.max_upload_bytes
             async with open_source(
                 self.file.path, max_bytes=limit, before_open=self._check_result_paths
             ) as found:
-                source = cast("FileSource", found)  # what a path is opened as
-                work = await self._assigned(source)
-                return None if work is None else await self._uploaded(work, source)
-        except _KeptResult:
-            await desk.journal.write(file_queries.file_skipped, runner, self.file.id)
+                source = cast("FileSource", found)  # a path is opened as a FileSource
+                job = await self._assign(source)
+                return None if job is None else await self._upload(job, source)
+        except _ResultsExist:
+            await context.journal.write(file_queries.skip_file, run_id, self.file.id)
         except (InvalidSource, InvalidTarget) as failure:
-            await file_set_back(desk, self.file, failure, successes)
-        desk.ended.notify()
+            await requeue_or_fail_file(context, self.file, failure, successes)
+        context.file_ended.notify()
         return None
 
     def _check_result_paths(self) -> None:
-        """Before anything is paid: can there be results, and may they have their names? Blocks."""
-        file, desk = self.file, self.context
-        if all_kept(file.path, file.result_paths, desk.plan, desk.folders):
-            raise _KeptResult
+        """Check, before anything is billed, that the results can be written; blocks."""
+        file, context = self.file, self.context
+        if keeps_all_results(file.path, file.result_paths, context.plan, context.known_folders):
+            raise _ResultsExist
 
-    async def _assigned(self, source: FileSource) -> RestorationJob | None:
+    async def _assign(self, source: FileSource) -> RestorationJob | None:
         check_not_empty(source, self.file.path)
-        desk = self.context
+        context = self.context
         digest = await source.digest()
-        work = await desk.journal.write(
-            assign_job, desk.journal.run_id, self.file.id, digest, source.size, desk.plan.seconds
+        job = await context.journal.write(
+            assign_job,
+            context.journal.run_id,
+            self.file.id,
+            digest,
+            source.size,
+            context.plan.max_spend_seconds,
         )
-        if work is Assignment.OVER_BUDGET:
-            desk.stop(
-                f"another generation would bill more than {desk.plan.seconds:g} seconds in all "
-                "(max_spend_seconds)"
+        if job is Assignment.OVER_BUDGET:
+            context.stop(
+                "another generation would bill more than max_spend_seconds="
+                f"{context.plan.max_spend_seconds:g} seconds in all"
             )
-        if isinstance(work, Assignment):
-            desk.ready.notify()
-            desk.ended.notify()
+        if isinstance(job, Assignment):
+            context.result_ready.notify()
+            context.file_ended.notify()
             return None
-        self.held = work
-        return work
+        self.leased_row = job
+        return job
 
-    async def _uploaded(self, work: RestorationJob, source: FileSource) -> RestorationJob | None:
-        desk, runner = self.context, self.context.journal.run_id
+    async def _upload(self, job: RestorationJob, source: FileSource) -> RestorationJob | None:
+        context, run_id = self.context, self.context.journal.run_id
         before = 0
 
         def count(fact: UploadProgress) -> None:
             nonlocal before
-            desk.sent += max(0, fact.sent - before)
+            context.sent_bytes += max(0, fact.sent - before)
             before = fact.sent
 
-        successes, keeping = desk.congestion.successes, JournalUploadStore(desk.journal, work)
+        successes, upload_store = (
+            context.congestion.successes,
+            JournalUploadStore(context.journal, job),
+        )
         try:
-            project = await desk.projects.create(
-                cast("SourceLike", source),  # it is open, and stays so
+            project = await context.projects.create(
+                cast("SourceLike", source),  # an open source is accepted too
                 file_name=source.name,
-                params=desk.plan.project_params,
-                resume=keeping,
+                params=context.plan.project_params,
+                resume=upload_store,
                 on_progress=count if source.size >= MIN_REPORTED_BYTES else None,
-                options=desk.plan.options,
+                options=context.plan.options,
             )
         except DiffioError as failure:
-            await self._failed(work, failure, keeping, successes)
+            await self._failed(job, failure, upload_store, successes)
             return None
-        desk.sent += source.size - before
-        desk.congestion.on_success()
-        await desk.journal.write(
-            job_queries.upload_finished, runner, work.id, project.api_project_id
+        context.sent_bytes += source.size - before
+        context.congestion.on_success()
+        await context.journal.write(
+            job_queries.record_upload, run_id, job.id, project.api_project_id
         )
-        return work.at_project(project.api_project_id)
+        return job.uploaded_to(project.api_project_id)
 
     async def _failed(
         self,
-        work: RestorationJob,
+        job: RestorationJob,
         failure: DiffioError,
-        keeping: JournalUploadStore,
+        upload_store: JournalUploadStore,
         successes: int,
     ) -> None:
         journal, project = self.context.journal, failure.api_project_id
-        if project is not None and not keeping.saved:
-            await journal.write(job_queries.record_orphan, journal.run_id, work.id, project)
+        if project is not None and not upload_store.saved:
+            await journal.write(job_queries.record_orphan, journal.run_id, job.id, project)
         elif project is None and outcome_unknown(failure):
-            await journal.write(job_queries.record_possible_orphan, journal.run_id, work.id)
-        await requeue_or_fail(self.context, work, failure, successes)
+            await journal.write(job_queries.record_possible_orphan, journal.run_id, job.id)
+        await requeue_or_fail(self.context, job, failure, successes)
 
 
 def check_not_empty(source: FileSource, path: str) -> None:
-    """Refuse a file without content.
+    """Check that a file has content.
 
     Raises:
-        InvalidSource: It is empty.
+        InvalidSource: The file is empty.
     """
     if source.size == 0:
         raise InvalidSource(f"{path!r} is empty: there is nothing to restore")
 
 
-def all_kept(
+def keeps_all_results(
     path: str, places: tuple[ResultPath, ...], plan: Plan, known: Collection[Path] = ()
 ) -> bool:
-    """Whether all results of a file are there already, and are to be kept; blocks.
+    """Return whether all results of a file exist and must not be replaced; blocks.
 
     Raises:
-        InvalidSource: There cannot be such a result of this file.
-        InvalidTarget: A name is taken, or nothing could be written there.
+        InvalidSource: The file cannot have a result of this type.
+        InvalidTarget: A path is used by another file, or is not writable.
     """
-    check_video_possible({each.kind for each in places}, Path(path).name)
-    there = _foreign_results(places, plan.root, known)
-    if there and plan.on_conflict == "error":
+    check_video_possible({each.download_type for each in places}, Path(path).name)
+    foreign = _foreign_results(places, plan.root, known)
+    if foreign and plan.on_conflict == "error":
         raise InvalidTarget(
-            f"{there[0]!r} exists and is not of this batch: choose another folder, or say "
-            "on_conflict='overwrite' or 'skip' (--on-conflict)"
+            f"{foreign[0]!r} exists and was not written by this batch. Choose another folder, or "
+            "set on_conflict='overwrite' or 'skip' (--on-conflict)"
         )
-    return bool(there) and plan.on_conflict == "skip" and len(there) == len(places)
+    return bool(foreign) and plan.on_conflict == "skip" and len(foreign) == len(places)
 
 
 def _foreign_results(
     places: tuple[ResultPath, ...], root: Path, known: Collection[Path]
 ) -> list[str]:
-    """The paths that somebody else's files have; `known` are folders that results were written to.
+    """Return the paths where files exist that the batch did not write.
+
+    Folders in `known` are not checked again.
 
     Raises:
-        InvalidTarget: Nothing could be written there.
+        InvalidTarget: A folder is not writable.
     """
     paths = [Path(each.path) for each in places]
     for path in paths:
         check_inside(root, path)
     for folder in {path.parent for path in paths}.difference(known):
         try:
-            there = next(each for each in (folder, *folder.parents) if each.exists())
-            if _read_only(there):
+            existing = next(each for each in (folder, *folder.parents) if each.exists())
+            if _read_only(existing):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # noqa: TRY301 - as below
-            usable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+            usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
         except OSError as failure:
             raise _folder_problem(str(folder), failure) from failure
         if not usable:
-            raise InvalidTarget(f"nothing can be written in {str(there)!r}")
-    return [each.path for each in places if exists_with(each.path, each.ours, each.bytes)]
+            raise InvalidTarget(f"{str(existing)!r} is not a writable folder")
+    return [each.path for each in places if foreign_file_exists(each.path, each.owned, each.bytes)]
 
 
 def _read_only(folder: Path) -> bool:
-    """Whether the file system takes no writes at all: `os.access` does not tell that apart."""
+    """Whether the file system is mounted read-only, which `os.access` does not report."""
     if not hasattr(os, "statvfs"):
         return False
     return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
-def exists_with(path: str, ours: bool, size: int | None) -> bool:
-    """Whether something stands under the name that the batch did not write."""
+def foreign_file_exists(path: str, owned: bool, size: int | None) -> bool:
+    """Whether a file exists at `path` that the batch did not write (or that has changed)."""
     try:
         status = Path(path).lstat()
     except FileNotFoundError:
         return False
     except (OSError, ValueError) as failure:
         raise _folder_problem(path, failure) from failure
-    return not ours or (size is not None and status.st_size != size)
+    return not owned or (size is not None and status.st_size != size)
 
 
 def _folder_problem(path: str, failure: OSError | ValueError) -> InvalidTarget:

@@ -1,4 +1,4 @@
-"""Each step of a work, committed before the next one is taken."""
+"""Transactions of jobs; each step is committed before the next one starts."""
 
 from __future__ import annotations
 
@@ -7,219 +7,235 @@ from typing import TYPE_CHECKING
 
 from diffio_async._storage.database_clock import now
 from diffio_async.batch.assignment import refund
-from diffio_async.batch.file_queries import fail_with_job
-from diffio_async.batch.records import JOB_COLUMNS, RestorationJob, change_job, job_column
-from diffio_async.batch.result_queries import lease_downloads
-from diffio_async.batch.schema import NOT_NOW
+from diffio_async.batch.file_queries import fail_with_job, lease_downloads
+from diffio_async.batch.records import (
+    JOB_COLUMNS,
+    RestorationJob,
+    change_job,
+    fetch_records,
+    job_column,
+)
+from diffio_async.batch.schema import FAR_FUTURE
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from diffio_async.batch.file_queries import Problem
+    from diffio_async.batch.file_queries import ErrorRecord
     from diffio_async.batch.records import ResultDownload
 
 
-def lease_jobs(connection: sqlite3.Connection, runner: int, most: int) -> list[RestorationJob]:
-    """Hold works that are uploaded, or started, and that no run holds."""
-    rows = connection.execute(
-        f"SELECT {JOB_COLUMNS} FROM work INDEXED BY work_free"  # noqa: S608 - our own names
-        " WHERE state IN ('uploaded', 'started') AND runner IS NULL AND due <= ?"
-        " ORDER BY due, id LIMIT ?",
-        (now(connection), most),
-    ).fetchall()
-    works = [RestorationJob.of(row) for row in rows]
-    connection.executemany(
-        "UPDATE work SET runner = ? WHERE id = ?", [(runner, work.id) for work in works]
+def lease_jobs(connection: sqlite3.Connection, run_id: int, max_count: int) -> list[RestorationJob]:
+    """Lease up to `max_count` uploaded or started jobs that no run leases."""
+    cursor = connection.execute(
+        f"SELECT {JOB_COLUMNS} FROM job INDEXED BY job_due"  # noqa: S608 - our own names
+        " WHERE state IN ('uploaded', 'started') AND run_id IS NULL AND run_at <= ?"
+        " ORDER BY run_at, id LIMIT ?",
+        (now(connection), max_count),
     )
-    return works
+    jobs = fetch_records(cursor, RestorationJob)
+    connection.executemany(
+        "UPDATE job SET run_id = ? WHERE id = ?", [(run_id, job.id) for job in jobs]
+    )
+    return jobs
 
 
 def save_upload_state(
-    connection: sqlite3.Connection, runner: int, work: int, project: str, record: str
+    connection: sqlite3.Connection, run_id: int, job: int, project: str, record: str
 ) -> None:
-    """The project is there, and so much of the recording: how to go on."""
-    _replace(connection, work, project, "its upload could not be gone on with")
-    change_job(connection, runner, work, "project = ?, upload = ?, asked = 0", project, record)
+    """Save the state of an upload, so that it can be resumed."""
+    _replace(connection, job, project, "its upload could not be resumed")
+    change_job(
+        connection, run_id, job, "project = ?, upload = ?, create_pending = 0", project, record
+    )
 
 
-def upload_finished(connection: sqlite3.Connection, runner: int, work: int, project: str) -> None:
-    """The recording is at the service, whole."""
-    _replace(connection, work, project, "its upload could not be gone on with")
+def record_upload(connection: sqlite3.Connection, run_id: int, job: int, project: str) -> None:
+    """Record a complete upload."""
+    _replace(connection, job, project, "its upload could not be resumed")
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'uploaded', project = ?, upload = NULL, asked = 0, uploaded_at = ?",
+        run_id,
+        job,
+        "state = 'uploaded', project = ?, upload = NULL, create_pending = 0, uploaded_at = ?",
         project,
         time.time(),
     )
 
 
-def generation_created(
-    connection: sqlite3.Connection, runner: int, work: int, project: str, generation: str
+def record_generation(
+    connection: sqlite3.Connection, run_id: int, job: int, project: str, generation: str
 ) -> None:
-    """The generation is accepted, and billed. Another project's may answer: its content is ours."""
-    _replace(connection, work, project, "the same content was being restored in another project")
+    """Record an accepted (and so billed) generation.
+
+    It may belong to another project that holds the same content.
+    """
+    _replace(connection, job, project, "the same content was being restored in another project")
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'started', project = ?, generation = ?, started_at = ?, tries = 0",
+        run_id,
+        job,
+        "state = 'started', project = ?, generation = ?, started_at = ?, attempts = 0",
         project,
         generation,
         time.time(),
     )
 
 
-def generation_complete(
-    connection: sqlite3.Connection, runner: int, work: int, most: int
+def record_completion(
+    connection: sqlite3.Connection, run_id: int, job: int, max_downloads: int
 ) -> tuple[list[ResultDownload], bool]:
-    """Its results can be fetched: up to `most` that are held for that now, and whether more can."""
+    """Record the completed generation and lease up to `max_downloads` of its results.
+
+    Returns those, and whether more results are ready.
+    """
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'complete', runner = NULL, error = NULL, error_type = NULL, complete_at = ?",
+        run_id,
+        job,
+        "state = 'complete', run_id = NULL, error = NULL, error_type = NULL, complete_at = ?",
         time.time(),
     )
     ready = connection.execute(
-        "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file IN"
-        " (SELECT id FROM file WHERE work = ? AND state = 'joined')",
-        (work,),
+        "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file_id IN"
+        " (SELECT id FROM file WHERE job_id = ? AND state = 'joined')",
+        (job,),
     ).rowcount
-    fetches = lease_downloads(connection, runner, most) if most else []
-    return fetches, ready > len(fetches)
+    downloads = lease_downloads(connection, run_id, max_downloads) if max_downloads else []
+    return downloads, ready > len(downloads)
 
 
 def requeue_job(
-    connection: sqlite3.Connection, runner: int, work: int, delay: float, *, counts: bool
+    connection: sqlite3.Connection, run_id: int, job: int, delay: float, *, counts: bool
 ) -> None:
-    """Another time, `delay` seconds from now; `counts` where the failure was its own."""
-    due = now(connection) + delay
-    new = job_column(connection, work, "state") == "new"
+    """Requeue a job after `delay` seconds; `counts` is whether the attempt counts."""
+    run_at = now(connection) + delay
+    new = job_column(connection, job, "state") == "new"
     change_job(
         connection,
-        runner,
-        work,
-        "runner = NULL, asked = 0, due = ?, tries = tries + ?",
-        due,
+        run_id,
+        job,
+        "run_id = NULL, create_pending = 0, run_at = ?, attempts = attempts + ?",
+        run_at,
         int(counts),
     )
     if new:
         connection.execute(
-            "UPDATE file SET state = 'listed', due = ? WHERE work = ? AND state = 'joined'",
-            (due, work),
+            "UPDATE file SET state = 'listed', run_at = ? WHERE job_id = ? AND state = 'joined'",
+            (run_at, job),
         )
 
 
-def reset_lost_project(connection: sqlite3.Connection, runner: int, work: int) -> None:
-    """The service does not know the project (any more): the recording is to be sent again."""
-    _replace(connection, work, None, "the service no longer knows it")
+def reset_lost_project(connection: sqlite3.Connection, run_id: int, job: int) -> None:
+    """Upload again: the service no longer knows the project."""
+    _replace(connection, job, None, "the service no longer knows it")
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'new', project = NULL, upload = NULL, runner = NULL, tries = tries + 1",
+        run_id,
+        job,
+        "state = 'new', project = NULL, upload = NULL, run_id = NULL, attempts = attempts + 1",
     )
     connection.execute(
-        "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (work,)
+        "UPDATE file SET state = 'listed' WHERE job_id = ? AND state = 'joined'", (job,)
     )
 
 
-def generation_lost(connection: sqlite3.Connection, runner: int, work: int) -> None:
-    """The service no longer knows the generation and bills nothing: all of it is done again."""
+def restart_job(connection: sqlite3.Connection, run_id: int, job: int) -> None:
+    """Restart a job whose generation an unbilled service no longer knows."""
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'new', project = NULL, upload = NULL, generation = NULL, runner = NULL",
+        run_id,
+        job,
+        "state = 'new', project = NULL, upload = NULL, generation = NULL, run_id = NULL",
     )
     connection.execute(
-        "UPDATE file SET state = 'listed' WHERE work = ? AND state = 'joined'", (work,)
+        "UPDATE file SET state = 'listed' WHERE job_id = ? AND state = 'joined'", (job,)
     )
 
 
-def uploads_dropped(connection: sqlite3.Connection) -> None:
-    """The upload hosts have new addresses: uploads that were under way begin again."""
-    dropped = "state = 'new' AND upload IS NOT NULL AND runner IS NULL"
+def discard_uploads(connection: sqlite3.Connection) -> None:
+    """Discard the state of interrupted uploads: the upload hosts have new addresses."""
+    dropped = "state = 'new' AND upload IS NOT NULL AND run_id IS NULL"
     connection.execute(
-        "INSERT INTO orphan (work, project, reason, at) SELECT id, project,"  # noqa: S608
-        f" 'the upload host moved', ? FROM work WHERE project IS NOT NULL AND {dropped}",
+        "INSERT INTO orphan (job_id, project, reason, at) SELECT id, project,"  # noqa: S608
+        f" 'the upload host moved', ? FROM job WHERE project IS NOT NULL AND {dropped}",
         (time.time(),),
     )
     connection.execute(
-        f"UPDATE work SET project = NULL, upload = NULL WHERE {dropped}"  # noqa: S608
+        f"UPDATE job SET project = NULL, upload = NULL WHERE {dropped}"  # noqa: S608
     )
 
 
-def record_possible_orphan(connection: sqlite3.Connection, runner: int, work: int) -> None:
-    """A project was asked for and the answer was lost: it may be there, and nobody knows its id."""
-    if job_column(connection, work, "asked"):
-        change_job(connection, runner, work, "asked = 0")
-        _add_orphan(connection, work, None, "the answer was lost that would have named it")
+def record_possible_orphan(connection: sqlite3.Connection, run_id: int, job: int) -> None:
+    """Record a possible orphan: the response that contained the project's id was lost."""
+    if job_column(connection, job, "create_pending"):
+        change_job(connection, run_id, job, "create_pending = 0")
+        _add_orphan(connection, job, None, "the response with its id was lost")
 
 
-def record_orphan(connection: sqlite3.Connection, runner: int, work: int, project: str) -> None:
-    """A project was made whose upload failed and cannot be gone on with."""
-    change_job(connection, runner, work, "asked = 0, project = NULL, upload = NULL")
-    _add_orphan(connection, work, project, "its upload failed")
+def record_orphan(connection: sqlite3.Connection, run_id: int, job: int, project: str) -> None:
+    """Record an orphaned project: its upload failed and cannot be resumed."""
+    change_job(connection, run_id, job, "create_pending = 0, project = NULL, upload = NULL")
+    _add_orphan(connection, job, project, "its upload failed")
 
 
-def _replace(connection: sqlite3.Connection, work: int, project: str | None, reason: str) -> None:
-    before = job_column(connection, work, "project")
+def _replace(connection: sqlite3.Connection, job: int, project: str | None, reason: str) -> None:
+    before = job_column(connection, job, "project")
     if before is not None and before != project:
-        _add_orphan(connection, work, str(before), reason)
+        _add_orphan(connection, job, str(before), reason)
 
 
-def _add_orphan(
-    connection: sqlite3.Connection, work: int, project: str | None, reason: str
-) -> None:
+def _add_orphan(connection: sqlite3.Connection, job: int, project: str | None, reason: str) -> None:
     connection.execute(
-        "INSERT INTO orphan (work, project, reason, at) VALUES (?, ?, ?, ?)",
-        (work, project, reason, time.time()),
+        "INSERT INTO orphan (job_id, project, reason, at) VALUES (?, ?, ?, ?)",
+        (job, project, reason, time.time()),
     )
 
 
-def job_failed(
-    connection: sqlite3.Connection, runner: int, work: int, problem: Problem, *, again: bool
+def fail_job(
+    connection: sqlite3.Connection, run_id: int, job: int, problem: ErrorRecord, *, retryable: bool
 ) -> None:
-    """It is over, and its files fail with it."""
-    if job_column(connection, work, "state") in {"new", "uploaded"}:
-        refund(connection, work)
+    """Fail a job and its files."""
+    if job_column(connection, job, "state") in {"new", "uploaded"}:
+        refund(connection, job)
     change_job(
         connection,
-        runner,
-        work,
-        "state = 'failed', asked = 0, runner = NULL, error_type = ?, error = ?, again = ?",
+        run_id,
+        job,
+        "state = 'failed', create_pending = 0, run_id = NULL, error_type = ?, error = ?,"
+        " retryable = ?",
         *problem,
-        int(again),
+        int(retryable),
     )
-    _end_files(connection, work)
+    _end_files(connection, job)
 
 
-def stop_waiting(connection: sqlite3.Connection, runner: int, work: int, problem: Problem) -> None:
-    """Only the waiting is over: the generation goes on, and another run can wait for it again."""
+def stop_waiting(
+    connection: sqlite3.Connection, run_id: int, job: int, problem: ErrorRecord
+) -> None:
+    """Fail the files, but keep the generation, so that another run can wait for it."""
     change_job(
         connection,
-        runner,
-        work,
-        "runner = NULL, error_type = ?, error = ?, again = 1, due = ?",
+        run_id,
+        job,
+        "run_id = NULL, error_type = ?, error = ?, retryable = 1, run_at = ?",
         *problem,
-        NOT_NOW,
+        FAR_FUTURE,
     )
-    _end_files(connection, work)
+    _end_files(connection, job)
 
 
-def work_broken(connection: sqlite3.Connection, runner: int, work: int, problem: Problem) -> None:
-    """Record an unexpected failure: a generation that was started is kept, to be waited for."""
-    if job_column(connection, work, "state") == "started":
-        stop_waiting(connection, runner, work, problem)
+def fail_broken_job(
+    connection: sqlite3.Connection, run_id: int, job: int, problem: ErrorRecord
+) -> None:
+    """Fail a job after an unexpected error; a started generation is kept for a later run."""
+    if job_column(connection, job, "state") == "started":
+        stop_waiting(connection, run_id, job, problem)
     else:
-        job_failed(connection, runner, work, problem, again=True)
+        fail_job(connection, run_id, job, problem, retryable=True)
 
 
-def _end_files(connection: sqlite3.Connection, work: int) -> None:
+def _end_files(connection: sqlite3.Connection, job: int) -> None:
     for (file,) in connection.execute(
-        "SELECT id FROM file WHERE work = ? AND state = 'joined'", (work,)
+        "SELECT id FROM file WHERE job_id = ? AND state = 'joined'", (job,)
     ).fetchall():
-        fail_with_job(connection, file, work)
+        fail_with_job(connection, file, job)

@@ -1,4 +1,4 @@
-"""A work from its upload to its end: the generation is started once, and waited for."""
+"""Generation stage: create the generation of an uploaded job once, and wait for its end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from attrs import define
 
 from diffio_async.batch import job_queries
-from diffio_async.batch.failures import MAX_ATTEMPTS, error_record, lost_problem, requeue_or_fail
+from diffio_async.batch.failures import (
+    MAX_ATTEMPTS,
+    error_record,
+    lost_generation_record,
+    requeue_or_fail,
+)
 from diffio_async.batch.settings import load_settings
 from diffio_async.errors import (
     DiffioError,
@@ -25,107 +30,111 @@ if TYPE_CHECKING:
 
 @define(eq=False)
 class JobRunner:
-    """One work, held by this run, whose recording is at the service."""
+    """One leased job whose recording is uploaded."""
 
     context: RunContext
     job: RestorationJob
 
     async def run(self) -> None:
-        """Start its generation if none is known, and wait for its end."""
-        work = self.job
-        if work.generation is None:
+        """Create the generation if the job has none, and wait for its end."""
+        job = self.job
+        if job.generation is None:
             started = await self._create_generation()
             if started is None:
                 return
             project, generation = started
         else:
-            project, generation = work.project or "", work.generation
-        self.context.running[generation] = project
+            project, generation = job.project or "", job.generation
+        self.context.running_generations[generation] = project
         try:
             await self._wait(project, generation)
         finally:
-            self.context.running.pop(generation, None)  # a run that lost it may have it twice
+            self.context.running_generations.pop(
+                generation, None
+            )  # after a lost lease the run may have leased it twice
 
     async def _create_generation(self) -> tuple[str, str] | None:
-        desk, work = self.context, self.job
-        sampling, params = load_settings(work.settings)
-        successes = desk.congestion.successes
+        context, job = self.context, self.job
+        sampling, params = load_settings(job.settings)
+        successes = context.congestion.successes
         try:
-            generation = await desk.generations.create(
-                api_project_id=work.project or "",
-                model=work.model,
+            generation = await context.generations.create(
+                api_project_id=job.project or "",
+                model=job.model,
                 sampling=sampling or None,
                 params=params or None,
-                idempotency_key=work.key,
-                options=desk.plan.options,
+                idempotency_key=job.key,
+                options=context.plan.options,
             )
             ids = generation.api_project_id, generation.generation_id
         except IdempotencyConflict as conflict:
-            # The key is made of the content: that other project holds the same recording.
+            # The key is derived from the content: the other project contains the same recording.
             if conflict.api_project_id is None or conflict.generation_id is None:
-                await requeue_or_fail(desk, work, conflict, successes)
+                await requeue_or_fail(context, job, conflict, successes)
                 return None
             ids = conflict.api_project_id, conflict.generation_id
         except NotFound as failure:
-            if work.tries + 1 < MAX_ATTEMPTS:
-                await desk.journal.write(
-                    job_queries.reset_lost_project, desk.journal.run_id, work.id
+            if job.attempts + 1 < MAX_ATTEMPTS:
+                await context.journal.write(
+                    job_queries.reset_lost_project, context.journal.run_id, job.id
                 )
             else:
-                await requeue_or_fail(desk, work, failure, successes)
+                await requeue_or_fail(context, job, failure, successes)
             return None
         except DiffioError as failure:
             if isinstance(failure, ModelRetired):
-                desk.stop(failure)
-            await requeue_or_fail(desk, work, failure, successes)
+                context.stop(failure)
+            await requeue_or_fail(context, job, failure, successes)
             return None
-        desk.congestion.on_success()
-        await desk.journal.write(job_queries.generation_created, desk.journal.run_id, work.id, *ids)
+        context.congestion.on_success()
+        await context.journal.write(
+            job_queries.record_generation, context.journal.run_id, job.id, *ids
+        )
         return ids
 
     async def _wait(self, project: str, generation: str) -> None:
-        desk, journal = self.context, self.context.journal
-        runner, number = journal.run_id, self.job.id
-        successes = desk.congestion.successes
+        context, journal = self.context, self.context.journal
+        run_id, job_id = journal.run_id, self.job.id
+        successes = context.congestion.successes
         try:
-            await desk.generations.wait_for_complete(
+            await context.generations.wait_for_complete(
                 generation_id=generation,
                 api_project_id=project,
-                timeout=desk.plan.timeout,
-                options=desk.plan.options,
+                timeout=context.plan.timeout,
+                options=context.plan.options,
             )
         except GenerationFailed as failure:
             problem = error_record(failure)
-            await journal.write(job_queries.job_failed, runner, number, problem, again=False)
+            await journal.write(job_queries.fail_job, run_id, job_id, problem, retryable=False)
             self._failed(failure)
         except NotFound as failure:
-            if desk.plan.free and number not in desk.restarted:
-                desk.restarted.add(number)
-                await journal.write(job_queries.generation_lost, runner, number)
-                desk.poll_now()
+            if context.plan.unbilled and job_id not in context.restarted_jobs:
+                context.restarted_jobs.add(job_id)
+                await journal.write(job_queries.restart_job, run_id, job_id)
+                context.scan_now()
                 return
-            problem = lost_problem(desk, failure, generation, project)
-            await journal.write(job_queries.stop_waiting, runner, number, problem)
+            problem = lost_generation_record(context, failure, generation, project)
+            await journal.write(job_queries.stop_waiting, run_id, job_id, problem)
             self._failed(failure)
         except WaitTimeout as failure:
-            await journal.write(job_queries.stop_waiting, runner, number, error_record(failure))
+            await journal.write(job_queries.stop_waiting, run_id, job_id, error_record(failure))
             self._failed(failure)
         except DiffioError as failure:
-            await requeue_or_fail(desk, self.job, failure, successes)
+            await requeue_or_fail(context, self.job, failure, successes)
         else:
-            desk.congestion.on_success()
-            # One step for the end and the beginning of the next stage, where there is room for it.
-            with desk.download_slots() as most:
-                fetches, more = await journal.write(
-                    job_queries.generation_complete, runner, number, most
+            context.congestion.on_success()
+            # One transaction completes the job and leases its results if a download slot is free.
+            with context.download_slots() as max_downloads:
+                downloads, more = await journal.write(
+                    job_queries.record_completion, run_id, job_id, max_downloads
                 )
-                for fetch in fetches:
-                    desk.start_download(fetch)
+                for download in downloads:
+                    context.start_download(download)
             if more:
-                desk.ready_notifier = True
-                desk.ready.notify()
+                context.more_downloads = True
+                context.result_ready.notify()
 
     def _failed(self, failure: DiffioError) -> None:
-        self.context.ended.notify()
+        self.context.file_ended.notify()
         if self.context.plan.on_error == "stop":
             self.context.stop(failure)

@@ -1,4 +1,4 @@
-"""The journal of a batch, open: its terms, its salt, and a run's place in it."""
+"""Open journal of a batch: its identity, its salt, and the registration of a run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from diffio_async.batch import leases
 from diffio_async.batch.records import absolute, decode_path, encode_path
 from diffio_async.batch.relocation import relocate, relocation
 from diffio_async.batch.schema import SCHEMA
-from diffio_async.batch.service import bind_service
-from diffio_async.batch.settings import JournalIdentity, RunOptions
+from diffio_async.batch.settings import JournalIdentity, RunOptions, bind_service
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,21 +28,21 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The journal's name where none is given: beside the results.
+#: Default file name of the journal, in the folder of the results.
 DEFAULT_JOURNAL = ".diffio-batch.sqlite"
-#: Seconds for which transitions gather that are committed together; a file has six of them.
+#: Seconds during which transitions are collected into one commit; a file has six of them.
 _BATCH_WINDOW = 0.01
-#: Seconds between two looks at whether another run's listing is over.
-_LISTING_LOCK_SECONDS = 0.1
+#: Seconds between attempts to acquire the listing lock.
+_LOCK_RETRY_SECONDS = 0.1
 
 
 class Journal:
-    """A journal that a run takes part in; `run_id` is its number there."""
+    """A journal and the run registered in it; `run_id` is 0 before `register`."""
 
     def __init__(self, database: SqliteThread, path: str) -> None:
         self._database, self.path = database, path
         self.run_id = 0
-        self._run: leases.RunId | None = None
+        self._run: leases.RegisteredRun | None = None
 
     @classmethod
     async def open(
@@ -53,19 +52,21 @@ class Journal:
         create: bool = True,
         original: str | None = None,
     ) -> Self:
-        """Open it; if it was moved with its folder, its paths follow.
+        """Open the journal; if it was moved with its folder, its paths are updated.
 
         Args:
             path: The file.
-            create: Whether it is created where it is missing.
-            original: The journal that the file is a copy of, which messages name.
+            create: Whether to create the file if it is missing.
+            original: The journal of which the file is a copy; messages name it.
 
         Raises:
-            DatabaseError: It cannot be; the message says why.
+            DatabaseError: The file cannot be opened; the message has the reason.
         """
-        shown = local_path(path, "the journal")
-        database = await SqliteThread.open(shown, SCHEMA, create=create, batch_window=_BATCH_WINDOW)
-        journal = cls(database, shown if original is None else original)
+        location = local_path(path, "the journal")
+        database = await SqliteThread.open(
+            location, SCHEMA, create=create, batch_window=_BATCH_WINDOW
+        )
+        journal = cls(database, location if original is None else original)
         try:
             located = absolute(journal.path)
             if await journal.read(relocation, located) is not None:
@@ -81,54 +82,54 @@ class Journal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """What `step` gives; what it did is on the disk when this returns."""
+        """Run `step` in a write transaction and return its result; it is durable on return."""
         return await self._database.run(lambda connection: step(connection, *args, **kwargs))
 
     async def read(
         self,
-        look: Callable[Concatenate[sqlite3.Connection, P], T],
+        query: Callable[Concatenate[sqlite3.Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """What `look` gives of one state of the journal; it writes nothing."""
-        return await self._database.read(lambda connection: look(connection, *args, **kwargs))
+        """Run `query` in a read transaction and return its result."""
+        return await self._database.read(lambda connection: query(connection, *args, **kwargs))
 
     async def register(
         self,
-        terms: JournalIdentity,
+        identity: JournalIdentity,
         salt: str | None,
         *,
         service: str | None = None,
         options: RunOptions | None = None,
     ) -> None:
-        """Take part: as the first run, or under the terms of the first.
+        """Register a run; the first one sets the journal's identity, later ones must have the same.
 
         Without a `service` the journal is not bound to one.
 
         Raises:
-            ConfigurationError: It is of another batch or service, or has another salt.
+            ConfigurationError: The journal has another identity, service or salt.
         """
-        await self.write(_check_identity, self.path, terms, salt, service, options)
+        await self.write(_check_identity, self.path, identity, salt, service, options)
         self._run = await self.write(leases.register_run)
         self.run_id = self._run.id
         await self.heartbeat()
 
     async def heartbeat(self) -> bool:
-        """Give a sign of life, and free what dead runs held; whether there was any."""
+        """Renew the run's lease and reclaim dead runs; return whether there were any."""
         return self._run is not None and await self.write(leases.heartbeat, self._run)
 
     async def acquire_listing_lock(self) -> None:
-        """Wait until no other run is listing; `listed` ends the turn, as does the run's end."""
+        """Wait until no other run is listing. The lock ends with the run at the latest."""
         while not await self.write(_lock_listing, self.run_id):
-            await asyncio.sleep(_LISTING_LOCK_SECONDS)
+            await asyncio.sleep(_LOCK_RETRY_SECONDS)
             await self.heartbeat()
 
     async def release_listing_lock(self) -> None:
-        """End the turn."""
+        """Release the listing lock."""
         await self.write(_unlock_listing)
 
     async def close(self) -> None:
-        """Let go of all that is held, and close the file."""
+        """Release all leases of the run, and close the file."""
         try:
             if self.run_id:
                 await self.write(leases.release_run, self.run_id)
@@ -137,30 +138,29 @@ class Journal:
 
 
 def journal_at(path: str) -> Path:
-    """The journal that a path means: itself, or the one in a folder."""
+    """Return the path of a journal: the path itself, or the default name in a folder."""
     found = Path(local_path(path, "the journal"))
-    # Any text may be asked for; opening it says what is wrong.
+    # `os.path.isdir` accepts any text; opening the journal reports an invalid path.
     return found / DEFAULT_JOURNAL if os.path.isdir(found) else found  # noqa: PTH112
 
 
 def identity_of(connection: sqlite3.Connection) -> JournalIdentity | None:
-    """The terms of the batch, None where no run has begun yet."""
-    said = dict(connection.execute("SELECT name, value FROM batch").fetchall())
+    """Return the identity of the batch, None before the first run."""
+    values = dict(connection.execute("SELECT name, value FROM batch").fetchall())
     names = ("model", "sampling", "params", "to", "name")
-    if "salt" not in said:
+    if "salt" not in values:
         return None
-    texts = {name: decode_path(said[name]) for name in names}
-    return JournalIdentity(**texts)
+    return JournalIdentity(**{name: decode_path(values[name]) for name in names})
 
 
 def salt_of(connection: sqlite3.Connection) -> str:
-    """What makes this batch's keys its own."""
+    """Return the salt of the batch's idempotency keys."""
     row = connection.execute("SELECT value FROM batch WHERE name = 'salt'").fetchone()
     return str(row[0])
 
 
 def options_of(connection: sqlite3.Connection) -> RunOptions:
-    """The options of the run that began last."""
+    """Return the options of the last run."""
     row = connection.execute("SELECT value FROM batch WHERE name = 'options'").fetchone()
     return RunOptions() if row is None else RunOptions.read(row[0])
 
@@ -168,22 +168,22 @@ def options_of(connection: sqlite3.Connection) -> RunOptions:
 def _check_identity(
     connection: sqlite3.Connection,
     path: str,
-    terms: JournalIdentity,
+    identity: JournalIdentity,
     salt: str | None,
     service: str | None,
     options: RunOptions | None,
 ) -> None:
     recorded = identity_of(connection)
-    # A batch that never got a file is bound to nothing.
+    # Without files, the identity may still change.
     bound = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM file)").fetchone()[0])
     if service is not None:
         bind_service(connection, path, service)
     if recorded is not None and bound:
-        terms.check(recorded, path)
+        identity.check(recorded, path)
         if salt is not None and salt != salt_of(connection):
             raise ConfigurationError(
-                f"the journal {path!r} has another salt: its generations would be paid again "
-                "under this one"
+                f"the journal {path!r} has another salt. With this one its generations would be "
+                "billed again; use the same salt, or another journal"
             )
         facts: list[tuple[str, object]] = []
     else:
@@ -191,8 +191,8 @@ def _check_identity(
             ("salt", secrets.token_hex(16) if salt is None else salt),
             ("begun_at", time.time()),
             ("spent_seconds", 0),
-            *{**asdict(terms), "to": encode_path(terms.to)}.items(),
-            ("folder", encode_path(_own_folder(path, terms.to))),
+            *{**asdict(identity), "to": encode_path(identity.to)}.items(),
+            ("folder", encode_path(_own_folder(path, identity.to))),
         ]
     connection.executemany(
         "INSERT OR REPLACE INTO batch (name, value) VALUES (?, ?)",
@@ -201,19 +201,19 @@ def _check_identity(
 
 
 def _own_folder(path: str, to: str) -> str:
-    """The journal's folder where the results go there, or below: they move with it."""
+    """Return the journal's folder if it contains the results, which move with it, else ""."""
     folder = absolute(path).parent
     return str(folder) if Path(to).is_relative_to(folder) else ""
 
 
-def _lock_listing(connection: sqlite3.Connection, runner: int) -> bool:
+def _lock_listing(connection: sqlite3.Connection, run_id: int) -> bool:
     row = connection.execute(
-        "SELECT value FROM batch JOIN runner ON runner.id = value WHERE name = 'listing'"
+        "SELECT value FROM batch JOIN run ON run.id = value WHERE name = 'listing'"
     ).fetchone()
-    if row is not None and row[0] != runner:
+    if row is not None and row[0] != run_id:
         return False
     connection.execute(
-        "INSERT OR REPLACE INTO batch (name, value) VALUES ('listing', ?)", (runner,)
+        "INSERT OR REPLACE INTO batch (name, value) VALUES ('listing', ?)", (run_id,)
     )
     return True
 

@@ -1,90 +1,122 @@
-"""A report of a journal: a row for each result of each file, and the projects made in vain."""
+"""Queries of a journal: outcomes, counts, and the report with a row for each result."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
 from diffio_async.batch.leases import count_live_runs
-from diffio_async.batch.records import decode_path
-from diffio_async.models.batches import FileOutcome, LeftOut, LeftOutReason
+from diffio_async.batch.records import decode_path, fetch_records
+from diffio_async.models.batches import FileOutcome, FileState, LeftOut, LeftOutReason
+from diffio_async.models.generations import DownloadType
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator
 
     from diffio_async.batch.journal import Journal
-    from diffio_async.models.batches import FileState
-    from diffio_async.models.generations import DownloadType
+
+
+@frozen(kw_only=True)
+class _EndedFile:
+    """A row of a file that has ended."""
+
+    id: int
+    end_seq: int
+    source: str = field(converter=decode_path)
+    state: FileState
+    error: str | None
+    error_type: str | None
+    retryable: int
+    attempts: int
+    size: int
+    leased_at: float | None
+    ended_at: float
+    changed: int
+    project: str | None
+    generation: str | None
+    key: str | None
+    job_state: str | None
+
+
+@frozen(kw_only=True)
+class _FinishedResult:
+    """A row of a result that was downloaded."""
+
+    type: DownloadType
+    path: str = field(converter=decode_path)
+    bytes: int | None
 
 
 def outcomes_after(
-    connection: sqlite3.Connection, ended: int, most: int, before: int
+    connection: sqlite3.Connection, end_seq: int, max_count: int, last_earlier: int
 ) -> list[tuple[int, FileOutcome]]:
-    """The next ends after number `ended`; those up to number `before` are earlier ones."""
-    rows = connection.execute(
-        "SELECT file.id, file.ended, file.source, file.state, file.error, file.error_type,"
-        " file.again, file.tries, file.size, file.begun_at, file.ended_at, file.changed,"
-        " work.project, work.generation, work.key, work.state, work.tries"
-        " FROM file LEFT JOIN work ON work.id = file.work"
-        " WHERE file.ended > ? ORDER BY file.ended LIMIT ?",
-        (ended, most),
-    ).fetchall()
-    return [(row[1], _outcome(connection, row, row[1] <= before)) for row in rows]
-
-
-def _outcome(connection: sqlite3.Connection, row: tuple[object, ...], earlier: bool) -> FileOutcome:
-    (number, _, source, state, error, error_type, again, tries, size, begun_at, ended_at) = row[:11]
-    changed, project, generation, key, work_state, _ = row[11:]
-    results = connection.execute(
-        "SELECT type, path, state, bytes FROM result WHERE file = ?", (number,)
-    ).fetchall()
-    there = [
-        (kind, decode_path(path), length) for kind, path, done, length in results if done == "done"
+    """Return the outcomes after number `end_seq`; up to `last_earlier` they are of earlier runs."""
+    cursor = connection.execute(
+        "SELECT file.id, file.end_seq, file.source, file.state, file.error, file.error_type,"
+        " file.retryable, file.attempts, file.size, file.leased_at, file.ended_at, file.changed,"
+        " job.project, job.generation, job.key, job.state AS job_state"
+        " FROM file LEFT JOIN job ON job.id = file.job_id"
+        " WHERE file.end_seq > ? ORDER BY file.end_seq LIMIT ?",
+        (end_seq, max_count),
+    )
+    return [
+        (file.end_seq, _outcome(connection, file, file.end_seq <= last_earlier))
+        for file in fetch_records(cursor, _EndedFile)
     ]
-    begun, ended = cast("float | None", begun_at), cast("float", ended_at)
+
+
+def _outcome(connection: sqlite3.Connection, file: _EndedFile, earlier: bool) -> FileOutcome:
+    results = fetch_records(
+        connection.execute(
+            "SELECT type, path, bytes FROM result WHERE file_id = ? AND state = 'done'", (file.id,)
+        ),
+        _FinishedResult,
+    )
     return FileOutcome(
-        source=Path(decode_path(cast("str | bytes", source))),
-        state=cast("FileState", state),
-        paths={cast("DownloadType", kind): Path(path) for kind, path, _ in there},
-        api_project_id=cast("str | None", project),
-        generation_id=cast("str | None", generation),
-        idempotency_key=cast("str | None", key),
-        error=cast("str | None", error),
-        error_type=cast("str | None", error_type),
-        retry_is_billed=state == "failed" and work_state == "failed" and not again,
-        attempts=cast("int", tries),
-        size_bytes=cast("int", size),
-        received_bytes=sum(length or 0 for _, _, length in there),
-        seconds=max(0.0, ended - begun) if begun is not None else 0.0,
-        source_changed=bool(changed),
+        source=Path(file.source),
+        state=file.state,
+        paths={result.type: Path(result.path) for result in results},
+        api_project_id=file.project,
+        generation_id=file.generation,
+        idempotency_key=file.key,
+        error=file.error,
+        error_type=file.error_type,
+        retry_is_billed=file.state == "failed"
+        and file.job_state == "failed"
+        and not file.retryable,
+        attempts=file.attempts,
+        size_bytes=file.size,
+        received_bytes=sum(result.bytes or 0 for result in results),
+        seconds=max(0.0, file.ended_at - file.leased_at) if file.leased_at is not None else 0.0,
+        source_changed=bool(file.changed),
         from_earlier_run=earlier,
     )
 
 
 def last_seq(connection: sqlite3.Connection) -> int:
-    """The number of the last end so far."""
-    row = connection.execute("SELECT coalesce(max(ended), 0) FROM file").fetchone()
+    """Return the highest `end_seq`, 0 if no file has ended."""
+    row = connection.execute("SELECT coalesce(max(end_seq), 0) FROM file").fetchone()
     return int(row[0])
 
 
-def unfinished(connection: sqlite3.Connection, *, fetching: bool) -> bool:
-    """Whether anything is left to be done, by this run or another; downloads if `fetching`."""
-    if fetching:
-        look = "SELECT 1 FROM file WHERE state IN ('listed', 'joined') LIMIT 1"
+def unfinished(connection: sqlite3.Connection, *, downloads: bool) -> bool:
+    """Return whether any run has work left; `downloads` is whether downloads count."""
+    if downloads:
+        query = "SELECT 1 FROM file WHERE state IN ('listed', 'joined') LIMIT 1"
     else:
-        look = (
+        query = (
             "SELECT 1 WHERE EXISTS (SELECT 1 FROM file WHERE state = 'listed') OR EXISTS"
-            " (SELECT 1 FROM work WHERE state IN ('new', 'uploaded', 'started')"
-            " AND runner IS NOT NULL)"
+            " (SELECT 1 FROM job WHERE state IN ('new', 'uploaded', 'started')"
+            " AND run_id IS NOT NULL)"
         )
-    return connection.execute(look).fetchone() is not None
+    return connection.execute(query).fetchone() is not None
 
 
 def remaining(connection: sqlite3.Connection) -> int:
-    """How many files have no end yet."""
+    """Return the number of files that have not ended."""
     row = connection.execute(
         "SELECT count(*) FROM file WHERE state IN ('listed', 'joined')"
     ).fetchone()
@@ -92,22 +124,22 @@ def remaining(connection: sqlite3.Connection) -> int:
 
 
 def left_out_counts(connection: sqlite3.Connection) -> dict[LeftOutReason, int]:
-    """How many names the last listing left out, by reason."""
+    """Return the numbers of names that the last listing left out, by reason."""
     return dict(
         connection.execute(
-            "SELECT reason, count(*) FROM left_out WHERE runner IS NULL GROUP BY reason"
+            "SELECT reason, count(*) FROM left_out WHERE run_id IS NULL GROUP BY reason"
         ).fetchall()
     )
 
 
 def left_out_after(
-    connection: sqlite3.Connection, last: int, most: int
+    connection: sqlite3.Connection, last: int, max_count: int
 ) -> list[tuple[int, LeftOut]]:
-    """The next names that the last listing left out, after number `last`."""
+    """Return the next names that the last listing left out, after row `last`."""
     rows = connection.execute(
-        "SELECT rowid, path, reason FROM left_out WHERE rowid > ? AND runner IS NULL"
+        "SELECT rowid, path, reason FROM left_out WHERE rowid > ? AND run_id IS NULL"
         " ORDER BY rowid LIMIT ?",
-        (last, most),
+        (last, max_count),
     ).fetchall()
     return [
         (number, LeftOut(path=Path(decode_path(path)), reason=reason))
@@ -116,19 +148,24 @@ def left_out_after(
 
 
 def download_types_of(connection: sqlite3.Connection) -> tuple[str, ...]:
-    """The download types that were asked for."""
+    """Return the download types of the journal's results."""
     return tuple(
-        kind for (kind,) in connection.execute("SELECT DISTINCT type FROM result ORDER BY type")
+        download_type
+        for (download_type,) in connection.execute("SELECT DISTINCT type FROM result ORDER BY type")
     )
 
 
 @frozen(kw_only=True)
 class Status:
-    """A journal in numbers; `files`, `jobs` and `results` by state, times and sizes in bytes.
+    """Counts of a journal.
 
-    `billed_seconds` is the least that all its generations bill. `orphans` are projects made in
-    vain, `suspected` those that a lost answer may have made.
-    `left_out` are names that the last listing did not take for recordings.
+    Attributes:
+        files, jobs, results: Numbers by state.
+        errors: Numbers of failed files by class of error.
+        billed_seconds: The minimum that all its generations bill.
+        orphans: Projects that were created but not used.
+        suspected: Projects that may exist because a response was lost.
+        left_out: Names that the last listing did not accept as recordings, by reason.
     """
 
     files: dict[str, int] = field(factory=dict)
@@ -148,7 +185,7 @@ class Status:
 
 
 def status(connection: sqlite3.Connection) -> Status:
-    """The numbers of now."""
+    """Return the current counts."""
 
     def by_state(table: str) -> dict[str, int]:
         return dict(
@@ -160,61 +197,61 @@ def status(connection: sqlite3.Connection) -> Status:
     errors = connection.execute(
         "SELECT coalesce(error_type, ''), count(*) FROM file WHERE state = 'failed' GROUP BY 1"
     ).fetchall()
-    said = dict(connection.execute("SELECT name, value FROM batch").fetchall())
+    values = dict(connection.execute("SELECT name, value FROM batch").fetchall())
     known, suspected = connection.execute(
         "SELECT count(project), count(*) - count(project) FROM orphan"
     ).fetchone()
     return Status(
         files={name: count for name, count in by_state("file").items() if name != "draft"},
-        jobs=by_state("work"),
+        jobs=by_state("job"),
         results=by_state("result"),
         errors=dict(errors),
         size_bytes=connection.execute("SELECT coalesce(sum(size), 0) FROM file").fetchone()[0],
         received_bytes=connection.execute("SELECT coalesce(sum(bytes), 0) FROM result").fetchone()[
             0
         ],
-        billed_seconds=float(said.get("spent_seconds", 0)),
+        billed_seconds=float(values.get("spent_seconds", 0)),
         orphans=known,
         suspected=suspected,
         left_out=left_out_counts(connection),
         runs=count_live_runs(connection),
-        to=decode_path(said.get("to", "")),
-        model=str(said.get("model", "")),
-        service=str(said.get("service", "")),
+        to=decode_path(values.get("to", "")),
+        model=str(values.get("model", "")),
+        service=str(values.get("service", "")),
     )
 
 
 def file_count(connection: sqlite3.Connection) -> int:
-    """How many files there are."""
+    """Return the number of files."""
     row = connection.execute("SELECT count(*) FROM file WHERE state != 'draft'").fetchone()
     return int(row[0])
 
 
 Row = dict[str, object]
 
-#: All but the upload's state, which holds a token.
+#: All columns except `upload`, which contains a token.
 COLUMNS = (
-    *("source", "type", "path", "file_state", "work_state", "result_state", "size", "bytes"),
+    *("source", "type", "path", "file_state", "job_state", "result_state", "size", "bytes"),
     *("digest", "model", "settings", "attempt", "key", "project", "generation"),
-    *("file_tries", "work_tries", "result_tries", "error_type", "error"),
-    *("begun_at", "uploaded_at", "started_at", "complete_at", "done_at", "ended_at"),
+    *("file_attempts", "job_attempts", "result_attempts", "error_type", "error"),
+    *("leased_at", "uploaded_at", "started_at", "complete_at", "done_at", "ended_at"),
 )
 _PATHS = ("source", "path")
 _PAGE = 500
 
 
 async def report(journal: Journal) -> AsyncGenerator[Row, None]:
-    """A row for each result, in the order the files were listed."""
+    """Yield a row for each result, in the order in which the files were listed."""
     last: tuple[int, str] = (0, "")
     while page := await journal.read(_page, last):
-        for file, kind, row in page:
-            last = file, kind
+        for file, download_type, row in page:
+            last = file, download_type
             yield row
 
 
 def _page(connection: sqlite3.Connection, after: tuple[int, str]) -> list[tuple[int, str, Row]]:
     rows = connection.execute(
-        f"SELECT file_id, type, {', '.join(COLUMNS)} FROM everything"  # noqa: S608 - our own names
+        f"SELECT file_id, type, {', '.join(COLUMNS)} FROM report"  # noqa: S608 - our own names
         " WHERE (file_id, type) > (?, ?) ORDER BY file_id, type LIMIT ?",
         (*after, _PAGE),
     ).fetchall()
@@ -230,6 +267,6 @@ def _row(values: tuple[object, ...]) -> Row:
 
 
 def orphans(connection: sqlite3.Connection) -> list[Row]:
-    """The projects made in vain; one that a lost answer may have made has no id."""
+    """Return the orphaned projects; a suspected one has no id."""
     rows = connection.execute("SELECT project, reason, at FROM orphan ORDER BY id").fetchall()
     return [{"project": project, "reason": reason, "at": at} for project, reason, at in rows]

@@ -1,8 +1,8 @@
-"""Who works on a journal: runs hold what they work on, until they let go of it or are dead.
+"""Leases of runs: a run leases rows until it releases them or is found dead.
 
-A run of this machine is dead when its process is; a run of elsewhere when it has not been heard
-of for a while. Were one wrongly taken for dead, its files would be worked on twice, and still be
-billed once: the idempotency key sees to that.
+A run on this machine is dead when its process is; a run on another machine when its lease has
+expired. If a live run is wrongly considered dead, its files are processed twice but billed once,
+because the idempotency keys are the same.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from diffio_async._storage.database_clock import now
 if TYPE_CHECKING:
     import sqlite3
 
-#: Seconds for which a run is believed to live, since it was last heard of.
+#: Seconds after the last heartbeat at which a lease expires.
 LEASE_SECONDS = 60.0
-#: Seconds between two signs of life.
+#: Seconds between heartbeats.
 HEARTBEAT_SECONDS = 10.0
 
-#: The runs of this process that have not ended.
+#: Tokens of the runs of this process that have not ended.
 _local_runs: set[str] = set()
 
 
 def host_id() -> str:
-    """This machine since it was started, and the part of it whose processes we can see."""
+    """Identify the boot of this machine and the PID namespace."""
     parts = [socket.gethostname()]
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
         try:
@@ -43,89 +43,93 @@ def host_id() -> str:
 
 
 def process_start(pid: int) -> str:
-    """When a process began, so that another one with its number is told apart; "" if unknown."""
+    """Return the start time of a process, which detects a reused PID; "" if unknown or dead."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    # The name may hold anything, brackets too; the time is the 20th word after it.
-    words = text.rpartition(")")[2].split()
-    return "" if words[0] in {"Z", "X"} else words[19]
+    # The name may contain anything, brackets too; the time is the 20th field after it.
+    fields = text.rpartition(")")[2].split()
+    return "" if fields[0] in {"Z", "X"} else fields[19]
 
 
 @frozen
-class RunId:
+class RegisteredRun:
     """A run of this process, as other runs see it."""
 
     id: int
     token: str
 
 
-def register_run(connection: sqlite3.Connection) -> RunId:
-    """Make a run known."""
+def register_run(connection: sqlite3.Connection) -> RegisteredRun:
+    """Register a new run of this process."""
     token = secrets.token_hex(8)
     _local_runs.add(token)
-    cursor = connection.execute(_SIGN, (None, *_signature(token), now(connection) + LEASE_SECONDS))
+    cursor = connection.execute(_UPSERT_RUN, (None, *_signature(connection, token)))
     number = cursor.lastrowid
     assert number is not None  # noqa: S101 - a row was just inserted
-    return RunId(number, token)
+    return RegisteredRun(number, token)
 
 
-_SIGN = (
-    "INSERT OR REPLACE INTO runner (id, token, place, pid, born, until) VALUES (?, ?, ?, ?, ?, ?)"
+_UPSERT_RUN = (
+    "INSERT OR REPLACE INTO run (id, token, host, pid, process_start, lease_expires_at)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
 )
 
 
-def _signature(token: str) -> tuple[object, ...]:
+def _signature(connection: sqlite3.Connection, token: str) -> tuple[object, ...]:
+    """Return the values of `_UPSERT_RUN` after the id: this process and a new lease."""
     pid = os.getpid()
-    return token, host_id(), pid, process_start(pid)
+    return token, host_id(), pid, process_start(pid), now(connection) + LEASE_SECONDS
 
 
-def heartbeat(connection: sqlite3.Connection, runner: RunId) -> bool:
-    """Give a sign of life, and free what dead runs held; whether there was any.
+def heartbeat(connection: sqlite3.Connection, run: RegisteredRun) -> bool:
+    """Renew the lease of a run, and reclaim dead runs; return whether there were any.
 
-    A run that was taken for dead is back with this, and finds out what it lost as it goes on.
+    A run that was wrongly reclaimed is registered again, and gets `LeaseLost` for its rows.
     """
-    connection.execute(
-        _SIGN, (runner.id, *_signature(runner.token), now(connection) + LEASE_SECONDS)
-    )
-    return reclaim_dead_runs(connection, apart_from=runner.id)
+    connection.execute(_UPSERT_RUN, (run.id, *_signature(connection, run.token)))
+    return reclaim_dead_runs(connection, except_for=run.id)
 
 
 def _runs(connection: sqlite3.Connection) -> dict[int, bool]:
-    """The runs that the journal knows, and whether each is alive."""
+    """Return the ids of the recorded runs, and whether each is alive."""
     here, at = host_id(), now(connection)
-    rows = connection.execute("SELECT id, token, place, pid, born, until FROM runner").fetchall()
+    rows = connection.execute(
+        "SELECT id, token, host, pid, process_start, lease_expires_at FROM run"
+    ).fetchall()
     return {
-        number: is_alive(token, where == here, pid, born, at < until <= at + LEASE_SECONDS)
-        for number, token, where, pid, born, until in rows
+        run_id: is_alive(
+            token, host == here, pid, started_at, at < expires_at <= at + LEASE_SECONDS
+        )
+        for run_id, token, host, pid, started_at, expires_at in rows
     }
 
 
-def count_live_runs(connection: sqlite3.Connection, *, apart_from: int | None = None) -> int:
-    """Count the runs whose processes are alive; one that was killed leaves its row behind."""
-    return sum(alive for number, alive in _runs(connection).items() if number != apart_from)
+def count_live_runs(connection: sqlite3.Connection, *, except_for: int | None = None) -> int:
+    """Return the number of runs that are alive; a killed run leaves its row behind."""
+    return sum(alive for run_id, alive in _runs(connection).items() if run_id != except_for)
 
 
-def reclaim_dead_runs(connection: sqlite3.Connection, *, apart_from: int | None = None) -> bool:
-    """Free what dead runs held; whether there was any."""
+def reclaim_dead_runs(connection: sqlite3.Connection, *, except_for: int | None = None) -> bool:
+    """Release the leases of dead runs; return whether there were any."""
     known = _runs(connection)
-    dead = {number for number, alive in known.items() if number != apart_from and not alive}
-    # Who was taken for dead, went on, and died before its next sign of life.
-    for table in ("file", "work", "result"):
-        held = connection.execute(
-            f"SELECT DISTINCT runner FROM {table} WHERE runner IS NOT NULL"  # noqa: S608
+    dead = {run_id for run_id, alive in known.items() if run_id != except_for and not alive}
+    # Reclaimed runs that leased more rows, and died before their next heartbeat.
+    for table in ("file", "job", "result"):
+        leased_by = connection.execute(
+            f"SELECT DISTINCT run_id FROM {table} WHERE run_id IS NOT NULL"  # noqa: S608
         )
-        dead |= {number for (number,) in held if number not in known}
+        dead |= {number for (number,) in leased_by if number not in known}
     for number in dead:
         release_run(connection, number)
     return bool(dead)
 
 
-def is_alive(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:
+def is_alive(token: str, here: bool, pid: int, started_at: str, lease_valid: bool) -> bool:
     """Return whether the process of a run is alive, as far as this machine can tell."""
     if not here or os.name != "posix":
-        return fresh
+        return lease_valid
     if pid == os.getpid():
         return token in _local_runs
     try:
@@ -135,41 +139,44 @@ def is_alive(token: str, here: bool, pid: int, born: str, fresh: bool) -> bool:
     except PermissionError:
         pass
     found = process_start(pid)
-    return found == born if born else fresh
+    return found == started_at if started_at else lease_valid
 
 
-def release_run(connection: sqlite3.Connection, runner: int) -> None:
-    """Let go of all a run held, and forget the run: others may take it up where it stands."""
-    token = connection.execute("SELECT token FROM runner WHERE id = ?", (runner,)).fetchone()
+def release_run(connection: sqlite3.Connection, run_id: int) -> None:
+    """Release all leases of a run, and delete the run; other runs can resume its work."""
+    token = connection.execute("SELECT token FROM run WHERE id = ?", (run_id,)).fetchone()
     if token is not None:
         _local_runs.discard(token[0])
-    # An upload begins with the file again, whose content is looked at anew.
+    # An interrupted upload restarts with its file, whose digest is computed again.
     connection.execute(
-        "UPDATE file SET state = 'listed' WHERE state = 'joined' AND work IN"
-        " (SELECT id FROM work WHERE runner = ? AND state = 'new')",
-        (runner,),
+        "UPDATE file SET state = 'listed' WHERE state = 'joined' AND job_id IN"
+        " (SELECT id FROM job WHERE run_id = ? AND state = 'new')",
+        (run_id,),
     )
-    _count_orphans(connection, runner)
+    _record_possible_orphans(connection, run_id)
     connection.execute(
-        "DELETE FROM result WHERE file IN (SELECT id FROM file WHERE state = 'draft'"
-        " AND runner = ?)",
-        (runner,),
+        "DELETE FROM result WHERE file_id IN (SELECT id FROM file WHERE state = 'draft'"
+        " AND run_id = ?)",
+        (run_id,),
     )
-    connection.execute("DELETE FROM file WHERE state = 'draft' AND runner = ?", (runner,))
-    connection.execute("DELETE FROM left_out WHERE runner = ?", (runner,))
-    for table in ("file", "work", "result"):
+    connection.execute("DELETE FROM file WHERE state = 'draft' AND run_id = ?", (run_id,))
+    connection.execute("DELETE FROM left_out WHERE run_id = ?", (run_id,))
+    for table in ("file", "job", "result"):
         connection.execute(
-            f"UPDATE {table} SET runner = NULL WHERE runner = ?",  # noqa: S608 - our own names
-            (runner,),
+            f"UPDATE {table} SET run_id = NULL WHERE run_id = ?",  # noqa: S608 - our own names
+            (run_id,),
         )
-    connection.execute("DELETE FROM runner WHERE id = ?", (runner,))
+    connection.execute("DELETE FROM run WHERE id = ?", (run_id,))
 
 
-def _count_orphans(connection: sqlite3.Connection, runner: int) -> None:
-    """Note the projects that were asked for, and whose ids nobody got to know."""
+def _record_possible_orphans(connection: sqlite3.Connection, run_id: int) -> None:
+    """Record the projects whose creation was requested and not confirmed."""
     connection.execute(
-        "INSERT INTO orphan (work, reason, at) SELECT id, 'the run ended while it was asked for',"
-        " ? FROM work WHERE runner = ? AND state = 'new' AND asked = 1",
-        (time.time(), runner),
+        "INSERT INTO orphan (job_id, reason, at)"
+        " SELECT id, 'the run ended before the response with its id', ? FROM job"
+        " WHERE run_id = ? AND state = 'new' AND create_pending = 1",
+        (time.time(), run_id),
     )
-    connection.execute("UPDATE work SET asked = 0 WHERE runner = ? AND state = 'new'", (runner,))
+    connection.execute(
+        "UPDATE job SET create_pending = 0 WHERE run_id = ? AND state = 'new'", (run_id,)
+    )

@@ -1,44 +1,154 @@
-"""List what is to be restored, all of it before the first upload: collisions are found here."""
+"""Listing of the sources into the journal, with a check for colliding results."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 from collections.abc import AsyncIterable, Iterable
 from contextlib import aclosing
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve
+from attrs import define, evolve, frozen
 
 from diffio_async._protocol.containers import check_video_possible
 from diffio_async._storage.threads import TrackedExecutor, iterate
-from diffio_async.batch.clashes import Clashes
-from diffio_async.batch.records import encode_path
-from diffio_async.batch.results import is_known_result
+from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
+from diffio_async.batch.records import decode_path, encode_path
 from diffio_async.batch.settings import JobSettings, load_settings
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
     from diffio_async.batch.journal import Journal
-    from diffio_async.batch.naming import Naming
     from diffio_async.batch.sources import FoundSource, Scan
     from diffio_async.types import SourceName, Sources
 
-#: Files that are looked at and written down at once.
+
+#: Maximum file_id of collisions in an error message.
+_MAX_SHOWN = 1000
+#: Templates that may resolve collisions, the simplest first.
+_TEMPLATES = (
+    DEFAULT_NAME,
+    "{name}.restored{ext}",
+    "{stem}.{type}.restored{ext}",
+    "{name}.{type}.restored{ext}",
+    "{parent}/{stem}.restored{ext}",
+    "{parent}/{name}.restored{ext}",
+    "{parent}/{name}.{type}.restored{ext}",
+)
+
+
+@frozen
+class CollisionCheck:
+    """Check for collisions of results; `temp.seen` has the files of the listing."""
+
+    connection: sqlite3.Connection
+    naming: Naming
+    download_types: tuple[str, ...]
+
+    def run(self) -> None:
+        """Report all collisions.
+
+        Raises:
+            ConfigurationError: Two results would have one path, or one would replace a recording.
+        """
+        collisions = [*self._shared(), *self._replacing()]
+        if not collisions:
+            return
+        more = len(collisions) - _MAX_SHOWN
+        lines = collisions[:_MAX_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        raise ConfigurationError("; ".join([*lines, self._advice()]))
+
+    def _shared(self) -> list[str]:
+        """Describe results that would share a path, with all their sources."""
+        groups: dict[str, dict[str, None]] = {}
+        for path, first, second in self.connection.execute(
+            "SELECT collision.path, other.source, file.source FROM temp.collision"
+            " JOIN file ON file.id = collision.file"
+            " JOIN file AS other ON other.id = collision.other"
+            " ORDER BY collision.rowid"
+        ):
+            sources = groups.setdefault(decode_path(path), {})
+            sources |= {decode_path(first): None, decode_path(second): None}
+        return [
+            f"{' and '.join(map(repr, sources))} would {'both' if len(sources) == 2 else 'all'} "  # noqa: PLR2004
+            f"become {path!r}"
+            for path, sources in groups.items()
+        ]
+
+    def _replacing(self) -> list[str]:
+        return [
+            f"the result of {decode_path(source)!r} would replace "
+            f"the recording {decode_path(path)!r}"
+            for source, path in self.connection.execute(
+                "SELECT file.source, result.path FROM result JOIN file ON file.id = result.file_id"
+                " JOIN file AS other ON other.source = result.path ORDER BY file.id"
+            )
+        ]
+
+    def _advice(self) -> str:
+        separate = (
+            "list the files in a manifest, with names of their own in the column 'to', or restore "
+            "them in several batches, each into a folder of its own (-o)"
+        )
+        if self.connection.execute("SELECT 1 FROM file WHERE state != 'draft' LIMIT 1").fetchone():
+            return (
+                "the names of a batch that has begun cannot change: choose another folder (-o), or "
+                f"{separate}"
+            )
+        for template in _TEMPLATES:
+            if self._is_collision_free(template):
+                return (
+                    f"choose other names: --name {template!r} (name={template!r}) gives each "
+                    "result its own name"
+                )
+        return f"no template tells them all apart: {separate}"
+
+    def _is_collision_free(self, template: str) -> bool:
+        """Whether the template gives every result its own path, and none that of a recording."""
+        naming = evolve(self.naming, template=template)
+        sources = {
+            naming.path_key(Path(decode_path(source)), download_type)
+            for (source,) in self.connection.execute("SELECT source FROM file")
+            for download_type in ("audio", *self.download_types)
+        }
+        used = set[str]()
+        try:
+            for path_key in self._path_keys(naming):
+                if path_key in used or path_key in sources:
+                    return False
+                used.add(path_key)
+        except ConfigurationError:
+            return False
+        return True
+
+    def _path_keys(self, naming: Naming) -> Iterator[str]:
+        for source, below, named in self.connection.execute(
+            "SELECT file.source, seen.below, seen.named FROM temp.seen"
+            " JOIN file ON file.id = seen.file"
+        ):
+            parent = Path(decode_path(source)).parent.name
+            for download_type in self.download_types:
+                path = naming.result(
+                    PurePath(decode_path(below)), download_type, named, parent=parent
+                )
+                yield naming.path_key(path, download_type)
+
+
+#: Number of files that are read and recorded at once.
 _CHUNK = 500
 
-#: A file to be restored, its settings, and the path of each result.
+#: A source, its settings, and the path of each result.
 _Row = tuple["FoundSource", JobSettings, list[tuple[str, Path]]]
 
 
 @define
 class Listing:
-    """One pass over the sources, into the journal; `download_types` are the download types."""
+    """One pass over the sources, into the journal."""
 
     scan: Scan
     naming: Naming
@@ -46,18 +156,18 @@ class Listing:
     download_types: tuple[str, ...]
 
     async def run(self, sources: Sources, journal: Journal) -> None:
-        """Write down every recording, or none.
+        """Record every source, or none.
 
         Raises:
-            ConfigurationError: Two results would have one name, a result would replace a
-                recording, a source names nothing, or a manifest is wrong.
+            ConfigurationError: Two results would have one path, a result would replace a
+                recording, a source matches nothing, or a manifest is invalid.
         """
         threads = TrackedExecutor()
-        await journal.write(_begin)
+        await journal.write(_create_temp_tables)
         try:
-            async with aclosing(iterate(_several(sources))) as names:
+            async with aclosing(iterate(_as_iterable(sources))) as names:
                 async for name in names:
-                    found = self.scan.each(name)
+                    found = self.scan.expand(name)
                     while chunk := await threads.run(self._rows, found):
                         await journal.write(self._write, journal.run_id, chunk)
         finally:
@@ -65,16 +175,16 @@ class Listing:
         await journal.write(self._publish, journal.run_id)
 
     def _rows(self, found: Iterator[FoundSource | LeftOut]) -> list[_Row | LeftOut]:
-        """The next files, each with its settings and its results; reads the disk."""
+        """Return the next sources with their settings and results; blocks."""
         return [
             each
             if isinstance(each, LeftOut)
-            else (self._looked_at(each), self._settings(each), self._results(each))
+            else (self._with_problem(each), self._settings(each), self._results(each))
             for each in itertools.islice(found, _CHUNK)
         ]
 
-    def _looked_at(self, found: FoundSource) -> FoundSource:
-        """The file with what is wrong with it already."""
+    def _with_problem(self, found: FoundSource) -> FoundSource:
+        """Return the source with the problem that it cannot have such a result."""
         try:
             check_video_possible(self.download_types, Path(found.path).name)
         except InvalidSource as failure:
@@ -100,8 +210,11 @@ class Listing:
         parent = Path(found.path).parent.name
         try:
             return [
-                (kind, self.naming.result(found.below, kind, named, parent=parent))
-                for kind in self.download_types
+                (
+                    download_type,
+                    self.naming.result(found.below, download_type, named, parent=parent),
+                )
+                for download_type in self.download_types
             ]
         except ConfigurationError as failure:
             if not found.where:
@@ -109,117 +222,120 @@ class Listing:
             raise ConfigurationError(f"{found.where}: {failure}") from failure
 
     def _write(
-        self, connection: sqlite3.Connection, runner: int, rows: list[_Row | LeftOut]
+        self, connection: sqlite3.Connection, run_id: int, rows: list[_Row | LeftOut]
     ) -> None:
         for row in rows:
             if isinstance(row, LeftOut):
-                _leave_out(connection, runner, row.path, row.reason)
+                _leave_out(connection, run_id, row.path, row.reason)
                 continue
             found, settings, results = row
             if is_known_result(connection, self.naming, found.path):
-                _leave_out(connection, runner, Path(found.path), "result")
+                _leave_out(connection, run_id, Path(found.path), "result")
                 continue
-            number = _file(connection, runner, found, settings)
+            file_id = _upsert_file(connection, run_id, found, settings)
             named = found.item.to if found.item is not None else None
             if not connection.execute(
                 "INSERT OR IGNORE INTO temp.seen VALUES (?, ?, ?)",
-                (number, encode_path(str(found.below)), named),
+                (file_id, encode_path(str(found.below)), named),
             ).rowcount:
-                _leave_out(connection, runner, Path(found.path), "duplicate")
+                _leave_out(connection, run_id, Path(found.path), "duplicate")
                 continue
-            for kind, path in results:
-                self._result(connection, number, kind, path)
+            for download_type, path in results:
+                self._result(connection, file_id, download_type, path)
 
-    def _result(self, connection: sqlite3.Connection, number: int, kind: str, path: Path) -> None:
-        place = encode_path(self.naming.path_key(path, kind))
+    def _result(
+        self, connection: sqlite3.Connection, file_id: int, download_type: str, path: Path
+    ) -> None:
+        path_key = encode_path(self.naming.path_key(path, download_type))
         written = connection.execute(
-            "INSERT INTO result (file, type, path, place) VALUES (?, ?, ?, ?)"
+            "INSERT INTO result (file_id, type, path, path_key) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            (number, kind, encode_path(str(path)), place),
+            (file_id, download_type, encode_path(str(path)), path_key),
         ).rowcount
         if not written:
             connection.execute(
-                "INSERT INTO temp.clash SELECT ?, file, ? FROM result"
-                " WHERE place = ? AND file != ?",
-                (number, encode_path(str(path)), place, number),
+                "INSERT INTO temp.collision SELECT ?, file_id, ? FROM result"
+                " WHERE path_key = ? AND file_id != ?",
+                (file_id, encode_path(str(path)), path_key, file_id),
             )
 
-    def _publish(self, connection: sqlite3.Connection, runner: int) -> None:
-        """The drafts become files of the batch, if each result has a place of its own.
+    def _publish(self, connection: sqlite3.Connection, run_id: int) -> None:
+        """Queue the drafts, if there are no collisions.
 
         Raises:
-            ConfigurationError: Some have none.
+            ConfigurationError: There are collisions.
         """
-        Clashes(connection, self.naming, self.download_types).refuse()
+        CollisionCheck(connection, self.naming, self.download_types).run()
         connection.execute(
-            "UPDATE file SET state = 'listed', runner = NULL WHERE state = 'draft' AND runner = ?",
-            (runner,),
+            "UPDATE file SET state = 'listed', run_id = NULL WHERE state = 'draft' AND run_id = ?",
+            (run_id,),
         )
-        # A type that was asked for later is fetched of what is complete already.
+        # A download type that this listing adds is downloaded for complete files too.
         connection.execute(
-            "UPDATE file SET state = 'joined', ended = NULL WHERE state = 'done' AND id IN"
-            " (SELECT file FROM result WHERE state = 'wanted')"
+            "UPDATE file SET state = 'joined', end_seq = NULL WHERE state = 'done' AND id IN"
+            " (SELECT file_id FROM result WHERE state = 'wanted')"
         )
-        connection.execute("DELETE FROM left_out WHERE runner IS NULL")
-        connection.execute("UPDATE left_out SET runner = NULL WHERE runner = ?", (runner,))
+        connection.execute("DELETE FROM left_out WHERE run_id IS NULL")
+        connection.execute("UPDATE left_out SET run_id = NULL WHERE run_id = ?", (run_id,))
 
 
-def _begin(connection: sqlite3.Connection) -> None:
-    """Make room for what one listing knows: the files it named, and whose results clash."""
+def _create_temp_tables(connection: sqlite3.Connection) -> None:
+    """Create the temporary tables: the files of this listing, and collisions."""
     connection.execute(
         "CREATE TEMP TABLE IF NOT EXISTS seen (file INTEGER PRIMARY KEY, below NOT NULL, named)"
     )
     connection.execute(
-        "CREATE TEMP TABLE IF NOT EXISTS clash (file INTEGER, other INTEGER, path NOT NULL)"
+        "CREATE TEMP TABLE IF NOT EXISTS collision (file INTEGER, other INTEGER, path NOT NULL)"
     )
     connection.execute("DELETE FROM temp.seen")
-    connection.execute("DELETE FROM temp.clash")
+    connection.execute("DELETE FROM temp.collision")
 
 
-def _leave_out(connection: sqlite3.Connection, runner: int, path: Path, reason: str) -> None:
+def _leave_out(connection: sqlite3.Connection, run_id: int, path: Path, reason: str) -> None:
     connection.execute(
-        "INSERT INTO left_out (path, reason, runner) VALUES (?, ?, ?)",
-        (encode_path(str(path)), reason, runner),
+        "INSERT INTO left_out (path, reason, run_id) VALUES (?, ?, ?)",
+        (encode_path(str(path)), reason, run_id),
     )
 
 
-def _file(
-    connection: sqlite3.Connection, runner: int, found: FoundSource, settings: JobSettings
+def _upsert_file(
+    connection: sqlite3.Connection, run_id: int, found: FoundSource, settings: JobSettings
 ) -> int:
-    """The file's row: a new draft, or the one that is there."""
-    what = (encode_path(found.path), settings.model, settings.text)
+    """Return the id of the file's row, inserted as a draft if missing."""
+    key = (encode_path(found.path), settings.model, settings.text)
     cursor = connection.execute(
-        "INSERT INTO file (source, model, settings, size, mtime_ns, error, state, runner)"
+        "INSERT INTO file (source, model, settings, size, mtime_ns, error, state, run_id)"
         " VALUES (?, ?, ?, ?, ?, ?, 'draft', ?) ON CONFLICT DO NOTHING",
-        (*what, found.size, found.mtime_ns, found.problem, runner),
+        (*key, found.size, found.mtime_ns, found.problem, run_id),
     )
     if cursor.rowcount and cursor.lastrowid is not None:
         return cursor.lastrowid
-    number, size, mtime_ns, state = connection.execute(
+    file_id, size, mtime_ns, state = connection.execute(
         "SELECT id, size, mtime_ns, state FROM file"
         " WHERE source = ? AND model = ? AND settings = ?",
-        what,
+        key,
     ).fetchone()
     if found.problem is None and (size, mtime_ns) != (found.size, found.mtime_ns):
-        # It changed since; its content decides whether that means anything.
+        # The file has changed; its digest decides later whether it is restored again.
         connection.execute(
             "UPDATE file SET size = ?, mtime_ns = ? WHERE id = ?",
-            (found.size, found.mtime_ns, number),
+            (found.size, found.mtime_ns, file_id),
         )
         if state in {"joined", "done", "failed", "skipped"}:
             connection.execute(
-                "UPDATE file SET state = 'listed', ended = NULL, tries = 0, due = 0 WHERE id = ?",
-                (number,),
+                "UPDATE file SET state = 'listed', end_seq = NULL, attempts = 0, run_at = 0"
+                " WHERE id = ?",
+                (file_id,),
             )
-    known: int = number
+    known: int = file_id
     return known
 
 
-def _several(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
-    """The names as an iterable, whether one was given or many.
+def _as_iterable(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
+    """Return the sources as an iterable; a single source becomes one of one.
 
     Raises:
-        ConfigurationError: It is neither.
+        ConfigurationError: `sources` is neither a source nor an iterable.
     """
     if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
         return (sources,)

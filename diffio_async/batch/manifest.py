@@ -1,4 +1,4 @@
-"""A manifest: a CSV or JSON-lines file that names recordings, with settings of their own."""
+"""Manifests: CSV or JSON Lines files that list recordings, with optional settings of each."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _COLUMNS = ("source", "to", "model", "sampling", "params")
-#: Characters of one line: the settings of one recording are a few hundred.
-_LONGEST_LINE = 1024 * 1024
-_LINES = frozenset({".jsonl", ".ndjson"})
+#: Maximum characters of a line; the settings of one recording are a few hundred.
+_MAX_LINE_LENGTH = 1024 * 1024
+_JSON_LINES_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 
 
 def is_manifest(path: str) -> bool:
-    """Whether a path's ending says so."""
-    return Path(path).suffix.lower() in {".csv", *_LINES}
+    """Whether a path has the suffix of a manifest."""
+    return Path(path).suffix.lower() in {".csv", *_JSON_LINES_SUFFIXES}
 
 
-def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
-    """Where each row stands ("files.csv, line 2") and what it says; blocks.
+def read_manifest(path: str) -> Iterator[tuple[str, BatchItem]]:
+    """Yield the location of each row ("files.csv, line 2") and its item; blocks.
 
-    A source that is no absolute path lies beside the manifest.
+    A relative source is relative to the folder of the manifest.
 
     Raises:
-        ConfigurationError: It cannot be read, or a column or a value is wrong.
+        ConfigurationError: The manifest cannot be read, or a column or a value is invalid.
     """
     if "\0" in path:
         raise ConfigurationError(f"{path!r} cannot be the name of a file")
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            by_line = _json_rows if Path(path).suffix.lower() in _LINES else _csv_rows
+            by_line = _json_rows if Path(path).suffix.lower() in _JSON_LINES_SUFFIXES else _csv_rows
             for line, row in by_line(path, _lines(path, file)):
                 where = f"{path}, line {line}"
                 yield where, _item(where, row, Path(path).parent)
@@ -50,17 +50,17 @@ def rows(path: str) -> Iterator[tuple[str, BatchItem]]:
 
 
 def _lines(path: str, file: TextIO) -> Iterator[str]:
-    """The lines, none of which is so long that it could not be held.
+    """Yield the lines of a file.
 
     Raises:
-        ConfigurationError: One is.
+        ConfigurationError: A line is too long.
     """
     number = 0
-    while line := file.readline(_LONGEST_LINE + 1):
+    while line := file.readline(_MAX_LINE_LENGTH + 1):
         number += 1
-        if len(line) > _LONGEST_LINE:
+        if len(line) > _MAX_LINE_LENGTH:
             raise ConfigurationError(
-                f"{path}, line {number}: it has more than {_LONGEST_LINE:,} characters"
+                f"{path}, line {number}: the line has more than {_MAX_LINE_LENGTH:,} characters"
             )
         yield line
 
@@ -72,11 +72,11 @@ def _csv_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str
         where = f"{path}, line {reader.line_num}"
         if None in row:
             raise ConfigurationError(f"{where}: there are more values than columns")
-        said: dict[str, object] = {name: value for name, value in row.items() if value}
+        values: dict[str, object] = {name: value for name, value in row.items() if value}
         for name in ("sampling", "params"):
-            if name in said:
-                said[name] = _parsed(where, name, str(said[name]))
-        yield reader.line_num, said
+            if name in values:
+                values[name] = _parsed(where, name, str(values[name]))
+        yield reader.line_num, values
 
 
 def _json_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -85,7 +85,7 @@ def _json_rows(path: str, file: Iterator[str]) -> Iterator[tuple[int, Mapping[st
             where = f"{path}, line {number}"
             row = _parsed(where, "line", line)
             if not isinstance(row, dict):
-                raise ConfigurationError(f"{where}: it is no JSON object")
+                raise ConfigurationError(f"{where}: expected a JSON object")
             _check_columns(where, row)
             yield number, {name: value for name, value in row.items() if value is not None}
 
@@ -95,7 +95,7 @@ def _check_columns(where: str, names: object) -> None:
     wrong = [name for name in found if name not in _COLUMNS]
     if wrong or "source" not in found:
         problem = (
-            f"{reprlib.repr(wrong[0])} is no column of a manifest"
+            f"{reprlib.repr(wrong[0])} is not a column of a manifest"
             if wrong
             else "'source' is missing"
         )
@@ -106,18 +106,18 @@ def _parsed(where: str, name: str, text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as failure:
-        raise ConfigurationError(f"{where}: {name} is no JSON: {failure}") from None
+        raise ConfigurationError(f"{where}: {name} is not valid JSON: {failure}") from None
 
 
 def _item(where: str, row: Mapping[str, object], folder: Path) -> BatchItem:
     for name, value in row.items():
-        wanted = dict if name in {"sampling", "params"} else str
-        if not isinstance(value, wanted):
-            kind = "a JSON object" if wanted is dict else "text"
+        expected = dict if name in {"sampling", "params"} else str
+        if not isinstance(value, expected):
+            type_name = "a JSON object" if expected is dict else "text"
             shown = reprlib.repr(value)
-            raise ConfigurationError(f"{where}: {name} must be {kind}, not {shown}")
+            raise ConfigurationError(f"{where}: {name} must be {type_name}, not {shown}")
     if not row.get("source"):
-        raise ConfigurationError(f"{where}: there is no source")
+        raise ConfigurationError(f"{where}: the source is missing")
     for name in ("source", "to"):
         local_path(str(row.get(name) or ""), f"{where}: {name}")
     texts = {name: str(row[name]) if name in row else None for name in ("to", "model")}

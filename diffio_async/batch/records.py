@@ -1,22 +1,23 @@
-"""What a run holds of the journal: a file, a work or a result, as it was when it was taken."""
+"""Records of the journal: leased files, jobs and results, and how paths are stored."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, fields, frozen
 
 from diffio_async._storage.system_errors import reason_of
 from diffio_async.errors import ConfigurationError, InvalidTarget
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
 
 def encode_path(path: str) -> str | bytes:
-    """The path as SQLite can keep it: text, or its bytes where it is none."""
+    """Return a path as SQLite stores it: text, or bytes if it is not valid Unicode."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -27,142 +28,148 @@ def encode_path(path: str) -> str | bytes:
 def _bytes_of(path: str) -> bytes:
     try:
         return os.fsencode(path)
-    except UnicodeEncodeError:  # half a character: no file has such a name, and it is told of
+    except UnicodeEncodeError:  # a lone surrogate, which no file name contains
         return path.encode("utf-8", "surrogatepass")
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """The path from the root on; links are kept, `..` is not.
+    """Return the absolute path, with `..` resolved and links kept.
 
     Raises:
-        ConfigurationError: It is relative, and the current folder is gone.
+        ConfigurationError: The path is relative and the current folder does not exist.
     """
     try:
         return Path(os.path.abspath(path))  # noqa: PTH100 - links are kept
     except OSError as failure:
         raise ConfigurationError(
-            f"{os.fspath(path)!r} leads from the current folder, which cannot be used: "
+            f"{os.fspath(path)!r} is relative to the current folder, which cannot be used: "
             f"{reason_of(failure)}"
         ) from failure
 
 
 def decode_path(value: str | bytes) -> str:
-    """The path as it was."""
+    """Return a stored path as text."""
     return os.fsdecode(value)
 
 
 def check_inside(root: Path, path: Path) -> None:
-    """Find out whether a result's path leads out of the folder of the results, by links too.
+    """Check that a result's path is in the folder of the results, with links resolved.
 
     Raises:
-        InvalidTarget: It does; nothing may be written there.
+        InvalidTarget: The path leads out of the folder.
     """
     if not Path(os.path.normpath(path)).is_relative_to(root):
         raise InvalidTarget(
             f"{str(path)!r} is not in the folder of the results, {str(root)!r}, and is not "
-            "written: was the journal changed by something else?"
+            "written. Check whether another program changed the journal"
         )
     real = Path(os.path.realpath(path.parent))
     if not real.is_relative_to(os.path.realpath(root)):
         raise InvalidTarget(
             f"{str(path.parent)!r} leads out of the folder of the results, to {str(real)!r}, and "
-            "is not written to: make it a folder, or choose another folder for the results"
+            "is not written to. Replace the link by a folder, or choose another folder of results"
         )
 
 
 class LeaseLost(Exception):
-    """Another run has the row now: this one was taken for dead, and drops what it had in hand."""
+    """The row is leased by another run; this run was considered dead and abandons the step."""
+
+
+T = TypeVar("T")
+
+
+def fetch_records(cursor: sqlite3.Cursor, record: Callable[..., T]) -> list[T]:
+    """Return the rows of a query, each as a `record` whose fields are the columns' names."""
+    names = [column[0] for column in cursor.description]
+    return [record(**dict(zip(names, row, strict=True))) for row in cursor]
 
 
 @frozen
 class ResultPath:
-    """Where a result of one type goes; `ours` and `bytes` as in `Fetch`."""
+    """Path of one result of a file; `owned` and `bytes` as in `ResultDownload`."""
 
-    kind: str
-    path: str
-    ours: bool
+    download_type: str
+    path: str = field(converter=decode_path)
+    owned: bool = field(converter=bool)
     bytes: int | None
 
 
 @frozen(kw_only=True)
 class SourceFile:
-    """A file whose turn has come; `problem` is what was wrong when it was listed."""
+    """A leased source file; `problem` is what was wrong with it when it was listed."""
 
     id: int
-    path: str
+    path: str = field(converter=decode_path)
     problem: str | None
-    tries: int
+    attempts: int
     result_paths: tuple[ResultPath, ...] = ()
 
 
 @frozen(kw_only=True)
 class RestorationJob:
-    """A content to be restored: how far it is, and under which key it is paid."""
+    """A content that one generation restores: its state and its idempotency key."""
 
     id: int
     model: str
     settings: str
     key: str
     state: str
-    tries: int
+    attempts: int
     project: str | None
     generation: str | None
     upload: str | None
 
-    @classmethod
-    def of(cls, row: tuple[object, ...]) -> RestorationJob:
-        """A row of `JOB_COLUMNS`."""
-        return cls(**dict(zip(JOB_COLUMNS.split(", "), row, strict=True)))  # type: ignore[arg-type]
-
-    def at_project(self, project: str) -> RestorationJob:
-        """The same, with its recording in a project."""
+    def uploaded_to(self, project: str) -> RestorationJob:
+        """Return the job in the state after its upload to `project`."""
         return evolve(self, project=project, state="uploaded")
 
 
 @frozen(kw_only=True)
 class ResultDownload:
-    """A result that can be fetched.
+    """A leased result that is ready for download.
 
-    `ours` where what stands under its name was written by the batch, `bytes` long if that is
-    known.
+    Attributes:
+        owned: Whether the batch wrote the file that now exists at `path`, if there is one.
+        bytes: The size of that file, None if unknown.
+        source_size: The size of the recording, in bytes.
     """
 
-    file: int
-    kind: str
-    path: str
-    work: int
+    file_id: int
+    download_type: str
+    path: str = field(converter=decode_path)
+    job_id: int
     project: str
     generation: str
-    tries: int
-    ours: bool
+    attempts: int
+    owned: bool = field(converter=bool)
     bytes: int | None
     source_size: int
 
 
 #: The columns of a `RestorationJob`.
-JOB_COLUMNS = "id, model, settings, key, state, tries, project, generation, upload"
+JOB_COLUMNS = ", ".join(column.name for column in fields(RestorationJob))
 
 
 def change_job(
-    connection: sqlite3.Connection, runner: int, work: int, change: str, *values: object
+    connection: sqlite3.Connection, run_id: int, job: int, change: str, *values: object
 ) -> None:
-    """Change a work's row; `change` is the middle of an UPDATE.
+    """Update a job's row; `change` is the SET clause.
 
     Raises:
-        Lost: The run does not hold it.
+        LeaseLost: The run does not lease the job.
     """
     written = connection.execute(
-        f"UPDATE work SET {change} WHERE id = ? AND runner = ?",  # noqa: S608 - our own words
-        (*values, work, runner),
+        f"UPDATE job SET {change} WHERE id = ? AND run_id = ?",  # noqa: S608 - our own names
+        (*values, job, run_id),
     ).rowcount
     if not written:
         raise LeaseLost
 
 
-def job_column(connection: sqlite3.Connection, work: int, column: str) -> object:
-    """One value of a work."""
+def job_column(connection: sqlite3.Connection, job: int, column: str) -> object:
+    """Return one column of a job."""
     row = connection.execute(
-        f"SELECT {column} FROM work WHERE id = ?",  # noqa: S608 - our own names
-        (work,),
+        f"SELECT {column} FROM job WHERE id = ?",  # noqa: S608 - our own names
+        (job,),
     ).fetchone()
     return row[0]

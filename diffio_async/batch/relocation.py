@@ -1,4 +1,4 @@
-"""A journal that was moved together with its folder: its paths follow it."""
+"""Relocation of a journal that was moved with its folder: its paths are rewritten."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Relocation:
         )
         for table, columns in (
             ("file", ("source",)),
-            ("result", ("path", "place")),
+            ("result", ("path", "path_key")),
             ("left_out", ("path",)),
         ):
             change = ", ".join(f"{column} = relocated({column})" for column in columns)
@@ -45,7 +45,7 @@ class Relocation:
 
 
 def _folded(path: str) -> str:
-    """The spelling that a key has where the disk ignores case; `Naming.path_key` makes it."""
+    """Return the case-insensitive spelling of a key, as `Naming.path_key` does."""
     return unicodedata.normalize("NFC", path).casefold()
 
 
@@ -68,7 +68,7 @@ def relocation(connection: sqlite3.Connection, journal: Path) -> Relocation | No
 
 
 def relocate(connection: sqlite3.Connection, journal: Path) -> None:
-    """Let the paths of a journal that was moved follow it."""
+    """Rewrite the paths of a journal that was moved."""
     found = relocation(connection, journal)
     if found is not None:
         found.apply(connection)

@@ -1,4 +1,4 @@
-"""A result to its file: whole under its name, or not at all."""
+"""Download stage: write a result to its file, completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from diffio_async._storage.atomic_write import sibling_path
 from diffio_async._storage.local_paths import suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async.batch import result_queries
+from diffio_async.batch import file_queries
 from diffio_async.batch.failures import (
     disk_is_full,
     error_record,
-    is_gone,
-    lost_problem,
+    generation_is_unknown,
+    is_shortage,
+    lost_generation_record,
     requeue_or_fail_download,
-    short,
 )
-from diffio_async.batch.intake import MIN_REPORTED_BYTES, exists_with
+from diffio_async.batch.intake import MIN_REPORTED_BYTES, foreign_file_exists
 from diffio_async.batch.records import check_inside
 from diffio_async.errors import (
     DiffioError,
@@ -38,157 +38,165 @@ if TYPE_CHECKING:
     from diffio_async.events import DownloadProgress
     from diffio_async.models.generations import DownloadType
 
-#: Seconds until a transcript that is still being made is asked for again.
-_PENDING = 5.0
+#: Seconds until a pending transcript is requested again.
+_PENDING_RETRY_SECONDS = 5.0
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 @define(eq=False)
 class ResultDownloader:
-    """One result, held by this run."""
+    """One leased result."""
 
     context: RunContext
     job: ResultDownload
 
     async def run(self) -> None:
-        """Download it, and write down what came of it."""
-        desk, fetch, journal = self.context, self.job, self.context.journal
-        runner, successes = journal.run_id, desk.congestion.successes
+        """Download the result, and record the outcome."""
+        context, download, journal = self.context, self.job, self.context.journal
+        run_id, successes = journal.run_id, context.congestion.successes
         try:
-            path = await self._path()
+            path = await self._prepare_path()
             size = (
-                await TrackedExecutor().run(_is_complete, path, fetch)
-                if self._existing_result_counts
+                await TrackedExecutor().run(_kept_size, path, download)
+                if self._keeps_existing
                 else None
             )
             if size is None:
-                size = await self._downloaded(path)
+                size = await self._download(path)
         except TranscriptPending as failure:
-            # As long as a generation may take, its transcript may, from when it was first missed.
-            limit, now = desk.plan.timeout, time.monotonic()
-            since = desk.pending.setdefault((fetch.file, fetch.kind), now)
+            # The timeout of a generation applies to its transcript too, from the first request.
+            limit, now = context.plan.timeout, time.monotonic()
+            since = context.transcript_pending_since.setdefault(
+                (download.file_id, download.download_type), now
+            )
             if limit is not None and now - since > limit:
-                await self._failed(failure, again=True, ours=True)
+                await self._failed(failure, retryable=True, owned=True)
             else:
                 await journal.write(
-                    result_queries.requeue_download, runner, fetch, _PENDING, counts=False
+                    file_queries.requeue_download,
+                    run_id,
+                    download,
+                    _PENDING_RETRY_SECONDS,
+                    counts=False,
                 )
         except InvalidTarget as failure:
             if disk_is_full(failure):
-                desk.pending_downloads = failure
+                context.downloads_stopped = failure
                 await journal.write(
-                    result_queries.requeue_download, runner, fetch, 0.0, counts=False
+                    file_queries.requeue_download, run_id, download, 0.0, counts=False
                 )
-            elif short(failure):
-                await requeue_or_fail_download(desk, fetch, failure, successes)
+            elif is_shortage(failure):
+                await requeue_or_fail_download(context, download, failure, successes)
             else:
-                await self._failed(failure, again=True, ours=fetch.ours)
+                await self._failed(failure, retryable=True, owned=download.owned)
         except NotFound as failure:
-            if is_gone(failure):
+            if generation_is_unknown(failure):
                 await self._lost(failure)
             else:
-                # Such a transcript will never be made; of another generation perhaps.
-                await self._failed(failure, again=False, ours=True)
+                # This generation will never have such a result.
+                await self._failed(failure, retryable=False, owned=True)
         except DiffioError as failure:
-            await requeue_or_fail_download(desk, fetch, failure, successes)
+            await requeue_or_fail_download(context, download, failure, successes)
         else:
-            desk.congestion.on_success()
-            await journal.write(result_queries.download_finished, runner, fetch, str(path), size)
-        desk.ended.notify()
+            context.congestion.on_success()
+            await journal.write(file_queries.finish_download, run_id, download, str(path), size)
+        context.file_ended.notify()
 
-    async def _failed(self, failure: DiffioError, *, again: bool, ours: bool) -> None:
+    async def _failed(self, failure: DiffioError, *, retryable: bool, owned: bool) -> None:
         journal = self.context.journal
         problem = error_record(failure)
         await journal.write(
-            result_queries.download_failed,
+            file_queries.fail_download,
             journal.run_id,
             self.job,
             problem,
-            again=again,
-            ours=ours,
+            retryable=retryable,
+            owned=owned,
         )
         if self.context.plan.on_error == "stop":
             self.context.stop(failure)
 
     async def _lost(self, failure: NotFound) -> None:
-        """The service no longer knows the generation."""
-        desk, fetch, journal = self.context, self.job, self.context.journal
-        if desk.plan.free and fetch.work not in desk.restarted:
-            desk.restarted.add(fetch.work)
-            await journal.write(result_queries.result_to_do_again, journal.run_id, fetch)
-            desk.poll_now()
+        """Restart or fail a result whose generation the service no longer knows."""
+        context, download, journal = self.context, self.job, self.context.journal
+        if context.plan.unbilled and download.job_id not in context.restarted_jobs:
+            context.restarted_jobs.add(download.job_id)
+            await journal.write(file_queries.restart_lost_job, journal.run_id, download)
+            context.scan_now()
             return
-        _, text = lost_problem(desk, failure, fetch.generation, fetch.project)
-        await journal.write(result_queries.result_lost, journal.run_id, fetch, text)
-        if desk.plan.on_error == "stop":
-            desk.stop(failure)
+        _, text = lost_generation_record(context, failure, download.generation, download.project)
+        await journal.write(file_queries.fail_lost_result, journal.run_id, download, text)
+        if context.plan.on_error == "stop":
+            context.stop(failure)
 
-    async def _path(self) -> Path:
-        """Where it goes, with its folder made; a video's ending is the service's choice."""
-        fetch, path = self.job, Path(self.job.path)
-        if fetch.kind == "video":
+    async def _prepare_path(self) -> Path:
+        """Create the folder and return the path; the service chooses the suffix of a video."""
+        download, path = self.job, Path(self.job.path)
+        if download.download_type == "video":
             link = await self.context.generations.get_download(
-                generation_id=fetch.generation,
-                api_project_id=fetch.project,
+                generation_id=download.generation,
+                api_project_id=download.project,
                 download_type="video",
                 options=self.context.plan.options,
             )
-            # The service's text becomes part of a path: nothing but an ending is taken over.
+            # Only the suffix of the server's file name is used: the path must not depend on it.
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(truncate_name(path.stem, suffix))
-        if fetch.ours or path.parent not in self.context.folders:
-            await TrackedExecutor().run(_create_folder, path, fetch, self.context)
-            self.context.create_folder(path.parent)
+        if download.owned or path.parent not in self.context.known_folders:
+            await TrackedExecutor().run(_create_folder, path, download, self.context)
+            self.context.remember_folder(path.parent)
         return path
 
     @property
-    def _existing_result_counts(self) -> bool:
+    def _keeps_existing(self) -> bool:
         return self.context.plan.on_conflict == "skip"
 
-    async def _downloaded(self, path: Path) -> int:
-        desk, fetch = self.context, self.job
+    async def _download(self, path: Path) -> int:
+        context, download = self.context, self.job
         before = 0
 
         def count(fact: DownloadProgress) -> None:
             nonlocal before
-            desk.received += max(0, fact.received - before)
+            context.received_bytes += max(0, fact.received - before)
             before = fact.received
 
-        overwrite = fetch.ours or desk.plan.on_conflict == "overwrite"
-        downloaded = await desk.generations.download(
-            generation_id=fetch.generation,
-            api_project_id=fetch.project,
+        overwrite = download.owned or context.plan.on_conflict == "overwrite"
+        downloaded = await context.generations.download(
+            generation_id=download.generation,
+            api_project_id=download.project,
             download_file_path=path,
-            download_type=cast("DownloadType", fetch.kind),
+            download_type=cast("DownloadType", download.download_type),
             on_conflict="overwrite" if overwrite else "error",
             resume=True,
-            on_progress=count if fetch.source_size >= MIN_REPORTED_BYTES else None,
-            options=desk.plan.options,
+            on_progress=count if download.source_size >= MIN_REPORTED_BYTES else None,
+            options=context.plan.options,
         )
-        desk.received += downloaded.size - before
+        context.received_bytes += downloaded.size - before
         return downloaded.size
 
 
-def _create_folder(path: Path, fetch: ResultDownload, desk: RunContext) -> None:
-    check_inside(desk.plan.root, path)
+def _create_folder(path: Path, download: ResultDownload, context: RunContext) -> None:
+    check_inside(context.plan.root, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise InvalidTarget(
-            f"the folder {str(path.parent)!r} cannot be made: {reason_of(failure)}"
+            f"the folder {str(path.parent)!r} cannot be created: {reason_of(failure)}"
         ) from failure
-    if fetch.ours:
+    if download.owned:
         _remove_partials(path)
-    if desk.plan.on_conflict == "error" and exists_with(str(path), fetch.ours, fetch.bytes):
+    if context.plan.on_conflict == "error" and foreign_file_exists(
+        str(path), download.owned, download.bytes
+    ):
         raise InvalidTarget(
-            f"{str(path)!r} exists and is not of this batch: move it away, and run again to fetch "
-            "the result, which is paid for"
+            f"{str(path)!r} exists and was not written by this batch. Move it away and run the "
+            "batch again to download the result, which is already paid for"
         )
 
 
 def _remove_partials(path: Path) -> None:
-    """Remove the trial file that a killed run may have left beside the result."""
+    """Remove the partial file that a killed run may have left beside the result."""
     ending = "0" * 8 + ".part"
     known = re.escape(sibling_path(path, ending).name.removesuffix(ending))
     with contextlib.suppress(OSError):
@@ -197,9 +205,9 @@ def _remove_partials(path: Path) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def _is_complete(path: Path, fetch: ResultDownload) -> int | None:
-    """The size of what stands under the name and is to be kept, None where nothing does."""
-    if not exists_with(str(path), fetch.ours, fetch.bytes):
+def _kept_size(path: Path, download: ResultDownload) -> int | None:
+    """Return the size of an existing file that must be kept, None if there is none."""
+    if not foreign_file_exists(str(path), download.owned, download.bytes):
         return None
     try:
         return path.stat().st_size

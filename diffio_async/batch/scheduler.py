@@ -1,4 +1,4 @@
-"""One run over a journal: takes what can be done, a bounded number at a time, until nothing is."""
+"""Scheduler of a run: leases rows of the journal and runs the three stages until none are left."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch import leases
 from diffio_async.batch.assignment import lease_files
 from diffio_async.batch.context import MAX_DOWNLOADS
-from diffio_async.batch.failures import broken
+from diffio_async.batch.failures import fail_unexpectedly
+from diffio_async.batch.file_queries import lease_downloads
 from diffio_async.batch.intake import FileIntake
 from diffio_async.batch.job_queries import lease_jobs
 from diffio_async.batch.job_runner import JobRunner
 from diffio_async.batch.journal_queries import unfinished
 from diffio_async.batch.records import LeaseLost, RestorationJob, ResultDownload, SourceFile
 from diffio_async.batch.result_downloader import ResultDownloader
-from diffio_async.batch.result_queries import lease_downloads
 from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.context import RunContext
 
-#: Seconds between two looks at what other runs left.
+#: Seconds between scans for rows that other runs released.
 _POLL_SECONDS = 1.0
 
 
-class Run:
-    """Three stages over one journal, which is the queue between them.
+class BatchRun:
+    """Three stages with the journal as the queue between them.
 
-    Each holds a bounded number of rows; the rest waits on the disk, however many files there are.
+    Each stage leases a bounded number of rows, so memory does not grow with the batch.
     """
 
-    def __init__(self, desk: RunContext) -> None:
-        self._context = desk
-        self._journal = desk.journal
-        desk.start_download = self._start_download
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._journal = context.journal
+        context.start_download = self._start_download
         self._finished = False
         self._more_files = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Work until nothing is left, or what stopped the batch has let the rest end.
+        """Run until no work is left, or until the running steps of a stopped batch have ended.
 
         Raises:
             DiffioError: The journal cannot be written, or the client was closed.
         """
         loops = [
-            asyncio.create_task(self._run_task(work))
-            for work in (self._heartbeat(), self._lease_downloads(), self._schedule())
+            asyncio.create_task(self._run_task(loop))
+            for loop in (self._heartbeat(), self._lease_downloads(), self._schedule())
         ]
         try:
             await asyncio.gather(*loops[1:])
@@ -64,10 +64,10 @@ class Run:
         if self._failure is not None:
             raise self._failure
 
-    async def _run_task(self, work: Coroutine[None, None, None]) -> None:
+    async def _run_task(self, coroutine: Coroutine[None, None, None]) -> None:
         """Whatever ends a part that nothing should end, ends the run."""
         try:
-            await work
+            await coroutine
         except LeaseLost:
             pass
         except Exception as failure:  # noqa: BLE001 - raised by `run`
@@ -75,19 +75,19 @@ class Run:
                 self._failure = failure
             self._context.notify_all()
 
-    async def _begun(self, work: Coroutine[None, None, None]) -> None:
-        """One step: where the process is short of something, what runs goes on to its end."""
+    async def _step(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Run one step; a shortage stops the batch, and the running steps continue to their end."""
         try:
-            await work
+            await coroutine
         except Exception as failure:
             if isinstance(failure, DiffioError) or shortage_of(failure) is None:
                 raise
             self._context.stop(failure)
-            # Its result is the next run's.
-            self._context.pending_downloads = self._context.pending_downloads or failure
+            # The next run downloads the results.
+            self._context.downloads_stopped = self._context.downloads_stopped or failure
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._run_task(self._begun(work)))
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._run_task(self._step(coroutine)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -95,118 +95,118 @@ class Run:
         while True:
             await asyncio.sleep(leases.HEARTBEAT_SECONDS)
             if await self._journal.heartbeat():
-                self._context.poll_now()
+                self._context.scan_now()
 
     async def _schedule(self) -> None:
-        """Begin works and files as long as there is room for them."""
-        desk = self._context
-        while self._failure is None and desk.stopped is None:
-            told = desk.has_room.version
+        """Start jobs and files while there are free slots."""
+        context = self._context
+        while self._failure is None and context.stop_reason is None:
+            version = context.slot_freed.version
             if not await self._lease():
-                if not desk.in_flight and await self._nothing_left():
+                if not context.in_flight and await self._nothing_left():
                     break
-                await desk.has_room.wait(told, self._pause())
-        while desk.in_flight and self._failure is None:
-            await desk.has_room.wait(desk.has_room.version, _POLL_SECONDS)
+                await context.slot_freed.wait(version, self._scan_interval())
+        while context.in_flight and self._failure is None:
+            await context.slot_freed.wait(context.slot_freed.version, _POLL_SECONDS)
         self._finished = True
-        desk.ready.notify()
+        context.result_ready.notify()
 
-    def _pause(self) -> float:
-        """Seconds until there may be something to do, though nobody tells."""
+    def _scan_interval(self) -> float:
+        """Return the scan interval in seconds, used when no notification arrives."""
         return min(_POLL_SECONDS, self._context.congestion.pause or _POLL_SECONDS)
 
     async def _nothing_left(self) -> bool:
-        fetching = self._context.pending_downloads is None
-        return not await self._journal.read(unfinished, fetching=fetching)
+        downloads = self._context.downloads_stopped is None
+        return not await self._journal.read(unfinished, downloads=downloads)
 
     async def _lease(self) -> bool:
-        """Begin what there is room for; whether there was anything."""
-        desk = self._context
-        room = desk.plan.max_in_flight - desk.in_flight
-        if room <= 0 or desk.congestion.pause:
+        """Lease and start as much as there are free slots for; return whether anything started."""
+        context = self._context
+        free = context.plan.max_in_flight - context.in_flight
+        if free <= 0 or context.congestion.pause:
             return False
-        works, files = list[RestorationJob](), list[SourceFile]()
+        jobs, files = list[RestorationJob](), list[SourceFile]()
         now = time.monotonic()
-        if now >= desk.poll_at:
-            # Works without a run are few: those of dead ones, and those put back.
-            works = await self._journal.write(lease_jobs, self._journal.run_id, room)
-            for work in works:
-                desk.in_flight += 1
-                self._start(self._run_job(work))
-        uploads = min(room - len(works), int(desk.congestion.limit) - desk.uploading)
-        if uploads > 0 and (self._more_files or now >= desk.poll_at):
+        if now >= context.next_scan_at:
+            # Few jobs have no lease: those of dead runs, and requeued ones.
+            jobs = await self._journal.write(lease_jobs, self._journal.run_id, free)
+            for job in jobs:
+                context.in_flight += 1
+                self._start(self._run_job(job))
+        uploads = min(free - len(jobs), int(context.congestion.limit) - context.uploading)
+        if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.write(lease_files, self._journal.run_id, uploads)
             self._more_files = len(files) == uploads
             for file in files:
-                desk.in_flight += 1
-                desk.uploading += 1
-                self._start(self._file(file))
-        if now >= desk.poll_at and len(works) < room:
-            desk.poll_at = now + _POLL_SECONDS
-        return bool(works or files)
+                context.in_flight += 1
+                context.uploading += 1
+                self._start(self._run_file(file))
+        if now >= context.next_scan_at and len(jobs) < free:
+            context.next_scan_at = now + _POLL_SECONDS
+        return bool(jobs or files)
 
-    async def _file(self, file: SourceFile) -> None:
-        desk, intake = self._context, FileIntake(self._context, file)
+    async def _run_file(self, file: SourceFile) -> None:
+        context, intake = self._context, FileIntake(self._context, file)
         try:
             try:
-                work = await intake.run()
+                job = await intake.run()
             finally:
-                desk.uploading -= 1
-                desk.has_room.notify()
-            if work is not None:
-                await JobRunner(desk, work).run()
-        except Exception as failure:  # noqa: BLE001 - this file's, whatever it is
-            await broken(desk, intake.held, failure)
+                context.uploading -= 1
+                context.slot_freed.notify()
+            if job is not None:
+                await JobRunner(context, job).run()
+        except Exception as failure:  # noqa: BLE001 - fails only this file
+            await fail_unexpectedly(context, intake.leased_row, failure)
         finally:
-            desk.in_flight -= 1
-            desk.has_room.notify()
+            context.in_flight -= 1
+            context.slot_freed.notify()
 
-    async def _run_job(self, work: RestorationJob) -> None:
+    async def _run_job(self, job: RestorationJob) -> None:
         try:
-            await JobRunner(self._context, work).run()
-        except Exception as failure:  # noqa: BLE001 - this work's, whatever it is
-            await broken(self._context, work, failure)
+            await JobRunner(self._context, job).run()
+        except Exception as failure:  # noqa: BLE001 - fails only this job
+            await fail_unexpectedly(self._context, job, failure)
         finally:
             self._context.in_flight -= 1
-            self._context.has_room.notify()
+            self._context.slot_freed.notify()
 
     async def _lease_downloads(self) -> None:
-        """Begin downloads as long as there is room for them and the disk takes them."""
-        desk = self._context
-        while self._failure is None and desk.pending_downloads is None:
-            told, over = desk.ready.version, self._finished
-            room = MAX_DOWNLOADS - desk.downloading
-            found = list[ResultDownload]()
-            if room > 0 and not desk.congestion.pause:
-                found = await self._journal.write(lease_downloads, self._journal.run_id, room)
-                desk.ready_notifier = len(found) == room
-            for fetch in found:
-                self._start_download(fetch)
-            if len(found) == room > 0:
+        """Start downloads while there are free slots and the disk accepts writes."""
+        context = self._context
+        while self._failure is None and context.downloads_stopped is None:
+            version, finished = context.result_ready.version, self._finished
+            free = MAX_DOWNLOADS - context.downloading
+            leased = list[ResultDownload]()
+            if free > 0 and not context.congestion.pause:
+                leased = await self._journal.write(lease_downloads, self._journal.run_id, free)
+                context.more_downloads = len(leased) == free
+            for download in leased:
+                self._start_download(download)
+            if len(leased) == free > 0:
                 continue
             if (
-                over
-                and not desk.downloading
-                and (not desk.congestion.pause or desk.congestion.should_give_up)
+                finished
+                and not context.downloading
+                and (not context.congestion.pause or context.congestion.should_give_up)
             ):
                 break
-            await desk.ready.wait(told, self._pause())
-        while desk.downloading and self._failure is None:
-            await desk.ready.wait(desk.ready.version, _POLL_SECONDS)
+            await context.result_ready.wait(version, self._scan_interval())
+        while context.downloading and self._failure is None:
+            await context.result_ready.wait(context.result_ready.version, _POLL_SECONDS)
 
-    def _start_download(self, fetch: ResultDownload) -> None:
+    def _start_download(self, download: ResultDownload) -> None:
         self._context.downloading += 1
-        self._start(self._download(fetch))
+        self._start(self._run_download(download))
 
-    async def _download(self, fetch: ResultDownload) -> None:
-        desk = self._context
+    async def _run_download(self, download: ResultDownload) -> None:
+        context = self._context
         try:
-            await ResultDownloader(desk, fetch).run()
-        except Exception as failure:  # noqa: BLE001 - this result's, whatever it is
-            await broken(desk, fetch, failure)
+            await ResultDownloader(context, download).run()
+        except Exception as failure:  # noqa: BLE001 - fails only this result
+            await fail_unexpectedly(context, download, failure)
         finally:
-            desk.downloading -= 1
-            if desk.ready_notifier or self._finished:
-                desk.ready.notify()
-            if not desk.in_flight:
-                desk.has_room.notify()
+            context.downloading -= 1
+            if context.more_downloads or self._finished:
+                context.result_ready.notify()
+            if not context.in_flight:
+                context.slot_freed.notify()

@@ -1,48 +1,50 @@
-"""The journal's tables: everything a batch knows, in one SQLite file.
+"""Schema of the batch journal, one SQLite file.
 
-A `file` is a recording; a `work` is a content under a model and its settings, for which one
-generation is paid however many files hold it; a `result` is one download type of one file. The
-view `everything` has a row for each result with all that is known of it.
+A `file` is a source recording. A `job` is a content with a model and settings; one generation is
+billed for it, however many files have that content. A `result` is one download type of one file.
+The view `report` has a row for each result.
 
-Times are seconds since 1970; `due` and `until` are kept by `_engine.database_clock`, which does
-not jump. Paths are text, or bytes where they are no valid text. A row is held
-by a `runner`, a run of some process, and by no other until that one lets go of it or is dead.
+Times are seconds since 1970. `run_at` and `lease_expires_at` are on the monotonic clock of
+`_storage.database_clock`. Paths are text, or bytes where they are not valid Unicode. A row with a
+`run_id` is leased by that run until the run releases it or is found dead.
 
-- `file.state`: `draft` (a listing that is not over), `listed` (its turn is to come), `joined` (its
-  work carries it), `done`, `failed`, `skipped`. `ended` counts the ends in the order they came.
-- `work.state`: `new` (to be uploaded), `uploaded`, `started` (the generation is known),
-  `complete`, `failed`. `upload` is how to go on with an upload; it holds the edge's token.
-- `result.state`: `wanted`, `ready` (it can be fetched), `done`, `failed`. `begun`: what stands
-  under its name is ours.
-- `again`, where something failed: 1 where another run may try for nothing, 0 where it would be
-  billed.
-- `left_out`: what the last listing found and did not take for a recording; `runner` while that
-  listing is not over.
-- `orphan`: projects made in vain; `project` is null where an answer was lost that may have
-  made one.
+- `file.state`: `draft` (its listing is not finished), `listed` (queued), `joined` (assigned to its
+  job), `done`, `failed`, `skipped`. `end_seq` numbers the files in the order in which they ended.
+- `job.state`: `new` (to be uploaded), `uploaded`, `started` (its generation is known), `complete`,
+  `failed`. `upload` is the state of a resumable upload; it contains the edge's token.
+- `job.attempt`: the number of the generation; each retry that is billed increments it.
+- `job.create_pending`: a project was requested and the response has not been recorded.
+- `job.cost_reserved`: the minimum cost of the job is counted in `spent_seconds`.
+- `result.state`: `wanted`, `ready` (it can be downloaded), `done`, `failed`. `owned`: the batch
+  wrote the file at `path`.
+- `retryable`, of a failed row: 1 if another run may retry it without cost, 0 if a retry is billed.
+- `left_out`: what the last listing found and did not accept as a recording; `run_id` is set until
+  that listing is finished.
+- `orphan`: projects that were created but not used; `project` is null where a response was lost, so
+  that a project may exist.
 """
 
 from __future__ import annotations
 
 from diffio_async._storage.sqlite_open import Schema
 
-#: When a work is due that this run is not to take up again.
-NOT_NOW = 1e12
+#: `run_at` of a job that this run does not lease again.
+FAR_FUTURE = 1e12
 
 _FIRST = (
     "CREATE TABLE batch (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     """
-    CREATE TABLE runner (
+    CREATE TABLE run (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         token TEXT NOT NULL,
-        place TEXT NOT NULL,
+        host TEXT NOT NULL,
         pid INTEGER NOT NULL,
-        born TEXT NOT NULL,
-        until REAL NOT NULL
+        process_start TEXT NOT NULL,
+        lease_expires_at REAL NOT NULL
     )
     """,
     """
-    CREATE TABLE work (
+    CREATE TABLE job (
         id INTEGER PRIMARY KEY,
         digest TEXT NOT NULL,
         model TEXT NOT NULL,
@@ -50,27 +52,27 @@ _FIRST = (
         attempt INTEGER NOT NULL,
         key TEXT NOT NULL UNIQUE,
         state TEXT NOT NULL DEFAULT 'new',
-        runner INTEGER,
-        tries INTEGER NOT NULL DEFAULT 0,
-        due REAL NOT NULL DEFAULT 0,
-        asked INTEGER NOT NULL DEFAULT 0,
-        reserved INTEGER NOT NULL DEFAULT 0,
+        run_id INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        run_at REAL NOT NULL DEFAULT 0,
+        create_pending INTEGER NOT NULL DEFAULT 0,
+        cost_reserved INTEGER NOT NULL DEFAULT 0,
         project TEXT,
         upload TEXT,
         generation TEXT,
         error TEXT,
         error_type TEXT,
-        again INTEGER NOT NULL DEFAULT 1,
+        retryable INTEGER NOT NULL DEFAULT 1,
         uploaded_at REAL,
         started_at REAL,
         complete_at REAL,
         UNIQUE (digest, model, settings, attempt)
     )
     """,
-    "CREATE INDEX work_free ON work (due, id)"
-    " WHERE state IN ('uploaded', 'started') AND runner IS NULL",
-    "CREATE INDEX work_held ON work (runner) WHERE runner IS NOT NULL",
-    "CREATE INDEX work_going ON work (state) WHERE state IN ('new', 'uploaded', 'started')",
+    "CREATE INDEX job_due ON job (run_at, id)"
+    " WHERE state IN ('uploaded', 'started') AND run_id IS NULL",
+    "CREATE INDEX job_leased ON job (run_id) WHERE run_id IS NOT NULL",
+    "CREATE INDEX job_active ON job (state) WHERE state IN ('new', 'uploaded', 'started')",
     """
     CREATE TABLE file (
         id INTEGER PRIMARY KEY,
@@ -80,84 +82,85 @@ _FIRST = (
         size INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL,
         state TEXT NOT NULL DEFAULT 'listed',
-        work INTEGER REFERENCES work,
+        job_id INTEGER REFERENCES job,
         attempt INTEGER NOT NULL DEFAULT 0,
         changed INTEGER NOT NULL DEFAULT 0,
-        runner INTEGER,
-        tries INTEGER NOT NULL DEFAULT 0,
-        due REAL NOT NULL DEFAULT 0,
+        run_id INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        run_at REAL NOT NULL DEFAULT 0,
         error TEXT,
         error_type TEXT,
-        again INTEGER NOT NULL DEFAULT 1,
-        begun_at REAL,
+        retryable INTEGER NOT NULL DEFAULT 1,
+        leased_at REAL,
         ended_at REAL,
-        ended INTEGER UNIQUE,
+        end_seq INTEGER UNIQUE,
         UNIQUE (source, model, settings)
     )
     """,
-    "CREATE INDEX file_free ON file (due, id) WHERE state = 'listed' AND runner IS NULL",
+    "CREATE INDEX file_due ON file (run_at, id) WHERE state = 'listed' AND run_id IS NULL",
     "CREATE INDEX file_draft ON file (id) WHERE state = 'draft'",
-    "CREATE INDEX file_held ON file (runner) WHERE runner IS NOT NULL",
+    "CREATE INDEX file_leased ON file (run_id) WHERE run_id IS NOT NULL",
     "CREATE INDEX file_state ON file (state)",
-    "CREATE INDEX file_work ON file (work) WHERE work IS NOT NULL",
+    "CREATE INDEX file_job ON file (job_id) WHERE job_id IS NOT NULL",
     """
     CREATE TABLE result (
-        file INTEGER NOT NULL REFERENCES file,
+        file_id INTEGER NOT NULL REFERENCES file,
         type TEXT NOT NULL,
         path NOT NULL,
-        place NOT NULL UNIQUE,
+        path_key NOT NULL UNIQUE,
         state TEXT NOT NULL DEFAULT 'wanted',
-        runner INTEGER,
-        tries INTEGER NOT NULL DEFAULT 0,
-        due REAL NOT NULL DEFAULT 0,
-        begun INTEGER NOT NULL DEFAULT 0,
+        run_id INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        run_at REAL NOT NULL DEFAULT 0,
+        owned INTEGER NOT NULL DEFAULT 0,
         bytes INTEGER,
         error TEXT,
         error_type TEXT,
-        again INTEGER NOT NULL DEFAULT 1,
+        retryable INTEGER NOT NULL DEFAULT 1,
         done_at REAL,
-        PRIMARY KEY (file, type)
+        PRIMARY KEY (file_id, type)
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX result_free ON result (due) WHERE state = 'ready' AND runner IS NULL",
-    "CREATE INDEX result_held ON result (runner) WHERE runner IS NOT NULL",
+    "CREATE INDEX result_due ON result (run_at) WHERE state = 'ready' AND run_id IS NULL",
+    "CREATE INDEX result_leased ON result (run_id) WHERE run_id IS NOT NULL",
     """
     CREATE TABLE orphan (
         id INTEGER PRIMARY KEY,
-        work INTEGER REFERENCES work,
+        job_id INTEGER REFERENCES job,
         project TEXT,
         reason TEXT NOT NULL,
         at REAL NOT NULL
     )
     """,
     """
-    CREATE VIEW everything AS SELECT
+    CREATE VIEW report AS SELECT
         file.id AS file_id, file.source, result.type, result.path, file.state AS file_state,
-        work.state AS work_state, result.state AS result_state,
-        file.size, file.mtime_ns, result.bytes, work.digest, file.model, file.settings,
-        work.attempt, work.key, work.project, work.upload, work.generation,
-        file.tries AS file_tries, work.tries AS work_tries, result.tries AS result_tries,
-        coalesce(result.error, file.error, work.error) AS error,
-        coalesce(result.error_type, file.error_type, work.error_type) AS error_type,
-        file.begun_at, work.uploaded_at, work.started_at, work.complete_at, result.done_at,
+        job.state AS job_state, result.state AS result_state,
+        file.size, file.mtime_ns, result.bytes, job.digest, file.model, file.settings,
+        job.attempt, job.key, job.project, job.upload, job.generation,
+        file.attempts AS file_attempts, job.attempts AS job_attempts,
+        result.attempts AS result_attempts,
+        coalesce(result.error, file.error, job.error) AS error,
+        coalesce(result.error_type, file.error_type, job.error_type) AS error_type,
+        file.leased_at, job.uploaded_at, job.started_at, job.complete_at, result.done_at,
         file.ended_at
-    FROM file JOIN result ON result.file = file.id LEFT JOIN work ON work.id = file.work
+    FROM file JOIN result ON result.file_id = file.id LEFT JOIN job ON job.id = file.job_id
     """,
 )
 
 _SECOND = (
-    "CREATE TABLE left_out (path NOT NULL, reason TEXT NOT NULL, runner INTEGER)",
-    "CREATE INDEX left_out_draft ON left_out (runner) WHERE runner IS NOT NULL",
+    "CREATE TABLE left_out (path NOT NULL, reason TEXT NOT NULL, run_id INTEGER)",
+    "CREATE INDEX left_out_draft ON left_out (run_id) WHERE run_id IS NOT NULL",
 )
 
-#: "DFba" in ASCII marks the file as ours.
+#: "DFba" in ASCII marks the file as owned.
 SCHEMA = Schema(
     label="batch journal",
     application_id=0x44466261,
     migrations=(_FIRST, _SECOND),
-    # The clock may have been set back meanwhile: nothing waits for longer than it would have.
+    # The system clock may have been set back: no delay becomes longer than it was.
     after_restart=tuple(
-        f"UPDATE {table} SET due = min(due, steady_now()) WHERE due < {NOT_NOW}"  # noqa: S608
-        for table in ("file", "work", "result")
+        f"UPDATE {table} SET run_at = min(run_at, steady_now()) WHERE run_at < {FAR_FUTURE}"  # noqa: S608
+        for table in ("file", "job", "result")
     ),
 )

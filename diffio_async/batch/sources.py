@@ -1,8 +1,9 @@
-"""What the user named: files, folders, globs, manifests, one after the other, never all at once."""
+"""Sources of a batch: files, folders, globs and manifests, expanded lazily."""
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import os
 import stat
@@ -16,27 +17,32 @@ from attrs import frozen
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
-from diffio_async.batch.globs import base_of, matches
 from diffio_async.batch.journal import DEFAULT_JOURNAL
-from diffio_async.batch.manifest import is_manifest, rows
+from diffio_async.batch.manifest import is_manifest, read_manifest
+from diffio_async.batch.naming import EarlierBatch, earlier_batch
 from diffio_async.batch.records import absolute
-from diffio_async.batch.results import EarlierBatch, earlier_batch
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from diffio_async.types import SourceName, Sources
 
-#: The endings by which a recording is known in a folder.
+
+#: Default suffixes of recordings in folders.
 RECORDINGS = RECORDING_ENDINGS
 
 
 @frozen(kw_only=True)
 class FoundSource:
-    """A recording that was named, or what stands in its way; size in bytes.
+    """A recording that a source matches.
 
-    `below` is its path below the folder that was named, which results keep; `where` says who
-    named it ("files.csv, line 7").
+    Attributes:
+        below: The path relative to the folder that the user named; results keep it.
+        size: Bytes.
+        where: The location in a manifest ("files.csv, line 7"), "" for other sources.
+        problem: Why it cannot be restored, None if nothing is known.
     """
 
     path: str
@@ -50,14 +56,14 @@ class FoundSource:
 
 @frozen(kw_only=True)
 class Scan:
-    """How folders are read.
+    """Options for reading folders.
 
     Attributes:
-        recursive: Whether the folders in them are read too.
-        suffixes: The endings of recordings, in small letters.
-        is_result: Whether a file found there is a result, by its path.
-        excluded_dir: A folder that is not entered from above: that of the results.
-        journal: The batch's journal; its files and their companions are not mentioned.
+        recursive: Whether sub-folders are read too.
+        suffixes: The suffixes of recordings, in lower case.
+        is_result: Returns whether the file at a path is a result.
+        excluded_dir: The folder of the results, which is not entered from a parent folder.
+        journal: The batch's journal, whose files are ignored.
     """
 
     recursive: bool
@@ -66,13 +72,13 @@ class Scan:
     excluded_dir: Path
     journal: Path
 
-    def each(self, source: SourceName) -> Iterator[FoundSource | LeftOut]:
-        """The recordings that one name stands for, and what is left out; blocks.
+    def expand(self, source: SourceName) -> Iterator[FoundSource | LeftOut]:
+        """Yield the recordings that a source matches, and what is left out; blocks.
 
-        A file that cannot be read is given with its problem.
+        A file that cannot be read is yielded with its problem.
 
         Raises:
-            ConfigurationError: It stands for none, or is a manifest with a mistake.
+            ConfigurationError: The source matches nothing, or a manifest is invalid.
         """
         path = _path_of(source)
         if isinstance(source, BatchItem):
@@ -88,39 +94,42 @@ class Scan:
         else:
             yield self._file(path)
             return
-        nothing = True
+        is_empty = True
         left_out = Counter[LeftOutReason]()
         for each in found:
             if isinstance(each, LeftOut):
                 left_out[each.reason] += 1
             else:
-                nothing = False
+                is_empty = False
             yield each
-        if nothing:
-            raise ConfigurationError(self._nothing(path, left_out))
+        if is_empty:
+            raise ConfigurationError(self._no_match_message(path, left_out))
 
-    def _nothing(self, path: str, left_out: Mapping[LeftOutReason, int]) -> str:
-        more = f"; left out: {in_words(left_out)}" if left_out else ""
+    def _no_match_message(self, path: str, left_out: Mapping[LeftOutReason, int]) -> str:
+        more = f"; left out: {describe_left_out(left_out)}" if left_out else ""
         if is_manifest(path):
-            return f"the manifest {path!r} names no recording"
+            return f"the manifest {path!r} lists no recordings"
         if not os.path.isdir(path):  # noqa: PTH112 - any text
             return f"nothing matches {path!r}{more}"
-        deep = "" if self.recursive else ", and folders in it are not looked into"
+        scope = "" if self.recursive else ", and its sub-folders are not read"
         return (
-            f"there is no recording in {path!r} (known by endings such as .wav or .mp4){deep}{more}"
+            f"{path!r} contains no recordings (files with suffixes such as .wav or .mp4)"
+            f"{scope}{more}"
         )
 
     def _manifest(self, path: str) -> Iterator[FoundSource]:
-        for where, item in rows(path):
+        for where, item in read_manifest(path):
             yield self._file(os.fsdecode(item.source), item=item, where=where)
 
     def _glob(self, pattern: str) -> Iterator[FoundSource | LeftOut]:
         if "\0" in pattern:
             raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
-        base = base_of(pattern)
-        for path, failure in matches(pattern):
+        base = glob_base(pattern)
+        for path, failure in expand_glob(pattern):
             if failure is not None:
-                yield _unreadable(Path(path or os.curdir), _below(path, base), failure)
+                yield _unreadable_folder(
+                    Path(path or os.curdir), _relative_path(path, base), failure
+                )
             elif os.path.isdir(path):  # noqa: PTH112 - any text
                 yield LeftOut(path=absolute(path), reason="folder")
             elif os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113
@@ -128,48 +137,48 @@ class Scan:
             elif self.is_result(path):
                 yield LeftOut(path=absolute(path), reason="result")
             else:
-                yield self._file(path, below=_below(path, base))
+                yield self._file(path, below=_relative_path(path, base))
 
     def _folder(self, top: Path) -> Iterator[FoundSource | LeftOut]:
-        # A stack, not recursion: folders may be nested deeper than Python's calls.
+        # A stack, because folders may be nested deeper than Python's recursion limit.
         waiting = [(top, PurePath())]
         with contextlib.ExitStack() as stack:
-            # A batch's journal tells what it wrote, in its folder and below.
+            # The journal of an earlier batch identifies the results in its folder and below.
             batches = list[EarlierBatch]()
             while waiting:
                 folder, below = waiting.pop()
                 entries, problem = _entries(folder)
                 if problem is not None:
-                    yield _unreadable(folder, below, problem)
+                    yield _unreadable_folder(folder, below, problem)
                 if any(entry.name == DEFAULT_JOURNAL for entry in entries) and not _same(
                     folder / DEFAULT_JOURNAL, self.journal
                 ):
                     batches.append(stack.enter_context(earlier_batch(folder)))
                 folders = []
                 for entry in entries:
-                    # A link to a folder may lead round in a circle; one to a file is a file.
+                    # Links to folders are not followed, as they may form a circle.
                     if _is_folder(entry) and not entry.name.startswith("."):
                         folders.append(entry.name)
                         continue
-                    reason_not = self._reason_not(entry, batches)
-                    if reason_not is None:
+                    reason = self._exclusion_reason(entry, batches)
+                    if reason is None:
                         yield self._file(entry.path, below=below / entry.name)
-                    elif not self._is_ours(entry):
-                        yield LeftOut(path=absolute(entry.path), reason=reason_not)
+                    elif not self._is_internal(entry):
+                        yield LeftOut(path=absolute(entry.path), reason=reason)
                 for name in sorted(folders, reverse=True):
                     if self.recursive and not _same(folder / name, self.excluded_dir):
                         waiting.append((folder / name, below / name))
                     else:
                         yield LeftOut(path=absolute(folder / name), reason="folder")
 
-    def _reason_not(
+    def _exclusion_reason(
         self, entry: os.DirEntry[str], batches: list[EarlierBatch]
     ) -> LeftOutReason | None:
-        """Why an entry of a folder is not restored, None where it is."""
+        """Return why an entry of a folder is left out, None if it is a recording."""
         if entry.name.startswith("."):
             return "hidden"
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - ten thousand of them
-        # A link that leads nowhere is a recording that cannot be read, and is reported.
+        # A broken link is reported as a recording that cannot be read.
         if not os.path.isfile(entry.path) and os.path.exists(entry.path):  # noqa: PTH110, PTH113
             return "link" if os.path.isdir(entry.path) else "irregular"  # noqa: PTH112
         if suffix not in self.suffixes:
@@ -179,8 +188,8 @@ class Scan:
             return "result"
         return None
 
-    def _is_ours(self, entry: os.DirEntry[str]) -> bool:
-        """Whether it is a file that batches keep for themselves."""
+    def _is_internal(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a file is a journal or a temporary file of a batch."""
         name = entry.name
         if name.startswith(DEFAULT_JOURNAL) or (
             name[:1] == "." and name.endswith((".part", ".kept"))
@@ -212,10 +221,10 @@ class Scan:
 
 
 def check_sources(sources: Sources | None) -> None:
-    """Refuse what can be no source, where all of them are known already.
+    """Check the types of the sources, if all of them are known already.
 
     Raises:
-        ConfigurationError: One is a URL, empty, or of another type.
+        ConfigurationError: A source is a URL, empty, or of another type.
     """
     if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
         _path_of(sources)
@@ -237,15 +246,15 @@ def _path_of(source: object) -> str:
     return path
 
 
-def _below(path: str, base: str) -> PurePath:
-    """The path below the folder that a glob starts from."""
+def _relative_path(path: str, base: str) -> PurePath:
+    """Return the path below the folder that a glob starts from."""
     below = PurePath(os.path.normpath(PurePath(path).relative_to(base)))
-    # `in/*/../*.wav` may lead above its own beginning.
+    # A pattern such as `in/*/../*.wav` may lead above its base.
     return PurePath(below.name) if ".." in below.parts else below
 
 
-def _unreadable(folder: Path, below: PurePath, failure: OSError | ValueError) -> FoundSource:
-    """A folder that cannot be read, which fails as a file of its own."""
+def _unreadable_folder(folder: Path, below: PurePath, failure: OSError | ValueError) -> FoundSource:
+    """Return a folder that cannot be read as a source that fails."""
     return FoundSource(
         path=str(absolute(folder)),
         below=below / "_",
@@ -254,10 +263,10 @@ def _unreadable(folder: Path, below: PurePath, failure: OSError | ValueError) ->
 
 
 def _entries(folder: Path) -> tuple[list[os.DirEntry[str]], OSError | ValueError | None]:
-    """What is in a folder, and why that is not all: it cannot be read, at once or in the middle.
+    """Return the entries of a folder, and why they are incomplete, None if they are not.
 
     Raises:
-        OSError: The process is short of something, which is no fault of the folder.
+        OSError: The process lacks a resource, which is not a fault of the folder.
     """
     found: list[os.DirEntry[str]] = []
     try:
@@ -285,7 +294,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _identity(path: str) -> tuple[int, int, str | None]:
-    """Size in bytes, time of the last change in ns, and what is wrong with the file."""
+    """Return size in bytes, modification time in ns, and the problem of a file, if any."""
     try:
         status = os.stat(path)  # noqa: PTH116 - any text
     except FileNotFoundError:
@@ -295,13 +304,13 @@ def _identity(path: str) -> tuple[int, int, str | None]:
             raise
         return 0, 0, f"{path!r} cannot be read: {reason_of(failure)}"
     if not stat.S_ISREG(status.st_mode):
-        return 0, 0, f"{path!r} is no regular file"
+        return 0, 0, f"{path!r} is not a regular file"
     if status.st_size == 0:
         return 0, status.st_mtime_ns, f"{path!r} is empty: there is nothing to restore"
     return status.st_size, status.st_mtime_ns, None
 
 
-#: What was left out, in the words of a count: of one, and of several.
+#: Singular and plural of each reason.
 _WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
     "result": ("result", "results"),
     "hidden": ("hidden name", "hidden names"),
@@ -313,10 +322,94 @@ _WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
 }
 
 
-def in_words(left_out: Mapping[LeftOutReason, int]) -> str:
-    """Counts by reason: "2 results, 1 hidden name"."""
+def describe_left_out(left_out: Mapping[LeftOutReason, int]) -> str:
+    """Describe counts by reason: "2 results, 1 hidden name"."""
     return ", ".join(
         f"{left_out[reason]} {words[left_out[reason] != 1]}"
         for reason, words in _WORDS.items()
         if left_out.get(reason)
     )
+
+
+def glob_base(pattern: str) -> str:
+    """Return the folder that a pattern starts from, "" for the current one."""
+    return str(PurePath(*_split(pattern)[0])) if _split(pattern)[0] else ""
+
+
+def expand_glob(pattern: str) -> Iterator[tuple[str, OSError | None]]:
+    """Yield each path that matches, and each folder that cannot be read with its error; blocks.
+
+    Each folder is visited once, however many links lead to it. `**` matches any number of folders.
+    Names that start with a dot match only a part of the pattern that starts with one too.
+    """
+    parts = _split(pattern)[1]
+    if parts and parts[-1] == "**":
+        parts.append("*")
+    yield from _expand(glob_base(pattern), tuple(parts), set())
+
+
+def _split(pattern: str) -> tuple[list[str], list[str]]:
+    parts = list(PurePath(pattern).parts)
+    magic = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return parts[:magic], parts[magic:]
+
+
+def _expand(
+    start: str, pattern: tuple[str, ...], visited: set[tuple[int, int, int]]
+) -> Iterator[tuple[str, OSError | None]]:
+    # A stack, because folders may be nested deeper than Python's recursion limit.
+    waiting = [(start, 0)]
+    while waiting:
+        folder, at = waiting.pop()
+        part, last = pattern[at], at + 1 == len(pattern)
+        if not glob.has_magic(part):
+            path = os.path.join(folder, part)  # noqa: PTH118 - any text
+            if last and os.path.lexists(path):
+                yield path, None
+            elif not last:
+                waiting.append((path, at + 1))
+            continue
+        try:
+            status = os.stat(folder or os.curdir)  # noqa: PTH116
+            key = (at, status.st_dev, status.st_ino)
+            if key in visited:
+                continue
+            visited.add(key)
+            entries = _glob_entries(folder)
+        except (NotADirectoryError, FileNotFoundError):
+            continue
+        except OSError as failure:
+            if shortage_of(failure) is not None:
+                raise
+            yield folder, failure
+            continue
+        if part == "**":
+            # Match `**` again in each sub-folder, and the next part in this folder.
+            deeper = [(name, at) for name, is_folder in entries if is_folder and name[:1] != "."]
+        else:
+            named = [each for each in entries if _fits(each[0], part)]
+            for name, is_folder in named if last else ():
+                del is_folder
+                yield os.path.join(folder, name), None  # noqa: PTH118
+            deeper = [(name, at + 1) for name, is_folder in named if is_folder and not last]
+        waiting += [(os.path.join(folder, name), n) for name, n in reversed(deeper)]  # noqa: PTH118
+        if part == "**":
+            waiting.append((folder, at + 1))
+
+
+def _glob_entries(folder: str) -> list[tuple[str, bool]]:
+    """Return names and whether each is a folder; links come last, so that real paths win."""
+    with os.scandir(folder or os.curdir) as entries:
+        found = [(entry.is_symlink(), entry.name, _leads_to_folder(entry)) for entry in entries]
+    return [(name, is_folder) for _, name, is_folder in sorted(found)]
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _fits(name: str, part: str) -> bool:
+    return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)

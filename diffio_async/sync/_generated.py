@@ -484,7 +484,7 @@ class AudioIsolation:
 
 
 class Batches:
-    """Restores many recordings, each paid for once: call it."""
+    """Callable that restores many recordings, each billed once."""
 
     def __init__(self, aio: AsyncBatches) -> None:
         self._aio = aio
@@ -514,50 +514,51 @@ class Batches:
         on_left_out: Callback[LeftOut] | None = None,
         options: RequestOptions | None = None,
     ) -> Iterator[FileOutcome]:
-        """Restore many recordings, each paid for once, whatever happens on the way.
+        """Restore many recordings, each billed once, also across crashes and restarts.
 
-        All is written down in a journal before the first upload, and each step before the next.
-        Run it again after a crash, a stop or a break out of the loop, and it goes on. Files of
-        the same content share one generation; several processes with one journal share the work.
+        All files are recorded in a journal before the first upload, and each step before the next
+        one. Run the same again after a crash, a stop or a break out of the loop to resume. Files
+        with the same content share one generation. Several processes can share one journal, and
+        so the work.
 
         Args:
             sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
-                iterable, or an async iterable. None works on what the journal lists already.
-            to: The folder of the results, made if missing; sub-folders of sources are kept.
-            journal: The journal, on a local disk; `.diffio-batch.sqlite` in `to` where None.
-            model: `diffio-` and a name; a manifest may name another for a file.
-            download_types: What is fetched of each: `audio`, `video`, `transcript`.
-            name: The results' names: `{stem}`, `{name}`, `{type}`, `{ext}`, and `{parent}` for the
-                name of the folder that the source lies in.
-            recursive: Whether folders in folders are read.
-            suffixes: The endings by which recordings are known in folders, such as `.wav`.
+                iterable, or an async iterable. None processes what the journal lists.
+            to: The folder of the results, created if missing; sub-folders of sources are kept.
+            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
+            model: Model id; a manifest can set another one for a file.
+            download_types: What to download for each: `audio`, `video`, `transcript`.
+            name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
+                `{parent}` for the name of the source's folder.
+            recursive: Whether sub-folders are read.
+            suffixes: The suffixes of recordings in folders, such as `.wav`.
             sampling: The model's settings.
-            project_params: Your own words about the projects.
-            generation_params: Your own words about the generations.
-            max_in_flight: Files uploaded or generated at once.
-            on_conflict: `error`, `overwrite` or `skip`, where a result's name is taken.
-            on_error: `continue`, or `stop`: after a failure begin nothing new.
-            max_spend_seconds: Begin nothing new where all generations of the journal would bill
-                more seconds than these: 60 are counted for each, the least it can be.
-            retry_failed: Start failed generations anew, which bills them anew.
-            salt: Makes the idempotency keys: with the same one, another machine's batch is not
-                billed again for the same content. Made anew with the journal where None.
-            timeout: Seconds each generation is waited for; None is the client's.
-            on_progress: Told a few times a second.
+            project_params: Your own metadata of the projects.
+            generation_params: Your own metadata of the generations.
+            max_in_flight: Maximum number of files that are uploaded or generated concurrently.
+            on_conflict: `error`, `overwrite` or `skip`, if the path of a result exists.
+            on_error: `continue`, or `stop` to start nothing new after a failure.
+            max_spend_seconds: Start nothing new if all generations of the journal would bill more
+                seconds than these; 60 are counted for each, the minimum.
+            retry_failed: Start failed generations again, which bills them again.
+            salt: Input of the idempotency keys: with the same salt, another machine's batch is not
+                billed again for the same content. None generates one with the journal.
+            timeout: Seconds to wait for each generation; None for the client's timeout.
+            on_progress: Called with the progress, a few times per second.
             on_left_out: Called before the first upload, for each name that was found and is not
                 restored: results, hidden names, other types, links to folders, and so on.
             options: Options of every request.
 
         Yields:
-            What became of each file, in the order they end; first those that ended in earlier
-            runs. A file that fails does not stop the others.
+            The outcome of each file, in the order in which the files end; first those that ended in
+            earlier runs. A failed file does not stop the others.
 
         Raises:
-            ConfigurationError: Before anything is sent: an argument is wrong, a source names
-                nothing, two results would have one name, or the journal is of another batch,
-                service or account.
-            BatchStopped: The key or the account was refused, the disk is full, the limit is
-                reached, or a file failed and `on_error` is `stop`: what ran has ended.
+            ConfigurationError: An argument is invalid, a source matches nothing, two results would
+                have the same path, or the journal belongs to another batch, service or account.
+                Nothing was sent.
+            BatchStopped: The key or the account was rejected, the disk is full, the limit is
+                reached, or a file failed and `on_error` is `stop`. Running steps have ended.
             DatabaseError: The journal cannot be used.
         """
         return bridge.iterate(

@@ -1,9 +1,9 @@
-"""A batch under the worst of weathers: faults on every wire, and SIGKILL at random instants.
+"""Stress test of a batch: faults on every connection, and SIGKILL at random times.
 
     python -m tests.batch.chaos [--files 300] [--kills 20] [--seed 1]
 
-The sandbox lives in this process and survives; the batch runs in others, which do not. At the end
-the server's own books say whether anything was lost, or paid for twice.
+The sandbox runs in this process and survives; the batch runs in processes that are killed. At the
+end the state of the sandbox shows whether anything was lost or billed twice.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from tests.batch.scenes import JOURNAL, content, rows
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: A batch in a process of its own: says when it has begun, and what the last run came to.
+#: A batch in a process of its own: prints a line when it has started, and its outcomes.
 PROGRAM = """
 import asyncio, json, sys
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 
 async def main():
-    options = ClientOptions(retry=RetryPolicy(base=0.02, cap=0.3))
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.02, max_delay=0.3))
     told = []
     states = {}
     def begun(progress):
@@ -61,12 +61,12 @@ asyncio.run(main())
 """
 
 
-#: What is accepted at once and answered late: where a kill falls between the two.
+#: Requests that are accepted at once with a late response, so that a kill falls in between.
 LATE = ("*/create_project", "*-generation", "*/uploads/complete", "*/complete_project_upload")
 
 
-def misfortunes(seed: int) -> list[Fault]:
-    """Of every hundred requests five are dropped and five are broken; answers are lost, or late."""
+def fault_plan(seed: int) -> list[Fault]:
+    """Drop 5 % of the requests and fail 5 %; lose or delay responses."""
     lost = dict(zip(LATE, (0.05, 0.10, 0.10, 0.10), strict=True))
     many = [
         *(Fault(action=LoseResponse(), path=path, rate=rate) for path, rate in lost.items()),
@@ -81,7 +81,7 @@ def misfortunes(seed: int) -> list[Fault]:
 
 @define(kw_only=True)
 class Figures:
-    """What it came to: the server's own numbers beside the journal's."""
+    """Result: the numbers of the server and those of the journal."""
 
     files: int
     right: int = 0
@@ -102,7 +102,7 @@ class Figures:
 
 @define
 class Chaos:
-    """One session: so many recordings, so many kills."""
+    """One stress test with a number of recordings and kills."""
 
     folder: Path
     files: int
@@ -112,7 +112,7 @@ class Chaos:
     processes: int = 1
 
     async def run(self) -> Figures:
-        """Restore everything, against all odds."""
+        """Restore everything, despite faults and kills."""
         chance = random.Random(self.seed)
         source, to = self.folder / "in", self.folder / "out"
         wanted = dict(self._recordings(source, chance))
@@ -125,7 +125,7 @@ class Chaos:
             uploads=("edge",),
             keep_requests=1_000_000,
         ) as sandbox:
-            sandbox.faults.add(*misfortunes(self.seed))
+            sandbox.faults.add(*fault_plan(self.seed))
             while figures.kills < self.kills:
                 figures.runs += 1
                 if not await self._killed(sandbox, source, to, chance.uniform(0.0, 1.0)):
@@ -158,7 +158,7 @@ class Chaos:
         )
 
     async def _killed(self, sandbox: Sandbox, source: Path, to: Path, after: float) -> bool:
-        """Run, and kill at an instant of the work; False where all was done before."""
+        """Run and kill after a delay; return False if the run ended before."""
         process = await self._begun(sandbox, source, to)
         if process.stdout is None:
             raise RuntimeError("the batch has no output")
@@ -173,7 +173,7 @@ class Chaos:
         return False
 
     async def _finished(self, sandbox: Sandbox, source: Path, to: Path) -> dict[str, Any]:
-        """Run to the end, in several processes at once where that is wanted."""
+        """Run to the end, in `processes` concurrent processes."""
         running = [await self._begun(sandbox, source, to) for _ in range(self.processes)]
         said = [(await process.communicate())[0] for process in running]
         if any(process.returncode for process in running):
@@ -210,14 +210,14 @@ class Chaos:
 
 
 def main() -> None:
-    """Run one session and print its figures; the exit code is 1 where anything is wrong."""
+    """Run one stress test and print its figures; exit with 1 if anything is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
     asked = parser.parse_args()
-    # Connections that break are the point.
+    # Broken connections are expected.
     logging.getLogger("aiohttp.server").disabled = True
     with tempfile.TemporaryDirectory() as folder:
         chaos = Chaos(Path(folder), asked.files, asked.kills, asked.seed, processes=asked.processes)

@@ -1,4 +1,4 @@
-"""The bridge's loop is one for the process: it is there before a test counts what is open."""
+"""Start the bridge's event loop before a test counts open resources."""
 
 import anyio
 import pytest

@@ -1,4 +1,4 @@
-"""Folders of small recordings, and what a batch made of them."""
+"""Folders of small recordings, and the outcomes of batches."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ JOURNAL = ".diffio-batch.sqlite"
 
 
 def content(name: str, size: int = 700) -> bytes:
-    """Bytes that are a name's own, the same each time."""
+    """Return deterministic bytes that are unique to a name."""
     block = hashlib.sha256(name.encode()).digest()
     return (block * (size // len(block) + 1))[:size]
 
 
 def recordings(folder: Path, *names: str) -> Path:
-    """A folder with a recording under each name; `a/b.wav` makes the folder `a`."""
+    """Create a folder with a recording of each name; `a/b.wav` creates the folder `a`."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,18 +34,18 @@ def recordings(folder: Path, *names: str) -> Path:
 async def restored(
     client: AsyncDiffio, sources: Any, to: Path, **how: Any
 ) -> dict[str, FileOutcome]:
-    """What became of each file, by its name; of one that is told twice, the last."""
+    """Run a batch and return the last outcome of each file, by file name."""
     outcomes = client.restore_many(sources, to, **how)
     return {outcome.source.name: outcome async for outcome in outcomes}
 
 
 def states(outcomes: dict[str, FileOutcome]) -> dict[str, str]:
-    """The state of each."""
+    """Return the state of each outcome."""
     return {name: outcome.state for name, outcome in sorted(outcomes.items())}
 
 
 def below(folder: Path) -> list[str]:
-    """Every file in a folder, journals left out."""
+    """Return all files below a folder, except journals."""
     return sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -54,11 +54,11 @@ def below(folder: Path) -> list[str]:
 
 
 def rows(journal: Path, look: str) -> list[tuple[Any, ...]]:
-    """Rows of a journal."""
+    """Return the rows of a query on a journal."""
     with closing(sqlite3.connect(journal)) as connection:
         return connection.execute(look).fetchall()
 
 
 def generations(sandbox: Sandbox) -> int:
-    """How many generations the server has ever made: what it bills."""
+    """Return the number of generations that the server has created, and bills."""
     return len(sandbox.state.generations)

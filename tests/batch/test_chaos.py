@@ -1,4 +1,4 @@
-"""Whatever befalls a batch: every file once, byte-right, paid for once."""
+"""Under faults and kills, every file is restored exactly, and billed once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-async def test_nothing_is_lost_or_paid_twice(processes: int, tmp_path: Path) -> None:
-    """Faults on every wire and a SIGKILL at random instants; then the server's books are read."""
+async def test_nothing_is_lost_or_billed_twice(processes: int, tmp_path: Path) -> None:
+    """The server's state is checked after faults on every connection and random SIGKILLs."""
     files = 60 if processes == 1 else 30
     kills = 6 if processes == 1 else 2
     figures = await Chaos(tmp_path, files, kills, seed=7 * processes, processes=processes).run()
@@ -23,6 +23,6 @@ async def test_nothing_is_lost_or_paid_twice(processes: int, tmp_path: Path) -> 
     assert figures.struck > files / 2, figures
     assert (figures.right, figures.left_over, figures.unfinished) == (files, [], {}), figures
     assert (figures.generations, figures.most_per_file) == (files, 1), figures
-    # What an answer was lost of is at most what the journal says may be there.
+    # The journal counts every project that may exist because a response was lost.
     noted = figures.orphans_known + figures.orphans_suspected
     assert figures.orphans_at_the_server <= noted, figures

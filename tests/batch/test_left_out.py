@@ -1,4 +1,4 @@
-"""What a batch leaves out of its sources: only what is no recording, and never without a word."""
+"""A batch leaves out only names that are not recordings, and reports each."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_results_among_their_sources_are_left_out(
     assert generations(sandbox) == 3
 
 
-async def test_results_of_an_earlier_batch_are_known_from_its_journal(
+async def test_results_of_an_earlier_batch_are_detected_from_its_journal(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """A batch with another template leaves out what the journal of a folder lists as results."""
@@ -109,7 +109,7 @@ async def test_results_of_an_earlier_batch_are_known_from_its_journal(
     }
 
 
-async def test_a_result_that_is_named_is_left_out_too(
+async def test_a_result_named_as_a_source_is_left_out(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """What a shell's `*.mp3` names in the second run was restored by the first, or is new."""
@@ -159,7 +159,7 @@ async def test_everything_left_out_is_counted_and_listed(
     assert "2 sources named twice" in caplog.text
 
 
-async def test_flat_leaves_folders_out(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_without_recursive_folders_are_left_out(client: AsyncDiffio, tmp_path: Path) -> None:
     """With `recursive=False` each folder below is among what is left out."""
     source = recordings(tmp_path / "in", "a.wav", "sub/b.wav")
     outcomes, names = await left_out(client, source, tmp_path / "out", recursive=False)

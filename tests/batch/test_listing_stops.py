@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import BatchStopped, ConfigurationError
-from diffio_async.batch import globs, results, sources
+from diffio_async.batch import naming, sources
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, states
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ def short_of_descriptors(work: Callable[..., Any]) -> Callable[..., Any]:
     ("module", "reader", "pattern"),
     [
         (sources, "_entries", "in"),
-        (globs, "_entries", "in/*.wav"),
-        (results, "_names", "in"),
-        (results, "_opened", "in"),
+        (sources, "_glob_entries", "in/*.wav"),
+        (naming, "_names", "in"),
+        (naming, "_open_journal", "in"),
     ],
 )
 async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
@@ -60,7 +60,7 @@ async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
     """No folder is blamed, no result is taken for a recording, and the next run completes."""
     source = recordings(tmp_path / "in", "a.wav")
     name = "{stem}-{type}{ext}"
-    if reader == "_opened":
+    if reader == "_open_journal":
         await restored(client, source, source)
         before = generations(sandbox)
     else:

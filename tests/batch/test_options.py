@@ -1,4 +1,4 @@
-"""Options of a batch reach every request of it: upload, start, wait, listing, download, retries."""
+"""The options of a batch apply to all its requests: upload, creation, polls, listing, download."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_key_and_headers_reach_every_request(
 async def test_timeouts_and_retries_of_a_call_are_those_of_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A policy without retries is asked for each call, and a time-out holds for the waits too."""
+    """A policy without retries applies to each call, and a timeout to the waits too."""
     source = recordings(tmp_path / "in", "a.wav")
     seen: list[str] = []
 
@@ -89,9 +89,7 @@ KEPT: dict[str, Any] = {
 }
 
 
-async def test_what_later_commands_take_over_is_written_down(
-    client: AsyncDiffio, tmp_path: Path
-) -> None:
+async def test_options_for_later_commands_are_recorded(client: AsyncDiffio, tmp_path: Path) -> None:
     """The journal keeps each option of a run, and nothing of its keys and headers."""
     source = recordings(tmp_path / "in", "a.wav")
     secret = RequestOptions(headers={"X-Token": "very-secret"})
@@ -102,7 +100,7 @@ async def test_what_later_commands_take_over_is_written_down(
     assert b"very-secret" not in journal.read_bytes()
 
 
-async def test_every_option_reaches_what_it_is_for(
+async def test_every_option_takes_effect(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Model, settings, both kinds of params and the types are in the requests of each file."""

@@ -1,4 +1,4 @@
-"""Results stay in their folder, whatever the names, the links or the journal say."""
+"""Results stay in their folder, whatever the names, links or journal contain."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 async def refused(client: AsyncDiffio, sources: object, to: Path, **how: object) -> str:
-    """Why a batch is refused."""
+    """Return why a batch is refused."""
     with pytest.raises(ConfigurationError) as caught:
         await restored(client, sources, to, **how)
     return str(caught.value)
@@ -33,7 +33,7 @@ async def refused(client: AsyncDiffio, sources: object, to: Path, **how: object)
         ("...wav", "{stem}{ext}/../{stem}/x{ext}"),
     ],
 )
-async def test_a_file_name_leads_no_result_out(
+async def test_a_file_name_cannot_lead_a_result_out(
     name: str, template: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The path that a template comes to is checked, not the template alone."""
@@ -73,7 +73,9 @@ async def test_a_name_that_no_file_can_have(client: AsyncDiffio, tmp_path: Path)
     assert "no file can have" in await refused(client, item, tmp_path / "out")
 
 
-async def test_a_glob_that_climbs_leads_no_result_out(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_a_glob_with_parent_folders_leads_no_result_out(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
     """A pattern with `..` behind a `*` names files above its beginning: results stay below."""
     source = recordings(tmp_path / "in", "sub/deep/x.wav", "a.wav")
     to = tmp_path / "deep" / "out"
@@ -94,7 +96,7 @@ async def test_names_that_only_look_odd_are_restored(client: AsyncDiffio, tmp_pa
 async def test_a_link_in_the_folder_of_the_results_leads_nothing_out(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A file whose result would pass a link to elsewhere fails before it is paid for."""
+    """A file whose result would follow a link out of the folder fails before it is billed."""
     source = recordings(tmp_path / "in", "a.wav", "sub/b.wav", "sub/deep/c.wav", "near/d.wav")
     (tmp_path / "else").mkdir()
     (tmp_path / "real" / "place").mkdir(parents=True)
@@ -117,7 +119,7 @@ async def test_a_link_in_the_folder_of_the_results_leads_nothing_out(
 async def test_a_link_that_comes_later_leads_nothing_out(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Before a download the place is looked at again; the paid result is fetched later."""
+    """The path is checked again before a download; the result can be downloaded later."""
     source = recordings(tmp_path / "in", "sub/b.wav")
     sandbox.faults.add(
         Fault(path="/v1/get_generation_download", action=RespondWith(status=402), times=None)
@@ -154,7 +156,7 @@ async def test_a_result_path_of_a_changed_journal_is_not_written(
     with closing(sqlite3.connect(tmp_path / "out" / JOURNAL)) as connection:
         for number, path in ((1, victim), (2, tmp_path / "out" / ".." / "victim.mp3")):
             connection.execute(
-                "UPDATE result SET path = ?, place = ?, begun = 1, bytes = 8 WHERE file = ?",
+                "UPDATE result SET path = ?, path_key = ?, owned = 1, bytes = 8 WHERE file_id = ?",
                 (str(path), str(path), number),
             )
         connection.commit()
@@ -165,10 +167,10 @@ async def test_a_result_path_of_a_changed_journal_is_not_written(
 
 
 @pytest.mark.parametrize("named", ["x.mp4/../../y", "x.", "x.a\\b", "x.m\0v", "x." + "v" * 300])
-async def test_the_service_names_no_path(
+async def test_the_service_cannot_choose_a_path(
     named: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Of the file name of a video's link nothing is taken but an ending."""
+    """Only the suffix of the server's file name for a video is used."""
     source = recordings(tmp_path / "in", "a.mp4")
     real = await restored(client, source, tmp_path / "first", download_types=("video",))
     assert states(real) == {"a.mp4": "done"}

@@ -1,4 +1,4 @@
-"""A journal belongs to one service and one account, and copes with what the service forgot."""
+"""A journal is bound to one service and one account; unknown projects are handled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffio_async import (
     ConfigurationError,
     RequestOptions,
 )
-from diffio_async.batch.service import service_of
+from diffio_async.batch.settings import service_of
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, below, generations, recordings, restored, rows, states
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         ("http://localhost:80", "http://localhost"),
     ],
 )
-def test_one_service_however_its_address_is_written(one: str, other: str) -> None:
+def test_base_urls_of_one_service_are_equal(one: str, other: str) -> None:
     """With or without `/v1`, a slash, the port of the scheme, in any case: the same service."""
     assert service_of(one) == service_of(other)
 
@@ -49,7 +49,7 @@ def test_one_service_however_its_address_is_written(one: str, other: str) -> Non
         "http://localhost:8491",
     ],
 )
-def test_services_that_differ(other: str) -> None:
+def test_base_urls_of_different_services_differ(other: str) -> None:
     """Another host, port or path is another service."""
     assert service_of(other) not in {
         service_of("https://api.diffio.ai"),
@@ -92,7 +92,7 @@ def _account(user: str) -> Fault:
 async def test_a_journal_of_another_account_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A key of another account uploads nothing for this batch, and the journal holds no key."""
+    """A key of another account uploads nothing, and the journal contains no key."""
     source = recordings(tmp_path / "in", "a.wav")
     journal = tmp_path / "j.sqlite"
     await restored(client, source, tmp_path / "out", journal=journal)
@@ -109,7 +109,7 @@ async def test_a_journal_of_another_account_is_refused(
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
-async def test_a_key_that_may_not_read_the_account_is_no_hindrance(
+async def test_a_key_without_access_to_the_account_can_run_a_batch(
     status: int, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Where the account cannot be read, the service alone is compared."""
@@ -123,7 +123,7 @@ async def test_a_key_that_may_not_read_the_account_is_no_hindrance(
 async def test_the_account_is_read_with_the_key_of_the_batch(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """`RequestOptions.api_key` says whose account is billed, not the client's key."""
+    """`RequestOptions.api_key` determines the billed account, not the client's key."""
     source = recordings(tmp_path / "in", "a.wav")
     options = RequestOptions(api_key=sandbox.api_key)
     async with AsyncDiffio("wrong_key", base_url=sandbox.base_url) as client:
@@ -136,10 +136,10 @@ GONE = RespondWith(status=404, json={"error": "there is no such generation"})
 
 
 @pytest.mark.parametrize("path", ["/v1/get_generation_progress", "/v1/get_generation_download"])
-async def test_a_generation_that_is_gone_is_explained(
+async def test_an_unknown_generation_is_explained(
     path: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The file fails with the id and the command that restores it again; that bills again."""
+    """The file fails with the id and the command to restore it again, which is billed."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     sandbox.faults.add(Fault(path=path, action=GONE))
     outcomes = await restored(client, source, tmp_path / "out")
@@ -160,10 +160,10 @@ async def test_a_generation_that_is_gone_is_explained(
     assert below(tmp_path / "out") == ["a.restored.mp3", "b.restored.mp3"]
 
 
-async def test_a_project_that_is_gone_is_uploaded_again(
+async def test_an_unknown_project_is_uploaded_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Nothing is billed for a project: where the service lost it, the recording is sent again."""
+    """If the service lost a project, the recording is uploaded again; projects are not billed."""
     source = recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(Fault(path="/v1/diffio-4.6-flash-generation", action=GONE))
     outcomes = await restored(client, source, tmp_path / "out")

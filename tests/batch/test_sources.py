@@ -1,4 +1,4 @@
-"""Sources: globs and folders with links, iterables that block, and names that clash."""
+"""Sources: globs and folders with links, blocking iterables, and name collisions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError, Diffio
-from diffio_async.batch.globs import matches
+from diffio_async.batch.sources import expand_glob
 from tests.batch.scenes import below, recordings, restored, states
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def found(pattern: Path | str, below: Path) -> list[str]:
     """What a pattern names, below a folder."""
     return [
-        path.removeprefix(f"{below}/") for path, failure in matches(str(pattern)) if not failure
+        path.removeprefix(f"{below}/") for path, failure in expand_glob(str(pattern)) if not failure
     ]
 
 
@@ -46,7 +46,7 @@ def found(pattern: Path | str, below: Path) -> list[str]:
         ("none*/x.wav", []),
     ],
 )
-def test_what_a_glob_names(pattern: str, names: list[str], tmp_path: Path) -> None:
+def test_a_glob_matches(pattern: str, names: list[str], tmp_path: Path) -> None:
     """A pattern names what the shell's would, each file once."""
     recordings(tmp_path, "a.wav", "one/b.wav", "one/two/c.wav", ".hidden/h.wav")
     assert sorted(found(tmp_path / pattern, tmp_path)) == sorted(names)
@@ -126,8 +126,8 @@ async def test_a_generator_may_call_the_blocking_client(
         assert [outcome.status for outcome in waited] == ["complete"]
 
 
-async def test_what_a_generator_raises_is_raised(client: AsyncDiffio, tmp_path: Path) -> None:
-    """An error of the user's own code arrives as it is, and nothing of the batch is kept."""
+async def test_an_error_of_a_generator_is_raised(client: AsyncDiffio, tmp_path: Path) -> None:
+    """An error of the user's own code is raised unchanged, and nothing is recorded."""
 
     def broken() -> Iterator[str]:
         yield str(recordings(tmp_path / "in", "a.wav"))
@@ -140,10 +140,10 @@ async def test_what_a_generator_raises_is_raised(client: AsyncDiffio, tmp_path: 
 
 
 @pytest.mark.parametrize("sources", [5, [5], [["a.wav"]], [None]])
-async def test_what_is_no_source_is_named(
+async def test_an_invalid_source_is_named_in_the_error(
     sources: object, client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """A number, a list in a list and None are refused in our words."""
+    """A number, a nested list and None are ConfigurationErrors."""
     with pytest.raises(ConfigurationError, match="source"):
         await restored(client, sources, tmp_path / "out")
 
@@ -168,7 +168,7 @@ CLASHES: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", CLASHES)
-async def test_the_suggested_template_solves_the_clash(
+async def test_the_suggested_template_resolves_the_collision(
     case: str, client: AsyncDiffio, tmp_path: Path
 ) -> None:
     """All clashes are listed; the batch runs with the name that the message suggests."""
@@ -185,7 +185,7 @@ async def test_the_suggested_template_solves_the_clash(
     assert {outcome.state async for outcome in outcomes} == {"done"}
 
 
-async def test_every_clash_is_listed(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_every_collision_is_listed(client: AsyncDiffio, tmp_path: Path) -> None:
     """A message of a hundred clashes names a hundred results, and each source once."""
     names = [f"{n}.{ending}" for n in range(700) for ending in ("wav", "flac", "aac")[: 2 + n % 2]]
     source = recordings(tmp_path / "in", *names)
@@ -198,8 +198,8 @@ async def test_every_clash_is_listed(client: AsyncDiffio, tmp_path: Path) -> Non
         assert said.count(f"/{name}'") == 1
 
 
-async def test_a_clash_that_no_template_solves(client: AsyncDiffio, tmp_path: Path) -> None:
-    """Where no template helps, the message says what does."""
+async def test_a_collision_that_no_template_resolves(client: AsyncDiffio, tmp_path: Path) -> None:
+    """If no template helps, the message suggests alternatives."""
     recordings(tmp_path, "x/talks/a.wav", "y/talks/a.wav")
     sources = [tmp_path / "x" / "talks", tmp_path / "y" / "talks"]
     with pytest.raises(ConfigurationError, match="no template tells them all apart: list"):
@@ -212,8 +212,8 @@ async def test_a_clash_that_no_template_solves(client: AsyncDiffio, tmp_path: Pa
         await restored(client, items, tmp_path / "out")
 
 
-async def test_a_clash_with_a_batch_that_has_begun(client: AsyncDiffio, tmp_path: Path) -> None:
-    """Its names cannot change, so the message suggests none."""
+async def test_a_collision_in_a_batch_that_has_begun(client: AsyncDiffio, tmp_path: Path) -> None:
+    """Its names cannot change, so the message suggests no template."""
     await restored(client, recordings(tmp_path / "x", "a.wav"), tmp_path / "out")
     with pytest.raises(ConfigurationError, match="that has begun cannot change"):
         await restored(client, recordings(tmp_path / "y", "a.flac"), tmp_path / "out")

@@ -174,7 +174,7 @@ def _talks(folder: Path) -> None:
 def _has_started(journal: Path) -> bool:
     """Return whether a journal lists a generation; it may be missing or under creation."""
     try:
-        return journal.exists() and bool(rows(journal, "SELECT 1 FROM work WHERE generation != ''"))
+        return journal.exists() and bool(rows(journal, "SELECT 1 FROM job WHERE generation != ''"))
     except sqlite3.OperationalError:
         return False
 

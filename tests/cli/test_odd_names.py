@@ -69,11 +69,11 @@ async def test_a_dry_run_reports_the_same_as_the_run(
     rehearsed = await run("batch", "in", "-o", "out", "--dry-run", env=of(echo))
     assert rehearsed.returncode == 1
     assert "Too many levels" in rehearsed.stdout
-    assert "ok.restored.mp3' exists and is not of this batch" in rehearsed.stdout
+    assert "ok.restored.mp3' exists and was not written by this batch" in rehearsed.stdout
     assert echo.requests == []
     done = await run("batch", "in", "-o", "out", env=of(echo))
     assert "3 restored, 2 failed" in done.stderr
-    assert "exists and is not of this batch" in done.stderr
+    assert "exists and was not written by this batch" in done.stderr
     asked = ("batch", "in/ok.wav", "-o", "out", "--journal", "other.sqlite")
     skipping = await run(*asked, "--on-conflict", "skip", "--dry-run", env=of(echo))
     assert "0 to restore" in skipping.stdout

@@ -25,7 +25,7 @@ from diffio_async._protocol.api_errors import (
 from diffio_async._protocol.codec import decode
 from diffio_async._protocol.endpoints import Host
 from diffio_async._protocol.redaction import MASK, Scrubber, redact
-from diffio_async.batch.manifest import rows as manifest_rows
+from diffio_async.batch.manifest import read_manifest
 from diffio_async.errors import ConfigurationError, InvalidResponse, WebhookRejected
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.handles import ids_of
@@ -177,7 +177,7 @@ def test_json_nested_too_deep_is_an_error_of_ours(body: bytes, tmp_path: Path) -
         read_plan(tmp_path / "plan.json")
     (tmp_path / "m.jsonl").write_bytes(body)
     with pytest.raises(ConfigurationError, match=r"m\.jsonl"):
-        list(manifest_rows(str(tmp_path / "m.jsonl")))
+        list(read_manifest(str(tmp_path / "m.jsonl")))
 
 
 def test_as_deep_as_may_be_is_read() -> None:
@@ -213,7 +213,7 @@ def test_files_without_end_are_not_read_whole(tmp_path: Path) -> None:
     tracemalloc.start()
     for name in ("m.csv", "m.jsonl"):
         with pytest.raises(ConfigurationError, match="line 1"):
-            list(manifest_rows(str(tmp_path / name)))
+            list(read_manifest(str(tmp_path / name)))
     with pytest.raises(PlanError, match="more than"):
         read_plan(tmp_path / "plan.json")
     _, peak = tracemalloc.get_traced_memory()

@@ -283,15 +283,15 @@ async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
     [
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = CAST(x'43524541ff54' AS TEXT)",
         "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = 'CREATE nonsense'",
-        "DROP VIEW everything; DROP TABLE result",
+        "DROP VIEW report; DROP TABLE result",
         "UPDATE batch SET value = CAST(x'ff00fe' AS TEXT)",
         "UPDATE batch SET value = 1e999 WHERE name = 'salt'",
         "UPDATE file SET source = NULL",
         "UPDATE file SET source = 5",
-        "UPDATE result SET path = 7, begun = 'x'",
-        "UPDATE file SET settings = 'no json', state = 'listed', work = NULL",
-        "UPDATE work SET project = CAST(x'ff' AS TEXT)",
-        "UPDATE work SET settings = '[]', state = 'uploaded'",
+        "UPDATE result SET path = 7, owned = 'x'",
+        "UPDATE file SET settings = 'no json', state = 'listed', job_id = NULL",
+        "UPDATE job SET project = CAST(x'ff' AS TEXT)",
+        "UPDATE job SET settings = '[]', state = 'uploaded'",
     ],
 )
 async def test_a_journal_of_odd_content_is_explained(

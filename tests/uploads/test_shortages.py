@@ -14,7 +14,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from diffio_async._http.error_mapping import map_exception
 from diffio_async._http.sessions import Connection
 from diffio_async._storage.system_errors import shortage_of
-from diffio_async.batch.failures import FailureKind, classify
+from diffio_async.batch.failures import FailureClass, classify
 from diffio_async.errors import ConnectionFailed
 from tests.disks import in_another_users_process, limited
 
@@ -38,7 +38,7 @@ def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: i
     assert shortage is not None
     assert shortage.transient
     assert shortage.text in str(failure)
-    assert classify(failure) is FailureKind.TRANSIENT
+    assert classify(failure) is FailureClass.TRANSIENT
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from diffio_async._text import (
     shell_line,
     shorten,
 )
-from diffio_async.batch.sources import in_words
+from diffio_async.batch.sources import describe_left_out
 from diffio_async.cli.console import console
 from diffio_async.models.batches import LeftOutReason
 
@@ -129,7 +129,7 @@ class BatchReporter:
             f"{_command('status', journal)}"
         )
         if self.left_out_counts:
-            counts = in_words(self.left_out_counts)
+            counts = describe_left_out(self.left_out_counts)
             self.print_line(f"left out: {counts} ({_command('report', journal)})")
         self.report_missing()
 

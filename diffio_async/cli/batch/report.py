@@ -22,8 +22,8 @@ from diffio_async.batch.journal_queries import (
     report,
     status,
 )
-from diffio_async.batch.service import named
-from diffio_async.batch.sources import in_words
+from diffio_async.batch.settings import describe_service
+from diffio_async.batch.sources import describe_left_out
 from diffio_async.cli.console import FAILED, OK, console, exit_code_after_output
 from diffio_async.models.batches import LeftOut, LeftOutReason
 
@@ -79,9 +79,9 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
     if found.errors:
         lines.append(("failures", _states(found.errors)))
     if found.left_out:
-        lines.append(("left out", in_words(found.left_out)))
+        lines.append(("left out", describe_left_out(found.left_out)))
     if found.service:
-        lines.append(("service", named(found.service)))
+        lines.append(("service", describe_service(found.service)))
     if found.orphans or found.suspected:
         lines.append(
             (
@@ -154,7 +154,7 @@ def _print_left_out(name: LeftOut, *, as_json: bool) -> None:
     if as_json:
         console.json({"event": "left_out", "path": str(name.path), "reason": name.reason})
     else:
-        console.result(f"left out {name.path}: {in_words({name.reason: 1})}")
+        console.result(f"left out {name.path}: {describe_left_out({name.reason: 1})}")
 
 
 async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
@@ -201,7 +201,7 @@ async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
         if problems:
             console.result(f"{problems} cannot be restored")
         if left_out:
-            console.result(f"left out: {in_words(left_out)}")
+            console.result(f"left out: {describe_left_out(left_out)}")
     return exit_code_after_output(FAILED if problems else OK)
 
 

@@ -25,9 +25,14 @@ from diffio_async.batch.journal import (
 )
 from diffio_async.batch.journal_queries import download_types_of
 from diffio_async.batch.records import absolute
-from diffio_async.batch.restore_many import BatchRequest
-from diffio_async.batch.service import SANDBOX, check_service, service_in, service_of
-from diffio_async.batch.settings import JobSettings
+from diffio_async.batch.session import BatchRequest
+from diffio_async.batch.settings import (
+    SANDBOX,
+    JobSettings,
+    check_service,
+    recorded_service,
+    service_of,
+)
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.cli.batch.progress import make_reporter
 from diffio_async.cli.client import RequestWatch, check_environment, open_client
@@ -131,7 +136,7 @@ class BatchOptions:
                 on_error="stop" if self.stop_on_error else "continue",
                 max_in_flight=self.jobs,
                 max_upload_bytes=ClientOptions().max_upload_bytes,
-                seconds=self.max_spend,
+                max_spend_seconds=self.max_spend,
                 timeout=self.timeout,
                 project_params=self.project_params,
                 options=RequestOptions(),
@@ -253,7 +258,7 @@ async def retry(path: str, overrides: RetryOptions, *, as_json: bool) -> int:
         identity = await journal.read(identity_of)
         download_types = await journal.read(download_types_of)
         stored = await journal.read(options_of)
-        service = await journal.read(service_in)
+        service = await journal.read(recorded_service)
     finally:
         await journal.close()
     if identity is None or not download_types:

@@ -1,4 +1,4 @@
-"""Runs on one journal: who is dead, what it held, and who finds out."""
+"""Runs on one journal: detection of dead runs, and their leases."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TERMS = JournalIdentity(
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE runner SET pid = 999999999",
-        f"UPDATE runner SET pid = {os.getppid()}, born = '1'",
-        "UPDATE runner SET token = 'of an earlier run of this process'",
-        "UPDATE runner SET place = 'elsewhere', until = 1",
-        "DELETE FROM runner",
+        "UPDATE run SET pid = 999999999",
+        f"UPDATE run SET pid = {os.getppid()}, process_start = '1'",
+        "UPDATE run SET token = 'of an earlier run of this process'",
+        "UPDATE run SET host = 'elsewhere', lease_expires_at = 1",
+        "DELETE FROM run",
     ],
 )
-async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> None:
+async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) -> None:
     """A process that ended, another with its number, one of elsewhere that is silent: all dead."""
     dead = await Journal.open(tmp_path / "j.sqlite")
     await dead.register(TERMS, None)
@@ -43,7 +43,7 @@ async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> Non
     await dead.write(
         lambda c: (
             c.execute(
-                "INSERT INTO file (source, model, settings, size, mtime_ns, runner)"
+                "INSERT INTO file (source, model, settings, size, mtime_ns, run_id)"
                 " VALUES ('a', 'm', '{}', 1, 1, ?)",
                 (held,),
             ).rowcount
@@ -51,7 +51,7 @@ async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> Non
     )
     living = await Journal.open(tmp_path / "j.sqlite")
     await living.register(TERMS, None)
-    look = "SELECT runner FROM file"
+    look = "SELECT run_id FROM file"
     assert rows(tmp_path / "j.sqlite", look) == [(held,)]
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
         other.execute(f"{change} WHERE id = {held}")
@@ -60,13 +60,13 @@ async def test_what_a_dead_run_held_is_freed(change: str, tmp_path: Path) -> Non
     assert rows(tmp_path / "j.sqlite", look) == [(None,)]
     # It was alive after all: its next sign of life brings it back.
     await dead.heartbeat()
-    assert len(rows(tmp_path / "j.sqlite", "SELECT id FROM runner")) == 2
+    assert len(rows(tmp_path / "j.sqlite", "SELECT id FROM run")) == 2
     await dead.close()
     await living.close()
-    assert rows(tmp_path / "j.sqlite", "SELECT id FROM runner") == []
+    assert rows(tmp_path / "j.sqlite", "SELECT id FROM run") == []
 
 
-async def test_a_run_of_elsewhere_lives_as_long_as_it_is_heard_of(tmp_path: Path) -> None:
+async def test_a_run_on_another_host_lives_until_its_lease_expires(tmp_path: Path) -> None:
     """Its process cannot be looked at from here; its lease can."""
     one = await Journal.open(tmp_path / "j.sqlite")
     await one.register(TERMS, None)
@@ -74,14 +74,14 @@ async def test_a_run_of_elsewhere_lives_as_long_as_it_is_heard_of(tmp_path: Path
     await two.register(TERMS, None)
     number = one.run_id
     await two.write(
-        lambda c: c.execute("UPDATE runner SET place = 'far' WHERE id = ?", (number,)).rowcount
+        lambda c: c.execute("UPDATE run SET host = 'far' WHERE id = ?", (number,)).rowcount
     )
     assert not await two.heartbeat()
     await two.close()
     await one.close()
 
 
-async def test_a_run_that_lost_its_rows_drops_them(
+async def test_a_run_that_lost_its_leases_abandons_the_rows(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taken for dead in the middle of its work, a run and its heir bill each file once."""
@@ -91,11 +91,11 @@ async def test_a_run_that_lost_its_rows_drops_them(
     journal = tmp_path / "out" / JOURNAL
 
     async def robbed() -> None:
-        """Take everything from the run, as somebody would who thinks that it is dead."""
+        """Reclaim all leases of the run, as if it were dead."""
         async for _ in client.restore_many(source, tmp_path / "out", max_in_flight=4):
             with closing(sqlite3.connect(journal)) as other:
-                for (runner,) in other.execute("SELECT id FROM runner").fetchall():
-                    leases.release_run(other, runner)
+                for (run_id,) in other.execute("SELECT id FROM run").fetchall():
+                    leases.release_run(other, run_id)
                 other.commit()
 
     await robbed()

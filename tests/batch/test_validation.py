@@ -1,4 +1,4 @@
-"""What is wrong with a batch as a whole is said before anything is sent."""
+"""Errors that concern the whole batch are raised before anything is sent."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ def _nothing_is_sent(sandbox: Sandbox) -> Any:
 
 
 async def refused(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> str:
-    """The words of the refusal."""
+    """Return the message of the error."""
     with pytest.raises(ConfigurationError) as caught:
         await restored(client, sources, to, **how)
     return str(caught.value)
 
 
-async def test_a_source_that_names_nothing(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_a_source_that_matches_nothing_is_an_error(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
     """An empty folder, a glob without a match, an empty path: each is named."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "read.me").write_text("no sound")
     recordings(tmp_path / "deep", "sub/a.wav")
     to = tmp_path / "out"
-    assert "no recording in" in await refused(client, tmp_path / "empty", to)
-    assert "no recording in" in await refused(client, tmp_path / "notes", to)
-    assert "not looked into" in await refused(client, tmp_path / "deep", to, recursive=False)
+    assert "contains no recordings" in await refused(client, tmp_path / "empty", to)
+    assert "contains no recordings" in await refused(client, tmp_path / "notes", to)
+    assert "sub-folders are not" in await refused(client, tmp_path / "deep", to, recursive=False)
     assert "nothing matches" in await refused(client, str(tmp_path / "*.wav"), to)
     assert "empty" in await refused(client, "", to)
 
 
-async def test_two_results_of_one_name(client: AsyncDiffio, tmp_path: Path) -> None:
-    """Collisions are found before the first upload, and nothing of the batch is kept."""
+async def test_two_results_with_one_path_are_an_error(client: AsyncDiffio, tmp_path: Path) -> None:
+    """Collisions are found before the first upload, and nothing is recorded."""
     one = recordings(tmp_path / "one", "a.wav", "b.wav")
     two = recordings(tmp_path / "two", "a.flac", "c.wav")
     said = await refused(client, [one, two], tmp_path / "out")
@@ -60,7 +62,9 @@ async def test_two_results_of_one_name(client: AsyncDiffio, tmp_path: Path) -> N
     )
 
 
-async def test_a_result_in_the_place_of_a_recording(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_a_result_that_would_replace_a_recording_is_an_error(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
     """No template may lead a result onto a recording, its own or another's."""
     source = recordings(tmp_path / "in", "a.mp3")
     said = await refused(client, source, source, name="{stem}{ext}")
@@ -72,10 +76,10 @@ async def test_a_result_in_the_place_of_a_recording(client: AsyncDiffio, tmp_pat
     ("how", "words"),
     [
         ({"name": "{stem}"}, "end in"),
-        ({"name": "same{ext}"}, "must hold"),
-        ({"name": "{album}{ext}"}, "may hold"),
+        ({"name": "same{ext}"}, "must contain"),
+        ({"name": "{album}{ext}"}, "may contain"),
         ({"name": "../{stem}{ext}"}, "leads out"),
-        ({"name": "{stem{ext}"}, "no template"),
+        ({"name": "{stem{ext}"}, "not a valid template"),
         ({"download_types": ()}, "at least one"),
         ({"download_types": "audio"}, "several"),
         ({"download_types": ("sound",)}, "no download type"),
@@ -89,7 +93,7 @@ async def test_a_result_in_the_place_of_a_recording(client: AsyncDiffio, tmp_pat
         ({"sampling": {"seed": object()}}, "sampling"),
     ],
 )
-async def test_an_argument_that_cannot_be(
+async def test_an_invalid_argument_is_an_error(
     how: dict[str, Any], words: str, client: AsyncDiffio, tmp_path: Path
 ) -> None:
     """Each is refused, and the message names it."""
@@ -97,19 +101,19 @@ async def test_an_argument_that_cannot_be(
     assert words in await refused(client, source, tmp_path / "out", **how)
 
 
-async def test_a_manifest_with_a_mistake(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_an_invalid_manifest_is_an_error(client: AsyncDiffio, tmp_path: Path) -> None:
     """A wrong column or value is named with its line."""
     recordings(tmp_path, "a.wav")
     for name, text, words in (
-        ("m.csv", "source,modell\na.wav,diffio-3.5\n", "line 1: 'modell' is no column"),
-        ("m.csv", "path\na.wav\n", "'path' is no column"),
+        ("m.csv", "source,modell\na.wav,diffio-3.5\n", "line 1: 'modell' is not a column"),
+        ("m.csv", "path\na.wav\n", "'path' is not a column"),
         ("m.csv", "model\ndiffio-3.5\n", "'source' is missing"),
-        ("m.csv", "source,params\na.wav,{tag\n", "line 2: params is no JSON"),
+        ("m.csv", "source,params\na.wav,{tag\n", "line 2: params is not valid JSON"),
         ("m.csv", "source,model\na.wav,gpt\n", "line 2: "),
-        ("m.csv", "source\n", "names no recording"),
+        ("m.csv", "source\n", "lists no recordings"),
         ("m.csv", "source,to\na.wav,../../b\n", "leads out"),
         ("m.csv", "source\na.wav,b\n", "more values than columns"),
-        ("m.jsonl", '{"source": "a.wav"}\n[]\n', "line 2: it is no JSON object"),
+        ("m.jsonl", '{"source": "a.wav"}\n[]\n', "line 2: expected a JSON object"),
         ("m.jsonl", '{"source": 5}\n', "source must be text"),
         ("m.jsonl", '{"source": "a.wav", "params": 5}\n', "params must be a JSON object"),
     ):
@@ -118,7 +122,7 @@ async def test_a_manifest_with_a_mistake(client: AsyncDiffio, tmp_path: Path) ->
     assert "cannot be read" in await refused(client, tmp_path / "none.csv", tmp_path / "out")
 
 
-async def test_a_journal_of_another_batch(
+async def test_a_journal_of_another_batch_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Other terms than the journal's are refused, and each difference is shown."""
@@ -139,7 +143,7 @@ async def test_a_journal_of_another_batch(
     assert "another salt" in said
 
 
-async def test_a_batch_that_never_got_a_file_binds_nobody(
+async def test_a_journal_without_files_is_bound_to_nothing(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
     """After a refused listing the same journal may be another batch's."""
@@ -148,7 +152,7 @@ async def test_a_batch_that_never_got_a_file_binds_nobody(
     await refused(client, tmp_path / "empty", tmp_path / "out")
 
 
-async def test_a_journal_that_cannot_be_used(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_an_unusable_journal_is_an_error(client: AsyncDiffio, tmp_path: Path) -> None:
     """Not writable, newer, damaged: each is explained."""
     source = recordings(tmp_path / "in", "a.wav")
     to = tmp_path / "out"
@@ -169,8 +173,10 @@ async def test_a_journal_that_cannot_be_used(client: AsyncDiffio, tmp_path: Path
         await restored(client, source, to, journal=journal)
 
 
-async def test_a_folder_for_results_that_cannot_be(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_a_folder_of_results_that_cannot_be_created_is_an_error(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
     """A file where the folder should be is named."""
     source = recordings(tmp_path / "in", "a.wav")
     (tmp_path / "out").write_text("a file")
-    assert "cannot be made" in await refused(client, source, tmp_path / "out")
+    assert "cannot be created" in await refused(client, source, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A batch runs on although the time of day is set while it runs, or between two runs."""
+"""A batch continues when the system clock is set during a run or between two runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from diffio_async._storage import database_clock
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import assignment
 from diffio_async.batch.journal import Journal
-from diffio_async.batch.schema import NOT_NOW, SCHEMA
+from diffio_async.batch.schema import FAR_FUTURE, SCHEMA
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, recordings, restored, rows, states
-from tests.batch.test_runs import TERMS
+from tests.batch.test_leases import TERMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
     sandbox: Sandbox, tmp_path: Path, set_clock: Callable[[float], None], ahead: float
 ) -> None:
-    """A file that is put back for a moment is tried again after that moment."""
+    """A requeued file is retried after its delay."""
     source = recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(Fault(path="*/create_project", times=2, action=RespondWith(503)))
     options = ClientOptions(retry=RetryPolicy(attempts=1))
@@ -60,13 +60,13 @@ async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
 
 def _put_back(journal: Path) -> bool:
     try:
-        return bool(rows(journal, "SELECT 1 FROM file WHERE state = 'listed' AND due > 0"))
+        return bool(rows(journal, "SELECT 1 FROM file WHERE state = 'listed' AND run_at > 0"))
     except sqlite3.OperationalError:
         return False
 
 
 @pytest.mark.parametrize("ahead", [-2 * HOURS, 2 * HOURS])
-async def test_a_later_run_reads_times_of_an_earlier_clock(
+async def test_a_later_run_reads_times_of_a_clock_set_back(
     tmp_path: Path, set_clock: Callable[[float], None], ahead: float
 ) -> None:
     """What one process wrote is compared by a clock that the next one shares."""
@@ -80,15 +80,15 @@ async def test_a_later_run_reads_times_of_an_earlier_clock(
     assert 0 <= await second.read(database_clock.now) - written < 60
     # A run of elsewhere that gave a sign of life is alive, whatever the time of day is.
     with closing(sqlite3.connect(path)) as other:
-        other.execute(f"UPDATE runner SET place = 'elsewhere' WHERE id = {first.run_id}")
+        other.execute(f"UPDATE run SET host = 'elsewhere' WHERE id = {first.run_id}")
         other.commit()
     await second.heartbeat()
-    assert rows(path, f"SELECT count(*) FROM runner WHERE id = {first.run_id}") == [(1,)]
+    assert rows(path, f"SELECT count(*) FROM run WHERE id = {first.run_id}") == [(1,)]
     await first.close()
     await second.close()
 
 
-async def test_a_run_that_signed_by_a_clock_far_ahead_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_lease_from_a_clock_far_ahead_expires(tmp_path: Path) -> None:
     """No lease is longer than a minute: one that seems to be is of a wrong clock."""
     path = tmp_path / "j.sqlite"
     dead, living = await Journal.open(path), await Journal.open(path)
@@ -96,7 +96,8 @@ async def test_a_run_that_signed_by_a_clock_far_ahead_is_not_waited_for(tmp_path
     await living.register(TERMS, None)
     with closing(sqlite3.connect(path)) as other:
         other.execute(
-            "UPDATE runner SET place = 'elsewhere', until = until + 7200 WHERE id = ?",
+            "UPDATE run SET host = 'elsewhere', lease_expires_at = lease_expires_at + 7200"
+            " WHERE id = ?",
             (dead.run_id,),
         )
         other.commit()
@@ -105,7 +106,7 @@ async def test_a_run_that_signed_by_a_clock_far_ahead_is_not_waited_for(tmp_path
     await living.close()
 
 
-async def test_after_a_restart_of_the_machine_nothing_waits_for_a_time_of_before(
+async def test_a_reboot_shortens_delays_of_the_earlier_boot(
     tmp_path: Path,
 ) -> None:
     """The clock may have been set back in between; what was put off for good stays so."""
@@ -114,8 +115,8 @@ async def test_after_a_restart_of_the_machine_nothing_waits_for_a_time_of_before
     with closing(sqlite3.connect(path)) as other:
         other.execute("UPDATE clock SET boot = 'an earlier one', offset = offset + 7200")
         other.execute(f"{FILE[:-1]}), ('b', 'm', '{{}}', 1, 1)")
-        other.execute("UPDATE file SET due = ? WHERE source = 'a'", (time.time() + 7200,))
-        other.execute("UPDATE file SET due = ? WHERE source = 'b'", (NOT_NOW,))
+        other.execute("UPDATE file SET run_at = ? WHERE source = 'a'", (time.time() + 7200,))
+        other.execute("UPDATE file SET run_at = ? WHERE source = 'b'", (FAR_FUTURE,))
         other.commit()
     database = await SqliteThread.open(path, SCHEMA)
     taken = await database.run(lambda c: assignment.lease_files(c, 1, 10))

@@ -1,4 +1,4 @@
-"""A batch on a good day: every file once, named as asked, and again for nothing."""
+"""Without faults, every file is restored once, and a second run costs nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_a_folder_is_restored_with_its_sub_folders(
     assert not outcome.from_earlier_run
 
 
-async def test_running_again_does_nothing_twice(
+async def test_a_second_run_repeats_nothing(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The second run asks the service for nothing, and tells the outcomes of the first."""
@@ -64,7 +64,7 @@ async def test_running_again_does_nothing_twice(
 async def test_equal_contents_share_one_generation(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Three files of one content are paid for once, and each has its result."""
+    """Three files with one content are billed once, and each has its result."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     for name in ("c.wav", "d.wav"):
         (source / name).write_bytes((source / "a.wav").read_bytes())
@@ -76,10 +76,10 @@ async def test_equal_contents_share_one_generation(
         assert (tmp_path / "out" / f"{name}.restored.mp3").read_bytes() == content("a.wav")
 
 
-async def test_several_types_and_a_type_asked_for_later(
+async def test_several_types_and_a_type_added_later(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Each type is fetched; one that is asked for later is fetched without being paid again."""
+    """Each type is downloaded; one that is added later is not billed again."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     await restored(client, source, tmp_path / "out")
     outcomes = await restored(
@@ -95,7 +95,7 @@ async def test_several_types_and_a_type_asked_for_later(
     ]
 
 
-async def test_results_are_no_recordings(
+async def test_results_are_not_recordings(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Results that lie among the recordings are not restored themselves by the next run."""
@@ -111,7 +111,7 @@ async def test_results_are_no_recordings(
 async def test_items_and_iterables_and_globs(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Sources come one by one or as they are awaited; an item has a name and words of its own."""
+    """Sources may be sync or async iterables; an item has its own name and metadata."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav", "c.wav", "deep/d.wav", "deep/e.wav")
 
     async def named() -> AsyncIterator[str | BatchItem]:
@@ -129,18 +129,18 @@ async def test_items_and_iterables_and_globs(
     assert below(tmp_path / "two") == ["deep/audio/d.wav.mp3", "deep/audio/e.wav.mp3"]
 
 
-async def test_breaking_out_parks_what_runs(
+async def test_breaking_out_of_the_loop_can_be_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Leaving the loop after one outcome loses nothing: the next run goes on to the end."""
+    """Leaving the loop after one outcome loses nothing; the next run completes the batch."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     outcomes = client.restore_many(source, tmp_path / "out", max_in_flight=3)
     async for outcome in outcomes:
         assert outcome.state == "done"
         break
     await outcomes.aclose()
-    assert rows(tmp_path / "out" / JOURNAL, "SELECT count(*) FROM runner") == [(0,)]
-    held = "SELECT count(*) FROM file WHERE runner IS NOT NULL"
+    assert rows(tmp_path / "out" / JOURNAL, "SELECT count(*) FROM run") == [(0,)]
+    held = "SELECT count(*) FROM file WHERE run_id IS NOT NULL"
     assert rows(tmp_path / "out" / JOURNAL, held) == [(0,)]
     rest = await restored(client, source, tmp_path / "out")
     assert len(rest) == 12
@@ -148,7 +148,7 @@ async def test_breaking_out_parks_what_runs(
     assert len(below(tmp_path / "out")) == 12
 
 
-async def test_two_runs_at_once_share_the_work(
+async def test_two_concurrent_runs_share_the_work(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Two runs on one journal do each file once between them, and each tells of all."""
@@ -166,7 +166,7 @@ async def test_two_runs_at_once_share_the_work(
     assert len(sandbox.state.projects) == 20
 
 
-async def test_progress_is_told(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_progress_is_reported(client: AsyncDiffio, tmp_path: Path) -> None:
     """The callback hears of numbers that end as they should."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     heard: list[BatchProgress] = []
@@ -177,7 +177,7 @@ async def test_progress_is_told(client: AsyncDiffio, tmp_path: Path) -> None:
     assert last.uploading == last.generating == last.downloading == 0
 
 
-async def test_the_blocking_client_iterates_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_the_sync_client_iterates_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
     """`Diffio().restore_many` yields the outcomes without a loop."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
 

@@ -1,4 +1,4 @@
-"""Text that cannot be encoded, and errors that nothing expects, concern one file of a batch."""
+"""Text that cannot be encoded and unexpected errors fail only one file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_an_error_that_cannot_be_encoded_fails_its_file(
 
 
 @pytest.mark.parametrize("field", ["generationId", "apiProjectId"])
-async def test_an_id_that_cannot_be_encoded_is_asked_for_again(
+async def test_an_id_that_cannot_be_encoded_is_retried(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, field: str
 ) -> None:
     """Such a response is invalid; the same key is answered with the same generation."""
@@ -68,7 +68,7 @@ async def test_a_file_name_that_is_not_utf8_is_restored(
 
 
 @pytest.mark.parametrize("stage", [FileIntake, JobRunner, ResultDownloader])
-async def test_an_unexpected_error_is_its_files_failure(
+async def test_an_unexpected_error_fails_only_its_file(
     client: AsyncDiffio,
     sandbox: Sandbox,
     tmp_path: Path,
@@ -78,7 +78,7 @@ async def test_an_unexpected_error_is_its_files_failure(
 ) -> None:
     """Its traceback is logged, the others are restored, and the next run completes it unbilled."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    name = {FileIntake: "_uploaded", JobRunner: "_waited", ResultDownloader: "_downloaded"}[stage]
+    name = {FileIntake: "_upload", JobRunner: "_wait", ResultDownloader: "_download"}[stage]
     whole, struck = getattr(stage, name), list[object]()
 
     async def once(self: object, *args: object) -> object:
@@ -99,4 +99,4 @@ async def test_an_unexpected_error_is_its_files_failure(
     again = await restored(client, source, tmp_path / "out")
     assert set(states(again).values()) == {"done"}
     assert generations(sandbox) == 4
-    assert rows(tmp_path / "out" / JOURNAL, "SELECT 1 FROM work WHERE state = 'failed'") == []
+    assert rows(tmp_path / "out" / JOURNAL, "SELECT 1 FROM job WHERE state = 'failed'") == []

@@ -1,4 +1,4 @@
-"""Errors by kind: a bad file fails alone, a refused account stops all, the rest is tried again."""
+"""An invalid file fails alone, a rejected account stops the batch, other failures are retried."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ async def stopped(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> Ba
     return caught.value
 
 
-async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path) -> None:
+async def test_invalid_files_fail_alone(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
     """What cannot be read, is empty or is not there is reported; the others are restored."""
     source = recordings(tmp_path / "in", "good.wav", "closed.wav", "empty.wav")
     (source / "empty.wav").write_bytes(b"")
@@ -76,7 +78,7 @@ async def test_bad_files_fail_alone(client: AsyncDiffio, sandbox: Sandbox, tmp_p
     assert generations(sandbox) == 3
 
 
-async def test_a_failed_generation_is_started_anew_only_when_asked_for(
+async def test_a_failed_generation_is_restarted_only_with_retry_failed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Another run leaves it alone; `retry_failed` pays for another one, under another key."""
@@ -100,10 +102,10 @@ async def test_a_failed_generation_is_started_anew_only_when_asked_for(
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-async def test_a_refused_account_stops_the_intake(
+async def test_a_rejected_account_stops_the_batch(
     status: int, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What runs ends, nothing new begins, and the next run goes on where it stopped."""
+    """Running steps end, nothing new starts, and the next run resumes."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(30)))
     fault = Fault(
         path=GENERATION, skip=4, times=None, action=RespondWith(status=status, json={"error": "no"})
@@ -121,7 +123,7 @@ async def test_a_refused_account_stops_the_intake(
     assert generations(sandbox) == len(sandbox.state.projects) == 30
 
 
-async def test_the_limit_of_spending_stops_the_intake(
+async def test_the_spending_limit_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """No more generations begin than the limit pays at the least, over all runs of a journal."""
@@ -134,7 +136,7 @@ async def test_the_limit_of_spending_stops_the_intake(
     assert generations(sandbox) == 6
 
 
-async def test_on_error_stop_begins_nothing_after_a_failure(
+async def test_on_error_stop_starts_nothing_after_a_failure(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """The first bad file is the last that was begun."""
@@ -147,9 +149,7 @@ async def test_on_error_stop_begins_nothing_after_a_failure(
     assert error.remaining_files > 30
 
 
-async def test_a_push_back_slows_all_down_and_fails_nothing(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_throttling_slows_all_files_and_fails_none(sandbox: Sandbox, tmp_path: Path) -> None:
     """More 429s than any retry policy forgives only cost time."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     fault = Fault(
@@ -164,7 +164,7 @@ async def test_a_push_back_slows_all_down_and_fails_nothing(
     assert generations(sandbox) == len(sandbox.state.projects) == 12
 
 
-async def test_a_broken_link_pauses_and_goes_on(
+async def test_a_broken_connection_pauses_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nothing gets through, no file is blamed."""
@@ -177,10 +177,10 @@ async def test_a_broken_link_pauses_and_goes_on(
     assert generations(sandbox) == 4
 
 
-async def test_a_service_that_is_gone_for_long_stops_the_batch(
+async def test_a_long_outage_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a while without any success the batch stops, and can be run again."""
+    """After a time without success the batch stops, and can be resumed."""
     monkeypatch.setattr(congestion, "_MIN_PAUSE", 0.01)
     monkeypatch.setattr(congestion, "_MAX_PAUSE", 0.05)
     monkeypatch.setattr(congestion, "GIVE_UP_SECONDS", 0.3)
@@ -195,7 +195,7 @@ async def test_a_service_that_is_gone_for_long_stops_the_batch(
 async def test_a_full_disk_stops_downloads_and_keeps_the_rest(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Generations go on to their end; with room on the disk the next run fetches what is paid."""
+    """Generations end; the next run downloads their results when the disk has space."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
 
     def full(*_: object) -> None:
@@ -208,17 +208,17 @@ async def test_a_full_disk_stops_downloads_and_keeps_the_rest(
     assert error.remaining_files == 8
     assert generations(sandbox) == 8
     journal = tmp_path / "out" / JOURNAL
-    assert rows(journal, "SELECT DISTINCT state FROM work") == [("complete",)]
+    assert rows(journal, "SELECT DISTINCT state FROM job") == [("complete",)]
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 8
     assert len(below(tmp_path / "out")) == 8
 
 
-async def test_a_result_that_exists_is_left_alone(
+async def test_an_existing_result_is_not_replaced(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """By default the file fails before it is paid for; `skip` keeps it; `overwrite` replaces it."""
+    """By default the file fails before it is billed; `skip` keeps it; `overwrite` replaces it."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     target = recordings(tmp_path / "out", "a.restored.mp3") / "a.restored.mp3"
     before = target.read_bytes()
@@ -237,10 +237,10 @@ async def test_a_result_that_exists_is_left_alone(
     assert target.read_bytes() == content("a.wav")
 
 
-async def test_a_file_that_changed_is_restored_anew(
+async def test_a_changed_file_is_restored_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Another content is another work, and its outcome says so; another time stamp is none."""
+    """A new content is a new job, which the outcome reports; a new time stamp is not."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     await restored(client, source, tmp_path / "out")
     (source / "a.wav").write_bytes(content("new"))
@@ -274,8 +274,8 @@ async def test_the_same_salt_elsewhere_is_not_billed_again(
     sandbox.context.request_log.violations.clear()
 
 
-async def test_a_wait_that_is_over_is_taken_up_by_the_next_run(tmp_path: Path) -> None:
-    """A generation that takes longer fails its file and goes on; the next run waits again."""
+async def test_a_timed_out_wait_is_resumed_by_the_next_run(tmp_path: Path) -> None:
+    """A generation that takes longer fails its file but continues; the next run waits again."""
     source = recordings(tmp_path / "in", "a.wav")
     async with (
         Sandbox(engine="echo", duration=1.0) as sandbox,
@@ -290,7 +290,7 @@ async def test_a_wait_that_is_over_is_taken_up_by_the_next_run(tmp_path: Path) -
 
 
 async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The iteration raises `ClientClosed`; a new client goes on."""
+    """The iteration raises `ClientClosed`; a new client resumes the batch."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(10)))
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
 
@@ -320,7 +320,7 @@ async def test_a_name_that_no_file_can_have_fails_alone(
         assert set(states(await restored(client, [named], tmp_path / "named")).values()) == {"done"}
 
 
-async def test_what_cannot_be_written_is_not_paid_for(
+async def test_a_result_that_cannot_be_written_is_not_billed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """A file in the place of a folder is found before the upload; a long name is shortened."""
@@ -334,7 +334,7 @@ async def test_what_cannot_be_written_is_not_paid_for(
     assert len(sandbox.state.projects) == 2
 
 
-async def test_a_wait_that_is_over_is_not_begun_again_in_the_same_run(tmp_path: Path) -> None:
+async def test_a_timed_out_wait_is_not_restarted_in_the_same_run(tmp_path: Path) -> None:
     """A generation that takes too long is let go of while other files go on."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(6)))
     async with (

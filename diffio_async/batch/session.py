@@ -1,0 +1,400 @@
+"""A run over a journal: request, listing, outcomes and progress."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, get_args
+
+from attrs import define, evolve, frozen
+
+from diffio_async._http.callbacks import call_progress_callback
+from diffio_async._http.error_context import concerning_many
+from diffio_async._logging import log
+from diffio_async._protocol.endpoints import create_project, normalize_download_type
+from diffio_async._protocol.several import several
+from diffio_async._storage.local_paths import is_encodable
+from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
+from diffio_async._validators import displayed, is_number
+from diffio_async.batch.congestion import CongestionControl
+from diffio_async.batch.context import Plan, RunContext
+from diffio_async.batch.file_queries import requeue_failed
+from diffio_async.batch.job_queries import discard_uploads
+from diffio_async.batch.journal import Journal
+from diffio_async.batch.journal_queries import (
+    file_count,
+    last_seq,
+    left_out_after,
+    left_out_counts,
+    outcomes_after,
+    remaining,
+    unfinished,
+)
+from diffio_async.batch.listing import Listing
+from diffio_async.batch.naming import Naming, ResultDetector, is_case_insensitive
+from diffio_async.batch.scheduler import BatchRun
+from diffio_async.batch.settings import (
+    SANDBOX,
+    JobSettings,
+    JournalIdentity,
+    RunOptions,
+    account_of,
+    bind_account,
+)
+from diffio_async.batch.sources import Scan, check_sources, describe_left_out
+from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError, DiffioError
+from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
+from diffio_async.options import ClientOptions, resolve_options, validate_wait
+from diffio_async.types import BatchConflict, Callback, OnError, Sources
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from diffio_async.resources.account import AsyncAccounts
+    from diffio_async.resources.generations import AsyncGenerations
+    from diffio_async.resources.projects import AsyncProjects
+
+#: Number of outcomes read from the journal at once.
+_PAGE = 200
+#: Seconds between scans for files that other runs ended, and between progress reports.
+_POLL_SECONDS, _REPORT_SECONDS = 1.0, 0.25
+#: Seconds during which outcomes are collected, to be read at once.
+_BATCH_WINDOW = 0.05
+#: More than a service accepts concurrently, and less than SQLite's largest integer.
+_MAX_IN_FLIGHT = 1_000_000
+
+
+@frozen(kw_only=True)
+class BatchRequest:
+    """Arguments of `AsyncDiffio.restore_many`, which documents them."""
+
+    sources: Sources | None
+    to: Path
+    journal: Path
+    service: str | None
+    settings: JobSettings
+    download_types: tuple[str, ...]
+    name: str
+    recursive: bool
+    suffixes: frozenset[str]
+    salt: str | None
+    retry_failed: bool
+    plan: Plan
+
+    @property
+    def identity(self) -> JournalIdentity:
+        """The identity that the journal must have."""
+        return JournalIdentity(
+            model=self.settings.model,
+            sampling=self.settings.sampling,
+            params=self.settings.params,
+            to=str(self.to),
+            name=self.name,
+        )
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The options that later commands of the journal reuse."""
+        plan = self.plan
+        return RunOptions(
+            on_conflict=plan.on_conflict,
+            on_error=plan.on_error,
+            max_in_flight=plan.max_in_flight,
+            max_spend_seconds=plan.max_spend_seconds,
+            timeout=plan.timeout,
+            project_params=plan.project_params,
+        )
+
+    async def register(self, journal: Journal) -> None:
+        """Register this run in the journal.
+
+        Raises:
+            ConfigurationError: The journal has another identity, service or salt.
+        """
+        await journal.register(
+            self.identity, self.salt, service=self.service, options=self.run_options
+        )
+
+    def check(self) -> None:
+        """Validate the arguments.
+
+        Raises:
+            ConfigurationError: An argument is invalid.
+        """
+        Naming(self.name, self.to).check()
+        check_sources(self.sources)
+        for value, choices in (
+            (self.plan.on_conflict, BatchConflict),
+            (self.plan.on_error, OnError),
+        ):
+            if value not in get_args(choices):
+                raise ConfigurationError(f"{value!r} must be one of {', '.join(get_args(choices))}")
+        if not self.download_types:
+            raise ConfigurationError("name at least one download type")
+        _check_numbers(self.plan.max_in_flight, self.plan.max_spend_seconds)
+        if self.salt is not None:
+            _check_salt(self.salt)
+        create_project(
+            file_name="-", content_type="", content_length=0, params=self.plan.project_params
+        )
+        validate_wait(None, self.plan.timeout)
+
+
+def _check_numbers(max_in_flight: object, max_spend_seconds: object) -> None:
+    is_integer = isinstance(max_in_flight, int) and not isinstance(max_in_flight, bool)
+    if not (is_integer and is_number(max_in_flight) and 1 <= max_in_flight <= _MAX_IN_FLIGHT):
+        raise ConfigurationError(
+            f"max_in_flight must be a whole number from 1 to {_MAX_IN_FLIGHT:,}, not "
+            f"{displayed(max_in_flight)}"
+        )
+    # Infinity means no limit; NaN is rejected.
+    unlimited = max_spend_seconds is None or max_spend_seconds == math.inf
+    if not (unlimited or (is_number(max_spend_seconds) and max_spend_seconds >= 0)):
+        raise ConfigurationError(
+            f"max_spend_seconds must be 0 or more seconds, not {displayed(max_spend_seconds)}"
+        )
+
+
+def _check_salt(salt: object) -> None:
+    if not isinstance(salt, str):
+        raise ConfigurationError(f"the salt must be text, not {displayed(salt)}")
+    if not salt.strip():
+        raise ConfigurationError("the salt is empty: leave it out to generate one")
+    if not is_encodable(salt):
+        raise ConfigurationError(f"the salt {salt!r} is not valid text: choose another one")
+
+
+def normalize_download_types(download_types: object) -> tuple[str, ...]:
+    """Return the API's names of download types, without duplicates.
+
+    Raises:
+        ConfigurationError: A name is not a download type.
+    """
+    names = several(download_types, "download_types")
+    return tuple(dict.fromkeys(normalize_download_type(name) for name in names))
+
+
+async def run_batch(
+    projects: AsyncProjects,
+    generations: AsyncGenerations,
+    accounts: AsyncAccounts,
+    request: BatchRequest,
+    options: ClientOptions,
+    *,
+    on_progress: Callback[BatchProgress] | None,
+    on_left_out: Callback[LeftOut] | None,
+) -> AsyncGenerator[FileOutcome, None]:
+    """See `AsyncDiffio.restore_many`."""
+    congestion = CongestionControl()
+    retry = congestion.with_throttle_hook(resolve_options(options, request.plan.options).retry)
+    limit = options.wait.timeout if request.plan.timeout is None else request.plan.timeout
+    plan = evolve(
+        request.plan,
+        timeout=limit,
+        options=evolve(request.plan.options, retry=retry),
+        max_upload_bytes=options.max_upload_bytes,
+        unbilled=request.service == SANDBOX,
+    )
+    journal = await _open_journal(request)
+    context = RunContext(journal, projects, generations, plan, congestion)
+    try:
+        try:
+            await list_sources(request, journal)
+        except Exception as failure:
+            if isinstance(failure, DatabaseError) or shortage_of(failure) is None:
+                raise
+            raise _listing_stopped(journal, failure) from failure
+        if plan.unbilled:
+            # The sandbox serves only this journal, and its ports have changed.
+            await journal.write(discard_uploads)
+        await _report_left_out(journal, on_left_out)
+        if await journal.read(unfinished, downloads=True):
+            # No request is sent if all files have ended.
+            account = await account_of(accounts, request.plan.options)
+            if account is not None:
+                await journal.write(bind_account, journal.path, account, journal.run_id)
+        outcomes = _outcomes(context, on_progress)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+        if context.stop_reason is not None or context.downloads_stopped is not None:
+            raise await _stop_error(context)
+    finally:
+        closing = asyncio.ensure_future(journal.close())
+        await wait_uncancelled(closing)
+        closing.result()
+
+
+async def _open_journal(request: BatchRequest) -> Journal:
+    def remember_folder() -> None:
+        try:
+            request.to.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as failure:
+            raise ConfigurationError(
+                f"the folder {str(request.to)!r} cannot be created: {reason_of(failure)}"
+            ) from failure
+
+    await TrackedExecutor().run(remember_folder)
+    journal = await Journal.open(request.journal)
+    try:
+        await request.register(journal)
+    except BaseException:
+        closing = asyncio.ensure_future(journal.close())
+        await wait_uncancelled(closing)
+        raise
+    return journal
+
+
+async def list_sources(request: BatchRequest, journal: Journal) -> None:
+    """List the sources in the journal, and requeue what failed."""
+    if request.sources is not None:
+        await journal.acquire_listing_lock()
+        naming = Naming(
+            request.name, request.to, await TrackedExecutor().run(is_case_insensitive, request.to)
+        )
+        scan = Scan(
+            recursive=request.recursive,
+            suffixes=request.suffixes,
+            is_result=ResultDetector(naming, request.suffixes).is_result,
+            excluded_dir=request.to,
+            journal=request.journal,
+        )
+        await Listing(scan, naming, request.settings, request.download_types).run(
+            request.sources, journal
+        )
+        await journal.release_listing_lock()
+    await journal.write(requeue_failed, billed=request.retry_failed)
+
+
+async def _report_left_out(journal: Journal, on_left_out: Callback[LeftOut] | None) -> None:
+    counts = await journal.read(left_out_counts)
+    if counts:
+        log.info("left out while listing: %s", describe_left_out(counts))
+    last, failed = 0, False
+    while on_left_out is not None and (page := await journal.read(left_out_after, last, _PAGE)):
+        for last, each in page:  # noqa: B007 - the start of the next page
+            returned = await call_progress_callback(on_left_out, each, log_failure=not failed)
+            failed |= not returned
+
+
+async def _outcomes(
+    context: RunContext, on_progress: Callback[BatchProgress] | None
+) -> AsyncGenerator[FileOutcome, None]:
+    """Run the batch, and yield outcomes as they are recorded, by this and other runs."""
+    journal = context.journal
+    before, seen = await journal.read(last_seq), 0
+    counter = await ProgressCounter.create(context)
+    running = asyncio.create_task(BatchRun(context).run())
+    running.add_done_callback(lambda _: context.notify_all())
+    reported_at, failed = 0.0, False
+    try:
+        with concerning_many(context.running_generations.items):
+            while True:
+                is_done, version = running.done(), context.file_ended.version
+                page = await journal.read(outcomes_after, seen, _PAGE, before)
+                for number, outcome in page:
+                    seen = number
+                    counter.count(outcome)
+                    yield outcome
+                now = time.monotonic()
+                if on_progress is not None and (now - reported_at >= _REPORT_SECONDS or is_done):
+                    reported_at = now
+                    progress = counter.progress()
+                    failed |= not await call_progress_callback(
+                        on_progress, progress, log_failure=not failed
+                    )
+                if page:
+                    continue
+                if is_done:
+                    break
+                await context.file_ended.wait(
+                    version, _REPORT_SECONDS if on_progress is not None else _POLL_SECONDS
+                )
+                if not running.done():
+                    await asyncio.sleep(_BATCH_WINDOW)
+            try:
+                running.result()
+            except Exception as failure:
+                if isinstance(failure, DiffioError) or shortage_of(failure) is None:
+                    raise
+                context.stop(failure)
+    finally:
+        running.cancel()
+        await wait_uncancelled(running)
+
+
+def _listing_stopped(journal: Journal, failure: Exception) -> BatchStopped:
+    """Return the error for a shortage of resources before anything was sent."""
+    shortage = shortage_of(failure)
+    error = BatchStopped(
+        f"the listing of the files stopped: {shortage.text if shortage else failure}. Nothing was "
+        f"sent: correct it and run the same again, with the journal {journal.path!r}"
+    )
+    error.journal = journal.path
+    return error
+
+
+async def _stop_error(context: RunContext) -> BatchStopped:
+    count = await context.journal.read(remaining)
+    reason = context.stop_reason if context.stop_reason is not None else context.downloads_stopped
+    text = reason_of(reason) if isinstance(reason, Exception) else str(reason)
+    error = BatchStopped(
+        f"the batch stopped: {text.rstrip('.')}. {count} of its files have not "
+        "ended. Correct the cause, then run the same again to resume, with the journal "
+        f"{context.journal.path!r}"
+    )
+    error.journal, error.remaining_files = context.journal.path, count
+    if isinstance(reason, Exception):
+        error.__cause__ = reason
+    return error
+
+
+@define(eq=False)
+class ProgressCounter:
+    """Counts of one run; `files` is the number at its start."""
+
+    context: RunContext
+    files: int
+    left_out: int
+    started_at: float
+    done: int = 0
+    failed: int = 0
+    finished_now: int = 0
+
+    @classmethod
+    async def create(cls, context: RunContext) -> Self:
+        """Create a counter with the current number of files."""
+        left_out = sum((await context.journal.read(left_out_counts)).values())
+        return cls(context, await context.journal.read(file_count), left_out, time.monotonic())
+
+    def count(self, outcome: FileOutcome) -> None:
+        """Count an outcome."""
+        if outcome.state == "failed":
+            self.failed += 1
+        else:
+            self.done += 1
+        self.finished_now += not outcome.from_earlier_run
+
+    def progress(self) -> BatchProgress:
+        """Return the current progress."""
+        context, seconds = self.context, time.monotonic() - self.started_at
+        waiting = max(0, self.files - self.done - self.failed)
+        return BatchProgress(
+            files=self.files,
+            done=self.done,
+            failed=self.failed,
+            left_out=self.left_out,
+            uploading=context.uploading,
+            generating=context.in_flight - context.uploading,
+            downloading=context.downloading,
+            sent_bytes=context.sent_bytes,
+            received_bytes=context.received_bytes,
+            seconds=seconds,
+            files_per_minute=60.0 * self.finished_now / seconds if seconds else 0.0,
+            eta_seconds=waiting * seconds / self.finished_now if self.finished_now else None,
+            pause_reason=context.congestion.pause_reason if context.congestion.pause else None,
+        )
