@@ -124,7 +124,7 @@ async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
     done = await run(tmp_path, late, "batch", source, "-o", "out", env=of(echo))
     assert echo.requests
     assert done.returncode == 1, done.stderr
-    assert "run the same again" in done.stderr
+    assert "run the same command again" in done.stderr
     assert ".wav: " not in done.stderr
     again = await run(tmp_path, "", "batch", source, "-o", "out", env=of(echo))
     assert again.returncode == 0, again.stderr

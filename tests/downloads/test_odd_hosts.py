@@ -35,7 +35,7 @@ async def test_a_result_without_any_length_is_refused(
     """Its end and a connection that broke look the same: half of it passed for the whole."""
     async with peer(sends(head(200, {"connection": "close"}) + CONTENT)) as host:
         leads_to(sandbox, host.url("/r"))
-        with pytest.raises(DownloadFailed, match="does not say where the result ends"):
+        with pytest.raises(DownloadFailed, match="does not announce where the result ends"):
             await linked(client).download(tmp_path / "voice.mp3")
     assert len(host.asked) == 1
     assert entries(tmp_path) == []

@@ -367,7 +367,7 @@ async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
     store = Stubborn()
     async with scene() as on:
         first = await on.client.projects.create(CONTENT, resume=store)
-        assert "could not be removed" in caplog.text
+        assert "could not be deleted" in caplog.text
         again = await on.client.projects.create(CONTENT, resume=store)
         assert again == first
 
