@@ -168,7 +168,8 @@ async def test_an_error_whose_body_does_not_arrive_keeps_its_class(
     body = b'{"error": "unfinished'
     framing: dict[str, object] = {"content-length": 500}
     if end == "cut in a chunk":
-        framing, body = {"transfer-encoding": "chunked"}, b"%x\r\n%s" % (500, body)
+        framing = {"transfer-encoding": "chunked"}
+        body = b"%x\r\n%s" % (500, body)
     start = head(status, {**framing, "retry-after": "7"}) + body
 
     async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
