@@ -48,7 +48,7 @@ async def test_a_url_is_refused(
         env={"DIFFIO_API_KEY": "k", "DIFFIO_WEBHOOK_SECRET": "whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="},
     )
     assert done.returncode == 2, done.stderr
-    assert "is a URL (s3://bucket/out), and only paths" in done.stderr
+    assert "is a URL (s3://bucket/out), and only local paths" in done.stderr
     assert not (tmp_path / "s3:").exists()
 
 
