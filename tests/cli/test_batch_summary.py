@@ -86,7 +86,8 @@ async def test_status_does_not_count_runs_that_were_killed(
     await dead.aclose()
     with closing(sqlite3.connect(tmp_path / "out" / JOURNAL)) as journal, journal:
         journal.execute(
-            "INSERT INTO runner (token, place, pid, born, until) VALUES ('t', ?, ?, '1', 1e12)",
+            "INSERT INTO run (token, host, pid, process_start, lease_expires_at)"
+            " VALUES ('t', ?, ?, '1', 1e12)",
             (host_id(), dead.pid),
         )
     status = await run("batch", "status", "out", "--json")
