@@ -346,7 +346,7 @@ async def test_an_inbox_is_listed_and_dead_events_are_requeued(run: Run, tmp_pat
     done = await run("webhooks", "inbox", "retry", "msg_2", *on, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"event": "retried", "count": 1})
     done = await run("webhooks", "inbox", "retry", "msg_3", *on)
-    assert (done.returncode, "msg_3 is not there" in done.stdout) == (1, True)
+    assert (done.returncode, "msg_3 does not exist" in done.stdout) == (1, True)
     done = await run("webhooks", "inbox", "list", *on, "--state", "handled")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "The inbox has no such events.\n")
     (tmp_path / "none").write_text("this is no inbox" * 100)
