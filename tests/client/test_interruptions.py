@@ -23,10 +23,11 @@ STARTING = {"restore", "isolate", "create", "create_and_wait", "compat_isolate"}
 DOWNLOAD = "/v1/get_generation_download"
 #: Runs one call, and prints what the interruption of it says.
 PROGRAM = """
-import json, os, sys
+import json, os, signal, sys
 from diffio_async.compat import DiffioClient
 from diffio_async.sync import Diffio
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 folder, project, generation = sys.argv[2:]
 key, url = os.environ["DIFFIO_API_KEY"], os.environ["DIFFIO_API_BASE_URL"]
 source = folder + "/talk.wav"
