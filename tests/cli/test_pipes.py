@@ -113,8 +113,8 @@ async def test_a_generation_is_downloaded_to_standard_output(
         (["restore", "-", "-o", "-", "--json"], "--json"),
         (["restore", "a.wav", "--stdin-name", "x.wav"], "not among the files"),
         (["download", "gen_1", "--project", "proj_1", "-o", "-", "--json"], "--json"),
-        (["batch", "-", "-o", "out"], "restore takes - for both"),
-        (["batch", "a.wav", "-o", "-"], "restore takes - for both"),
+        (["batch", "-", "-o", "out"], "use diffio-async restore for -"),
+        (["batch", "a.wav", "-o", "-"], "use diffio-async restore for -"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
