@@ -41,6 +41,8 @@ class Terminal:
         self.busy = False
         self._pid, self._file = pty.fork()
         if self._pid == 0:
+            # A background job ignores it, and what is ignored stays so in the shell.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
         self.type("PS1= PS2=; stty -echo")
 
