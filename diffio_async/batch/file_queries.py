@@ -35,7 +35,7 @@ def requeue_file(
     _leased(connection, run_id, file)
     connection.execute(
         "UPDATE file SET run_id = NULL, attempts = attempts - 1, run_at = ? WHERE id = ?",
-        (time.time() + delay, file),
+        (now(connection) + delay, file),
     )
 
 

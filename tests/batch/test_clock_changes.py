@@ -15,6 +15,7 @@ from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 from diffio_async._storage import database_clock
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import assignment
+from diffio_async.batch.file_queries import requeue_file
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.schema import FAR_FUTURE, SCHEMA
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
@@ -123,3 +124,18 @@ async def test_a_reboot_shortens_delays_of_the_earlier_boot(
     assert [file.path for file in taken] == ["a"]
     assert abs(await database.read(database_clock.now) - time.time()) < 60
     await database.close()
+
+
+async def test_a_file_that_is_put_off_is_due_by_the_clock_of_the_journal(
+    tmp_path: Path, set_clock: Callable[[float], None]
+) -> None:
+    """A clock that was set two hours ahead does not put a requeued file off for two hours."""
+    journal = await Journal.open(tmp_path / "j.sqlite")
+    await journal.register(TERMS, None)
+    run_id = journal.run_id
+    await journal.write(lambda connection: connection.execute(FILE).rowcount)
+    (file,) = await journal.write(assignment.lease_files, run_id, 1)
+    set_clock(2 * HOURS)
+    await journal.write(requeue_file, run_id, file.id)
+    assert await journal.write(assignment.lease_files, run_id, 1)
+    await journal.close()
