@@ -217,8 +217,8 @@ class Generations:
     ) -> list[Outcome]:
         """Wait until all generations have ended, one way or the other.
 
-        However many they are, the client asks no more often than its budget allows
-        (`WaitPolicy.budget`), and for all generations of one project at once.
+        However many they are, the client polls no more often than its rate limit allows
+        (`WaitPolicy.max_polls_per_second`), and all generations of one project at once.
 
         Args:
             generations: Ids, handles, or models with an id, from any iterable.
