@@ -115,6 +115,16 @@ def require_json_object(value: Mapping[str, Json] | None, name: str) -> dict[str
     return dict(value)
 
 
+def _request(
+    name: str, returns: type[T], retry_safety: RetrySafety, **fields: object
+) -> ApiRequest[T]:
+    """Build the request of an endpoint whose path is its name, without fields that are None."""
+    json = omit_none(**fields)
+    return ApiRequest(
+        name=name, path=f"/{name}", returns=returns, retry_safety=retry_safety, json=json
+    )
+
+
 def create_project(
     *,
     file_name: str,
@@ -142,34 +152,25 @@ def create_project(
 
 def complete_project_upload(api_project_id: str) -> ApiRequest[UploadConfirmation]:
     """`complete_project_upload`; status 409 means that the bytes have not arrived yet."""
-    return ApiRequest(
-        name="complete_project_upload",
-        path="/complete_project_upload",
-        json={"apiProjectId": require_text(api_project_id, "api_project_id")},
-        returns=UploadConfirmation,
-        retry_safety=RetrySafety.IDEMPOTENT,
+    project = require_text(api_project_id, "api_project_id")
+    return _request(
+        "complete_project_upload",
+        UploadConfirmation,
+        RetrySafety.IDEMPOTENT,
+        apiProjectId=project,
     )
 
 
 def list_projects() -> ApiRequest[ProjectList]:
     """`list_projects`."""
-    return ApiRequest(
-        name="list_projects",
-        path="/list_projects",
-        json={},
-        returns=ProjectList,
-        retry_safety=RetrySafety.READ,
-    )
+    return _request("list_projects", ProjectList, RetrySafety.READ)
 
 
 def list_project_generations(api_project_id: str) -> ApiRequest[GenerationList]:
     """`list_project_generations`: the status of every generation of a project."""
-    return ApiRequest(
-        name="list_project_generations",
-        path="/list_project_generations",
-        json={"apiProjectId": require_text(api_project_id, "api_project_id")},
-        returns=GenerationList,
-        retry_safety=RetrySafety.READ,
+    project = require_text(api_project_id, "api_project_id")
+    return _request(
+        "list_project_generations", GenerationList, RetrySafety.READ, apiProjectId=project
     )
 
 
@@ -264,12 +265,6 @@ def get_generation_download(
 
 
 MAX_LABEL = 80
-
-
-def _request(name: str, returns: type[T], replay: RetrySafety, **fields: object) -> ApiRequest[T]:
-    return ApiRequest(
-        name=name, path=f"/{name}", returns=returns, retry_safety=replay, json=omit_none(**fields)
-    )
 
 
 def _new_secret(name: str, **fields: object) -> ApiRequest[ApiKey]:
