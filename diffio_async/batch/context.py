@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field, frozen
 
+from diffio_async._storage.notifier import Notifier
 from diffio_async.options import RequestOptions
 from diffio_async.types import BatchConflict, OnError
 
@@ -21,33 +22,6 @@ if TYPE_CHECKING:
     from diffio_async.batch.records import ResultDownload
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
-
-
-class Notifier:
-    """Versioned notification: a change between reading `version` and `wait` is not lost."""
-
-    def __init__(self) -> None:
-        self._version = 0
-        self._event = asyncio.Event()
-
-    def notify(self) -> None:
-        """Wake all waiters."""
-        self._version += 1
-        self._event.set()
-        self._event = asyncio.Event()
-
-    @property
-    def version(self) -> int:
-        """Number of notifications; read it before checking for work, and pass it to `wait`."""
-        return self._version
-
-    async def wait(self, since: int, seconds: float) -> None:
-        """Wait for a notification after version `since`, for at most `seconds`."""
-        if self._version != since:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
 
 
 #: Maximum number of concurrent downloads.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import os
 import threading
 from concurrent.futures import Future
@@ -12,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from diffio_async._storage.notifier import Notifier
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import DatabaseError, WebhookRejected
@@ -24,39 +23,6 @@ if TYPE_CHECKING:
 
     from diffio_async._storage.database_clock import Clock
     from diffio_async.models.webhooks import WebhookEvent
-
-
-class Notifier:
-    """Notifies waiting tasks of changes. There is no lock: each operation on the set is atomic."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-        #: Changes with each notification: read it before the data, and no change is missed.
-        self.version = 0
-        self._waiters: set[asyncio.Future[None]] = set()
-
-    def notify(self) -> None:
-        """Wake all waiting tasks; may be called on any thread."""
-        self.version = next(self._numbers)
-        for waiter in self._waiters.copy():
-            with contextlib.suppress(RuntimeError):  # its loop is closed
-                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
-
-    async def wait(self, seen: int, seconds: float) -> bool:
-        """Wait for a version other than `seen`; return False after so many seconds without one."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            if self.version == seen:
-                await asyncio.wait([waiter], timeout=seconds)
-        finally:
-            self._waiters.discard(waiter)
-        return self.version != seen
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 T = TypeVar("T")
