@@ -77,8 +77,9 @@ class SqliteThread:
     ) -> Self:
         """Open the file, creating it if missing and `create` is true, readable by its owner only.
 
-        Jobs are collected for `batch_window` seconds and committed together, which saves most
-        commits and thread switches under load. `clock` replaces the shared clock, for tests.
+        While several jobs arrive at once, jobs are collected for `batch_window` seconds and
+        committed together, which saves most commits and thread switches under load. `clock`
+        replaces the shared clock, for tests.
 
         Raises:
             DatabaseError: The file or its folder is missing, it cannot be written, is damaged, is
@@ -172,9 +173,10 @@ class SqliteThread:
                 self._closed = True
             self._fail_pending(failure)
             return
-        closing = False
+        closing, crowded = False, False
         while not closing:
-            jobs = self._next_jobs()
+            jobs = self._next_jobs(self._batch_window if crowded else 0.0)
+            crowded = len(jobs) > 1
             closing = jobs[-1].closes
             self._run_jobs(connection, jobs[:-1] if closing else jobs)
             if closing:
@@ -188,11 +190,11 @@ class SqliteThread:
             while True:
                 _deliver([(self._jobs.get_nowait(), _raiser(failure))])
 
-    def _next_jobs(self) -> list[_Job]:
-        """Return the pending jobs, at least one; a closing job is always the last."""
+    def _next_jobs(self, window: float) -> list[_Job]:
+        """Return the jobs of the next `window` seconds, at least one; a closing job is the last."""
         jobs = [self._jobs.get()]
-        if self._batch_window and not jobs[0].closes:
-            time.sleep(self._batch_window)
+        if window and not jobs[0].closes:
+            time.sleep(window)
         with contextlib.suppress(Empty):
             while len(jobs) < MAX_BATCH and not jobs[-1].closes:
                 jobs.append(self._jobs.get_nowait())

@@ -314,8 +314,7 @@ async def _outcomes(
                 await context.file_ended.wait(
                     version, _REPORT_SECONDS if on_progress is not None else _POLL_SECONDS
                 )
-                if not running.done():
-                    await asyncio.sleep(_BATCH_WINDOW)
+                await asyncio.wait([running], timeout=_BATCH_WINDOW)
             try:
                 running.result()
             except Exception as failure:
