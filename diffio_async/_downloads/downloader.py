@@ -16,8 +16,9 @@ from diffio_async._downloads.range_request import (
     RestartRequired,
     describe,
 )
-from diffio_async._downloads.ranges import ConnectionScaler, RangeAllocator, Segment
+from diffio_async._downloads.ranges import RangeAllocator, Segment
 from diffio_async._http.callbacks import call_progress_callback
+from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
 from diffio_async._protocol.transfer_rate import ThroughputMeter
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 _MIN_SEGMENT = 8 * MIB
 #: Seconds between samples of the rate.
 _SAMPLE_SECONDS = 0.1
+#: Seconds before more connections are tried again after no gain or throttling.
+_PROBE_INTERVAL_SECONDS = 60.0
 
 
 @define(eq=False)
@@ -64,7 +67,7 @@ class Downloader:
     #: Whether the host serves ranges of this version, and how many connections receive bytes.
     supports_ranges: bool = False
     active: int = 0
-    _scaler: ConnectionScaler = field(init=False)
+    _limit: ConcurrencyLimit = field(init=False)
     _running: int = 0
     _attempts: int = 0
     _reported_at: int = 0
@@ -80,7 +83,9 @@ class Downloader:
             self.sink.ranges, None if version is None else version.total
         )
         self.supports_ranges = version is not None
-        self._scaler = ConnectionScaler(self.sender.ranges.max)
+        self._limit = ConcurrencyLimit(
+            self.sender.ranges.max, probe_interval=_PROBE_INTERVAL_SECONDS
+        )
 
     async def run(self) -> int:
         """Fetch the complete result and return its size in bytes.
@@ -107,7 +112,7 @@ class Downloader:
                     RangeAllocator(),
                 )
                 # Versions may differ between responses: one connection gets a consistent one.
-                self._scaler = ConnectionScaler(1)
+                self._limit = ConcurrencyLimit(1)
                 await self.sender.closing.sleep(delay)
         await self._verify_digest()
         return self._done
@@ -144,18 +149,23 @@ class Downloader:
         total = None if self.version is None else self.version.total
         return (
             self.supports_ranges
-            and self._scaler.max > 1
+            and self._limit.max > 1
             and total is not None
             and total - self._done >= 2 * _MIN_SEGMENT
         )
 
     def _scale(self, now: float) -> None:
-        """Open more connections up to the target of the scaler."""
+        """Open more connections up to the limit."""
         if not self._can_scale or self.version is None:
             return
-        remaining = (self.version.total or 0) - self._done
-        target = self._scaler.sample(now, self._done, remaining, self.active, time.thread_time())
-        while 0 < self._running < target and self.sender.ranges.free > 0:
+        self._limit.sample(
+            now,
+            self._done,
+            saturated=self.active >= self._limit.limit,
+            cpu_time=time.thread_time(),
+            remaining=(self.version.total or 0) - self._done,
+        )
+        while 0 < self._running < self._limit.limit and self.sender.ranges.free > 0:
             segment = self._allocator.acquire(_MIN_SEGMENT)
             if segment is None:
                 return
@@ -169,12 +179,13 @@ class Downloader:
         self._connections.add(connection)
 
     async def _connection(self, retry_state: DownloadRetryState, segment: Segment | None) -> None:
-        """Fetch one segment after another while the target allows this connection."""
+        """Fetch one segment after another while the limit allows this connection."""
+        started_at = asyncio.get_running_loop().time()
         try:
             while segment is not None:
                 await self._fetch_segment(segment, retry_state)
                 self._allocator.release(segment)
-                is_wanted = self._running <= self._scaler.target
+                is_wanted = self._running <= self._limit.limit
                 segment = self._allocator.acquire(_MIN_SEGMENT) if is_wanted else None
         except InvalidTarget:
             raise
@@ -182,7 +193,8 @@ class Downloader:
             if self._running == 1 or segment is None:
                 raise
             # Continue with one fewer; if the number was not the cause, the last one raises.
-            self._scaler.on_throttled(asyncio.get_running_loop().time())
+            now = asyncio.get_running_loop().time()
+            self._limit.on_throttled(now, started_at=started_at)
             self.supports_ranges = self.supports_ranges and not isinstance(failure, RangeIgnored)
             self._allocator.release(segment)
         finally:

@@ -1,14 +1,11 @@
-"""Byte ranges of a download, and the number of connections that fetch them."""
+"""Byte ranges of a download, and their assignment to connections."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
 from attrs import define, field
-
-from diffio_async.options import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -122,91 +119,3 @@ class RangeSet:
     def before(self, limit: int) -> RangeSet:
         """Return the bytes before `limit`."""
         return RangeSet((start, min(end, limit)) for start, end in self)
-
-
-#: Minimum length of a measurement: in seconds, and as a multiple of the connect time.
-_MIN_SAMPLE_SECONDS, _CONNECT_TIME_FACTOR = 0.4, 2.0
-
-#: Seconds to wait for the first bytes of new connections before measuring.
-_SETTLE_SECONDS = 5.0
-
-#: Required growth of the rate when the number of connections doubles.
-_MIN_GAIN = 1.25
-
-#: Bytes per second of one connection above which it is not considered a bottleneck.
-_FAST_RATE = 100 * MIB
-
-#: Share of time that the loop's thread may use the CPU; above it, the CPU is the bottleneck.
-_MAX_CPU_SHARE = 0.85
-
-#: Minimum estimated seconds left for which more connections are opened.
-_MIN_SECONDS_LEFT = 1.5
-
-#: Seconds before more connections are tried again after no gain or throttling.
-_RETRY_AFTER_SECONDS = 60.0
-
-
-@define
-class ConnectionScaler:
-    """Adaptive number of connections of one download. Pure: time is an argument.
-
-    One connection is enough where the link or the CPU is the bottleneck. Where each connection is
-    limited (a long link, a host that throttles), more of them add throughput: their number doubles
-    while that helps.
-
-    Attributes:
-        max: Upper bound of the target.
-        target: Desired number of connections.
-    """
-
-    max: int
-    target: int = 1
-    #: Bytes per second before the last increase, until its gain is known.
-    _previous_rate: float | None = None
-    _changed_at: float | None = None
-    _measured_from: float | None = None
-    _done: int = 0
-    _cpu_time: float = 0.0
-    _cooldown_until: float = field(default=-math.inf)
-
-    def sample(self, now: float, done: int, remaining: int, active: int, cpu_time: float) -> int:
-        """Update the target from one sample and return it.
-
-        Args:
-            now: Seconds on a monotonic clock.
-            done: Bytes received by all connections.
-            remaining: Bytes not received yet.
-            active: Connections that are receiving bytes.
-            cpu_time: CPU seconds of the event loop's thread, from any starting point.
-        """
-        if self._changed_at is None:
-            self._changed_at = now
-        if self._measured_from is None:
-            # The rate while connections open and warm up is not representative.
-            if active < self.target and now - self._changed_at < _SETTLE_SECONDS:
-                return self.target
-            self._measured_from, self._done, self._cpu_time = now, done, cpu_time
-        elapsed = now - self._measured_from
-        if now < self._cooldown_until or elapsed < max(
-            _MIN_SAMPLE_SECONDS, _CONNECT_TIME_FACTOR * (self._measured_from - self._changed_at)
-        ):
-            return self.target
-        rate, previous = (done - self._done) / elapsed, self._previous_rate
-        self._previous_rate = self._changed_at = self._measured_from = None
-        if previous is not None and rate < previous * _MIN_GAIN:
-            # Connections are not closed, but those that end are not replaced.
-            self.on_throttled(now)
-        elif (
-            self.target < self.max
-            and 0 < rate < _FAST_RATE * self.target
-            and remaining > _MIN_SECONDS_LEFT * rate
-            and cpu_time - self._cpu_time < _MAX_CPU_SHARE * elapsed
-        ):
-            self._previous_rate, self.target = rate, min(self.max, 2 * self.target)
-        return self.target
-
-    def on_throttled(self, now: float) -> None:
-        """Halve the target: more connections do not help, or the host throttles."""
-        self.target = max(1, self.target // 2)
-        self._previous_rate = self._changed_at = self._measured_from = None
-        self._cooldown_until = now + _RETRY_AFTER_SECONDS

@@ -18,6 +18,12 @@ RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 THROTTLE_STATUSES = frozenset({429, 503})
 
 
+def backoff(attempt: int, initial: float, maximum: float) -> float:
+    """Return the longest delay after attempt number `attempt` (from 1), in seconds: it doubles."""
+    # The exponent is bounded: a policy of a thousand attempts must not overflow.
+    return min(maximum, initial * 2.0 ** min(attempt - 1, 60))
+
+
 class RetrySafety(Enum):
     """What sending a call a second time would do. Every endpoint is a POST, so the call must say.
 
@@ -89,8 +95,7 @@ def retry_delay(
             return None
         delay = requested_delay
     else:
-        # The exponent is bounded, so that a policy of a thousand attempts does not overflow.
-        delay = jitter * min(policy.max_delay, policy.initial_delay * 2.0 ** min(attempt - 1, 60))
+        delay = jitter * backoff(attempt, policy.initial_delay, policy.max_delay)
     if policy.total_timeout is not None and elapsed + delay >= policy.total_timeout:
         return None
     return delay

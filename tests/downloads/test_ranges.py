@@ -15,8 +15,9 @@ from diffio_async import (
     DownloadResult,
     RetryPolicy,
 )
-from diffio_async._downloads import downloader, ranges
+from diffio_async._downloads import downloader
 from diffio_async._http.connection_counter import ConnectionCounter
+from diffio_async._protocol import concurrency_limit
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
 from tests.http.peers import Asked, head, peer
@@ -30,14 +31,15 @@ STEP = 16_384
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small results are worth several connections, and each is found to help at once.
 
-    What helps when is `ConnectionScaler`'s own matter, and measured by a clock: see `test_growth`.
+    `tests/protocol/test_concurrency_limit.py` tests when more connections help.
     """
     monkeypatch.setattr(downloader, "_MIN_SEGMENT", 50_000)
     monkeypatch.setattr(downloader, "_SAMPLE_SECONDS", 0.005)
-    monkeypatch.setattr(ranges, "_MIN_SAMPLE_SECONDS", 0.02)
-    monkeypatch.setattr(ranges, "_MIN_SECONDS_LEFT", 0.02)
-    monkeypatch.setattr(ranges, "_MIN_GAIN", 0.0)
-    monkeypatch.setattr(ranges, "_MAX_CPU_SHARE", 100.0)
+    monkeypatch.setattr(concurrency_limit, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency_limit, "MEASURE_SECONDS", 0.01)
+    monkeypatch.setattr(concurrency_limit, "MIN_SECONDS_LEFT", 0.02)
+    monkeypatch.setattr(concurrency_limit, "LARGE_GAIN", 0.0)
+    monkeypatch.setattr(concurrency_limit, "MAX_CPU_SHARE", 100.0)
 
 
 @pytest.fixture
