@@ -1,8 +1,9 @@
-"""What numbers in options may be: validators that say which option is wrong, and how."""
+"""Validators of options and arguments; their errors name the parameter and what it must be."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from diffio_async.errors import ConfigurationError
@@ -30,6 +31,38 @@ def displayed(value: object) -> str:
     except ValueError:
         return "a number of thousands of digits"
     return text if len(text) <= _MAX_DISPLAYED else f"{text[:_MAX_DISPLAYED]}…"
+
+
+def several(values: object, name: str) -> tuple[str, ...]:
+    """Return the strings of any iterable: a list, a set, the keys of a dict, a generator.
+
+    One string alone is refused, because its letters would be taken for the values.
+
+    Raises:
+        ConfigurationError: It is one string, is not iterable, or contains something else than
+            non-empty strings. The message contains `name`, the parameter's.
+    """
+    if isinstance(values, (str, bytes, bytearray)) or not isinstance(values, Iterable):
+        raise ConfigurationError(
+            f"{name} must be several words, such as a list of strings, not {displayed(values)}"
+        )
+    held = tuple(values)
+    for value in held:
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{name} must be words, and {displayed(value)} is not one")
+    return held
+
+
+def require_strings(values: object, name: str) -> list[str]:
+    """Return one or more strings as a list.
+
+    Raises:
+        ConfigurationError: As `several`, or there are no values.
+    """
+    found = several(values, name)
+    if not found:
+        raise ConfigurationError(f"{name} must be one or more words")
+    return list(found)
 
 
 def non_negative(_: object, attribute: Attribute[Any], value: object) -> None:

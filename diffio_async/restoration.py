@@ -14,13 +14,13 @@ from attrs import frozen
 from diffio_async._downloads.sinks import check_target
 from diffio_async._http.error_context import attach_ids, attach_started
 from diffio_async._polling.single_wait import TranscriptWait
-from diffio_async._protocol.containers import HEAD, check_video_possible
 from diffio_async._protocol.endpoints import (
     create_generation,
     normalize_download_type,
     optional_text,
 )
 from diffio_async._protocol.endpoints import idempotency_key as checked_key
+from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._storage.local_paths import local_path, suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import content_of, file_name_of

@@ -23,9 +23,8 @@ from diffio_async._downloads.representation import (
 from diffio_async._http.client import Attempt, Exchange
 from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codings import Undecodable
-from diffio_async._protocol.endpoints import Host
 from diffio_async._protocol.redaction import public_url
-from diffio_async._protocol.requests import Request, signed_url_request
+from diffio_async._protocol.requests import Host, Request, signed_url_request
 from diffio_async._protocol.retry import RetrySafety, retry_delay
 from diffio_async.errors import ApiError, DiffioError, DownloadFailed, ResponseLost
 from diffio_async.options import MIB

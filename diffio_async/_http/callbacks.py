@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from diffio_async._console import Console
 from diffio_async._logging import log
-from diffio_async._protocol.api_errors import message_excerpt
+from diffio_async._protocol.redaction import message_excerpt
 
 if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress

@@ -16,7 +16,7 @@ from diffio_async._http.error_mapping import map_exception
 from diffio_async._http.request_body import StreamedPayload, StreamingBody
 from diffio_async._http.sessions import Connection, SessionEntry, Sessions, current_connection
 from diffio_async._http.shutdown import CLOSED
-from diffio_async._protocol.api_errors import encodable
+from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.codings import GZIP, Decoder, Undecodable, codings_of
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.requests import Request

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from diffio_async._protocol.dates import http_date
+from diffio_async._protocol.retry import http_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

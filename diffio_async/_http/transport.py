@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import random
 import time
@@ -12,18 +11,21 @@ from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import evolve
-
 from diffio_async._http.client import Attempt, HttpClient
 from diffio_async._http.connection_counter import ConnectionCounter
 from diffio_async._http.server_clock import ServerClock
 from diffio_async._http.shutdown import ShutdownCoordinator
 from diffio_async._logging import log
-from diffio_async._protocol.api_errors import error_from_response, parse_body, request_id
-from diffio_async._protocol.codec import decode
-from diffio_async._protocol.endpoints import Host
+from diffio_async._protocol.api_errors import error_from_response, request_id
+from diffio_async._protocol.codec import decode, parse_body
 from diffio_async._protocol.redaction import public_url
-from diffio_async._protocol.requests import ApiHeaders, Request, build_api_headers, build_request
+from diffio_async._protocol.requests import (
+    ApiHeaders,
+    Host,
+    Request,
+    build_api_headers,
+    build_request,
+)
 from diffio_async._protocol.retry import RetrySafety, retry_delay
 from diffio_async._protocol.urls import (
     api_base_url,
@@ -49,9 +51,9 @@ if TYPE_CHECKING:
 
     from diffio_async._http.client import Exchange, HttpResponse
     from diffio_async._http.request_body import StreamingBody
-    from diffio_async._protocol.endpoints import ApiRequest
+    from diffio_async._protocol.requests import ApiRequest
     from diffio_async.events import Event
-    from diffio_async.options import ClientOptions, ResolvedOptions, RetryPolicy
+    from diffio_async.options import ClientOptions, ResolvedOptions
 
 _MAX_ENTRIES = 16
 
@@ -88,28 +90,6 @@ class RequestContextCache:
     def _build(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
         under = resolve_options(self._options, options)
         return under, build_api_headers(self._key, under)
-
-
-def with_safe_hook(policy: RetryPolicy) -> RetryPolicy:
-    """Return the policy with a hook whose exceptions cannot replace the failure and its ids."""
-    hook = policy.on
-    if hook is None:
-        return policy
-
-    def ask(failure: DiffioError) -> bool | float | None:
-        try:
-            verdict: object = hook(failure)
-        except Exception:
-            log.exception("a retry hook raised; the policy decides in its place")
-            return None
-        if verdict is None or isinstance(verdict, (bool, int, float)):
-            return verdict
-        log.error("a retry hook must return a bool, seconds or None, not %s", type(verdict))
-        if inspect.iscoroutine(verdict):
-            verdict.close()
-        return None
-
-    return evolve(policy, on=ask)
 
 
 T = TypeVar("T")
@@ -255,7 +235,7 @@ class ApiTransport:
                     return await self._attempt(name, number, attempt, about)
             except DiffioError as failure:
                 delay = retry_delay(
-                    with_safe_hook(under.retry),
+                    under.retry,
                     replay,
                     failure,
                     attempt=number,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from diffio_async._protocol.api_errors import parse_body
+from diffio_async._protocol.codec import parse_body
 from diffio_async.errors import InvalidResponse
 from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
 from diffio_async.models.scalars import number, reason

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from typing import TYPE_CHECKING
 
-from diffio_async._protocol.dates import http_date
-from diffio_async._protocol.endpoints import Host
-from diffio_async._protocol.hints import hint_for
-from diffio_async._protocol.redaction import Scrubber, redact
+from diffio_async._protocol.codec import parse_body
+from diffio_async._protocol.redaction import message_excerpt, redact, redacted_excerpt
+from diffio_async._protocol.requests import Host
+from diffio_async._protocol.retry import retry_after
 from diffio_async.errors import (
     ApiError,
     AuthenticationFailed,
@@ -28,7 +25,6 @@ from diffio_async.errors import (
     TranscriptUnavailable,
     UploadIncomplete,
 )
-from diffio_async.models.scalars import UnreadableNumber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,120 +32,7 @@ if TYPE_CHECKING:
 
     from diffio_async.models.generations import Generation
 
-#: Characters of one text that errors keep, and of all texts of one body together.
-MAX_EXCERPT = 2000
-MAX_KEPT = 8000
-#: How deep a JSON document may be nested: everything that walks one afterwards can recurse.
-MAX_DEPTH = 100
-#: Values in one JSON document. Small ones take a hundred times as much memory as text.
-MAX_VALUES = 2_000_000
-
-# Text that is not UTF-8 has some such characters, binary data has many.
-_BINARY = re.compile("[\x00-\x08\x0e-\x1f\ufffd]")
-_ONE_IN = 8
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-_HALF = re.compile("[\ud800-\udfff]")
-
-
-class NotJson(ValueError):
-    """The text is not JSON, or exceeds the limits on depth and values; the message says which."""
-
-
-def json_of(body: bytes) -> object:
-    """Return the value of a JSON document, in which every text can be encoded.
-
-    Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD. A number that has no
-    value here (NaN, 1e999, 5,000 digits) stays the text that it was.
-
-    Raises:
-        NotJson: It is not JSON, or too deep or too large.
-    """
-    # Some proxies put a byte order mark before the JSON.
-    text = body.decode("utf-8-sig", "replace")
-    containers = text.count("{") + text.count("[")
-    if containers + text.count(",") > MAX_VALUES:
-        raise NotJson(f"JSON of more than {MAX_VALUES:,} values is not read")
-    try:
-        value: object = _DECODER.decode(text)
-    except RecursionError:
-        raise NotJson(_TOO_DEEP) from None
-    except ValueError as failure:
-        raise NotJson(str(failure)) from None
-    if containers > MAX_DEPTH and _is_deep(value):
-        raise NotJson(_TOO_DEEP)
-    return _encodable(value) if _ESCAPED_HALF.search(text) else value
-
-
-def parse_body(body: bytes) -> object:
-    """Return the JSON of a body, or its text where `json_of` fails; never binary data."""
-    try:
-        return json_of(body)
-    except NotJson:
-        text = body.decode("utf-8-sig", "replace")
-    beginning = text[:MAX_EXCERPT]
-    if len(_BINARY.findall(beginning)) > len(beginning) // _ONE_IN:
-        return f"({len(body):,} bytes of binary data)"
-    return text
-
-
-def redacted_excerpt(content: object, secrets: Iterable[str] = ()) -> object:
-    """Return parsed content for an error: with secrets masked, and a few KB at most."""
-    scrubber = Scrubber(secrets)
-    if isinstance(content, str):
-        return scrubber.text(content, MAX_EXCERPT)
-    return scrubber.json(content, MAX_KEPT, MAX_EXCERPT)
-
-
-def encodable(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair: such text can be encoded.
-
-    Beside JSON, file names that are not UTF-8 have them (`os.fsdecode`).
-    """
-    return _HALF.sub("\ufffd", text)
-
-
-def _encodable(value: object) -> object:
-    if isinstance(value, str) and not isinstance(value, UnreadableNumber):
-        return encodable(value)
-    if isinstance(value, list):
-        return [_encodable(each) for each in value]
-    if isinstance(value, dict):
-        return {encodable(name): _encodable(each) for name, each in value.items()}
-    return value
-
-
-def _is_deep(value: object) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return False
-    return True
-
-
-def _integer(digits: str) -> int | str:
-    try:
-        return int(digits)
-    except ValueError:  # Python reads 4,300 digits at most
-        return UnreadableNumber(digits)
-
-
-def _real(digits: str) -> float | str:
-    found = float(digits)
-    return found if math.isfinite(found) else UnreadableNumber(digits)
-
-
-_TOO_DEEP = f"JSON nested deeper than {MAX_DEPTH} levels is not read"
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=UnreadableNumber)
-
-
 _REQUEST_IDS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
-_SHOWN_IN_MESSAGE = 300
 _LONGEST_ID = 200
 
 #: Errors by HTTP status and, where the contract names one, by code.
@@ -173,43 +56,6 @@ BY_CODE: Mapping[tuple[int, str], type[ApiError]] = {
 #: Statuses of a server that does not know the endpoint.
 _ADDRESSING = frozenset({404, 405, 410})
 _CODES = {code for _, code in BY_CODE}
-
-
-#: Seconds until a date that are waited for on the word of this machine's clock alone.
-_MAX_UNVERIFIED_WAIT = 60.0
-
-
-def retry_after(
-    headers: Mapping[str, str], now: datetime, *, clock_known: bool = True
-) -> float | None:
-    """Seconds the server asks to wait: `Retry-After-Ms`, or `Retry-After` as seconds or a date.
-
-    A date is compared with the response's own `Date`, because the clock of this machine may be
-    wrong; with `now` where the response has none. Of several values the largest counts.
-    `headers` has lower-case names. What cannot be read is ignored, as is a date far ahead where
-    the server's clock is not known.
-    """
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        seconds = _seconds(headers.get(name, ""), unit)
-        if seconds is not None:
-            return seconds
-    date = http_date(headers.get("retry-after", ""))
-    if date is None:
-        return None
-    sent = http_date(headers.get("date", ""))
-    seconds = max(0.0, (date - (sent or now)).total_seconds())
-    if sent is None and not clock_known and seconds > _MAX_UNVERIFIED_WAIT:
-        return None
-    return seconds
-
-
-def _seconds(text: str, unit: float) -> float | None:
-    try:
-        # Repeated headers were joined by commas.
-        seconds = max(map(float, text.split(","))) * unit
-    except ValueError:
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
 
 
 def request_id(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> str | None:
@@ -323,14 +169,6 @@ def _code_and_message(content: object) -> tuple[str, str]:
     return code, "" if code == message_text else message_text
 
 
-def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return text of a server as one short line for a message, with secrets masked."""
-    text = redact(text, secrets, MAX_EXCERPT)
-    # Whatever a terminal would obey is left out.
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return text if len(text) <= _SHOWN_IN_MESSAGE else f"{text[:_SHOWN_IN_MESSAGE]}…"
-
-
 def idempotency_conflict(generation: Generation, key: str) -> IdempotencyConflict:
     """Return the error for a response that has another project's generation."""
     error = IdempotencyConflict(
@@ -341,3 +179,103 @@ def idempotency_conflict(generation: Generation, key: str) -> IdempotencyConflic
     error.idempotency_key = key
     error.generation_id, error.api_project_id = generation.generation_id, generation.api_project_id
     return error
+
+
+_ACCOUNT = "and that the key belongs to the account that made it."
+_NO_ENDPOINT = (
+    "Check the base URL (DIFFIO_API_BASE_URL): there is no such endpoint at that address."
+)
+_UPLOAD = (
+    "Wait until the upload is complete: projects.create returns then, and projects.complete_upload "
+    "confirms an upload that was made otherwise."
+)
+_KEY_STATE = (
+    "The state of the API key does not allow it: see api_keys.list for keys that are active."
+)
+_GONE = "It was deleted or has expired."
+
+#: By call and status. What is missing here has the advice of its status.
+_OF_CALLS: Mapping[str, Mapping[int, str]] = {
+    "create_project": {404: _NO_ENDPOINT},
+    "complete_project_upload": {
+        404: f"Check the id of the project, {_ACCOUNT}",
+        409: "Wait until all bytes of the upload have arrived, then ask again.",
+        410: f"{_GONE} Upload the recording again.",
+    },
+    "list_projects": {404: _NO_ENDPOINT},
+    "list_project_generations": {404: f"Check the id of the project, {_ACCOUNT}", 410: _GONE},
+    "create_generation": {
+        404: f"Check the id of the project and the name of the model, {_ACCOUNT}",
+        409: _UPLOAD,
+    },
+    "get_generation_progress": {
+        404: f"Check the ids of the generation and its project, {_ACCOUNT}",
+        410: _GONE,
+    },
+    "get_generation_download": {
+        409: "Wait for the generation to complete (generations.wait_for_complete), then ask again.",
+        410: _GONE,
+    },
+    "account/settings/get": {404: _NO_ENDPOINT},
+    "account/settings/update": {
+        404: _NO_ENDPOINT,
+        409: "Read the settings (account.get_settings), then try again.",
+    },
+    "api_keys/create": {
+        403: "A key can hand on only the scopes that it has, and needs keys:write for that.",
+        404: _NO_ENDPOINT,
+        409: "Look at the keys that exist (api_keys.list) before another attempt.",
+    },
+    "api_keys/list": {404: _NO_ENDPOINT},
+    "api_keys/rotate": {
+        404: f"Check the id of the key (key_id), {_ACCOUNT}",
+        409: _KEY_STATE,
+        410: _KEY_STATE,
+    },
+    "api_keys/revoke": {
+        404: f"Check the id of the key (key_id), {_ACCOUNT}",
+        409: _KEY_STATE,
+        410: _KEY_STATE,
+    },
+    "usage/summary": {404: f"Check the id of the key (api_key_id), {_ACCOUNT}"},
+    "webhooks/configure": {
+        404: f"Check the id of the key (api_key_id), {_ACCOUNT}",
+        409: "Read the message: the endpoint cannot be changed now.",
+    },
+    "webhooks/send_test_event": {
+        404: "Configure the endpoint of this mode (webhooks.configure), and check api_key_id.",
+        409: "Check that the endpoint of this mode is configured (webhooks.configure).",
+    },
+}
+#: By status and code, whatever the call.
+_OF_CODES: Mapping[tuple[int, str], str] = {
+    (403, "keyNotActive"): "Use a key that is active: this one was rotated or revoked.",
+    (409, "keyNotActive"): _KEY_STATE,
+    (409, "generationNotComplete"): _OF_CALLS["get_generation_download"][409],
+    (409, "generationFailed"): (
+        "The generation ended without a result (generations.get_progress has the reason): start "
+        "another one."
+    ),
+}
+
+
+def hint_for(call: str, status: int, code: str | None, about: str = "") -> str | None:
+    """Return what to do about a refused call, None where only the status is known.
+
+    Args:
+        call: The name of the call.
+        status: The HTTP status.
+        code: The machine-readable code of the response, where there is one.
+        about: What was requested, such as a download type.
+    """
+    if call == "get_generation_download" and status == 404:  # noqa: PLR2004 - not found
+        return _no_result(about, certain=code == "downloadUnavailable")
+    return _OF_CODES.get((status, code or ""), _OF_CALLS.get(call, {}).get(status))
+
+
+def _no_result(kind: str, *, certain: bool) -> str:
+    """The ids of a generation that was waited for are right: its result is what is missing."""
+    what = f"The {kind}" if kind else "A result of this type"
+    instead = "" if kind == "audio" else ": download the audio instead (download_type='audio')"
+    ids = "" if certain else " If the ids were kept elsewhere, check them too."
+    return f"{what} is not available for this generation{instead}.{ids}"

@@ -16,8 +16,10 @@ MASK = "[redacted]"
 
 #: Characters of a text that are searched by default.
 MAX_TEXT = 4000
+#: Characters of one text that errors keep, and of all texts of one body together.
+MAX_EXCERPT, MAX_KEPT = 2000, 8000
 #: Characters of a text that a message quotes.
-_MAX_EXCERPT = 300
+_MAX_IN_MESSAGE = 300
 #: Characters that a value counts for beside its text; levels and integers that are kept.
 _COST = 8
 _DEEPEST = 50
@@ -70,7 +72,23 @@ def redact(text: str, secrets: Iterable[str] = (), limit: int = MAX_TEXT) -> str
 def masked_excerpt(text: str) -> str:
     """Return text of a server for a message: cut to 300 characters, with secrets masked."""
     found = redact(text)
-    return found if len(found) <= _MAX_EXCERPT else f"{found[:_MAX_EXCERPT]}…"
+    return found if len(found) <= _MAX_IN_MESSAGE else f"{found[:_MAX_IN_MESSAGE]}…"
+
+
+def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return text of a server as one short line for a message, with secrets masked."""
+    text = redact(text, secrets, MAX_EXCERPT)
+    # Whatever a terminal would obey is left out.
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _MAX_IN_MESSAGE else f"{text[:_MAX_IN_MESSAGE]}…"
+
+
+def redacted_excerpt(content: object, secrets: Iterable[str] = ()) -> object:
+    """Return parsed content for an error: with secrets masked, and a few KB at most."""
+    scrubber = Scrubber(secrets)
+    if isinstance(content, str):
+        return scrubber.text(content, MAX_EXCERPT)
+    return scrubber.json(content, MAX_KEPT, MAX_EXCERPT)
 
 
 class Scrubber:

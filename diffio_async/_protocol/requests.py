@@ -1,16 +1,17 @@
-"""From a call to the request that makes it; the host selects the credential."""
+"""HTTP requests of calls; the host selects the credential."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from attrs import field, frozen
 
-from diffio_async._protocol.endpoints import ApiRequest, Host
+from diffio_async._protocol.retry import RetrySafety
 from diffio_async._protocol.urls import plausible_api_key, server_url, validate_headers
 from diffio_async._version import __version__
 from diffio_async.errors import ConfigurationError
@@ -23,33 +24,70 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Headers of the user's whose values are secrets, by what they are called.
+# Names of the user's headers whose values are secrets.
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|signature", re.IGNORECASE)
-# A value this short in a signed link is a date or a number, not its signature.
-_SHORTEST_SECRET = 12
-_LONGEST_QUERY = 16_384
+# A shorter value in a signed link is a date or a number, not its signature.
+_MIN_SECRET = 12
+_MAX_QUERY = 16_384
 
-#: The user agent that the contract requires for the API and the edge.
-IDENTITY_ENCODING: Mapping[str, str] = {
+#: The headers by which the API and the edge identify the SDK, as the contract requires.
+_USER_AGENT_HEADERS: Mapping[str, str] = {
     "User-Agent": f"diffio-async/{__version__}",
     "X-Diffio-SDK-Language": "python",
     "X-Diffio-SDK-Name": "diffio-async",
     "X-Diffio-SDK-Version": __version__,
 }
-# Nothing is inflated behind our back: what is counted is what was sent.
-_USER_AGENT_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity"}
+# Sizes are counted in bytes as sent, so responses should not be compressed.
+_IDENTITY_ENCODING: Mapping[str, str] = {"Accept-Encoding": "identity"}
 _DEFAULT_HEADERS: Mapping[str, str] = {
     "Accept": "application/json",
-    **IDENTITY_ENCODING,
     **_USER_AGENT_HEADERS,
+    **_IDENTITY_ENCODING,
 }
+
+
+class Host(Enum):
+    """Destination of a request, which selects the credential; signed media URLs need none."""
+
+    API = "api"
+    EDGE = "edge"
+    MEDIA = "media"
+
+
+@frozen(kw_only=True)
+class ApiRequest(Generic[T]):
+    """One API request, and the model of its response.
+
+    Attributes:
+        name: The name of the call in logs and errors.
+        path: Path below the API's base URL, or a complete URL at the edge.
+        json: The body; None if bytes are sent instead.
+        returns: The model that the response is decoded to.
+        retry_safety: The effect of sending it twice.
+        needs: Optional fields of the model that this call requires.
+        bearer: The edge's credential; the API's key is the client's.
+        extra_retry_statuses: Statuses that this call retries in addition to the usual ones.
+        about: What is requested, such as a download type, for errors.
+    """
+
+    name: str
+    path: str
+    returns: type[T]
+    retry_safety: RetrySafety
+    host: Host = Host.API
+    method: str = "POST"
+    json: Mapping[str, object] | None = None
+    needs: tuple[str, ...] = ()
+    bearer: str | None = field(default=None, repr=False)
+    extra_retry_statuses: frozenset[int] = frozenset()
+    about: str = ""
 
 
 @frozen(kw_only=True)
 class Request:
-    """One HTTP request; `content` is None where a body is streamed instead or there is none.
+    """One HTTP request; `content` is None if a body is streamed instead, or absent.
 
-    `secrets` are what must not show in an error that quotes the server.
+    `secrets` are masked in errors that quote the server.
     """
 
     host: Host
@@ -76,11 +114,11 @@ def build_api_headers(key: str, under: ResolvedOptions) -> ApiHeaders:
     """
     # An empty key is a mistake, not a request for the client's key.
     secret = plausible_api_key(key if under.api_key is None else under.api_key)
-    asking = {**_DEFAULT_HEADERS, "Content-Type": "application/json"}
+    defaults = {**_DEFAULT_HEADERS, "Content-Type": "application/json"}
     headers = merge_headers(
-        merge_headers(asking, validate_headers(under.headers)), _USER_AGENT_HEADERS
+        merge_headers(defaults, validate_headers(under.headers)), _IDENTITY_ENCODING
     )
-    # A user's own credential header takes the key's place, and the key is not sent beside it.
+    # A credential header of the user replaces the key, which is then not sent.
     if not CREDENTIAL_HEADERS & {name.lower() for name in headers}:
         headers["Authorization"] = f"Bearer {secret}"
     return ApiHeaders(headers, (secret, *_secrets_of(headers)))
@@ -127,7 +165,7 @@ def _json(call: ApiRequest[T]) -> bytes:
 def signed_url_request(
     method: str, url: str, headers: Mapping[str, str], *, base_url: str = "http://localhost"
 ) -> Request:
-    """A request to a signed URL, which gets no credential but itself.
+    """Return a request to a signed URL, without credentials.
 
     `base_url` is that of the API that sent the URL.
 
@@ -138,13 +176,17 @@ def signed_url_request(
         host=Host.MEDIA,
         method=method,
         url=server_url(url, "the signed link", base_url=base_url),
-        headers={"User-Agent": IDENTITY_ENCODING["User-Agent"], **headers, **_USER_AGENT_HEADERS},
+        headers={
+            "User-Agent": _USER_AGENT_HEADERS["User-Agent"],
+            **headers,
+            **_IDENTITY_ENCODING,
+        },
         secrets=tuple(_secrets_in(url)),
     )
 
 
 def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
-    """What must not be quoted of the headers: `Bearer abc` as a whole, and `abc` alone."""
+    """Yield the secrets in headers: `Bearer abc` as a whole, and `abc` alone."""
     for name, value in headers.items():
         if _SECRET_HEADER.search(name):
             yield value
@@ -152,9 +194,9 @@ def _secrets_of(headers: Mapping[str, str]) -> Iterator[str]:
 
 
 def _secrets_in(url: str) -> Iterator[str]:
-    """What must not be quoted of a signed link: its query, and each long value in it."""
-    query = urlsplit(url).query[:_LONGEST_QUERY]
+    """Yield the secrets in a signed link: its query, and each long value in it."""
+    query = urlsplit(url).query[:_MAX_QUERY]
     yield query
     plain = (value for _, value in parse_qsl(query))
     as_sent = (piece.partition("=")[2] for piece in query.split("&"))
-    yield from (value for value in (*plain, *as_sent) if len(value) >= _SHORTEST_SECRET)
+    yield from (value for value in (*plain, *as_sent) if len(value) >= _MIN_SECRET)

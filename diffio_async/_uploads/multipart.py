@@ -12,13 +12,13 @@ from attrs import define, evolve, frozen
 from diffio_async._http.shutdown import ABORT_SECONDS, ShutdownCoordinator
 from diffio_async._http.transport import ApiTransport
 from diffio_async._http.workers import run_workers
-from diffio_async._protocol.edge_endpoints import (
+from diffio_async._protocol.endpoints import (
     abort_upload,
+    complete_project_upload,
     complete_upload,
     put_part,
     start_upload,
 )
-from diffio_async._protocol.endpoints import complete_project_upload
 from diffio_async._uploads.limiter import UploadLimiter
 from diffio_async._uploads.parts import (
     Part,

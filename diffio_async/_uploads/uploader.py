@@ -9,8 +9,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve, frozen
 
 from diffio_async._http.error_context import attach_ids
-from diffio_async._protocol.endpoints import ApiRequest
-from diffio_async._protocol.requests import signed_url_request
+from diffio_async._protocol.requests import ApiRequest, signed_url_request
 from diffio_async._protocol.retry import RetrySafety
 from diffio_async._storage.descriptors import connections_per_host
 from diffio_async._storage.threads import running_loop

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from diffio_async._logging import log
-from diffio_async._protocol.api_errors import encodable
+from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.retry import is_retryable
 from diffio_async._storage.system_errors import caused_by, shortage_of
 from diffio_async.batch import file_queries, job_queries

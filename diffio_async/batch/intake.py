@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define, field
 
-from diffio_async._protocol.containers import check_video_possible
+from diffio_async._protocol.media_types import check_video_possible
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import record_as_json, record_from_json

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, frozen
 
-from diffio_async._protocol.containers import check_video_possible
+from diffio_async._protocol.media_types import check_video_possible
 from diffio_async._storage.threads import TrackedExecutor, iterate
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
 from diffio_async.batch.records import decode_path, encode_path

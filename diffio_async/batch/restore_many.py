@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diffio_async._polling.poller import Poller
-from diffio_async._protocol.several import several
 from diffio_async._storage.local_paths import local_path
+from diffio_async._validators import several
 from diffio_async.batch.context import Plan
 from diffio_async.batch.journal import DEFAULT_JOURNAL
 from diffio_async.batch.naming import DEFAULT_NAME

@@ -15,11 +15,10 @@ from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.error_context import concerning_many
 from diffio_async._logging import log
 from diffio_async._protocol.endpoints import create_project, normalize_download_type
-from diffio_async._protocol.several import several
 from diffio_async._storage.local_paths import is_encodable
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
-from diffio_async._validators import displayed, is_number
+from diffio_async._validators import displayed, is_number, several
 from diffio_async.batch.congestion import CongestionControl
 from diffio_async.batch.context import Plan, RunContext
 from diffio_async.batch.file_queries import requeue_failed

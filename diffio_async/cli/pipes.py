@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._protocol.containers import HEAD, ending_by_content
+from diffio_async._protocol.media_types import HEAD, ending_by_content
 from diffio_async._storage.threads import DedicatedThread
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source

@@ -15,7 +15,7 @@ import anyio
 from attrs import evolve, frozen
 
 from diffio_async._downloads.sinks import check_target
-from diffio_async._protocol.urls import generation_path
+from diffio_async._protocol.endpoints import generation_path
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor

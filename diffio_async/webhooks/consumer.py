@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import define, field, frozen
 
 from diffio_async._logging import log
-from diffio_async._protocol.api_errors import encodable
+from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
 from diffio_async._storage.database_clock import now
 from diffio_async._storage.threads import wait_all_uncancelled

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
-from diffio_async._protocol.api_errors import NotJson, json_of
-from diffio_async._protocol.codec import from_json
+from diffio_async._protocol.codec import NotJson, from_json, json_of
 from diffio_async.errors import WebhookRejected
 from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
 from diffio_async.models.webhooks import WebhookEvent

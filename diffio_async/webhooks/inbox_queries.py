@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from diffio_async._protocol.api_errors import encodable
+from diffio_async._protocol.codec import encodable
 from diffio_async._storage.sqlite_open import Schema
 from diffio_async.models.webhooks import InboxEntry
 from diffio_async.webhooks.events import event_rank

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from attrs import frozen
 
-from diffio_async._protocol.pasted import copying_mistake
+from diffio_async._protocol.urls import copying_mistake
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.events import parse_event

@@ -82,7 +82,7 @@ async def test_a_result_that_would_replace_a_recording_is_an_error(
         ({"name": "{stem{ext}"}, "not a valid template"),
         ({"download_types": ()}, "at least one"),
         ({"download_types": "audio"}, "several"),
-        ({"download_types": ("sound",)}, "no download type"),
+        ({"download_types": ("sound",)}, "not a download type"),
         ({"model": "gpt"}, "model"),
         ({"max_in_flight": 0}, "max_in_flight"),
         ({"max_spend_seconds": -1}, "max_spend_seconds"),

@@ -17,7 +17,7 @@ from diffio_async import (
     ResponseLost,
     UploadIncomplete,
 )
-from diffio_async._protocol.hints import hint_for
+from diffio_async._protocol.api_errors import hint_for
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
 from tests.scripts import forever, uploaded

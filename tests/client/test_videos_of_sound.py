@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio, InvalidSource
-from diffio_async._protocol.containers import ending_by_content, holds_only_sound
+from diffio_async._protocol.media_types import ending_by_content, holds_only_sound
 from diffio_async.compat import DiffioApiError, DiffioClient
 from tests.batch.scenes import recordings, restored
 

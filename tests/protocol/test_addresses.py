@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffio_async._protocol.endpoints import generation_path
 from diffio_async._protocol.urls import (
     api_base_url,
     api_key,
-    generation_path,
     is_local,
     require_secure_url,
     validate_headers,

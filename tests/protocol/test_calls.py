@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._protocol import edge_endpoints, endpoints
-from diffio_async._protocol.endpoints import ApiRequest, Host
+from diffio_async._protocol import endpoints
+from diffio_async._protocol.requests import ApiRequest, Host
 from diffio_async._protocol.retry import RetrySafety
 from diffio_async.errors import ConfigurationError
 from diffio_async.models import generations, projects, uploads
@@ -118,10 +118,10 @@ def test_the_edges_calls_are_what_the_contract_says() -> None:
     """Each may be sent twice: a part replaces itself, a second `complete` or `abort` is no harm."""
     base = "https://edge/base/v1/uploads/"
     cases: list[tuple[ApiRequest[Any], str, str, object]] = [
-        (edge_endpoints.start_upload(OFFER), "POST", "start", {}),
-        (edge_endpoints.put_part(OFFER, "u/1 &", 7), "PUT", "parts/7?uploadId=u%2F1%20%26", None),
+        (endpoints.start_upload(OFFER), "POST", "start", {}),
+        (endpoints.put_part(OFFER, "u/1 &", 7), "PUT", "parts/7?uploadId=u%2F1%20%26", None),
         (
-            edge_endpoints.complete_upload(OFFER, "u", ['"a"', "b"]),
+            endpoints.complete_upload(OFFER, "u", ['"a"', "b"]),
             "POST",
             "complete",
             {
@@ -129,7 +129,7 @@ def test_the_edges_calls_are_what_the_contract_says() -> None:
                 "parts": [{"partNumber": 1, "etag": '"a"'}, {"partNumber": 2, "etag": "b"}],
             },
         ),
-        (edge_endpoints.abort_upload(OFFER, "u"), "POST", "abort", {"uploadId": "u"}),
+        (endpoints.abort_upload(OFFER, "u"), "POST", "abort", {"uploadId": "u"}),
     ]
     for call, method, path, body in cases:
         assert (call.method, call.path, call.json) == (method, base + path, body)
@@ -230,5 +230,5 @@ def test_an_id_that_is_none_is_refused_in_our_words(value: Any) -> None:
 @pytest.mark.parametrize("kind", ["Audio", "wav", "", None, [], 5])
 def test_an_unknown_download_type_is_refused(kind: Any) -> None:
     """Before the billed job, not after it."""
-    with pytest.raises(ConfigurationError, match="no download type"):
+    with pytest.raises(ConfigurationError, match="not a download type"):
         endpoints.normalize_download_type(kind)

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._protocol.dates import http_date
+from diffio_async._protocol.retry import http_date
 
 
 @given(st.text())

@@ -11,8 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from diffio_async import errors
-from diffio_async._protocol.api_errors import error_from_response, retry_after
-from diffio_async._protocol.endpoints import Host
+from diffio_async._protocol.api_errors import error_from_response
+from diffio_async._protocol.requests import Host
+from diffio_async._protocol.retry import retry_after
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

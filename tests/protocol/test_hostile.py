@@ -14,17 +14,10 @@ from hypothesis import strategies as st
 
 from diffio_async._polling.generation_rows import parse_rows
 from diffio_async._protocol import redaction
-from diffio_async._protocol.api_errors import (
-    MAX_DEPTH,
-    NotJson,
-    error_from_response,
-    json_of,
-    parse_body,
-    redacted_excerpt,
-)
-from diffio_async._protocol.codec import decode
-from diffio_async._protocol.endpoints import Host
-from diffio_async._protocol.redaction import MASK, Scrubber, redact
+from diffio_async._protocol.api_errors import error_from_response
+from diffio_async._protocol.codec import MAX_DEPTH, NotJson, decode, json_of, parse_body
+from diffio_async._protocol.redaction import MASK, Scrubber, redact, redacted_excerpt
+from diffio_async._protocol.requests import Host
 from diffio_async.batch.manifest import read_manifest
 from diffio_async.errors import ConfigurationError, InvalidResponse, WebhookRejected
 from diffio_async.models.generations import GenerationProgress

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async._protocol.edge_endpoints import put_part, start_upload
 from diffio_async._protocol.endpoints import (
     complete_project_upload,
     create_project,
     get_generation_progress,
     list_projects,
+    put_part,
     require_json_object,
+    start_upload,
 )
 from diffio_async._protocol.requests import (
     Request,
@@ -26,7 +27,7 @@ from diffio_async.models.uploads import EdgeUpload
 from diffio_async.options import CREDENTIAL_HEADERS, ClientOptions, RequestOptions, resolve_options
 
 if TYPE_CHECKING:
-    from diffio_async._protocol.endpoints import ApiRequest
+    from diffio_async._protocol.requests import ApiRequest
 
 BASE = "https://api.diffio.ai/v1"
 OFFER = EdgeUpload(

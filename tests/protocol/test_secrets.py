@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._protocol.api_errors import error_from_response, redacted_excerpt
+from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codec import decode
-from diffio_async._protocol.endpoints import Host
-from diffio_async._protocol.redaction import MASK, public_url, redact
+from diffio_async._protocol.redaction import MASK, public_url, redact, redacted_excerpt
+from diffio_async._protocol.requests import Host
 from diffio_async.errors import InvalidResponse
 from diffio_async.models.uploads import CreatedProject
 
