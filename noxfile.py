@@ -26,10 +26,11 @@ def tools(group: str) -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style: ruff's rules and ruff's format."""
+    """Check style, format and spelling."""
     session.install(*tools("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
 
 
 @nox.session
