@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,10 +89,10 @@ async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_pat
     await database.close()
 
 
-async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
+async def test_jobs_share_a_commit_after_a_crowded_one_and_a_lone_job_does_not_wait(
     tmp_path: Path,
 ) -> None:
-    """Two writers a moment apart share a commit; nobody waits for longer than that."""
+    """The window opens only after a commit of several jobs."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.2)
     commits = list[str]()
 
@@ -101,11 +102,17 @@ async def test_what_comes_shortly_after_is_committed_with_it_where_work_gathers(
         )
 
     await database.read(watched)
-    first = asyncio.ensure_future(database.run(add("1")))
+    began = time.monotonic()
+    await database.run(add("0"))
+    assert time.monotonic() - began < 0.15
+    crowd = [f"{n:02}" for n in range(1, 50)]
+    await asyncio.gather(*(database.run(add(name)) for name in crowd))
+    commits.clear()
+    first = asyncio.ensure_future(database.run(add("98")))
     await asyncio.sleep(0.05)
-    await asyncio.gather(first, database.run(add("2")))
-    assert await database.read(names) == ["1", "2"]
-    assert len(commits) == 3  # with those of the two readers
+    await asyncio.gather(first, database.run(add("99")))
+    assert len(commits) == 1
+    assert await database.read(names) == ["0", *crowd, "98", "99"]
     await database.close()
 
 
