@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
@@ -18,8 +19,13 @@ from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._storage.threads import running_loop
 from diffio_async._uploads.uploader import Uploader
-from diffio_async.batch.restore_many import AsyncBatches
+from diffio_async.batch.journal import service_of
+from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.request import BatchRequest, RunOptions
+from diffio_async.batch.restore_many import run_batch
+from diffio_async.batch.sources import RECORDINGS
 from diffio_async.events import DownloadProgress, UploadProgress
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
 from diffio_async.models.outcomes import Restoration
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
@@ -30,7 +36,14 @@ from diffio_async.resources.projects import AsyncProjects
 from diffio_async.resources.usage import AsyncUsageReports
 from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation, restore
-from diffio_async.types import Callback, OnConflict, SourceLike
+from diffio_async.types import (
+    BatchConflict,
+    Callback,
+    OnConflict,
+    OnError,
+    SourceLike,
+    Sources,
+)
 from diffio_async.webhooks.inbox import WebhookInbox
 
 
@@ -44,7 +57,6 @@ class AsyncDiffio:
         projects: Upload recordings, list them.
         generations: Start, follow and download restorations.
         audio_isolation: Upload and start in one call.
-        restore_many: Call it to restore many recordings, each paid for once.
         account: The account's settings.
         api_keys: Make, list, rotate and revoke keys.
         usage: What was processed, and what it costs.
@@ -54,7 +66,6 @@ class AsyncDiffio:
     projects: AsyncProjects = declared(AsyncProjects)
     generations: AsyncGenerations = declared(AsyncGenerations)
     audio_isolation: AsyncAudioIsolation = declared(AsyncAudioIsolation)
-    restore_many: AsyncBatches = declared(AsyncBatches)
     account: AsyncAccounts = declared(AsyncAccounts)
     api_keys: AsyncApiKeys = declared(AsyncApiKeys)
     usage: AsyncUsageReports = declared(AsyncUsageReports)
@@ -97,14 +108,6 @@ class AsyncDiffio:
         self.generations = AsyncGenerations(self._sender, self._pacer)
         self.audio_isolation = AsyncAudioIsolation(self.projects, self.generations)
         self.account = AsyncAccounts(self._sender)
-        self.restore_many = AsyncBatches(
-            self.projects,
-            self.generations,
-            self.account,
-            self._pacer,
-            self._sender.options,
-            base_url=self._sender.base_url,
-        )
         self.api_keys = AsyncApiKeys(self._sender)
         self.usage = AsyncUsageReports(self._sender)
         self.webhooks = AsyncWebhooks(self._sender)
@@ -190,6 +193,129 @@ class AsyncDiffio:
             options=options,
             wait=self._sender.options.wait,
             pause=self._sender.closing.sleep,
+        )
+
+    async def restore_many(
+        self,
+        sources: Sources | None,
+        to: str | os.PathLike[str],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        model: str = DEFAULT_MODEL,
+        download_types: Iterable[DownloadType] = ("audio",),
+        name: str = DEFAULT_NAME,
+        recursive: bool = True,
+        suffixes: Iterable[str] = RECORDINGS,
+        sampling: Mapping[str, object] | None = None,
+        project_params: Mapping[str, object] | None = None,
+        generation_params: Mapping[str, object] | None = None,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
+        on_conflict: BatchConflict = "error",
+        on_error: OnError = "continue",
+        max_spend_seconds: float | None = None,
+        retry_failed: bool = False,
+        salt: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[BatchProgress] | None = None,
+        on_left_out: Callback[LeftOut] | None = None,
+        options: RequestOptions | None = None,
+    ) -> AsyncGenerator[FileOutcome, None]:
+        """Restore many recordings, each billed once, also across crashes and restarts.
+
+        All files are recorded in a journal before the first upload, and each step before the next
+        one. Run the same again after a crash, a stop or a break out of the loop to resume. Files
+        with the same content share one generation. Several processes can share one journal, and
+        so the work.
+
+        Args:
+            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
+                iterable, or an async iterable. None processes what the journal lists.
+            to: The folder of the results, created if missing; sub-folders of sources are kept.
+            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
+            model: Model id; a manifest can set another one for a file.
+            download_types: What to download for each: `audio`, `video`, `transcript`.
+            name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
+                `{parent}` for the name of the source's folder.
+            recursive: Whether sub-folders are read.
+            suffixes: The suffixes of recordings in folders, such as `.wav`.
+            sampling: The model's settings.
+            project_params: Your own metadata of the projects.
+            generation_params: Your own metadata of the generations.
+            max_in_flight: Maximum number of files that are uploaded or generated concurrently.
+            on_conflict: `error`, `overwrite` or `skip`, if the path of a result exists.
+            on_error: `continue`, or `stop` to start nothing new after a failure.
+            max_spend_seconds: Start nothing new if all generations of the journal would bill more
+                seconds than these; 60 are counted for each, the minimum.
+            retry_failed: Start failed generations again, which bills them again.
+            salt: Input of the idempotency keys: with the same salt, another machine's batch is not
+                billed again for the same content. None generates one with the journal.
+            timeout: Seconds to wait for each generation; None for the client's timeout.
+            on_progress: Called with the progress, a few times per second.
+            on_left_out: Called before the first upload, for each name that was found and is not
+                restored: results, hidden names, other types, links to folders, and so on.
+            options: Options of every request.
+
+        Yields:
+            The outcome of each file, in the order in which the files end; first those that ended in
+            earlier runs. A failed file does not stop the others.
+
+        Raises:
+            ConfigurationError: An argument is invalid, a source matches nothing, two results would
+                have the same path, or the journal belongs to another batch, service or account.
+                Nothing was sent.
+            BatchStopped: The key or the account was rejected, the disk is full, the limit is
+                reached, or a file failed and `on_error` is `stop`. Running steps have ended.
+            DatabaseError: The journal cannot be used.
+        """
+        request = BatchRequest.create(
+            sources,
+            to,
+            service=service_of(
+                self._sender.base_url,
+                allow_insecure_http=self._sender.options.allow_insecure_http,
+            ),
+            journal=journal,
+            model=model,
+            download_types=download_types,
+            name=name,
+            recursive=recursive,
+            suffixes=suffixes,
+            sampling=sampling,
+            generation_params=generation_params,
+            salt=salt,
+            retry_failed=retry_failed,
+            options=options,
+            run=RunOptions(
+                on_conflict=on_conflict,
+                on_error=on_error,
+                max_in_flight=max_in_flight,
+                max_spend_seconds=max_spend_seconds,
+                timeout=timeout,
+                project_params=project_params,
+            ),
+        )
+        outcomes = self._run_batch(request, on_progress=on_progress, on_left_out=on_left_out)
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+
+    def _run_batch(
+        self,
+        request: BatchRequest,
+        *,
+        on_progress: Callback[BatchProgress] | None,
+        on_left_out: Callback[LeftOut] | None,
+    ) -> AsyncGenerator[FileOutcome, None]:
+        """Run a request; the command passes a service of its own: the sandbox of the batch."""
+        return run_batch(
+            request,
+            projects=self.projects,
+            generations=self.generations,
+            accounts=self.account,
+            poller=self._pacer,
+            options=self._sender.options,
+            on_progress=on_progress,
+            on_left_out=on_left_out,
         )
 
     async def aclose(self) -> None:

@@ -21,7 +21,6 @@ PACKAGE = Path(__file__).parents[1]
 SOURCES = (
     "client.py",
     "restoration.py",
-    "batch/restore_many.py",
     "resources/account.py",
     "resources/api_keys.py",
     "resources/generation_waits.py",
@@ -36,7 +35,6 @@ CLASSES = (
     "AsyncProjects",
     "AsyncGenerations",
     "AsyncAudioIsolation",
-    "AsyncBatches",
     "AsyncAccounts",
     "AsyncApiKeys",
     "AsyncUsageReports",

@@ -1,25 +1,23 @@
-"""Options and shared state of one run."""
+"""State shared by the stages of one run."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from diffio_async._storage.notifier import Notifier
-from diffio_async.options import RequestOptions
-from diffio_async.types import BatchConflict, OnError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from diffio_async.batch.congestion import CongestionControl
     from diffio_async.batch.journal import Journal
-    from diffio_async.batch.records import ResultDownload
+    from diffio_async.batch.request import Plan
+    from diffio_async.batch.schema import ResultDownload
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
 
@@ -29,29 +27,6 @@ MAX_DOWNLOADS = 8
 _MAX_FOLDERS = 1000
 #: Seconds added to a delay, because the journal's clock may differ from the loop's.
 _CLOCK_TOLERANCE = 0.002
-
-
-@frozen(kw_only=True)
-class Plan:
-    """How the files of a run are restored; times in seconds.
-
-    Attributes:
-        root: The folder of the results.
-        max_spend_seconds: Limit of the minimum cost of all generations of the journal.
-        timeout: Limit of each wait; None for the client's.
-        unbilled: Whether the service bills nothing (the sandbox).
-    """
-
-    root: Path
-    on_conflict: BatchConflict
-    on_error: OnError
-    max_in_flight: int
-    max_upload_bytes: int
-    max_spend_seconds: float | None
-    timeout: float | None
-    project_params: Mapping[str, object] | None
-    options: RequestOptions
-    unbilled: bool = False
 
 
 @define(eq=False)
@@ -90,14 +65,26 @@ class RunContext:
     next_scan_at: float = 0.0
     sent_bytes: int = 0
     received_bytes: int = 0
-    #: Jobs restarted in this run because the service did not know their generation.
-    restarted_jobs: set[int] = field(factory=set)
+    _restarted_jobs: set[int] = field(factory=set)
 
     def stop(self, reason: Exception | str) -> None:
         """Start nothing new; running steps continue to their end."""
         if self.stop_reason is None:
             self.stop_reason = reason
         self.notify_all()
+
+    def on_file_failed(self, failure: Exception) -> None:
+        """Report a failed file, and stop the run if `on_error` is `stop`."""
+        self.file_ended.notify()
+        if self.plan.on_error == "stop":
+            self.stop(failure)
+
+    def may_restart(self, job: int) -> bool:
+        """Return whether to restart a job whose generation is unknown: once, if unbilled."""
+        if not self.plan.unbilled or job in self._restarted_jobs:
+            return False
+        self._restarted_jobs.add(job)
+        return True
 
     @contextlib.contextmanager
     def download_slots(self) -> Iterator[int]:

@@ -14,21 +14,20 @@ from diffio_async._storage.private_files import check_private
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
-from diffio_async.batch.assignment import result_paths_of
-from diffio_async.batch.intake import check_not_empty, keeps_all_results
+from diffio_async.batch.file_queries import result_paths_of
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
-from diffio_async.batch.records import decode_path
-from diffio_async.batch.session import list_sources
+from diffio_async.batch.restore_many import list_sources
+from diffio_async.batch.schema import decode_path
+from diffio_async.batch.upload_stage import check_not_empty, keeps_all_results
 from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from diffio_async._uploads.source import FileSource
-    from diffio_async.batch.context import Plan
-    from diffio_async.batch.records import ResultPath
-    from diffio_async.batch.session import BatchRequest
+    from diffio_async.batch.request import BatchRequest, Plan
+    from diffio_async.batch.schema import ResultPath
     from diffio_async.models.batches import LeftOut
 
 _PAGE = 500
@@ -64,7 +63,7 @@ async def plan_batch(request: BatchRequest) -> AsyncGenerator[PlannedFile | Left
         await TrackedExecutor().run(_copy_journal, request.journal, copy)
         journal = await _open_copy(copy, str(request.journal))
         try:
-            await request.register(journal)
+            await journal.register(request)
             await list_sources(request, journal)
             last = 0
             while page := await journal.read(_planned_files, last):

@@ -12,7 +12,7 @@ from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.retry import is_retryable
 from diffio_async._storage.system_errors import caused_by, shortage_of
 from diffio_async.batch import file_queries, job_queries
-from diffio_async.batch.records import LeaseLost, RestorationJob, SourceFile
+from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload, SourceFile
 from diffio_async.errors import (
     ApiError,
     AuthenticationFailed,
@@ -39,7 +39,9 @@ from diffio_async.errors import (
 if TYPE_CHECKING:
     from diffio_async.batch.context import RunContext
     from diffio_async.batch.file_queries import ErrorRecord
-    from diffio_async.batch.records import ResultDownload
+
+
+LeasedRow = SourceFile | RestorationJob | ResultDownload
 
 
 class FailureClass(Enum):
@@ -179,74 +181,62 @@ def decide_retry(
     return attempts < MAX_ATTEMPTS or not counts, counts
 
 
-async def requeue_or_fail_file(
-    context: RunContext, file: SourceFile, failure: DiffioError, successes: int
-) -> None:
-    """Requeue or fail a file whose step failed before it was assigned to a job."""
-    journal = context.journal
-    retryable, _ = decide_retry(context, failure, file.attempts, successes)
-    if retryable:
-        delay = context.congestion.pause
-        await journal.write(file_queries.requeue_file, journal.run_id, file.id, delay)
-        context.scan_in(delay)
-        return
-    problem = error_record(failure)
-    await journal.write(
-        file_queries.fail_file, journal.run_id, file.id, (problem[0], file.problem or problem[1])
-    )
-    if context.plan.on_error == "stop":
-        context.stop(failure)
-
-
 async def requeue_or_fail(
-    context: RunContext, job: RestorationJob, failure: DiffioError, successes: int
+    context: RunContext, row: LeasedRow, failure: DiffioError, successes: int
 ) -> None:
-    """Requeue a job whose step failed, or fail it with its files."""
-    journal = context.journal
-    retryable, counts = decide_retry(context, failure, job.attempts + 1, successes)
-    if retryable:
-        delay = context.congestion.pause
-        await journal.write(job_queries.requeue_job, journal.run_id, job.id, delay, counts=counts)
-        context.scan_in(delay)
-        return
-    await journal.write(
-        job_queries.fail_job, journal.run_id, job.id, error_record(failure), retryable=True
-    )
-    if context.plan.on_error == "stop":
-        context.stop(failure)
-
-
-async def requeue_or_fail_download(
-    context: RunContext, download: ResultDownload, failure: DiffioError, successes: int
-) -> None:
-    """Requeue or fail a result whose download failed."""
-    journal = context.journal
-    retryable, counts = decide_retry(context, failure, download.attempts, successes)
-    if context.stop_reason is failure:
+    """Requeue a leased row whose step failed, or fail it; arguments as in `decide_retry`."""
+    # The attempts of a job are counted when they fail, the others when the row is leased.
+    attempts = row.attempts + isinstance(row, RestorationJob)
+    retry, counts = decide_retry(context, failure, attempts, successes)
+    if isinstance(row, ResultDownload) and context.stop_reason is failure:
         # The failure is fatal to all downloads too.
         context.downloads_stopped = failure
-    if retryable:
-        delay = context.congestion.pause
-        await journal.write(
-            file_queries.requeue_download, journal.run_id, download, delay, counts=counts
-        )
-        context.scan_in(delay)
+    if not retry:
+        await fail(context, row, failure)
         return
-    await journal.write(
-        file_queries.fail_download,
-        journal.run_id,
-        download,
-        error_record(failure),
-        retryable=True,
-        owned=True,
-    )
-    if context.plan.on_error == "stop":
-        context.stop(failure)
+    transition, delay = context.journal.transition, context.congestion.pause
+    match row:
+        case SourceFile():
+            await transition(file_queries.requeue_file, row.id, delay)
+        case RestorationJob():
+            await transition(job_queries.requeue_job, row.id, delay, counts=counts)
+        case ResultDownload():
+            await transition(file_queries.requeue_download, row, delay, counts=counts)
+    context.scan_in(delay)
 
 
-async def fail_unexpectedly(
-    context: RunContext, row: SourceFile | RestorationJob | ResultDownload, failure: Exception
+async def fail(
+    context: RunContext,
+    row: LeasedRow,
+    failure: Exception,
+    *,
+    retryable: bool = True,
+    owned: bool = True,
 ) -> None:
+    """Fail a leased row, with the files of a job.
+
+    Args:
+        context: The run.
+        row: The row.
+        failure: The reason.
+        retryable: Whether another run may retry it without cost.
+        owned: Whether a file that the batch wrote may exist at the path of a result.
+    """
+    transition, problem = context.journal.transition, error_record(failure)
+    match row:
+        case SourceFile():
+            problem = problem[0], row.problem or problem[1]
+            await transition(file_queries.fail_file, row.id, problem)
+        case RestorationJob():
+            await transition(job_queries.fail_job, row.id, problem, retryable=retryable)
+        case ResultDownload():
+            await transition(
+                file_queries.fail_download, row, problem, retryable=retryable, owned=owned
+            )
+    context.on_file_failed(failure)
+
+
+async def fail_unexpectedly(context: RunContext, row: LeasedRow, failure: Exception) -> None:
     """Fail one file, or the files of one job, after an unexpected error.
 
     Raises:
@@ -255,29 +245,20 @@ async def fail_unexpectedly(
     if isinstance(failure, (LeaseLost, DiffioError)) or shortage_of(failure) is not None:
         raise failure
     log.error("%s failed unexpectedly; the batch continues", _describe(row), exc_info=failure)
-    journal, problem = context.journal, error_record(failure)
-    if isinstance(row, SourceFile):
-        await journal.write(file_queries.fail_file, journal.run_id, row.id, problem)
-    elif isinstance(row, RestorationJob):
-        await journal.write(job_queries.fail_broken_job, journal.run_id, row.id, problem)
-    else:
-        await journal.write(
-            file_queries.fail_download,
-            journal.run_id,
-            row,
-            problem,
-            retryable=True,
-            owned=row.owned,
-        )
-    context.file_ended.notify()
-    if context.plan.on_error == "stop":
-        context.stop(failure)
-
-
-def _describe(row: SourceFile | RestorationJob | ResultDownload) -> str:
-    # The repr would contain the credentials of an upload.
-    if isinstance(row, SourceFile):
-        return f"the file {row.path!r}"
     if isinstance(row, RestorationJob):
-        return f"recording {row.id} of the journal (project {row.project or 'unknown'})"
-    return f"the {row.download_type} of generation {row.generation}"
+        problem = error_record(failure)
+        await context.journal.transition(job_queries.fail_broken_job, row.id, problem)
+        context.on_file_failed(failure)
+    else:
+        await fail(context, row, failure, owned=isinstance(row, ResultDownload) and row.owned)
+
+
+def _describe(row: LeasedRow) -> str:
+    # The repr would contain the credentials of an upload.
+    match row:
+        case SourceFile():
+            return f"the file {row.path!r}"
+        case RestorationJob():
+            return f"recording {row.id} of the journal (project {row.project or 'unknown'})"
+        case ResultDownload():
+            return f"the {row.download_type} of generation {row.generation}"

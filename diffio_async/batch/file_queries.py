@@ -5,8 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from diffio_async._storage.database_clock import now
-from diffio_async.batch.records import LeaseLost, ResultDownload, encode_path, fetch_records
+from diffio_async.batch.schema import (
+    LeaseLost,
+    ResultDownload,
+    ResultPath,
+    SourceFile,
+    encode_path,
+    fetch_records,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,6 +23,36 @@ if TYPE_CHECKING:
 
 #: Class and message of an error.
 ErrorRecord = tuple[str, str]
+
+
+def lease_files(connection: sqlite3.Connection, run_id: int, max_count: int) -> list[SourceFile]:
+    """Lease up to `max_count` files that are due."""
+    cursor = connection.execute(
+        "SELECT id, source AS path, error AS problem, attempts + 1 AS attempts"
+        " FROM file INDEXED BY file_due"
+        " WHERE state = 'listed' AND run_id IS NULL AND run_at <= ? ORDER BY run_at, id LIMIT ?",
+        (now(connection), max_count),
+    )
+    files = fetch_records(cursor, SourceFile)
+    connection.executemany(
+        "UPDATE file SET run_id = ?, leased_at = coalesce(leased_at, ?), attempts = attempts + 1"
+        " WHERE id = ?",
+        [(run_id, time.time(), file.id) for file in files],
+    )
+    return [evolve(file, result_paths=result_paths_of(connection, file.id)) for file in files]
+
+
+def result_paths_of(connection: sqlite3.Connection, file: int) -> tuple[ResultPath, ...]:
+    """Return the paths of a file's results."""
+    return tuple(
+        fetch_records(
+            connection.execute(
+                "SELECT type AS download_type, path, owned, bytes FROM result WHERE file_id = ?",
+                (file,),
+            ),
+            ResultPath,
+        )
+    )
 
 
 def fail_file(connection: sqlite3.Connection, run_id: int, file: int, problem: ErrorRecord) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from diffio_async.batch.leases import count_live_runs
-from diffio_async.batch.records import decode_path, fetch_records
+from diffio_async.batch.schema import decode_path, fetch_records
 from diffio_async.models.batches import FileOutcome, FileState, LeftOut, LeftOutReason
 from diffio_async.models.generations import DownloadType
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from diffio_async.batch.journal import Journal
 
@@ -145,6 +145,27 @@ def left_out_after(
         (number, LeftOut(path=Path(decode_path(path)), reason=reason))
         for number, path, reason in rows
     ]
+
+
+#: Singular and plural of each reason.
+_WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
+    "result": ("result", "results"),
+    "hidden": ("hidden name", "hidden names"),
+    "ending": ("file of another type", "files of other types"),
+    "link": ("link to a folder", "links to folders"),
+    "folder": ("folder", "folders"),
+    "duplicate": ("source named twice", "sources named twice"),
+    "irregular": ("special file", "special files"),
+}
+
+
+def describe_left_out(left_out: Mapping[LeftOutReason, int]) -> str:
+    """Describe counts by reason: "2 results, 1 hidden name"."""
+    return ", ".join(
+        f"{left_out[reason]} {words[left_out[reason] != 1]}"
+        for reason, words in _WORDS.items()
+        if left_out.get(reason)
+    )
 
 
 def download_types_of(connection: sqlite3.Connection) -> tuple[str, ...]:

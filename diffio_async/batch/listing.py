@@ -15,8 +15,8 @@ from attrs import define, evolve, frozen
 from diffio_async._protocol.media_types import check_video_possible
 from diffio_async._storage.threads import TrackedExecutor, iterate
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
-from diffio_async.batch.records import decode_path, encode_path
-from diffio_async.batch.settings import JobSettings, load_settings
+from diffio_async.batch.request import JobSettings, load_settings
+from diffio_async.batch.schema import decode_path, encode_path
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 

@@ -17,9 +17,7 @@ from attrs import define, field
 
 from diffio_async._storage.local_paths import is_encodable, local_path, truncate_name
 from diffio_async._storage.system_errors import shortage_of
-from diffio_async.batch.journal import DEFAULT_JOURNAL, identity_of
-from diffio_async.batch.records import encode_path
-from diffio_async.batch.schema import SCHEMA
+from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA, decode_path, encode_path
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -154,9 +152,7 @@ class Naming:
         """Return the key that is unique per result: the path, as the disk compares paths."""
         # The suffix of a video is known only when it is complete.
         text = f"{path.with_suffix('')}.*" if download_type == "video" else str(path)
-        if self.case_insensitive:
-            text = unicodedata.normalize("NFC", text).casefold()
-        return text
+        return fold_name(text) if self.case_insensitive else text
 
     @cached_property
     def depth(self) -> int:
@@ -182,6 +178,11 @@ class Naming:
             )
             for ending in endings:
                 yield os.path.normpath(self._filled(path, download_type, ending, parent))
+
+
+def fold_name(text: str) -> str:
+    """Return the spelling under which a case-insensitive disk compares a path."""
+    return unicodedata.normalize("NFC", text).casefold()
 
 
 def _leads_out_anywhere(text: str) -> bool:
@@ -325,12 +326,10 @@ def _open_journal(path: Path) -> tuple[sqlite3.Connection | None, str]:
             raise
         return None, ""
     try:
-        is_journal = (
-            connection.execute("PRAGMA application_id").fetchone()[0] == SCHEMA.application_id
-        )
-        identity = identity_of(connection) if is_journal else None
-        if identity is not None:
-            return connection, identity.to
+        if connection.execute("PRAGMA application_id").fetchone()[0] == SCHEMA.application_id:
+            row = connection.execute("SELECT value FROM batch WHERE name = 'to'").fetchone()
+            if row is not None:
+                return connection, decode_path(row[0])
     except sqlite3.Error as failure:
         connection.close()
         _check_descriptors(failure)

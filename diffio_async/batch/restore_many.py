@@ -1,202 +1,285 @@
-"""Entry point of batches: `client.restore_many(…)`."""
+"""A batch: list the sources in the journal, run it, and yield the outcome of each file."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Iterable, Mapping
+import asyncio
+import time
 from contextlib import aclosing
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Self
 
-from diffio_async._polling.poller import Poller
-from diffio_async._storage.local_paths import local_path
-from diffio_async._validators import several
-from diffio_async.batch.context import Plan
-from diffio_async.batch.journal import DEFAULT_JOURNAL
-from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.records import absolute
-from diffio_async.batch.session import (
-    BatchRequest,
-    normalize_download_types,
-    run_batch,
+from attrs import define, evolve
+
+from diffio_async._http.callbacks import call_progress_callback
+from diffio_async._http.error_context import concerning_many
+from diffio_async._logging import log
+from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
+from diffio_async.batch.congestion import CongestionControl
+from diffio_async.batch.context import RunContext
+from diffio_async.batch.file_queries import requeue_failed
+from diffio_async.batch.job_queries import discard_uploads
+from diffio_async.batch.journal import SANDBOX, Journal, account_of, bind_account
+from diffio_async.batch.journal_queries import (
+    describe_left_out,
+    file_count,
+    last_seq,
+    left_out_after,
+    left_out_counts,
+    outcomes_after,
+    remaining,
+    unfinished,
 )
-from diffio_async.batch.settings import (
-    JobSettings,
-    service_of,
-)
-from diffio_async.batch.sources import RECORDINGS
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
-from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
-from diffio_async.options import ClientOptions, RequestOptions
-from diffio_async.resources.account import AsyncAccounts
-from diffio_async.resources.generations import AsyncGenerations
-from diffio_async.resources.projects import AsyncProjects
-from diffio_async.types import BatchConflict, Callback, OnError, Sources
+from diffio_async.batch.listing import Listing
+from diffio_async.batch.naming import Naming, ResultDetector, is_case_insensitive
+from diffio_async.batch.scheduler import BatchRun
+from diffio_async.batch.sources import Scan
+from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError, DiffioError
+from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
+from diffio_async.options import resolve_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
+    from diffio_async._polling.poller import Poller
+    from diffio_async.batch.request import BatchRequest
     from diffio_async.options import ClientOptions
     from diffio_async.resources.account import AsyncAccounts
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
     from diffio_async.types import Callback
 
-
+#: Number of outcomes read from the journal at once.
+_PAGE = 200
+#: Seconds between scans for files that other runs ended, and between progress reports.
+_POLL_SECONDS, _REPORT_SECONDS = 1.0, 0.25
+#: Seconds during which outcomes are collected, to be read at once.
+_BATCH_WINDOW = 0.05
 #: The client's poll rate is for so many generations; it is scaled up with their number, up to the
 #: factor: long waits need fewer polls.
-_AT_A_TIME, _WIDEST = 10, 20
+_WAITS_PER_RATE, _MAX_RATE_FACTOR = 10, 20
 
 
-class AsyncBatches:
-    """Callable that restores many recordings, each billed once."""
-
-    def __init__(
-        self,
-        projects: AsyncProjects,
-        generations: AsyncGenerations,
-        accounts: AsyncAccounts,
-        pacer: Poller,
-        options: ClientOptions,
-        *,
-        base_url: str,
-    ) -> None:
-        self._projects = projects
-        self._generations = generations
-        self._accounts = accounts
-        self._base_url = base_url
-        self._pacer = pacer
-        self._options = options
-
-    async def __call__(
-        self,
-        sources: Sources | None,
-        to: str | os.PathLike[str],
-        *,
-        journal: str | os.PathLike[str] | None = None,
-        model: str = DEFAULT_MODEL,
-        download_types: Iterable[DownloadType] = ("audio",),
-        name: str = DEFAULT_NAME,
-        recursive: bool = True,
-        suffixes: Iterable[str] = RECORDINGS,
-        sampling: Mapping[str, object] | None = None,
-        project_params: Mapping[str, object] | None = None,
-        generation_params: Mapping[str, object] | None = None,
-        max_in_flight: int = DEFAULT_IN_FLIGHT,
-        on_conflict: BatchConflict = "error",
-        on_error: OnError = "continue",
-        max_spend_seconds: float | None = None,
-        retry_failed: bool = False,
-        salt: str | None = None,
-        timeout: float | None = None,
-        on_progress: Callback[BatchProgress] | None = None,
-        on_left_out: Callback[LeftOut] | None = None,
-        options: RequestOptions | None = None,
-    ) -> AsyncGenerator[FileOutcome, None]:
-        """Restore many recordings, each billed once, also across crashes and restarts.
-
-        All files are recorded in a journal before the first upload, and each step before the next
-        one. Run the same again after a crash, a stop or a break out of the loop to resume. Files
-        with the same content share one generation. Several processes can share one journal, and
-        so the work.
-
-        Args:
-            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
-                iterable, or an async iterable. None processes what the journal lists.
-            to: The folder of the results, created if missing; sub-folders of sources are kept.
-            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
-            model: Model id; a manifest can set another one for a file.
-            download_types: What to download for each: `audio`, `video`, `transcript`.
-            name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
-                `{parent}` for the name of the source's folder.
-            recursive: Whether sub-folders are read.
-            suffixes: The suffixes of recordings in folders, such as `.wav`.
-            sampling: The model's settings.
-            project_params: Your own metadata of the projects.
-            generation_params: Your own metadata of the generations.
-            max_in_flight: Maximum number of files that are uploaded or generated concurrently.
-            on_conflict: `error`, `overwrite` or `skip`, if the path of a result exists.
-            on_error: `continue`, or `stop` to start nothing new after a failure.
-            max_spend_seconds: Start nothing new if all generations of the journal would bill more
-                seconds than these; 60 are counted for each, the minimum.
-            retry_failed: Start failed generations again, which bills them again.
-            salt: Input of the idempotency keys: with the same salt, another machine's batch is not
-                billed again for the same content. None generates one with the journal.
-            timeout: Seconds to wait for each generation; None for the client's timeout.
-            on_progress: Called with the progress, a few times per second.
-            on_left_out: Called before the first upload, for each name that was found and is not
-                restored: results, hidden names, other types, links to folders, and so on.
-            options: Options of every request.
-
-        Yields:
-            The outcome of each file, in the order in which the files end; first those that ended in
-            earlier runs. A failed file does not stop the others.
-
-        Raises:
-            ConfigurationError: An argument is invalid, a source matches nothing, two results would
-                have the same path, or the journal belongs to another batch, service or account.
-                Nothing was sent.
-            BatchStopped: The key or the account was rejected, the disk is full, the limit is
-                reached, or a file failed and `on_error` is `stop`. Running steps have ended.
-            DatabaseError: The journal cannot be used.
-        """
-        folder = absolute(local_path(to, "the folder of the results"))
-        request = BatchRequest(
-            sources=sources,
-            to=folder,
-            journal=folder / DEFAULT_JOURNAL
-            if journal is None
-            else Path(local_path(journal, "the journal")),
-            service=service_of(
-                self._base_url, allow_insecure_http=self._options.allow_insecure_http
-            ),
-            settings=JobSettings.validated(model, sampling, generation_params),
-            download_types=normalize_download_types(download_types),
-            name=name,
-            recursive=recursive,
-            suffixes=frozenset(
-                f".{suffix.lower().removeprefix('.')}" for suffix in several(suffixes, "suffixes")
-            ),
-            salt=salt,
-            retry_failed=retry_failed,
-            plan=Plan(
-                root=folder,
-                on_conflict=on_conflict,
-                on_error=on_error,
-                max_in_flight=max_in_flight,
-                max_upload_bytes=self._options.max_upload_bytes,
-                max_spend_seconds=max_spend_seconds,
-                timeout=timeout,
-                project_params=project_params,
-                options=options or RequestOptions(),
-            ),
-        )
-        outcomes = self._run(request, on_progress=on_progress, on_left_out=on_left_out)
-        async with aclosing(outcomes):
-            async for outcome in outcomes:
-                yield outcome
-
-    async def _run(
-        self,
-        order: BatchRequest,
-        *,
-        on_progress: Callback[BatchProgress] | None = None,
-        on_left_out: Callback[LeftOut] | None = None,
-    ) -> AsyncGenerator[FileOutcome, None]:
-        """Run a request; `__call__` documents it."""
-        order.check()
-        outcomes = run_batch(
-            self._projects,
-            self._generations,
-            self._accounts,
-            order,
-            self._options,
-            on_progress=on_progress,
-            on_left_out=on_left_out,
-        )
-        # A budget is meant for a few waits: here it is for each ten that can be in flight.
-        with self._pacer.multiplied_rate_limit(min(_WIDEST, order.plan.max_in_flight / _AT_A_TIME)):
+async def run_batch(
+    request: BatchRequest,
+    *,
+    projects: AsyncProjects,
+    generations: AsyncGenerations,
+    accounts: AsyncAccounts,
+    poller: Poller,
+    options: ClientOptions,
+    on_progress: Callback[BatchProgress] | None = None,
+    on_left_out: Callback[LeftOut] | None = None,
+) -> AsyncGenerator[FileOutcome, None]:
+    """See `AsyncDiffio.restore_many`."""
+    request.check()
+    congestion = CongestionControl()
+    retry = congestion.with_throttle_hook(resolve_options(options, request.plan.options).retry)
+    plan = evolve(
+        request.plan,
+        timeout=options.wait.timeout if request.plan.timeout is None else request.plan.timeout,
+        options=evolve(request.plan.options, retry=retry),
+        max_upload_bytes=options.max_upload_bytes,
+        unbilled=request.service == SANDBOX,
+    )
+    journal = await _open_journal(request)
+    context = RunContext(journal, projects, generations, plan, congestion)
+    try:
+        try:
+            await list_sources(request, journal)
+        except Exception as failure:
+            if isinstance(failure, DatabaseError) or shortage_of(failure) is None:
+                raise
+            raise _listing_stopped(journal, failure) from failure
+        if plan.unbilled:
+            # The sandbox serves only this journal, and its ports have changed.
+            await journal.write(discard_uploads)
+        await _report_left_out(journal, on_left_out)
+        if await journal.read(unfinished, downloads=True):
+            # No request is sent if all files have ended.
+            account = await account_of(accounts, request.plan.options)
+            if account is not None:
+                await journal.transition(bind_account, journal.path, account)
+        # The rate limit of polls is meant for a few waits.
+        factor = min(_MAX_RATE_FACTOR, plan.max_in_flight / _WAITS_PER_RATE)
+        outcomes = _outcomes(context, on_progress)
+        with poller.multiplied_rate_limit(factor):
             async with aclosing(outcomes):
                 async for outcome in outcomes:
                     yield outcome
+        if context.stop_reason is not None or context.downloads_stopped is not None:
+            raise await _stop_error(context)
+    finally:
+        await _close(journal)
+
+
+async def _close(journal: Journal) -> None:
+    """Close the journal, also if the task is cancelled meanwhile."""
+    closing = asyncio.ensure_future(journal.close())
+    await wait_uncancelled(closing)
+    closing.result()
+
+
+async def _open_journal(request: BatchRequest) -> Journal:
+    root = request.plan.root
+    try:
+        await TrackedExecutor().run(partial(root.mkdir, parents=True, exist_ok=True))
+    except (OSError, ValueError) as failure:
+        raise ConfigurationError(
+            f"the folder {str(root)!r} cannot be created: {reason_of(failure)}"
+        ) from failure
+    journal = await Journal.open(request.journal)
+    try:
+        await journal.register(request)
+    except BaseException:
+        await _close(journal)
+        raise
+    return journal
+
+
+async def list_sources(request: BatchRequest, journal: Journal) -> None:
+    """List the sources in the journal, and requeue what failed."""
+    if request.sources is not None:
+        root, identity = request.plan.root, request.identity
+        await journal.acquire_listing_lock()
+        folded = await TrackedExecutor().run(is_case_insensitive, root)
+        naming = Naming(identity.name, root, folded)
+        scan = Scan(
+            recursive=request.recursive,
+            suffixes=request.suffixes,
+            is_result=ResultDetector(naming, request.suffixes).is_result,
+            excluded_dir=root,
+            journal=request.journal,
+        )
+        await Listing(scan, naming, identity, request.download_types).run(request.sources, journal)
+        await journal.release_listing_lock()
+    await journal.write(requeue_failed, billed=request.retry_failed)
+
+
+async def _report_left_out(journal: Journal, on_left_out: Callback[LeftOut] | None) -> None:
+    counts = await journal.read(left_out_counts)
+    if counts:
+        log.info("left out while listing: %s", describe_left_out(counts))
+    last, failed = 0, False
+    while on_left_out is not None and (page := await journal.read(left_out_after, last, _PAGE)):
+        for last, each in page:  # noqa: B007 - the start of the next page
+            returned = await call_progress_callback(on_left_out, each, log_failure=not failed)
+            failed |= not returned
+
+
+async def _outcomes(
+    context: RunContext, on_progress: Callback[BatchProgress] | None
+) -> AsyncGenerator[FileOutcome, None]:
+    """Run the batch, and yield outcomes as they are recorded, by this and other runs."""
+    journal = context.journal
+    before, seen = await journal.read(last_seq), 0
+    counter = await ProgressCounter.create(context)
+    running = asyncio.create_task(BatchRun(context).run())
+    running.add_done_callback(lambda _: context.notify_all())
+    reported_at, failed = 0.0, False
+    try:
+        with concerning_many(context.running_generations.items):
+            while True:
+                is_done, version = running.done(), context.file_ended.version
+                page = await journal.read(outcomes_after, seen, _PAGE, before)
+                for number, outcome in page:
+                    seen = number
+                    counter.count(outcome)
+                    yield outcome
+                now = time.monotonic()
+                if on_progress is not None and (now - reported_at >= _REPORT_SECONDS or is_done):
+                    reported_at = now
+                    progress = counter.progress()
+                    failed |= not await call_progress_callback(
+                        on_progress, progress, log_failure=not failed
+                    )
+                if page:
+                    continue
+                if is_done:
+                    break
+                await context.file_ended.wait(
+                    version, _REPORT_SECONDS if on_progress is not None else _POLL_SECONDS
+                )
+                await asyncio.wait([running], timeout=_BATCH_WINDOW)
+            try:
+                running.result()
+            except Exception as failure:
+                if isinstance(failure, DiffioError) or shortage_of(failure) is None:
+                    raise
+                context.stop(failure)
+    finally:
+        running.cancel()
+        await wait_uncancelled(running)
+
+
+def _listing_stopped(journal: Journal, failure: Exception) -> BatchStopped:
+    """Return the error for a shortage of resources before anything was sent."""
+    shortage = shortage_of(failure)
+    error = BatchStopped(
+        f"the listing of the files stopped: {shortage.text if shortage else failure}. Nothing was "
+        f"sent: correct it and run the same again, with the journal {journal.path!r}"
+    )
+    error.journal = journal.path
+    return error
+
+
+async def _stop_error(context: RunContext) -> BatchStopped:
+    count = await context.journal.read(remaining)
+    reason = context.stop_reason if context.stop_reason is not None else context.downloads_stopped
+    text = reason_of(reason) if isinstance(reason, Exception) else str(reason)
+    error = BatchStopped(
+        f"the batch stopped: {text.rstrip('.')}. {count} of its files have not "
+        "ended. Correct the cause, then run the same again to resume, with the journal "
+        f"{context.journal.path!r}"
+    )
+    error.journal, error.remaining_files = context.journal.path, count
+    if isinstance(reason, Exception):
+        error.__cause__ = reason
+    return error
+
+
+@define(eq=False)
+class ProgressCounter:
+    """Counts of one run; `files` is the number at its start."""
+
+    context: RunContext
+    files: int
+    left_out: int
+    started_at: float
+    done: int = 0
+    failed: int = 0
+    finished_now: int = 0
+
+    @classmethod
+    async def create(cls, context: RunContext) -> Self:
+        """Create a counter with the current number of files."""
+        left_out = sum((await context.journal.read(left_out_counts)).values())
+        return cls(context, await context.journal.read(file_count), left_out, time.monotonic())
+
+    def count(self, outcome: FileOutcome) -> None:
+        """Count an outcome."""
+        if outcome.state == "failed":
+            self.failed += 1
+        else:
+            self.done += 1
+        self.finished_now += not outcome.from_earlier_run
+
+    def progress(self) -> BatchProgress:
+        """Return the current progress."""
+        context, seconds = self.context, time.monotonic() - self.started_at
+        waiting = max(0, self.files - self.done - self.failed)
+        return BatchProgress(
+            files=self.files,
+            done=self.done,
+            failed=self.failed,
+            left_out=self.left_out,
+            uploading=context.uploading,
+            generating=context.in_flight - context.uploading,
+            downloading=context.downloading,
+            sent_bytes=context.sent_bytes,
+            received_bytes=context.received_bytes,
+            seconds=seconds,
+            files_per_minute=60.0 * self.finished_now / seconds if seconds else 0.0,
+            eta_seconds=waiting * seconds / self.finished_now if self.finished_now else None,
+            pause_reason=context.congestion.pause_reason if context.congestion.pause else None,
+        )

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch import leases
-from diffio_async.batch.assignment import lease_files
 from diffio_async.batch.context import MAX_DOWNLOADS
 from diffio_async.batch.failures import fail_unexpectedly
-from diffio_async.batch.file_queries import lease_downloads
-from diffio_async.batch.intake import FileIntake
+from diffio_async.batch.file_queries import lease_downloads, lease_files
 from diffio_async.batch.job_queries import lease_jobs
-from diffio_async.batch.job_runner import JobRunner
 from diffio_async.batch.journal_queries import unfinished
-from diffio_async.batch.records import LeaseLost, RestorationJob, ResultDownload, SourceFile
-from diffio_async.batch.result_downloader import ResultDownloader
+from diffio_async.batch.result_stage import JobRunner, ResultDownloader
+from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload, SourceFile
+from diffio_async.batch.upload_stage import FileIntake
 from diffio_async.errors import DiffioError
 
 if TYPE_CHECKING:
@@ -129,13 +127,13 @@ class BatchRun:
         now = time.monotonic()
         if now >= context.next_scan_at:
             # Few jobs have no lease: those of dead runs, and requeued ones.
-            jobs = await self._journal.write(lease_jobs, self._journal.run_id, free)
+            jobs = await self._journal.transition(lease_jobs, free)
             for job in jobs:
                 context.in_flight += 1
                 self._start(self._run_job(job))
         uploads = min(free - len(jobs), int(context.congestion.limit) - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
-            files = await self._journal.write(lease_files, self._journal.run_id, uploads)
+            files = await self._journal.transition(lease_files, uploads)
             self._more_files = len(files) == uploads
             for file in files:
                 context.in_flight += 1
@@ -178,7 +176,7 @@ class BatchRun:
             free = MAX_DOWNLOADS - context.downloading
             leased = list[ResultDownload]()
             if free > 0 and not context.congestion.pause:
-                leased = await self._journal.write(lease_downloads, self._journal.run_id, free)
+                leased = await self._journal.transition(lease_downloads, free)
                 context.more_downloads = len(leased) == free
             for download in leased:
                 self._start_download(download)

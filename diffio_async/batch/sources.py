@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import os
 import stat
@@ -16,11 +17,10 @@ from attrs import frozen
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
-from diffio_async.batch.globs import expand_glob, glob_base
-from diffio_async.batch.journal import DEFAULT_JOURNAL
+from diffio_async.batch.journal_queries import describe_left_out
 from diffio_async.batch.manifest import is_manifest, read_manifest
 from diffio_async.batch.naming import EarlierBatch, earlier_batch
-from diffio_async.batch.records import absolute
+from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 
@@ -124,7 +124,7 @@ class Scan:
     def _glob(self, pattern: str) -> Iterator[FoundSource | LeftOut]:
         if "\0" in pattern:
             raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
-        base = glob_base(pattern)
+        base = _glob_base(pattern)
         for path, failure in expand_glob(pattern):
             if failure is not None:
                 yield _unreadable_folder(
@@ -310,22 +310,85 @@ def _identity(path: str) -> tuple[int, int, str | None]:
     return status.st_size, status.st_mtime_ns, None
 
 
-#: Singular and plural of each reason.
-_WORDS: Mapping[LeftOutReason, tuple[str, str]] = {
-    "result": ("result", "results"),
-    "hidden": ("hidden name", "hidden names"),
-    "ending": ("file of another type", "files of other types"),
-    "link": ("link to a folder", "links to folders"),
-    "folder": ("folder", "folders"),
-    "duplicate": ("source named twice", "sources named twice"),
-    "irregular": ("special file", "special files"),
-}
+def _glob_base(pattern: str) -> str:
+    """Return the folder that a pattern starts from, "" for the current one."""
+    return str(PurePath(*_split(pattern)[0])) if _split(pattern)[0] else ""
 
 
-def describe_left_out(left_out: Mapping[LeftOutReason, int]) -> str:
-    """Describe counts by reason: "2 results, 1 hidden name"."""
-    return ", ".join(
-        f"{left_out[reason]} {words[left_out[reason] != 1]}"
-        for reason, words in _WORDS.items()
-        if left_out.get(reason)
-    )
+def expand_glob(pattern: str) -> Iterator[tuple[str, OSError | None]]:
+    """Yield each path that matches, and each folder that cannot be read with its error; blocks.
+
+    Each folder is visited once, however many links lead to it. `**` matches any number of folders.
+    Names that start with a dot match only a part of the pattern that starts with one too.
+    """
+    parts = _split(pattern)[1]
+    if parts and parts[-1] == "**":
+        parts.append("*")
+    yield from _expand(_glob_base(pattern), tuple(parts), set())
+
+
+def _split(pattern: str) -> tuple[list[str], list[str]]:
+    parts = list(PurePath(pattern).parts)
+    magic = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return parts[:magic], parts[magic:]
+
+
+def _expand(
+    start: str, pattern: tuple[str, ...], visited: set[tuple[int, int, int]]
+) -> Iterator[tuple[str, OSError | None]]:
+    # A stack, because folders may be nested deeper than Python's recursion limit.
+    waiting = [(start, 0)]
+    while waiting:
+        folder, at = waiting.pop()
+        part, last = pattern[at], at + 1 == len(pattern)
+        if not glob.has_magic(part):
+            path = os.path.join(folder, part)  # noqa: PTH118 - any text
+            if last and os.path.lexists(path):
+                yield path, None
+            elif not last:
+                waiting.append((path, at + 1))
+            continue
+        try:
+            status = os.stat(folder or os.curdir)  # noqa: PTH116
+            key = (at, status.st_dev, status.st_ino)
+            if key in visited:
+                continue
+            visited.add(key)
+            entries = _glob_entries(folder)
+        except (NotADirectoryError, FileNotFoundError):
+            continue
+        except OSError as failure:
+            if shortage_of(failure) is not None:
+                raise
+            yield folder, failure
+            continue
+        if part == "**":
+            # Match `**` again in each sub-folder, and the next part in this folder.
+            deeper = [(name, at) for name, is_folder in entries if is_folder and name[:1] != "."]
+        else:
+            named = [each for each in entries if _fits(each[0], part)]
+            for name, is_folder in named if last else ():
+                del is_folder
+                yield os.path.join(folder, name), None  # noqa: PTH118
+            deeper = [(name, at + 1) for name, is_folder in named if is_folder and not last]
+        waiting += [(os.path.join(folder, name), n) for name, n in reversed(deeper)]  # noqa: PTH118
+        if part == "**":
+            waiting.append((folder, at + 1))
+
+
+def _glob_entries(folder: str) -> list[tuple[str, bool]]:
+    """Return names and whether each is a folder; links come last, so that real paths win."""
+    with os.scandir(folder or os.curdir) as entries:
+        found = [(entry.is_symlink(), entry.name, _leads_to_folder(entry)) for entry in entries]
+    return [(name, is_folder) for _, name, is_folder in sorted(found)]
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _fits(name: str, part: str) -> bool:
+    return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)

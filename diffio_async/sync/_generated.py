@@ -11,7 +11,6 @@ from typing import Self
 from diffio_async import _bridge as bridge
 from diffio_async._declared import declared
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.restore_many import AsyncBatches
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.events import DownloadProgress, UploadProgress
@@ -483,110 +482,6 @@ class AudioIsolation:
         )
 
 
-class Batches:
-    """Callable that restores many recordings, each billed once."""
-
-    def __init__(self, aio: AsyncBatches) -> None:
-        self._aio = aio
-
-    def __call__(
-        self,
-        sources: Sources | None,
-        to: str | os.PathLike[str],
-        *,
-        journal: str | os.PathLike[str] | None = None,
-        model: str = DEFAULT_MODEL,
-        download_types: Iterable[DownloadType] = ("audio",),
-        name: str = DEFAULT_NAME,
-        recursive: bool = True,
-        suffixes: Iterable[str] = RECORDINGS,
-        sampling: Mapping[str, object] | None = None,
-        project_params: Mapping[str, object] | None = None,
-        generation_params: Mapping[str, object] | None = None,
-        max_in_flight: int = DEFAULT_IN_FLIGHT,
-        on_conflict: BatchConflict = "error",
-        on_error: OnError = "continue",
-        max_spend_seconds: float | None = None,
-        retry_failed: bool = False,
-        salt: str | None = None,
-        timeout: float | None = None,
-        on_progress: Callback[BatchProgress] | None = None,
-        on_left_out: Callback[LeftOut] | None = None,
-        options: RequestOptions | None = None,
-    ) -> Iterator[FileOutcome]:
-        """Restore many recordings, each billed once, also across crashes and restarts.
-
-        All files are recorded in a journal before the first upload, and each step before the next
-        one. Run the same again after a crash, a stop or a break out of the loop to resume. Files
-        with the same content share one generation. Several processes can share one journal, and
-        so the work.
-
-        Args:
-            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
-                iterable, or an async iterable. None processes what the journal lists.
-            to: The folder of the results, created if missing; sub-folders of sources are kept.
-            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
-            model: Model id; a manifest can set another one for a file.
-            download_types: What to download for each: `audio`, `video`, `transcript`.
-            name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
-                `{parent}` for the name of the source's folder.
-            recursive: Whether sub-folders are read.
-            suffixes: The suffixes of recordings in folders, such as `.wav`.
-            sampling: The model's settings.
-            project_params: Your own metadata of the projects.
-            generation_params: Your own metadata of the generations.
-            max_in_flight: Maximum number of files that are uploaded or generated concurrently.
-            on_conflict: `error`, `overwrite` or `skip`, if the path of a result exists.
-            on_error: `continue`, or `stop` to start nothing new after a failure.
-            max_spend_seconds: Start nothing new if all generations of the journal would bill more
-                seconds than these; 60 are counted for each, the minimum.
-            retry_failed: Start failed generations again, which bills them again.
-            salt: Input of the idempotency keys: with the same salt, another machine's batch is not
-                billed again for the same content. None generates one with the journal.
-            timeout: Seconds to wait for each generation; None for the client's timeout.
-            on_progress: Called with the progress, a few times per second.
-            on_left_out: Called before the first upload, for each name that was found and is not
-                restored: results, hidden names, other types, links to folders, and so on.
-            options: Options of every request.
-
-        Yields:
-            The outcome of each file, in the order in which the files end; first those that ended in
-            earlier runs. A failed file does not stop the others.
-
-        Raises:
-            ConfigurationError: An argument is invalid, a source matches nothing, two results would
-                have the same path, or the journal belongs to another batch, service or account.
-                Nothing was sent.
-            BatchStopped: The key or the account was rejected, the disk is full, the limit is
-                reached, or a file failed and `on_error` is `stop`. Running steps have ended.
-            DatabaseError: The journal cannot be used.
-        """
-        return bridge.iterate(
-            self._aio.__call__,
-            sources,
-            to,
-            journal=journal,
-            model=model,
-            download_types=download_types,
-            name=name,
-            recursive=recursive,
-            suffixes=suffixes,
-            sampling=sampling,
-            project_params=project_params,
-            generation_params=generation_params,
-            max_in_flight=max_in_flight,
-            on_conflict=on_conflict,
-            on_error=on_error,
-            max_spend_seconds=max_spend_seconds,
-            retry_failed=retry_failed,
-            salt=salt,
-            timeout=timeout,
-            on_progress=bridge.hook(on_progress),
-            on_left_out=bridge.hook(on_left_out),
-            options=options,
-        )
-
-
 class Accounts:
     """Read and change the settings of the account the key belongs to."""
 
@@ -786,7 +681,6 @@ class Diffio:
         projects: Upload recordings, list them.
         generations: Start, follow and download restorations.
         audio_isolation: Upload and start in one call.
-        restore_many: Call it to restore many recordings, each paid for once.
         account: The account's settings.
         api_keys: Make, list, rotate and revoke keys.
         usage: What was processed, and what it costs.
@@ -797,7 +691,6 @@ class Diffio:
     generations: Generations = declared(Generations)
     audio_isolation: AudioIsolation = declared(AudioIsolation)
     account: Accounts = declared(Accounts)
-    restore_many: Batches = declared(Batches)
     api_keys: ApiKeys = declared(ApiKeys)
     usage: UsageReports = declared(UsageReports)
     webhooks: Webhooks = declared(Webhooks)
@@ -829,7 +722,6 @@ class Diffio:
         self.generations = Generations(self._aio.generations)
         self.audio_isolation = AudioIsolation(self._aio.audio_isolation)
         self.account = Accounts(self._aio.account)
-        self.restore_many = Batches(self._aio.restore_many)
         self.api_keys = ApiKeys(self._aio.api_keys)
         self.usage = UsageReports(self._aio.usage)
         self.webhooks = Webhooks(self._aio.webhooks)
@@ -911,6 +803,103 @@ class Diffio:
             poll_interval=poll_interval,
             timeout=timeout,
             on_progress=bridge.hook(on_progress),
+            options=options,
+        )
+
+    def restore_many(
+        self,
+        sources: Sources | None,
+        to: str | os.PathLike[str],
+        *,
+        journal: str | os.PathLike[str] | None = None,
+        model: str = DEFAULT_MODEL,
+        download_types: Iterable[DownloadType] = ("audio",),
+        name: str = DEFAULT_NAME,
+        recursive: bool = True,
+        suffixes: Iterable[str] = RECORDINGS,
+        sampling: Mapping[str, object] | None = None,
+        project_params: Mapping[str, object] | None = None,
+        generation_params: Mapping[str, object] | None = None,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
+        on_conflict: BatchConflict = "error",
+        on_error: OnError = "continue",
+        max_spend_seconds: float | None = None,
+        retry_failed: bool = False,
+        salt: str | None = None,
+        timeout: float | None = None,
+        on_progress: Callback[BatchProgress] | None = None,
+        on_left_out: Callback[LeftOut] | None = None,
+        options: RequestOptions | None = None,
+    ) -> Iterator[FileOutcome]:
+        """Restore many recordings, each billed once, also across crashes and restarts.
+
+        All files are recorded in a journal before the first upload, and each step before the next
+        one. Run the same again after a crash, a stop or a break out of the loop to resume. Files
+        with the same content share one generation. Several processes can share one journal, and
+        so the work.
+
+        Args:
+            sources: Files, folders, globs, manifests (`.csv`, `.jsonl`) or `BatchItem`s: one, an
+                iterable, or an async iterable. None processes what the journal lists.
+            to: The folder of the results, created if missing; sub-folders of sources are kept.
+            journal: The journal, on a local disk; None for `.diffio-batch.sqlite` in `to`.
+            model: Model id; a manifest can set another one for a file.
+            download_types: What to download for each: `audio`, `video`, `transcript`.
+            name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
+                `{parent}` for the name of the source's folder.
+            recursive: Whether sub-folders are read.
+            suffixes: The suffixes of recordings in folders, such as `.wav`.
+            sampling: The model's settings.
+            project_params: Your own metadata of the projects.
+            generation_params: Your own metadata of the generations.
+            max_in_flight: Maximum number of files that are uploaded or generated concurrently.
+            on_conflict: `error`, `overwrite` or `skip`, if the path of a result exists.
+            on_error: `continue`, or `stop` to start nothing new after a failure.
+            max_spend_seconds: Start nothing new if all generations of the journal would bill more
+                seconds than these; 60 are counted for each, the minimum.
+            retry_failed: Start failed generations again, which bills them again.
+            salt: Input of the idempotency keys: with the same salt, another machine's batch is not
+                billed again for the same content. None generates one with the journal.
+            timeout: Seconds to wait for each generation; None for the client's timeout.
+            on_progress: Called with the progress, a few times per second.
+            on_left_out: Called before the first upload, for each name that was found and is not
+                restored: results, hidden names, other types, links to folders, and so on.
+            options: Options of every request.
+
+        Yields:
+            The outcome of each file, in the order in which the files end; first those that ended in
+            earlier runs. A failed file does not stop the others.
+
+        Raises:
+            ConfigurationError: An argument is invalid, a source matches nothing, two results would
+                have the same path, or the journal belongs to another batch, service or account.
+                Nothing was sent.
+            BatchStopped: The key or the account was rejected, the disk is full, the limit is
+                reached, or a file failed and `on_error` is `stop`. Running steps have ended.
+            DatabaseError: The journal cannot be used.
+        """
+        return bridge.iterate(
+            self._aio.restore_many,
+            sources,
+            to,
+            journal=journal,
+            model=model,
+            download_types=download_types,
+            name=name,
+            recursive=recursive,
+            suffixes=suffixes,
+            sampling=sampling,
+            project_params=project_params,
+            generation_params=generation_params,
+            max_in_flight=max_in_flight,
+            on_conflict=on_conflict,
+            on_error=on_error,
+            max_spend_seconds=max_spend_seconds,
+            retry_failed=retry_failed,
+            salt=salt,
+            timeout=timeout,
+            on_progress=bridge.hook(on_progress),
+            on_left_out=bridge.hook(on_left_out),
             options=options,
         )
 

@@ -14,13 +14,13 @@ import pytest
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 from diffio_async._storage import database_clock
 from diffio_async._storage.sqlite_thread import SqliteThread
-from diffio_async.batch import assignment
+from diffio_async.batch import file_queries
 from diffio_async.batch.file_queries import requeue_file
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.schema import FAR_FUTURE, SCHEMA
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, recordings, restored, rows, states
-from tests.batch.test_leases import TERMS
+from tests.batch.test_leases import REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,11 +73,11 @@ async def test_a_later_run_reads_times_of_a_clock_set_back(
     """What one process wrote is compared by a clock that the next one shares."""
     path = tmp_path / "j.sqlite"
     first = await Journal.open(path)
-    await first.register(TERMS, None)
+    await first.register(REQUEST)
     written = await first.write(database_clock.now)
     set_clock(ahead)
     second = await Journal.open(path)
-    await second.register(TERMS, None)
+    await second.register(REQUEST)
     assert 0 <= await second.read(database_clock.now) - written < 60
     # A run of elsewhere that gave a sign of life is alive, whatever the time of day is.
     with closing(sqlite3.connect(path)) as other:
@@ -93,8 +93,8 @@ async def test_a_lease_from_a_clock_far_ahead_expires(tmp_path: Path) -> None:
     """No lease is longer than a minute: one that seems to be is of a wrong clock."""
     path = tmp_path / "j.sqlite"
     dead, living = await Journal.open(path), await Journal.open(path)
-    await dead.register(TERMS, None)
-    await living.register(TERMS, None)
+    await dead.register(REQUEST)
+    await living.register(REQUEST)
     with closing(sqlite3.connect(path)) as other:
         other.execute(
             "UPDATE run SET host = 'elsewhere', lease_expires_at = lease_expires_at + 7200"
@@ -120,7 +120,7 @@ async def test_a_reboot_shortens_delays_of_the_earlier_boot(
         other.execute("UPDATE file SET run_at = ? WHERE source = 'b'", (FAR_FUTURE,))
         other.commit()
     database = await SqliteThread.open(path, SCHEMA)
-    taken = await database.run(lambda c: assignment.lease_files(c, 1, 10))
+    taken = await database.run(lambda c: file_queries.lease_files(c, 1, 10))
     assert [file.path for file in taken] == ["a"]
     assert abs(await database.read(database_clock.now) - time.time()) < 60
     await database.close()
@@ -131,11 +131,11 @@ async def test_a_file_that_is_put_off_is_due_by_the_clock_of_the_journal(
 ) -> None:
     """A clock that was set two hours ahead does not put a requeued file off for two hours."""
     journal = await Journal.open(tmp_path / "j.sqlite")
-    await journal.register(TERMS, None)
+    await journal.register(REQUEST)
     run_id = journal.run_id
     await journal.write(lambda connection: connection.execute(FILE).rowcount)
-    (file,) = await journal.write(assignment.lease_files, run_id, 1)
+    (file,) = await journal.write(file_queries.lease_files, run_id, 1)
     set_clock(2 * HOURS)
     await journal.write(requeue_file, run_id, file.id)
-    assert await journal.write(assignment.lease_files, run_id, 1)
+    assert await journal.write(file_queries.lease_files, run_id, 1)
     await journal.close()

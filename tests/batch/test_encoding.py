@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async.batch.intake import FileIntake
-from diffio_async.batch.job_runner import JobRunner
-from diffio_async.batch.result_downloader import ResultDownloader
+from diffio_async.batch.result_stage import JobRunner, ResultDownloader
+from diffio_async.batch.upload_stage import FileIntake
 from diffio_async.sandbox import Fault, RespondWith
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
 from tests.scripts import GENERATION, PROGRESS, told

@@ -11,7 +11,7 @@ import pytest
 
 from diffio_async.batch import leases, scheduler
 from diffio_async.batch.journal import Journal
-from diffio_async.batch.settings import JournalIdentity
+from diffio_async.batch.request import BatchRequest, RunOptions
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
 
 if TYPE_CHECKING:
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from diffio_async import AsyncDiffio
     from diffio_async.sandbox import Sandbox
 
-TERMS = JournalIdentity(
-    model="diffio-4.6-flash", sampling="{}", params="{}", to="/tmp/x", name="{stem}{ext}"
-)
+REQUEST = BatchRequest.create(None, "/tmp/x", service=None, run=RunOptions())
 
 
 @pytest.mark.parametrize(
@@ -38,7 +36,7 @@ TERMS = JournalIdentity(
 async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) -> None:
     """A process that ended, another with its number, one of elsewhere that is silent: all dead."""
     dead = await Journal.open(tmp_path / "j.sqlite")
-    await dead.register(TERMS, None)
+    await dead.register(REQUEST)
     held = dead.run_id
     await dead.write(
         lambda c: (
@@ -50,7 +48,7 @@ async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) ->
         )
     )
     living = await Journal.open(tmp_path / "j.sqlite")
-    await living.register(TERMS, None)
+    await living.register(REQUEST)
     look = "SELECT run_id FROM file"
     assert rows(tmp_path / "j.sqlite", look) == [(held,)]
     with closing(sqlite3.connect(tmp_path / "j.sqlite")) as other:
@@ -69,9 +67,9 @@ async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) ->
 async def test_a_run_on_another_host_lives_until_its_lease_expires(tmp_path: Path) -> None:
     """Its process cannot be looked at from here; its lease can."""
     one = await Journal.open(tmp_path / "j.sqlite")
-    await one.register(TERMS, None)
+    await one.register(REQUEST)
     two = await Journal.open(tmp_path / "j.sqlite")
-    await two.register(TERMS, None)
+    await two.register(REQUEST)
     number = one.run_id
     await two.write(
         lambda c: c.execute("UPDATE run SET host = 'far' WHERE id = ?", (number,)).rowcount

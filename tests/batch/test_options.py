@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import AsyncDiffio, RequestOptions, RetryPolicy, Timeouts
-from diffio_async.batch.settings import RunOptions
+from diffio_async.batch.request import RunOptions
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import recordings, restored, rows, states
 

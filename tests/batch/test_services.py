@@ -12,7 +12,7 @@ from diffio_async import (
     ConfigurationError,
     RequestOptions,
 )
-from diffio_async.batch.settings import service_of
+from diffio_async.batch.journal import service_of
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, below, generations, recordings, restored, rows, states
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError, Diffio
-from diffio_async.batch.globs import expand_glob
+from diffio_async.batch.sources import expand_glob
 from tests.batch.scenes import below, recordings, restored, states
 
 if TYPE_CHECKING:

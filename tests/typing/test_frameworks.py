@@ -59,7 +59,7 @@ async def test_the_recipe_for_fastapi_serves_requests(
 
 def methods() -> dict[str, Any]:
     """Every public coroutine function of the client and of its resources."""
-    parts = [name for name in typing.get_type_hints(AsyncDiffio) if name != "restore_many"]
+    parts = list(typing.get_type_hints(AsyncDiffio))
     kinds = {"client": AsyncDiffio, **{name: type(getattr(AsyncDiffio, name)) for name in parts}}
     return {
         f"{part}.{name}": member

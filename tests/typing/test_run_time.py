@@ -26,7 +26,7 @@ from diffio_async.types import ProgressCallback, SourceLike
 
 #: What is public: these modules, and what they name in `__all__` or define.
 MODULES = (
-    *("", ".batch.restore_many", ".client", ".compat", ".compat.errors", ".compat.options"),
+    *("", ".client", ".compat", ".compat.errors", ".compat.options"),
     *(".compat.types", ".errors", ".events", ".models.account", ".models.batches"),
     *(
         ".models.generations",

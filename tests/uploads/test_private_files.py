@@ -21,9 +21,9 @@ from diffio_async._storage.private_files import LockedFile, UnexpectedFile, open
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._uploads.resume_file import FIRST_LINE
 from diffio_async.batch.dry_run import plan_batch
-from diffio_async.batch.journal import DEFAULT_JOURNAL, Journal
+from diffio_async.batch.journal import Journal
 from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.schema import SCHEMA
+from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA
 from diffio_async.cli.batch.run import BatchOptions
 from diffio_async.errors import DiffioError
 from diffio_async.sandbox import Fault, Sandbox, SandboxError

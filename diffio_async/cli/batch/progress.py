@@ -17,7 +17,7 @@ from diffio_async._text import (
     shell_line,
     shorten,
 )
-from diffio_async.batch.sources import describe_left_out
+from diffio_async.batch.journal_queries import describe_left_out
 from diffio_async.cli.console import console
 from diffio_async.models.batches import LeftOutReason
 

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 from attrs import asdict
 
 from diffio_async._text import csv_cell, format_bytes
-from diffio_async.batch.assignment import MIN_BILLED_SECONDS
 from diffio_async.batch.dry_run import plan_batch
-from diffio_async.batch.journal import Journal, journal_at
+from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
+from diffio_async.batch.journal import Journal, describe_service, journal_at
 from diffio_async.batch.journal_queries import (
     COLUMNS,
     Status,
+    describe_left_out,
     left_out_after,
     orphans,
     report,
     status,
 )
-from diffio_async.batch.settings import describe_service
-from diffio_async.batch.sources import describe_left_out
 from diffio_async.cli.console import FAILED, OK, console, exit_code_after_output
 from diffio_async.models.batches import LeftOut, LeftOutReason
 

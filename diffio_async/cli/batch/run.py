@@ -15,25 +15,19 @@ from attrs import frozen
 from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async.batch.context import Plan
 from diffio_async.batch.journal import (
-    DEFAULT_JOURNAL,
+    SANDBOX,
     Journal,
+    check_service,
     identity_of,
     journal_at,
     options_of,
-)
-from diffio_async.batch.journal_queries import download_types_of
-from diffio_async.batch.records import absolute
-from diffio_async.batch.session import BatchRequest
-from diffio_async.batch.settings import (
-    SANDBOX,
-    JobSettings,
-    check_service,
     recorded_service,
     service_of,
 )
-from diffio_async.batch.sources import RECORDINGS
+from diffio_async.batch.journal_queries import download_types_of
+from diffio_async.batch.request import BatchRequest, RunOptions
+from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.cli.batch.progress import make_reporter
 from diffio_async.cli.client import RequestWatch, check_environment, open_client
 from diffio_async.cli.console import FAILED, OK
@@ -41,7 +35,7 @@ from diffio_async.cli.interrupts import mark_interruption_reported
 from diffio_async.cli.pipes import DASH
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError
 from diffio_async.models.generations import DownloadType
-from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
+from diffio_async.options import DEFAULT_BASE_URL
 from diffio_async.types import BatchConflict
 
 if TYPE_CHECKING:
@@ -118,28 +112,26 @@ class BatchOptions:
         Raises:
             ConfigurationError: The name of the model is invalid.
         """
-        return BatchRequest(
-            sources=self.paths,
-            to=self.folder,
-            journal=self.journal_path,
+        return BatchRequest.create(
+            self.paths,
+            self.folder,
             service=self.service,
-            settings=JobSettings.validated(self.model, self.sampling, self.params),
+            journal=self.journal_path,
+            model=self.model,
             download_types=self.download_types,
             name=self.name,
             recursive=self.recursive,
-            suffixes=RECORDINGS,
+            sampling=self.sampling,
+            generation_params=self.params,
             salt=self.salt,
             retry_failed=self.retry,
-            plan=Plan(
-                root=self.folder,
+            run=RunOptions(
                 on_conflict=self.on_conflict,
                 on_error="stop" if self.stop_on_error else "continue",
                 max_in_flight=self.jobs,
-                max_upload_bytes=ClientOptions().max_upload_bytes,
                 max_spend_seconds=self.max_spend,
                 timeout=self.timeout,
                 project_params=self.project_params,
-                options=RequestOptions(),
             ),
         )
 
@@ -221,8 +213,8 @@ async def _open_client(
 
 
 async def _run(client: AsyncDiffio, options: BatchOptions, reporter: BatchReporter) -> None:
-    # The public method cannot be given the service, which here may be the batch's own sandbox.
-    outcomes = client.restore_many._run(  # noqa: SLF001
+    # The public method does not accept a service, which here may be the batch's own sandbox.
+    outcomes = client._run_batch(  # noqa: SLF001
         options.request(), on_progress=reporter.on_progress, on_left_out=reporter.on_left_out
     )
     async with aclosing(outcomes):
@@ -276,7 +268,7 @@ async def retry(path: str, overrides: RetryOptions, *, as_json: bool) -> int:
         download_types=cast("tuple[DownloadType, ...]", download_types),
         name=identity.name,
         jobs=stored.max_in_flight if overrides.jobs is None else overrides.jobs,
-        on_conflict=overrides.on_conflict or cast("BatchConflict", stored.on_conflict),
+        on_conflict=overrides.on_conflict or stored.on_conflict,
         stop_on_error=stored.on_error == "stop" if stop_on_error is None else stop_on_error,
         max_spend=stored.max_spend_seconds if max_spend is None else max_spend,
         timeout=stored.timeout if timeout is None else timeout,

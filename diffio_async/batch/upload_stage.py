@@ -15,9 +15,9 @@ from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import record_as_json, record_from_json
 from diffio_async.batch import file_queries, job_queries
-from diffio_async.batch.assignment import Assignment, assign_job
-from diffio_async.batch.failures import outcome_unknown, requeue_or_fail, requeue_or_fail_file
-from diffio_async.batch.records import check_inside
+from diffio_async.batch.failures import outcome_unknown, requeue_or_fail
+from diffio_async.batch.job_queries import Assignment, assign_job
+from diffio_async.batch.schema import check_inside
 from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
 from diffio_async.options import MIB
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from diffio_async._uploads.source import FileSource
-    from diffio_async.batch.context import Plan, RunContext
+    from diffio_async.batch.context import RunContext
     from diffio_async.batch.journal import Journal
-    from diffio_async.batch.records import RestorationJob, ResultPath, SourceFile
+    from diffio_async.batch.request import Plan
+    from diffio_async.batch.schema import RestorationJob, ResultPath, SourceFile
     from diffio_async.events import UploadProgress
     from diffio_async.models.uploads import UploadRecord
     from diffio_async.types import SourceLike
@@ -61,12 +62,8 @@ class JournalUploadStore:
             # The project is recorded; the few bytes of a small upload are sent again.
             return
         text = json.dumps(record_as_json(record))
-        await self._journal.write(
-            job_queries.save_upload_state,
-            self._journal.run_id,
-            self._job.id,
-            record.api_project_id,
-            text,
+        await self._journal.transition(
+            job_queries.save_upload_state, self._job.id, record.api_project_id, text
         )
         self.saved = True
 
@@ -97,8 +94,7 @@ class FileIntake:
 
     async def run(self) -> RestorationJob | None:
         """Return the uploaded, leased job; None if this run has nothing to do for it."""
-        context, run_id = self.context, self.context.journal.run_id
-        successes = context.congestion.successes
+        context, successes = self.context, self.context.congestion.successes
         try:
             limit = context.plan.max_upload_bytes
             async with open_source(
@@ -108,9 +104,9 @@ class FileIntake:
                 job = await self._assign(source)
                 return None if job is None else await self._upload(job, source)
         except _ResultsExist:
-            await context.journal.write(file_queries.skip_file, run_id, self.file.id)
+            await context.journal.transition(file_queries.skip_file, self.file.id)
         except (InvalidSource, InvalidTarget) as failure:
-            await requeue_or_fail_file(context, self.file, failure, successes)
+            await requeue_or_fail(context, self.file, failure, successes)
         context.file_ended.notify()
         return None
 
@@ -124,13 +120,8 @@ class FileIntake:
         check_not_empty(source, self.file.path)
         context = self.context
         digest = await source.digest()
-        job = await context.journal.write(
-            assign_job,
-            context.journal.run_id,
-            self.file.id,
-            digest,
-            source.size,
-            context.plan.max_spend_seconds,
+        job = await context.journal.transition(
+            assign_job, self.file.id, digest, source.size, context.plan.max_spend_seconds
         )
         if job is Assignment.OVER_BUDGET:
             context.stop(
@@ -145,49 +136,39 @@ class FileIntake:
         return job
 
     async def _upload(self, job: RestorationJob, source: FileSource) -> RestorationJob | None:
-        context, run_id = self.context, self.context.journal.run_id
-        before = 0
+        context, before = self.context, 0
 
         def count(fact: UploadProgress) -> None:
             nonlocal before
             context.sent_bytes += max(0, fact.sent - before)
             before = fact.sent
 
-        successes, upload_store = (
-            context.congestion.successes,
-            JournalUploadStore(context.journal, job),
-        )
+        successes, store = context.congestion.successes, JournalUploadStore(context.journal, job)
         try:
             project = await context.projects.create(
                 cast("SourceLike", source),  # an open source is accepted too
                 file_name=source.name,
                 params=context.plan.project_params,
-                resume=upload_store,
+                resume=store,
                 on_progress=count if source.size >= MIN_REPORTED_BYTES else None,
                 options=context.plan.options,
             )
         except DiffioError as failure:
-            await self._failed(job, failure, upload_store, successes)
+            await self._failed(job, failure, store, successes)
             return None
         context.sent_bytes += source.size - before
         context.congestion.on_success()
-        await context.journal.write(
-            job_queries.record_upload, run_id, job.id, project.api_project_id
-        )
+        await context.journal.transition(job_queries.record_upload, job.id, project.api_project_id)
         return job.uploaded_to(project.api_project_id)
 
     async def _failed(
-        self,
-        job: RestorationJob,
-        failure: DiffioError,
-        upload_store: JournalUploadStore,
-        successes: int,
+        self, job: RestorationJob, failure: DiffioError, store: JournalUploadStore, successes: int
     ) -> None:
-        journal, project = self.context.journal, failure.api_project_id
-        if project is not None and not upload_store.saved:
-            await journal.write(job_queries.record_orphan, journal.run_id, job.id, project)
+        transition, project = self.context.journal.transition, failure.api_project_id
+        if project is not None and not store.saved:
+            await transition(job_queries.record_orphan, job.id, project)
         elif project is None and outcome_unknown(failure):
-            await journal.write(job_queries.record_possible_orphan, journal.run_id, job.id)
+            await transition(job_queries.record_possible_orphan, job.id)
         await requeue_or_fail(self.context, job, failure, successes)
 
 
@@ -202,7 +183,7 @@ def check_not_empty(source: FileSource, path: str) -> None:
 
 
 def keeps_all_results(
-    path: str, places: tuple[ResultPath, ...], plan: Plan, known: Collection[Path] = ()
+    path: str, results: tuple[ResultPath, ...], plan: Plan, known: Collection[Path] = ()
 ) -> bool:
     """Return whether all results of a file exist and must not be replaced; blocks.
 
@@ -210,18 +191,18 @@ def keeps_all_results(
         InvalidSource: The file cannot have a result of this type.
         InvalidTarget: A path is used by another file, or is not writable.
     """
-    check_video_possible({each.download_type for each in places}, Path(path).name)
-    foreign = _foreign_results(places, plan.root, known)
+    check_video_possible({each.download_type for each in results}, Path(path).name)
+    foreign = _foreign_results(results, plan.root, known)
     if foreign and plan.on_conflict == "error":
         raise InvalidTarget(
             f"{foreign[0]!r} exists and was not written by this batch. Choose another folder, or "
             "set on_conflict='overwrite' or 'skip' (--on-conflict)"
         )
-    return bool(foreign) and plan.on_conflict == "skip" and len(foreign) == len(places)
+    return bool(foreign) and plan.on_conflict == "skip" and len(foreign) == len(results)
 
 
 def _foreign_results(
-    places: tuple[ResultPath, ...], root: Path, known: Collection[Path]
+    results: tuple[ResultPath, ...], root: Path, known: Collection[Path]
 ) -> list[str]:
     """Return the paths where files exist that the batch did not write.
 
@@ -230,7 +211,7 @@ def _foreign_results(
     Raises:
         InvalidTarget: A folder is not writable.
     """
-    paths = [Path(each.path) for each in places]
+    paths = [Path(each.path) for each in results]
     for path in paths:
         check_inside(root, path)
     for folder in {path.parent for path in paths}.difference(known):
@@ -243,7 +224,7 @@ def _foreign_results(
             raise _folder_problem(str(folder), failure) from failure
         if not usable:
             raise InvalidTarget(f"{str(existing)!r} is not a writable folder")
-    return [each.path for each in places if foreign_file_exists(each.path, each.owned, each.bytes)]
+    return [each.path for each in results if foreign_file_exists(each.path, each.owned, each.bytes)]
 
 
 def _read_only(folder: Path) -> bool:

@@ -1,0 +1,264 @@
+"""Request of a batch: validated arguments, settings of jobs, and the identity of the journal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, get_args
+
+from attrs import asdict, field, fields, frozen
+
+from diffio_async._protocol.endpoints import (
+    create_generation,
+    create_project,
+    normalize_download_type,
+)
+from diffio_async._storage.local_paths import is_encodable, local_path
+from diffio_async._validators import displayed, is_number, several
+from diffio_async.batch.naming import DEFAULT_NAME, Naming
+from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
+from diffio_async.batch.sources import RECORDINGS, check_sources
+from diffio_async.errors import ConfigurationError
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
+from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.options import ClientOptions, RequestOptions, validate_wait
+from diffio_async.types import BatchConflict, OnError, Sources
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+#: More than a service accepts concurrently, and less than SQLite's largest integer.
+_MAX_IN_FLIGHT = 1_000_000
+
+
+@frozen
+class JobSettings:
+    """Model and settings of a job, in the canonical form that the journal compares."""
+
+    model: str
+    sampling: str = "{}"
+    params: str = "{}"
+
+    @classmethod
+    def validated(
+        cls,
+        model: str,
+        sampling: Mapping[str, object] | None,
+        params: Mapping[str, object] | None,
+    ) -> JobSettings:
+        """Validate and canonicalize the settings.
+
+        Raises:
+            ConfigurationError: The model is invalid, or the settings are not JSON.
+        """
+        create_generation(
+            api_project_id="not yet known", model=model, key="-", sampling=sampling, params=params
+        )
+        return JobSettings(model, _canonical(sampling), _canonical(params))
+
+    @property
+    def text(self) -> str:
+        """Sampling and params, as the journal stores them."""
+        return f'{{"params":{self.params},"sampling":{self.sampling}}}'
+
+
+def _canonical(value: Mapping[str, object] | None) -> str:
+    """Return the canonical JSON of an object; None and `{}` are equal."""
+    return json.dumps(value or {}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def load_settings(text: str) -> tuple[dict[str, object], dict[str, object]]:
+    """Return sampling and params from their text in the journal."""
+    found = json.loads(text)
+    return found["sampling"], found["params"]
+
+
+def idempotency_key_for(salt: str, digest: str, model: str, settings: str, attempt: int) -> str:
+    """Return the idempotency key, which is equal for equal content, settings and salt."""
+    text = json.dumps([salt, digest, model, settings, attempt])
+    return f"batch-{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@frozen(kw_only=True)
+class JournalIdentity(JobSettings):
+    """Settings that all runs of a journal share; `to` is the absolute folder of the results."""
+
+    to: str
+    name: str
+
+    def check(self, recorded: JournalIdentity, journal: str) -> None:
+        """Compare with the identity recorded in a journal.
+
+        Raises:
+            ConfigurationError: They differ; the message has the differences.
+        """
+        differences = [
+            f"{each.name} is {getattr(self, each.name)!r} here and "
+            f"{getattr(recorded, each.name)!r} there"
+            for each in fields(JournalIdentity)
+            if getattr(self, each.name) != getattr(recorded, each.name)
+        ]
+        if differences:
+            raise ConfigurationError(
+                f"the journal {journal!r} belongs to another batch: {'; '.join(differences)}. "
+                "Use the same settings to resume it, or another journal for another batch"
+            )
+
+
+@frozen(kw_only=True)
+class RunOptions:
+    """Options of a run that later commands of the same journal reuse; times in seconds.
+
+    Options that may contain a secret (headers, a key) are not stored.
+
+    Attributes:
+        max_spend_seconds: Limit of the minimum cost of all generations of the journal.
+        timeout: Limit of each wait; None for the client's.
+    """
+
+    on_conflict: BatchConflict = "error"
+    on_error: OnError = "continue"
+    max_in_flight: int = DEFAULT_IN_FLIGHT
+    max_spend_seconds: float | None = None
+    timeout: float | None = None
+    project_params: Mapping[str, object] | None = None
+
+    @property
+    def text(self) -> str:
+        """The options, as the journal stores them."""
+        return json.dumps({each.name: getattr(self, each.name) for each in fields(RunOptions)})
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Return the options from their text in the journal, without unknown ones."""
+        found = json.loads(text)
+        return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
+
+
+@frozen(kw_only=True)
+class Plan(RunOptions):
+    """How the files of a run are restored.
+
+    Attributes:
+        root: The folder of the results.
+        unbilled: Whether the service bills nothing (the sandbox).
+    """
+
+    root: Path
+    max_upload_bytes: int = field(default=fields(ClientOptions).max_upload_bytes.default)
+    options: RequestOptions = field(factory=RequestOptions)
+    unbilled: bool = False
+
+
+@frozen(kw_only=True)
+class BatchRequest:
+    """Arguments of `AsyncDiffio.restore_many`, which documents them."""
+
+    sources: Sources | None
+    identity: JournalIdentity
+    journal: Path
+    service: str | None
+    download_types: tuple[str, ...]
+    recursive: bool
+    suffixes: frozenset[str]
+    salt: str | None
+    retry_failed: bool
+    plan: Plan
+
+    @classmethod
+    def create(
+        cls,
+        sources: Sources | None,
+        to: str | os.PathLike[str],
+        *,
+        service: str | None,
+        journal: str | os.PathLike[str] | None = None,
+        model: str = DEFAULT_MODEL,
+        download_types: Iterable[str] = ("audio",),
+        name: str = DEFAULT_NAME,
+        recursive: bool = True,
+        suffixes: Iterable[str] = RECORDINGS,
+        sampling: Mapping[str, object] | None = None,
+        generation_params: Mapping[str, object] | None = None,
+        salt: str | None = None,
+        retry_failed: bool = False,
+        options: RequestOptions | None = None,
+        run: RunOptions,
+    ) -> Self:
+        """Normalize the arguments; `check` validates what this does not.
+
+        Raises:
+            ConfigurationError: A path, the model, a setting or a download type is invalid.
+        """
+        folder = absolute(local_path(to, "the folder of the results"))
+        path = folder / DEFAULT_JOURNAL
+        if journal is not None:
+            path = Path(local_path(journal, "the journal"))
+        settings = JobSettings.validated(model, sampling, generation_params)
+        types = [
+            normalize_download_type(each) for each in several(download_types, "download_types")
+        ]
+        return cls(
+            sources=sources,
+            identity=JournalIdentity(**asdict(settings), to=str(folder), name=name),
+            journal=path,
+            service=service,
+            download_types=tuple(dict.fromkeys(types)),
+            recursive=recursive,
+            suffixes=frozenset(
+                f".{suffix.lower().removeprefix('.')}" for suffix in several(suffixes, "suffixes")
+            ),
+            salt=salt,
+            retry_failed=retry_failed,
+            plan=Plan(
+                **asdict(run, recurse=False), root=folder, options=options or RequestOptions()
+            ),
+        )
+
+    def check(self) -> None:
+        """Validate the arguments.
+
+        Raises:
+            ConfigurationError: An argument is invalid.
+        """
+        plan = self.plan
+        Naming(self.identity.name, plan.root).check()
+        check_sources(self.sources)
+        for value, choices in ((plan.on_conflict, BatchConflict), (plan.on_error, OnError)):
+            if value not in get_args(choices):
+                raise ConfigurationError(f"{value!r} must be one of {', '.join(get_args(choices))}")
+        if not self.download_types:
+            raise ConfigurationError("name at least one download type")
+        _check_numbers(plan.max_in_flight, plan.max_spend_seconds)
+        if self.salt is not None:
+            _check_salt(self.salt)
+        create_project(file_name="-", content_type="", content_length=0, params=plan.project_params)
+        validate_wait(None, plan.timeout)
+
+
+def _check_numbers(max_in_flight: object, max_spend_seconds: object) -> None:
+    is_integer = isinstance(max_in_flight, int) and not isinstance(max_in_flight, bool)
+    if not (is_integer and is_number(max_in_flight) and 1 <= max_in_flight <= _MAX_IN_FLIGHT):
+        raise ConfigurationError(
+            f"max_in_flight must be a whole number from 1 to {_MAX_IN_FLIGHT:,}, not "
+            f"{displayed(max_in_flight)}"
+        )
+    # Infinity means no limit; NaN is rejected.
+    unlimited = max_spend_seconds is None or max_spend_seconds == math.inf
+    if not (unlimited or (is_number(max_spend_seconds) and max_spend_seconds >= 0)):
+        raise ConfigurationError(
+            f"max_spend_seconds must be 0 or more seconds, not {displayed(max_spend_seconds)}"
+        )
+
+
+def _check_salt(salt: object) -> None:
+    if not isinstance(salt, str):
+        raise ConfigurationError(f"the salt must be text, not {displayed(salt)}")
+    if not salt.strip():
+        raise ConfigurationError("the salt is empty: leave it out to generate one")
+    if not is_encodable(salt):
+        raise ConfigurationError(f"the salt {salt!r} is not valid text: choose another one")

@@ -1,0 +1,299 @@
+"""Generation and download stages: start one generation per job, wait, and write the results."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from attrs import define
+
+from diffio_async._storage.atomic_write import sibling_path
+from diffio_async._storage.local_paths import suffix_of, truncate_name
+from diffio_async._storage.system_errors import reason_of
+from diffio_async._storage.threads import TrackedExecutor
+from diffio_async.batch import file_queries, job_queries
+from diffio_async.batch.failures import (
+    MAX_ATTEMPTS,
+    disk_is_full,
+    error_record,
+    fail,
+    generation_is_unknown,
+    is_shortage,
+    lost_generation_record,
+    requeue_or_fail,
+)
+from diffio_async.batch.request import load_settings
+from diffio_async.batch.schema import check_inside
+from diffio_async.batch.upload_stage import MIN_REPORTED_BYTES, foreign_file_exists
+from diffio_async.errors import (
+    DiffioError,
+    GenerationFailed,
+    IdempotencyConflict,
+    InvalidTarget,
+    ModelRetired,
+    NotFound,
+    TranscriptPending,
+    WaitTimeout,
+)
+
+if TYPE_CHECKING:
+    from diffio_async.batch.context import RunContext
+    from diffio_async.batch.schema import RestorationJob, ResultDownload
+    from diffio_async.events import DownloadProgress
+    from diffio_async.models.generations import DownloadType
+
+#: Seconds until a pending transcript is requested again.
+_PENDING_RETRY_SECONDS = 5.0
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
+
+
+@define(eq=False)
+class JobRunner:
+    """One leased job whose recording is uploaded."""
+
+    context: RunContext
+    job: RestorationJob
+
+    async def run(self) -> None:
+        """Create the generation if the job has none, and wait for its end."""
+        running = self.context.running_generations
+        ids = self.job.project or "", self.job.generation
+        started = await self._create_generation() if ids[1] is None else (ids[0], ids[1])
+        if started is None:
+            return
+        project, generation = started
+        running[generation] = project
+        try:
+            await self._wait(project, generation)
+        finally:
+            running.pop(generation, None)  # after a lost lease the run may have leased it twice
+
+    async def _create_generation(self) -> tuple[str, str] | None:
+        context, job = self.context, self.job
+        sampling, params = load_settings(job.settings)
+        successes = context.congestion.successes
+        try:
+            generation = await context.generations.create(
+                api_project_id=job.project or "",
+                model=job.model,
+                sampling=sampling or None,
+                params=params or None,
+                idempotency_key=job.key,
+                options=context.plan.options,
+            )
+            ids = generation.api_project_id, generation.generation_id
+        except DiffioError as failure:
+            existing = _existing_generation(failure)
+            if existing is None:
+                await self._not_created(failure, successes)
+                return None
+            ids = existing
+        context.congestion.on_success()
+        await context.journal.transition(job_queries.record_generation, job.id, *ids)
+        return ids
+
+    async def _not_created(self, failure: DiffioError, successes: int) -> None:
+        context, job = self.context, self.job
+        if isinstance(failure, NotFound) and job.attempts + 1 < MAX_ATTEMPTS:
+            await context.journal.transition(job_queries.reset_lost_project, job.id)
+            return
+        if isinstance(failure, ModelRetired):
+            context.stop(failure)
+        await requeue_or_fail(context, job, failure, successes)
+
+    async def _wait(self, project: str, generation: str) -> None:
+        context, job = self.context, self.job
+        transition, successes = context.journal.transition, context.congestion.successes
+        try:
+            await context.generations.wait_for_complete(
+                generation_id=generation,
+                api_project_id=project,
+                timeout=context.plan.timeout,
+                options=context.plan.options,
+            )
+        except GenerationFailed as failure:
+            await fail(context, job, failure, retryable=False)
+        except NotFound as failure:
+            if context.may_restart(job.id):
+                await transition(job_queries.restart_job, job.id)
+                context.scan_now()
+                return
+            problem = lost_generation_record(context, failure, generation, project)
+            await transition(job_queries.stop_waiting, job.id, problem)
+            context.on_file_failed(failure)
+        except WaitTimeout as failure:
+            await transition(job_queries.stop_waiting, job.id, error_record(failure))
+            context.on_file_failed(failure)
+        except DiffioError as failure:
+            await requeue_or_fail(context, job, failure, successes)
+        else:
+            context.congestion.on_success()
+            # One transaction completes the job and leases its results if a download slot is free.
+            with context.download_slots() as max_downloads:
+                downloads, more = await transition(
+                    job_queries.record_completion, job.id, max_downloads
+                )
+                for download in downloads:
+                    context.start_download(download)
+            if more:
+                context.more_downloads = True
+                context.result_ready.notify()
+
+
+def _existing_generation(failure: DiffioError) -> tuple[str, str] | None:
+    """Return the ids of the generation that has the same key, None if there is none.
+
+    The key is derived from the content: another project contains the same recording.
+    """
+    if not isinstance(failure, IdempotencyConflict):
+        return None
+    if failure.api_project_id is None or failure.generation_id is None:
+        return None
+    return failure.api_project_id, failure.generation_id
+
+
+@define(eq=False)
+class ResultDownloader:
+    """One leased result."""
+
+    context: RunContext
+    job: ResultDownload
+
+    async def run(self) -> None:
+        """Download the result, and record the outcome."""
+        context, download = self.context, self.job
+        transition, successes = context.journal.transition, context.congestion.successes
+        try:
+            path = await self._prepare_path()
+            size = None
+            if context.plan.on_conflict == "skip":
+                size = await TrackedExecutor().run(_kept_size, path, download)
+            if size is None:
+                size = await self._download(path)
+        except TranscriptPending as failure:
+            # The timeout of a generation applies to its transcript too, from the first request.
+            limit, now = context.plan.timeout, time.monotonic()
+            since = context.transcript_pending_since.setdefault(
+                (download.file_id, download.download_type), now
+            )
+            if limit is not None and now - since > limit:
+                await fail(context, download, failure)
+            else:
+                await transition(
+                    file_queries.requeue_download, download, _PENDING_RETRY_SECONDS, counts=False
+                )
+        except InvalidTarget as failure:
+            if disk_is_full(failure):
+                context.downloads_stopped = failure
+                await transition(file_queries.requeue_download, download, 0.0, counts=False)
+            elif is_shortage(failure):
+                await requeue_or_fail(context, download, failure, successes)
+            else:
+                await fail(context, download, failure, owned=download.owned)
+        except NotFound as failure:
+            if generation_is_unknown(failure):
+                await self._lost(failure)
+            else:
+                # This generation will never have such a result.
+                await fail(context, download, failure, retryable=False)
+        except DiffioError as failure:
+            await requeue_or_fail(context, download, failure, successes)
+        else:
+            context.congestion.on_success()
+            await transition(file_queries.finish_download, download, str(path), size)
+        context.file_ended.notify()
+
+    async def _lost(self, failure: NotFound) -> None:
+        """Restart or fail a result whose generation the service no longer knows."""
+        context, download = self.context, self.job
+        if context.may_restart(download.job_id):
+            await context.journal.transition(file_queries.restart_lost_job, download)
+            context.scan_now()
+            return
+        _, text = lost_generation_record(context, failure, download.generation, download.project)
+        await context.journal.transition(file_queries.fail_lost_result, download, text)
+        context.on_file_failed(failure)
+
+    async def _prepare_path(self) -> Path:
+        """Create the folder and return the path; the service chooses the suffix of a video."""
+        download, path = self.job, Path(self.job.path)
+        if download.download_type == "video":
+            link = await self.context.generations.get_download(
+                generation_id=download.generation,
+                api_project_id=download.project,
+                download_type="video",
+                options=self.context.plan.options,
+            )
+            # Only the suffix of the server's file name is used: the path must not depend on it.
+            suffix = suffix_of(link.file_name)
+            if suffix and path.suffix:
+                path = path.with_name(truncate_name(path.stem, suffix))
+        if download.owned or path.parent not in self.context.known_folders:
+            await TrackedExecutor().run(_create_folder, path, download, self.context)
+            self.context.remember_folder(path.parent)
+        return path
+
+    async def _download(self, path: Path) -> int:
+        context, download = self.context, self.job
+        before = 0
+
+        def count(fact: DownloadProgress) -> None:
+            nonlocal before
+            context.received_bytes += max(0, fact.received - before)
+            before = fact.received
+
+        overwrite = download.owned or context.plan.on_conflict == "overwrite"
+        downloaded = await context.generations.download(
+            generation_id=download.generation,
+            api_project_id=download.project,
+            download_file_path=path,
+            download_type=cast("DownloadType", download.download_type),
+            on_conflict="overwrite" if overwrite else "error",
+            resume=True,
+            on_progress=count if download.source_size >= MIN_REPORTED_BYTES else None,
+            options=context.plan.options,
+        )
+        context.received_bytes += downloaded.size - before
+        return downloaded.size
+
+
+def _create_folder(path: Path, download: ResultDownload, context: RunContext) -> None:
+    check_inside(context.plan.root, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise InvalidTarget(
+            f"the folder {str(path.parent)!r} cannot be created: {reason_of(failure)}"
+        ) from failure
+    if download.owned:
+        _remove_partials(path)
+    if context.plan.on_conflict == "error" and foreign_file_exists(
+        str(path), download.owned, download.bytes
+    ):
+        raise InvalidTarget(
+            f"{str(path)!r} exists and was not written by this batch. Move it away and run the "
+            "batch again to download the result, which is already paid for"
+        )
+
+
+def _remove_partials(path: Path) -> None:
+    """Remove the partial file that a killed run may have left beside the result."""
+    ending = "0" * 8 + ".part"
+    known = re.escape(sibling_path(path, ending).name.removesuffix(ending))
+    with contextlib.suppress(OSError):
+        for entry in path.parent.iterdir():
+            if re.fullmatch(known + "[0-9a-f]{8}[.]part", entry.name):
+                entry.unlink(missing_ok=True)
+
+
+def _kept_size(path: Path, download: ResultDownload) -> int | None:
+    """Return the size of an existing file that must be kept, None if there is none."""
+    if not foreign_file_exists(str(path), download.owned, download.bytes):
+        return None
+    try:
+        return path.stat().st_size
+    except OSError as failure:
+        raise InvalidTarget(f"{str(path)!r} cannot be read: {reason_of(failure)}") from failure
