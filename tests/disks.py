@@ -93,7 +93,7 @@ def in_another_users_process(work: str, *, user: int = 65534) -> subprocess.Comp
     program = (
         "import asyncio, os, sqlite3, pathlib, sys\n"
         "import diffio_async, diffio_async.sandbox\n"
-        "import diffio_async._uploads.resume_file, diffio_async._downloads.resumable_part_file\n"
+        "import diffio_async._uploads.resume_file, diffio_async._downloads.part_file\n"
         "import diffio_async._storage.sqlite_thread\n"
         f"os.setgroups([]); os.setresgid({user}, {user}, {user})\n"
         f"os.setresuid({user}, {user}, {user})\n" + work

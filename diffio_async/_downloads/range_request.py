@@ -32,7 +32,7 @@ from diffio_async.options import MIB
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from diffio_async._downloads.downloader import Downloader
+    from diffio_async._downloads.download import Downloader
     from diffio_async._downloads.ranges import Segment
     from diffio_async.options import RetryPolicy
 

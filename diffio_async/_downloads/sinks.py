@@ -11,12 +11,12 @@ import os
 import secrets
 import stat
 import time
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
-from diffio_async._downloads.part_file import write_atomic
+from diffio_async._downloads.part_file import PartFile, write_atomic
 from diffio_async._downloads.ranges import RangeSet
-from diffio_async._storage.atomic_write import create_exclusive, sibling_path
-from diffio_async._storage.private_files import AlreadyInUse, UnexpectedFile
+from diffio_async._storage.append_log import AlreadyInUse
+from diffio_async._storage.files import UnexpectedFile, create_exclusive, sibling_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled
 from diffio_async.errors import ConfigurationError, InvalidTarget
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from diffio_async._downloads.part_file import PartFile
     from diffio_async._downloads.representation import Representation
 
 #: Seconds to cache that a folder is writable, and maximum of cached folders: many results go to
@@ -113,39 +112,12 @@ def already_exists(target: Path) -> InvalidTarget:
 BUFFER_LIMIT = 256 * 1024
 
 
-class Sink(Protocol):
-    """Destination of the bytes of a result.
+class MemorySink:
+    """Sink that collects the result in memory.
 
     Attributes:
         version: Version of the bytes in `ranges`, or None without any.
     """
-
-    version: Representation | None
-
-    @property
-    def ranges(self) -> RangeSet:
-        """Ranges that were written."""
-        ...
-
-    async def restart(self, version: Representation) -> None:
-        """Discard what was written, and expect the bytes of a version."""
-        ...
-
-    async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write bytes; the caller may reuse their memory when this returns."""
-        ...
-
-    async def digest(self, size: int) -> bytes:
-        """Return the hash of all bytes by the algorithm of the version, or b"" without one."""
-        ...
-
-    def discard(self) -> None:
-        """Mark the content as invalid, so that it is not resumed."""
-        ...
-
-
-class MemorySink:
-    """Sink that collects the result in memory."""
 
     def __init__(self) -> None:
         self.version: Representation | None = None
@@ -154,26 +126,26 @@ class MemorySink:
         self._content = io.BytesIO()
 
     async def restart(self, version: Representation) -> None:
-        """Discard what was written."""
+        """Discard what was written, and expect the bytes of a version."""
         self.version = version
         self._content = io.BytesIO()
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
-        """Write to memory."""
+        """Write bytes; the caller may reuse their memory when this returns."""
         self._content.seek(offset)
         self._content.writelines(pieces)
 
     async def digest(self, size: int) -> bytes:
-        """Hash the content, in a thread if it is large."""
+        """Return the hash of all bytes by the algorithm of the version, or b"" without one."""
         digest = None if self.version is None else self.version.digest
         if digest is None:
             return b""
-        held = self._content.getvalue()[:size]
+        content = self._content.getvalue()[:size]
         hashed = hashlib.new(digest.algorithm, usedforsecurity=False)
-        if len(held) <= BUFFER_LIMIT:
-            hashed.update(held)
+        if len(content) <= BUFFER_LIMIT:
+            hashed.update(content)
         else:
-            await TrackedExecutor().run(hashed.update, held)
+            await TrackedExecutor().run(hashed.update, content)
         return hashed.digest()
 
     def discard(self) -> None:
@@ -185,25 +157,67 @@ class MemorySink:
 
 
 class FileSink:
-    """Sink that writes a part file in threads; a small result is buffered until complete."""
+    """Sink that writes a part file in threads; a small result is buffered until complete.
 
-    def __init__(self, file: PartFile, threads: TrackedExecutor, target: Path) -> None:
-        self.file = file
+    Attributes:
+        version: Version of the bytes in `ranges`, or None without any.
+    """
+
+    def __init__(self, target: Path, resume_key: tuple[str, ...] | None = None) -> None:
+        """Create a sink for the target.
+
+        Args:
+            target: Final path of the download.
+            resume_key: Identifies the result, if a later download is to resume this one.
+
+        Raises:
+            InvalidTarget: The path is not a valid file name.
+        """
+        try:
+            self._file = PartFile(target, resume_key)
+        except ValueError:
+            raise invalid_name(target) from None
         self.version: Representation | None = None
-        self._threads, self._target = threads, target
+        self._threads, self._target = TrackedExecutor(), target
         self._lock = asyncio.Lock()
         #: Buffer of a small result; the file is not opened while it is in use.
         self._buffer: MemorySink | None = None
 
+    @contextlib.asynccontextmanager
+    async def opened(self, on_conflict: OnConflict) -> AsyncIterator[None]:
+        """Open what can be resumed; after the body, publish the result, or discard it.
+
+        Raises:
+            InvalidTarget: The target cannot be written; raised before the body if possible.
+        """
+
+        def resume() -> Representation | None:
+            validate_target(self._target, on_conflict)
+            return self._file.resume()
+
+        try:
+            with translate_os_errors(self._target):
+                self.version = await self._threads.run_with_retries(resume)
+            yield
+            with translate_os_errors(self._target):
+                await self._threads.run_with_retries(self._commit, on_conflict)
+        finally:
+            await self._close()
+
+    @property
+    def resumable_bytes(self) -> int:
+        """Number of bytes that a later download can resume from."""
+        return self._file.resumable_bytes
+
     @property
     def ranges(self) -> RangeSet:
         """Ranges in the file, including those of an earlier download."""
-        return self.file.written
+        return self._file.written
 
     async def restart(self, version: Representation) -> None:
         """Discard what was written, and expect the bytes of a version."""
         self.version, self._buffer = version, None
-        if version.total is not None and version.total <= BUFFER_LIMIT and not self.file.is_open:
+        if version.total is not None and version.total <= BUFFER_LIMIT and not self._file.is_open:
             self._buffer = MemorySink()
             await self._buffer.restart(version)
             return
@@ -211,7 +225,7 @@ class FileSink:
             # A write may still run after its caller was cancelled.
             await self._threads.drain()
             with translate_os_errors(self._target):
-                await self._threads.run_with_retries(self.file.restart, version)
+                await self._threads.run_with_retries(self._file.restart, version)
 
     async def write(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write pieces; writes are serialised."""
@@ -220,48 +234,43 @@ class FileSink:
             return
         async with self._lock:
             with translate_os_errors(self._target):
-                await self._threads.run(self.file.write_at, offset, pieces)
+                await self._threads.run(self._file.write_at, offset, pieces)
 
     async def digest(self, size: int) -> bytes:
         """Hash the complete content; bytes that were written out of order are read back."""
         if self._buffer is not None:
             return await self._buffer.digest(size)
         with translate_os_errors(self._target):
-            while not await self._threads.run(self.file.hash_next, size):
+            while not await self._threads.run(self._file.hash_next, size):
                 pass
-        return self.file.digest()
+        return self._file.digest()
 
     def discard(self) -> None:
         """Mark the content as invalid, so that the file is removed on close."""
-        self.file.finished, self._buffer = True, None
-
-    async def commit(self, on_conflict: OnConflict) -> None:
-        """Publish the result under the name of the target."""
-        with translate_os_errors(self._target):
-            await self._threads.run_with_retries(self._commit, on_conflict)
+        self._file.finished, self._buffer = True, None
 
     def _commit(self, on_conflict: OnConflict) -> None:
         if self._buffer is None:
-            self.file.publish(self._target, on_conflict)
+            self._file.publish(self._target, on_conflict)
         else:
             write_atomic(self._buffer.content(), self._target, on_conflict)
             self._buffer = None  # the result is published, even if the caller is cancelled
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Close the file; keep what a later download can resume from."""
         # No thread may write to a closed descriptor, whose number may be reused.
         try:
             await self._threads.drain()
         finally:
-            if self._buffer is not None or self.file.is_open:
-                await wait_all_uncancelled([self._threads.start(self._close)])
+            if self._buffer is not None or self._file.is_open:
+                await wait_all_uncancelled([self._threads.start(self._close_file)])
 
-    def _close(self) -> None:
-        held, self._buffer = self._buffer, None
-        if held is not None and held.version is not None:
-            self.file.save_initial(held.version, held.content())
-        if self.file.is_open:
-            self.file.close()
+    def _close_file(self) -> None:
+        buffered, self._buffer = self._buffer, None
+        if buffered is not None and buffered.version is not None:
+            self._file.save_initial(buffered.version, buffered.content())
+        if self._file.is_open:
+            self._file.close()
 
 
 @contextlib.contextmanager
@@ -280,30 +289,3 @@ def translate_os_errors(target: Path) -> Iterator[None]:
         raise InvalidTarget(f"{str(target)!r} cannot be written: {failure}") from failure
     except (OSError, MemoryError) as failure:
         raise unwritable(target, failure) from failure
-
-
-@contextlib.asynccontextmanager
-async def open_sink(
-    file: PartFile, target: Path, on_conflict: OnConflict
-) -> AsyncIterator[FileSink]:
-    """Yield a sink whose content is published as the target after the body, or discarded.
-
-    Raises:
-        InvalidTarget: The target cannot be written; raised before the body if possible.
-    """
-    threads = TrackedExecutor()
-    sink = FileSink(file, threads, target)
-    try:
-        with translate_os_errors(target):
-            sink.version = await threads.run_with_retries(
-                _open_resumable, file, target, on_conflict
-            )
-        yield sink
-        await sink.commit(on_conflict)
-    finally:
-        await sink.close()
-
-
-def _open_resumable(file: PartFile, target: Path, on_conflict: OnConflict) -> Representation | None:
-    validate_target(target, on_conflict)
-    return file.resume()

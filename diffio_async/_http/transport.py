@@ -239,7 +239,8 @@ class ApiTransport:
                     replay,
                     failure,
                     attempt=number,
-                    elapsed=time.monotonic() - started_at,
+                    # On a slow link, one part may take longer than any total time-out.
+                    elapsed=time.monotonic() - started_at if body is None else None,
                     jitter=random.random(),  # noqa: S311 - jitter needs no secrecy
                     also=also,
                 )

@@ -72,7 +72,7 @@ def retry_delay(
     failure: DiffioError,
     *,
     attempt: int,
-    elapsed: float,
+    elapsed: float | None,
     jitter: float,
     also: frozenset[int] = frozenset(),
 ) -> float | None:
@@ -83,7 +83,7 @@ def retry_delay(
         replay: The effect of sending the call twice.
         failure: The failure of attempt number `attempt` (from 1).
         attempt: The number of attempts made.
-        elapsed: Seconds since the first attempt started.
+        elapsed: Seconds since the first attempt started; None if the total time is not limited.
         jitter: A random number from 0 to 1, the share of the longest delay (full jitter).
         also: Statuses that are transient for this call in addition to the usual ones.
     """
@@ -104,9 +104,9 @@ def retry_delay(
         delay = requested_delay
     else:
         delay = jitter * backoff(attempt, policy.initial_delay, policy.max_delay)
-    if policy.total_timeout is not None and elapsed + delay >= policy.total_timeout:
-        return None
-    return delay
+    if policy.total_timeout is None or elapsed is None:
+        return delay
+    return delay if elapsed + delay < policy.total_timeout else None
 
 
 def _call_hook(hook: Callable[[DiffioError], object], failure: DiffioError) -> bool | float | None:

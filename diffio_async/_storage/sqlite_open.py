@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._storage import database_clock
-from diffio_async._storage.private_files import UnexpectedFile, check_private
+from diffio_async._storage.files import UnexpectedFile, check_private
 from diffio_async._storage.system_errors import file_size_shortage, reason_of
 from diffio_async.errors import DatabaseError, DiffioError
 

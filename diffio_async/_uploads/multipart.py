@@ -25,7 +25,6 @@ from diffio_async._uploads.parts import (
     UploadProgressReporter,
     limited_part_body,
     plan_parts,
-    without_time_budget,
 )
 from diffio_async._uploads.resume_file import UploadCheckpoint
 from diffio_async._uploads.source import Source, display_name
@@ -206,8 +205,7 @@ class MultipartUpload:
         count = self.progress.part_callback(part.number)
         body = limited_part_body(self.limiter, self.progress, self.source, part, count)
         call = put_part(self.offer, upload_id, part.number)
-        options = without_time_budget(self.sender.options, self.options)
-        receipt = await self.sender.send(call, options, body=body)
+        receipt = await self.sender.send(call, self.options, body=body)
         if not receipt.etag:
             raise InvalidResponse(f"the edge gave no etag for part {part.number}")
         self.sender.emit(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.request_body import InFlightPart, StreamingBody
@@ -15,7 +15,6 @@ from diffio_async._storage.threads import wait_uncancelled
 from diffio_async._uploads.source import CHUNK, Source
 from diffio_async.errors import InvalidResponse
 from diffio_async.events import UploadProgress
-from diffio_async.options import ClientOptions, RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -89,16 +88,6 @@ def chunk_size(slots: int) -> int:
     or two: chunks shrink as the number of parts grows.
     """
     return max(MIN_CHUNK, min(CHUNK, MAX_CHUNK // slots))
-
-
-def without_time_budget(client: ClientOptions, call: RequestOptions | None) -> RequestOptions:
-    """Return options for a call that sends a body: its retries have no total timeout.
-
-    On a slow link, one part may take longer than any total timeout and must still be retried.
-    Attempts and stalls stay limited.
-    """
-    call = call or RequestOptions()
-    return evolve(call, retry=evolve(call.retry or client.retry, total_timeout=None))
 
 
 class UploadProgressReporter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +13,19 @@ from attrs import define, evolve, field
 
 from diffio_async._logging import log
 from diffio_async._protocol.codec import camel, structure
-from diffio_async._storage.private_files import AlreadyInUse, LockedFile
+from diffio_async._storage.append_log import (
+    AlreadyInUse,
+    AppendLog,
+    DamagedLog,
+    ForeignLog,
+    encode_entries,
+)
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async.errors import ResumeFileError
 from diffio_async.models.uploads import UploadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from diffio_async.models.uploads import UploadStore
 
@@ -118,66 +123,46 @@ def _to_json(model: Any) -> dict[str, Any]:
     return fields
 
 
-FORMAT_NAME = "diffio_async uploads"
-FORMAT_VERSION = 1
+#: First entry of a resume file, and the first bytes of one of any version.
+HEADER = {"kind": "diffio_async uploads", "version": 1}
+HEADER_PREFIX = encode_entries(HEADER).partition(b'"version"')[0]
 
 
-def _encode_line(fields: dict[str, object]) -> bytes:
-    return json.dumps(fields).encode() + b"\n"
-
-
-#: Identifies the file type.
-FIRST_LINE = _encode_line({"kind": FORMAT_NAME, "version": FORMAT_VERSION})
-
-#: Prefix common to files of every version.
-HEADER_PREFIX = FIRST_LINE.partition(b'"version"')[0]
-
-
-class CorruptLog(ValueError):
-    """The lines are of another program, damaged, or of another version, as the message says."""
-
-
-def encode_update(record: UploadRecord, known: UploadRecord | None) -> bytes:
-    """Return the line that updates the `known` record; only new etags where possible."""
+def encode_update(record: UploadRecord, known: UploadRecord | None) -> dict[str, object]:
+    """Return the entry that updates the `known` record; only new etags where possible."""
     if known is not None and evolve(known, etags=record.etags) == record:
         new = {n: etag for n, etag in record.etags.items() if known.etags.get(n) != etag}
-        if len(known.etags.keys() - record.etags.keys()) == 0:
-            return _encode_line({"digest": record.digest, "etags": etags_as_json(new)})
-    return _encode_line({"record": record_as_json(record)})
+        if not known.etags.keys() - record.etags.keys():
+            return {"digest": record.digest, "etags": etags_as_json(new)}
+    return {"record": record_as_json(record)}
 
 
-def encode_delete(digest: str) -> bytes:
-    """Return the line that deletes a record."""
-    return _encode_line({"forgotten": digest})
+def encode_delete(digest: str) -> dict[str, object]:
+    """Return the entry that deletes a record."""
+    return {"forgotten": digest}
 
 
-def load_records(content: bytes) -> tuple[dict[str, UploadRecord], int]:
-    """Return the records, and the length of all complete lines in bytes.
+def load_records(entries: Iterable[Any]) -> dict[str, UploadRecord]:
+    """Return the records that the entries of a log describe.
 
     Raises:
-        CorruptLog: The lines cannot be read.
+        DamagedLog: An entry is invalid.
+        _OtherVersion: Another version of the package wrote the log.
     """
-    if not content.startswith(HEADER_PREFIX[: len(content)]):
-        raise CorruptLog("is not a resume file: name another file")
     records: dict[str, UploadRecord] = {}
-    *lines, rest = content.split(b"\n")
-    for number, line in enumerate(lines, 1):
+    for number, entry in enumerate(entries, 1):
         try:
-            fields = json.loads(line)
             if number > 1:
-                _apply(fields, records)
-                continue
-            version = fields["version"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise CorruptLog(
-                f"is damaged in line {number}: remove it to start over, or name another file"
-            ) from None
-        if version != FORMAT_VERSION:
-            raise CorruptLog(
-                f"was written by another version of diffio_async (its format is {version!r}, this "
-                f"version reads {FORMAT_VERSION}): resume with that version, or name another file"
-            )
-    return records, len(content) - len(rest)
+                _apply(entry, records)
+            elif entry["version"] != HEADER["version"]:
+                raise _OtherVersion(entry["version"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DamagedLog(number) from None
+    return records
+
+
+class _OtherVersion(Exception):
+    """The log was written in another version of the format, which is the argument."""
 
 
 def _apply(fields: dict[str, object], records: dict[str, UploadRecord]) -> None:
@@ -192,10 +177,6 @@ def _apply(fields: dict[str, object], records: dict[str, UploadRecord]) -> None:
         records[record.digest] = evolve(record, etags=etags)
 
 
-#: Bytes; larger than the file of any realistic number of uploads.
-_MAX_SIZE = 2**28
-
-
 @define
 class ResumeFile:
     """Records of uploads in one file, which is locked while it is open. Methods block.
@@ -206,13 +187,12 @@ class ResumeFile:
 
     path: str
     records: dict[str, UploadRecord] = field(factory=dict, init=False)
-    _file: LockedFile = field(init=False)
-    _empty: bool = field(default=True, init=False)
+    _log: AppendLog = field(init=False)
     # A thread may still be writing after its caller was cancelled.
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._file = LockedFile(Path(self.path))
+        self._log = AppendLog(Path(self.path))
 
     def open(self) -> None:
         """Open and lock the file, creating it if missing, and read its records.
@@ -223,35 +203,33 @@ class ResumeFile:
                 not a private resume file. The file is not changed.
         """
         try:
-            self._file.open()
-            self._read()
-        except AlreadyInUse:
-            raise self._error(
-                "is in use by another upload, of this process or another: wait for its end, or "
-                "name another file"
-            ) from None
-        except CorruptLog as failure:
-            self._file.close()
-            raise self._error(str(failure)) from None
-        except (OSError, ValueError) as failure:
-            self._file.close()
-            if shortage_of(failure) is not None:
-                raise
-            raise self.open_error(failure) from failure
+            self._log.open()
+            self.records = load_records(self._log.read(HEADER_PREFIX))
+        except BaseException as failure:
+            self._log.close()
+            if isinstance(failure, Exception) and shortage_of(failure) is None:
+                raise self.open_error(failure) from failure
+            raise
 
     def open_error(self, failure: Exception) -> ResumeFileError:
         """Return the error for a failure to open the file."""
+        match failure:
+            case AlreadyInUse():
+                return self._error(
+                    "is in use by another upload, of this process or another: wait for its end, or "
+                    "name another file"
+                )
+            case ForeignLog():
+                return self._error("is not a resume file: name another file")
+            case DamagedLog():
+                return self._error(f"{failure}: remove it to start over, or name another file")
+            case _OtherVersion(args=(version,)):
+                return self._error(
+                    "was written by another version of diffio_async (its format is "
+                    f"{version!r}, this version reads {HEADER['version']}): resume with that "
+                    "version, or name another file"
+                )
         return self._error(f"cannot be opened: {reason_of(failure)}")
-
-    def _read(self) -> None:
-        content = self._file.read_start(len(HEADER_PREFIX))
-        if content == HEADER_PREFIX:  # else it may be a large recording, which is not read
-            content = self._file.read_start(_MAX_SIZE)
-        self.records, size = load_records(content)
-        if size < len(content):
-            # The last line is incomplete: its step did not finish.
-            self._file.truncate(size)
-        self._empty = size == 0
 
     def save(self, record: UploadRecord) -> None:
         """Save a record to the disk.
@@ -270,18 +248,13 @@ class ResumeFile:
                 self._append(encode_delete(digest))
                 del self.records[digest]
 
-    def _append(self, line: bytes) -> None:
-        if not self._file.is_open:
+    def _append(self, entry: dict[str, object]) -> None:
+        if not self._log.is_open:
             raise self._error("is closed")
-        is_first = self._empty
         try:
-            self._file.append(FIRST_LINE + line if is_first else line)
-            self._file.sync()
+            self._log.append(*([HEADER] if self._log.is_empty else []), entry, sync=True)
         except OSError as failure:
             raise self._error(f"cannot be written: {reason_of(failure)}") from failure
-        self._empty = False
-        if is_first:
-            self._file.sync_folder()
 
     def close(self, now: datetime | None) -> None:
         """Close the file; remove it if no record in it can be resumed.
@@ -289,12 +262,12 @@ class ResumeFile:
         Args:
             now: Time of the server, which decides expiry; None if unknown.
         """
-        if not self._file.is_open:
+        if not self._log.is_open:
             return
         if all(_is_expired(record, now) for record in self.records.values()):
-            self._file.remove()
+            self._log.remove()
         else:
-            self._file.close()
+            self._log.close()
 
     def _error(self, problem: str) -> ResumeFileError:
         return ResumeFileError(f"the resume file {self.path!r} {problem}")

@@ -20,7 +20,6 @@ from diffio_async._uploads.parts import (
     Part,
     UploadProgressReporter,
     limited_part_body,
-    without_time_budget,
 )
 from diffio_async._uploads.resume import ResumableUpload, project_from_record
 from diffio_async._uploads.source import Source, display_name
@@ -220,7 +219,7 @@ class Uploader:
         body = limited_part_body(
             self._limiter(), progress, source, Part(1, 0, source.size), progress.part_callback(1)
         )
-        resolved = self._sender.resolve(without_time_budget(self._sender.options, options))
+        resolved = self._sender.resolve(options)
         # An incomplete signed PUT has no effect, and a repeated one writes the same content.
         await self._sender.send_with_retries(
             "signed upload", request, RetrySafety.IDEMPOTENT, resolved, body=body

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import evolve, frozen
 
-from diffio_async._storage.private_files import check_private
+from diffio_async._storage.files import check_private
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source

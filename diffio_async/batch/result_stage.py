@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define
 
-from diffio_async._storage.atomic_write import sibling_path
+from diffio_async._storage.files import sibling_path
 from diffio_async._storage.local_paths import suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor

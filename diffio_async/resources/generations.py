@@ -186,22 +186,13 @@ class AsyncGenerations(AsyncGenerationWaits):
                 the file exists. Later: the disk is full.
             DownloadFailed: The result could not be fetched whole, or is damaged.
         """
-
-        async def ask() -> Download:
-            return await self.get_download(
-                generation_id=generation_id,
-                api_project_id=api_project_id,
-                download_type=download_type,
-                options=options,
-            )
-
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
-        under = self._sender.resolve(options)
+        call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
             return await download_result(
                 self._sender,
-                under,
-                ask,
+                call,
+                options,
                 download_file_path,
                 on_conflict,
                 on_progress,

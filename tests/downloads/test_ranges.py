@@ -15,7 +15,7 @@ from diffio_async import (
     DownloadResult,
     RetryPolicy,
 )
-from diffio_async._downloads import downloader
+from diffio_async._downloads import download
 from diffio_async._http.connection_counter import ConnectionCounter
 from diffio_async._protocol import concurrency_limit
 from diffio_async.sandbox import Sandbox
@@ -33,8 +33,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
     `tests/protocol/test_concurrency_limit.py` tests when more connections help.
     """
-    monkeypatch.setattr(downloader, "_MIN_SEGMENT", 50_000)
-    monkeypatch.setattr(downloader, "_SAMPLE_SECONDS", 0.005)
+    monkeypatch.setattr(download, "_MIN_SEGMENT", 50_000)
+    monkeypatch.setattr(download, "_SAMPLE_SECONDS", 0.005)
     monkeypatch.setattr(concurrency_limit, "SETTLE_SECONDS", 0.01)
     monkeypatch.setattr(concurrency_limit, "MEASURE_SECONDS", 0.01)
     monkeypatch.setattr(concurrency_limit, "MIN_SECONDS_LEFT", 0.02)

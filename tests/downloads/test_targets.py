@@ -187,14 +187,14 @@ def test_a_file_over_the_process_limit_leaves_nothing_behind(
 import asyncio, os, resource, sys
 from pathlib import Path
 from diffio_async import InvalidTarget
-from diffio_async._downloads.sinks import open_sink
-from diffio_async._downloads.part_file import PartFile
+from diffio_async._downloads.sinks import FileSink
 from diffio_async._downloads.representation import Representation
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     target = Path(sys.argv[1]) / "voice.mp3"
     try:
-        async with open_sink(PartFile(target.with_name("part")), target, "error") as sink:
+        sink = FileSink(target)
+        async with sink.opened("error"):
             await sink.restart(Representation(None, eval(sys.argv[2])))
             await sink.write(0, [bytes(200_000)])
     except InvalidTarget as error:

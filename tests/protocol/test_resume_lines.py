@@ -10,10 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diffio_async._storage.append_log import (
+    DamagedLog,
+    ForeignLog,
+    decode_entries,
+    encode_entries,
+)
 from diffio_async._uploads.resume_file import (
-    FIRST_LINE,
+    HEADER,
     HEADER_PREFIX,
-    CorruptLog,
     encode_delete,
     encode_update,
     load_records,
@@ -55,6 +60,11 @@ PLAIN = UploadRecord(
 )
 
 
+def loaded(content: bytes) -> dict[str, UploadRecord]:
+    """Return the records in the content of a resume file."""
+    return load_records(decode_entries(content, HEADER_PREFIX))
+
+
 @given(RECORDS)
 def test_a_record_is_the_same_after_json(record: UploadRecord) -> None:
     assert record_from_json(json.loads(json.dumps(record_as_json(record)))) == record
@@ -67,38 +77,36 @@ def test_a_record_is_the_same_after_json(record: UploadRecord) -> None:
 def test_a_file_that_is_cut_anywhere_has_the_steps_before_the_cut(
     steps: list[UploadRecord | str], cut: float
 ) -> None:
-    content, records = FIRST_LINE, dict[str, UploadRecord]()
+    content, records = encode_entries(HEADER), dict[str, UploadRecord]()
     states = [(len(content), dict(records))]
     for step in steps:
         if isinstance(step, str):
-            content += encode_delete(step)
+            content += encode_entries(encode_delete(step))
             records.pop(step, None)
         else:
-            content += encode_update(step, records.get(step.digest))
+            content += encode_entries(encode_update(step, records.get(step.digest)))
             records[step.digest] = step
         states.append((len(content), dict(records)))
-    assert load_records(content) == (records, len(content))
+    assert loaded(content) == records
     length = int(cut * len(content))
-    found, whole = load_records(content[:length])
-    held = [state for size, state in states if size <= length] or [{}]
-    assert found == held[-1]
-    assert whole <= length
+    complete = [state for size, state in states if size <= length] or [{}]
+    assert loaded(content[:length]) == complete[-1]
 
 
 def test_a_part_adds_a_short_line() -> None:
     """A long upload has thousands of parts; the whole record each time would be gigabytes."""
     before = attrs.evolve(PLAIN, etags=dict.fromkeys(range(1, 1000), "e"))
-    line = encode_update(attrs.evolve(before, etags={**before.etags, 1000: "last"}), before)
-    assert json.loads(line) == {"digest": PLAIN.digest, "etags": {"1000": "last"}}
+    entry = encode_update(attrs.evolve(before, etags={**before.etags, 1000: "last"}), before)
+    assert entry == {"digest": PLAIN.digest, "etags": {"1000": "last"}}
 
 
 @pytest.mark.parametrize("content", [b"x", b"RIFF....", b"{", b'{"kind": "another"}\n', b"\n"])
 def test_what_is_none_of_ours_is_told_apart(content: bytes) -> None:
     if HEADER_PREFIX.startswith(content):
-        assert load_records(content) == ({}, 0)
+        assert loaded(content) == {}
     else:
-        with pytest.raises(CorruptLog, match="not a resume file"):
-            load_records(content)
+        with pytest.raises(ForeignLog):
+            loaded(content)
 
 
 @pytest.mark.parametrize(
@@ -116,16 +124,15 @@ def test_what_is_none_of_ours_is_told_apart(content: bytes) -> None:
     ],
 )
 def test_a_line_that_is_none_is_damage(line: bytes) -> None:
-    with pytest.raises(CorruptLog, match="damaged in line 2"):
-        load_records(FIRST_LINE + line + b"\n" + encode_delete("x"))
+    with pytest.raises(DamagedLog, match="damaged in line 2"):
+        loaded(encode_entries(HEADER) + line + b"\n" + encode_entries(encode_delete("x")))
 
 
 @pytest.mark.parametrize("etags", [{"0": "e"}, {"x": "e"}, {"1": ""}, {"1": 5}, [], None])
 def test_etags_that_are_none_are_damage(etags: object) -> None:
-    whole = encode_update(PLAIN, None)
-    line = json.dumps({"digest": PLAIN.digest, "etags": etags}).encode()
-    with pytest.raises(CorruptLog, match="damaged in line 3"):
-        load_records(FIRST_LINE + whole + line + b"\n")
+    update = {"digest": PLAIN.digest, "etags": etags}
+    with pytest.raises(DamagedLog, match="damaged in line 3"):
+        loaded(encode_entries(HEADER, encode_update(PLAIN, None), update))
 
 
 def test_a_record_shows_no_secret() -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import DatabaseError, InvalidTarget, ResumeFileError
-from diffio_async._downloads.resumable_part_file import ResumablePartFile
-from diffio_async._storage import private_files
-from diffio_async._storage.private_files import LockedFile, UnexpectedFile, open_private
+from diffio_async._downloads.part_file import PartFile
+from diffio_async._storage import append_log
+from diffio_async._storage.append_log import AppendLog, encode_entries
+from diffio_async._storage.files import UnexpectedFile, open_private
 from diffio_async._storage.sqlite_thread import SqliteThread
-from diffio_async._uploads.resume_file import FIRST_LINE
+from diffio_async._uploads.resume_file import HEADER
 from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.naming import DEFAULT_NAME
@@ -100,7 +101,7 @@ async def test_a_file_that_another_user_may_have_written_is_refused(
     """Journal, inbox and resume file alike, and it is left as it was."""
     path = tmp_path / "kept"
     if use is open_resume_file:
-        path.write_bytes(FIRST_LINE)
+        path.write_bytes(encode_entries(HEADER))
         path.chmod(0o600)
     else:
         await use(path)
@@ -172,7 +173,7 @@ def _looked_at_by_another_user(tmp_path: Path) -> None:
         path.touch(mode=0o600)
         os.chown(path, owner, owner)
     done = in_another_users_process(
-        "from diffio_async._storage.private_files import check_private\n"
+        "from diffio_async._storage.files import check_private\n"
         "for number in (1, 2):\n"
         f"    try: check_private({str(tmp_path)!r} + f'/{{number}}.sqlite'); print('taken')\n"
         "    except OSError as failure: print(failure)\n"
@@ -218,9 +219,10 @@ async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
     """It says which bytes are to be trusted."""
     job = await finished(client, b"x" * 400_000)
     target = tmp_path / "voice.mp3"
-    journal = ResumablePartFile(target, (job.api_project_id, job.generation_id, "audio"))._log
-    journal._file.path.touch()
-    journal._file.path.chmod(0o666)
+    journal = PartFile(target, (job.api_project_id, job.generation_id, "audio"))._log
+    assert journal is not None
+    journal.path.touch()
+    journal.path.chmod(0o666)
     with pytest.raises(InvalidTarget, match="others may write to it"):
         await job.download(target, resume=True)
 
@@ -263,7 +265,7 @@ async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
 ) -> None:
     """Windows removes no open file; and elsewhere nobody may lock it in between."""
     removed: list[bool] = []
-    file = LockedFile(tmp_path / "kept")
+    file = AppendLog(tmp_path / "kept")
     real = type(file.path).unlink
 
     def unlink(path: Path) -> None:
@@ -272,7 +274,7 @@ async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
 
     monkeypatch.setattr(type(file.path), "unlink", unlink)
     for while_open in (True, False):
-        monkeypatch.setattr(private_files, "_REMOVES_OPEN_FILES", while_open)
+        monkeypatch.setattr(append_log, "_REMOVES_OPEN_FILES", while_open)
         file.open()
         file.remove()
     assert removed == [True, False]

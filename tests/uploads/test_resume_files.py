@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from diffio_async import ConfigurationError, ResumeFileError, UploadFailed
-from diffio_async._uploads.resume_file import FIRST_LINE
+from diffio_async._storage.append_log import encode_entries
+from diffio_async._uploads.resume_file import HEADER
 from diffio_async.sandbox import Delay, Fault, RespondWith
 from tests.uploads.scenes import PART, Scene, scene, sound
 
@@ -48,12 +49,12 @@ def short(path: Path) -> None:
 
 def damaged(path: Path) -> None:
     """A line in the middle is none."""
-    path.write_bytes(FIRST_LINE + b'{"rec\n{"forgotten": "x"}\n')
+    path.write_bytes(encode_entries(HEADER) + b'{"rec\n{"forgotten": "x"}\n')
 
 
 def newer(path: Path) -> None:
     """A later version wrote it."""
-    path.write_bytes(FIRST_LINE.replace(b": 1}", b": 2}") + b"what is not known yet\n")
+    path.write_bytes(encode_entries({**HEADER, "version": 2}) + b"what is not known yet\n")
 
 
 def pipe(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Private files: ownership checks, and files locked for one process at a time."""
+"""Files: durable and atomic writes, and private files with a lock."""
 
 from __future__ import annotations
 
@@ -11,10 +11,105 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diffio_async._storage.atomic_write import sync_file, sync_folder
+from diffio_async._storage.local_paths import truncate_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from diffio_async.types import OnConflict
+
+if sys.platform == "darwin":
+    import fcntl
+
+
+def sync_file(descriptor: int) -> None:
+    """Flush the bytes of an open file to the disk.
+
+    Raises:
+        OSError: The disk is full or was removed.
+    """
+    if sys.platform == "darwin":
+        # On macOS, fsync leaves the bytes in the drive's cache.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk, where the system supports it.
+
+    Without it, a power cut may lose the name of a file whose bytes are safe. Errors are ignored:
+    some network file systems cannot do it, and a folder may be writable but not readable.
+    """
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# Error codes of file systems without hard links.
+_NO_LINKS = frozenset(
+    {
+        errno.EPERM,
+        errno.ENOTSUP,
+        errno.EOPNOTSUPP,
+        errno.ENOSYS,
+        errno.EMLINK,
+        errno.EACCES,
+        errno.EINVAL,
+    }
+)
+
+
+def sibling_path(target: Path, suffix: str) -> Path:
+    """Return a hidden path in the same folder, so that publishing is a rename."""
+    return target.with_name(truncate_name(f".{target.name}", f".{suffix}"))
+
+
+def create_exclusive(path: Path) -> int:
+    """Create a file and return a descriptor for reading and writing.
+
+    Raises:
+        OSError: The file exists or cannot be created.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)  # reduced by the umask, as for any new file
+
+
+def publish(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
+    """Give the temporary file its final name; a hard link may keep the temporary name as well.
+
+    Raises:
+        FileExistsError: The target exists and may not be replaced.
+        OSError: The file cannot be renamed or linked.
+    """
+    if on_conflict == "overwrite":
+        temporary.replace(target)
+    else:
+        _link_once(temporary, target)
+    sync_folder(target.parent)
+
+
+def _link_once(temporary: Path, target: Path) -> None:
+    """Publish only if the target does not exist: a link fails where a rename would replace."""
+    try:
+        target.hardlink_to(temporary)
+    except (OSError, NotImplementedError) as failure:
+        if isinstance(failure, OSError) and failure.errno not in _NO_LINKS:
+            raise
+        os.close(create_exclusive(target))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            # Remove the empty file that reserved the name: it would pass for a result.
+            target.unlink(missing_ok=True)
+            raise
+
 
 #: None on Windows.
 _EFFECTIVE_USER: Callable[[], int] | None = getattr(os, "geteuid", None)
@@ -160,106 +255,3 @@ def try_lock(descriptor: int) -> bool:
         if failure.errno not in _NO_LOCKS:
             raise
     return True
-
-
-#: Whether open files can be removed. Windows cannot, so the file is closed first.
-_REMOVES_OPEN_FILES = os.name != "nt"
-
-
-class AlreadyInUse(OSError):
-    """The file is locked by another process, or by another call of this process."""
-
-
-class LockedFile:
-    """Private file with an exclusive lock, which the system releases when the process ends.
-
-    Methods block, and must be called by one thread at a time.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor = -1
-
-    @property
-    def exists(self) -> bool:
-        """Whether a file of this name exists."""
-        return os.path.lexists(self.path)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the file is open and locked."""
-        return self._descriptor >= 0
-
-    def open(self) -> None:
-        """Open and lock the file, creating it if missing.
-
-        Raises:
-            OSError: The file cannot be opened or locked; `AlreadyInUse` if another process has it,
-                `UnexpectedFile` if it is not a private file of this user.
-        """
-        while True:
-            descriptor = open_private(self.path)
-            try:
-                if not try_lock(descriptor):
-                    raise AlreadyInUse
-                # The previous owner may have removed the file after it was opened here.
-                if self._is_current(descriptor):
-                    self._descriptor = descriptor
-                    return
-            finally:
-                if self._descriptor != descriptor:
-                    os.close(descriptor)
-
-    def _is_current(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), self.path.lstat())
-        except FileNotFoundError:
-            return False
-
-    def read_start(self, max_bytes: int) -> bytes:
-        """Return the first bytes of the file, at most `max_bytes`."""
-        os.lseek(self._descriptor, 0, os.SEEK_SET)
-        with open(self._descriptor, "rb", closefd=False) as file:
-            return file.read(max_bytes)
-
-    def truncate(self, size: int) -> None:
-        """Truncate the file to `size` bytes."""
-        os.ftruncate(self._descriptor, size)
-
-    def append(self, data: bytes) -> None:
-        """Append all of `data` or nothing: half a line would corrupt the next one.
-
-        Raises:
-            OSError: The disk is full or was removed.
-        """
-        end = os.lseek(self._descriptor, 0, os.SEEK_END)
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, end)
-            raise
-
-    def sync(self) -> None:
-        """Flush written bytes to the disk."""
-        sync_file(self._descriptor)
-
-    def sync_folder(self) -> None:
-        """Flush the name of the file to the disk, where the system supports it."""
-        sync_folder(self.path.parent)
-
-    def close(self) -> None:
-        """Close the file and release its lock."""
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-    def remove(self) -> None:
-        """Remove and close the file; ignore an error of the removal."""
-        if not _REMOVES_OPEN_FILES:
-            self.close()
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-        self.close()
