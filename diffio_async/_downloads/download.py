@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from diffio_async._downloads.representation import Representation
     from diffio_async._http.transport import ApiTransport
-    from diffio_async._protocol.endpoints import ApiRequest
+    from diffio_async._protocol.requests import ApiRequest
     from diffio_async.types import Callback, OnConflict
 
 #: Types of results that are neither text nor JSON.
