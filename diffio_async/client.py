@@ -351,7 +351,7 @@ class AsyncDiffio:
     def __del__(self) -> None:
         # Only a warning: nothing is scheduled from here.
         sender = getattr(self, "_sender", None)
-        if sender is not None and sender.transport.open_sessions:
+        if sender is not None and sender.sessions.open:
             warnings.warn(
                 f"{self!r} was left open: use it in a with statement, or close it",
                 ResourceWarning,

@@ -1,5 +1,7 @@
 """Types of the parameters of public methods, for your own annotations.
 
+    from diffio_async.types import ProgressCallback, SourceLike
+
 This module stands on the standard library and the models alone: it loads no HTTP library.
 """
 

@@ -19,11 +19,10 @@ from diffio_async._downloads.range_request import (
 )
 from diffio_async._downloads.ranges import RangeAllocator, Segment
 from diffio_async._downloads.sinks import FileSink, MemorySink
-from diffio_async._http.callbacks import call_progress_callback
+from diffio_async._http.transfers import ThroughputMeter, call_progress_callback
 from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
-from diffio_async._protocol.transfer_rate import ThroughputMeter
 from diffio_async._storage.descriptors import transfer_slot
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import wait_all_uncancelled

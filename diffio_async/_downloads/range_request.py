@@ -20,7 +20,7 @@ from diffio_async._downloads.representation import (
     serves_ranges,
     strong_etag,
 )
-from diffio_async._http.client import Attempt, Exchange
+from diffio_async._http.exchange import Attempt, Exchange
 from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codings import Undecodable
 from diffio_async._protocol.redaction import public_url
@@ -196,7 +196,7 @@ class RangeRequest:
         for _ in range(_MAX_REDIRECTS + 1):
             with sender.emit_request("download", self.attempt, request) as answered:
                 exchange = await stack.enter_async_context(
-                    sender.transport.stream(Attempt(request=request, timeouts=options.timeouts))
+                    Exchange(sender.sessions, Attempt(request=request, timeouts=options.timeouts))
                 )
                 answered(exchange)
             location = exchange.headers.get("location")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
 
 import aiohttp
 from aiohttp import http_exceptions
@@ -27,9 +26,6 @@ from diffio_async.errors import (
     ResponseTimeout,
 )
 
-if TYPE_CHECKING:
-    from diffio_async._http.sessions import Connection
-
 _TIMED_OUT = "timed out"
 # Refusals of a proxy that another attempt will not change: a password, or a rule.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
@@ -38,15 +34,21 @@ _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
 def map_exception(
     raw: Exception,
     *,
-    connection: Connection,
+    established: bool,
     payload_failure: DiffioError | None,
     closed: bool,
     url: str,
     repeatable: bool = False,
 ) -> DiffioError:
-    """Return the error for `raw`. Without a connection, nothing can have been accepted.
+    """Return the error for an exception of aiohttp or asyncio.
 
-    `repeatable` is True for a request that changes nothing (a GET).
+    Args:
+        raw: The exception.
+        established: Whether there was a connection; without one, nothing can have been accepted.
+        payload_failure: The failure of the request's body, if that ended the attempt.
+        closed: Whether the client was closed.
+        url: The URL, without secrets.
+        repeatable: Whether the request changes nothing (a GET).
     """
     doubt = "" if repeatable else " The request may have been accepted."
     if isinstance(raw, DiffioError):
@@ -55,7 +57,7 @@ def map_exception(
         return payload_failure
     if closed:
         return ClientClosed(CLOSED)
-    if not connection.established or isinstance(raw, aiohttp.ClientConnectorError):
+    if not established or isinstance(raw, aiohttp.ClientConnectorError):
         # A certificate that does not verify is a ValueError too, by its bases.
         if isinstance(raw, ValueError) and not isinstance(raw, OSError):
             return ConfigurationError(f"{url} cannot be requested: {type(raw).__name__}")
@@ -87,9 +89,9 @@ def _because_of(raw: Exception, failure: DiffioError) -> DiffioError:
     return failure
 
 
-def total_timeout_error(connection: Connection, url: str, total: float) -> DiffioError:
+def total_timeout_error(url: str, total: float, *, established: bool) -> DiffioError:
     """Return the error of an attempt that took longer than `total` seconds."""
-    if connection.established:
+    if established:
         return ResponseTimeout(
             f"{url} did not send its whole response within {total:.3g} s. The request may "
             "have been accepted."

@@ -1,4 +1,4 @@
-"""One HTTP request and its response, in progress."""
+"""One attempt: an HTTP request and its response, in progress or complete."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import aiohttp
 import yarl
 from attrs import frozen
 
-from diffio_async._http.body_receiver import BodyReceiver, take_over_connection
-from diffio_async._http.error_mapping import map_exception
+from diffio_async._http.aiohttp_internals import (
+    MIN_BODY,
+    BodyReceiver,
+    take_over_connection,
+    unread_bytes,
+)
+from diffio_async._http.error_mapping import map_exception, total_timeout_error
 from diffio_async._http.request_body import StreamedPayload, StreamingBody
-from diffio_async._http.sessions import Connection, SessionEntry, Sessions, current_connection
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.codings import GZIP, Decoder, Undecodable, codings_of
@@ -27,17 +31,21 @@ from diffio_async.errors import (
     ResponseLost,
     ResponseTimeout,
 )
-from diffio_async.options import Timeouts
+from diffio_async.options import MIB, Timeouts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Mapping
     from types import TracebackType
+
+    from diffio_async._http.sessions import SessionEntry, Sessions
 
 T = TypeVar("T")
 
-#: How many times the read time-out the headers of a response, or a small body, may take.
+#: Time limit of the headers of a response, or of a small body, as a multiple of the read time-out.
 _HEADERS_FACTOR = 2
 _ENCODING = "Content-Encoding"
+#: Bytes of a response with an error that are read.
+MAX_ERROR = MIB
 
 
 @frozen(kw_only=True)
@@ -55,8 +63,44 @@ class Attempt:
     new_connection: bool = False
 
 
+async def fetch(sessions: Sessions, attempt: Attempt, max_bytes: int) -> Exchange:
+    """Make an attempt and read the whole response, into `body`.
+
+    Raises:
+        ConnectionFailed: No connection was established, so no request was sent.
+        ResponseLost: The request may have been accepted, but no complete response was received
+            (`ResponseTimeout`: not in time).
+        InvalidResponse: The response is larger than `max_bytes`, or cannot be decoded.
+        ClientClosed: The client was closed.
+    """
+    exchange = Exchange(sessions, attempt)
+    cut = asyncio.timeout(attempt.total)
+    try:
+        async with cut, exchange:
+            if exchange.ok:
+                exchange.body = await exchange.read(max_bytes)
+            else:
+                # The status is known, even if the rest of the response is late or cut off.
+                deadline = cut.when()
+                cut.reschedule(None)
+                exchange.body = await exchange.read_prefix(MAX_ERROR, deadline)
+            return exchange
+    except TimeoutError:
+        if not cut.expired():
+            raise
+    raise total_timeout_error(
+        public_url(attempt.request.url), attempt.total or 0.0, established=exchange.established
+    )
+
+
 class Exchange:
-    """One attempt in progress. `map_exception` maps every exception of aiohttp."""
+    """One attempt in progress. `map_exception` maps every exception of aiohttp.
+
+    Attributes:
+        status: The status of the response.
+        body: The response, as far as `fetch` read it.
+        established: Whether there is a connection, new or reused: bytes may have been sent.
+    """
 
     def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
         self._sessions = sessions
@@ -65,18 +109,31 @@ class Exchange:
         self._kept: SessionEntry | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: BodyReceiver | None = None
-        self._on_sent: Callable[[], None] = lambda: None
-        self.connection = Connection(attempt.timeouts.connect)
+        #: The time limit of the current phase: connecting, or waiting for headers.
+        self._phase = asyncio.timeout(None)
+        self.established = False
         self.status = 0
+        self.body = b""
 
     async def __aenter__(self) -> Self:
-        if self._attempt.total is None:
-            response = await self._opened_in_time()
-        else:
-            response = await self._map_errors(self._opened())
+        response = None
+        try:
+            async with self._phase:
+                response = await self._map_errors(self._send())
+        except TimeoutError:
+            if not self._phase.expired():
+                raise
+        if response is None and not self.established:
+            raise self._mapped(TimeoutError())
+        if response is None:
+            raise ResponseTimeout(
+                f"{self._where} did not send the headers of its response within "
+                f"{self._limit:g} s.{self._doubt}"
+            )
         self._response, self.status = response, response.status
-        # At once: on a fast link aiohttp's own buffers are full by the next turn.
-        self._receiver = take_over_connection(response, self._attempt.timeouts.read)
+        # At once: on a fast link aiohttp's own buffers are full by the next iteration of the loop.
+        if (response.content_length or 0) >= MIN_BODY:
+            self._receiver = take_over_connection(response, self._attempt.timeouts.read)
         return self
 
     async def __aexit__(
@@ -92,6 +149,11 @@ class Exchange:
             # Closes the connection unless the response was read to its end.
             self._response.close()
 
+    @property
+    def ok(self) -> bool:
+        """Return whether the status is 2xx."""
+        return 200 <= self.status < 300  # noqa: PLR2004 - the class of statuses
+
     @cached_property
     def headers(self) -> Mapping[str, str]:
         """Return the response headers by lower-case name; repeated headers are joined by commas."""
@@ -103,10 +165,14 @@ class Exchange:
         return self._attempt.request
 
     @property
-    def _limit(self) -> float | None:
-        """Seconds for the headers of the response, or for a small body, where no total cuts them.
+    def _where(self) -> str:
+        return public_url(self._attempt.request.url)
 
-        aiohttp's time-out begins again with each byte, and with each informational response.
+    @property
+    def _limit(self) -> float | None:
+        """Seconds for the headers of the response, or for a small body, without a total time-out.
+
+        aiohttp's time-out restarts with each byte, and with each informational response.
         """
         read = self._attempt.timeouts.read
         return None if read is None else _HEADERS_FACTOR * read
@@ -116,31 +182,27 @@ class Exchange:
         get = self._attempt.request.method == "GET"
         return "" if get else " The request may have been accepted."
 
-    async def _opened_in_time(self) -> aiohttp.ClientResponse:
-        limit, loop = self._limit, asyncio.get_running_loop()
-        cut = asyncio.timeout(None)
+    def on_connecting(self) -> None:
+        """Start the connect time-out. Waiting for a free connection is not limited by it."""
+        self._limit_phase(self._attempt.timeouts.connect)
 
-        def start_clock() -> None:
-            if limit is not None:
-                cut.reschedule(loop.time() + limit)
+    def on_connected(self) -> None:
+        """Start the time limit of the headers, unless a body is sent first, which takes longer."""
+        self.established = True
+        waits = self._attempt.total is None and self._attempt.body is None
+        self._limit_phase(self._limit if waits else None)
 
-        if self._attempt.body is None:
-            self.connection.on_had = start_clock
-        else:
-            # Sending may rightly take hours; what comes after it may not.
-            self._on_sent = start_clock
-        try:
-            async with cut:
-                return await self._map_errors(self._opened())
-        except TimeoutError:
-            if not cut.expired():
-                raise
-        raise ResponseTimeout(
-            f"{public_url(self._attempt.request.url)} did not send the headers of its response "
-            f"within {limit:g} s.{self._doubt}"
-        )
+    def _on_sent(self) -> None:
+        """Start the time limit of the headers after the body was sent."""
+        if self._attempt.total is None:
+            self._limit_phase(self._limit)
 
-    async def _opened(self) -> aiohttp.ClientResponse:
+    def _limit_phase(self, seconds: float | None) -> None:
+        if not self._phase.expired():
+            now = asyncio.get_running_loop().time()
+            self._phase.reschedule(None if seconds is None else now + seconds)
+
+    async def _send(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
         self._kept = kept = await self._sessions.session(fresh=attempt.new_connection)
         data: bytes | StreamedPayload | None = request.content
@@ -148,10 +210,9 @@ class Exchange:
             data = self._payload = StreamedPayload(
                 attempt.body, attempt.timeouts.read, self._on_sent
             )
-        current_connection.set(self.connection)
         response = await kept.session.request(
             request.method,
-            # Signed URLs are taken to the letter: another spelling breaks the signature.
+            # Signed URLs are sent unchanged: another spelling invalidates the signature.
             yarl.URL(request.url, encoded=True),
             data=data,
             headers=request.headers,
@@ -159,8 +220,9 @@ class Exchange:
             # Sizes are counted in bytes as sent: decoding is done here.
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
-            # `total` is cut by `attempt`, connecting by `Connector`.
+            # `fetch` limits the total, and `_phase` the connecting.
             timeout=_stalls(attempt.timeouts.read),
+            trace_request_ctx=self,
         )
         kept.reading.add(response)
         return response
@@ -192,7 +254,7 @@ class Exchange:
                 some = await self._map_errors(content.readany())
             except DiffioError as raised:
                 failure = raised
-                some = _drain_buffer(content)
+                some = unread_bytes(content)
             if some:
                 yield some
             elif failure is None:
@@ -205,29 +267,86 @@ class Exchange:
         Raises:
             InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
         """
+        response, body = self._response, bytearray()
         cut = asyncio.timeout(self._limit if self._attempt.total is None else None)
         try:
             async with cut:
-                body = await self._whole(limit)
+                # A connection that was taken over cannot be read by aiohttp.
+                small = response is not None and 0 < (response.content_length or 0) <= limit
+                if response is not None and small and self._receiver is None:
+                    body += await self._map_errors(response.read())
+                else:
+                    await self._collect(body, limit + 1)
         except TimeoutError:
             if not cut.expired():
                 raise
             raise ResponseTimeout(
-                f"{public_url(self._attempt.request.url)} did not send its whole response within "
-                f"{self._limit:g} s.{self._doubt}"
+                f"{self._where} did not send its whole response within {self._limit:g} s."
+                f"{self._doubt}"
             ) from None
+        if len(body) > limit:
+            raise self._too_large(limit)
         try:
-            return self._decoded(body, limit)
+            return self._decoded(bytes(body), limit)
         except Undecodable as failure:
             raise InvalidResponse(
-                f"the response of {public_url(self._attempt.request.url)} cannot be read: "
-                f"{failure}",
-                status=self.status,
+                f"the response of {self._where} cannot be read: {failure}", status=self.status
             ) from None
+
+    async def read_prefix(self, limit: int, deadline: float | None = None) -> bytes:
+        """Return the first `limit` bytes of an error's body, or those that arrive, decoded.
+
+        The result is empty if they cannot be decoded.
+
+        Args:
+            limit: Bytes.
+            deadline: Stop reading at this time of the loop; the body has a time limit as well.
+
+        Raises:
+            ClientClosed: The client was closed.
+        """
+        body = bytearray()
+        seconds = self._limit
+        own = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        cut = asyncio.timeout_at(min((t for t in (own, deadline) if t is not None), default=None))
+        try:
+            async with cut:
+                await self._collect(body, limit)
+        except ResponseLost:
+            pass  # the bytes that arrived are used
+        except TimeoutError:
+            if not cut.expired():
+                raise
+        try:
+            return self._decoded(bytes(body[:limit]), limit)
+        except (Undecodable, InvalidResponse):
+            return b""
+
+    async def _collect(self, body: bytearray, limit: int) -> None:
+        """Append the response to `body`, until that has `limit` bytes."""
+        async with contextlib.aclosing(self.iter_bytes()) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) >= limit:
+                    return
+
+    def decoder(self) -> Decoder | None:
+        """Return the decoder of the pieces; None if they are not encoded.
+
+        Raises:
+            Undecodable: The content has an unknown coding.
+        """
+        codings = self._codings
+        return Decoder(codings) if codings else None
+
+    @property
+    def _codings(self) -> tuple[str, ...]:
+        given = () if self._response is None else self._response.headers.getall(_ENCODING, ())
+        return codings_of(",".join(given)) if given else ()
 
     def _decoded(self, body: bytes, limit: int) -> bytes:
         codings = self._codings
-        if not codings and body.startswith(GZIP):  # no JSON and no page begins like that
+        if not codings and body.startswith(GZIP):  # JSON and pages do not begin with these bytes
             codings = ("gzip",)
         if not codings:
             return body
@@ -238,94 +357,34 @@ class Exchange:
                 raise self._too_large(limit)
         return bytes(found)
 
-    @property
-    def _codings(self) -> tuple[str, ...]:
-        given = () if self._response is None else self._response.headers.getall(_ENCODING, ())
-        return codings_of(",".join(given)) if given else ()
-
-    def decoder(self) -> Decoder | None:
-        """Return the decoder of the pieces; None where they are not encoded.
-
-        Raises:
-            Undecodable: The content has a coding that is not known here.
-        """
-        codings = self._codings
-        return Decoder(codings) if codings else None
-
     def _too_large(self, limit: int) -> InvalidResponse:
         return InvalidResponse(
-            f"the response of {public_url(self._attempt.request.url)} has more than "
-            f"{limit:,} bytes",
-            status=self.status,
+            f"the response of {self._where} has more than {limit:,} bytes", status=self.status
         )
-
-    async def _whole(self, limit: int) -> bytes:
-        taken = self._receiver is not None  # aiohttp reads it no more
-        response = None if taken else self._response
-        if response is not None and (response.content_length or limit + 1) <= limit:
-            return await self._map_errors(response.read())
-        body = bytearray()
-        async with contextlib.aclosing(self.iter_bytes()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    raise self._too_large(limit)
-        return bytes(body)
-
-    async def read_prefix(self, limit: int, deadline: float | None = None) -> bytes:
-        """Return the first `limit` bytes of an error's body, or as many as arrive, decoded.
-
-        Empty where they cannot be decoded.
-
-        Args:
-            limit: Bytes.
-            deadline: Stop reading at this time of the loop; the body has a limit of its own too.
-
-        Raises:
-            ClientClosed: The client was closed.
-        """
-        body = bytearray()
-        seconds = self._limit
-        own = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        cut = asyncio.timeout_at(min((t for t in (own, deadline) if t is not None), default=None))
-        try:
-            async with cut, contextlib.aclosing(self.iter_bytes()) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    if len(body) >= limit:
-                        break
-        except ResponseLost:
-            pass  # what arrived has to do
-        except TimeoutError:
-            if not cut.expired():
-                raise
-        try:
-            return self._decoded(bytes(body[:limit]), limit)
-        except (Undecodable, InvalidResponse):
-            return b""
 
     async def _map_errors(self, awaited: Awaitable[T]) -> T:
         try:
             return await awaited
-        except StopAsyncIteration:
-            raise
         except asyncio.CancelledError:
             # Closing cancels waits for a connection or a name; the caller was not cancelled.
             task = asyncio.current_task()
             if not self._sessions.closed or task is None or task.cancelling():
                 raise
             failure: DiffioError = ClientClosed(CLOSED)
-        except Exception as raw:  # noqa: BLE001 - the ladder knows them all
-            failure = map_exception(
-                raw,
-                connection=self.connection,
-                payload_failure=self._payload.failure if self._payload is not None else None,
-                closed=self._sessions.closed,
-                url=public_url(self._attempt.request.url),
-                repeatable=self._attempt.request.method == "GET",
-            )
-        # Raised outside the handler: the context would keep messages of aiohttp, which hold URLs.
+        except Exception as raw:  # noqa: BLE001 - each class is mapped
+            failure = self._mapped(raw)
+        # Raised outside the handlers: the context would keep messages of aiohttp, which hold URLs.
         raise failure
+
+    def _mapped(self, raw: Exception) -> DiffioError:
+        return map_exception(
+            raw,
+            established=self.established,
+            payload_failure=self._payload.failure if self._payload is not None else None,
+            closed=self._sessions.closed,
+            url=self._where,
+            repeatable=self._attempt.request.method == "GET",
+        )
 
 
 @lru_cache(maxsize=16)
@@ -339,13 +398,3 @@ def _joined(headers: Mapping[str, str]) -> dict[str, str]:
         lower, text = name.lower(), encodable(value)
         joined[lower] = f"{joined[lower]}, {text}" if lower in joined else text
     return joined
-
-
-def _drain_buffer(content: aiohttp.StreamReader) -> bytes:
-    # aiohttp raises the failure first, and would have what came before it fetched again. Private
-    # names, the same from aiohttp 3.8 to 3.14: where they are gone, that is what happens.
-    held, skip = getattr(content, "_buffer", None), getattr(content, "_buffer_offset", 0)
-    unread = b"".join(held)[skip:] if held else b""
-    if held:
-        held.clear()
-    return unread

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: the option's, or the environment's by curl's rules."""
+"""Selection of a request's proxy: the option's, or the environment's by curl's rules."""
 
 from __future__ import annotations
 
@@ -15,26 +15,35 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PORTS = {"http": 80, "https": 443}
-#: The ports of a proxy whose address names none: curl's.
+#: Default ports of a proxy, as for curl.
 _PROXY_PORTS = {"http": 1080, "https": 443}
 _UNUSABLE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class Proxies:
-    """The proxies of one client; the environment is read once, here."""
+    """The proxies of one client; the environment is read once.
+
+    Attributes:
+        configured: Whether any request may have a proxy.
+    """
 
     def __init__(self, proxy: str | None, *, trust_env: bool) -> None:
-        """Raises `ConfigurationError` where `proxy` cannot be one."""
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: `proxy` is not the address of a proxy.
+        """
         self._proxy = None if proxy is None else _address(proxy)
         environment = os.environ if trust_env else {}
         self._by_scheme = {scheme: _of_environment(environment, scheme) for scheme in _PORTS}
-        self._spared = NoProxy(environment.get("no_proxy") or environment.get("NO_PROXY") or "")
+        self.configured = proxy is not None or any(self._by_scheme.values())
+        self._bypassed = NoProxy(environment.get("no_proxy") or environment.get("NO_PROXY") or "")
 
     def address_for(self, url: str) -> str | None:
-        """Return the proxy for a URL, if any; there is none for this machine.
+        """Return the proxy for a URL; None for this machine, and where none is configured.
 
         Raises:
-            ConfigurationError: The one that the environment names cannot be used.
+            ConfigurationError: The environment names an invalid proxy.
         """
         parts = urlsplit(url)
         proxy = self._proxy or self._by_scheme.get(parts.scheme)
@@ -44,29 +53,29 @@ class Proxies:
         if self._proxy is not None:
             return self._proxy
         port = parts.port or _PORTS.get(parts.scheme)
-        return None if self._spared.names(host, port) else _address(proxy)
+        return None if self._bypassed.contains(host, port) else _address(proxy)
 
 
 def _of_environment(environment: Mapping[str, str], scheme: str) -> str | None:
-    """The proxy that the environment names for a scheme. An empty variable counts as unset."""
+    """Return the environment's proxy for a scheme. An empty variable counts as unset."""
     # Not HTTP_PROXY: in a CGI program that is what a client sent as the header "Proxy".
     names = [f"{scheme}_proxy", *([f"{scheme}_proxy".upper()] if scheme != "http" else [])]
     return next((v for n in (*names, "all_proxy", "ALL_PROXY") if (v := environment.get(n))), None)
 
 
 class NoProxy:
-    """The hosts that `NO_PROXY` names: separated by commas or blanks, or a lone `*` for all.
+    """The hosts in `NO_PROXY`: separated by commas or blanks, or a single `*` for all.
 
-    A domain stands for itself and all below it, with or without a dot (or `*.`) before it. An
-    address may be a network (`10.0.0.0/8`), and IPv6 may stand in brackets. A port at the end,
-    which curl does not know, restricts an entry to that port.
+    A domain matches itself and its subdomains, with or without a leading dot or `*.`. An address
+    may be a network (`10.0.0.0/8`), and IPv6 may be in brackets. Unlike in curl, a port at the end
+    restricts an entry to that port.
     """
 
     def __init__(self, text: str) -> None:
         self._all = text.strip() == "*"
         self._entries = [entry for entry in re.split(r"[,\s]+", text.lower()) if entry]
 
-    def names(self, host: str, port: int | None) -> bool:
+    def contains(self, host: str, port: int | None) -> bool:
         """Return whether requests to the host bypass the proxy."""
         address = _ip(host)
         name = host.lower().removesuffix(".")
@@ -78,7 +87,7 @@ class NoProxy:
 
 
 def _without_port(entry: str) -> tuple[str, int | None]:
-    """An entry without its brackets, and its port where it has one."""
+    """Return an entry without its brackets, and its port if it has one."""
     found = re.fullmatch(r"(?:\[([^\]]*)\](/\d+)?|([^:]*))(?::(\d+))?", entry)
     if found is None:  # a bare IPv6 address
         return entry, None
@@ -122,8 +131,8 @@ def _address(proxy: str) -> str:
         usable = False
     if parts is None or not usable:
         raise ConfigurationError(
-            "the proxy cannot be used: an address like http://host:port is needed "
-            "(of other kinds, SOCKS among them, none is spoken)"
+            "the proxy cannot be used: an address like http://host:port is needed (SOCKS and other "
+            "protocols are not supported)"
         )
     if parts.port is None:
         netloc = f"{parts.netloc.removesuffix(':')}:{_PROXY_PORTS[parts.scheme]}"

@@ -1,27 +1,24 @@
-"""aiohttp's sessions: two for each running loop, closed with it, set aside after a fork."""
+"""aiohttp's sessions: two for each running loop, closed with it, abandoned after a fork."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import weakref
-from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 from attrs import define, field
 
-from diffio_async._http.dead_loops import close_session_of_dead_loop
+from diffio_async._http.aiohttp_internals import abort_connections
 from diffio_async._http.proxies import Proxies
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._storage.descriptors import connections_per_host
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.tracing import Trace
+    from collections.abc import AsyncGenerator
+    from types import SimpleNamespace
 
     from diffio_async.options import ClientOptions
 
@@ -31,69 +28,62 @@ Loop = asyncio.AbstractEventLoop
 MAX_HEADER = 256 * 1024
 
 
-@define
-class Connection:
-    """The connection of one attempt.
+class ConnectionObserver(Protocol):
+    """Receives the connection events of a request; passed to it as `trace_request_ctx`."""
 
-    Attributes:
-        seconds: How long making one may take. Waiting for a free place is not making one.
-        established: Whether there is one, new or kept: from then on, bytes may have left.
-        on_had: Called when there is one.
-    """
+    def on_connecting(self) -> None:
+        """Handle the start of a new connection: name look-up, TCP, proxy and TLS."""
 
-    seconds: float | None
-    established: bool = False
-    on_had: Callable[[], None] = lambda: None
+    def on_connected(self) -> None:
+        """Handle a connection that is established, new or reused."""
 
 
-#: The connection of the attempt that the running task makes.
-current_connection: ContextVar[Connection] = ContextVar("attempting")
+def _tracing() -> aiohttp.TraceConfig:
+    async def connecting(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.on_connecting()
 
+    async def connected(_: object, context: SimpleNamespace, __: object) -> None:
+        context.trace_request_ctx.on_connected()
 
-class Connector(aiohttp.TCPConnector):
-    """Tells each attempt when it has its connection, and gives up on making one in time.
-
-    aiohttp's own tracing reports the same by signals, beside a dozen that are not needed; its own
-    limits leave out a proxy that says nothing, and count the wait for a free place.
-    """
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        """Give a connection, a new one or one that was kept."""
-        mine = current_connection.get()  # now: another task may share the context
-        given = await super().connect(req, traces, timeout)
-        mine.established = True
-        mine.on_had()
-        return given
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> ResponseHandler:
-        # Name look-up, TCP, the proxy's response and TLS together.
-        async with asyncio.timeout(current_connection.get().seconds):
-            return await super()._create_connection(req, traces, timeout)
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_start.append(connecting)
+    config.on_connection_create_end.append(connected)
+    config.on_connection_reuseconn.append(connected)
+    return config
 
 
 @define
 class SessionEntry:
-    """A session, what is read over it now, and the generator that closes it with its loop."""
+    """A session, the responses that are being read, and the generator that closes it."""
 
     session: aiohttp.ClientSession
     closer: AsyncGenerator[None, None]
     reading: set[aiohttp.ClientResponse] = field(factory=set)
 
     async def close(self) -> None:
-        """Close the session. What is being read fails; aiohttp alone would let it wait for ever."""
+        """Close the session, and the responses, whose readers aiohttp would let wait forever."""
         for response in list(self.reading):
             response.close()
         await self.session.close()
         await self.closer.aclose()
 
+    async def close_without_loop(self) -> None:
+        """Close a session whose loop was closed.
 
-async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
-    # A loop that is run to its end finalises its generators: nothing is left to warn about,
-    # even where the user never closed the client.
+        Raises:
+            RuntimeError: A part of it cannot be closed without the loop.
+        """
+        responses = list(self.reading)
+        abort_connections(self.session.connector)
+        # Without a loop this waits for nothing: it only marks the parts as closed.
+        await self.close()
+        for response in responses:
+            if response.connection is not None:
+                response.connection.close()
+
+
+async def _close_with_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    """Close a session when its loop finalises generators, also if the client is never closed."""
     try:
         yield
     finally:
@@ -101,8 +91,8 @@ async def _closing(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]
 
 
 _all: weakref.WeakSet[Sessions] = weakref.WeakSet()
-# Sessions of a loop that stands still, or of the process before a fork: to finalise them would
-# unregister descriptors that the parent still waits on.
+# Sessions of a stopped loop, or of the process before a fork. They are never finalised: that would
+# unregister descriptors for which the parent waits.
 _abandoned: list[object] = []
 _closings: set[asyncio.Task[None]] = set()
 
@@ -119,11 +109,11 @@ class Sessions:
 
     @property
     def open(self) -> int:
-        """Return how many neither `aclose` nor the end of their loop closed."""
+        """Return the number of sessions that neither `aclose` nor the end of a loop closed."""
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
     async def session(self, *, fresh: bool) -> SessionEntry:
-        """The session of the running loop; with `fresh` the one that never reuses a connection.
+        """Return the session of the running loop; if `fresh`, the one that reuses no connection.
 
         Raises:
             ClientClosed: `aclose` was called.
@@ -133,16 +123,16 @@ class Sessions:
         loop = asyncio.get_running_loop()
         kept = self._kept.get((loop, fresh))
         if kept is None or kept.session.closed:
-            session = self._opened(fresh=fresh)
-            kept = self._kept[loop, fresh] = SessionEntry(session, _closing(session))
+            session = self._open_session(fresh=fresh)
+            kept = self._kept[loop, fresh] = SessionEntry(session, _close_with_loop(session))
             await anext(kept.closer)
             await self._close_dead_loops()
         return kept
 
-    def _opened(self, *, fresh: bool) -> aiohttp.ClientSession:
+    def _open_session(self, *, fresh: bool) -> aiohttp.ClientSession:
         options = self._options
-        connector = Connector(
-            # One limit for each origin, so that transfers never starve the API's calls.
+        connector = aiohttp.TCPConnector(
+            # One limit per host, so that transfers do not block the API's calls.
             limit=0,
             limit_per_host=connections_per_host(options),
             force_close=fresh,
@@ -151,40 +141,41 @@ class Sessions:
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Never aiohttp's: it would send the passwords of a .netrc to signed links.
+            # aiohttp would send passwords of a .netrc file to signed links.
             trust_env=False,
             read_bufsize=256 * 1024,
-            # Gateways add headers of many KiB (policies, traces), which are not needed here.
+            # Gateways add headers of many KiB (policies, traces), which are ignored.
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
+            trace_configs=[_tracing()],
         )
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy for a URL, if any.
+        """Return the proxy for a URL; None if it is requested directly.
 
         Raises:
-            ConfigurationError: The one that the environment names cannot be used.
+            ConfigurationError: The environment names an invalid proxy.
         """
-        return self._proxies.address_for(url)
+        return self._proxies.address_for(url) if self._proxies.configured else None
 
     async def _close_dead_loops(self) -> None:
-        # Loops that were just closed, as `new_event_loop`, `run_until_complete` and `close` do.
+        # Loops that were closed after `new_event_loop` and `run_until_complete`.
         for key in list(self._kept):
             kept = self._kept.pop(key, None) if key[0].is_closed() else None
             if kept is None or kept.session.closed:
                 continue
             try:
-                await close_session_of_dead_loop(kept)
+                await kept.close_without_loop()
             except RuntimeError:
                 _abandoned.append(kept)
 
     def abandon(self) -> None:
-        """Forget the sessions without finalising them: the child's part after a fork."""
+        """Forget the sessions without finalising them, in the child of a fork."""
         _abandoned.append(dict(self._kept))
         self._kept.clear()
 
     async def aclose(self) -> None:
-        """Close the sessions; those of loops that are stopped, but not closed, are set aside."""
+        """Close the sessions; abandon those of loops that are stopped, but not closed."""
         self.closed = True
         if not self._kept:  # needs no loop
             return
@@ -202,20 +193,20 @@ class Sessions:
 
 
 def _close_in_its_loop(loop: Loop, kept: SessionEntry) -> bool:
-    """Close a session in the thread whose loop it belongs to, if that loop runs."""
+    """Close a session in the thread of its loop, if that runs; return whether it does."""
 
-    def closing() -> None:
+    def close() -> None:
         task = loop.create_task(kept.close())
-        # The loop itself keeps no task alive.
+        # The loop holds tasks only weakly.
         _closings.add(task)
         task.add_done_callback(_closings.discard)
 
     try:
         if loop.is_running():
-            loop.call_soon_threadsafe(closing)
+            loop.call_soon_threadsafe(close)
             return True
     except RuntimeError:
-        pass  # it was closed this very moment
+        pass  # the loop was closed in the meantime
     return False
 
 
@@ -226,5 +217,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-__all__ = ["Connection", "SessionEntry", "Sessions", "current_connection"]

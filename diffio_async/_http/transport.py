@@ -8,13 +8,16 @@ import random
 import time
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from diffio_async._http.client import Attempt, HttpClient
-from diffio_async._http.connection_counter import ConnectionCounter
-from diffio_async._http.server_clock import ServerClock
+from attrs import define
+
+from diffio_async._http.exchange import Attempt, fetch
+from diffio_async._http.sessions import Sessions
 from diffio_async._http.shutdown import ShutdownCoordinator
+from diffio_async._http.transfers import ConnectionCounter
 from diffio_async._logging import log
 from diffio_async._protocol.api_errors import error_from_response, request_id
 from diffio_async._protocol.codec import decode, parse_body
@@ -26,7 +29,7 @@ from diffio_async._protocol.requests import (
     build_api_headers,
     build_request,
 )
-from diffio_async._protocol.retry import RetrySafety, retry_delay
+from diffio_async._protocol.retry import RetrySafety, http_date, retry_delay
 from diffio_async._protocol.urls import (
     api_base_url,
     is_insecure,
@@ -47,14 +50,16 @@ from diffio_async.events import (
 from diffio_async.options import RequestOptions, resolve_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from diffio_async._http.client import Exchange, HttpResponse
+    from diffio_async._http.exchange import Exchange
     from diffio_async._http.request_body import StreamingBody
     from diffio_async._protocol.requests import ApiRequest
     from diffio_async.events import Event
     from diffio_async.options import ClientOptions, ResolvedOptions
 
+#: Seconds until another `Date` is recorded.
+_CLOCK_SECONDS = 10.0
 _MAX_ENTRIES = 16
 
 
@@ -118,6 +123,45 @@ def log_event(event: Event) -> None:
     log.log(level, "%s", event)
 
 
+@define
+class ServerClock:
+    """Estimates the server's time from the latest `Date` header and the monotonic clock.
+
+    Times that a server sets (an expiry, a `Retry-After` date) are compared with this, because the
+    clock of this machine may be wrong. Its resolution is one second.
+    """
+
+    _latest: tuple[str, float] | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Return whether the next response should be recorded."""
+        return self._latest is None or time.monotonic() - self._latest[1] > _CLOCK_SECONDS
+
+    @property
+    def known(self) -> bool:
+        """Return whether a response had a valid `Date`."""
+        return self.estimate() is not None
+
+    def record(self, headers: Mapping[str, str]) -> None:
+        """Record a response that just arrived; `headers` has lower-case names."""
+        date = headers.get("date")
+        if date is not None:
+            self._latest = date, time.monotonic()
+
+    def estimate(self) -> datetime | None:
+        """Return the server's time, or None before a response had a valid `Date`."""
+        if self._latest is None:
+            return None
+        text, at = self._latest
+        date = http_date(text)
+        return None if date is None else date + timedelta(seconds=time.monotonic() - at)
+
+    def now(self) -> datetime:
+        """Return the server's time; before a response had a `Date`, this machine's."""
+        return self.estimate() or datetime.fromtimestamp(time.time(), UTC)
+
+
 class ApiTransport:
     """Sends the calls of one client, with its address, key, options and connections."""
 
@@ -128,7 +172,7 @@ class ApiTransport:
         self.options = options
         self._key = plausible_api_key(key)
         validate_headers(options.headers)
-        self.transport = HttpClient(options)
+        self.sessions = Sessions(options)
         self.closing = ShutdownCoordinator()
         self.server_clock = ServerClock()
         self.ranges = ConnectionCounter(
@@ -191,7 +235,7 @@ class ApiTransport:
 
     async def _decoded(
         self, call: ApiRequest[T], options: RequestOptions | None, body: StreamingBody | None
-    ) -> tuple[Request, HttpResponse]:
+    ) -> tuple[Request, Exchange]:
         under, headers = self._contexts.get(options)
         request = build_request(call, base_url=self.base_url, api_headers=headers)
         response = await self.send_with_retries(
@@ -215,7 +259,7 @@ class ApiTransport:
         body: StreamingBody | None = None,
         also: frozenset[int] = frozenset(),
         about: str = "",
-    ) -> HttpResponse:
+    ) -> Exchange:
         """Make attempts until one succeeds. Uploads have no total time-out, only one for stalls."""
         running_loop()
         started_at = time.monotonic()
@@ -256,7 +300,7 @@ class ApiTransport:
     @contextmanager
     def emit_request(
         self, name: str, number: int, request: Request
-    ) -> Iterator[Callable[[HttpResponse | Exchange], None]]:
+    ) -> Iterator[Callable[[Exchange], None]]:
         """Notify observers of a request, and of its failure where the body raises.
 
         Yields a function that notifies them of the response.
@@ -267,7 +311,7 @@ class ApiTransport:
         url, started_at = public_url(request.url), time.monotonic()
         self.emit(RequestSent(call=name, method=request.method, url=url, attempt=number))
 
-        def notify_response(response: HttpResponse | Exchange) -> None:
+        def notify_response(response: Exchange) -> None:
             self.emit(
                 ResponseReceived(
                     call=name,
@@ -295,10 +339,10 @@ class ApiTransport:
             )
             raise
 
-    async def _attempt(self, name: str, number: int, attempt: Attempt, about: str) -> HttpResponse:
+    async def _attempt(self, name: str, number: int, attempt: Attempt, about: str) -> Exchange:
         request = attempt.request
         with self.emit_request(name, number, request) as notify_response:
-            response = await self.transport.attempt(attempt)
+            response = await fetch(self.sessions, attempt, self.options.max_response_bytes)
             notify_response(response)
         if request.host is Host.API and self.server_clock.stale:
             self.server_clock.record(response.headers)
@@ -325,7 +369,7 @@ class ApiTransport:
         try:
             await self.closing.close(interrupted=interrupted)
         finally:
-            await self.transport.aclose()
+            await self.sessions.aclose()
 
 
 def _why(failure: BaseException) -> str:
@@ -339,7 +383,7 @@ def _why(failure: BaseException) -> str:
     return "connection lost" if isinstance(failure, ResponseLost) else type(failure).__name__
 
 
-def _noop(_: HttpResponse | Exchange) -> None:
+def _noop(_: Exchange) -> None:
     """Notify nobody."""
 
 

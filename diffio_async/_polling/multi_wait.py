@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterable, Collection
 from typing import TYPE_CHECKING
 
-from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.error_context import concerning_many
+from diffio_async._http.transfers import call_progress_callback
 from diffio_async._polling.single_wait import wait_scope
 from diffio_async._polling.subscriptions import Subscription
 from diffio_async._storage.threads import iterate, running_loop, wait_all_uncancelled

@@ -10,8 +10,8 @@ import anyio
 from attrs import define, evolve, frozen
 
 from diffio_async._http.shutdown import ABORT_SECONDS, ShutdownCoordinator
+from diffio_async._http.transfers import run_workers
 from diffio_async._http.transport import ApiTransport
-from diffio_async._http.workers import run_workers
 from diffio_async._protocol.endpoints import (
     abort_upload,
     complete_project_upload,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.request_body import InFlightPart, StreamingBody
-from diffio_async._protocol.transfer_rate import ThroughputMeter
+from diffio_async._http.transfers import ThroughputMeter, call_progress_callback
 from diffio_async._storage.threads import wait_uncancelled
 from diffio_async._uploads.source import CHUNK, Source
 from diffio_async.errors import InvalidResponse

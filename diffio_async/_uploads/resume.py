@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import datetime
 
-    from diffio_async._http.server_clock import ServerClock
-    from diffio_async._http.transport import ApiTransport
+    from diffio_async._http.transport import ApiTransport, ServerClock
     from diffio_async._uploads.source import Source
     from diffio_async._uploads.uploader import ProjectSpec
     from diffio_async.models.uploads import UploadStore

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define, evolve
 
-from diffio_async._http.callbacks import call_progress_callback
 from diffio_async._http.error_context import concerning_many
+from diffio_async._http.transfers import call_progress_callback
 from diffio_async._logging import log
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled

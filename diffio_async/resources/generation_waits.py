@@ -8,8 +8,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from attrs import evolve
 
-from diffio_async._http.callbacks import call_progress_callback, print_progress
 from diffio_async._http.error_context import attach_ids
+from diffio_async._http.transfers import call_progress_callback, print_progress
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.multi_wait import iter_outcomes
 from diffio_async._polling.poller import Poller

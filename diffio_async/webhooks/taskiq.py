@@ -11,7 +11,7 @@ from typing import Any
 
 from taskiq import AsyncTaskiqDecoratedTask
 
-from diffio_async._http.workers import run_workers
+from diffio_async._http.transfers import run_workers
 from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent

@@ -166,7 +166,7 @@ BEYOND_CURL = [
 
 @pytest.mark.parametrize(("host", "no_proxy", "spared"), [*ENTRIES, *BEYOND_CURL])
 def test_no_proxy(host: str, no_proxy: str, spared: bool) -> None:
-    assert NoProxy(no_proxy).names(host.strip("[]"), 443) is spared
+    assert NoProxy(no_proxy).contains(host.strip("[]"), 443) is spared
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from diffio_async import (
     RetryPolicy,
 )
 from diffio_async._downloads import download
-from diffio_async._http.connection_counter import ConnectionCounter
+from diffio_async._http.transfers import ConnectionCounter
 from diffio_async._protocol import concurrency_limit
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked

@@ -117,7 +117,7 @@ def test_the_sockets_and_the_memory_of_a_closed_loop_go_with_the_next_call(
     asyncio.run(client.aclose())
     del loops[:]
     gc.collect()
-    assert client._sender.transport.open_sessions == 0
+    assert client._sender.sessions.open == 0
 
 
 async def made(client: AsyncDiffio) -> None:

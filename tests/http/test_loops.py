@@ -43,7 +43,7 @@ def test_a_client_made_before_any_loop_serves_several_in_turn(elsewhere: Sandbox
     client = AsyncDiffio(elsewhere.api_key, base_url=elsewhere.base_url)
     for _ in range(3):
         assert asyncio.run(client.projects.list()) == []
-    assert client._sender.transport.open_sessions == 0
+    assert client._sender.sessions.open == 0
     del client
     gc.collect()
 

@@ -15,7 +15,8 @@ from diffio_async import (
     ResponseTimeout,
     Timeouts,
 )
-from diffio_async._http.client import Attempt, HttpClient
+from diffio_async._http.exchange import Attempt, Exchange
+from diffio_async._http.sessions import Sessions
 from diffio_async._protocol.requests import signed_url_request
 from tests.http.conftest import Authority
 from tests.http.peers import Asked, Script, head, peer, says, sends
@@ -25,8 +26,8 @@ LARGE = os.urandom(8 * MIB + 77)
 
 
 @contextlib.asynccontextmanager
-async def transport(options: ClientOptions | None = None) -> AsyncIterator[HttpClient]:
-    made = HttpClient(options or ClientOptions())
+async def transport(options: ClientOptions | None = None) -> AsyncIterator[Sessions]:
+    made = Sessions(options or ClientOptions())
     try:
         yield made
     finally:
@@ -34,13 +35,13 @@ async def transport(options: ClientOptions | None = None) -> AsyncIterator[HttpC
 
 
 async def received(
-    made: HttpClient, url: str, into: bytearray, read: float | None = 60.0
+    made: Sessions, url: str, into: bytearray, read: float | None = 60.0
 ) -> list[int]:
     """Fetch; what came is in `into`, whatever is raised. The sizes of the pieces."""
     attempt = Attempt(request=signed_url_request("GET", url, {}), timeouts=Timeouts(read=read))
     sizes = []
     async with (
-        made.stream(attempt) as exchange,
+        Exchange(made, attempt) as exchange,
         contextlib.aclosing(exchange.iter_bytes()) as pieces,
     ):
         async for piece in pieces:
@@ -167,7 +168,7 @@ async def test_what_nobody_takes_is_left_with_the_host() -> None:
     async with peer(endless) as host, transport() as made:
         attempt = Attempt(request=signed_url_request("GET", host.url(), {}), timeouts=Timeouts())
         async with (
-            made.stream(attempt) as exchange,
+            Exchange(made, attempt) as exchange,
             contextlib.aclosing(exchange.iter_bytes()) as pieces,
         ):
             assert await anext(pieces)

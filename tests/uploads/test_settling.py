@@ -9,7 +9,7 @@ import time
 import anyio
 import pytest
 
-from diffio_async._http.workers import run_workers
+from diffio_async._http.transfers import run_workers
 from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled, wait_uncancelled
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")

@@ -12,7 +12,6 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from diffio_async._http.error_mapping import map_exception
-from diffio_async._http.sessions import Connection
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch.failures import FailureClass, classify
 from diffio_async.errors import ConnectionFailed
@@ -30,9 +29,7 @@ def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: i
     key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
     raw = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))
     url = "https://api.diffio.ai/v1"
-    failure = map_exception(
-        raw, connection=Connection(1.0), payload_failure=None, closed=False, url=url
-    )
+    failure = map_exception(raw, established=False, payload_failure=None, closed=False, url=url)
     shortage = shortage_of(failure)
     assert isinstance(failure, ConnectionFailed)
     assert shortage is not None
@@ -46,10 +43,9 @@ def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: i
 )
 def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
     """Whether before there is a connection or after."""
-    connection = Connection(1.0)
-    for connection.established in (False, True):
+    for established in (False, True):
         failure = map_exception(
-            raw, connection=connection, payload_failure=None, closed=False, url="https://x"
+            raw, established=established, payload_failure=None, closed=False, url="https://x"
         )
         assert shortage_of(failure) is not None
 

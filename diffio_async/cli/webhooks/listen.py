@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from attrs import frozen
 
-from diffio_async._http.workers import run_workers
+from diffio_async._http.transfers import run_workers
 from diffio_async.cli.console import OK, console, log_to_console
 from diffio_async.cli.webhooks.connections import Connections
 from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded

@@ -1,14 +1,17 @@
-"""Large bodies received directly into buffers, over a connection taken over from aiohttp.
+"""What aiohttp and asyncio do not document: bodies received directly, and sockets of closed loops.
 
-aiohttp copies every byte four times after decryption and allocates new memory each time: half of
-the CPU time of a download. Whoever takes over the connection must also detect stalls.
+Each function checks for the names that it uses, and does without where they are missing.
+`take_over_connection` needs them for speed: aiohttp copies every byte four times after decryption
+and allocates new memory each time, a third of the CPU time of a download. The other functions have
+no alternative. `tests/http/test_aiohttp_internals.py` runs on the lowest and the newest aiohttp.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
@@ -21,35 +24,65 @@ if TYPE_CHECKING:
 
 #: Bytes of a buffer. There are two: one is filled while the other is written.
 _BUFFER = MIB
-#: Bytes: less is not worth it.
-_MIN_BODY = 4 * _BUFFER
-#: Seconds after which what came is handed on, though it fills no buffer.
+#: Bytes of a body whose connection is taken over; smaller ones are not worth it.
+MIN_BODY = 4 * _BUFFER
+#: Seconds after which a partly filled buffer is returned.
 _CHECK_SECONDS = 0.1
+
+
+def abort_connections(connector: aiohttp.BaseConnector | None) -> None:
+    """Close the sockets of a connector whose loop was closed: `close` would need the loop."""
+    pools = getattr(connector, "_conns", {}).values()
+    protocols = [protocol for pool in pools for protocol, *_ in pool]
+    for protocol in [*protocols, *getattr(connector, "_acquired", ())]:
+        _abort(protocol.transport)
+
+
+def _abort(transport: Any) -> None:
+    """Do what asyncio's loop would do in its next iteration."""
+    while (tls := getattr(transport, "_ssl_protocol", None)) is not None:
+        with contextlib.suppress(RuntimeError):  # it is marked as closed, without a TLS shutdown
+            transport.close()
+        transport = getattr(tls, "_transport", None)
+    lost = getattr(transport, "_call_connection_lost", None)
+    if lost is not None:
+        with contextlib.suppress(RuntimeError):
+            lost(None)
+
+
+def unread_bytes(content: aiohttp.StreamReader) -> bytes:
+    """Return the bytes that arrived before a failure: aiohttp raises the failure first.
+
+    Without them, the bytes are downloaded again.
+    """
+    held, skip = getattr(content, "_buffer", None), getattr(content, "_buffer_offset", 0)
+    unread = b"".join(held)[skip:] if held else b""
+    if held:
+        held.clear()
+    return unread
 
 
 def take_over_connection(
     response: aiohttp.ClientResponse, stall: float | None
 ) -> BodyReceiver | None:
-    """Return a receiver for the rest of a body; None where aiohttp has to read it."""
-    connection, size = response.connection, response.content_length
+    """Return a receiver for the rest of a body; None if aiohttp has to read it."""
+    connection, content, size = response.connection, response.content, response.content_length
     if connection is None or size is None or "Transfer-Encoding" in response.headers:
         return None
     transport, handler = connection.transport, connection.protocol
-    if not isinstance(transport, asyncio.Transport) or handler is None or transport.is_closing():
+    if not isinstance(transport, asyncio.Transport) or transport.is_closing():
         return None
-    # Where aiohttp paused reading, its parser holds bytes that cannot be reached.
-    if not transport.is_reading() or response.content.exception() is not None:
+    if not all(hasattr(handler, name) for name in ("read_timeout", "start_timeout")):
         return None
-    left = size - response.content.total_bytes
-    return (
-        BodyReceiver(response.content, transport, handler, left, stall)
-        if left >= _MIN_BODY
-        else None
-    )
+    # If aiohttp paused reading, its parser holds bytes that cannot be reached.
+    if handler is None or not transport.is_reading() or content.exception() is not None:
+        return None
+    left = size - getattr(content, "total_bytes", size)
+    return BodyReceiver(content, transport, handler, left, stall) if left >= MIN_BODY else None
 
 
 class BodyReceiver(asyncio.BufferedProtocol):
-    """Receives the rest of a body; then aiohttp has the connection again."""
+    """Receives the rest of a body, and then returns the connection to aiohttp."""
 
     def __init__(
         self,
@@ -72,10 +105,10 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._since = 0.0
         self._first: bytes = content.read_nowait()
-        # Its clock would not see us read.
+        # aiohttp's read time-out does not see these reads: disable it.
         handler.read_timeout = None
         handler.start_timeout()
-        self._set_reading(paused=True)  # not every loop changes protocols while it reads
+        self._set_reading(paused=True)  # not every loop can change protocols while it reads
         transport.set_protocol(self)
         self._set_reading(paused=False)
 
@@ -85,9 +118,9 @@ class BodyReceiver(asyncio.BufferedProtocol):
         Bytes that arrived before a failure are returned before it is raised.
 
         Raises:
-            TimeoutError: Nothing came for the stall's seconds.
+            TimeoutError: Nothing arrived within the stall time-out.
             aiohttp.ClientError: The connection ended early.
-            OSError: It broke.
+            OSError: The connection broke.
         """
         if self._first:
             first, self._first = self._first, b""
@@ -116,8 +149,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     async def _wait(self) -> None:
         self._waiter = self._loop.create_future()
-        tick = _CHECK_SECONDS if self._stall is None else min(_CHECK_SECONDS, self._stall)
-        timer = self._loop.call_later(tick, self._check_stall)
+        delay = _CHECK_SECONDS if self._stall is None else min(_CHECK_SECONDS, self._stall)
+        timer = self._loop.call_later(delay, self._check_stall)
         try:
             await self._waiter
         finally:
@@ -182,14 +215,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._handler.connection_lost(exc)
         self._fail(exc or aiohttp.ClientPayloadError("the connection ended early"))
 
-    def pause_writing(self) -> None:
-        """Do nothing: nothing is written."""
-
-    def resume_writing(self) -> None:
-        """Do nothing: nothing is written."""
-
     def detach(self) -> None:
-        """Return the connection to aiohttp; abort it where the body was not read to its end."""
+        """Return the connection to aiohttp; abort it if the body was not read to its end."""
         if self._gone:
             return
         self._gone = True
