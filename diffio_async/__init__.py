@@ -1,11 +1,11 @@
-"""The async-first Python SDK for Diffio, the speech restoration service.
+"""Async Python SDK for Diffio, the speech restoration service.
 
     from diffio_async import AsyncDiffio
 
     async with AsyncDiffio() as client:
         await client.restore("interview.wav", "interview.mp3")
 
-Names are loaded when first used: `import diffio_async` alone loads no HTTP library.
+Names are loaded on first use: `import diffio_async` alone does not load an HTTP library.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from diffio_async._exports import EXPORTS
 from diffio_async._version import __version__
 
 if TYPE_CHECKING:
@@ -86,21 +85,21 @@ if TYPE_CHECKING:
         Generation,
         GenerationProgress,
         GenerationSummary,
+        Isolation,
+        Outcome,
         QueuePosition,
+        Restoration,
         StageProgress,
         TranscriptionState,
     )
-    from diffio_async.models.lists import ListResponse
-    from diffio_async.models.outcomes import (
-        Isolation,
-        Outcome,
-        Restoration,
-    )
+    from diffio_async.models.json_values import ListResponse
     from diffio_async.models.projects import (
         Project,
         ProjectSummary,
+        UploadConfirmation,
+        UploadRecord,
+        UploadStore,
     )
-    from diffio_async.models.uploads import UploadConfirmation, UploadRecord, UploadStore
     from diffio_async.models.webhooks import (
         InboxEntry,
         InboxState,
@@ -223,10 +222,53 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+#: The module of each public name.
+_MODULES = {
+    "diffio_async.client": "AsyncDiffio",
+    "diffio_async.errors": (
+        "ApiError AuthenticationFailed BadRequest BatchFailed BatchStopped ClientClosed "
+        "ConfigurationError ConnectionFailed DatabaseError DiffioError DownloadFailed "
+        "GenerationFailed IdempotencyConflict InvalidResponse InvalidSource InvalidTarget "
+        "ModelRetired NotFound NotReady PaymentRequired PermissionDenied RateLimited "
+        "ResponseLost ResumeFileError ServerError SpendLimitExceeded ResponseTimeout "
+        "TranscriptPending TranscriptUnavailable UploadFailed UploadIncomplete WaitTimeout "
+        "WebhookRejected"
+    ),
+    "diffio_async.events": (
+        "DownloadProgress DownloadResumed Event GenerationStarted PartUploaded PollingPaused "
+        "ProgressUpdated RequestFailed RequestSent ResponseReceived RetryScheduled "
+        "UploadProgress UploadRestarted UploadResumed"
+    ),
+    "diffio_async.models.account": (
+        "Account AccountSettings ApiKey Billing Usage UsagePeriod UsageSummary"
+    ),
+    "diffio_async.models.batches": "BatchItem BatchProgress FileOutcome LeftOut",
+    "diffio_async.models.generations": (
+        "Download DownloadType DownloadResult Generation GenerationProgress GenerationSummary "
+        "Isolation Outcome QueuePosition Restoration StageProgress TranscriptionState"
+    ),
+    "diffio_async.models.json_values": "ListResponse",
+    "diffio_async.models.projects": (
+        "Project ProjectSummary UploadConfirmation UploadRecord UploadStore"
+    ),
+    "diffio_async.models.webhooks": (
+        "InboxEntry InboxState SentTestEvent WebhookEndpoint WebhookEvent WebhookEventType "
+        "WebhookMode"
+    ),
+    "diffio_async.options": (
+        "ClientOptions Observer RequestOptions RetryHook RetryPolicy Timeouts WaitPolicy"
+    ),
+    "diffio_async.sync": "Diffio",
+    "diffio_async.webhooks.inbox": "WebhookInbox",
+    "diffio_async.webhooks.verifier": "WebhookVerifier",
+}
+_MODULE_OF = {name: home for home, names in _MODULES.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # to type checkers, every attribute would exist
 
     def __getattr__(name: str) -> object:
-        home = EXPORTS.get(name)
+        home = _MODULE_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value: object = getattr(importlib.import_module(home), name)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from diffio_async.errors import ConfigurationError
+from diffio_async._error_base import ConfigurationError
 
 if TYPE_CHECKING:
     from attrs import Attribute

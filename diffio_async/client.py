@@ -11,7 +11,6 @@ from typing import Self
 
 from attrs import evolve
 
-from diffio_async._declared import declared
 from diffio_async._http.error_context import INTERRUPTIONS
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
@@ -26,14 +25,17 @@ from diffio_async.batch.restore_many import run_batch
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
-from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
-from diffio_async.models.outcomes import Restoration
+from diffio_async.models.generations import (
+    DEFAULT_MODEL,
+    DownloadType,
+    GenerationProgress,
+    Restoration,
+)
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
-from diffio_async.resources.account import AsyncAccounts
-from diffio_async.resources.api_keys import AsyncApiKeys
+from diffio_async.resources import declared
+from diffio_async.resources.account import AsyncAccounts, AsyncApiKeys, AsyncUsageReports
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
-from diffio_async.resources.usage import AsyncUsageReports
 from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation, restore
 from diffio_async.types import (

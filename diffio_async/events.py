@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from diffio_async.models._plain import Plain
+from diffio_async.models.json_values import Plain
 
 
 @frozen

@@ -26,8 +26,13 @@ from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import content_of, file_name_of
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
-from diffio_async.models.generations import DEFAULT_MODEL, DownloadType, GenerationProgress
-from diffio_async.models.outcomes import Isolation, Restoration
+from diffio_async.models.generations import (
+    DEFAULT_MODEL,
+    DownloadType,
+    GenerationProgress,
+    Isolation,
+    Restoration,
+)
 from diffio_async.options import RequestOptions, WaitPolicy, validate_wait
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import UNNAMED, AsyncProjects

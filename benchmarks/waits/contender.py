@@ -27,7 +27,7 @@ Ends = list[tuple[str, float]]
 async def ours(spec: dict[str, Any], ends: Ends) -> None:
     """One `as_completed` over all of them."""
     from diffio_async import AsyncDiffio, ClientOptions, WaitPolicy
-    from diffio_async.models.handles import handle_of
+    from diffio_async.models.generations import handle_of
 
     options = ClientOptions(wait=WaitPolicy(**spec["policy"]))
 

@@ -40,7 +40,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from diffio_async._declared import declared
 from diffio_async.compat import _quirks, _restoring, _waiting
 from diffio_async.compat._client_core import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
@@ -49,6 +48,7 @@ from diffio_async.compat.types import (
 _TYPING = """\
 from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 from diffio_async.models.webhooks import WebhookMode
+from diffio_async.resources import declared
 """
 _NOUN_WORDS = {
     "AudioIsolationClient": "One call from a recording to its generation, or to its result.",

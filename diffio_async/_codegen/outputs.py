@@ -22,11 +22,9 @@ SOURCES = (
     "client.py",
     "restoration.py",
     "resources/account.py",
-    "resources/api_keys.py",
     "resources/generation_waits.py",
     "resources/generations.py",
     "resources/projects.py",
-    "resources/usage.py",
     "resources/webhooks.py",
 )
 
@@ -61,7 +59,7 @@ def _compat(package: Path, modules: list[Module]) -> dict[Path, str]:
         for path in sorted((package / "models").glob("*.py"))
         for name, model in read_models(path).items()
     }
-    errors = read_models(package / "errors.py")
+    errors = read_models(package / "_error_base.py") | read_models(package / "errors.py")
     names = {name for model in models.values() for name in model.fields}
     names |= {
         parameter.name

@@ -40,7 +40,7 @@ def render_module(modules: Iterable[Module], wanted: dict[str, str], title: str)
     lines: list[str] = []
     needed = {
         "_bridge as bridge": "from diffio_async import",
-        "declared": "from diffio_async._declared import",
+        "declared": "from diffio_async.resources import",
     }
     for name, facade in wanted.items():
         noun, module = found[name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from diffio_async._protocol.codec import parse_body
 from diffio_async.errors import InvalidResponse
 from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
-from diffio_async.models.scalars import number, reason
+from diffio_async.models.json_values import number, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,7 @@ from diffio_async._polling.single_wait import wait_scope
 from diffio_async._polling.subscriptions import Subscription
 from diffio_async._storage.threads import iterate, running_loop, wait_all_uncancelled
 from diffio_async.errors import ConfigurationError, DiffioError
-from diffio_async.models.handles import ids_in
-from diffio_async.models.outcomes import Outcome
+from diffio_async.models.generations import Outcome, ids_in
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable

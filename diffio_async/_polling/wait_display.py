@@ -17,8 +17,7 @@ from diffio_async.errors import WaitTimeout
 if TYPE_CHECKING:
     from typing import Self
 
-    from diffio_async.models.generations import GenerationProgress
-    from diffio_async.models.outcomes import Outcome
+    from diffio_async.models.generations import GenerationProgress, Outcome
 
 #: Seconds between two plain lines.
 _LINE_INTERVAL = 10.0

@@ -20,8 +20,8 @@ from attrs import frozen
 
 from diffio_async._protocol.redaction import MAX_EXCERPT, redacted_excerpt
 from diffio_async.errors import InvalidResponse
-from diffio_async.models import scalars
-from diffio_async.models.scalars import UnreadableNumber
+from diffio_async.models import json_values
+from diffio_async.models.json_values import UnreadableNumber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Read = Callable[[Any, Any], Any]
 
-#: Endings of the names of fields that name something: see `scalars.token`.
+#: Endings of the names of fields that name something: see `json_values.token`.
 _NAMES = ("_id", "_url", "_token", "key", "etag")
 
 
@@ -43,12 +43,6 @@ class Misfit(Exception):
     def __str__(self) -> str:
         place = ".".join(reversed(self.path))
         return f"{place}{self.args[0]}" if place else str(self.args[0]).removeprefix(": ")
-
-
-def camel(name: str) -> str:
-    """`api_project_id` -> `apiProjectId`."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
 
 
 def decode(
@@ -92,7 +86,7 @@ def decode(
         missing = next((name for name in needs if getattr(model, name) is None), None)
         if missing is None:
             return model
-        misfit = Misfit(" is missing", camel(missing))
+        misfit = Misfit(" is missing", json_values.camel(missing))
     except Misfit as raised:
         misfit = raised
     error = InvalidResponse(
@@ -100,8 +94,8 @@ def decode(
         status=status,
         body=redacted_excerpt(data, secrets),
     )
-    error.api_project_id = scalars.token(data.get("apiProjectId"))
-    error.generation_id = scalars.token(data.get("generationId"))
+    error.api_project_id = json_values.token(data.get("apiProjectId"))
+    error.generation_id = json_values.token(data.get("generationId"))
     raise error
 
 
@@ -153,11 +147,11 @@ def _mapping(value: object, _: Any) -> Mapping[str, object]:
     return value
 
 
-_text = _scalar(scalars.text, "a string")
+_text = _scalar(json_values.text, "a string")
 
 
 def _token(value: object, _: Any) -> str:
-    found = scalars.token(_text(value, _))
+    found = json_values.token(_text(value, _))
     if found is None:
         raise Misfit(": a printable string that is not empty is due, not such a string")
     return found
@@ -185,10 +179,10 @@ def _converter(*, strict: bool) -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     for kind, hook in (
         (str, _text),
-        (bool, _scalar(scalars.flag, "true or false")),
-        (float, _scalar(scalars.number, "a number")),
-        (int, _scalar(scalars.integer, "a whole number")),
-        (datetime, _scalar(scalars.instant, "an ISO 8601 time stamp")),
+        (bool, _scalar(json_values.flag, "true or false")),
+        (float, _scalar(json_values.number, "a number")),
+        (int, _scalar(json_values.integer, "a whole number")),
+        (datetime, _scalar(json_values.instant, "an ISO 8601 time stamp")),
     ):
         converter.register_structure_hook(kind, hook)
     # Fields whose shape the contract leaves open come as they are.
@@ -249,7 +243,7 @@ def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
     """The hook of one model: camelCase in, unknown and odd fields kept in `extra`, null absent."""
     attrs.resolve_types(cls)
     fields = {
-        camel(field.name): _field(converter, field, strict=strict)
+        json_values.camel(field.name): _field(converter, field, strict=strict)
         for field in attrs.fields(cls)
         if field.name != "extra"
     }

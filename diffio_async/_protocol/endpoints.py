@@ -22,12 +22,12 @@ from diffio_async.models.generations import (
     GenerationList,
     GenerationProgress,
 )
-from diffio_async.models.projects import ProjectList
-from diffio_async.models.uploads import (
+from diffio_async.models.projects import (
     CreatedProject,
     EmptyResponse,
     MultipartStarted,
     PartAck,
+    ProjectList,
     UploadConfirmation,
 )
 from diffio_async.models.webhooks import ConfiguredWebhook, SentTestEvent
@@ -35,7 +35,7 @@ from diffio_async.models.webhooks import ConfiguredWebhook, SentTestEvent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from diffio_async.models.uploads import EdgeUpload
+    from diffio_async.models.projects import EdgeUpload
 
 T = TypeVar("T")
 

@@ -42,6 +42,7 @@ class Schema:
         application_id: Number in the file header that identifies the file type.
         migrations: Statements that lead from each version to the next, the first from an empty
             file. Never change a released one.
+        oldest_version: Lowest version that can be migrated. Files of lower versions are refused.
         after_restart: Statements for the first process that opens the file after a restart of the
             machine: no earlier process is alive, and the clock may have changed.
     """
@@ -49,6 +50,7 @@ class Schema:
     label: str
     application_id: int
     migrations: tuple[tuple[str, ...], ...]
+    oldest_version: int = 1
     after_restart: tuple[str, ...] = ()
 
     @property
@@ -139,6 +141,13 @@ def _check_file_type(connection: sqlite3.Connection, path: str, schema: Schema) 
             schema,
             f"it was written by a newer version of this package (its format is {version}, this "
             f"package knows up to {schema.version}): update diffio-async",
+        )
+    if 0 < version < schema.oldest_version:
+        raise database_error(
+            path,
+            schema,
+            f"its format ({version}) is older than the first that this package reads "
+            f"({schema.oldest_version}): move it away, and a new file is created",
         )
     fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if fault != "ok":

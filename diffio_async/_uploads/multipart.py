@@ -39,13 +39,13 @@ from diffio_async.errors import (
 )
 from diffio_async.events import PartUploaded
 from diffio_async.models.generations import FAILED
-from diffio_async.models.uploads import CreatedProject, EdgeUpload, MultipartStarted
+from diffio_async.models.projects import CreatedProject, EdgeUpload, MultipartStarted
 from diffio_async.options import RequestOptions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from diffio_async.models.uploads import UploadConfirmation
+    from diffio_async.models.projects import UploadConfirmation
 
 NOT_RECEIVED_STATUSES = frozenset({409})
 

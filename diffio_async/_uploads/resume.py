@@ -16,7 +16,7 @@ from diffio_async._uploads.multipart import SizeMismatch, UploadConfirmer, run_s
 from diffio_async._uploads.resume_file import ResumeFile, UploadCheckpoint
 from diffio_async.errors import ApiError, ConfigurationError, NotFound, NotReady, UploadFailed
 from diffio_async.events import UploadRestarted, UploadResumed
-from diffio_async.models.uploads import CreatedProject, UploadRecord
+from diffio_async.models.projects import CreatedProject, UploadRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from diffio_async._http.transport import ApiTransport, ServerClock
     from diffio_async._uploads.source import Source
     from diffio_async._uploads.uploader import ProjectSpec
-    from diffio_async.models.uploads import UploadStore
+    from diffio_async.models.projects import UploadStore
     from diffio_async.options import RequestOptions
 
 #: Statuses of the edge for an expired token or an unknown multipart upload.

@@ -12,7 +12,7 @@ import attrs
 from attrs import define, evolve, field
 
 from diffio_async._logging import log
-from diffio_async._protocol.codec import camel, structure
+from diffio_async._protocol.codec import structure
 from diffio_async._storage.append_log import (
     AlreadyInUse,
     AppendLog,
@@ -22,12 +22,13 @@ from diffio_async._storage.append_log import (
 )
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async.errors import ResumeFileError
-from diffio_async.models.uploads import UploadRecord
+from diffio_async.models.json_values import camel
+from diffio_async.models.projects import UploadRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from diffio_async.models.uploads import UploadStore
+    from diffio_async.models.projects import UploadStore
 
 
 class UploadCheckpoint:

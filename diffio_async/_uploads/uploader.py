@@ -29,14 +29,13 @@ from diffio_async.errors import (
     InvalidResponse,
     UploadFailed,
 )
-from diffio_async.models.projects import Project
-from diffio_async.models.uploads import CreatedProject
+from diffio_async.models.projects import CreatedProject, Project
 
 if TYPE_CHECKING:
     from diffio_async._http.transport import ApiTransport
     from diffio_async._uploads.resume_file import UploadCheckpoint
     from diffio_async.events import UploadProgress
-    from diffio_async.models.uploads import UploadStore
+    from diffio_async.models.projects import UploadStore
     from diffio_async.options import RequestOptions
     from diffio_async.types import Callback
 

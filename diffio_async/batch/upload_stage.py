@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from diffio_async.batch.request import Plan
     from diffio_async.batch.schema import RestorationJob, ResultPath, SourceFile
     from diffio_async.events import UploadProgress
-    from diffio_async.models.uploads import UploadRecord
+    from diffio_async.models.projects import UploadRecord
     from diffio_async.types import SourceLike
 
 

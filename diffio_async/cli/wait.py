@@ -21,10 +21,8 @@ from diffio_async.errors import (
     GenerationFailed,
     NotFound,
 )
-from diffio_async.models.generations import COMPLETE
+from diffio_async.models.generations import COMPLETE, Outcome, ids_in
 from diffio_async.models.generations import FAILED as FAILED_STATUSES
-from diffio_async.models.handles import ids_in
-from diffio_async.models.outcomes import Outcome
 
 if TYPE_CHECKING:
     from diffio_async.client import AsyncDiffio

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from diffio_async import errors as native
+from diffio_async._error_base import Rebuildable
 
 #: Failures whose reason may be an answer of a server's.
 _BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.InvalidResponse)
 
 
-class DiffioApiError(native.Rebuildable):
+class DiffioApiError(Rebuildable):
     """The root of all that this package raises on purpose.
 
     Attributes:

@@ -1,1 +1,1 @@
-"""What the API speaks of: frozen, slotted, snake_case, with no client inside."""
+"""Models of the API: frozen, without references to a client, the same in all spellings."""

@@ -7,15 +7,24 @@ from datetime import datetime
 
 from attrs import field, frozen
 
-from diffio_async.models._plain import Plain
+from diffio_async.models.json_values import ApiModel
 
-#: An object whose shape is the service's: the API's own keys, as they came.
+#: A JSON object whose fields the API defines, with the API's names.
 Json = Mapping[str, object]
 
 
 @frozen(kw_only=True)
-class Account(Plain):
-    """Who pays, how, and up to what. `billing_policy` has the API's own keys (`type`, …)."""
+class Account(ApiModel):
+    """An account: who pays, how, and up to which limit.
+
+    Attributes:
+        user_id: Id of the account.
+        billing_mode: How it is billed, as the API reports it.
+        billing_status: Whether billing works, as the API reports it.
+        billing_policy: `type` and what that type needs, by the API's names.
+        currency: Currency of all `…_cents` fields.
+        updated_at: When the settings last changed.
+    """
 
     user_id: str | None = None
     billing_mode: str | None = None
@@ -23,21 +32,35 @@ class Account(Plain):
     billing_policy: Json | None = field(default=None, hash=False)
     currency: str | None = None
     updated_at: datetime | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class AccountSettings(Plain):
-    """`account/settings`' answer: the account the key belongs to."""
+class AccountSettings(ApiModel):
+    """Response of `account/settings`: the account of the API key."""
 
     account: Account
     api_key_id: str | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class ApiKey(Plain):
-    """An API key's record. `key` is the secret: shown once, when created or rotated."""
+class ApiKey(ApiModel):
+    """An API key.
+
+    Attributes:
+        key_id: The id, which is not secret.
+        label: The label, at most 80 characters.
+        status: `active`, `revoked`, or a status added later.
+        key: The secret: only in the response that creates or rotates the key.
+        key_prefix: First characters of the secret.
+        role: Role, as the API reports it.
+        scopes: Scopes, such as `projects:read`.
+        resource_bounds: Resources that the key is limited to, by the API's names.
+        parent_key_id: Id of the key that created it.
+        created_at: When it was created.
+        rotated_at: When its secret last changed.
+        revoked_at: When it was revoked.
+        permissions: Permissions, in a shape that the API defines.
+    """
 
     key_id: str
     label: str | None = None
@@ -52,20 +75,28 @@ class ApiKey(Plain):
     rotated_at: datetime | None = None
     revoked_at: datetime | None = None
     permissions: object = field(default=None, hash=False)
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class ApiKeyList(Plain):
-    """`api_keys/list`'s answer; no secrets in it."""
+class ApiKeyList(ApiModel):
+    """Response of `api_keys/list`, without secrets."""
 
     keys: tuple[ApiKey, ...]
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class UsagePeriod(Plain):
-    """One period's usage, in cents and in seconds by model."""
+class UsagePeriod(ApiModel):
+    """Usage in one billing period, in cents of the account's currency.
+
+    Attributes:
+        period_id: Id of the period.
+        period_start: When it began.
+        reserved_cents: Reserved for running generations.
+        finalized_cents: Billed.
+        total_cents: The sum of both.
+        model_seconds: Seconds of processing by model.
+        model_cents: Cents by model.
+    """
 
     period_id: str | None = None
     period_start: datetime | None = None
@@ -74,32 +105,28 @@ class UsagePeriod(Plain):
     total_cents: float | None = None
     model_seconds: Json | None = field(default=None, hash=False)
     model_cents: Json | None = field(default=None, hash=False)
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class Usage(Plain):
-    """A key's usage, period by period."""
+class Usage(ApiModel):
+    """Usage of an API key by period."""
 
     periods: tuple[UsagePeriod, ...] = ()
     api_key_id: str | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class Billing(Plain):
-    """The account's billing over its life, in cents."""
+class Billing(ApiModel):
+    """Billing of the account since it was created, in cents of its currency."""
 
     billing_policy: Json | None = field(default=None, hash=False)
     lifetime_list_price_cents: float | None = None
     lifetime_billable_cents: float | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class UsageSummary(Plain):
-    """`usage/summary`'s answer."""
+class UsageSummary(ApiModel):
+    """Response of `usage/summary`."""
 
     usage: Usage
     billing: Billing = field(factory=Billing)
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)

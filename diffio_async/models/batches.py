@@ -1,4 +1,4 @@
-"""Batches: what goes in beside paths, and what is said of each file."""
+"""Batches: items to restore, outcomes of files, and progress."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from diffio_async.models._plain import Plain
 from diffio_async.models.generations import DownloadType
+from diffio_async.models.json_values import Plain
 
-#: Files that are uploaded or generated at once, where nobody says otherwise.
+#: Default number of files that are uploaded or generated at once.
 DEFAULT_IN_FLIGHT = 250
-#: How a file of a batch ended: `skipped` where its results were there and were to be kept.
+#: How a file of a batch ended. `skipped`: its results exist already, and are kept.
 FileState = Literal["done", "failed", "skipped"]
+#: Why a name is not restored; see `LeftOut`.
+LeftOutReason = Literal["result", "hidden", "ending", "link", "folder", "duplicate", "irregular"]
 
 
 @frozen(kw_only=True)
 class BatchItem(Plain):
-    """One recording of a batch with settings of its own; what is None is the batch's.
+    """One recording of a batch with its own settings. A setting that is None is the batch's.
 
     Attributes:
         source: The file.
-        to: The result's name below the batch's folder, without its ending.
-        model: The model.
-        sampling: The model's settings.
-        params: Your own words about the generation.
+        to: Name of the result below the folder of the batch, without its suffix.
+        model: Model id.
+        sampling: Settings of the model (`seed`, `preset`, …).
+        params: Metadata of the generation (`prompt`, `tag`, …).
     """
 
     source: str | os.PathLike[str]
@@ -37,19 +39,15 @@ class BatchItem(Plain):
     params: Mapping[str, object] | None = field(default=None, hash=False)
 
 
-#: Why a name found while listing is not restored; `LeftOut` explains each.
-LeftOutReason = Literal["result", "hidden", "ending", "link", "folder", "duplicate", "irregular"]
-
-
 @frozen(kw_only=True)
 class LeftOut(Plain):
-    """A name that the listing of a batch found and did not take for a recording to restore.
+    """A name that the listing of a batch found, but that is not a recording to restore.
 
     Attributes:
-        path: The file or folder, absolute.
-        reason: `result` (of this or another batch), `hidden`, `ending` (no recording's), `link` (to
-            a folder), `folder` (the results', or below with `recursive=False`), `duplicate` (named
-            before), or `irregular` (a device, a pipe).
+        path: The absolute path of the file or folder.
+        reason: `result` (of this or another batch), `hidden`, `ending` (not the suffix of a
+            recording), `link` (to a folder), `folder` (of the results, or a folder with
+            `recursive=False`), `duplicate` (listed before), or `irregular` (a device, a pipe).
     """
 
     path: Path
@@ -58,25 +56,26 @@ class LeftOut(Plain):
 
 @frozen(kw_only=True)
 class FileOutcome(Plain):
-    """What became of one file of a batch.
+    """How one file of a batch ended.
 
     Attributes:
         source: The recording.
         state: `done`, `failed` or `skipped`.
-        paths: The results that are there, by their type.
-        api_project_id: Its project, where one is known.
-        generation_id: Its generation, where one was started.
-        idempotency_key: The key it was asked for with.
-        error: Why it failed, in words.
-        error_type: The name of the error's class: "GenerationFailed".
-        retry_is_billed: True where only a new generation can help, which is billed anew: the next
-            run leaves the file alone, `retry_failed` starts it. What else failed is tried again.
-        attempts: How often it was taken up.
-        size_bytes: The recording's size.
-        received_bytes: Bytes of results.
-        seconds: From its being taken up to its end, over all runs.
+        paths: The existing results by type.
+        api_project_id: Its project, if one was created.
+        generation_id: Its generation, if one was started.
+        idempotency_key: Idempotency key of the generation.
+        error: Message of the error.
+        error_type: Name of the error's class, such as `GenerationFailed`.
+        retry_is_billed: True if only a new generation can help, which is billed again: the next
+            run skips the file, `retry_failed` starts it. Other failed files are retried by the
+            next run.
+        attempts: Number of attempts.
+        size_bytes: Size of the recording.
+        received_bytes: Bytes of results received.
+        seconds: Duration of all attempts, over all runs.
         source_changed: The recording changed since it was listed; the results are of the new one.
-        from_earlier_run: It had ended before this run began.
+        from_earlier_run: It ended before this run began.
     """
 
     source: Path
@@ -98,22 +97,22 @@ class FileOutcome(Plain):
 
 @frozen(kw_only=True)
 class BatchProgress(Plain):
-    """How far a batch is: numbers of files and bytes.
+    """Progress of a batch, in numbers of files and bytes.
 
     Attributes:
-        files: All of the journal.
-        done: Ended well (`skipped` included), in this run and before.
-        failed: Ended without a result.
-        left_out: Names that the listing found and did not take for recordings to restore.
-        uploading: Being read and sent now, by this run.
-        generating: Generations waited for now.
-        downloading: Results being fetched now.
+        files: All files of the journal.
+        done: Files that ended with results (`skipped` included), in this run and before.
+        failed: Files that ended without a result.
+        left_out: Names that the listing found, but that are not recordings to restore.
+        uploading: Files being uploaded by this run.
+        generating: Generations that this run waits for.
+        downloading: Results being downloaded by this run.
         sent_bytes: Bytes sent in this run.
         received_bytes: Bytes received in this run.
-        seconds: Since this run began.
-        files_per_minute: How many ended in this run.
-        eta_seconds: Until the end at that pace, None where nothing tells.
-        pause_reason: Why nothing new is begun at the moment, None where nothing stands in the way.
+        seconds: Duration of this run.
+        files_per_minute: Files that ended per minute of this run.
+        eta_seconds: Estimated seconds until the end, None if unknown.
+        pause_reason: Why no new files are started at the moment, None if they are.
     """
 
     files: int

@@ -1,26 +1,44 @@
-"""Webhooks: the endpoint, the test event, and what is delivered."""
+"""Webhooks: endpoints, delivered events, and entries of an inbox."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from attrs import field, frozen
 
-from diffio_async.models._plain import Plain
-from diffio_async.models.generations import TranscriptionState
+from diffio_async.models.generations import (
+    COMPLETE,
+    FAILED,
+    GenerationProgress,
+    TranscriptionState,
+)
+from diffio_async.models.json_values import ApiModel, Plain
 
+#: Mode of an endpoint.
 WebhookMode = Literal["test", "live"]
-#: The events there are today; the service may add more, so a delivered type is any string.
+#: Types of events by the API reference. The service may add more: `event_type` is any string.
 WebhookEventType = Literal[
     "generation.queued", "generation.processing", "generation.failed", "generation.completed"
 ]
+#: State of an entry; see `InboxEntry`.
+InboxState = Literal["waiting", "leased", "handled", "dead"]
 
 
 @frozen(kw_only=True)
-class WebhookEndpoint(Plain):
-    """Where events are delivered; each API key has its own endpoint and signing secret."""
+class WebhookEndpoint(ApiModel):
+    """Where events are delivered. Each API key has its own endpoint and signing secret.
+
+    Attributes:
+        url: The URL that receives events.
+        mode: `test` or `live`.
+        event_types: Types of the events that are delivered.
+        endpoint_id: Id of the endpoint.
+        api_key_id: The API key it belongs to.
+        svix_env: Environment at Svix, the service that delivers.
+        signing: Signature scheme, `svix`.
+        updated_by_key_id: The API key that last changed it.
+    """
 
     url: str | None = None
     mode: str | None = None
@@ -30,36 +48,44 @@ class WebhookEndpoint(Plain):
     svix_env: str | None = None
     signing: str | None = None
     updated_by_key_id: str | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class ConfiguredWebhook(Plain):
-    """`webhooks/configure`'s answer."""
+class ConfiguredWebhook(ApiModel):
+    """Response of `webhooks/configure`."""
 
     webhook: WebhookEndpoint
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class SentTestEvent(Plain):
-    """`webhooks/send_test_event`'s answer."""
+class SentTestEvent(ApiModel):
+    """Response of `webhooks/send_test_event`; `svix_message_id` is the delivery's `svix-id`."""
 
     svix_message_id: str
     event_id: str | None = None
     event_type: str | None = None
     mode: str | None = None
     api_key_id: str | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
 @frozen(kw_only=True)
-class WebhookEvent(Plain):
-    """One delivered event. Types and fields that come later are accepted as well.
+class WebhookEvent(ApiModel):
+    """A delivered event. Unknown types and fields are accepted.
 
-    `event_type` is empty where the event has none.
-
-    `message_id` is the delivery's `svix-id`: the same for every delivery of one message.
+    Attributes:
+        event_type: The type, such as `generation.completed`; empty if the event has none.
+        message_id: The `svix-id` of the delivery, which is the same when it is repeated.
+        event_id: Id of the event.
+        created_at: When the event happened.
+        api_key_id: The API key whose endpoint received it.
+        api_project_id: The project.
+        generation_id: The generation.
+        status: `queued`, `processing`, `complete`, `error`, or a status added later.
+        has_video: Whether the recording has a video track.
+        model_key: The model.
+        error: Why the generation failed.
+        error_details: Details of the failure, in a shape that the API defines.
+        transcription: State of the transcript.
     """
 
     event_type: str = ""
@@ -75,10 +101,43 @@ class WebhookEvent(Plain):
     error: str | None = None
     error_details: object = field(default=None, hash=False)
     transcription: TranscriptionState | None = None
-    extra: Mapping[str, object] = field(factory=dict, hash=False, repr=False)
 
 
-InboxState = Literal["waiting", "taken", "handled", "dead"]
+_QUEUED, _RUNNING, _ENDED = range(3)
+#: Statuses of generations by the type of the event.
+_STATUS_OF = {"generation.completed": COMPLETE, "generation.failed": "error"}
+
+
+def status_of(event: WebhookEvent) -> str:
+    """Return the status of the generation: terminal if the status or the type of the event is."""
+    status = event.status or ""
+    if status == COMPLETE or status in FAILED:
+        return status
+    return _STATUS_OF.get(event.event_type) or status or event.event_type.rpartition(".")[2]
+
+
+def event_rank(event: WebhookEvent) -> int:
+    """Return the order of the status: queued, running (or unknown), ended."""
+    status = status_of(event)
+    if status == COMPLETE or status in FAILED:
+        return _ENDED
+    return _QUEUED if status == "queued" else _RUNNING
+
+
+def progress_from_event(event: WebhookEvent) -> GenerationProgress | None:
+    """Return the event as progress, None if it is not about a generation."""
+    if event.generation_id is None:
+        return None
+    return GenerationProgress(
+        generation_id=event.generation_id,
+        api_project_id=event.api_project_id or "",
+        status=status_of(event),
+        has_video=event.has_video,
+        error=event.error,
+        error_details=event.error_details,
+        transcription=event.transcription,
+        extra={name: event.extra[name] for name in ("error",) if name in event.extra},
+    )
 
 
 @frozen(kw_only=True)
@@ -86,13 +145,13 @@ class InboxEntry(Plain):
     """One delivery in an inbox.
 
     Attributes:
-        message_id: The delivery's `svix-id`.
-        event_type: Such as `generation.completed`.
-        generation_id: The generation it is of, if any.
-        state: `waiting` for a consumer (until `due_at`, where that is ahead), `taken` by one whose
-            lease ends at `due_at`, `handled` at `due_at`, or `dead` since then: tried too often.
-        attempts: How often it was tried.
-        received_at: When it first came.
+        message_id: The `svix-id` of the delivery.
+        event_type: The type, such as `generation.completed`.
+        generation_id: The generation, if the event is about one.
+        state: `waiting` for a consumer (until `due_at`, if that is in the future), `leased` by one
+            until `due_at`, `handled` at `due_at`, or `dead` since then: all attempts failed.
+        attempts: Number of attempts.
+        received_at: When it was first received.
         due_at: See `state`.
         error: Why the last attempt failed.
     """

@@ -16,9 +16,7 @@ from diffio_async._polling.poller import Poller
 from diffio_async._polling.single_wait import follow
 from diffio_async._polling.wait_display import NullDisplay, make_display
 from diffio_async.errors import BatchFailed, ConfigurationError
-from diffio_async.models.generations import GenerationProgress
-from diffio_async.models.handles import ids_in
-from diffio_async.models.outcomes import Outcome
+from diffio_async.models.generations import GenerationProgress, Outcome, ids_in
 from diffio_async.options import NO_RETRY, RequestOptions, validate_wait
 from diffio_async.types import Callback
 

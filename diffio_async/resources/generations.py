@@ -18,8 +18,8 @@ from diffio_async.models.generations import (
     DownloadType,
     Generation,
     GenerationProgress,
+    ids_of,
 )
-from diffio_async.models.handles import ids_of
 from diffio_async.options import RequestOptions, validate_wait
 from diffio_async.resources.generation_waits import AsyncGenerationWaits
 from diffio_async.types import Callback, OnConflict

@@ -15,9 +15,8 @@ from diffio_async._uploads.resume import resume_store
 from diffio_async._uploads.uploader import ProjectSpec, Uploader
 from diffio_async.events import UploadProgress
 from diffio_async.models.generations import GenerationSummary
-from diffio_async.models.lists import ListResponse
-from diffio_async.models.projects import Project, ProjectSummary
-from diffio_async.models.uploads import UploadConfirmation, UploadStore
+from diffio_async.models.json_values import ListResponse
+from diffio_async.models.projects import Project, ProjectSummary, UploadConfirmation, UploadStore
 from diffio_async.options import RequestOptions
 from diffio_async.types import Callback, SourceLike
 

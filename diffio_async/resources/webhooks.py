@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from diffio_async._http.transport import ApiTransport
-from diffio_async._protocol import endpoints as calls
+from diffio_async._protocol import endpoints
 from diffio_async.models.webhooks import (
     SentTestEvent,
     WebhookEndpoint,
@@ -43,7 +43,7 @@ class AsyncWebhooks:
         Raises:
             ConfigurationError: The mode, the URL or the types cannot be right; nothing was sent.
         """
-        call = calls.configure_webhook(
+        call = endpoints.configure_webhook(
             mode=mode,
             url=url,
             event_types=event_types,
@@ -72,7 +72,7 @@ class AsyncWebhooks:
             sample_payload: Fields of the event, in the API's own keys.
             options: Options of this call.
         """
-        call = calls.send_test_event(
+        call = endpoints.send_test_event(
             event_type=event_type, mode=mode, api_key_id=api_key_id, sample_payload=sample_payload
         )
         return await self._sender.send(call, options)

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self
 
 from diffio_async import _bridge as bridge
-from diffio_async._declared import declared
 from diffio_async.batch.naming import DEFAULT_NAME
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.client import AsyncDiffio
@@ -24,11 +23,17 @@ from diffio_async.models.generations import (
     Generation,
     GenerationProgress,
     GenerationSummary,
+    Isolation,
+    Outcome,
+    Restoration,
 )
-from diffio_async.models.lists import ListResponse
-from diffio_async.models.outcomes import Isolation, Outcome, Restoration
-from diffio_async.models.projects import Project, ProjectSummary
-from diffio_async.models.uploads import UploadConfirmation, UploadStore
+from diffio_async.models.json_values import ListResponse
+from diffio_async.models.projects import (
+    Project,
+    ProjectSummary,
+    UploadConfirmation,
+    UploadStore,
+)
 from diffio_async.models.webhooks import (
     SentTestEvent,
     WebhookEndpoint,
@@ -36,11 +41,10 @@ from diffio_async.models.webhooks import (
     WebhookMode,
 )
 from diffio_async.options import ClientOptions, RequestOptions
-from diffio_async.resources.account import AsyncAccounts
-from diffio_async.resources.api_keys import AsyncApiKeys
+from diffio_async.resources import declared
+from diffio_async.resources.account import AsyncAccounts, AsyncApiKeys, AsyncUsageReports
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
-from diffio_async.resources.usage import AsyncUsageReports
 from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation
 from diffio_async.types import BatchConflict, Callback, OnConflict, OnError, SourceLike, Sources

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diffio_async.webhooks.aiohttp_server import aiohttp_app
-    from diffio_async.webhooks.asgi import asgi_app
     from diffio_async.webhooks.consumer import Delivery
     from diffio_async.webhooks.inbox import WebhookInbox
-    from diffio_async.webhooks.receiver import WebhookSink
+    from diffio_async.webhooks.receiver import WebhookSink, asgi_app
     from diffio_async.webhooks.verifier import WebhookVerifier
 
 _MODULES = {
@@ -22,7 +21,7 @@ _MODULES = {
     "WebhookSink": "receiver",
     "WebhookVerifier": "verifier",
     "aiohttp_app": "aiohttp_server",
-    "asgi_app": "asgi",
+    "asgi_app": "receiver",
 }
 
 __all__ = ["Delivery", "WebhookInbox", "WebhookSink", "WebhookVerifier", "aiohttp_app", "asgi_app"]

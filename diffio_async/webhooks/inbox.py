@@ -13,10 +13,9 @@ from diffio_async._storage.database_clock import now
 from diffio_async._storage.local_paths import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import GenerationProgress
-from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent
+from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event
 from diffio_async.webhooks import inbox_queries
 from diffio_async.webhooks.consumer import Delivery, H, Handlers, LeasePolicy, acquire_deliveries
-from diffio_async.webhooks.events import progress_from_event
 from diffio_async.webhooks.inbox_file import InboxFile, event_in_row
 from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
@@ -208,7 +207,7 @@ class WebhookInbox(WebhookSink):
         """Return the entries of the inbox, the newest first.
 
         Args:
-            state: `waiting`, `taken`, `handled` or `dead`; None for any.
+            state: `waiting`, `leased`, `handled` or `dead`; None for any.
             limit: Maximum number; None for all.
         """
         rows = await self._file.read(lambda db: inbox_queries.entries(db, state, limit))

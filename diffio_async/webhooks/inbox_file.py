@@ -15,7 +15,7 @@ from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import DatabaseError, WebhookRejected
 from diffio_async.webhooks import inbox_queries
-from diffio_async.webhooks.events import parse_event
+from diffio_async.webhooks.verifier import parse_event
 
 if TYPE_CHECKING:
     import sqlite3

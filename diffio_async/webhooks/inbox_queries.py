@@ -13,8 +13,7 @@ from attrs import frozen
 
 from diffio_async._protocol.codec import encodable
 from diffio_async._storage.sqlite_open import Schema
-from diffio_async.models.webhooks import InboxEntry
-from diffio_async.webhooks.events import event_rank
+from diffio_async.models.webhooks import InboxEntry, event_rank
 
 if TYPE_CHECKING:
     import sqlite3
@@ -27,6 +26,7 @@ SCHEMA = Schema(
     label="webhook inbox",
     application_id=0x44_49_49_42,
     migrations=(
+        (),  # the format before the first release, which is refused
         (
             # AUTOINCREMENT: `changes` relies on numbers of deleted rows not being used again.
             """CREATE TABLE deliveries (
@@ -40,7 +40,7 @@ SCHEMA = Schema(
                 received_at REAL NOT NULL,
                 state INTEGER NOT NULL DEFAULT 0,
                 due_at REAL NOT NULL,
-                claim TEXT,
+                lease_id TEXT,
                 attempts INTEGER NOT NULL DEFAULT 0,
                 error TEXT
             )""",
@@ -48,6 +48,7 @@ SCHEMA = Schema(
             "CREATE INDEX deliveries_of ON deliveries (generation_id, rank, created_at)",
         ),
     ),
+    oldest_version=2,
     after_restart=(
         # All consumers have ended with the restart, and retries need not wait.
         "UPDATE deliveries SET due_at = min(due_at, steady_now()) WHERE state = 0",
@@ -159,7 +160,7 @@ def entries(db: sqlite3.Connection, state: str | None, limit: int | None) -> lis
     """Return rows in a state (None: in any), the newest first, without their bodies."""
     return db.execute(
         "SELECT * FROM (SELECT message_id, event_type, generation_id, CASE state WHEN ? THEN"
-        " 'handled' WHEN ? THEN 'dead' ELSE iif(claim IS NULL, 'waiting', 'taken') END AS name,"
+        " 'handled' WHEN ? THEN 'dead' ELSE iif(lease_id IS NULL, 'waiting', 'leased') END AS name,"
         " attempts, received_at + clock_drift(), due_at + clock_drift(), error FROM deliveries"
         " ORDER BY number DESC)"
         " WHERE name = coalesce(?, name) LIMIT ?",
@@ -237,7 +238,7 @@ def acquire(
         for number, message_id, body, received_at, attempt in rows
     ]
     db.executemany(
-        "UPDATE deliveries SET due_at = ?, claim = ?, attempts = ? WHERE number = ?",
+        "UPDATE deliveries SET due_at = ?, lease_id = ?, attempts = ? WHERE number = ?",
         [(now + seconds, lease_id, each.attempt, each.number) for each in leased],
     )
     for each in leased:
@@ -257,7 +258,7 @@ def renew(db: sqlite3.Connection, lease: LeasedEvent, until: float) -> bool:
     """Extend a lease; return False if it has expired and another consumer holds the row."""
     return bool(
         db.execute(
-            "UPDATE deliveries SET due_at = ? WHERE number = ? AND claim = ? AND state = ?",
+            "UPDATE deliveries SET due_at = ? WHERE number = ? AND lease_id = ? AND state = ?",
             (until, lease.number, lease.lease_id, OPEN),
         ).rowcount
     )
@@ -267,7 +268,7 @@ def ack(db: sqlite3.Connection, lease: LeasedEvent, now: float) -> bool:
     """Mark a row as handled, whoever holds it now; return False if it was handled before."""
     return bool(
         db.execute(
-            "UPDATE deliveries SET state = ?, due_at = ?, claim = NULL, error = NULL"
+            "UPDATE deliveries SET state = ?, due_at = ?, lease_id = NULL, error = NULL"
             " WHERE number = ? AND state != ?",
             (HANDLED, now, lease.number, HANDLED),
         ).rowcount
@@ -278,8 +279,8 @@ def fail(db: sqlite3.Connection, lease: LeasedEvent, error: str, due_at: float |
     """Release a row with an error, to be retried at `due_at`; it becomes dead if that is None."""
     return bool(
         db.execute(
-            "UPDATE deliveries SET state = ?, due_at = coalesce(?, due_at), claim = NULL, error = ?"
-            " WHERE number = ? AND claim = ? AND state = ?",
+            "UPDATE deliveries SET state = ?, due_at = coalesce(?, due_at), lease_id = NULL,"
+            " error = ? WHERE number = ? AND lease_id = ? AND state = ?",
             (DEAD if due_at is None else OPEN, due_at, error, lease.number, lease.lease_id, OPEN),
         ).rowcount
     )
@@ -288,8 +289,8 @@ def fail(db: sqlite3.Connection, lease: LeasedEvent, error: str, due_at: float |
 def release(db: sqlite3.Connection, lease_id: str, now: float, number: int | None = None) -> None:
     """Release a leased row (None: all of a lease) without counting an attempt."""
     db.execute(
-        "UPDATE deliveries SET due_at = ?, claim = NULL, attempts = attempts - 1"
-        " WHERE state = ? AND claim = ? AND number = coalesce(?, number)",
+        "UPDATE deliveries SET due_at = ?, lease_id = NULL, attempts = attempts - 1"
+        " WHERE state = ? AND lease_id = ? AND number = coalesce(?, number)",
         (now, OPEN, lease_id, number),
     )
 
@@ -301,6 +302,6 @@ def requeue(db: sqlite3.Connection, now: float, message_id: str | None) -> int:
     """
     return db.execute(
         "UPDATE deliveries SET state = ?, due_at = ?, attempts = 0, error = NULL"
-        " WHERE claim IS NULL AND CASE WHEN ? IS NULL THEN state = ? ELSE message_id = ? END",
+        " WHERE lease_id IS NULL AND CASE WHEN ? IS NULL THEN state = ? ELSE message_id = ? END",
         (OPEN, now, message_id, DEAD, message_id),
     ).rowcount

@@ -15,10 +15,9 @@ from diffio_async._http.transfers import run_workers
 from diffio_async._logging import log
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
-from diffio_async.webhooks.events import parse_event
 from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.receiver import WebhookSink
-from diffio_async.webhooks.verifier import WebhookVerifier
+from diffio_async.webhooks.verifier import WebhookVerifier, parse_event
 
 #: Seconds in which a broker must accept a task.
 TASK_TIMEOUT = 10.0

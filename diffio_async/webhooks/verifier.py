@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from diffio_async._protocol.codec import NotJson, from_json, json_of
 from diffio_async._protocol.urls import copying_mistake
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
-from diffio_async.webhooks.events import parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,24 @@ FAMILIES = ("svix-", "webhook-")
 NAMES = ("id", "timestamp", "signature")
 #: A time stamp is whole seconds; fifteen digits are more than any date has.
 _SECONDS = re.compile(r"-?[0-9]{1,15}")
+
+
+def parse_event(body: bytes, message_id: str) -> WebhookEvent:
+    """Return the event in a body; values of an unexpected type are kept in `extra`.
+
+    The delivery is genuine. An error because of an unknown format would have it delivered again for
+    days.
+
+    Raises:
+        WebhookRejected: The body is not JSON, or not an object.
+    """
+    try:
+        content = json_of(body)
+    except NotJson as failure:
+        raise WebhookRejected(f"the body is not JSON: {failure}", code="not_json") from None
+    if not isinstance(content, dict):
+        raise WebhookRejected("the body is JSON, but not an object", code="not_an_object")
+    return evolve(from_json(content, WebhookEvent), message_id=message_id)
 
 
 def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
@@ -43,7 +61,7 @@ def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
         raise WebhookRejected(
             "headers must be a mapping of names to values, not a "
             f"{type(headers).__name__}: pass the request's headers, or dict(pairs)",
-            reason="missing_header",
+            code="missing_header",
         ) from None
     missing: list[str] = []
     found: list[str] = []
@@ -59,7 +77,7 @@ def read_headers(headers: Mapping[str, object]) -> tuple[str, str, str]:
     if missing:
         raise WebhookRejected(
             f"{', '.join(missing)}: was the request sent by Diffio, and are its headers passed on?",
-            reason="missing_header",
+            code="missing_header",
         )
     return found[0], found[1], found[2]
 
@@ -237,7 +255,7 @@ class WebhookVerifier:
             raise WebhookRejected(
                 f"the body must be raw bytes or a str, not a {type(payload).__name__}: JSON that "
                 "was parsed and written again does not verify",
-                reason="not_json",
+                code="not_json",
             )
         message_id, stamp, signatures = read_headers(headers)
         instant = self._check_timestamp(stamp)
@@ -251,20 +269,20 @@ class WebhookVerifier:
             instant = datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError):
             raise WebhookRejected(
-                "the timestamp header is not in seconds since the epoch", reason="missing_header"
+                "the timestamp header is not in seconds since the epoch", code="missing_header"
             ) from None
         age = self._clock() - seconds
         if age > self._tolerance:
             raise WebhookRejected(
                 f"the delivery is {age:.0f} s old, more than {self._tolerance:g} s: is this "
                 "machine's clock right?",
-                reason="too_old",
+                code="too_old",
             )
         if -age > self._tolerance:
             raise WebhookRejected(
                 f"the delivery is {-age:.0f} s in the future, more than {self._tolerance:g} s: "
                 "is this machine's clock right?",
-                reason="too_new",
+                code="too_new",
             )
         return instant
 
@@ -275,7 +293,7 @@ class WebhookVerifier:
             text = body.decode()
         except UnicodeDecodeError:
             raise WebhookRejected(
-                "the body is not UTF-8, so it is not JSON", reason="not_json"
+                "the body is not UTF-8, so it is not JSON", code="not_json"
             ) from None
         candidates = signatures.encode("utf-8", "replace").split()
         for each_signer in self._signers if message_id.isascii() else ():
@@ -286,5 +304,5 @@ class WebhookVerifier:
             "no signature is valid: is the secret that of this endpoint, and is the body the raw "
             "bytes of the request (not parsed and written again)? `diffio-async webhooks verify` "
             "finds out",
-            reason="bad_signature",
+            code="bad_signature",
         )

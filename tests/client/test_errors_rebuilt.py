@@ -41,7 +41,7 @@ def made(kind: type[Any]) -> Any:
     elif issubclass(kind, errors.ConnectionFailed):
         error = kind("no certificate", permanent=True)
     elif issubclass(kind, errors.WebhookRejected):
-        error = kind("too old", reason="too_old")
+        error = kind("too old", code="too_old")
     elif issubclass(kind, (errors.GenerationFailed, errors.WaitTimeout)):
         progress = GenerationProgress(generation_id="g", api_project_id="p", status="failed")
         error = kind("it ended", progress=progress)

@@ -30,7 +30,7 @@ def test_what_is_generated_is_what_is_due() -> None:
 @pytest.mark.parametrize(
     ("source", "old", "new", "said"),
     [
-        ("resources/usage.py", "api_key_id", "key_id", "no parameter for apiKeyId"),
+        ("resources/account.py", "api_key_id", "key_id", "no parameter for apiKeyId"),
         ("models/projects.py", "original_file_name", "name", "no field for ProjectSummary"),
     ],
 )

@@ -13,12 +13,12 @@ from diffio_async._protocol import endpoints
 from diffio_async._protocol.requests import ApiRequest, Host
 from diffio_async._protocol.retry import RetrySafety
 from diffio_async.errors import ConfigurationError
-from diffio_async.models import generations, projects, uploads
+from diffio_async.models import generations, projects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-OFFER = uploads.EdgeUpload(
+OFFER = projects.EdgeUpload(
     upload_session_id="s",
     edge_base_url="https://edge/base/",
     upload_token="t",
@@ -38,21 +38,21 @@ CASES: list[tuple[ApiRequest[Any], str, object, type, RetrySafety]] = [
             "fileFormat": "wav",
             "params": {"a": 1},
         },
-        uploads.CreatedProject,
+        projects.CreatedProject,
         RetrySafety.NEVER,
     ),
     (
         endpoints.create_project(file_name="a", content_type="b", content_length=0),
         "/create_project",
         {"fileName": "a", "contentType": "b", "contentLength": 0},
-        uploads.CreatedProject,
+        projects.CreatedProject,
         RetrySafety.NEVER,
     ),
     (
         endpoints.complete_project_upload("p"),
         "/complete_project_upload",
         {"apiProjectId": "p"},
-        uploads.UploadConfirmation,
+        projects.UploadConfirmation,
         RetrySafety.IDEMPOTENT,
     ),
     (endpoints.list_projects(), "/list_projects", {}, projects.ProjectList, RetrySafety.READ),

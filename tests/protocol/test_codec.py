@@ -19,8 +19,12 @@ from diffio_async.models.account import (
     UsageSummary,
 )
 from diffio_async.models.generations import Generation, GenerationList, GenerationProgress
-from diffio_async.models.projects import ProjectList
-from diffio_async.models.uploads import CreatedProject, EmptyResponse, UploadConfirmation
+from diffio_async.models.projects import (
+    CreatedProject,
+    EmptyResponse,
+    ProjectList,
+    UploadConfirmation,
+)
 
 ANSWER = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing"}
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)

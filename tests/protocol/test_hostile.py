@@ -20,11 +20,10 @@ from diffio_async._protocol.redaction import MASK, Scrubber, redact, redacted_ex
 from diffio_async._protocol.requests import Host
 from diffio_async.batch.manifest import read_manifest
 from diffio_async.errors import ConfigurationError, InvalidResponse, WebhookRejected
-from diffio_async.models.generations import GenerationProgress
-from diffio_async.models.handles import ids_of
+from diffio_async.models.generations import GenerationProgress, ids_of
 from diffio_async.models.projects import ProjectList
 from diffio_async.sandbox.fault_plans import PlanError, read_plan
-from diffio_async.webhooks.events import parse_event
+from diffio_async.webhooks.verifier import parse_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

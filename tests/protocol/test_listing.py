@@ -15,7 +15,7 @@ from diffio_async._polling.generation_rows import (
     status_rank,
 )
 from diffio_async.errors import ConfigurationError, InvalidResponse
-from diffio_async.models.handles import handle_of, ids_in, ids_of
+from diffio_async.models.generations import handle_of, ids_in, ids_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

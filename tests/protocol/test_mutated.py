@@ -18,8 +18,8 @@ from diffio_async._protocol.codec import decode, parse_body
 from diffio_async.compat import types as compat
 from diffio_async.compat.errors import DiffioInvalidResponse
 from diffio_async.errors import InvalidResponse
-from diffio_async.models import account, generations, projects, uploads, webhooks
-from diffio_async.webhooks.events import parse_event
+from diffio_async.models import account, generations, projects, webhooks
+from diffio_async.webhooks.verifier import parse_event
 from tests.http.peers import Asked, peer, says
 
 if TYPE_CHECKING:
@@ -58,13 +58,13 @@ SOUND: dict[type[Any], dict[str, Any]] = {
         ],
         "nextPageToken": "t",
     },
-    uploads.CreatedProject: {
+    projects.CreatedProject: {
         "apiProjectId": "p", "objectPath": "o", "expiresAt": STAMP, "uploadUrl": "https://h/p",
         "uploadMethod": "PUT",
         "upload": {"uploadSessionId": "s", "edgeBaseUrl": "https://e", "uploadToken": "t",
                    "partSizeBytes": 5, "maxBytes": 10, "expiresAt": STAMP},
     },
-    uploads.UploadConfirmation: {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 5},
+    projects.UploadConfirmation: {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 5},
     account.AccountSettings: {
         "apiKeyId": "k", "account": {"userId": "u", "billingPolicy": {"type": "x"},
                                      "updatedAt": STAMP},

@@ -23,7 +23,7 @@ from diffio_async._protocol.requests import (
     signed_url_request,
 )
 from diffio_async.errors import ConfigurationError
-from diffio_async.models.uploads import EdgeUpload
+from diffio_async.models.projects import EdgeUpload
 from diffio_async.options import CREDENTIAL_HEADERS, ClientOptions, RequestOptions, resolve_options
 
 if TYPE_CHECKING:

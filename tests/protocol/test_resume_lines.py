@@ -25,7 +25,7 @@ from diffio_async._uploads.resume_file import (
     record_as_json,
     record_from_json,
 )
-from diffio_async.models.uploads import EdgeUpload, UploadRecord
+from diffio_async.models.projects import EdgeUpload, UploadRecord
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OFFERS = st.builds(

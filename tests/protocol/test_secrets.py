@@ -18,7 +18,7 @@ from diffio_async._protocol.codec import decode
 from diffio_async._protocol.redaction import MASK, public_url, redact, redacted_excerpt
 from diffio_async._protocol.requests import Host
 from diffio_async.errors import InvalidResponse
-from diffio_async.models.uploads import CreatedProject
+from diffio_async.models.projects import CreatedProject
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, TextIO, assert_type
 
 from diffio_async import AsyncDiffio, Diffio, ProjectSummary, Restoration
-from diffio_async.models.lists import ListResponse
+from diffio_async.models.json_values import ListResponse
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.types import OnConflict, ProgressCallback, SourceLike
 

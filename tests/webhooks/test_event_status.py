@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diffio_async import WebhookEvent
-from diffio_async.webhooks.events import event_rank, progress_from_event, status_of
+from diffio_async.models.webhooks import event_rank, progress_from_event, status_of
 
 
 @pytest.mark.parametrize(

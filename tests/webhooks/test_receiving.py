@@ -18,13 +18,13 @@ from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
 from diffio_async import ConfigurationError
-from diffio_async.webhooks import aiohttp_app, asgi, asgi_app, receiver
+from diffio_async.webhooks import aiohttp_app, asgi_app, receiver
 from tests.webhooks.scenes import SECRET, Kept, body_of, headers_of, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from diffio_async.webhooks.asgi import Message
+    from diffio_async.webhooks.receiver import Message
 
 MIB = 1024 * 1024
 BODY = body_of()
@@ -213,7 +213,7 @@ async def test_a_large_body_is_refused_by_its_length_alone(
     sink: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not a byte of 100 MiB is read from the server."""
-    monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(receiver, "LINGER_SECONDS", 0.01)
     door = AsgiDoor(asgi_app(sink))
     said = await door(bytes(100), {"Content-Length": str(100 * MIB)})
     assert (said.status, said.content, door.handed) == (413, {"error": "too_large"}, 0)
@@ -225,7 +225,7 @@ async def test_a_large_body_without_a_length_is_left_at_the_limit(
     sink: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rest is not read."""
-    monkeypatch.setattr(asgi, "LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(receiver, "LINGER_SECONDS", 0.01)
     door = AsgiDoor(asgi_app(sink, max_body=1000), piece=100)
     said = await door(bytes(100_000), {})
     assert (said.status, door.handed) == (413, 1100)

@@ -93,7 +93,7 @@ async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Pat
         await stored(inbox, "msg_1", "msg_2")
         async with forwarding(inbox, handle):
             await until(lambda: len(got) == 2)
-            while await inbox.entries("taken"):
+            while await inbox.entries("leased"):
                 await asyncio.sleep(0.01)
         assert {entry.state for entry in await inbox.entries()} == {"handled"}
     assert {event.message_id for event in got} == {"msg_1", "msg_2"}
@@ -263,7 +263,7 @@ async def test_through_redis_every_event_is_handled_though_a_worker_is_killed(
             await stored(inbox, *ids[20:])
             with working(redis_url, done):
                 await until(lambda: set(done.read_text().split()) == set(ids), 30)
-            while await inbox.entries("taken"):
+            while await inbox.entries("leased"):
                 await asyncio.sleep(0.01)
         assert {entry.state for entry in await inbox.entries()} == {"handled"}
     await broker.shutdown()

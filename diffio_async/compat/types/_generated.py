@@ -17,7 +17,7 @@ from diffio_async.compat.types import reading as read
 
 @frozen(slots=False)
 class ProjectUploadSession:
-    """The offer of a multipart upload at the edge (`upload` of `create_project`'s answer)."""
+    """Offer of a multipart upload to the edge host, in the response of `create_project`."""
 
     uploadSessionId: str
     edgeBaseUrl: str
@@ -45,7 +45,7 @@ class ProjectUploadSession:
 
 @frozen(slots=False)
 class CompleteProjectUploadResponse:
-    """`complete_project_upload`'s answer: the size that landed, in bytes."""
+    """Response of `complete_project_upload`; `sizeBytes` is the size that arrived."""
 
     apiProjectId: str
     status: str
@@ -65,7 +65,7 @@ class CompleteProjectUploadResponse:
 
 @frozen(slots=False)
 class CreateProjectResponse:
-    """`create_project`'s answer: the project, and one or both upload offers."""
+    """Response of `create_project`: the project, and one or both of the upload offers."""
 
     apiProjectId: str
     upload: ProjectUploadSession | None
@@ -97,7 +97,7 @@ class CreateProjectResponse:
 
 @frozen(slots=False)
 class ProjectSummary:
-    """One row of `projects.list()`. `status` is `uploading`, `uploaded`, or a word yet to come."""
+    """One row of `projects.list()`."""
 
     apiProjectId: str
     status: str
@@ -127,7 +127,7 @@ class ProjectSummary:
 
 @frozen(slots=False)
 class ListProjectsResponse:
-    """`list_projects`' answer."""
+    """Response of `list_projects`."""
 
     projects: list[ProjectSummary] = field(hash=False)
     extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
@@ -143,7 +143,7 @@ class ListProjectsResponse:
 
 @frozen(slots=False)
 class CreateGenerationResponse:
-    """`create generation`'s answer."""
+    """Response to the creation of a generation."""
 
     generationId: str
     apiProjectId: str
@@ -167,7 +167,7 @@ class CreateGenerationResponse:
 
 @frozen(slots=False)
 class ProjectGenerationSummary:
-    """One row of `projects.list_generations()`; `progress` is 0 to 100."""
+    """One row of `projects.list_generations()`."""
 
     generationId: str
     status: str
@@ -193,7 +193,7 @@ class ProjectGenerationSummary:
 
 @frozen(slots=False)
 class ListProjectGenerationsResponse:
-    """`list_project_generations`' answer."""
+    """Response of `list_project_generations`."""
 
     apiProjectId: str | None
     generations: list[ProjectGenerationSummary] = field(hash=False)
@@ -239,7 +239,7 @@ class GenerationProgressStage:
 
 @frozen(slots=False)
 class GenerationTranscription:
-    """`pending`, `available`, `unavailable`, or a word yet to come."""
+    """State of a transcript: `pending`, `available`, `unavailable`, or a status added later."""
 
     status: str | None
     extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
@@ -255,7 +255,7 @@ class GenerationTranscription:
 
 @frozen(slots=False)
 class GenerationProgressResponse:
-    """`get_generation_progress`' answer. Only `status` says whether the generation has ended."""
+    """Progress of a generation. Only `status` tells whether it has ended."""
 
     generationId: str
     apiProjectId: str
@@ -295,7 +295,7 @@ class GenerationProgressResponse:
 
 @frozen(slots=False)
 class GenerationDownloadResponse:
-    """`get_generation_download`' answer: a signed link that expires and needs no credential."""
+    """Signed link to a result, which expires after some hours and needs no credential."""
 
     generationId: str
     apiProjectId: str
@@ -325,7 +325,7 @@ class GenerationDownloadResponse:
 
 @frozen(slots=False)
 class WebhookTestEventResponse:
-    """`webhooks/send_test_event`'s answer."""
+    """Response of `webhooks/send_test_event`; `svixMessageId` is the delivery's `svix-id`."""
 
     svixMessageId: str
     eventId: str | None
@@ -349,7 +349,7 @@ class WebhookTestEventResponse:
 
 @frozen(slots=False)
 class AccountSettingsResponse:
-    """`account/settings`' answer: the account the key belongs to."""
+    """Response of `account/settings`: the account of the API key."""
 
     account: dict[str, Any] = field(hash=False)
     apiKeyId: str | None = None
@@ -367,7 +367,7 @@ class AccountSettingsResponse:
 
 @frozen(slots=False)
 class ApiKeyResponse:
-    """An API key's record. `key` is the secret: shown once, when created or rotated."""
+    """An API key."""
 
     keyId: str
     label: str
@@ -407,7 +407,7 @@ class ApiKeyResponse:
 
 @frozen(slots=False)
 class ApiKeysListResponse:
-    """`api_keys/list`'s answer; no secrets in it."""
+    """Response of `api_keys/list`, without secrets."""
 
     keys: list[ApiKeyResponse] = field(hash=False)
     extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
@@ -423,7 +423,7 @@ class ApiKeysListResponse:
 
 @frozen(slots=False)
 class UsageSummaryResponse:
-    """`usage/summary`'s answer."""
+    """Response of `usage/summary`."""
 
     usage: dict[str, Any] = field(hash=False)
     billing: dict[str, Any] = field(hash=False)
@@ -441,7 +441,7 @@ class UsageSummaryResponse:
 
 @frozen(slots=False)
 class WebhookConfigureResponse:
-    """`webhooks/configure`'s answer."""
+    """Response of `webhooks/configure`."""
 
     webhook: dict[str, Any] = field(hash=False)
     extra: Mapping[str, object] = field(factory=dict, kw_only=True, hash=False, repr=False)
@@ -457,7 +457,7 @@ class WebhookConfigureResponse:
 
 @frozen(slots=False)
 class GenerationWebhookEvent:
-    """One delivered event. Types and fields that come later are accepted as well."""
+    """A delivered event. Unknown types and fields are accepted."""
 
     eventType: str
     eventId: str | None
@@ -495,7 +495,7 @@ class GenerationWebhookEvent:
 
 @frozen(slots=False)
 class AudioIsolationResult:
-    """A recording that was uploaded and the generation started on it."""
+    """An uploaded recording, and the generation started for it."""
 
     project: CreateProjectResponse
     generation: CreateGenerationResponse

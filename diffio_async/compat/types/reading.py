@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from diffio_async.models import scalars
+from diffio_async.models import json_values
 
 T = TypeVar("T")
 Json = Mapping[str, object]
@@ -47,7 +47,7 @@ def bool_(data: Json, name: str) -> bool:
 
 def opt_bool(data: Json, name: str) -> bool | None:
     """True, false or unknown."""
-    return scalars.flag(data.get(name))
+    return json_values.flag(data.get(name))
 
 
 def int_(data: Json, name: str) -> int:
@@ -58,9 +58,9 @@ def int_(data: Json, name: str) -> int:
 def opt_int(data: Json, name: str) -> int | None:
     """A number without its fraction, also from a string."""
     value = data.get(name)
-    found = scalars.integer(value)
-    number = scalars.number(value) if found is None else None
-    return found if number is None else scalars.integer(float(int(number)))
+    found = json_values.integer(value)
+    number = json_values.number(value) if found is None else None
+    return found if number is None else json_values.integer(float(int(number)))
 
 
 def anything(data: Json, name: str) -> object:
