@@ -1,18 +1,25 @@
-"""Fixtures that run the command in its own process and environment."""
+"""Fixtures that run the command, in this process or in one of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+import tempfile
 import wave
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.abc import Process
 
+from diffio_async.cli import interrupts, main
 from diffio_async.sandbox import Sandbox
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
@@ -63,17 +70,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Run `diffio-async ARGUMENT…` in the test's folder to its end."""
+    """Run `diffio-async ARGUMENT…` in the test's folder to its end, in a thread of this process."""
 
     async def run(*arguments: object, env: Mapping[str, str] | None = None) -> Finished:
-        with anyio.fail_after(60):
-            done = await anyio.run_process(
-                [sys.executable, "-c", COMMAND, *map(str, arguments)],
-                cwd=tmp_path,
-                env=environment(env),
-                check=False,
-            )
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        done = await in_process(tmp_path, *arguments, env=env)
         return subprocess.CompletedProcess(
             done.args,
             done.returncode,
@@ -82,6 +82,52 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+async def in_process(
+    folder: Path, *arguments: object, env: Mapping[str, str] | None = None, content: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a thread, with files as its streams; `content` is its standard input.
+
+    A signal cannot be sent to it. An exception that it does not handle is raised here.
+    """
+    words = [*map(str, arguments)]
+    with anyio.fail_after(60):
+        return await anyio.to_thread.run_sync(
+            partial(_run_main, folder, words, environment(env), content), abandon_on_cancel=True
+        )
+
+
+def _run_main(
+    folder: Path, words: list[str], env: dict[str, str], content: bytes
+) -> subprocess.CompletedProcess[bytes]:
+    code: str | int | None = None
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(content)
+        files[0].seek(0)
+        stdin, out, err = (io.TextIOWrapper(file, encoding="utf-8") for file in files)
+        for patch in (
+            mock.patch.dict(os.environ, env, clear=True),
+            mock.patch.multiple(sys, stdin=stdin, stdout=out, stderr=err),
+            mock.patch.object(sys, "argv", ["diffio-async", *words]),
+            # Signals can only be handled by the main thread.
+            mock.patch.multiple(interrupts, _STOP_SIGNALS=(), _HANGUP=None),
+            contextlib.chdir(folder),
+        ):
+            stack.enter_context(patch)
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code
+        out.flush()
+        err.flush()
+        printed = []
+        for file in files[1:]:
+            file.seek(0)
+            printed.append(file.read())
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(words, code, *printed)
 
 
 @pytest.fixture

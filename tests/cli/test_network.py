@@ -11,6 +11,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError
 from diffio_async._http.proxies import NoProxy, Proxies
+from diffio_async.cli import client as cli_client
 from diffio_async.cli.webhooks.forward import Forwarder
 from tests.http.conftest import Authority, authority
 from tests.http.peers import peer, says
@@ -35,6 +36,12 @@ KEY = {
     "DIFFIO_API_KEY": "diffio_key_1234567890",
     "DIFFIO_API_BASE_URL": API,
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that cannot be reached fails the first attempt."""
+    monkeypatch.setattr(cli_client, "_ATTEMPTS", 1)
 
 
 async def test_every_command_that_uses_the_network_uses_the_proxy(

@@ -135,6 +135,7 @@ async def test_an_unusable_output_is_refused_in_one_line(
         assert "diffio-async: " in done.stderr or "Usage" in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_removed_current_folder_is_reported(tmp_path: Path, echo: Sandbox) -> None:
     """A relative path is then an error in one line, not a traceback."""
     gone = str(tmp_path / "gone")

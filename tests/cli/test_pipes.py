@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import anyio
 import pytest
 
-from tests.cli.conftest import COMMAND, environment
+from tests.cli.conftest import COMMAND, environment, in_process
 from tests.scripts import asked, forever, told
 
 if TYPE_CHECKING:
@@ -35,21 +35,10 @@ class Ended(NamedTuple):
 
 
 async def piped(
-    folder: Path, *arguments: str, content: bytes | None = WAV, env: Mapping[str, str] | None = None
+    folder: Path, *arguments: str, content: bytes = WAV, env: Mapping[str, str] | None = None
 ) -> Ended:
-    """Run the command with `content` on a pipe, or a closed pipe if it is None."""
-    done = await anyio.to_thread.run_sync(
-        lambda: subprocess.run(
-            [sys.executable, "-c", COMMAND, *arguments],
-            input=content or b"",
-            capture_output=True,
-            cwd=folder,
-            env=environment(env),
-            check=False,
-            timeout=60,
-        )
-    )
-    assert b"Traceback" not in done.stderr, done.stderr.decode()
+    """Run the command with `content` on standard input."""
+    done = await in_process(folder, *arguments, content=content, env=env)
     return Ended(done.returncode, done.stdout, done.stderr.decode())
 
 
@@ -84,13 +73,23 @@ async def test_a_file_goes_out_and_a_redirected_file_comes_in(
     (tmp_path / "talk.wav").write_bytes(WAV)
     done = await piped(tmp_path, "restore", "talk.wav", "-o", "-", env=sandbox.environment)
     assert (done.code, done.out) == (0, WAV)
-    with (tmp_path / "talk.wav").open("rb") as file:
-        again = await anyio.run_process(
+    done = await piped(tmp_path, "restore", "-", "-o", "-", env=sandbox.environment)
+    assert (done.code, done.out) == (0, WAV)
+
+
+@pytest.mark.slow
+async def test_pipes_of_a_process_are_used(sandbox: Sandbox, tmp_path: Path) -> None:
+    """`cat talk.wav | diffio-async restore - -o - | cat` has only the result on stdout."""
+    with anyio.fail_after(60):
+        done = await anyio.run_process(
             [sys.executable, "-c", COMMAND, "restore", "-", "-o", "-"],
-            stdin=file,
+            input=WAV,
+            cwd=tmp_path,
             env=environment(sandbox.environment),
         )
-    assert again.stdout == WAV
+    assert done.stdout == WAV
+    assert done.stderr.startswith(b"stdin.wav -> standard output\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_generation_is_downloaded_to_standard_output(
@@ -130,7 +129,7 @@ async def test_invalid_pipes_are_refused_before_anything_is_sent(
 
 
 async def test_nothing_on_standard_input_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
-    done = await piped(tmp_path, "restore", "-", "-o", "-", content=None, env=sandbox.environment)
+    done = await piped(tmp_path, "restore", "-", "-o", "-", content=b"", env=sandbox.environment)
     assert (done.code, done.out) == (2, b"")
     assert "standard input is empty" in done.said
     assert list(sandbox.requests) == []
@@ -144,6 +143,7 @@ async def test_a_video_of_piped_sound_is_refused(sandbox: Sandbox, tmp_path: Pat
     assert list(sandbox.requests) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["stdin", "stdout"])
 async def test_a_terminal_is_refused_on_either_side(
     sandbox: Sandbox, tmp_path: Path, which: str
@@ -170,6 +170,7 @@ async def test_a_terminal_is_refused_on_either_side(
     assert list(sandbox.requests) == []
 
 
+@pytest.mark.slow
 async def test_a_closed_pipe_prints_the_command_that_downloads_the_result(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -195,6 +196,7 @@ async def test_a_closed_pipe_prints_the_command_that_downloads_the_result(
     assert "-o talk.restored.mp3" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["-", "a.wav"])
 async def test_ctrl_c_ends_a_pipe_at_once(sandbox: Sandbox, tmp_path: Path, source: str) -> None:
     """While standard input is idle, and while the generation runs."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX"),
     pytest.mark.anyio,
+    #: Each test is a process of its own, or fills a disk.
+    pytest.mark.slow,
 ]
 
 
@@ -112,7 +114,7 @@ async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
     tmp_path: Path, echo: Sandbox
 ) -> None:
     """A limit on the size of files stops the journal during uploads."""
-    source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(300)))
+    source = recordings(tmp_path / "in", *(f"{n:03}.wav" for n in range(100)))
     late = (
         "import threading, time, resource\n"
         "def limit():\n"
@@ -128,7 +130,7 @@ async def test_a_journal_that_fails_after_something_was_sent_is_a_failure(
     assert ".wav: " not in done.stderr
     again = await run(tmp_path, "", "batch", source, "-o", "out", env=of(echo))
     assert again.returncode == 0, again.stderr
-    assert generations(echo) == 300
+    assert generations(echo) == 100
 
 
 async def test_a_read_only_disk_stops_a_batch_before_anything_is_sent(
