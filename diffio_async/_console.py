@@ -237,15 +237,14 @@ class Console:
 
     @contextlib.contextmanager
     def live(self, lines: Callable[[int], list[str]]) -> Iterator[None]:
-        """Show refreshed lines at the bottom of the terminal during the body.
+        """Show refreshed lines at the bottom of the terminal, if there is one, during the body.
 
         Args:
             lines: Returns the current lines for a number of columns; called by another thread.
         """
-        try:
-            self._live = _start_live(self.err, lines)
-        except Exception:  # noqa: BLE001 - a failed display must not end paid work
-            self._live = None
+        # A failed display must not end paid work.
+        with contextlib.suppress(Exception):
+            self._live = _start_live(self.err, lines) if self.err.isatty() else None
         try:
             yield
         finally:

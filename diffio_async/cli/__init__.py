@@ -1,14 +1,25 @@
 """The command line `diffio-async`, installed with the extra `cli`."""
 
+import signal
 import sys
 
-from diffio_async.cli.console import INTERRUPTED, USAGE, console
+#: Exit codes. Succeeded.
+OK = 0
+#: At least one file or generation failed; each failure was reported.
+FAILED = 1
+#: Wrong usage or configuration; nothing was sent.
+USAGE = 2
+#: 128 and the signal number, as shells report it: Ctrl-C (130), SIGTERM (143), SIGHUP (129).
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+HUNG_UP = 128 + 1
 
 
 def main() -> None:
     """Run the command line. If the extra is not installed, print how to install it."""
     try:
         from diffio_async.cli.app import app
+        from diffio_async.cli.command import console
 
         try:
             app()

@@ -1,28 +1,37 @@
 """Top-level commands and their options. A command's module is imported when it runs."""
 
+import asyncio
+import logging
 import os
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from diffio_async._version import __version__
-from diffio_async.cli.batch.app import app as batch_app
-from diffio_async.cli.console import exit_with_usage_error
-from diffio_async.cli.interrupts import run
-from diffio_async.cli.parameters import (
+from diffio_async.cli import OK
+from diffio_async.cli.batch import app as batch_app
+from diffio_async.cli.command import (
     DOWNLOAD_TYPES,
     EXIT_CODES,
     CacertOption,
     JsonOption,
+    ModelOption,
+    NetworkOptions,
     OverwriteOption,
     ProxyOption,
     TimeoutOption,
     TypeOption,
-    use_network,
+    console,
+    log_to_console,
+    network_options,
+    run_and_exit,
 )
-from diffio_async.cli.sandbox import sandbox
-from diffio_async.cli.webhooks.app import app as webhooks_app
+from diffio_async.cli.webhooks import app as webhooks_app
 from diffio_async.models.generations import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from diffio_async.sandbox import Sandbox
 
 app = typer.Typer(
     name="diffio-async",
@@ -47,13 +56,15 @@ def _print_version(requested: bool) -> None:
 def options(
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool,
-        typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True),
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
     ] = False,
     allow_insecure_http: Annotated[
         bool,
         typer.Option(
             "--allow-insecure-http",
-            help="Accept an unencrypted http:// URL of another machine.",
+            help="Allow an unencrypted http:// base URL of another machine.",
         ),
     ] = False,
 ) -> None:
@@ -66,7 +77,8 @@ def options(
 @app.command(epilog=EXIT_CODES)
 def restore(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Recordings, audio or video; - is stdin.")
+        list[str],
+        typer.Argument(metavar="FILE...", help="Audio or video recordings; - is standard input."),
     ],
     output: Annotated[
         str | None,
@@ -74,70 +86,71 @@ def restore(
             "--output",
             "-o",
             metavar="DIR|-",
-            help="Folder of the results; default: beside each file; - is stdout.",
+            help="Existing folder for the results; - is standard output. Default: beside each "
+            "recording.",
         ),
     ] = None,
     download_type: TypeOption = "audio",
-    model: Annotated[str, typer.Option(help="Model to restore with.")] = DEFAULT_MODEL,
+    model: ModelOption = DEFAULT_MODEL,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Restore locally, without key or network.")
+        bool, typer.Option("--sandbox", help="Restore locally, without an API key or network.")
     ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     timeout: TimeoutOption = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Number of concurrent files.")
+        int,
+        typer.Option(
+            "--jobs", "-j", min=1, metavar="NUMBER", help="Number of files restored concurrently."
+        ),
     ] = 3,
     stdin_name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="File name of -, which sets its type; default: by content."
+            metavar="NAME",
+            help="File name of standard input; its suffix sets the type. Default: stdin, with a "
+            "suffix that fits the content.",
         ),
     ] = None,
     proxy: ProxyOption = None,
     cacert: CacertOption = None,
 ) -> None:
-    """Restore recordings: upload, generate, wait, download.
+    """Restore recordings: upload them, wait, and download the results.
 
-    The result of talk.wav is talk.restored.mp3, beside it. The key is read from DIFFIO_API_KEY.
+    The result of talk.wav is talk.restored.mp3. The API key is read from DIFFIO_API_KEY.
     """
-    use_network(proxy=proxy, cacert=cacert)
-    from diffio_async.cli.progress import make_reporter
+    network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.cli.reporting import Reporter
     from diffio_async.cli.restore import RestoreRequest, restore_files
-    from diffio_async.errors import ConfigurationError, InvalidSource
-    from diffio_async.sandbox import SandboxError
 
-    try:
-        request = RestoreRequest(
-            files=tuple(files),
-            output=output,
-            download_type=DOWNLOAD_TYPES[download_type],
-            model=model,
-            sandbox=sandbox,
-            overwrite=overwrite,
-            timeout=timeout,
-            jobs=jobs,
-            stdin_name=stdin_name,
-            as_json=as_json,
-        )
-        reporter = make_reporter(as_json=as_json, to_stdout=request.to_stdout)
-        code = run(lambda: restore_files(request, reporter), as_json=as_json)
-    except (ConfigurationError, SandboxError, InvalidSource) as error:
-        code = exit_with_usage_error(error, as_json=as_json)
-    raise typer.Exit(code)
+    request = RestoreRequest(
+        files=tuple(files),
+        output=output,
+        download_type=DOWNLOAD_TYPES[download_type],
+        model=model,
+        sandbox=sandbox,
+        overwrite=overwrite,
+        timeout=timeout,
+        jobs=jobs,
+        stdin_name=stdin_name,
+        as_json=as_json,
+    )
+    reporter = Reporter(as_json=as_json, to_stdout=request.to_stdout)
+    run_and_exit(lambda: restore_files(request, reporter), as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
 def download(
-    generation: Annotated[str, typer.Argument(metavar="GENERATION", help="Generation id.")],
-    project: Annotated[str, typer.Option(help="Id of its project.")],
+    generation: Annotated[str, typer.Argument(metavar="GENERATION", help="Id of the generation.")],
+    project: Annotated[str, typer.Option(metavar="ID", help="Id of its project.")],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE|DIR|-",
-            help="Target; default: the current folder; - is stdout.",
+            help="File or existing folder for the result; - is standard output. Default: the "
+            "current folder.",
         ),
     ] = None,
     download_type: TypeOption = "audio",
@@ -148,7 +161,7 @@ def download(
         bool,
         typer.Option(
             "--resume/--no-resume",
-            help="Resume from the hidden partial file, and keep it if interrupted.",
+            help="Resume an interrupted download from its hidden partial file.",
         ),
     ] = True,
     proxy: ProxyOption = None,
@@ -158,38 +171,38 @@ def download(
 
     An interrupted `restore` prints this command. Nothing is billed again.
     """
-    use_network(proxy=proxy, cacert=cacert)
+    network_options.set(NetworkOptions(proxy, cacert))
     from diffio_async.cli.download import DownloadRequest
     from diffio_async.cli.download import download as work
-    from diffio_async.cli.progress import make_reporter
-    from diffio_async.errors import ConfigurationError
+    from diffio_async.cli.reporting import Reporter
 
-    try:
-        request = DownloadRequest(
-            generation_id=generation,
-            api_project_id=project,
-            output=output,
-            download_type=DOWNLOAD_TYPES[download_type],
-            overwrite=overwrite,
-            timeout=timeout,
-            resume=resume,
-            as_json=as_json,
-        )
-        reporter = make_reporter(as_json=as_json, to_stdout=request.to_stdout)
-        code = run(lambda: work(request, reporter), as_json=as_json)
-    except ConfigurationError as error:
-        code = exit_with_usage_error(error, as_json=as_json)
-    raise typer.Exit(code)
+    request = DownloadRequest(
+        generation_id=generation,
+        api_project_id=project,
+        output=output,
+        download_type=DOWNLOAD_TYPES[download_type],
+        overwrite=overwrite,
+        timeout=timeout,
+        resume=resume,
+        as_json=as_json,
+    )
+    reporter = Reporter(as_json=as_json, to_stdout=request.to_stdout)
+    run_and_exit(lambda: work(request, reporter), as_json=as_json)
 
 
 @app.command(epilog=EXIT_CODES)
 def wait(
     generations: Annotated[
-        list[str] | None, typer.Argument(metavar="[GENERATION...]", help="Ids or handles.")
+        list[str] | None,
+        typer.Argument(metavar="[GENERATION...]", help="Ids or handles of generations."),
     ] = None,
     project: Annotated[
         list[str] | None,
-        typer.Option(help="Project of the ids; without ids: all running generations in it."),
+        typer.Option(
+            metavar="ID",
+            help="Id of the project of the generations. Without generations: wait for all that "
+            "are running in it; may be repeated.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     timeout: TimeoutOption = None,
@@ -200,19 +213,149 @@ def wait(
 
     A terminal shows a table of their states.
     """
-    use_network(proxy=proxy, cacert=cacert)
+    network_options.set(NetworkOptions(proxy, cacert))
     from diffio_async.cli.wait import WaitRequest
     from diffio_async.cli.wait import wait as work
-    from diffio_async.errors import ConfigurationError
 
     request = WaitRequest(
         generations=tuple(generations or ()), projects=tuple(project or ()), timeout=timeout
     )
-    try:
-        code = run(lambda: work(request, as_json=as_json), as_json=as_json)
-    except ConfigurationError as error:
-        code = exit_with_usage_error(error, as_json=as_json)
-    raise typer.Exit(code)
+    run_and_exit(lambda: work(request, as_json=as_json), as_json=as_json)
 
 
-app.command()(sandbox)
+@app.command()
+def sandbox(
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Port of the API; 0 selects a free one."
+        ),
+    ] = 8490,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool,
+        typer.Option("--allow-remote", help="Allow a --host that other machines can reach."),
+    ] = False,
+    api_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY", envvar="DIFFIO_SANDBOX_API_KEY", help="API key that clients must send."
+        ),
+    ] = "diffio_sandbox_key",
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Base URL for clients. Default: the host of each request."
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="Additional host name to accept in requests; may be repeated."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for its data. Default: a temporary folder."),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the printed environment to this file, as NAME=value."
+        ),
+    ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON file of faults to inject into responses."),
+    ] = None,
+    legacy_models: Annotated[
+        bool,
+        typer.Option("--legacy-models", help="Serve retired models instead of responding 410."),
+    ] = False,
+    allow_remote_webhooks: Annotated[
+        bool,
+        typer.Option("--allow-remote-webhooks", help="Also deliver events to other machines."),
+    ] = False,
+    max_recording_seconds: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", help="Maximum duration of a recording, in seconds."),
+    ] = 6 * 3600.0,
+    max_decoded_bytes: Annotated[
+        int,
+        typer.Option(min=1, metavar="BYTES", help="Maximum size of a decoded recording, in bytes."),
+    ] = 6 * 1024**3,
+    max_processing_seconds: Annotated[
+        float,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Maximum duration of one restoration, in seconds."
+        ),
+    ] = 4 * 3600.0,
+    webhook_pace: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="FACTOR",
+            help="Factor on the delays between delivery attempts; 0.01 is a hundred times faster.",
+        ),
+    ] = 1.0,
+    webhook_duplicates: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="FRACTION", help="Fraction of events delivered twice, 0 to 1."
+        ),
+    ] = 0.0,
+    webhook_shuffle: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="Maximum random delay of each event, in seconds, to change their order.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Serve a local Diffio until Ctrl-C, and print the environment for its clients."""
+    from diffio_async._storage.local_paths import optional_local_path
+    from diffio_async.errors import ConfigurationError
+    from diffio_async.sandbox import Sandbox, read_plan
+
+    async def serve() -> int:
+        for path, option in ((data, "--data"), (env_file, "--env-file"), (faults, "--faults")):
+            optional_local_path(path, option)
+        try:
+            server = Sandbox(
+                data,
+                host=host,
+                port=port,
+                api_key=api_key,
+                public_url=public_url,
+                allow_hosts=allow_host or (),
+                faults=read_plan(faults) if faults is not None else (),
+                allow_remote=allow_remote,
+                legacy_models=legacy_models,
+                allow_remote_webhooks=allow_remote_webhooks,
+                max_recording_seconds=max_recording_seconds,
+                max_decoded_bytes=max_decoded_bytes,
+                max_processing_seconds=max_processing_seconds,
+                webhook_pace=webhook_pace,
+                webhook_duplicates=webhook_duplicates,
+                webhook_shuffle=webhook_shuffle,
+            )
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from error
+        return await _serve(server, env_file)
+
+    run_and_exit(serve, is_server=True)
+
+
+async def _serve(server: "Sandbox", env_file: Path | None) -> int:
+    """Serve until cancelled. Print the environment on stdout and the log on stderr."""
+    from diffio_async.sandbox.command import announce
+
+    log_to_console(logging.INFO)
+    async with server:
+        announce(server, env_file=env_file)
+        console.note("The sandbox runs until Ctrl-C.")
+        await asyncio.Event().wait()
+    return OK

@@ -1,9 +1,10 @@
-"""The client of a command: configured by the environment, with reports of unreachable hosts."""
+"""The client of a command: its options, its environment, and reports of unreachable hosts."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
@@ -12,15 +13,16 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
+from diffio_async._http.proxies import Proxies
 from diffio_async._polling.wait_display import format_duration
 from diffio_async._protocol.redaction import MASK, redact
 from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
-from diffio_async.cli.console import console
-from diffio_async.cli.parameters import client_options
+from diffio_async._storage.local_paths import local_path
+from diffio_async.cli.command import console, network_options
 from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
 from diffio_async.events import Event, RequestFailed, RequestSent, ResponseReceived
-from diffio_async.options import RequestOptions, RetryPolicy
+from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from diffio_async.options import Observer
 
 _BASE_URL = "DIFFIO_API_BASE_URL"
+#: Variables that name a file of certificates, in order: curl's, OpenSSL's, requests'.
+_CA_VARIABLES = ("CURL_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _MAX_URL_CHARS = 80
 #: Attempts of any call.
 _ATTEMPTS = 8
@@ -70,6 +74,51 @@ async def open_client(
         reachability.reporting(),
     ):
         yield client
+
+
+def client_options(*observers: Observer) -> ClientOptions:
+    """Return the options for a client of the running command.
+
+    An empty `--proxy` means no proxy, regardless of the environment.
+
+    Raises:
+        ConfigurationError: The proxy's URL or the file of certificates is invalid.
+    """
+    network = network_options.get()
+    options = ClientOptions(
+        observers=observers,
+        proxy=network.proxy or None,
+        trust_env=network.proxy is None,
+        ssl=_ssl_context(network.cacert),
+    )
+    try:
+        # The client checks a proxy of the environment only when the first request is sent.
+        proxies = Proxies(options.proxy, trust_env=options.trust_env)
+        proxies.address_for(os.environ.get(_BASE_URL) or DEFAULT_BASE_URL)
+    except ConfigurationError as error:
+        source = "--proxy" if network.proxy else "HTTPS_PROXY or ALL_PROXY in the environment"
+        raise ConfigurationError(f"{source}: {error}") from None
+    except ValueError:
+        pass  # The base URL is invalid; check_environment reports that.
+    return options
+
+
+def _ssl_context(cacert: str | None) -> ssl.SSLContext | None:
+    """Return a context that trusts only the named file; None for the system's certificates."""
+    if cacert == "":
+        raise ConfigurationError("the path given with --cacert is empty: name a PEM file")
+    candidates = [("--cacert", cacert), *((name, os.environ.get(name)) for name in _CA_VARIABLES)]
+    option, path = next(((option, path) for option, path in candidates if path), ("", None))
+    if path is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=local_path(path, option))
+    except ssl.SSLError:
+        raise ConfigurationError(
+            f"{option}: {path} contains no certificate: name a PEM file"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{option}: {path} cannot be read: {error.strerror}") from None
 
 
 async def check_generation(

@@ -11,54 +11,33 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._downloads.sinks import check_target
 from diffio_async._polling.single_wait import TranscriptWait
 from diffio_async._storage.local_paths import optional_local_path, suffix_of, truncate_name
-from diffio_async._storage.threads import TrackedExecutor
-from diffio_async.cli.client import (
-    RequestWatch,
-    check_environment,
-    check_generation,
-    open_client,
-)
-from diffio_async.cli.console import FAILED, OK
-from diffio_async.cli.interrupts import mark_interruption_reported
-from diffio_async.cli.pipes import DASH, check_stdout, copy_to_stdout, temporary_result
-from diffio_async.cli.restore import result_folder
-from diffio_async.cli.task_results import Failed, Interrupted, ResumeCommand, Subject, Succeeded
+from diffio_async.cli import FAILED, OK
+from diffio_async.cli.client import RequestWatch, check_environment, check_generation, open_client
+from diffio_async.cli.command import mark_interruption_reported
+from diffio_async.cli.files import ResultOptions, copy_to_stdout, temporary_result
+from diffio_async.cli.reporting import Failed, Interrupted, ResumeCommand, Subject, Succeeded
 from diffio_async.errors import ConfigurationError, DiffioError, InvalidTarget
-from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
 from diffio_async.restoration import GenerationIds, result_name
 
 if TYPE_CHECKING:
-    from diffio_async.cli.progress import Reporter
-    from diffio_async.cli.task_results import Progress, TaskResult
+    from diffio_async.cli.reporting import Progress, Reporter, TaskResult
     from diffio_async.client import AsyncDiffio
     from diffio_async.models.generations import DownloadResult
-    from diffio_async.types import OnConflict
 
 
 @frozen(kw_only=True)
-class DownloadRequest:
-    """Arguments of `download`; `timeout` in seconds.
+class DownloadRequest(ResultOptions):
+    """Arguments of `download`.
 
     `resume`: continue an interrupted download, and keep its partial file if interrupted again.
     """
 
     generation_id: str
     api_project_id: str
-    output: str | None
-    download_type: DownloadType
-    overwrite: bool
-    timeout: float | None
     resume: bool = True
-    as_json: bool = False
-
-    @property
-    def to_stdout(self) -> bool:
-        """Whether the result goes to standard output."""
-        return self.output == DASH
 
     def check(self) -> None:
         """Check the request before anything is sent.
@@ -69,24 +48,18 @@ class DownloadRequest:
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
         optional_local_path(self.output, "-o")
-        if self.to_stdout:
-            check_stdout(as_json=self.as_json)
-        file = self._named_file()
-        if file is not None:
-            result_folder(str(file.parent))
-        elif self.output is not None and not self.to_stdout:
-            result_folder(self.output)
+        file = self.named_file()
+        self.check_output(self.output if file is None else str(file.parent))
         check_environment()
 
-    async def check_target(self) -> None:
-        """Check that the file can be written, if its name is known already.
-
-        Raises:
-            InvalidTarget: It exists and may not be replaced, or cannot be written.
-        """
-        file = self._named_file()
-        if file is not None:
-            await self._check_file(file)
+    def named_file(self) -> Path | None:
+        """Return the file that `-o` names, None if it names a folder or standard output."""
+        output = self.output
+        if not output or self.to_stdout or output.endswith(("/", os.sep)):
+            return None
+        if os.path.isdir(output):  # noqa: PTH112 - any text
+            return None
+        return Path(output)
 
     async def target(self, file_name: str | None) -> Path:
         """Return the file to write; in a folder it gets the service's name `file_name`.
@@ -94,19 +67,14 @@ class DownloadRequest:
         Raises:
             InvalidTarget: It exists and may not be replaced, or cannot be written.
         """
-        file = self._named_file()
+        file = self.named_file()
         if file is None:
             name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
             name = truncate_name(name.removesuffix(suffix) or "restored", suffix)
             file = Path(self.output or "") / name
-            await self._check_file(file)
+            await self.check_result(file)
         return file
-
-    @property
-    def on_conflict(self) -> OnConflict:
-        """What to do if the file exists."""
-        return "overwrite" if self.overwrite else "error"
 
     def resume_command(self, *, confirmed: bool) -> ResumeCommand:
         """Return the command that resumes; `confirmed`: the service reported the generation."""
@@ -117,22 +85,8 @@ class DownloadRequest:
             download_type=self.download_type,
             output=None if self.to_stdout else self.output,
             # A file named for a video does not fit the audio.
-            audio_output=None if self._named_file() or self.to_stdout else self.output,
+            audio_output=None if self.named_file() or self.to_stdout else self.output,
         )
-
-    def _named_file(self) -> Path | None:
-        output = self.output
-        if not output or self.to_stdout or output.endswith(("/", os.sep)):
-            return None
-        if os.path.isdir(output):  # noqa: PTH112 - any text
-            return None
-        return Path(output)
-
-    async def _check_file(self, file: Path) -> None:
-        exists = await TrackedExecutor().run(os.path.exists, file)
-        if not self.overwrite and exists:
-            raise InvalidTarget(f"{file} exists: --overwrite replaces it")
-        await check_target(file, self.on_conflict)
 
 
 def _safe_name(name: str) -> str:
@@ -185,7 +139,9 @@ async def _download(
     stack = ExitStack()
     temporary = stack.enter_context(temporary_result()) if request.to_stdout else None
     try:
-        await request.check_target()
+        named_file = request.named_file()
+        if named_file is not None:
+            await request.check_result(named_file)
         transcript_wait = TranscriptWait(ClientOptions().wait, request.timeout, asyncio.sleep)
         progress = await check_generation(client, **ids, timeout=request.timeout)
         if progress is not None and progress.complete:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import time
 import uuid
 from contextlib import AsyncExitStack, ExitStack
@@ -14,94 +13,48 @@ from typing import TYPE_CHECKING, cast
 import anyio
 from attrs import evolve, frozen
 
-from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.endpoints import generation_path
 from diffio_async._storage.local_paths import local_path
-from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
+from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
-from diffio_async.cli.console import FAILED, OK
-from diffio_async.cli.interrupts import mark_interruption_reported
-from diffio_async.cli.pipes import (
+from diffio_async.cli.command import mark_interruption_reported
+from diffio_async.cli.files import (
     DASH,
     STDIN_NAME,
+    ResultOptions,
+    StdinRecording,
     check_stdin,
-    check_stdout,
     copy_to_stdout,
     read_stdin,
     temporary_result,
 )
-from diffio_async.cli.task_results import (
-    Failed,
-    Interrupted,
-    InterruptedEarly,
-    ResumeCommand,
-    Subject,
-    Succeeded,
-)
-from diffio_async.errors import (
-    ConfigurationError,
-    DiffioError,
-    InvalidSource,
-    InvalidTarget,
-    UploadFailed,
-)
+from diffio_async.cli.reporting import Failed, Interrupted, ResumeCommand, Subject, Succeeded
+from diffio_async.errors import ConfigurationError, DiffioError, InvalidSource, UploadFailed
 from diffio_async.events import GenerationStarted
-from diffio_async.models.generations import DownloadType
 from diffio_async.options import ClientOptions
 from diffio_async.restoration import check_recording, result_name
 
 if TYPE_CHECKING:
-    from diffio_async.cli.pipes import StdinRecording
-    from diffio_async.cli.progress import Reporter
-    from diffio_async.cli.task_results import TaskResult
+    from diffio_async.cli.reporting import Reporter, TaskResult
     from diffio_async.events import Event
     from diffio_async.types import SourceLike
 
 
-def result_folder(output: str) -> Path:
-    """Return the existing folder that `-o` names.
-
-    Raises:
-        ConfigurationError: It is not an existing folder.
-    """
-    output = local_path(output, "-o")
-    if not output:
-        raise ConfigurationError("the path given with -o is empty: name a folder")
-    try:
-        mode = os.stat(output).st_mode  # noqa: PTH116 - any text
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigurationError(f"there is no folder {output}: create it first") from None
-    except (OSError, ValueError) as failure:
-        raise ConfigurationError(f"-o {output} cannot be used: {reason_of(failure)}") from failure
-    if not stat.S_ISDIR(mode):
-        raise ConfigurationError(f"-o {output} is a file: name a folder for the results")
-    return Path(output)
-
-
 @frozen(kw_only=True)
-class RestoreRequest:
-    """Arguments of `restore`; `timeout` in seconds, `jobs` is the number of concurrent files.
+class RestoreRequest(ResultOptions):
+    """Arguments of `restore`; `jobs` is the number of concurrent files.
 
     `-` among the files is standard input, named `stdin_name`; as the output, standard output.
     """
 
     files: tuple[str, ...]
-    output: str | None
-    download_type: DownloadType
     model: str
     sandbox: bool
-    overwrite: bool
-    timeout: float | None
     jobs: int
     stdin_name: str | None = None
-    as_json: bool = False
-
-    @property
-    def to_stdout(self) -> bool:
-        """Whether the result goes to standard output."""
-        return self.output == DASH
 
     def check(self) -> None:
         """Check everything that does not depend on a single file.
@@ -112,9 +65,19 @@ class RestoreRequest:
         generation_path(self.model)
         for file in self.files:
             local_path(file, "the source")
-        self._check_pipes()
-        if self.output is not None and not self.to_stdout:
-            result_folder(self.output)
+        if DASH in self.files:
+            if self.output is None:
+                raise ConfigurationError(
+                    "standard input needs an output: add -o - (standard output) or -o DIR"
+                )
+            check_stdin()
+        elif self.stdin_name is not None:
+            raise ConfigurationError("--stdin-name is the name of -, which is not among the files")
+        if self.to_stdout and len(self.unique_files()) > 1:
+            raise ConfigurationError(
+                "-o - accepts the result of one recording: name one, or a folder with -o DIR"
+            )
+        self.check_output(self.output)
         sources: dict[Path, list[str]] = {}
         for file in self.unique_files():
             sources.setdefault(self.result(file, self.download_type), []).append(file)
@@ -126,22 +89,6 @@ class RestoreRequest:
                 )
         if not self.sandbox:
             check_environment(alternative="or add --sandbox to restore locally without a key")
-
-    def _check_pipes(self) -> None:
-        if DASH in self.files:
-            if self.output is None:
-                raise ConfigurationError(
-                    "standard input needs an output: add -o - (standard output) or -o DIR"
-                )
-            check_stdin()
-        elif self.stdin_name is not None:
-            raise ConfigurationError("--stdin-name is the name of -, which is not among the files")
-        if self.to_stdout:
-            if len(self.unique_files()) > 1:
-                raise ConfigurationError(
-                    "-o - accepts the result of one recording: name one, or a folder with -o DIR"
-                )
-            check_stdout(as_json=self.as_json)
 
     def unique_files(self) -> list[str]:
         """Return each file once, even if it was named with several spellings."""
@@ -155,7 +102,7 @@ class RestoreRequest:
         return (self.stdin_name or STDIN_NAME) if file == DASH else Path(file).name
 
     async def check_file(self, file: str) -> None:
-        """Check one file before any is sent, since its turn may come hours later.
+        """Check one file before any is sent, since its upload may start hours later.
 
         Raises:
             InvalidSource: It cannot be read, or does not have the requested type.
@@ -170,14 +117,8 @@ class RestoreRequest:
                 pass
             name = self.name_of(file)
             await TrackedExecutor().run(check_recording, file, name, None, self.download_type)
-        if self.to_stdout:
-            return
-        result = self.result(file, self.download_type)
-        # `exists` is False for a path that cannot be read; `check_target` then reports the error.
-        exists = await TrackedExecutor().run(os.path.exists, result)
-        if not self.overwrite and exists:
-            raise InvalidTarget(f"{result} exists: --overwrite replaces it")
-        await check_target(result, "overwrite" if self.overwrite else "error")
+        if not self.to_stdout:
+            await self.check_result(self.result(file, self.download_type))
 
     def folder(self, file: str) -> Path:
         """Return the folder of a file's result."""
@@ -193,23 +134,19 @@ class RestoreRequest:
         """Return how to resume a generation; None if it ends with the command's sandbox."""
         if self.sandbox:
             return None
-        if self.to_stdout and self.download_type != "video":
-            output: str | None = result_name(self.name_of(file), self.download_type)
-        elif self.download_type == "video":
+        # With -o -, the result is later downloaded to the current folder.
+        folder = Path() if self.to_stdout else self.folder(file)
+        output: str | None = str(folder / result_name(self.name_of(file), self.download_type))
+        if self.download_type == "video":
             # Only the folder is known; the service chooses the name.
-            folder = self.folder(file)
             output = None if folder == Path() else str(folder)
-        else:
-            output = str(self.result(file, self.download_type))
         return ResumeCommand(
             generation_id=started.generation_id,
             api_project_id=started.api_project_id,
             idempotency_key=started.idempotency_key,
             download_type=self.download_type,
             output=output,
-            audio_output=result_name(self.name_of(file), "audio")
-            if self.to_stdout
-            else str(self.result(file, "audio")),
+            audio_output=str(folder / result_name(self.name_of(file), "audio")),
         )
 
 
@@ -254,9 +191,10 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
             reporter.on_result(result)
 
         stack.enter_context(reporter)
-        reporter.expect(len(request.unique_files()))
+        files = request.unique_files()
+        reporter.expect(len(files))
         usable = []
-        for file in request.unique_files():
+        for file in files:
             try:
                 await request.check_file(file)
             except DiffioError as error:
@@ -325,7 +263,7 @@ class _Restorations:
                 file_name=recording.name if recording else None,
                 model=request.model,
                 download_type=request.download_type,
-                on_conflict="overwrite" if request.overwrite else "error",
+                on_conflict=request.on_conflict,
                 timeout=request.timeout,
                 idempotency_key=key,
                 on_progress=lambda progress: self._reporter.on_progress(subject, progress),
@@ -350,11 +288,16 @@ class _Restorations:
                 resume=None if resume is None else resume.after_error(error),
             )
         except asyncio.CancelledError as error:
-            resume = self._resume_command(file, key)
+            # The data of a sandbox is deleted when the command ends.
+            ids = {} if request.sandbox else vars(error)
             self._reporter.on_result(
-                self._interrupted_early(subject, error)
-                if resume is None
-                else Interrupted(subject=subject, resume=resume)
+                Interrupted(
+                    subject=subject,
+                    resume=self._resume_command(file, key),
+                    api_project_id=ids.get("api_project_id"),
+                    idempotency_key=ids.get("idempotency_key"),
+                    may_be_billed=ids.get("may_be_billed", False),
+                )
             )
             mark_interruption_reported()
             raise
@@ -368,18 +311,6 @@ class _Restorations:
             progress=restoration.progress,
             download=restoration.download,
             model=restoration.generation.model_key,
-        )
-
-    def _interrupted_early(
-        self, subject: Subject, error: asyncio.CancelledError
-    ) -> InterruptedEarly:
-        # The data of a sandbox is deleted when the command ends.
-        ids = {} if self._request.sandbox else vars(error)
-        return InterruptedEarly(
-            subject=subject,
-            api_project_id=ids.get("api_project_id"),
-            idempotency_key=ids.get("idempotency_key"),
-            may_be_billed=ids.get("may_be_billed", False),
         )
 
     def _resume_command(self, file: str, key: str) -> ResumeCommand | None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from diffio_async._polling.wait_display import NullDisplay, TextDisplay, make_display
-from diffio_async._text import shell_line
+from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, check_generation, open_client
-from diffio_async.cli.console import FAILED, OK, console
-from diffio_async.cli.interrupts import mark_interruption_reported
-from diffio_async.cli.task_results import cli_message
+from diffio_async.cli.command import command_line, console, mark_interruption_reported, print_event
+from diffio_async.cli.reporting import cli_message
 from diffio_async.errors import (
     ConfigurationError,
     ConnectionFailed,
@@ -76,12 +75,12 @@ class WaitRequest:
 
     def rerun_command(self, remaining: list[str]) -> str:
         """Return the command that waits for the remaining generations, by their given names."""
-        words = ["diffio-async", "wait"]
+        words = ["wait"]
         if self.generations:
             words += remaining if len(remaining) <= _MAX_NAMES else self.generations
         for project in self.projects:
             words += ["--project", project]
-        return shell_line(words)
+        return command_line(*words)
 
 
 @define
@@ -108,72 +107,66 @@ class WaitReporter:
         name = self.remaining.pop(outcome.generation_id, outcome.generation_id)
         self.display.ended(outcome)
         error = outcome.error
-        self.failed = self.failed or error is not None
-        resumable = error is not None and not isinstance(error, (GenerationFailed, NotFound))
-        rerun = self.request.rerun_command([name]) if resumable else None
+        event: dict[str, object] = {
+            "event": "complete" if error is None else "failed",
+            "generation_id": outcome.generation_id,
+            "api_project_id": outcome.api_project_id,
+            "handle": outcome.handle,
+            "status": outcome.status,
+            "seconds": round(time.monotonic() - self.started_at, 3),
+        }
+        if error is None:
+            line = f"{outcome.generation_id}: complete"
+            print_event(event, line, as_json=self.as_json)
+            return
+        resumable = not isinstance(error, (GenerationFailed, NotFound))
         confirmed = outcome.progress is not None or outcome.generation_id in self.confirmed
-        if self.as_json:
-            self._json(
-                "complete" if error is None else "failed",
-                generation_id=outcome.generation_id,
-                api_project_id=outcome.api_project_id,
-                handle=outcome.handle,
-                status=outcome.status,
-                seconds=round(time.monotonic() - self.started_at, 3),
-                **({} if error is None else _error_fields(error, rerun, confirmed=confirmed)),
-            )
-        elif error is None:
-            console.result(f"{outcome.generation_id}: complete")
-        else:
-            message = cli_message(error, continues=resumable and confirmed)
-            console.note(f"{outcome.generation_id}: {message}")
+        rerun = self.request.rerun_command([name]) if resumable else None
+        self._print_failure(event, outcome.generation_id, error, rerun, confirmed=confirmed)
 
     def on_project_failure(self, project: str, error: DiffioError) -> None:
         """Report that the generations of a project could not be listed."""
+        self._print_failure({"event": "failed", "api_project_id": project}, project, error, None)
+
+    def _print_failure(
+        self,
+        event: dict[str, object],
+        subject: str,
+        error: DiffioError,
+        rerun: str | None,
+        *,
+        confirmed: bool = False,
+    ) -> None:
         self.failed = True
-        if self.as_json:
-            fields = _error_fields(error, None, confirmed=False)
-            self._json("failed", api_project_id=project, **fields)
-        else:
-            console.note(f"{project}: {cli_message(error, continues=False)}")
+        message = cli_message(error, continues=rerun is not None and confirmed)
+        event |= {"error": type(error).__name__, "message": message, "rerun_command": rerun}
+        print_event(event, f"{subject}: {message}", as_json=self.as_json, failed=True)
 
     def on_interrupt(self) -> None:
         """Report which generations continue, and the command that waits for them."""
         rerun = self.request.rerun_command([*self.remaining.values()])
         continuing = [each for each in self.remaining if each in self.confirmed]
         unconfirmed = [each for each in self.remaining if each not in self.confirmed]
-        if self.as_json:
-            self._json(
-                "interrupted",
-                generation_ids=continuing,
-                unconfirmed=unconfirmed,
-                rerun_command=rerun,
-            )
-            return
-        parts = []
+        parts = ["interrupted"]
         if continuing:
             verb = "continues" if len(continuing) == 1 else "continue"
             parts.append(f"{_describe(continuing)} {verb}")
         if unconfirmed:
             parts.append(f"the service has not confirmed {_describe(unconfirmed)}")
-        if parts:
-            console.note(f"interrupted; {'; '.join(parts)}", f"  wait again: {rerun}")
-        else:
-            console.note("interrupted")
-
-    def _json(self, event: str, **fields: object) -> None:
-        console.json({"event": event, **fields})
+        lines = ["; ".join(parts), *([f"  wait again: {rerun}"] if self.remaining else [])]
+        event = {
+            "event": "interrupted",
+            "generation_ids": continuing,
+            "unconfirmed": unconfirmed,
+            "rerun_command": rerun,
+        }
+        print_event(event, *lines, as_json=self.as_json, failed=True)
 
 
 def _describe(generations: list[str]) -> str:
     """Return `generation gen_5f2c`, or `3 generations`."""
     count = len(generations)
     return f"generation {generations[0]}" if count == 1 else f"{count} generations"
-
-
-def _error_fields(error: DiffioError, rerun: str | None, *, confirmed: bool) -> dict[str, object]:
-    message = cli_message(error, continues=rerun is not None and confirmed)
-    return {"error": type(error).__name__, "message": message, "rerun_command": rerun}
 
 
 async def wait(request: WaitRequest, *, as_json: bool) -> int:

@@ -19,7 +19,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import Process
 
-from diffio_async.cli import interrupts, main
+from diffio_async.cli import command, main
 from diffio_async.sandbox import Sandbox
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
@@ -112,14 +112,14 @@ def _run_main(
             mock.patch.multiple(sys, stdin=stdin, stdout=out, stderr=err),
             mock.patch.object(sys, "argv", ["diffio-async", *words]),
             # Signals can only be handled by the main thread.
-            mock.patch.multiple(interrupts, _STOP_SIGNALS=(), _HANGUP=None),
+            mock.patch.multiple(command, _STOP_SIGNALS=(), _HANGUP=None),
             contextlib.chdir(folder),
         ):
             stack.enter_context(patch)
         try:
             main()
-        except SystemExit as exit:
-            code = exit.code
+        except SystemExit as ended:
+            code = ended.code
         out.flush()
         err.flush()
         printed = []

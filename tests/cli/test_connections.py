@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession, web
 
-from diffio_async.cli.webhooks.connections import Connections, Limits
+from diffio_async.cli.webhooks.listen import Connections, Limits
 from tests.cli.test_webhooks_listen import listening
 from tests.webhooks.scenes import body_of, headers_of
 

@@ -3,7 +3,7 @@
 import pytest
 
 from diffio_async import DownloadProgress, UploadProgress
-from diffio_async.cli.task_results import Progress, describe_stage
+from diffio_async.cli.reporting import Progress, describe_stage
 
 
 @pytest.mark.parametrize(

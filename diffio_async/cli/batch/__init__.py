@@ -1,1 +1,229 @@
-"""The `batch` commands: restore many recordings once each, with a journal."""
+"""The `batch` commands and their options. A command's module is imported when it runs."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from diffio_async.cli.command import (
+    DOWNLOAD_TYPES,
+    EXIT_CODES,
+    CacertOption,
+    JsonOption,
+    ModelOption,
+    NetworkOptions,
+    ProxyOption,
+    TimeoutOption,
+    network_options,
+    run_and_exit,
+)
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT
+from diffio_async.models.generations import DEFAULT_MODEL
+from diffio_async.types import BatchConflict
+
+
+class _BatchGroup(TyperGroup):
+    """Command group that reads `batch PATH…` as `batch run PATH…`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # ctx has a type of Typer's own
+        """Insert `run` if the first argument is not a command."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="batch",
+    cls=_BatchGroup,
+    help="Restore many recordings, each once, and resume after an interruption.",
+)
+
+
+def _check_types(value: str) -> str:
+    for name in value.split(","):
+        if name not in DOWNLOAD_TYPES:
+            raise typer.BadParameter(f"choose from audio, video and transcript, not {name!r}.")
+    return value
+
+
+JournalArgument = Annotated[
+    str, typer.Argument(metavar="JOURNAL", help="The journal, or the folder that contains it.")
+]
+_JOBS = typer.Option(
+    "--jobs", "-j", min=1, metavar="NUMBER", help="Number of files in progress concurrently."
+)
+_ON_CONFLICT = typer.Option(help="What to do if a result exists already.")
+_STOP_HELP = "Start no further file after a failure."
+MaxSpendOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Stop before more than this is billed, in seconds; a generation is billed at least "
+        "60. Default: no limit.",
+    ),
+]
+
+
+@app.command(
+    "run", epilog=f"See also: batch status, batch retry, batch report JOURNAL. {EXIT_CODES}"
+)
+def start(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Recordings, folders, glob patterns or manifests (CSV, JSON)."
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
+    ],
+    journal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="File that records the progress. Default: .diffio-batch.sqlite in the folder "
+            "for the results.",
+        ),
+    ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--flat", help="Whether to include subfolders.")
+    ] = True,
+    model: ModelOption = DEFAULT_MODEL,
+    types: Annotated[
+        str,
+        typer.Option(
+            metavar="TYPE,...",
+            callback=_check_types,
+            help="What to download: audio, video, transcript, separated by commas.",
+        ),
+    ] = "audio",
+    name: Annotated[
+        str,
+        typer.Option(
+            metavar="TEMPLATE",
+            help="File names of results, from {stem}, {name}, {type}, {ext} and {parent}.",
+        ),
+    ] = "{stem}.restored{ext}",
+    jobs: Annotated[int, _JOBS] = DEFAULT_IN_FLIGHT,
+    on_conflict: Annotated[BatchConflict, _ON_CONFLICT] = "error",
+    stop_on_error: Annotated[bool, typer.Option("--stop-on-error", help=_STOP_HELP)] = False,
+    max_spend: MaxSpendOption = None,
+    timeout: TimeoutOption = None,
+    salt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Equal contents are billed once among batches with the same salt. Default: a "
+            "random one for each journal.",
+        ),
+    ] = None,
+    sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--sandbox",
+            help="Restore locally, without an API key or network; the data is kept beside the "
+            "journal.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, and send nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
+) -> None:
+    """Restore recordings, each once. Run the same command again to resume.
+
+    The API key is read from DIFFIO_API_KEY.
+    """
+    network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.cli.batch.report import print_plan
+    from diffio_async.cli.batch.run import BatchOptions, restore
+
+    options = BatchOptions(
+        paths=tuple(paths),
+        output=output,
+        journal=journal,
+        recursive=recursive,
+        model=model,
+        download_types=tuple(DOWNLOAD_TYPES[each] for each in dict.fromkeys(types.split(","))),
+        name=name,
+        jobs=jobs,
+        on_conflict=on_conflict,
+        stop_on_error=stop_on_error,
+        max_spend=max_spend,
+        timeout=timeout,
+        salt=salt,
+        sandbox=sandbox,
+    )
+    if dry_run:
+        run_and_exit(lambda: print_plan(options.request(), as_json=as_json), as_json=as_json)
+    run_and_exit(lambda: restore(options, as_json=as_json), as_json=as_json)
+
+
+@app.command(epilog="Exit codes: 0 no file failed; 1 a file failed; 2 it is not a journal.")
+def status(journal: JournalArgument, as_json: JsonOption = False) -> None:
+    """Print the progress of a batch, in numbers."""
+    from diffio_async.cli.batch.report import print_status
+
+    run_and_exit(lambda: print_status(journal, as_json=as_json), as_json=as_json)
+
+
+@app.command(
+    epilog="The default of each option is its value in the previous run, except for --proxy and "
+    f"--cacert, which are not recorded. {EXIT_CODES}"
+)
+def retry(
+    journal: JournalArgument,
+    jobs: Annotated[int | None, _JOBS] = None,
+    on_conflict: Annotated[BatchConflict | None, _ON_CONFLICT] = None,
+    stop_on_error: Annotated[
+        bool | None, typer.Option("--stop-on-error/--continue-on-error", help=_STOP_HELP)
+    ] = None,
+    max_spend: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Stop before more than this is billed, in seconds."
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Maximum wait for each generation, in seconds."
+        ),
+    ] = None,
+    sandbox: Annotated[
+        bool,
+        typer.Option("--sandbox", help="Restore locally. Default: as recorded in the journal."),
+    ] = False,
+    as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
+) -> None:
+    """Resume a batch, and restart its failed generations, which are billed again."""
+    network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.cli.batch.run import RetryOptions
+    from diffio_async.cli.batch.run import retry as work
+
+    overrides = RetryOptions(
+        jobs=jobs,
+        on_conflict=on_conflict,
+        stop_on_error=stop_on_error,
+        max_spend=max_spend,
+        timeout=timeout,
+        sandbox=sandbox,
+    )
+    run_and_exit(lambda: work(journal, overrides, as_json=as_json), as_json=as_json)
+
+
+@app.command(epilog="Exit codes: 0 printed; 2 it is not a journal.")
+def report(
+    journal: JournalArgument,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the result of each file, the names left out and the orphaned projects."""
+    from diffio_async.cli.batch.report import print_report
+
+    run_and_exit(lambda: print_report(journal, as_csv=as_csv, as_json=as_json), as_json=as_json)

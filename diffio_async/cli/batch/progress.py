@@ -1,4 +1,4 @@
-"""Progress reporters of `batch`: a bar on a terminal, lines elsewhere, or JSON."""
+"""Progress and outcomes of a running batch, as a bar on a terminal, lines, or JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diffio_async._text import (
     ProgressCounts,
@@ -18,12 +18,11 @@ from diffio_async._text import (
     shorten,
 )
 from diffio_async.batch.journal_queries import describe_left_out
-from diffio_async.cli.console import console
+from diffio_async.cli.command import command_line, console, print_error, print_event
 from diffio_async.models.batches import LeftOutReason
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from diffio_async.errors import BatchStopped
@@ -35,46 +34,60 @@ _JSON_INTERVAL = 1.0
 _LINE_INTERVAL, _LINE_WIDTH = 10.0, 200
 
 
-def make_reporter(*, as_json: bool) -> BatchReporter:
-    """Return a JSON reporter if requested, a bar on a terminal, and lines elsewhere."""
-    if as_json:
-        return JsonBatchReporter()
-    return BarBatchReporter() if console.err.isatty() else BatchReporter()
-
-
 class BatchReporter:
-    """Reporter that prints a line for each file that ends in this run, and the totals."""
+    """Context manager that displays the progress of a batch, each file that ends, and the totals.
 
-    def __init__(self) -> None:
+    With `as_json`, each is an object on stdout. Otherwise results are lines on stdout, the rest
+    goes to stderr: on a terminal below it is one live line, elsewhere a line every ten seconds.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._shows_bar = not as_json and console.err.isatty()
         self.done = self.skipped = self.failed = self.from_earlier_run = 0
-        self.missing: FileOutcome | None = None
-        self.missing_results = 0
-        self.last_progress: BatchProgress | None = None
-        self._reported_at = time.monotonic()
-        self.left_out_counts = Counter[LeftOutReason]()
+        self.progress: BatchProgress | None = None
+        self._missing: FileOutcome | None = None
+        self._missing_results = 0
+        self._left_out = Counter[LeftOutReason]()
+        self._next_report_at = time.monotonic() + (0.0 if as_json else _LINE_INTERVAL)
+        self._live = ExitStack()
 
     def __enter__(self) -> Self:
-        """Return the reporter."""
+        """Start the live line."""
+        if self._shows_bar:
+            self._live.enter_context(console.live(self.lines))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        """Restore the terminal."""
+    def __exit__(self, *_: object) -> None:
+        """Remove the live line."""
+        self._live.close()
+
+    def lines(self, width: int) -> list[str]:
+        """Return the current counts, and a bar if there is space for one."""
+        progress = self.progress
+        if progress is None:
+            return [shorten("listing", width)]
+        line = _progress_line(progress, width)
+        percent = 100.0 * (progress.done + progress.failed) / max(progress.files, 1)
+        return [line + progress_bar(percent, width - cells(line))]
 
     def on_progress(self, progress: BatchProgress) -> None:
-        """Print progress every ten seconds."""
-        if time.monotonic() - self._reported_at >= _LINE_INTERVAL:
-            self._reported_at = time.monotonic()
-            self.print_line(fit_line(_counts(progress), _details(progress), _LINE_WIDTH))
+        """Store the progress for the live line, or print it at intervals."""
+        self.progress = progress
+        now = time.monotonic()
+        if self._shows_bar or now < self._next_report_at:
+            return
+        self._next_report_at = now + (_JSON_INTERVAL if self._as_json else _LINE_INTERVAL)
+        if self._as_json:
+            console.json(_progress_event(progress), optional=True)
+        else:
+            console.note(_progress_line(progress, _LINE_WIDTH))
 
     def on_left_out(self, name: LeftOut) -> None:
         """Count a name that is not restored."""
-        self.left_out_counts[name.reason] += 1
+        self._left_out[name.reason] += 1
+        if self._as_json:
+            console.json(left_out_event(name))
 
     def on_outcome(self, outcome: FileOutcome) -> None:
         """Count an outcome, and report it unless it is a success of an earlier run."""
@@ -84,73 +97,94 @@ class BatchReporter:
             self.skipped += 1
         else:
             self.done += 1
-            self._count_missing(outcome)
+            if outcome.from_earlier_run:
+                self._count_missing(outcome)
         self.from_earlier_run += outcome.from_earlier_run
-        if not outcome.from_earlier_run or outcome.state == "failed":
-            self.report(outcome)
+        failed = outcome.state == "failed"
+        if outcome.from_earlier_run and not failed:
+            return
+        # The live line counts the successes, unless stdout goes elsewhere.
+        if failed or not self._shows_bar or not console.out.isatty():
+            line = _outcome_line(outcome)
+            print_event(_outcome_event(outcome), line, as_json=self._as_json, failed=failed)
 
     def _count_missing(self, outcome: FileOutcome) -> None:
         """Count results of an earlier run that were removed or moved since."""
-        if outcome.from_earlier_run:
-            missing = sum(not os.path.lexists(path) for path in outcome.paths.values())
-            self.missing_results += missing
-            if missing and self.missing is None:
-                self.missing = outcome
+        missing = sum(not os.path.lexists(path) for path in outcome.paths.values())
+        self._missing_results += missing
+        if missing and self._missing is None:
+            self._missing = outcome
 
-    def report_missing(self) -> None:
+    def _report_missing(self) -> None:
         """Print how to download a missing result, which is not billed."""
-        found = self.missing
+        found = self._missing
         if found is None or found.generation_id is None or found.api_project_id is None:
             return
         kind, path = next(each for each in found.paths.items() if not os.path.lexists(each[1]))
-        words = ["diffio-async", "download", found.generation_id, "--project", found.api_project_id]
-        words += ["--type", kind, "-o", str(path)]
-        count = self.missing_results
+        ids = [found.generation_id, "--project", found.api_project_id]
+        command = command_line("download", *ids, "--type", kind, "-o", str(path))
+        count = self._missing_results
         which, each = ("result is", "it") if count == 1 else ("results are", "each")
         console.note(
-            f"{count} {which} no longer there; to download {each} again without a bill: "
-            f"{shell_line(words)}"
+            f"{count} {which} no longer there; to download {each} again without a bill: {command}"
         )
-
-    def report(self, outcome: FileOutcome) -> None:
-        """Print a result on stdout, a failure on stderr."""
-        self.print_line(outcome_line(outcome), error=outcome.state == "failed")
-
-    def print_line(self, text: str, *, error: bool = True) -> None:
-        """Print a line on stderr, or on stdout if it is no `error`."""
-        (console.note if error else console.result)(text)
 
     def on_finished(self, journal: Path) -> None:
         """Print the totals after all files have ended."""
-        earlier = f" ({self.from_earlier_run} by earlier runs)" if self.from_earlier_run else ""
-        skipped = f" {self.skipped} skipped," if self.skipped else ""
-        self.print_line(
-            f"{self.done} restored,{skipped} {self.failed} failed{earlier}: "
-            f"{_command('status', journal)}"
-        )
-        if self.left_out_counts:
-            counts = describe_left_out(self.left_out_counts)
-            self.print_line(f"left out: {counts} ({_command('report', journal)})")
-        self.report_missing()
+        if self._as_json:
+            left_out = {"left_out": dict(self._left_out)} if self._left_out else {}
+            console.json(self._totals("finished") | left_out | {"journal": str(journal)})
+        else:
+            earlier = f" ({self.from_earlier_run} by earlier runs)" if self.from_earlier_run else ""
+            skipped = f" {self.skipped} skipped," if self.skipped else ""
+            status = _batch_command("status", journal)
+            console.note(f"{self.done} restored,{skipped} {self.failed} failed{earlier}: {status}")
+            if self._left_out:
+                counts = describe_left_out(self._left_out)
+                console.note(f"left out: {counts} ({_batch_command('report', journal)})")
+        self._report_missing()
 
     def on_stopped(self, error: BatchStopped) -> None:
         """Print why the batch stopped early."""
-        self.print_line(f"diffio-async: {error}")
+        if self._as_json:
+            reason = {
+                "journal": error.journal,
+                "remaining_files": error.remaining_files,
+                "error": None if error.__cause__ is None else type(error.__cause__).__name__,
+                "message": str(error),
+            }
+            console.json(self._totals("stopped") | reason)
+        print_error(error)
 
     def on_interrupt(self, journal: Path) -> None:
         """Print how to resume after the user stopped the batch."""
-        self.print_line(
+        if self._as_json:
+            console.json(self._totals("interrupted") | {"journal": str(journal)})
+        console.note(
             "interrupted; nothing is lost: run the same command again to resume "
-            f"({_command('status', journal)})"
+            f"({_batch_command('status', journal)})"
         )
 
+    def _totals(self, event: str) -> dict[str, object]:
+        return {
+            "event": event,
+            "done": self.done,
+            **({"skipped": self.skipped} if self.skipped else {}),
+            "failed": self.failed,
+            "from_earlier_run": self.from_earlier_run,
+        }
 
-def _command(name: str, journal: Path) -> str:
+
+def left_out_event(name: LeftOut) -> dict[str, object]:
+    """Return a `left_out` event."""
+    return {"event": "left_out", "path": str(name.path), "reason": name.reason}
+
+
+def _batch_command(name: str, journal: Path) -> str:
     return shell_line(["diffio-async", "batch", name, str(journal)])
 
 
-def outcome_line(outcome: FileOutcome) -> str:
-    """Return one line for people."""
+def _outcome_line(outcome: FileOutcome) -> str:
     if outcome.state == "failed":
         hint = ""
         if outcome.retry_is_billed:
@@ -162,141 +196,47 @@ def outcome_line(outcome: FileOutcome) -> str:
     return f"{outcome.source} -> {', '.join(map(str, outcome.paths.values()))}{changed}"
 
 
-def _counts(progress: BatchProgress) -> ProgressCounts:
-    return ProgressCounts(
+def _outcome_event(outcome: FileOutcome) -> dict[str, object]:
+    """Return a `restored`, `skipped` or `failed` event."""
+    fields = ("retry_is_billed", "attempts", "size_bytes", "received_bytes")
+    return {
+        "event": "restored" if outcome.state == "done" else outcome.state,
+        "file": str(outcome.source),
+        "paths": {kind: str(path) for kind, path in outcome.paths.items()},
+        "api_project_id": outcome.api_project_id,
+        "generation_id": outcome.generation_id,
+        "idempotency_key": outcome.idempotency_key,
+        "error": outcome.error_type,
+        "message": outcome.error,
+        **{name: getattr(outcome, name) for name in fields},
+        "seconds": round(outcome.seconds, 3),
+        "source_changed": outcome.source_changed,
+        "from_earlier_run": outcome.from_earlier_run,
+    }
+
+
+def _progress_line(progress: BatchProgress, width: int) -> str:
+    """Return the counts, the reason of a pause, the jobs by stage, the bytes and the rate."""
+    counts = ProgressCounts(
         ended=progress.done + progress.failed,
         total=progress.files,
         failed=progress.failed,
         eta_seconds=progress.eta_seconds,
     )
-
-
-def _details(progress: BatchProgress) -> list[str]:
-    """Return the reason of a pause, the jobs by stage, the bytes both ways and the rate."""
-    return [
+    details = [
         "" if progress.pause_reason is None else f"paused: {progress.pause_reason}",
         f"{progress.uploading} up, {progress.generating} restoring, {progress.downloading} down",
         f"{format_bytes(progress.sent_bytes)} sent, "
         f"{format_bytes(progress.received_bytes)} received",
         f"{progress.files_per_minute:.3g} files/min" if progress.files_per_minute else "",
     ]
+    return fit_line(counts, details, width)
 
 
-class JsonBatchReporter(BatchReporter):
-    """Reporter that prints one JSON object per line on stdout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._reported_at = float("-inf")
-
-    def report(self, outcome: FileOutcome) -> None:
-        """Print a `restored`, `skipped` or `failed` event."""
-        self._json(
-            "restored" if outcome.state == "done" else outcome.state,
-            file=str(outcome.source),
-            paths={kind: str(path) for kind, path in outcome.paths.items()},
-            api_project_id=outcome.api_project_id,
-            generation_id=outcome.generation_id,
-            idempotency_key=outcome.idempotency_key,
-            error=outcome.error_type,
-            message=outcome.error,
-            retry_is_billed=outcome.retry_is_billed,
-            attempts=outcome.attempts,
-            size_bytes=outcome.size_bytes,
-            received_bytes=outcome.received_bytes,
-            seconds=round(outcome.seconds, 3),
-            source_changed=outcome.source_changed,
-            from_earlier_run=outcome.from_earlier_run,
-        )
-
-    def on_progress(self, progress: BatchProgress) -> None:
-        """Print a `progress` event once a second."""
-        if time.monotonic() - self._reported_at >= _JSON_INTERVAL:
-            self._reported_at = time.monotonic()
-            fields = ("files", "done", "failed", "uploading", "generating", "downloading")
-            self._json(
-                "progress",
-                optional=True,
-                **{name: getattr(progress, name) for name in fields},
-                sent_bytes=progress.sent_bytes,
-                received_bytes=progress.received_bytes,
-                seconds=round(progress.seconds, 3),
-                eta_seconds=progress.eta_seconds,
-                pause_reason=progress.pause_reason,
-            )
-
-    def on_left_out(self, name: LeftOut) -> None:
-        """Count the name and print a `left_out` event."""
-        super().on_left_out(name)
-        self._json("left_out", path=str(name.path), reason=name.reason)
-
-    def on_finished(self, journal: Path) -> None:
-        """Print a `finished` event."""
-        left_out: dict[str, Any] = (
-            {"left_out": dict(self.left_out_counts)} if self.left_out_counts else {}
-        )
-        self._json("finished", **self._totals(), **left_out, journal=str(journal))
-        self.report_missing()
-
-    def on_stopped(self, error: BatchStopped) -> None:
-        """Print a `stopped` event, and the reason on stderr."""
-        self._json(
-            "stopped",
-            **self._totals(),
-            journal=error.journal,
-            remaining_files=error.remaining_files,
-            error=type(error.__cause__).__name__ if error.__cause__ is not None else None,
-            message=str(error),
-        )
-        super().on_stopped(error)
-
-    def on_interrupt(self, journal: Path) -> None:
-        """Print an `interrupted` event, and how to resume on stderr."""
-        self._json("interrupted", **self._totals(), journal=str(journal))
-        super().on_interrupt(journal)
-
-    def _totals(self) -> dict[str, Any]:
-        return {
-            "done": self.done,
-            **({"skipped": self.skipped} if self.skipped else {}),
-            "failed": self.failed,
-            "from_earlier_run": self.from_earlier_run,
-        }
-
-    def _json(self, event: str, *, optional: bool = False, **fields: object) -> None:
-        console.json({"event": event, **fields}, optional=optional)
-
-
-class BarBatchReporter(BatchReporter):
-    """Reporter with one live line for the batch on stderr; failures are printed above it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._live = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Start the live line."""
-        self._live.enter_context(console.live(self.lines))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the live line."""
-        self._live.close()
-
-    def lines(self, width: int) -> list[str]:
-        """Return the current counts, and a bar if there is space for one."""
-        progress = self.last_progress
-        if progress is None:
-            return [shorten("listing", width)]
-        line = fit_line(_counts(progress), _details(progress), width)
-        percent = 100.0 * (progress.done + progress.failed) / max(progress.files, 1)
-        return [line + progress_bar(percent, width - cells(line))]
-
-    def on_progress(self, progress: BatchProgress) -> None:
-        """Store the progress for the live line."""
-        self.last_progress = progress
-
-    def report(self, outcome: FileOutcome) -> None:
-        """Print a failure, and a result if stdout is not the terminal."""
-        if outcome.state == "failed" or not console.out.isatty():
-            super().report(outcome)
+def _progress_event(progress: BatchProgress) -> dict[str, object]:
+    fields = (
+        *("files", "done", "failed", "uploading", "generating", "downloading"),
+        *("sent_bytes", "received_bytes", "eta_seconds", "pause_reason"),
+    )
+    values = {name: getattr(progress, name) for name in fields}
+    return {"event": "progress", **values, "seconds": round(progress.seconds, 3)}

@@ -23,7 +23,9 @@ from diffio_async.batch.journal_queries import (
     report,
     status,
 )
-from diffio_async.cli.console import FAILED, OK, console, exit_code_after_output
+from diffio_async.cli import FAILED, OK
+from diffio_async.cli.batch.progress import left_out_event
+from diffio_async.cli.command import console, exit_code_after_output, print_event
 from diffio_async.models.batches import LeftOut, LeftOutReason
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.dry_run import PlannedFile
     from diffio_async.batch.journal_queries import Row
-    from diffio_async.cli.batch.run import BatchOptions
+    from diffio_async.batch.request import BatchRequest
 
 _PAGE_SIZE = 500
 
@@ -53,11 +55,9 @@ async def print_status(path: str, *, as_json: bool) -> int:
     """
     async with _open_journal(path) as journal:
         found = await journal.read(status)
-    if as_json:
-        console.json({"event": "status", "journal": journal.path, **asdict(found)})
-    else:
-        for name, value in _status_lines(found):
-            console.result(f"{name:<12} {value}")
+    event = {"event": "status", "journal": journal.path, **asdict(found)}
+    lines = (f"{name:<12} {value}" for name, value in _status_lines(found))
+    print_event(event, *lines, as_json=as_json)
     return exit_code_after_output(FAILED if found.files.get("failed") else OK)
 
 
@@ -110,10 +110,8 @@ async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
             async for row in rows:
                 if as_csv:
                     console.out.write(_csv(row[column] for column in COLUMNS))
-                elif as_json:
-                    console.json({"event": "result", **row})
                 else:
-                    console.result(_result_line(row))
+                    print_event({"event": "result", **row}, _result_line(row), as_json=as_json)
                 console.out.wait()
         last = 0
         while names := await journal.read(left_out_after, last, _PAGE_SIZE):
@@ -125,11 +123,8 @@ async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
                     _print_left_out(name, as_json=as_json)
             console.out.wait()
         for row in [] if as_csv else await journal.read(orphans):
-            if as_json:
-                console.json({"event": "orphan", **row})
-            else:
-                project = row["project"] or "with an unknown id"
-                console.result(f"orphaned project {project}: {row['reason']}")
+            line = f"orphaned project {row['project'] or 'with an unknown id'}: {row['reason']}"
+            print_event({"event": "orphan", **row}, line, as_json=as_json)
     return exit_code_after_output(OK)
 
 
@@ -150,13 +145,11 @@ def _result_line(row: Row) -> str:
 
 
 def _print_left_out(name: LeftOut, *, as_json: bool) -> None:
-    if as_json:
-        console.json({"event": "left_out", "path": str(name.path), "reason": name.reason})
-    else:
-        console.result(f"left out {name.path}: {describe_left_out({name.reason: 1})}")
+    line = f"left out {name.path}: {describe_left_out({name.reason: 1})}"
+    print_event(left_out_event(name), line, as_json=as_json)
 
 
-async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
+async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
     """Print what a run would do, without sending or writing anything. Return the exit code.
 
     Raises:
@@ -165,7 +158,7 @@ async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
     """
     files = generations = size_bytes = problems = 0
     left_out = Counter[LeftOutReason]()
-    plans = plan_batch(options.request())
+    plans = plan_batch(request)
     async with aclosing(plans):
         async for planned in plans:
             if isinstance(planned, LeftOut):
@@ -178,47 +171,37 @@ async def print_plan(options: BatchOptions, *, as_json: bool) -> int:
             problems += planned.problem is not None
             _print_planned(planned, as_json=as_json)
             console.out.wait()
-    min_billed = generations * MIN_BILLED_SECONDS
-    if as_json:
-        console.json(
-            {
-                "event": "planned",
-                "files": files,
-                "size_bytes": size_bytes,
-                "generations": generations,
-                "problems": problems,
-                **({"left_out": dict(left_out)} if left_out else {}),
-                "billed_seconds": min_billed,
-            }
-        )
-    else:
-        console.result(
-            f"{files - problems} to restore, {format_bytes(size_bytes)}; {generations} "
-            f"generations, at least {min_billed:g} seconds billed (60 for each; equal contents are "
-            "billed once)"
-        )
-        if problems:
-            console.result(f"{problems} cannot be restored")
-        if left_out:
-            console.result(f"left out: {describe_left_out(left_out)}")
+    billed_seconds = generations * MIN_BILLED_SECONDS
+    event = {
+        "event": "planned",
+        "files": files,
+        "size_bytes": size_bytes,
+        "generations": generations,
+        "problems": problems,
+        **({"left_out": dict(left_out)} if left_out else {}),
+        "billed_seconds": billed_seconds,
+    }
+    lines = [
+        f"{files - problems} to restore, {format_bytes(size_bytes)}; {generations} generations, "
+        f"at least {billed_seconds:g} seconds billed (60 for each; equal contents are billed once)"
+    ]
+    lines += [f"{problems} cannot be restored"] if problems else []
+    lines += [f"left out: {describe_left_out(left_out)}"] if left_out else []
+    print_event(event, *lines, as_json=as_json)
     return exit_code_after_output(FAILED if problems else OK)
 
 
 def _print_planned(planned: PlannedFile, *, as_json: bool) -> None:
     paths = [str(path) for path in planned.paths]
-    if as_json:
-        console.json(
-            {
-                "event": "plan",
-                "file": str(planned.source),
-                "paths": paths,
-                "size_bytes": planned.size_bytes,
-                "billed": planned.billed,
-                "problem": planned.problem,
-            }
-        )
-    elif planned.problem is not None:
-        console.result(f"{planned.source}: {planned.problem}")
-    else:
-        size = format_bytes(planned.size_bytes)
-        console.result(f"{planned.source} -> {', '.join(paths)} ({size})")
+    event = {
+        "event": "plan",
+        "file": str(planned.source),
+        "paths": paths,
+        "size_bytes": planned.size_bytes,
+        "billed": planned.billed,
+        "problem": planned.problem,
+    }
+    what = f" -> {', '.join(paths)} ({format_bytes(planned.size_bytes)})"
+    if planned.problem is not None:
+        what = f": {planned.problem}"
+    print_event(event, f"{planned.source}{what}", as_json=as_json)

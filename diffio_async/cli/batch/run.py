@@ -28,18 +28,17 @@ from diffio_async.batch.journal import (
 from diffio_async.batch.journal_queries import download_types_of
 from diffio_async.batch.request import BatchRequest, RunOptions
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
-from diffio_async.cli.batch.progress import make_reporter
+from diffio_async.cli import FAILED, OK
+from diffio_async.cli.batch.progress import BatchReporter
 from diffio_async.cli.client import RequestWatch, check_environment, open_client
-from diffio_async.cli.console import FAILED, OK
-from diffio_async.cli.interrupts import mark_interruption_reported
-from diffio_async.cli.pipes import DASH
+from diffio_async.cli.command import mark_interruption_reported
+from diffio_async.cli.files import DASH
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError
 from diffio_async.models.generations import DownloadType
 from diffio_async.options import DEFAULT_BASE_URL
 from diffio_async.types import BatchConflict
 
 if TYPE_CHECKING:
-    from diffio_async.cli.batch.progress import BatchReporter
     from diffio_async.client import AsyncDiffio
     from diffio_async.errors import DiffioError
 
@@ -162,7 +161,7 @@ async def restore(options: BatchOptions, *, as_json: bool) -> int:
     async with AsyncExitStack() as stack:
         watch = RequestWatch()
         client = await _open_client(options, stack, watch)
-        reporter = stack.enter_context(make_reporter(as_json=as_json))
+        reporter = stack.enter_context(BatchReporter(as_json=as_json))
         try:
             await _run(client, options, reporter)
         except BatchStopped as error:
@@ -231,7 +230,7 @@ def _batch_stopped(
         "again: what was sent is not billed again"
     )
     error.journal, error.__cause__ = str(options.journal_path), cause
-    progress = reporter.last_progress
+    progress = reporter.progress
     if progress is not None:
         error.remaining_files = progress.files - progress.done - progress.failed
     return error

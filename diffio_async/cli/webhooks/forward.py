@@ -13,7 +13,7 @@ import aiohttp
 
 from diffio_async._http.proxies import Proxies
 from diffio_async._version import __version__
-from diffio_async.cli.parameters import client_options
+from diffio_async.cli.client import client_options
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.verifier import FAMILIES, NAMES, parse_timestamp, read_headers, signer
 

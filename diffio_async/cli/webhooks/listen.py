@@ -6,18 +6,18 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from attrs import frozen
+from attrs import define, field, frozen
 
 from diffio_async._http.transfers import run_workers
-from diffio_async.cli.console import OK, console, log_to_console
-from diffio_async.cli.webhooks.connections import Connections
+from diffio_async.cli import OK
+from diffio_async.cli.command import console, log_to_console, print_event
 from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded
 from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.aiohttp_server import aiohttp_app
@@ -26,7 +26,7 @@ from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from aiohttp.typedefs import Handler
 
@@ -44,73 +44,6 @@ _MAX_CONCURRENT_FORWARDS = 8
 _BAD_REQUEST, _UNAVAILABLE = 400, 503
 
 _request_headers: ContextVar[Mapping[str, str]] = ContextVar("_request_headers")
-
-
-class EventPrinter:
-    """Prints events as lines, in color on a terminal, or as JSON.
-
-    `reader_gone` is set when the reader of stdout closed the pipe.
-    """
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-        self.reader_gone = asyncio.Event()
-
-    def listening(self, url: str, forward: str | None) -> None:
-        """Print the URL; as a line it goes to stderr, since stdout is for events."""
-        if self._as_json:
-            self._json({"event": "listening", "url": url, "forward": forward})
-        else:
-            to = f", forwarding to {forward}" if forward else ""
-            console.note(f"Listening on {url}{to}, until Ctrl-C.")
-
-    def received(self, event: WebhookEvent, *, duplicate: bool) -> None:
-        """Print an event that was accepted."""
-        if self._as_json:
-            fields: dict[str, object] = {
-                "event": "received",
-                "message_id": event.message_id,
-                "event_type": event.event_type,
-                "generation_id": event.generation_id,
-                "api_project_id": event.api_project_id,
-                "status": event.status,
-                "error": event.error,
-                "duplicate": duplicate,
-            }
-            self._json(fields)
-            return
-        words = [event.event_type or "?", event.generation_id or "-", event.message_id or "-"]
-        words += [f"error: {event.error}"] if event.error else []
-        words += ["(duplicate)"] if duplicate else []
-        now = datetime.now().astimezone()
-        console.result(f"{now:%H:%M:%S} {' '.join(words)}", style=_STYLES.get(event.event_type))
-        self._check_reader()
-
-    def rejected(self, status: int, reason: str) -> None:
-        """Print a rejected request as JSON; the log reports it as a line."""
-        if self._as_json:
-            self._json({"event": "rejected", "status": status, "reason": reason})
-
-    def forwarded(self, message_id: str, status: int) -> None:
-        """Print as JSON that the target accepted an event."""
-        if self._as_json:
-            self._json({"event": "forwarded", "message_id": message_id, "status": status})
-
-    def not_forwarded(self, message_id: str, reason: str) -> None:
-        """Print that the target did not accept an event, which will be retried."""
-        if self._as_json:
-            self._json({"event": "not_forwarded", "message_id": message_id, "reason": reason})
-        else:
-            console.note(f"{message_id} was not forwarded and will be retried: {reason}")
-
-    def _json(self, fields: dict[str, object]) -> None:
-        console.json(fields)
-        self._check_reader()
-
-    def _check_reader(self) -> None:
-        if isinstance(console.out.failure, BrokenPipeError):
-            # Stop listening: the sender keeps what is not acknowledged.
-            self.reader_gone.set()
 
 
 @frozen(kw_only=True)
@@ -134,13 +67,75 @@ class ListenRequest:
             raise ConfigurationError("--path must begin with / and have no query or fragment")
 
 
+class _EventPrinter:
+    """Prints events as lines, in color on a terminal, or as JSON.
+
+    `reader_gone` is set when the reader of stdout closed the pipe.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self.reader_gone = asyncio.Event()
+
+    def listening(self, url: str, forward: str | None) -> None:
+        """Print the URL; as a line it goes to stderr, since stdout is for events."""
+        to = f", forwarding to {forward}" if forward else ""
+        line = f"Listening on {url}{to}, until Ctrl-C."
+        self._print({"event": "listening", "url": url, "forward": forward}, line)
+
+    def received(self, event: WebhookEvent, *, duplicate: bool) -> None:
+        """Print an event that was accepted."""
+        if not self._as_json:
+            words = [event.event_type or "?", event.generation_id or "-", event.message_id or "-"]
+            words += [f"error: {event.error}"] if event.error else []
+            words += ["(duplicate)"] if duplicate else []
+            time = f"{datetime.now().astimezone():%H:%M:%S}"
+            console.result(" ".join([time, *words]), style=_STYLES.get(event.event_type))
+            self._check_reader()
+            return
+        fields: dict[str, object] = {
+            "event": "received",
+            "message_id": event.message_id,
+            "event_type": event.event_type,
+            "generation_id": event.generation_id,
+            "api_project_id": event.api_project_id,
+            "status": event.status,
+            "error": event.error,
+            "duplicate": duplicate,
+        }
+        self._print(fields)
+
+    def rejected(self, status: int, reason: str) -> None:
+        """Print a rejected request as JSON; the log reports it as a line."""
+        self._print({"event": "rejected", "status": status, "reason": reason})
+
+    def forwarded(self, message_id: str, status: int) -> None:
+        """Print as JSON that the target accepted an event."""
+        self._print({"event": "forwarded", "message_id": message_id, "status": status})
+
+    def not_forwarded(self, message_id: str, reason: str) -> None:
+        """Print that the target did not accept an event, which will be retried."""
+        line = f"{message_id} was not forwarded and will be retried: {reason}"
+        self._print({"event": "not_forwarded", "message_id": message_id, "reason": reason}, line)
+
+    def _print(self, fields: dict[str, object], *lines: str) -> None:
+        print_event(fields, *lines, as_json=self._as_json, failed=True)
+        if self._as_json:
+            self._check_reader()
+
+    def _check_reader(self) -> None:
+        if isinstance(console.out.failure, BrokenPipeError):
+            # Stop listening: the sender keeps what is not acknowledged.
+            self.reader_gone.set()
+
+
 class _ListenSink(WebhookSink):
     """Sink that prints events, and stores or forwards them before they are acknowledged."""
 
     def __init__(
         self,
         verifier: WebhookVerifier,
-        printer: EventPrinter,
+        printer: _EventPrinter,
         inbox: WebhookInbox | None,
         forwarder: Forwarder | None,
     ) -> None:
@@ -179,7 +174,7 @@ class _ListenSink(WebhookSink):
         return new
 
 
-async def listen(request: ListenRequest, printer: EventPrinter) -> int:
+async def listen(request: ListenRequest, *, as_json: bool) -> int:
     """Receive events until cancelled, or until the reader of stdout is gone.
 
     Raises:
@@ -189,6 +184,7 @@ async def listen(request: ListenRequest, printer: EventPrinter) -> int:
     """
     request.check()
     log_to_console(logging.WARNING, tracebacks=False)
+    printer = _EventPrinter(as_json=as_json)
     verifier = WebhookVerifier(*request.secrets)
     inbox = forwarder = None
     async with AsyncExitStack() as stack:
@@ -206,18 +202,27 @@ async def listen(request: ListenRequest, printer: EventPrinter) -> int:
         sink = _ListenSink(verifier, printer, inbox, forwarder)
         url = await _serve(stack, sink, request, printer)
         printer.listening(url, request.forward)
-        forwarding = None
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(printer.reader_gone.wait())]
         if inbox is not None and forwarder is not None:
             forward = partial(_forward_inbox, inbox, forwarder, printer)
-            forwarding = asyncio.create_task(run_workers(forward, _MAX_CONCURRENT_FORWARDS))
-            stack.push_async_callback(_cancel, forwarding)
-        await _wait_first(forwarding, asyncio.create_task(printer.reader_gone.wait()))
+            tasks.append(asyncio.create_task(run_workers(forward, _MAX_CONCURRENT_FORWARDS)))
+        for task in tasks:
+            stack.push_async_callback(_cancel, task)
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
     return OK
 
 
+async def _cancel(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
 async def _serve(
-    stack: AsyncExitStack, sink: WebhookSink, options: ListenRequest, printer: EventPrinter
+    stack: AsyncExitStack, sink: WebhookSink, options: ListenRequest, printer: _EventPrinter
 ) -> str:
+    """Start a server, which `stack` stops. Return its URL."""
     app, connections = aiohttp_app(sink, path=options.path), Connections()
 
     @web.middleware
@@ -227,7 +232,9 @@ async def _serve(
             response = await handler(request)
         # A failure to store an event (503) is reported by the sink.
         if response.status >= _BAD_REQUEST and response.status != _UNAVAILABLE:
-            printer.rejected(response.status, _rejection_reason(response))
+            body = response.body if isinstance(response, web.Response) else None
+            reason = json.loads(body)["error"] if isinstance(body, bytes) else "not_found"
+            printer.rejected(response.status, str(reason))
         return response
 
     app.middlewares.append(observe)
@@ -245,30 +252,7 @@ async def _serve(
     return f"http://{host}:{port}{options.path}"
 
 
-def _rejection_reason(response: web.StreamResponse) -> str:
-    body = response.body if isinstance(response, web.Response) else None
-    return str(json.loads(body)["error"]) if isinstance(body, bytes) else "not_found"
-
-
-async def _wait_first(
-    forwarding: asyncio.Task[None] | None, reader_gone: asyncio.Task[bool]
-) -> None:
-    """Wait until one of the tasks ends. Raise the exception of `forwarding`, if any."""
-    try:
-        tasks = [reader_gone] if forwarding is None else [reader_gone, forwarding]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        reader_gone.cancel()
-    if forwarding is not None and forwarding.done():
-        forwarding.result()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
-async def _forward_inbox(inbox: WebhookInbox, forwarder: Forwarder, printer: EventPrinter) -> None:
+async def _forward_inbox(inbox: WebhookInbox, forwarder: Forwarder, printer: _EventPrinter) -> None:
     """Forward the events of an inbox; the inbox schedules the attempts."""
     async for delivery in inbox.deliveries():
         message_id = delivery.event.message_id or ""
@@ -279,3 +263,127 @@ async def _forward_inbox(inbox: WebhookInbox, forwarder: Forwarder, printer: Eve
             printer.not_forwarded(message_id, str(failure))
         else:
             printer.forwarded(message_id, status)
+
+
+@frozen(kw_only=True)
+class Limits:
+    """Time limits of a connection, in seconds, and the maximum number of connections.
+
+    Attributes:
+        headers: From the opening of a connection to the end of the first request's headers.
+        idle: From a response to the end of the next request's headers.
+        body: From a request's headers to the end of its body.
+        connections: Maximum open; of more, the one that has been idle longest is closed.
+        sweep: Interval between two checks of all connections.
+    """
+
+    headers: float = 10.0
+    idle: float = 60.0
+    body: float = 20.0
+    connections: int = 200
+    sweep: float = 1.0
+
+
+@define(eq=False)
+class _Connection(asyncio.Protocol):
+    """Protocol that forwards to the server's own, and can be closed at any time."""
+
+    owner: Connections
+    inner: asyncio.Protocol
+    transport: asyncio.Transport | None = None
+    #: Start of the current wait for the client, and its maximum in seconds.
+    wait_started_at: float = 0.0
+    max_wait: float = 0.0
+    #: The request that is being handled.
+    request: web.BaseRequest | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - true for TCP servers
+        self.transport = transport
+        self.inner.connection_made(transport)
+        self.owner.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.owner.remove(self)
+        self.inner.connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self.inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
+
+    def start_wait(self, max_wait: float, request: web.BaseRequest | None = None) -> None:
+        """Start a wait for the client of at most `max_wait` seconds."""
+        self.request, self.max_wait = request, max_wait
+        self.wait_started_at = asyncio.get_running_loop().time()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the client has to send data; a handler limits its own time."""
+        return self.request is None or not self.request.content.is_eof()
+
+    def abort(self) -> None:
+        """Close the connection now and drop unsent data."""
+        if self.transport is not None:
+            self.transport.abort()
+
+
+@define(eq=False)
+class Connections:
+    """The open connections of one server."""
+
+    limits: Limits = field(factory=Limits)
+    _open: dict[asyncio.BaseTransport, _Connection] = field(factory=dict, init=False)
+
+    def protocol_factory(
+        self, server: Callable[[], asyncio.Protocol]
+    ) -> Callable[[], asyncio.Protocol]:
+        """Return a protocol factory that wraps the server's."""
+        return lambda: _Connection(self, server())
+
+    def add(self, connection: _Connection) -> None:
+        """Add a connection. If there are too many, close the one that has waited longest."""
+        connection.start_wait(self.limits.headers)
+        if connection.transport is not None:
+            self._open[connection.transport] = connection
+        if len(self._open) > self.limits.connections:
+            waiting = [each for each in self._open.values() if each.waiting]
+            longest = min(waiting, key=lambda each: each.wait_started_at, default=connection)
+            # Removed now, since `connection_lost` is called later: the next call aborts another.
+            self.remove(longest)
+            longest.abort()
+
+    def remove(self, connection: _Connection) -> None:
+        """Remove a connection."""
+        if connection.transport is not None:
+            self._open.pop(connection.transport, None)
+
+    @asynccontextmanager
+    async def handling(self, request: web.BaseRequest) -> AsyncIterator[None]:
+        """Apply the limits of a request during the body, which handles it."""
+        transport = request.transport
+        connection = None if transport is None else self._open.get(transport)
+        if connection is not None:
+            connection.start_wait(self.limits.body, request)
+        try:
+            yield
+        finally:
+            if connection is not None:
+                connection.start_wait(self.limits.idle)
+
+    async def run(self) -> None:
+        """Close connections that exceed their limit, until cancelled."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(self.limits.sweep)
+            for connection in [*self._open.values()]:
+                waited = clock() - connection.wait_started_at
+                if connection.waiting and waited > connection.max_wait:
+                    connection.abort()

@@ -1,15 +1,25 @@
-"""Results of work on one file or generation, as lines for people and as JSON."""
+"""Progress and results of `restore` and `download`, as bars on a terminal, lines, or JSON."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from attrs import evolve, frozen
+from attrs import define, evolve, field, frozen
 
-from diffio_async._text import shell_line
+from diffio_async._text import (
+    ProgressCounts,
+    cells,
+    fit_line,
+    format_clock,
+    progress_bar,
+    shorten,
+)
+from diffio_async.cli.command import command_line, console, print_event
 from diffio_async.errors import (
     DiffioError,
     GenerationFailed,
@@ -19,6 +29,9 @@ from diffio_async.errors import (
 )
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import Download, DownloadType, GenerationProgress
+
+if TYPE_CHECKING:
+    from typing import Self
 
 #: Values that progress callbacks receive.
 Progress = UploadProgress | GenerationProgress | DownloadProgress
@@ -31,6 +44,8 @@ _OPTIONS = {
     "download_type='audio'": "--type audio",
     "pass ClientOptions(ssl=ssl.create_default_context(cafile=…))": "add --cacert FILE",
 }
+#: Minimum columns of a name while anything else can be shortened or left out.
+_MIN_NAME = 12
 
 
 def cli_message(error: DiffioError, *, continues: bool) -> str:
@@ -67,18 +82,18 @@ class ResumeCommand:
     idempotency_key: str | None = None
     confirmed: bool = True
 
-    def lines(self) -> list[str]:
+    def line(self) -> str:
         """Return the command for people."""
-        return [f"  {'resume' if self.confirmed else 'retry'}: {self.command()}"]
+        return f"  {'resume' if self.confirmed else 'retry'}: {self.command()}"
 
     def command(self) -> str:
         """Return the command for a shell."""
-        words = ["diffio-async", "download", self.generation_id, "--project", self.api_project_id]
+        words = ["download", self.generation_id, "--project", self.api_project_id]
         if self.download_type != "audio":
             words += ["--type", self.download_type]
         if self.output is not None:
             words += ["-o", self.output]
-        return shell_line(words)
+        return command_line(*words)
 
     def after_error(self, error: DiffioError) -> ResumeCommand | None:
         """Return the command that is still useful after `error`, None if there is none."""
@@ -111,28 +126,6 @@ class Subject:
         return {self.field: self.name}
 
 
-class TaskResult(Protocol):
-    """Result of the work on one subject."""
-
-    @property
-    def subject(self) -> Subject:
-        """The file or generation."""
-        ...
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the result was written."""
-        ...
-
-    def lines(self) -> list[str]:
-        """Return one or two lines for people."""
-        ...
-
-    def json(self) -> dict[str, object]:
-        """Return one object for programs."""
-        ...
-
-
 @frozen(kw_only=True)
 class Succeeded:
     """The result is at `path` (None: it went to standard output) after `seconds` of work."""
@@ -148,11 +141,9 @@ class Succeeded:
 
     def lines(self) -> list[str]:
         """Return the path of the result, and the measured change if it is known."""
-        gain = gain_summary(self.progress)
-        return [
-            f"{self.subject} -> {self.path or 'standard output'}",
-            *([f"  {gain}"] if gain else []),
-        ]
+        line = f"{self.subject} -> {self.path or 'standard output'}"
+        change = _measured_change(self.progress)
+        return [line, f"  {change}"] if change else [line]
 
     def json(self) -> dict[str, object]:
         """Return a `restored` or `downloaded` event."""
@@ -181,11 +172,13 @@ class Failed:
     succeeded: bool = False
 
     def lines(self) -> list[str]:
-        """Return the reason, and the command that resumes."""
+        """Return the reason, and the command that resumes or the ids that it does not contain."""
         reason = self._reason()
-        if self.resume is None:
-            return [f"{self.subject}: {reason}{_missing_ids(self.error, reason)}"]
-        return [f"{self.subject}: {reason}", *self.resume.lines()]
+        if self.resume is not None:
+            return [f"{self.subject}: {reason}", self.resume.line()]
+        ids = {"project": self.error.api_project_id, "generation": self.error.generation_id}
+        missing = [f"{name} {id_}" for name, id_ in ids.items() if id_ and id_ not in reason]
+        return [f"{self.subject}: {reason}" + (f" ({', '.join(missing)})" if missing else "")]
 
     def _reason(self) -> str:
         continues = self.resume is not None and self.resume.confirmed
@@ -208,50 +201,27 @@ class Failed:
 
 @frozen(kw_only=True)
 class Interrupted:
-    """The user stopped the command; the generation is paid for and keeps running."""
+    """The user stopped the command.
 
-    subject: Subject
-    resume: ResumeCommand
-    succeeded: bool = False
-
-    def lines(self) -> list[str]:
-        """Return the generation that continues, and the command that resumes."""
-        generation = f"generation {self.resume.generation_id} of {self.resume.api_project_id}"
-        status = (
-            f"{generation} continues"
-            if self.resume.confirmed
-            else f"the service has not confirmed {generation}"
-        )
-        return [f"{self.subject}: interrupted; {status}", *self.resume.lines()]
-
-    def json(self) -> dict[str, object]:
-        """Return an `interrupted` event."""
-        return {
-            "event": "interrupted",
-            **self.subject.json(),
-            "api_project_id": self.resume.api_project_id,
-            "generation_id": self.resume.generation_id,
-            "idempotency_key": self.resume.idempotency_key,
-            "resume_command": self.resume.command(),
-        }
-
-
-@frozen(kw_only=True)
-class InterruptedEarly:
-    """The user stopped the command before a generation was known to be started.
-
-    `may_be_billed`: a generation was requested, and no response was received.
+    `resume` is set if a generation is known to be started; it is paid for and keeps running.
+    Otherwise `may_be_billed`: a generation was requested, and no response was received.
     """
 
     subject: Subject
-    api_project_id: str | None
-    idempotency_key: str | None
-    may_be_billed: bool
+    resume: ResumeCommand | None
+    api_project_id: str | None = None
+    idempotency_key: str | None = None
+    may_be_billed: bool = False
     succeeded: bool = False
 
     def lines(self) -> list[str]:
-        """Return what may be running or is being aborted, and the command that finds out."""
-        project = self.api_project_id
+        """Return what continues, may be running or is being aborted, and the command to run."""
+        resume, project = self.resume, self.api_project_id
+        if resume is not None:
+            generation = f"generation {resume.generation_id} of {resume.api_project_id}"
+            unconfirmed = f"the service has not confirmed {generation}"
+            status = f"{generation} continues" if resume.confirmed else unconfirmed
+            return [f"{self.subject}: interrupted; {status}", resume.line()]
         if self.may_be_billed:
             return [
                 f"{self.subject}: interrupted while a generation of {project} was being started; "
@@ -263,39 +233,37 @@ class InterruptedEarly:
 
     def json(self) -> dict[str, object]:
         """Return an `interrupted` event."""
+        resume = self.resume
+        key = self.idempotency_key if self.may_be_billed else None
         return {
             "event": "interrupted",
             **self.subject.json(),
-            "api_project_id": self.api_project_id,
-            "generation_id": None,
-            "idempotency_key": self.idempotency_key if self.may_be_billed else None,
+            "api_project_id": resume.api_project_id if resume else self.api_project_id,
+            "generation_id": resume.generation_id if resume else None,
+            "idempotency_key": resume.idempotency_key if resume else key,
             "resume_command": self._command(),
         }
 
     def _command(self) -> str | None:
+        if self.resume is not None:
+            return self.resume.command()
         if not self.may_be_billed or self.api_project_id is None:
             return None
-        return shell_line(["diffio-async", "wait", "--project", self.api_project_id])
+        return command_line("wait", "--project", self.api_project_id)
 
 
-def _missing_ids(error: DiffioError, text: str) -> str:
-    """Return the ids of the created project and generation that `text` does not contain."""
-    ids = {"project": error.api_project_id, "generation": error.generation_id}
-    missing = [f"{name} {value}" for name, value in ids.items() if value and value not in text]
-    return f" ({', '.join(missing)})" if missing else ""
+TaskResult = Succeeded | Failed | Interrupted
 
 
-def gain_summary(progress: GenerationProgress) -> str | None:
+def _measured_change(progress: GenerationProgress) -> str | None:
     """Return what a restoration changed, if the server measured it (the sandbox does)."""
     measured = progress.extra.get("restoration")
     if not isinstance(measured, Mapping):
         return None
+    labels = {"speechToNoiseDb": "speech over noise", "noiseFloorDb": "noise floor"}
     parts: list[str] = []
-    for field, label in (
-        ("speechToNoiseDb", "speech over noise"),
-        ("noiseFloorDb", "noise floor"),
-    ):
-        match measured.get(field):
+    for name, label in labels.items():
+        match measured.get(name):
             case {"before": int() | float() as before, "after": int() | float() as after}:
                 parts.append(f"{label} {before:.1f} -> {after:.1f} dB ({after - before:+.1f})")
             case _:
@@ -332,3 +300,97 @@ def _transferred(done: int, total: int | None, rate: float | None) -> str:
     of = "" if total is None else f" of {total / 1e6:.1f}"
     speed = "" if rate is None else f", {rate / 1e6:.1f} MB/s"
     return f"{done / 1e6:.1f}{of} MB{speed}"
+
+
+def _progress_event(progress: Progress) -> dict[str, object]:
+    """Return an `upload`, `progress` or `download` event."""
+    if isinstance(progress, GenerationProgress):
+        return {
+            "event": "progress",
+            "status": progress.status,
+            "stage": describe_stage(progress),
+            "percent": round(progress.percent, 1),
+            "api_project_id": progress.api_project_id,
+            "generation_id": progress.generation_id,
+        }
+    rate = {} if progress.rate is None else {"bytes_per_second": round(progress.rate)}
+    if isinstance(progress, UploadProgress):
+        return {"event": "upload", "sent": progress.sent, "total": progress.total, **rate}
+    return {"event": "download", "received": progress.received, "total": progress.total, **rate}
+
+
+@define
+class _Row:
+    """Bar of one file; upload, generation and download each fill it from zero."""
+
+    stage: str
+    percent: float
+    started_at: float = field(factory=time.monotonic)
+
+    def line(self, name: str, width: int) -> str:
+        """Return the percentage, then the name, the stage, the time and a bar as they fit."""
+        end = f" {self.percent:3.0f} %"
+        free = width - cells(end)
+        name = shorten(name, max(free - cells(self.stage) - 1, min(free, _MIN_NAME)))
+        line = f"{name} {self.stage}" if cells(name) + 1 + cells(self.stage) <= free else name
+        elapsed = f" {format_clock(time.monotonic() - self.started_at)}"
+        if cells(line) + cells(end) + cells(elapsed) <= width:
+            end += elapsed
+        return line + progress_bar(self.percent, width - cells(line) - cells(end)) + end
+
+
+class Reporter:
+    """Context manager that displays the progress and the results of files.
+
+    With `as_json`, each is an object on stdout. Otherwise successes are lines on stdout and
+    failures on stderr, below which a terminal has a bar per active file. `to_stdout`: standard
+    output receives the audio itself, so no line is printed on it.
+    """
+
+    def __init__(self, *, as_json: bool, to_stdout: bool = False) -> None:
+        self._as_json, self._to_stdout = as_json, to_stdout
+        self._rows: dict[Subject, _Row] = {}
+        self._started_at = time.monotonic()
+        self._count = self._succeeded = self._failed = 0
+        self._live = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start the bars."""
+        if not self._as_json:
+            self._live.enter_context(console.live(self.lines))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the bars."""
+        self._live.close()
+
+    def expect(self, count: int) -> None:
+        """Set the number of files, for the line of totals."""
+        self._count = count
+
+    def lines(self, width: int) -> list[str]:
+        """Return the current bars, and the totals of several files."""
+        lines = [row.line(subject.short, width) for subject, row in list(self._rows.items())]
+        ended = self._succeeded + self._failed
+        if self._count > 1:
+            elapsed = time.monotonic() - self._started_at
+            eta = elapsed / self._succeeded * (self._count - ended) if self._succeeded else None
+            counts = ProgressCounts(ended, self._count, self._failed, eta)
+            lines.append(fit_line(counts, [f"for {format_clock(elapsed)}"], width))
+        return lines
+
+    def on_progress(self, subject: Subject, progress: Progress) -> None:
+        """Display progress."""
+        if self._as_json:
+            console.json({**subject.json(), **_progress_event(progress)}, optional=True)
+            return
+        row = self._rows.setdefault(subject, _Row("", 0.0))
+        row.stage, row.percent = describe_stage(progress), progress.percent or 0.0
+
+    def on_result(self, result: TaskResult) -> None:
+        """Display a result in place of the bar of its file."""
+        self._rows.pop(result.subject, None)
+        self._succeeded += result.succeeded
+        self._failed += not result.succeeded
+        to_stderr = self._to_stdout or not result.succeeded
+        print_event(result.json(), *result.lines(), as_json=self._as_json, failed=to_stderr)

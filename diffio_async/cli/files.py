@@ -1,10 +1,11 @@
-"""`-` in place of a path: a recording from standard input, a result to standard output."""
+"""Files that `restore` and `download` read and write; `-` is standard input or output."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import stat
 import sys
 import tempfile
 from pathlib import Path
@@ -12,23 +13,96 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.media_types import HEAD, ending_by_content
-from diffio_async._storage.threads import DedicatedThread
+from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.system_errors import reason_of
+from diffio_async._storage.threads import DedicatedThread, TrackedExecutor
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source
-from diffio_async.cli.console import console
+from diffio_async.cli.command import console
 from diffio_async.errors import ConfigurationError, InvalidSource, InvalidTarget
+from diffio_async.models.generations import DownloadType
 from diffio_async.options import MIB, ClientOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from diffio_async.types import OnConflict
 
 DASH = "-"
 #: Name of standard input if the user does not give one.
 STDIN_NAME = "stdin"
 #: Seconds to wait for a pending write when the command ends: its reader may not be reading.
 _GRACE_SECONDS = 0.2
+
+
+@frozen(kw_only=True)
+class ResultOptions:
+    """Options that `restore` and `download` share; `timeout` in seconds."""
+
+    output: str | None
+    download_type: DownloadType
+    overwrite: bool
+    timeout: float | None
+    as_json: bool = False
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to standard output."""
+        return self.output == DASH
+
+    @property
+    def on_conflict(self) -> OnConflict:
+        """What to do if the result exists."""
+        return "overwrite" if self.overwrite else "error"
+
+    def check_output(self, output: str | None) -> None:
+        """Check that results can be written to the folder `output`, or to standard output.
+
+        Raises:
+            ConfigurationError: It is not an existing folder; or standard output is closed, a
+                terminal, or used by `--json`.
+        """
+        if not self.to_stdout:
+            if output is not None:
+                _check_folder(output)
+        elif self.as_json:
+            raise ConfigurationError(
+                "-o - and --json both write to standard output: leave out one of them"
+            )
+        elif sys.stdout is None:
+            raise ConfigurationError("standard output is closed: name a file or a folder with -o")
+        elif console.out.isatty():
+            raise ConfigurationError(
+                "standard output is a terminal: redirect the result (-o - > FILE), pipe it into "
+                "another program, or name a folder with -o"
+            )
+
+    async def check_result(self, path: Path) -> None:
+        """Check that a result can be written.
+
+        Raises:
+            InvalidTarget: It exists and may not be replaced, or cannot be written.
+        """
+        # `exists` is False for a path that cannot be read; `check_target` then reports the error.
+        if not self.overwrite and await TrackedExecutor().run(os.path.exists, path):
+            raise InvalidTarget(f"{path} exists: --overwrite replaces it")
+        await check_target(path, self.on_conflict)
+
+
+def _check_folder(output: str) -> None:
+    output = local_path(output, "-o")
+    if not output:
+        raise ConfigurationError("the path given with -o is empty: name a folder")
+    try:
+        mode = os.stat(output).st_mode  # noqa: PTH116 - any text
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"there is no folder {output}: create it first") from None
+    except (OSError, ValueError) as failure:
+        raise ConfigurationError(f"-o {output} cannot be used: {reason_of(failure)}") from failure
+    if not stat.S_ISDIR(mode):
+        raise ConfigurationError(f"-o {output} is a file: name a folder for the results")
 
 
 @frozen
@@ -51,25 +125,6 @@ def check_stdin() -> None:
         raise ConfigurationError(
             "standard input is a terminal: pipe a recording into the command (cat talk.wav | …), "
             "or name a file"
-        )
-
-
-def check_stdout(*, as_json: bool) -> None:
-    """Check that a result can be written to standard output.
-
-    Raises:
-        ConfigurationError: Standard output is closed, a terminal, or used by `--json`.
-    """
-    if as_json:
-        raise ConfigurationError(
-            "-o - and --json both write to standard output: leave out one of them"
-        )
-    if sys.stdout is None:
-        raise ConfigurationError("standard output is closed: name a file or a folder with -o")
-    if console.out.isatty():
-        raise ConfigurationError(
-            "standard output is a terminal: redirect the result (-o - > FILE), pipe it into "
-            "another program, or name a folder with -o"
         )
 
 
