@@ -78,7 +78,7 @@ def options(
 def restore(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Audio or video recordings; - is standard input."),
+        typer.Argument(metavar="FILE", help="Audio or video recordings; - is standard input."),
     ],
     output: Annotated[
         str | None,
@@ -194,7 +194,7 @@ def download(
 def wait(
     generations: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[GENERATION...]", help="Ids or handles of generations."),
+        typer.Argument(metavar="GENERATION", help="Ids or handles of generations."),
     ] = None,
     project: Annotated[
         list[str] | None,

@@ -59,8 +59,8 @@ MaxSpendOption = Annotated[
     typer.Option(
         min=0,
         metavar="SECONDS",
-        help="Stop before more than this is billed, in seconds; a generation is billed at least "
-        "60. Default: no limit.",
+        help="Start nothing new if all generations of the journal would bill more than this, in "
+        "seconds; each bills at least 60. Default: no limit.",
     ),
 ]
 
@@ -72,7 +72,8 @@ def start(
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="PATH...", help="Recordings, folders, glob patterns or manifests (CSV, JSON)."
+            metavar="PATH",
+            help="Recordings, folders, glob patterns or manifests (CSV, JSON Lines).",
         ),
     ],
     output: Annotated[
@@ -184,7 +185,7 @@ def retry(
     max_spend: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="Stop before more than this is billed, in seconds."
+            min=0, metavar="SECONDS", help="Start nothing that would bill more, in seconds."
         ),
     ] = None,
     timeout: Annotated[

@@ -228,7 +228,7 @@ def inbox_retry(
     inbox: InboxOption,
     message_id: Annotated[
         str | None,
-        typer.Argument(metavar="[MESSAGE]", help="Message id. Default: every dead event."),
+        typer.Argument(metavar="MESSAGE", help="Message id. Default: every dead event."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
