@@ -1,6 +1,6 @@
-"""The workshop: `nox` runs what CI runs; `nox -l` lists the rest.
+"""Sessions of development: `nox` runs what CI runs, `nox -l` lists the others.
 
-No session needs a network beyond what it installs: tests talk to the sandbox over loopback.
+The network is used for installing only: tests use a sandbox on loopback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 
 def tools(group: str) -> list[str]:
-    """The pinned tools of one dependency group, so that a new release breaks nobody's day."""
+    """Return the pinned tools of one dependency group."""
     return list(nox.project.dependency_groups(PROJECT, group))
 
 
@@ -35,7 +35,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types: mypy strict, and pyright."""
+    """Check types with mypy (strict) and pyright."""
     session.install("-e", ".[all,test]", *tools("types"))
     session.run("mypy")
     session.run("pyright")
@@ -43,23 +43,25 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Every test, on every Python that is found; words after `--` go to pytest."""
-    session.install("-e", ".[all,test]")
-    session.run("pytest", "-n", "2", *session.posargs)
+    """Run every test on every Python that is found, with coverage; arguments after `--` are pytest's."""
+    session.install("-e", ".[all,test]", "pytest-cov==7.1.0")
+    # From 3.12 on, coverage counts with `sys.monitoring`, which costs little.
+    env = {"COVERAGE_CORE": "sysmon"} if session.python != "3.11" else {}
+    session.run("pytest", "-n", "2", "--cov", "--cov-report=term", *session.posargs, env=env)
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """The tests that take no longer than a second or two, several at a time: for every change."""
+    """Run the fast tests, for every change."""
     session.install("-e", ".[all,test]")
     session.run("pytest", "-m", "not slow", "-n", "4", *session.posargs)
 
 
 @nox.session(name="tests-min", python=PYTHONS[0])
 def tests_min(session: nox.Session) -> None:
-    """Every test with the lowest version of each declared dependency."""
+    """Run every test with the lowest version of each declared dependency."""
     session.install("uv")
-    # Not in `create_tmp()`: that folder would be where the tests make theirs, open to few users.
+    # Not in `create_tmp()`: the tests would then create their folders in it, and it is private.
     lowest = Path(session.virtualenv.location) / "lowest.txt"
     session.run(
         *("uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate"),
@@ -74,7 +76,7 @@ def tests_min(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """The wheel and the sdist: what is inside, and that the core alone can be imported."""
+    """Build the wheel and the sdist, and check their contents and the import without extras."""
     session.install("build")
     dist = Path(session.create_tmp()) / "dist"
     session.run("python", "-c", f"import shutil; shutil.rmtree({str(dist)!r}, ignore_errors=True)")
@@ -90,44 +92,42 @@ def package(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """The published SDKs, each in an environment of its own, restore through the sandbox."""
+    """Run the published SDKs, each in an environment of its own, against the sandbox."""
     session.install("-e", ".[all,test]")
     session.run("pytest", "tests/interop", *session.posargs)
 
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """The published `diffio` and the guide's spelling of ours: one suite over both.
+    """Run one suite on the published `diffio` and on `diffio_async.compat`.
 
-    The published package holds svix below 2: deliveries are verified with the lowest it takes.
+    The published package requires svix below 2, so webhooks are verified with svix 1.84.1 too.
     """
     session.install("-e", ".[all,test]", "diffio==0.3.10", "svix==1.84.1")
-    verifying = ("test_verifier.py", "test_known_answers.py", "test_diagnose.py")
-    tests = [f"tests/webhooks/{name}" for name in verifying]
+    verification = ("test_verifier.py", "test_known_answers.py", "test_diagnose.py")
+    tests = [f"tests/webhooks/{name}" for name in verification]
     session.run("pytest", "tests/compat/published", *tests, *session.posargs)
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """The long form of the batch's chaos test: 300 files, faults everywhere, 24 SIGKILLs."""
+    """Run the stress test of batches: 300 files, faults everywhere, 24 SIGKILLs."""
     session.install("-e", ".[all,test]")
-    words = session.posargs or ("--files", "300", "--kills", "24")
-    session.run("python", "-m", "tests.batch.chaos", *words)
+    arguments = session.posargs or ("--files", "300", "--kills", "24")
+    session.run("python", "-m", "tests.batch.chaos", *arguments)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The pages, where every warning is an error."""
+    """Build the documentation; every warning is an error."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What is in benchmarks/, one program after the other."""
+    """Run the programs in benchmarks/, one after the other."""
     programs = sorted((HERE / "benchmarks").glob("*.py"))
-    if not programs:
-        session.skip("there is nothing in benchmarks/ yet, so nothing was measured")
     session.install("-e", ".[all,test]")
     for program in programs:
         session.run("python", str(program), *session.posargs)

@@ -16,17 +16,17 @@ EXTRAS = ("typer", "rich", "av", "numpy", "pyrnnoise", "pocketsphinx", "taskiq")
 
 
 def check_wheel(path: Path) -> None:
-    """The wheel has the package, typed, and not the workshop."""
+    """Check that the wheel has the typed package, and neither the generator nor tests."""
     names = zipfile.ZipFile(path).namelist()
     assert "diffio_async/py.typed" in names, "py.typed is missing from the wheel"
     strays = [name for name in names if not name.startswith(("diffio_async/", "diffio_async-"))]
     assert not strays, f"beside the package, the wheel holds {strays}"
-    workshop = [name for name in names if "_codegen" in name or "/tests/" in name]
-    assert not workshop, f"the wheel holds {workshop}"
+    tools = [name for name in names if "_codegen" in name or "/tests/" in name]
+    assert not tools, f"the wheel holds {tools}"
 
 
 def check_sdist(path: Path) -> None:
-    """The sdist has what it takes to run the tests."""
+    """Check that the sdist has what the tests need."""
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "noxfile.py"}
@@ -35,7 +35,7 @@ def check_sdist(path: Path) -> None:
 
 
 def check_installed() -> None:
-    """Every public name can be had with the core dependencies alone."""
+    """Check that every public name can be imported with the core dependencies alone."""
     present = [name for name in EXTRAS if importlib.util.find_spec(name)]
     assert not present, f"not a clean environment: {present} can be imported"
 
@@ -48,8 +48,8 @@ def check_installed() -> None:
     assert "site-packages" in str(diffio_async.__file__), diffio_async.__file__
 
 
-def check_doors() -> None:
-    """Without their extras, the doors name the extra that is missing."""
+def check_entry_points() -> None:
+    """Check that entry points name the extra that is missing."""
     run = subprocess.run(
         [sys.executable, "-I", "-m", "diffio_async", "--version"],
         capture_output=True,
@@ -68,8 +68,8 @@ def main(dist: Path) -> None:
     check_wheel(wheel)
     check_sdist(sdist)
     check_installed()
-    check_doors()
-    sys.stdout.write(f"{wheel.name} and {sdist.name} are as they should be\n")
+    check_entry_points()
+    sys.stdout.write(f"{wheel.name} and {sdist.name} are complete\n")
 
 
 if __name__ == "__main__":

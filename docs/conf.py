@@ -1,15 +1,160 @@
-"""Sphinx reads this; `nox -s docs` builds the pages with every warning an error."""
+"""Sphinx configuration. `nox -s docs` builds the pages; every warning is an error."""
 
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from diffio_async._exports import EXPORTS
 from diffio_async._version import __version__
+from diffio_async.client import AsyncDiffio
+
+if TYPE_CHECKING:
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
 
 project = "diffio_async"
 author = "the diffio_async authors"
 version = release = __version__
 
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+napoleon_use_ivar = True
+python_display_short_literal_types = True
 
 html_theme = "furo"
 html_title = f"diffio_async {__version__}"
+
+PACKAGES = ("types", "webhooks", "sandbox", "sync", "compat", "compat.types", "compat.errors")
+
+
+def public_names() -> dict[str, str]:
+    """Return the public names as users write them, each with the module it is defined in."""
+    names = [("diffio_async", name) for name in EXPORTS]
+    for package in PACKAGES:
+        module = importlib.import_module(f"diffio_async.{package}")
+        own = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
+        ]
+        names += [(module.__name__, name) for name in getattr(module, "__all__", own)]
+    found = {}
+    for parent, name in names:
+        value = getattr(importlib.import_module(parent), name)
+        default = EXPORTS[name] if parent == "diffio_async" else parent
+        is_definition = inspect.isclass(value) or inspect.isfunction(value)
+        if name != "__version__":
+            found[f"{parent}.{name}"] = str(value.__module__) if is_definition else default
+    return found
+
+
+# The home of each public object -> the name it is documented under, which is the shortest one.
+DOCUMENTED: dict[str, str] = {}
+for _name, _home in public_names().items():
+    DOCUMENTED.setdefault(f"{_home}.{_name.rpartition('.')[2]}", _name)
+# The parts of a client (`client.projects`) are reached by attribute, not imported.
+PARTS = {f"{part.__module__}.{part.__name__}" for part in get_type_hints(AsyncDiffio).values()}
+DOCUMENTED.update({part: part for part in PARTS})
+# Classes that are reached through attributes only, and type variables.
+nitpick_ignore = [
+    ("py:class", "diffio_async.models.lists.T"),
+    ("py:class", "diffio_async.webhooks.consumer.H"),
+    ("py:class", "diffio_async.webhooks.inbox.InboxPushSource"),
+    ("py:class", "diffio_async.webhooks.asgi.AsgiReceiver"),
+    ("py:class", "diffio_async.sandbox.context.ServerContext"),
+    ("py:class", "diffio_async.models.uploads.EdgeUpload"),
+    ("py:class", "diffio_async.sandbox.state.State"),
+    ("py:class", "diffio_async.sandbox.webhooks.DeliveryAttempt"),
+    ("py:obj", "diffio_async.types.T"),
+]
+
+
+class Exported(SphinxDirective):
+    """Document the public names that are imported from a module, or defined below it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Expand to one autodoc directive for each name."""
+        module = self.arguments[0]
+        lines = []
+        for home, name in DOCUMENTED.items():
+            parent = name.rpartition(".")[0]
+            below = f"{home}.".startswith(f"{module}.") and (
+                parent == "diffio_async" or name in PARTS
+            )
+            if parent == module or below:
+                lines += [*_autodoc(name), ""]
+        if not lines:
+            raise self.error(f"no public name is defined in {module}")
+        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *lines, "```"]))
+
+
+def _autodoc(name: str) -> list[str]:
+    module, _, attribute = name.rpartition(".")
+    value = getattr(importlib.import_module(module), attribute)
+    if inspect.isclass(value):
+        kind = "exception" if issubclass(value, BaseException) else "class"
+        return [f".. auto{kind}:: {name}", "   :members:"]
+    return [f".. auto{'function' if inspect.isfunction(value) else 'data'}:: {name}"]
+
+
+def _hide_internal_constructor(
+    _app: Sphinx, what: str, _name: str, obj: Any, *_more: object
+) -> Any:
+    """Hide the constructor of classes that users do not construct: it has no docstring."""
+    internal = what == "class" and obj.__init__.__doc__ is None
+    return ("", None) if internal else None
+
+
+def _links(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _opts: Any, lines: list[str]
+) -> None:
+    """Link names in single backticks to the page of that name; show others as code."""
+    short = {name.rpartition(".")[2]: name for name in reversed(DOCUMENTED.values())}
+
+    def link(match: re.Match[str]) -> str:
+        full = short.get(match[1])
+        end = "\\ " if match[2] else ""
+        return (f":py:obj:`~{full}`" if full else f"``{match[1]}``") + end
+
+    for number, line in enumerate(lines):
+        lines[number] = re.sub(r"(?<![`:\w])`([^`]+)`(?!`)(?=(\w)?)", link, line)
+
+
+def _resolve(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
+) -> nodes.Node | None:
+    """Resolve a name by the module that defines it; show names of other packages as code."""
+    target = str(node.get("reftarget", ""))
+    if node.get("refdomain") != "py":
+        return None
+    public = DOCUMENTED.get(target)
+    if public:
+        domain = env.get_domain("py")
+        for _, reference in domain.resolve_any_xref(
+            env, node["refdoc"], app.builder, public, node, content
+        ):
+            return reference
+    return None if target.startswith("diffio_async.") else content
+
+
+def setup(app: Sphinx) -> None:
+    """Register the directive and the event handlers."""
+    app.add_directive("exported", Exported)
+    app.connect("autodoc-process-docstring", _links)
+    app.connect("autodoc-process-signature", _hide_internal_constructor)
+    app.connect("missing-reference", _resolve)

@@ -22,6 +22,7 @@ import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from diffio_async import errors
+from diffio_async._exports import EXPORTS
 from diffio_async.sandbox import Sandbox, read_plan
 from tests.terminals import flow
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parents[1]
 PAGES = [HERE / "README.md", *sorted((HERE / "docs").glob("*.md"))]
+REFERENCE = sorted((HERE / "docs" / "reference").glob("*.md"))
+CONTRIBUTING = HERE / "CONTRIBUTING.md"
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: Runs blocks as `python -m asyncio` would: one namespace, `await` at the top level, one loop.
@@ -212,8 +215,19 @@ def test_pages_link_to_what_is_there() -> None:
     """Relative links in the pages lead to files of the repository."""
     links = {
         page.parent / target
-        for page in PAGES
+        for page in [*PAGES, *REFERENCE, CONTRIBUTING]
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     }
     assert links
     assert [str(link) for link in sorted(links) if not link.exists()] == []
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """A page of the reference documents the module that defines the name; Sphinx expands it."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in REFERENCE)
+    documented = re.findall(r"^```{exported} (\S+)$", pages, re.MULTILINE)
+    assert [
+        name
+        for name, module in EXPORTS.items()
+        if not any(f"{module}.".startswith(f"{above}.") for above in documented)
+    ] == []
