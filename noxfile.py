@@ -43,7 +43,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run every test on every Python that is found, with coverage; arguments after `--` are pytest's."""
+    """Run every test on every Python that is found, and print the coverage."""
     session.install("-e", ".[all,test]", "pytest-cov==7.1.0")
     # From 3.12 on, coverage counts with `sys.monitoring`, which costs little.
     env = {"COVERAGE_CORE": "sysmon"} if session.python != "3.11" else {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from diffio_async._exports import EXPORTS
+from diffio_async import _MODULE_OF as EXPORTS
 from diffio_async._version import __version__
 from diffio_async.client import AsyncDiffio
 
@@ -68,18 +68,12 @@ for _name, _home in public_names().items():
 # The parts of a client (`client.projects`) are reached by attribute, not imported.
 PARTS = {f"{part.__module__}.{part.__name__}" for part in get_type_hints(AsyncDiffio).values()}
 DOCUMENTED.update({part: part for part in PARTS})
-# Classes that are reached through attributes only, and type variables.
-nitpick_ignore = [
-    ("py:class", "diffio_async.models.lists.T"),
-    ("py:class", "diffio_async.webhooks.consumer.H"),
-    ("py:class", "diffio_async.webhooks.inbox.InboxPushSource"),
-    ("py:class", "diffio_async.webhooks.asgi.AsgiReceiver"),
-    ("py:class", "diffio_async.sandbox.context.ServerContext"),
-    ("py:class", "diffio_async.models.uploads.EdgeUpload"),
-    ("py:class", "diffio_async.sandbox.state.State"),
-    ("py:class", "diffio_async.sandbox.webhooks.DeliveryAttempt"),
-    ("py:obj", "diffio_async.types.T"),
-]
+# Type variables, and classes that are reached through attributes or results only.
+UNDOCUMENTED = {"AsgiReceiver", "DeliveryAttempt", "EdgeUpload", "H", "InboxPushSource"} | {
+    "ServerContext",
+    "State",
+    "T",
+}
 
 
 class Exported(SphinxDirective):
@@ -149,7 +143,8 @@ def _resolve(
             env, node["refdoc"], app.builder, public, node, content
         ):
             return reference
-    return None if target.startswith("diffio_async.") else content
+    ours = target.startswith("diffio_async.") and target.rpartition(".")[2] not in UNDOCUMENTED
+    return None if ours else content
 
 
 def setup(app: Sphinx) -> None:

@@ -21,8 +21,7 @@ import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from diffio_async import errors
-from diffio_async._exports import EXPORTS
+from diffio_async import _MODULE_OF, errors
 from diffio_async.sandbox import Sandbox, read_plan
 from tests.terminals import flow
 
@@ -228,6 +227,6 @@ def test_every_public_name_is_in_the_reference() -> None:
     documented = re.findall(r"^```{exported} (\S+)$", pages, re.MULTILINE)
     assert [
         name
-        for name, module in EXPORTS.items()
+        for name, module in _MODULE_OF.items()
         if not any(f"{module}.".startswith(f"{above}.") for above in documented)
     ] == []
