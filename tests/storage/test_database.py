@@ -298,6 +298,7 @@ WRITER = """
 import asyncio, sys
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._storage.sqlite_open import Schema
+from tests.storage.test_database import FIRST, add
 
 async def main():
     database = await SqliteThread.open(sys.argv[1], FIRST)
