@@ -23,7 +23,7 @@ from diffio_async._http.transfers import ThroughputMeter, call_progress_callback
 from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
-from diffio_async._storage.descriptors import transfer_slot
+from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async.errors import (
@@ -40,7 +40,7 @@ from diffio_async.options import MIB, RequestOptions, ResolvedOptions
 if TYPE_CHECKING:
     import os
 
-    from diffio_async._downloads.representation import Representation
+    from diffio_async._downloads.ranges import Representation
     from diffio_async._http.transport import ApiTransport
     from diffio_async._protocol.requests import ApiRequest
     from diffio_async.types import Callback, OnConflict

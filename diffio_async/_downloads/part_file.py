@@ -11,8 +11,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from diffio_async._downloads.ranges import RangeSet
-from diffio_async._downloads.representation import Representation, parse_digest
+from diffio_async._downloads.ranges import RangeSet, Representation, parse_digest
 from diffio_async._storage.append_log import AppendLog, DamagedLog, ForeignLog
 from diffio_async._storage.files import (
     HardLinked,

@@ -10,7 +10,7 @@ from urllib.parse import urljoin
 
 from attrs import define, evolve, field
 
-from diffio_async._downloads.representation import (
+from diffio_async._downloads.ranges import (
     ContentExtent,
     Representation,
     digest_of,

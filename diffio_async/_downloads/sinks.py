@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-    from diffio_async._downloads.representation import Representation
+    from diffio_async._downloads.ranges import Representation
 
 #: Seconds to cache that a folder is writable, and maximum of cached folders: many results go to
 #: one folder.

@@ -13,7 +13,7 @@ from attrs import define, field
 from diffio_async._http.aiohttp_internals import abort_connections
 from diffio_async._http.proxies import Proxies
 from diffio_async._http.shutdown import CLOSED
-from diffio_async._storage.descriptors import connections_per_host
+from diffio_async._storage.files import connections_per_host
 from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from diffio_async._protocol.urls import (
     plausible_api_key,
     validate_headers,
 )
-from diffio_async._storage.descriptors import connections_per_host
+from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ConnectionFailed, DiffioError, ResponseLost, ResponseTimeout
 from diffio_async.events import (

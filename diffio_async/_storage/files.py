@@ -1,7 +1,8 @@
-"""Files: durable and atomic writes, and private files with a lock."""
+"""Files: atomic writes, private files with a lock, and the limit of open descriptors."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -10,12 +11,16 @@ import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from diffio_async._storage.local_paths import truncate_name
+from diffio_async._storage.system_errors import descriptor_limit
+from diffio_async._storage.threads import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
+    from diffio_async.options import ClientOptions
     from diffio_async.types import OnConflict
 
 if sys.platform == "darwin":
@@ -255,3 +260,47 @@ def try_lock(descriptor: int) -> bool:
         if failure.errno not in _NO_LOCKS:
             raise
     return True
+
+
+#: Descriptors reserved for the rest of the process: streams, event loop, journal, modules.
+_RESERVED = 24
+#: A client connects to three hosts, one of them with a second pool, and a transfer opens two files;
+#: other code in the process (a sandbox, the user's program) needs some as well.
+_DESCRIPTORS_PER_TRANSFER = 10
+_MIN_TRANSFERS = 2
+
+_limiters: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _max_transfers() -> int | None:
+    limit = descriptor_limit()
+    return (
+        None
+        if limit is None
+        else max(_MIN_TRANSFERS, (limit - _RESERVED) // _DESCRIPTORS_PER_TRANSFER)
+    )
+
+
+def connections_per_host(options: ClientOptions) -> int:
+    """Return the maximum of connections to one host, limited by available descriptors."""
+    limit = _max_transfers()
+    return (
+        options.max_connections_per_host
+        if limit is None
+        else min(options.max_connections_per_host, limit)
+    )
+
+
+@contextlib.asynccontextmanager
+async def transfer_slot() -> AsyncIterator[None]:
+    """Wait until another transfer of the running loop may open files; hold the slot in the body."""
+    limit = _max_transfers()
+    if limit is None:
+        yield
+        return
+    loop = running_loop()
+    limiter = _limiters.get(loop)
+    if limiter is None:
+        limiter = _limiters[loop] = asyncio.Semaphore(limit)
+    async with limiter:
+        yield

@@ -20,8 +20,7 @@ from diffio_async._storage.system_errors import ThreadShortage, reason_of
 from diffio_async._storage.threads import running_loop, start_thread, wait_all_uncancelled
 
 if TYPE_CHECKING:
-    from diffio_async._storage.database_clock import Clock
-    from diffio_async._storage.sqlite_open import Schema
+    from diffio_async._storage.sqlite_open import Clock, Schema
 
 T = TypeVar("T")
 

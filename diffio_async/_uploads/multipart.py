@@ -19,9 +19,9 @@ from diffio_async._protocol.endpoints import (
     put_part,
     start_upload,
 )
-from diffio_async._uploads.limiter import UploadLimiter
 from diffio_async._uploads.parts import (
     Part,
+    UploadLimiter,
     UploadProgressReporter,
     limited_part_body,
     plan_parts,

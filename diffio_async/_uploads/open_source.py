@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from attrs import frozen
 
 from diffio_async._protocol.media_types import is_packed
-from diffio_async._storage.descriptors import transfer_slot
+from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
@@ -27,8 +27,10 @@ from diffio_async._uploads.source import (
     Source,
     display_name,
     fingerprint_of,
+    raw_file,
+    read_blocks,
+    spool,
 )
-from diffio_async._uploads.spool import raw_file, read_blocks, spool
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.options import MIB
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 @contextlib.asynccontextmanager
 async def open_source(
-    source: SourceLike | BytesSource | FileSource,
+    source: SourceLike | Source,
     *,
     max_bytes: int,
     before_open: Callable[[], object] | None = None,
@@ -84,7 +86,7 @@ class _SourceOpener:
     descriptors: list[int]
     before_open: Callable[[], object] | None = None
 
-    async def open(self, source: SourceLike | BytesSource | FileSource) -> Source:
+    async def open(self, source: SourceLike | Source) -> Source:
         if isinstance(source, (BytesSource, FileSource)):
             return source
         self.stack.callback(self._close)

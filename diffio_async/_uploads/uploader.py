@@ -11,13 +11,13 @@ from attrs import evolve, frozen
 from diffio_async._http.error_context import attach_ids
 from diffio_async._protocol.requests import ApiRequest, signed_url_request
 from diffio_async._protocol.retry import RetrySafety
-from diffio_async._storage.descriptors import connections_per_host
+from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop
-from diffio_async._uploads.limiter import UploadLimiter
 from diffio_async._uploads.multipart import MultipartUpload
 from diffio_async._uploads.open_source import too_large
 from diffio_async._uploads.parts import (
     Part,
+    UploadLimiter,
     UploadProgressReporter,
     limited_part_body,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from diffio_async._storage.database_clock import now
+from diffio_async._storage.sqlite_open import now
 from diffio_async.batch.schema import (
     LeaseLost,
     ResultDownload,

@@ -9,7 +9,7 @@ import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from diffio_async._storage.database_clock import now
+from diffio_async._storage.sqlite_open import now
 from diffio_async.batch.file_queries import fail_with_job, finish_if_complete, lease_downloads
 from diffio_async.batch.journal import salt_of
 from diffio_async.batch.request import idempotency_key_for

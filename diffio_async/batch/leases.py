@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._storage.database_clock import now
+from diffio_async._storage.sqlite_open import now
 
 if TYPE_CHECKING:
     import sqlite3

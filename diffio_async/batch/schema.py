@@ -5,7 +5,7 @@ billed for it, however many files have that content. A `result` is one download 
 The view `report` has a row for each result.
 
 Times are seconds since 1970. `run_at` and `lease_expires_at` are on the monotonic clock of
-`_storage.database_clock`. Paths are text, or bytes where they are not valid Unicode. A row with a
+`_storage.sqlite_open`. Paths are text, or bytes where they are not valid Unicode. A row with a
 `run_id` is leased by that run until the run releases it or is found dead.
 
 - `file.state`: `draft` (its listing is not finished), `listed` (queued), `joined` (assigned to its

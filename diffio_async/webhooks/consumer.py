@@ -18,7 +18,7 @@ from attrs import define, field, frozen
 from diffio_async._logging import log
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
-from diffio_async._storage.database_clock import now
+from diffio_async._storage.sqlite_open import now
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from diffio_async._storage.database_clock import now
 from diffio_async._storage.local_paths import local_path
+from diffio_async._storage.sqlite_open import now
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator, Callable
 
-    from diffio_async._storage.database_clock import Clock
+    from diffio_async._storage.sqlite_open import Clock
     from diffio_async.models.webhooks import WebhookEvent
 
 

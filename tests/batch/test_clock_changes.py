@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
-from diffio_async._storage import database_clock
+from diffio_async._storage import sqlite_open
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import file_queries
 from diffio_async.batch.file_queries import requeue_file
@@ -74,11 +74,11 @@ async def test_a_later_run_reads_times_of_a_clock_set_back(
     path = tmp_path / "j.sqlite"
     first = await Journal.open(path)
     await first.register(REQUEST)
-    written = await first.write(database_clock.now)
+    written = await first.write(sqlite_open.now)
     set_clock(ahead)
     second = await Journal.open(path)
     await second.register(REQUEST)
-    assert 0 <= await second.read(database_clock.now) - written < 60
+    assert 0 <= await second.read(sqlite_open.now) - written < 60
     # A run of elsewhere that gave a sign of life is alive, whatever the time of day is.
     with closing(sqlite3.connect(path)) as other:
         other.execute(f"UPDATE run SET host = 'elsewhere' WHERE id = {first.run_id}")
@@ -122,7 +122,7 @@ async def test_a_reboot_shortens_delays_of_the_earlier_boot(
     database = await SqliteThread.open(path, SCHEMA)
     taken = await database.run(lambda c: file_queries.lease_files(c, 1, 10))
     assert [file.path for file in taken] == ["a"]
-    assert abs(await database.read(database_clock.now) - time.time()) < 60
+    assert abs(await database.read(sqlite_open.now) - time.time()) < 60
     await database.close()
 
 

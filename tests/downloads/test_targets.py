@@ -188,7 +188,7 @@ import asyncio, os, resource, sys
 from pathlib import Path
 from diffio_async import InvalidTarget
 from diffio_async._downloads.sinks import FileSink
-from diffio_async._downloads.representation import Representation
+from diffio_async._downloads.ranges import Representation
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def main():
     target = Path(sys.argv[1]) / "voice.mp3"

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from diffio_async._downloads.representation import Digest, digest_of, parse_digest
+from diffio_async._downloads.ranges import Digest, digest_of, parse_digest
 
 CONTENT = b"a result"
 

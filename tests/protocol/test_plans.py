@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._downloads.representation import (
+from diffio_async._downloads.ranges import (
     ContentExtent,
     parse_extent,
     range_headers,

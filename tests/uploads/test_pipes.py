@@ -147,7 +147,7 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its thread is the user's to end; the call is not held up for long."""
-    monkeypatch.setattr("diffio_async._uploads.spool.READ_TIMEOUT", 0.1)
+    monkeypatch.setattr("diffio_async._uploads.source.READ_TIMEOUT", 0.1)
     end = threading.Event()
 
     class Stuck:

@@ -92,7 +92,7 @@ async def test_stuck_sources_do_not_keep_others_from_being_sent(
     end: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many: files are uploaded, results downloaded, and the stuck calls can be left."""
-    monkeypatch.setattr("diffio_async._uploads.spool.READ_TIMEOUT", 0.1)
+    monkeypatch.setattr("diffio_async._uploads.source.READ_TIMEOUT", 0.1)
     (tmp_path / "talk.wav").write_bytes(CONTENT)
     stuck: Any = Stuck(end)
     async with scene() as on:

@@ -10,7 +10,7 @@ import pytest
 
 from diffio_async import RetryPolicy, UploadFailed
 from diffio_async._http.request_body import InFlightPart
-from diffio_async._uploads.limiter import UploadLimiter
+from diffio_async._uploads.parts import UploadLimiter
 from diffio_async.errors import ApiError, ResponseTimeout
 from diffio_async.sandbox import Delay, Fault, RespondWith
 from tests.uploads.scenes import PART, most_at_once, scene, sound
