@@ -36,13 +36,13 @@ class Pipe:
 
     def feed(self, content: bytes, *, pause: float = 0.0) -> None:
         """Write all of it and close, in a thread."""
+        writing, self.writing = self.writing, -1
 
         def write() -> None:
-            with os.fdopen(self.writing, "wb", 0) as file:
+            with os.fdopen(writing, "wb", 0) as file:
                 for start in range(0, len(content), PART):
                     time.sleep(pause)
                     file.write(content[start : start + PART])
-            self.writing = -1
 
         threading.Thread(target=write).start()
 
