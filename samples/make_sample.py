@@ -1,4 +1,4 @@
-"""Make the sample recordings: a synthesised voice, alone and buried in a noisy room.
+"""Create the sample recordings: a synthesised voice, alone and with noise.
 
 It needs flite (Debian and Ubuntu: `apt-get install flite`), NumPy and PyAV, and is run as
 
@@ -55,8 +55,8 @@ def shaped(white: Sound, slope: float, corner: float) -> Sound:
     return np.asarray(coloured / coloured.std())
 
 
-def noisy_room(length: int, seed: int) -> Sound:
-    """A fan that turns unevenly, the hum of the mains, and the hiss of a cheap microphone."""
+def background_noise(length: int, seed: int) -> Sound:
+    """Return the noise of an uneven fan, mains hum and the hiss of a cheap microphone."""
     chance = np.random.default_rng(seed)
     time = np.arange(length) / RATE
     fan = shaped(chance.standard_normal(length), 2.0, 200.0)
@@ -107,7 +107,7 @@ def write_flac(path: Path, sound: Sound) -> None:
 def main() -> None:
     """Write both recordings beside this file."""
     clean = speak(TEXT, VOICE)
-    noise = at_ratio(clean, noisy_room(len(clean), SEED), SPEECH_TO_NOISE_DB)
+    noise = at_ratio(clean, background_noise(len(clean), SEED), SPEECH_TO_NOISE_DB)
     # One scale for both, so that the clean recording is exactly the speech within the noisy one.
     scale = PEAK / np.abs(clean + noise).max()
     write_flac(HERE / "clean-speech.flac", clean * scale)

@@ -67,6 +67,7 @@ CASED = {
 ALLOWED = (
     ("", r"\bAnswer\b(?=[(,`\].:)| ]|$)|\.Answer\b|LoseAnswer"),  # public faults of the sandbox
     ("", r"known[_ -]answers?"),  # known-answer tests are called that in cryptography
+    ("samples/", r"somebody answered"),  # the text of the recording
 )
 
 
@@ -133,8 +134,6 @@ def area_of(file: str) -> str:
 KNOWN: dict[str, int] = {
     ".ci": 6,
     "CHANGELOG.md": 2,
-    "README.md": 1,
-    "SECURITY.md": 3,
     "benchmarks": 133,
     "benchmarks/moving": 57,
     "benchmarks/waits": 132,
@@ -148,15 +147,13 @@ KNOWN: dict[str, int] = {
     "diffio_async/_storage": 6,
     "diffio_async/_uploads": 7,
     "diffio_async/batch": 9,
-    "diffio_async/cli": 4,
+    "diffio_async/cli": 3,
     "diffio_async/compat": 125,
     "diffio_async/models": 4,
     "diffio_async/resources": 41,
     "diffio_async/sandbox": 10,
     "diffio_async/webhooks": 3,
-    "docs": 119,
-    "samples": 9,
-    "samples/webhooks": 6,
+    "docs": 117,
     "tests": 24,
     "tests/batch": 79,
     "tests/benchmarks": 5,

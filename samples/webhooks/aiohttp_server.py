@@ -18,7 +18,7 @@ inbox = WebhookInbox(
 
 @inbox.on("generation.completed", "generation.failed")
 async def ended(event: WebhookEvent) -> None:
-    """Called at least once for each; the answer to the sender does not wait for it."""
+    """Handle an event, at least once for each; the response to the sender does not wait for it."""
     print(event.event_type, event.generation_id, event.error or "", flush=True)
 
 

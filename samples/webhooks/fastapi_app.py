@@ -19,7 +19,7 @@ inbox = WebhookInbox(
 
 @inbox.on("generation.completed", "generation.failed")
 async def ended(event: WebhookEvent) -> None:
-    """Called at least once for each; the answer to the sender does not wait for it."""
+    """Handle an event, at least once for each; the response to the sender does not wait for it."""
     print(event.event_type, event.generation_id, event.error or "", flush=True)
 
 
@@ -34,5 +34,5 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.wait([running])
 
 
-# A route, not a mount: that would answer /webhooks/diffio with a redirect to /webhooks/diffio/.
+# A route, not a mount: that would redirect /webhooks/diffio to /webhooks/diffio/.
 app = FastAPI(lifespan=lifespan, routes=[Route("/webhooks/diffio", asgi_app(inbox))])
