@@ -23,9 +23,9 @@ from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._uploads.resume_file import HEADER
 from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.journal import Journal
-from diffio_async.batch.naming import DEFAULT_NAME
+from diffio_async.batch.request import RunOptions
 from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA
-from diffio_async.cli.batch.run import BatchOptions
+from diffio_async.cli.batch.run import make_request
 from diffio_async.errors import DiffioError
 from diffio_async.sandbox import Fault, Sandbox, SandboxError
 from diffio_async.sandbox.faults import RespondWith
@@ -145,17 +145,17 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
     source = recordings(tmp_path / "in", "a.wav")
     with pytest.raises(DatabaseError, match="belongs to another user"):
         await restored(client, source, shared)
-    asked = BatchOptions(
-        paths=(str(source),),
-        output=str(shared),
+    request = make_request(
+        [str(source)],
+        str(shared),
         journal=None,
+        sandbox=False,
+        dry_run=True,
         model="diffio-4.6-flash",
-        download_types=("audio",),
-        name=DEFAULT_NAME,
-        jobs=1,
+        run=RunOptions(),
     )
     with pytest.raises(DatabaseError, match=f"{DEFAULT_JOURNAL}.*belongs to another user"):
-        assert [planned async for planned in plan_batch(asked.request())] == []
+        assert [planned async for planned in plan_batch(request)] == []
     assert len(sandbox.requests) == before
 
 

@@ -139,28 +139,33 @@ def start(
     The API key is read from DIFFIO_API_KEY.
     """
     network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.batch.request import RunOptions
     from diffio_async.cli.batch.report import print_plan
-    from diffio_async.cli.batch.run import BatchOptions, restore
+    from diffio_async.cli.batch.run import make_request, restore
 
-    options = BatchOptions(
-        paths=tuple(paths),
-        output=output,
-        journal=journal,
-        recursive=recursive,
-        model=model,
-        download_types=tuple(DOWNLOAD_TYPES[each] for each in dict.fromkeys(types.split(","))),
-        name=name,
-        jobs=jobs,
-        on_conflict=on_conflict,
-        stop_on_error=stop_on_error,
-        max_spend=max_spend,
-        timeout=timeout,
-        salt=salt,
-        sandbox=sandbox,
-    )
-    if dry_run:
-        run_and_exit(lambda: print_plan(options.request(), as_json=as_json), as_json=as_json)
-    run_and_exit(lambda: restore(options, as_json=as_json), as_json=as_json)
+    async def work() -> int:
+        request = make_request(
+            paths,
+            output,
+            journal=journal,
+            sandbox=sandbox,
+            dry_run=dry_run,
+            recursive=recursive,
+            model=model,
+            download_types=types.split(","),
+            name=name,
+            salt=salt,
+            run=RunOptions(
+                on_conflict=on_conflict,
+                on_error="stop" if stop_on_error else "continue",
+                max_in_flight=jobs,
+                max_spend_seconds=max_spend,
+                timeout=timeout,
+            ),
+        )
+        return await (print_plan if dry_run else restore)(request, as_json=as_json)
+
+    run_and_exit(work, as_json=as_json)
 
 
 @app.command(epilog="Exit codes: 0 no file failed; 1 a file failed; 2 it is not a journal.")
@@ -204,18 +209,18 @@ def retry(
 ) -> None:
     """Resume a batch, and restart its failed generations, which are billed again."""
     network_options.set(NetworkOptions(proxy, cacert))
-    from diffio_async.cli.batch.run import RetryOptions
     from diffio_async.cli.batch.run import retry as work
 
-    overrides = RetryOptions(
-        jobs=jobs,
-        on_conflict=on_conflict,
-        stop_on_error=stop_on_error,
-        max_spend=max_spend,
-        timeout=timeout,
-        sandbox=sandbox,
+    overrides = {
+        "on_conflict": on_conflict,
+        "on_error": {True: "stop", False: "continue", None: None}[stop_on_error],
+        "max_in_flight": jobs,
+        "max_spend_seconds": max_spend,
+        "timeout": timeout,
+    }
+    run_and_exit(
+        lambda: work(journal, overrides, sandbox=sandbox, as_json=as_json), as_json=as_json
     )
-    run_and_exit(lambda: work(journal, overrides, as_json=as_json), as_json=as_json)
 
 
 @app.command(epilog="Exit codes: 0 printed; 2 it is not a journal.")

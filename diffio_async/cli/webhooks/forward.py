@@ -19,7 +19,6 @@ from diffio_async.webhooks.verifier import FAMILIES, NAMES, parse_timestamp, rea
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
     from typing import Self
 
 #: Maximum seconds to a response, equal to the sender's.
@@ -35,27 +34,24 @@ class NotForwarded(Exception):
     """The target did not accept a delivery."""
 
 
-def forward_url(url: str) -> str:
-    """Return the URL if it is valid.
+class Forwarder:
+    """Async context manager that forwards deliveries to one URL.
 
     Raises:
-        ConfigurationError: It is not `http://` or `https://` with a host.
+        ConfigurationError: The URL is not `http://` or `https://` with a host.
     """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise ConfigurationError("--forward needs a URL like http://localhost:8000/webhooks/diffio")
-    return url
-
-
-class Forwarder:
-    """Async context manager that forwards deliveries to one URL."""
 
     def __init__(self, url: str, secrets: Sequence[str]) -> None:
-        self.url = forward_url(url)
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigurationError(
+                "--forward needs a URL like http://localhost:8000/webhooks/diffio"
+            )
+        self.url = url
         self._signers = tuple(signer(secret) for secret in secrets)
         self._received: OrderedDict[str, dict[str, str]] = OrderedDict()
         network = client_options()
@@ -67,12 +63,7 @@ class Forwarder:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_FORWARD_TIMEOUT))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._session is not None:
             await self._session.close()
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookMode
     from diffio_async.webhooks.diagnose import Explanation
 
-#: The result as JSON, and as lines for people.
-_Result = tuple[dict[str, object], list[str]]
+T = TypeVar("T")
 
 
 async def configure(
@@ -45,26 +44,30 @@ async def configure(
     Raises:
         ConfigurationError: The arguments or the environment are invalid; nothing was sent.
     """
-
-    async def work(client: AsyncDiffio) -> _Result:
-        endpoint = await client.webhooks.configure(
+    endpoint = await _call(
+        lambda client: client.webhooks.configure(
             mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
-        )
-        fields: dict[str, object] = {
-            "event": "configured",
-            "url": endpoint.url,
-            "mode": endpoint.mode,
-            "event_types": list(endpoint.event_types),
-            "endpoint_id": endpoint.endpoint_id,
-            "api_key_id": endpoint.api_key_id,
-        }
-        types = ", ".join(endpoint.event_types)
-        return fields, [
-            f"{endpoint.url} receives {types} ({endpoint.mode}, key {endpoint.api_key_id})",
-            f"  its signing secret is {_secret_location()}: set DIFFIO_WEBHOOK_SECRET to it",
-        ]
-
-    return await _call(work, as_json=as_json)
+        ),
+        as_json=as_json,
+    )
+    if endpoint is None:
+        return FAILED
+    fields = {
+        "event": "configured",
+        "url": endpoint.url,
+        "mode": endpoint.mode,
+        "event_types": list(endpoint.event_types),
+        "endpoint_id": endpoint.endpoint_id,
+        "api_key_id": endpoint.api_key_id,
+    }
+    types = ", ".join(endpoint.event_types)
+    print_event(
+        fields,
+        f"{endpoint.url} receives {types} ({endpoint.mode}, key {endpoint.api_key_id})",
+        f"  its signing secret is {_secret_location()}: set DIFFIO_WEBHOOK_SECRET to it",
+        as_json=as_json,
+    )
+    return OK
 
 
 def _secret_location() -> str:
@@ -83,37 +86,39 @@ async def send_test_event(
     Raises:
         ConfigurationError: The arguments or the environment are invalid; nothing was sent.
     """
-
-    async def work(client: AsyncDiffio) -> _Result:
-        sent = await client.webhooks.send_test_event(
+    sent = await _call(
+        lambda client: client.webhooks.send_test_event(
             mode=mode, event_type=event_type, api_key_id=api_key_id
-        )
-        fields: dict[str, object] = {
-            "event": "sent",
-            "message_id": sent.svix_message_id,
-            "event_id": sent.event_id,
-            "event_type": sent.event_type,
-            "mode": sent.mode,
-            "api_key_id": sent.api_key_id,
-        }
-        return fields, [f"{sent.event_type} was sent as {sent.svix_message_id} ({sent.mode})"]
+        ),
+        as_json=as_json,
+    )
+    if sent is None:
+        return FAILED
+    fields = {
+        "event": "sent",
+        "message_id": sent.svix_message_id,
+        "event_id": sent.event_id,
+        "event_type": sent.event_type,
+        "mode": sent.mode,
+        "api_key_id": sent.api_key_id,
+    }
+    line = f"{sent.event_type} was sent as {sent.svix_message_id} ({sent.mode})"
+    print_event(fields, line, as_json=as_json)
+    return OK
 
-    return await _call(work, as_json=as_json)
 
-
-async def _call(work: Callable[[AsyncDiffio], Awaitable[_Result]], *, as_json: bool) -> int:
+async def _call(call: Callable[[AsyncDiffio], Awaitable[T]], *, as_json: bool) -> T | None:
+    """Return the response of a call. Print its failure and return None."""
     check_environment()
     async with open_client() as client:
         try:
-            fields, lines = await work(client)
+            return await call(client)
         except ConfigurationError:
             raise
         except DiffioError as error:
             failure = {"event": "failed", "error": type(error).__name__, "message": str(error)}
             print_event(failure, f"diffio-async: {error}", as_json=as_json, failed=True)
-            return FAILED
-    print_event(fields, *lines, as_json=as_json)
-    return OK
+            return None
 
 
 async def list_entries(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
