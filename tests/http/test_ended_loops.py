@@ -165,6 +165,7 @@ def test_a_call_that_a_closed_loop_left_in_the_middle_leaves_no_socket(
     elsewhere.run(serving.__aexit__(None, None, None))
 
 
+@pytest.mark.slow
 def test_a_worker_that_makes_a_loop_for_each_task_keeps_no_sockets(remote: Sandbox) -> None:
     """And says nothing, with all warnings on."""
     done = subprocess.run(

@@ -117,8 +117,8 @@ def slowly(pieces: int, pause: float) -> Script:
 
 async def test_a_host_that_takes_its_time_is_no_silent_one() -> None:
     came = bytearray()
-    async with peer(slowly(12, 0.1)) as host, transport() as made:
-        await received(made, host.url(), came, read=0.5)
+    async with peer(slowly(12, 0.04)) as host, transport() as made:
+        await received(made, host.url(), came, read=0.25)
     assert len(came) == 6 * MIB
 
 

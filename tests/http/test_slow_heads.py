@@ -44,7 +44,7 @@ def talks(kind: str) -> Script:
             while True:
                 writer.write(more)
                 await writer.drain()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
 
     return script
 
@@ -56,7 +56,7 @@ def offers(sandbox: Sandbox, url: str) -> None:
 
 
 def impatient(sandbox: Sandbox) -> AsyncDiffio:
-    options = ClientOptions(retry=RetryPolicy(attempts=1), timeouts=Timeouts(read=0.3))
+    options = ClientOptions(retry=RetryPolicy(attempts=1), timeouts=Timeouts(read=0.1))
     return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
 
 
