@@ -131,7 +131,7 @@ class BatchRun:
             for job in jobs:
                 context.in_flight += 1
                 self._start(self._run_job(job))
-        uploads = min(free - len(jobs), int(context.congestion.limit) - context.uploading)
+        uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.transition(lease_files, uploads)
             self._more_files = len(files) == uploads

@@ -19,7 +19,8 @@ from diffio_async import (
     RetryPolicy,
 )
 from diffio_async._downloads import part_file
-from diffio_async.batch import congestion
+from diffio_async._protocol import concurrency_limit
+from diffio_async.batch import context
 from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox
 from tests.batch.scenes import (
     JOURNAL,
@@ -168,8 +169,8 @@ async def test_a_broken_connection_pauses_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While nothing gets through, no file is blamed."""
-    monkeypatch.setattr(congestion, "_MIN_PAUSE", 0.01)
-    monkeypatch.setattr(congestion, "_MAX_PAUSE", 0.05)
+    monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.01)
+    monkeypatch.setattr(concurrency_limit, "MAX_PAUSE", 0.05)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
     sandbox.faults.add(Fault(origin="api", times=60, action=Drop()))
     outcomes = await restored(client, source, tmp_path / "out")
@@ -181,9 +182,9 @@ async def test_a_long_outage_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a time without success the batch stops, and can be resumed."""
-    monkeypatch.setattr(congestion, "_MIN_PAUSE", 0.01)
-    monkeypatch.setattr(congestion, "_MAX_PAUSE", 0.05)
-    monkeypatch.setattr(congestion, "GIVE_UP_SECONDS", 0.3)
+    monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.01)
+    monkeypatch.setattr(concurrency_limit, "MAX_PAUSE", 0.05)
+    monkeypatch.setattr(context, "GIVE_UP_SECONDS", 0.3)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
     sandbox.faults.add(Fault(origin="api", times=None, action=RespondWith(503)))
     error = await stopped(client, source, tmp_path / "out")
