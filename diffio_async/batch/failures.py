@@ -82,7 +82,7 @@ def classify(failure: DiffioError) -> FailureClass:
         return FailureClass.FATAL
     if isinstance(root, _PERMANENT):
         return FailureClass.FILE
-    # A captive portal answers with its own page, which is an `InvalidResponse`.
+    # A captive portal responds with its own page, which is an `InvalidResponse`.
     if is_retryable(root) or isinstance(root, (InvalidResponse, NotReady, ServerError)):
         return FailureClass.TRANSIENT
     if isinstance(root, ApiError):

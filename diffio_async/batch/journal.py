@@ -340,7 +340,7 @@ def bind_account(connection: sqlite3.Connection, run_id: int, path: str, account
 
 
 def recorded_service(connection: sqlite3.Connection) -> str | None:
-    """Return the service that the journal is bound to, None if there is none."""
+    """Return the service that the journal is bound to, None if absent."""
     return _recorded(connection, "service")
 
 

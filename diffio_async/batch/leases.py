@@ -127,7 +127,7 @@ def reclaim_dead_runs(connection: sqlite3.Connection, *, except_for: int | None 
 
 
 def is_alive(token: str, here: bool, pid: int, started_at: str, lease_valid: bool) -> bool:
-    """Return whether the process of a run is alive, as far as this machine can tell."""
+    """Return whether the process of a run is alive, as far as this machine knows."""
     if not here or os.name != "posix":
         return lease_valid
     if pid == os.getpid():

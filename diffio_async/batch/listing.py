@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import AsyncIterable, Iterable
 from contextlib import aclosing
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterable, Iterable, Iterator
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.sources import FoundSource, Scan
@@ -106,7 +105,7 @@ class CollisionCheck:
                     f"choose other names: --name {template!r} (name={template!r}) gives each "
                     "result its own name"
                 )
-        return f"no template tells them all apart: {separate}"
+        return f"no template gives all results different names: {separate}"
 
     def _is_collision_free(self, template: str) -> bool:
         """Whether the template gives every result its own path, and none that of a recording."""
@@ -332,15 +331,6 @@ def _upsert_file(
 
 
 def _as_iterable(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
-    """Return the sources as an iterable; a single source becomes one of one.
-
-    Raises:
-        ConfigurationError: `sources` is neither a source nor an iterable.
-    """
-    if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
-        return (sources,)
-    if not isinstance(sources, (Iterable, AsyncIterable)):
-        raise ConfigurationError(
-            f"sources must be a path, a BatchItem, or an iterable of them, not {sources!r}"
-        )
-    return sources
+    """Return the sources as an iterable; a single source becomes one of one."""
+    single = isinstance(sources, (str, bytes, os.PathLike, BatchItem))
+    return (sources,) if single else sources

@@ -273,7 +273,7 @@ def _names(folder: str) -> list[str]:
 class EarlierBatch:
     """Results of an earlier batch, according to the journal in a folder.
 
-    There are none if the journal is not readable or is another user's.
+    It is empty if the journal is not readable or is another user's.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -99,6 +99,7 @@ class JobRunner:
         context, job = self.context, self.job
         if isinstance(failure, NotFound) and job.attempts + 1 < MAX_ATTEMPTS:
             await context.journal.transition(job_queries.reset_lost_project, job.id)
+            context.scan_now()
             return
         if isinstance(failure, ModelRetired):
             context.stop(failure)
@@ -144,7 +145,7 @@ class JobRunner:
 
 
 def _existing_generation(failure: DiffioError) -> tuple[str, str] | None:
-    """Return the ids of the generation that has the same key, None if there is none.
+    """Return the ids of the generation that has the same key, None if absent.
 
     The key is derived from the content: another project contains the same recording.
     """
@@ -290,7 +291,7 @@ def _remove_partials(path: Path) -> None:
 
 
 def _kept_size(path: Path, download: ResultDownload) -> int | None:
-    """Return the size of an existing file that must be kept, None if there is none."""
+    """Return the size of an existing file that must be kept, None if absent."""
     if not foreign_file_exists(str(path), download.owned, download.bytes):
         return None
     try:

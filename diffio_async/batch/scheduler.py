@@ -1,4 +1,4 @@
-"""Scheduler of a run: leases rows of the journal and runs the three stages until none are left."""
+"""Scheduler of a run: leases rows of the journal and runs the stages until all are done."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import glob
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -224,13 +224,18 @@ def check_sources(sources: Sources | None) -> None:
     """Check the types of the sources, if all of them are known already.
 
     Raises:
-        ConfigurationError: A source is a URL, empty, or of another type.
+        ConfigurationError: A source is a URL, empty, or of another type, or `sources` is neither a
+            source nor an iterable.
     """
     if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
         _path_of(sources)
     elif isinstance(sources, Collection):
         for source in sources:
             _path_of(source)
+    elif sources is not None and not isinstance(sources, (Iterable, AsyncIterable)):
+        raise ConfigurationError(
+            f"sources must be a path, a BatchItem, or an iterable of them, not {sources!r}"
+        )
 
 
 def _path_of(source: object) -> str:

@@ -47,7 +47,7 @@ class JournalUploadStore:
         self.saved = job.upload is not None
 
     async def load(self, digest: str) -> UploadRecord | None:
-        """Return the saved state of this content, None if there is none."""
+        """Return the saved state of this content, None if absent."""
         if self._job.upload is None:
             return None
         try:

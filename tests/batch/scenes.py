@@ -7,6 +7,10 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from diffio_async.batch.dry_run import PlannedFile, plan_batch
+from diffio_async.batch.request import BatchRequest, RunOptions
+from diffio_async.models.batches import LeftOut
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,6 +33,20 @@ def recordings(folder: Path, *names: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content(name))
     return folder
+
+
+def batch_request(sources: Any, to: Path, **how: Any) -> BatchRequest:
+    """Return the request of a batch that is not bound to a service."""
+    return BatchRequest.create(sources, to, service=None, run=RunOptions(), **how)
+
+
+async def planned(sources: Any, to: Path, **how: Any) -> tuple[list[PlannedFile], list[LeftOut]]:
+    """Return the files that a batch would restore, and the names that it would leave out."""
+    found = [each async for each in plan_batch(batch_request(sources, to, **how))]
+    return (
+        [each for each in found if isinstance(each, PlannedFile)],
+        [each for each in found if isinstance(each, LeftOut)],
+    )
 
 
 async def restored(

@@ -1,4 +1,4 @@
-"""What the caller passes is checked before a journal exists, and is never taken for damage."""
+"""Arguments are checked before a journal exists, and never look like a damaged journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import BatchItem, ConfigurationError
+from diffio_async import AsyncDiffio, BatchItem, ConfigurationError
 from diffio_async._storage.sqlite_open import translate_error
 from diffio_async.batch.schema import SCHEMA
 from tests.batch.scenes import below, generations, recordings, restored, states
@@ -19,7 +19,6 @@ from tests.batch.scenes import below, generations, recordings, restored, states
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from diffio_async import AsyncDiffio
     from diffio_async.sandbox import Sandbox
 
 NO_TEXT = "a\udcff"
@@ -32,35 +31,47 @@ WRONG: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{option: value} for option, values in WRONG.items() for value in values],
-)
+@pytest.mark.parametrize("option", WRONG)
 async def test_a_wrong_option_is_refused_before_the_journal_exists(
-    wrong: dict[str, Any], client: AsyncDiffio, tmp_path: Path
+    option: str, tmp_path: Path
 ) -> None:
     """The error names the option, and nothing is created or sent."""
     source = recordings(tmp_path / "in", "a.wav")
-    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
-        await restored(client, source, tmp_path / "out", **wrong)
+    async with AsyncDiffio("key", base_url="http://localhost:9") as client:
+        for value in WRONG[option]:
+            with pytest.raises(ConfigurationError, match=option):
+                await restored(client, source, tmp_path / "out", **{option: value})
     assert not (tmp_path / "out").exists()
 
 
-async def test_an_infinite_limit_is_no_limit(client: AsyncDiffio, tmp_path: Path) -> None:
-    """`math.inf` says what None says."""
+async def test_an_impossible_source_leaves_no_folder_and_no_journal(tmp_path: Path) -> None:
+    """It is found before anything is created."""
+    source = recordings(tmp_path / "in", "a.wav")
+    async with AsyncDiffio("key", base_url="http://localhost:9") as client:
+        for wrong in ("https://example.com/a.wav", "", 5, ["a.wav"], None):
+            with pytest.raises(ConfigurationError, match=r"source|path is empty"):
+                await restored(client, [source, wrong], tmp_path / "out")
+        with pytest.raises(ConfigurationError, match="source"):
+            await restored(client, 5, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+async def test_an_infinite_limit_is_accepted(client: AsyncDiffio, tmp_path: Path) -> None:
+    """`math.inf` means what None means: not limited."""
     source = recordings(tmp_path / "in", "a.wav")
     outcomes = await restored(client, source, tmp_path / "out", max_spend_seconds=math.inf)
     assert states(outcomes) == {"a.wav": "done"}
 
 
-@pytest.mark.parametrize("name", [NO_TEXT, "x\ud83d", 5])
 async def test_an_impossible_name_of_an_item_is_refused(
-    name: Any, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """It is the caller's mistake, and the journal stays usable."""
     source = recordings(tmp_path / "in", "a.wav") / "a.wav"
-    with pytest.raises(ConfigurationError, match="the name"):
-        await restored(client, BatchItem(source=source, to=name), tmp_path / "out")
+    wrong: tuple[Any, ...] = (NO_TEXT, "x\ud83d", 5)
+    for name in wrong:
+        with pytest.raises(ConfigurationError, match="the name"):
+            await restored(client, BatchItem(source=source, to=name), tmp_path / "out")
     assert generations(sandbox) == 0
     assert states(await restored(client, source, tmp_path / "out")) == {"a.wav": "done"}
 
@@ -80,7 +91,7 @@ async def test_results_go_to_a_folder_whose_name_is_not_utf8(
 
 
 @pytest.mark.parametrize("value", [10**30, "\ud83d", object()])
-def test_a_value_that_cannot_be_bound_is_no_damage_of_the_file(value: object) -> None:
+def test_a_value_that_cannot_be_bound_does_not_look_like_a_damaged_file(value: object) -> None:
     """Only what is read can be damaged: the error stays the program's own."""
     with (
         sqlite3.connect(":memory:") as connection,

@@ -23,29 +23,32 @@ if TYPE_CHECKING:
 HALF = "no speech \ud83d\x00 in it"
 
 
-@pytest.mark.parametrize("error", [HALF, {"code": HALF}, {"message": HALF}])
 async def test_an_error_that_cannot_be_encoded_fails_its_file(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, error: object
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """It is stored and shown with a replacement character, and the other files are restored."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
-    sandbox.faults.add(Fault(path=PROGRESS, action=RespondWith(json=told("failed", error=error))))
-    first = await restored(client, source, tmp_path / "out")
-    assert sorted(states(first).values()) == ["done", "done", "done", "failed"]
-    (failed,) = [outcome for outcome in first.values() if outcome.error]
-    assert "no speech \ufffd" in (failed.error or "")
-    assert failed.error_type == "GenerationFailed"
+    for error in (HALF, {"code": HALF}, {"message": HALF}):
+        failed = RespondWith(json=told("failed", error=error))
+        sandbox.faults.add(Fault(path=PROGRESS, action=failed))
+    outcomes = await restored(client, source, tmp_path / "out")
+    assert sorted(states(outcomes).values()) == ["done", "failed", "failed", "failed"]
+    for outcome in outcomes.values():
+        if outcome.error:
+            assert "no speech \ufffd" in outcome.error
+            assert outcome.error_type == "GenerationFailed"
     assert generations(sandbox) == 4
 
 
-@pytest.mark.parametrize("field", ["generationId", "apiProjectId"])
 async def test_an_id_that_cannot_be_encoded_is_retried(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, field: str
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Such a response is invalid; the same key is answered with the same generation."""
+    """Such a response is invalid; the request is sent again with the same key."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
-    body = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued", field: "x\ud83d"}
-    sandbox.faults.add(Fault(path=GENERATION, action=RespondWith(json=body)))
+    body = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
+    for field in ("generationId", "apiProjectId"):
+        action = RespondWith(json={**body, field: "x\ud83d"})
+        sandbox.faults.add(Fault(path=GENERATION, action=action))
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 3

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem
-from tests.batch.scenes import JOURNAL, generations, recordings, restored, states
+from diffio_async.batch.journal import Journal
+from diffio_async.batch.restore_many import list_sources
+from tests.batch.scenes import (
+    JOURNAL,
+    batch_request,
+    generations,
+    planned,
+    recordings,
+    restored,
+    rows,
+    states,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from diffio_async import BatchProgress, LeftOut
     from diffio_async.sandbox import Sandbox
 
@@ -33,8 +43,8 @@ TEMPLATES = [
     "{parent}-{stem}-{type}{ext}",
     "./{stem}-{type}{ext}",
 ]
-#: Names that some template could take for a result if its fields matched anything.
-TELLING = [
+#: Names that a template could take for a result if its fields matched anything.
+LOOKALIKES = [
     *("a-b.wav", "my-talk.mp3", "interview-audio.wav", "x-video.flac", "restored-talk.wav"),
     *("talk.restored.wav", "talk_hd.mp3", "a.b.mp3", "audio.mp3", "audio-1.mp3", "over.mp3"),
     *("transcript.mp3", "new/a.mp3", "audio/c.mp3", "restored-x.mp3"),
@@ -56,36 +66,54 @@ async def left_out(
 
 @pytest.mark.parametrize("template", TEMPLATES)
 async def test_no_template_makes_a_recording_look_like_a_result(
-    template: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+    template: str, tmp_path: Path
 ) -> None:
     """Recordings whose names merely resemble a result are all restored."""
-    source = recordings(tmp_path / "in", *TELLING)
-    outcomes, names = await left_out(client, source, tmp_path / "out", name=template)
-    assert len(outcomes) == len({name.rpartition("/")[2] for name in TELLING})
-    assert set(outcomes.values()) == {"done"}
-    assert names == {}
-    assert generations(sandbox) == len(TELLING)
+    source = recordings(tmp_path / "in", *LOOKALIKES)
+    files, names = await planned(source, tmp_path / "out", name=template)
+    assert len(files) == len(LOOKALIKES)
+    assert [file.problem for file in files] == [None] * len(LOOKALIKES)
+    assert names == []
 
 
-@pytest.mark.parametrize("journal", [JOURNAL, "another.sqlite"])
 @pytest.mark.parametrize("template", TEMPLATES)
-async def test_results_among_their_sources_are_left_out(
-    template: str, journal: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
-) -> None:
+async def test_results_among_their_sources_are_left_out(template: str, tmp_path: Path) -> None:
     """The next run, with the same journal or without it, restores no result of the first."""
     source = recordings(tmp_path / "in", "a.mp4", "b-c.mkv", "sub/d.mp4")
-    types = ("audio", "video")
-    how = {"name": template, "download_types": types, "journal": tmp_path / "one.sqlite"}
-    assert len(await restored(client, source, source, **how)) == 3
-    assert generations(sandbox) == 3
-    results = sum(1 for path in source.rglob("*") if path.is_file()) - 3
-    assert results == 6
-    left: list[LeftOut] = []
-    if journal != JOURNAL:
-        how |= {"journal": tmp_path / journal, "on_conflict": "skip"}
-    await restored(client, source, source, on_left_out=left.append, **how)
-    assert [name.reason for name in left] == ["result"] * results
-    assert generations(sandbox) == 3
+    how: dict[str, Any] = {"name": template, "download_types": ("audio", "video")}
+    one, other = tmp_path / "one.sqlite", tmp_path / "another.sqlite"
+    request = batch_request(source, source, journal=one, **how)
+    journal = await Journal.open(one)
+    await journal.register(request)
+    await list_sources(request, journal)
+    await journal.write(
+        lambda connection: connection.execute("UPDATE result SET owned = 1").rowcount
+    )
+    await journal.close()
+    results = [Path(path) for (path,) in rows(one, "SELECT path FROM result")]
+    assert len(results) == 6
+    for path in results:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"restored")
+    for journal_path in (one, other, source / JOURNAL):
+        files, names = await planned(source, source, journal=journal_path, **how)
+        assert [name.reason for name in names] == ["result"] * 6
+        assert len(files) == 3
+
+
+async def test_the_next_run_restores_no_result_of_the_last_one(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Results among their recordings are left out, also by a batch with another journal."""
+    source = recordings(tmp_path / "in", "a.mp4", "sub/d.mkv")
+    how = {"name": "{type}/{stem}{ext}", "download_types": ("audio", "video")}
+    await restored(client, source, source, journal=tmp_path / "one.sqlite", **how)
+    for other in ({}, {"journal": tmp_path / "two.sqlite", "on_conflict": "skip"}):
+        left: list[LeftOut] = []
+        how |= {"journal": tmp_path / "one.sqlite", **other}
+        await restored(client, source, source, on_left_out=left.append, **how)
+        assert [name.reason for name in left] == ["result"] * 4
+        assert generations(sandbox) == 2
 
 
 async def test_results_of_an_earlier_batch_are_detected_from_its_journal(
@@ -135,13 +163,13 @@ async def test_everything_left_out_is_counted_and_listed(
     (source / "loop").symlink_to(source)
     (source / "copy.wav").symlink_to(source / "a.wav")
     os.mkfifo(source / "pipe.wav")
-    told: list[BatchProgress] = []
+    reports: list[BatchProgress] = []
     with caplog.at_level(logging.INFO, logger="diffio_async"):
         outcomes, names = await left_out(
             client,
             [source, source / "a.wav", BatchItem(source=source / "a.wav", to="again")],
             source / "out",
-            on_progress=told.append,
+            on_progress=reports.append,
         )
     assert outcomes == {"a.wav": "done", "copy.wav": "done"}
     assert names == {
@@ -154,7 +182,7 @@ async def test_everything_left_out_is_counted_and_listed(
         "out": "folder",
         "a.wav": "duplicate",
     }
-    assert told[-1].left_out == 9
+    assert reports[-1].left_out == 9
     assert "1 result, 2 hidden names" in caplog.text
     assert "2 sources named twice" in caplog.text
 
@@ -181,7 +209,7 @@ async def test_the_folder_of_the_results_is_known_by_any_path(
 async def test_the_next_listing_replaces_what_the_last_left_out(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """Each run tells what its own listing left out; a run without sources keeps the last one's."""
+    """Each run reports its own listing; a run without sources keeps the last one."""
     source = recordings(tmp_path / "in", "a.wav", "b.txt")
     _, names = await left_out(client, source, tmp_path / "out")
     assert names == {"b.txt": "ending"}

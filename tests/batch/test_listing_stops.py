@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import BatchStopped, ConfigurationError
+from diffio_async import BatchStopped
 from diffio_async.batch import naming, sources
-from tests.batch.scenes import JOURNAL, generations, recordings, restored, states
+from tests.batch.scenes import generations, recordings, restored, states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,15 +103,3 @@ async def test_a_glob_skips_folders_without_the_rest_of_its_path(
     recordings(tmp_path / "in", "one/wav/a.wav", "two/b.wav")
     outcomes = await restored(client, str(tmp_path / "in/*/wav/*.wav"), tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}
-
-
-@pytest.mark.parametrize("wrong", ["https://example.com/a.wav", "", 5])
-async def test_an_impossible_source_leaves_no_folder_and_no_journal(
-    wrong: Any, client: AsyncDiffio, tmp_path: Path
-) -> None:
-    """It is found before anything is created."""
-    source = recordings(tmp_path / "in", "a.wav")
-    with pytest.raises(ConfigurationError):
-        await restored(client, [source, wrong], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out" / JOURNAL).exists()

@@ -51,7 +51,7 @@ async def test_a_folder_is_restored_with_its_sub_folders(
 async def test_a_second_run_repeats_nothing(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The second run asks the service for nothing, and tells the outcomes of the first."""
+    """The second run sends no request, and yields the outcomes of the first."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     first = await restored(client, source, tmp_path / "out")
     before = len(sandbox.requests)
@@ -133,8 +133,8 @@ async def test_breaking_out_of_the_loop_can_be_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Leaving the loop after one outcome loses nothing; the next run completes the batch."""
-    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
-    outcomes = client.restore_many(source, tmp_path / "out", max_in_flight=3)
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(6)))
+    outcomes = client.restore_many(source, tmp_path / "out", max_in_flight=2)
     async for outcome in outcomes:
         assert outcome.state == "done"
         break
@@ -143,35 +143,35 @@ async def test_breaking_out_of_the_loop_can_be_resumed(
     held = "SELECT count(*) FROM file WHERE run_id IS NOT NULL"
     assert rows(tmp_path / "out" / JOURNAL, held) == [(0,)]
     rest = await restored(client, source, tmp_path / "out")
-    assert len(rest) == 12
-    assert generations(sandbox) == 12
-    assert len(below(tmp_path / "out")) == 12
+    assert len(rest) == 6
+    assert generations(sandbox) == 6
+    assert len(below(tmp_path / "out")) == 6
 
 
 async def test_two_concurrent_runs_share_the_work(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Two runs on one journal do each file once between them, and each tells of all."""
-    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(20)))
+    """Two runs on one journal restore each file once, and each yields all outcomes."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
     found: list[int] = []
 
     async def run() -> None:
-        found.append(len(await restored(client, source, tmp_path / "out", max_in_flight=4)))
+        found.append(len(await restored(client, source, tmp_path / "out", max_in_flight=2)))
 
     async with anyio.create_task_group() as group:
         group.start_soon(run)
         group.start_soon(run)
-    assert found == [20, 20]
-    assert generations(sandbox) == 20
-    assert len(sandbox.state.projects) == 20
+    assert found == [8, 8]
+    assert generations(sandbox) == 8
+    assert len(sandbox.state.projects) == 8
 
 
 async def test_progress_is_reported(client: AsyncDiffio, tmp_path: Path) -> None:
-    """The callback hears of numbers that end as they should."""
+    """The callback gets the numbers, and the last ones are complete."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
-    heard: list[BatchProgress] = []
-    await restored(client, source, tmp_path / "out", on_progress=heard.append)
-    last = heard[-1]
+    reports: list[BatchProgress] = []
+    await restored(client, source, tmp_path / "out", on_progress=reports.append)
+    last = reports[-1]
     assert (last.files, last.done, last.failed) == (2, 2, 0)
     assert (last.sent_bytes, last.received_bytes) == (1400, 1400)
     assert last.uploading == last.generating == last.downloading == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import BatchItem, ConfigurationError, DatabaseError
-from tests.batch.scenes import content, recordings, restored, states
+from tests.batch.scenes import content, planned, recordings, restored, states
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,13 @@ async def refused(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> st
     """Return the message of the error."""
     with pytest.raises(ConfigurationError) as caught:
         await restored(client, sources, to, **how)
+    return str(caught.value)
+
+
+async def rejected(sources: Any, to: Path) -> str:
+    """Return the message of the error when a batch is only planned."""
+    with pytest.raises(ConfigurationError) as caught:
+        await planned(sources, to)
     return str(caught.value)
 
 
@@ -52,10 +59,10 @@ async def test_two_results_with_one_path_are_an_error(client: AsyncDiffio, tmp_p
     """Collisions are found before the first upload, and nothing is recorded."""
     one = recordings(tmp_path / "one", "a.wav", "b.wav")
     two = recordings(tmp_path / "two", "a.flac", "c.wav")
-    said = await refused(client, [one, two], tmp_path / "out")
-    assert "a.wav" in said
-    assert "a.flac" in said
-    assert "would both become" in said
+    message = await refused(client, [one, two], tmp_path / "out")
+    assert "a.wav" in message
+    assert "a.flac" in message
+    assert "would both become" in message
     video = [str(recordings(tmp_path / "films", "x.mov", "x.mkv"))]
     assert "both become" in await refused(
         client, video, tmp_path / "out", download_types=("video",)
@@ -67,41 +74,36 @@ async def test_a_result_that_would_replace_a_recording_is_an_error(
 ) -> None:
     """No template may lead a result onto a recording, its own or another's."""
     source = recordings(tmp_path / "in", "a.mp3")
-    said = await refused(client, source, source, name="{stem}{ext}")
-    assert "would replace the recording" in said
+    message = await refused(client, source, source, name="{stem}{ext}")
+    assert "would replace the recording" in message
     assert (source / "a.mp3").read_bytes() == content("a.mp3")
 
 
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ({"name": "{stem}"}, "end in"),
-        ({"name": "same{ext}"}, "must contain"),
-        ({"name": "{album}{ext}"}, "may contain"),
-        ({"name": "../{stem}{ext}"}, "leads out"),
-        ({"name": "{stem{ext}"}, "not a valid template"),
-        ({"download_types": ()}, "at least one"),
-        ({"download_types": "audio"}, "several"),
-        ({"download_types": ("sound",)}, "not a download type"),
-        ({"model": "gpt"}, "model"),
-        ({"max_in_flight": 0}, "max_in_flight"),
-        ({"max_spend_seconds": -1}, "max_spend_seconds"),
-        ({"on_conflict": "ask"}, "one of"),
-        ({"on_error": "ask"}, "one of"),
-        ({"timeout": -1}, "timeout"),
-        ({"salt": " "}, "salt"),
-        ({"sampling": {"seed": object()}}, "sampling"),
-    ],
-)
-async def test_an_invalid_argument_is_an_error(
-    how: dict[str, Any], words: str, client: AsyncDiffio, tmp_path: Path
-) -> None:
+INVALID: list[tuple[dict[str, Any], str]] = [
+    ({"name": "{stem}"}, "end in"),
+    ({"name": "same{ext}"}, "must contain"),
+    ({"name": "{album}{ext}"}, "may contain"),
+    ({"name": "../{stem}{ext}"}, "leads out"),
+    ({"name": "{stem{ext}"}, "not a valid template"),
+    ({"download_types": ()}, "at least one"),
+    ({"download_types": "audio"}, "several"),
+    ({"download_types": ("sound",)}, "not a download type"),
+    ({"model": "gpt"}, "model"),
+    ({"on_conflict": "never"}, "one of"),
+    ({"on_error": "never"}, "one of"),
+    ({"timeout": -1}, "timeout"),
+    ({"sampling": {"seed": object()}}, "sampling"),
+]
+
+
+async def test_an_invalid_argument_is_an_error(client: AsyncDiffio, tmp_path: Path) -> None:
     """Each is refused, and the message names it."""
     source = recordings(tmp_path / "in", "a.wav")
-    assert words in await refused(client, source, tmp_path / "out", **how)
+    for how, words in INVALID:
+        assert words in await refused(client, source, tmp_path / "out", **how), how
 
 
-async def test_an_invalid_manifest_is_an_error(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_an_invalid_manifest_is_an_error(tmp_path: Path) -> None:
     """A wrong column or value is named with its line."""
     recordings(tmp_path, "a.wav")
     for name, text, words in (
@@ -118,8 +120,8 @@ async def test_an_invalid_manifest_is_an_error(client: AsyncDiffio, tmp_path: Pa
         ("m.jsonl", '{"source": "a.wav", "params": 5}\n', "params must be a JSON object"),
     ):
         (tmp_path / name).write_text(text)
-        assert words in await refused(client, tmp_path / name, tmp_path / "out"), text
-    assert "cannot be read" in await refused(client, tmp_path / "none.csv", tmp_path / "out")
+        assert words in await rejected(tmp_path / name, tmp_path / "out"), text
+    assert "cannot be read" in await rejected(tmp_path / "none.csv", tmp_path / "out")
 
 
 async def test_a_journal_of_another_batch_is_refused(
@@ -132,15 +134,15 @@ async def test_a_journal_of_another_batch_is_refused(
     item = BatchItem(source=tmp_path / "none.wav")
     outcomes = await restored(client, item, tmp_path / "out", journal=journal)
     assert states(outcomes) == {"none.wav": "failed"}
-    said = await refused(
+    message = await refused(
         client, source, tmp_path / "out", journal=journal, model="diffio-3.5", sampling={"seed": 1}
     )
-    assert "model is 'diffio-3.5' here and 'diffio-4.6-flash' there" in said
-    assert "sampling is" in said
-    said = await refused(client, source, tmp_path / "other", journal=journal)
-    assert "to is" in said
-    said = await refused(client, source, tmp_path / "out", journal=journal, salt="mine")
-    assert "another salt" in said
+    assert "model is 'diffio-3.5' here and 'diffio-4.6-flash' there" in message
+    assert "sampling is" in message
+    message = await refused(client, source, tmp_path / "other", journal=journal)
+    assert "to is" in message
+    message = await refused(client, source, tmp_path / "out", journal=journal, salt="mine")
+    assert "another salt" in message
 
 
 async def test_a_journal_without_files_is_bound_to_nothing(
