@@ -332,5 +332,6 @@ def _upsert_file(
 
 def _as_iterable(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
     """Return the sources as an iterable; a single source becomes one of one."""
-    single = isinstance(sources, (str, bytes, os.PathLike, BatchItem))
-    return (sources,) if single else sources
+    if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
+        return (sources,)
+    return sources

@@ -45,11 +45,11 @@ from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 
 async def main():
     options = ClientOptions(retry=RetryPolicy(initial_delay=0.02, max_delay=0.3))
-    told = []
     states = {}
+    started = []
     def begun(progress):
-        if not told:
-            told.append(print("begun", flush=True))
+        if not started:
+            started.append(print("begun", flush=True))
     async with AsyncDiffio(options=options) as client:
         async for outcome in client.restore_many(
             sys.argv[1], sys.argv[2], max_in_flight=int(sys.argv[3]), on_progress=begun
@@ -175,10 +175,10 @@ class Chaos:
     async def _finished(self, sandbox: Sandbox, source: Path, to: Path) -> dict[str, Any]:
         """Run to the end, in `processes` concurrent processes."""
         running = [await self._begun(sandbox, source, to) for _ in range(self.processes)]
-        said = [(await process.communicate())[0] for process in running]
+        outputs = [(await process.communicate())[0] for process in running]
         if any(process.returncode for process in running):
             return {}
-        found: dict[str, Any] = json.loads(said[0].splitlines()[-1])
+        found: dict[str, Any] = json.loads(outputs[0].splitlines()[-1])
         return found
 
     def _count(
@@ -216,15 +216,17 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     # Broken connections are expected.
     logging.getLogger("aiohttp.server").disabled = True
     with tempfile.TemporaryDirectory() as folder:
-        chaos = Chaos(Path(folder), asked.files, asked.kills, asked.seed, processes=asked.processes)
+        chaos = Chaos(
+            Path(folder), options.files, options.kills, options.seed, processes=options.processes
+        )
         figures = asyncio.run(chaos.run())
     print(json.dumps(asdict(figures), indent=1))  # noqa: T201 - a program that prints
     well = figures.right == figures.generations == figures.files and not figures.left_over
-    sys.exit(0 if well and figures.kills >= asked.kills else 1)
+    sys.exit(0 if well and figures.kills >= options.kills else 1)
 
 
 if __name__ == "__main__":

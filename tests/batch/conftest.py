@@ -1,10 +1,25 @@
-"""Fixtures of the batch tests: short pauses, and a bridge that is already running."""
+"""Fixtures of the batch tests: short pauses, frequent polls, and a bridge that already runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 
-from diffio_async import _bridge
+from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy, WaitPolicy, _bridge
 from diffio_async._protocol import concurrency_limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from diffio_async.sandbox import Sandbox
+
+#: Options of a client that does not make a test wait.
+QUICK = ClientOptions(
+    retry=RetryPolicy(initial_delay=0.01, max_delay=0.05),
+    wait=WaitPolicy(min_interval=0.02, max_polls_per_second=500),
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +33,10 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause a batch for hundredths of a second after a failure, instead of seconds."""
     monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.02)
     monkeypatch.setattr(concurrency_limit, "MAX_PAUSE", 0.1)
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[AsyncDiffio]:
+    """Return a client of the sandbox that polls and retries quickly."""
+    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK) as made:
+        yield made

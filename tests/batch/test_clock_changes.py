@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
+from diffio_async._protocol import concurrency_limit
 from diffio_async._storage import sqlite_open
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import file_queries
@@ -19,6 +20,7 @@ from diffio_async.batch.file_queries import requeue_file
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.schema import FAR_FUTURE, SCHEMA
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.batch.conftest import QUICK
 from tests.batch.scenes import JOURNAL, recordings, restored, rows, states
 from tests.batch.test_leases import REQUEST
 
@@ -43,12 +45,17 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 @pytest.mark.parametrize("ahead", [-2 * HOURS, 2 * HOURS])
 async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
-    sandbox: Sandbox, tmp_path: Path, set_clock: Callable[[float], None], ahead: float
+    sandbox: Sandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    set_clock: Callable[[float], None],
+    ahead: float,
 ) -> None:
     """A requeued file is retried after its delay."""
+    monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.15)
     source = recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(Fault(path="*/create_project", times=2, action=RespondWith(503)))
-    options = ClientOptions(retry=RetryPolicy(attempts=1))
+    options = ClientOptions(retry=RetryPolicy(attempts=1), wait=QUICK.wait)
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         running = asyncio.create_task(restored(client, source, tmp_path / "out"))
         with anyio.fail_after(20):
@@ -110,7 +117,7 @@ async def test_a_lease_from_a_clock_far_ahead_expires(tmp_path: Path) -> None:
 async def test_a_reboot_shortens_delays_of_the_earlier_boot(
     tmp_path: Path,
 ) -> None:
-    """The clock may have been set back in between; what was put off for good stays so."""
+    """The clock may have been set back in between; what was deferred permanently stays so."""
     path = tmp_path / "j.sqlite"
     await (await SqliteThread.open(path, SCHEMA)).close()
     with closing(sqlite3.connect(path)) as other:

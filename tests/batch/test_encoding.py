@@ -58,7 +58,7 @@ async def test_an_id_that_cannot_be_encoded_is_retried(
 async def test_a_file_name_that_is_not_utf8_is_restored(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The project has a question mark in its name, the result the bytes of the source."""
+    """The project has `?` in its name, the result the bytes of the source."""
     source = recordings(tmp_path / "in", "cafe.wav")
     (source / "cafe.wav").rename(source / os.fsdecode(b"caf\xe9.wav"))
     outcomes = await restored(client, source, tmp_path / "out")

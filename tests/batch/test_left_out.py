@@ -106,7 +106,10 @@ async def test_the_next_run_restores_no_result_of_the_last_one(
 ) -> None:
     """Results among their recordings are left out, also by a batch with another journal."""
     source = recordings(tmp_path / "in", "a.mp4", "sub/d.mkv")
-    how = {"name": "{type}/{stem}{ext}", "download_types": ("audio", "video")}
+    how: dict[str, Any] = {
+        "name": "{type}/{stem}{ext}",
+        "download_types": ("audio", "video"),
+    }
     await restored(client, source, source, journal=tmp_path / "one.sqlite", **how)
     for other in ({}, {"journal": tmp_path / "two.sqlite", "on_conflict": "skip"}):
         left: list[LeftOut] = []

@@ -9,12 +9,11 @@ import pytest
 from diffio_async import AsyncDiffio, RequestOptions, RetryPolicy, Timeouts
 from diffio_async.batch.request import RunOptions
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
+from tests.batch.conftest import QUICK
 from tests.batch.scenes import recordings, restored, rows, states
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 
 
 async def _other_key(client: AsyncDiffio) -> str:
@@ -45,8 +44,8 @@ async def test_a_key_and_headers_reach_every_request(
                 sandbox.faults.add(Fault(path=f"/v1/*{path}*", action=action, times=1))
         before = len(sandbox.requests)
         source = recordings(tmp_path / "in", *(f"{n}.mp4" for n in range(2)))
-        options = RequestOptions(api_key=key, headers={"X-Mine": "yes"}, retry=QUICK)
-        async with AsyncDiffio("wrong_key", base_url=sandbox.base_url) as stranger:
+        options = RequestOptions(api_key=key, headers={"X-Mine": "yes"}, retry=QUICK.retry)
+        async with AsyncDiffio("wrong_key", base_url=sandbox.base_url, options=QUICK) as stranger:
             outcomes = await restored(
                 stranger, source, tmp_path / "out", download_types=types, options=options
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from diffio_async import AsyncDiffio, BatchItem, Diffio
+from diffio_async.batch import restore_many, scheduler
 from tests.batch.scenes import (
     JOURNAL,
     below,
@@ -22,6 +23,8 @@ from tests.batch.scenes import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    import pytest
 
     from diffio_async import BatchProgress
     from diffio_async.sandbox import Sandbox
@@ -149,11 +152,13 @@ async def test_breaking_out_of_the_loop_can_be_resumed(
 
 
 async def test_two_concurrent_runs_share_the_work(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs on one journal restore each file once, and each yields all outcomes."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(8)))
     found: list[int] = []
+    for module in (scheduler, restore_many):
+        monkeypatch.setattr(module, "_POLL_SECONDS", 0.05)
 
     async def run() -> None:
         found.append(len(await restored(client, source, tmp_path / "out", max_in_flight=2)))
