@@ -30,7 +30,6 @@ def _what_is_loaded_stays() -> None:
 
     Anew for each file: what it tests is imported by then, and some of it by no file before.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
 

@@ -66,6 +66,7 @@ def test_callback_errors(start: Start) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_scopes_around_a_yield(start: Start) -> None:
     """Task groups and timeouts around a `yield` work, to the end and when closed half-way."""
     assert said(start, "scopes_around_a_yield") == ["0 1 2 0 1 2", "TimeoutError()"]
@@ -113,6 +114,7 @@ def test_nothing_kept(start: Start) -> None:
     assert said(start, "nothing_kept") == ["9"]
 
 
+@pytest.mark.slow
 def test_nothing_left_after_stop(start: Start) -> None:
     """Stopped, it leaves no thread, no descriptor and no open loop; generators are finalised."""
     assert said(start, "nothing_left_after_stop") == ["True True finalised", "True True"]
@@ -128,6 +130,7 @@ def test_stopped_meanwhile(start: Start) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_signal_handler_calls(start: Start) -> None:
     """A signal handler may call while its thread is in a call."""
     assert said(start, "signal_handler_calls") == ["42"]

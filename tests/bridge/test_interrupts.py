@@ -50,6 +50,7 @@ def test_unwinding_has_a_limit(start: Start) -> None:
     assert interrupted(start, "unwinding_for_long") == ["['asleep'] 5"]
 
 
+@pytest.mark.slow
 def test_a_second_one_does_not_wait(start: Start) -> None:
     """A second Ctrl-C leaves at once, though the coroutine has not unwound."""
     program = start("interrupts", "unwinding_cut_short")
@@ -121,6 +122,7 @@ def test_exit_in_a_callback(start: Start) -> None:
     assert ended == (0, ["5 CancelledError unwound"], "")
 
 
+@pytest.mark.slow
 def test_at_any_moment(start: Start) -> None:
     """Wherever Ctrl-C strikes, what was entered is left and what began has ended."""
     ended = start("interrupts", "at_any_moment").ends()

@@ -40,6 +40,7 @@ def test_fork_and_exit_politely(start: Start) -> None:
 
 
 @forks
+@pytest.mark.slow
 def test_fork_while_another_thread_calls(start: Start) -> None:
     """A fork beside a thread that is in a call: the child calls, the thread gets its answer."""
     assert said(start, "fork_while_another_thread_calls") == ["child 1", "0", "parent 5"]
@@ -88,6 +89,7 @@ def test_pools(start: Start) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_spawn(start: Start) -> None:
     """A spawned process calls, and is itself given a blocking call by pickle."""
     assert said(start, "spawn") == ["7"]

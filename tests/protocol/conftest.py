@@ -1,13 +1,13 @@
-"""What the wire need of fixtures: less than other floors."""
+"""Fixtures of the protocol layer's tests."""
 
 import pytest
 from hypothesis import settings
 
-# A slow machine is no counterexample.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
+# No deadline: a slow machine is not a counterexample.
+settings.register_profile("protocol", deadline=None, max_examples=50)
+settings.load_profile("protocol")
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> None:
-    """This floor opens nothing; to look and collect after each of many small tests takes longer."""
+    """Check nothing: these tests open nothing, and a collection after each takes longer."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from attrs import define, field
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffio_async._protocol.concurrency_limit import MAX_PAUSE, ConcurrencyLimit
@@ -150,6 +150,7 @@ def test_only_recent_samples_are_kept() -> None:
     assert len(upload.limit._samples) < 20
 
 
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False))
 def test_noise_does_not_prevent_growth(chance: random.Random) -> None:
     upload = Upload(8, lambda n: 20 * MB * n, noise=lambda: chance.uniform(0.7, 1.3))

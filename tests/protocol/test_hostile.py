@@ -39,7 +39,7 @@ PIECES = [
 ]
 
 
-def seconds(work: Callable[[], object], times: int = 5) -> float:
+def seconds(work: Callable[[], object], times: int = 3) -> float:
     """CPU seconds, the least of several measurements: noise only adds."""
     found = []
     for _ in range(times):
@@ -53,34 +53,35 @@ def failure(body: bytes) -> Exception:
     return error_from_response(400, {}, body, call="c", host=Host.API, now=NOW, secrets=SECRETS)
 
 
+def hostile(piece: str, size: int) -> dict[str, bytes]:
+    """Bodies of errors that consist of a piece: as text, and in several places of JSON."""
+    text = piece * (size // len(piece))
+    contents = {
+        "json": json.dumps({"error": text}),
+        "text": text,
+        "names": json.dumps({text: {text: 1}}),
+        "rows": json.dumps({"error": [piece] * (size // (len(piece) + 4))}),
+    }
+    return {form: content.encode("utf-8", "replace") for form, content in contents.items()}
+
+
 @pytest.mark.parametrize("piece", PIECES)
-@pytest.mark.parametrize("form", ["json", "text", "names", "rows"])
-def test_an_error_of_any_text_takes_time_in_proportion(piece: str, form: str) -> None:
+def test_an_error_of_any_text_takes_time_in_proportion(piece: str) -> None:
     """Four times the size takes less than eight times as long."""
-
-    def body(size: int) -> bytes:
-        text = piece * (size // len(piece))
-        content = {
-            "json": lambda: json.dumps({"error": text}),
-            "text": lambda: text,
-            "names": lambda: json.dumps({text: {text: 1}}),
-            "rows": lambda: json.dumps({"error": [piece] * (size // (len(piece) + 4))}),
-        }
-        return content[form]().encode("utf-8", "replace")
-
-    small, large = body(100_000), body(400_000)
-    # Below a few milliseconds a ratio says nothing, and nothing is wrong.
-    once = seconds(lambda: failure(small))
-    assert seconds(lambda: failure(large)) < max(8 * once, 0.1)
+    small, large = hostile(piece, 25_000), hostile(piece, 100_000)
+    for form in small:
+        # Below a few milliseconds a ratio is not significant.
+        once = seconds(lambda: failure(small[form]))  # noqa: B023 - called at once
+        assert seconds(lambda: failure(large[form])) < max(8 * once, 0.1), form  # noqa: B023
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_looking_for_secrets_takes_time_in_proportion(piece: str) -> None:
     """Even where texts were not cut: the patterns themselves are linear."""
-    text = piece * (400_000 // len(piece))
+    text = piece * (100_000 // len(piece))
     scrubber = Scrubber(SECRETS)
-    once = seconds(lambda: scrubber.text(text[:100_000], 10**9), 3)
-    assert seconds(lambda: scrubber.text(text, 10**9), 3) < max(8 * once, 0.1)
+    once = seconds(lambda: scrubber.text(text[:25_000], 10**9))
+    assert seconds(lambda: scrubber.text(text, 10**9)) < max(8 * once, 0.1)
 
 
 @given(
@@ -102,10 +103,10 @@ def test_a_secret_at_the_cut_shows_in_no_part(
 def test_what_is_kept_of_a_body_is_a_few_kilobytes() -> None:
     bodies: list[object] = [
         {"error": "x" * 10**6},
-        {"projects": [{}] * 300_000},
-        {str(n): n for n in range(100_000)},
+        {"projects": [{}] * 30_000},
+        {str(n): n for n in range(20_000)},
         {"n" * 10**6: 1},
-        [["x" * 100] * 1000] * 1000,
+        [["x" * 100] * 1000] * 50,
         {"error": 10**4000},
         "x" * 10**6,
     ]
@@ -127,16 +128,16 @@ def test_the_code_and_the_text_of_an_error_are_found_behind_much_else() -> None:
 
 
 def test_a_listing_of_empty_rows_stops_at_the_first() -> None:
-    """It took 22 seconds and 1.5 GiB."""
-    body = b'{"projects": [' + b", ".join([b"{}"] * 262_144) + b"]}"
+    """Decoding stops early: decoding all rows would take seconds and hundreds of MiB."""
+    body = b'{"projects": [' + b", ".join([b"{}"] * 65_536) + b"]}"
     tracemalloc.start()
     began = time.thread_time()
     with pytest.raises(InvalidResponse, match="apiProjectId is missing") as caught:
         decode(body, ProjectList, call="list_projects", status=200)
     took, (_, peak) = time.thread_time() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert took < 4
-    assert peak < 100 * 2**20
+    assert took < 1
+    assert peak < 25 * 2**20
     assert len(repr(caught.value.body)) < 40_000
 
 

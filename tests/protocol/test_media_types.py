@@ -72,6 +72,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.slow
 def test_an_empty_table_of_the_machine_changes_nothing(tmp_path: object) -> None:
     """Content types, names of what is packed, and what a folder holds."""
     done = subprocess.run(
@@ -90,11 +91,12 @@ def test_an_empty_table_of_the_machine_changes_nothing(tmp_path: object) -> None
     ]
 
 
+@pytest.mark.slow
 def test_the_package_asks_no_machine_what_a_file_is() -> None:
     """`mimetypes` is imported nowhere."""
-    from tests.test_layers import PACKAGE, imports
+    from tests.test_layers import package_imports
 
-    assert [each for each in imports(PACKAGE) if each.imported.startswith("mimetypes")] == []
+    assert [each for each in package_imports() if each.imported.startswith("mimetypes")] == []
 
 
 def test_every_ending_has_a_type_here_and_a_place_in_the_sandbox() -> None:

@@ -152,7 +152,7 @@ def needed(path: tuple[Any, ...]) -> bool:
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(SOUND)))

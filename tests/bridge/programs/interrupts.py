@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def call() -> None:
     try:
-        bridge.run(sleeper, unwinding=0.3)
+        bridge.run(sleeper, unwinding=0.1)
     except KeyboardInterrupt as error:
         assert error.__context__ is None
         say(*log)
