@@ -45,10 +45,10 @@ async def test_cancelled_while_the_host_stalls_nothing_is_left(
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=300_000, seconds=30)))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(0.1):
             await job.download(tmp_path / "voice.mp3")
     assert entries(tmp_path) == []
-    with anyio.move_on_after(0.2) as scope:
+    with anyio.move_on_after(0.1) as scope:
         await job.download(tmp_path / "voice.mp3")
     assert scope.cancelled_caught
     assert entries(tmp_path) == []
@@ -92,7 +92,7 @@ async def test_a_client_closed_meanwhile_ends_the_download(
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=path, times=None, action=Stall(after=100, seconds=30)))
     task = asyncio.create_task(job.download(tmp_path / "voice.mp3"))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.1)
     await client.aclose()
     with pytest.raises(ClientClosed, match="the client is closed"):
         await task
@@ -157,7 +157,7 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
-        time.sleep(0.3)
+        time.sleep(0.15)
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -171,9 +171,9 @@ async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_resume
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
     slowly(monkeypatch)
     task = asyncio.create_task(job.download(target, resume=True))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.15)
     task.cancel()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     task.cancel()  # once more, in the middle of the keeping
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -270,14 +270,14 @@ async def test_a_host_that_sends_a_byte_per_response_is_asked_with_pauses(
         extent = {"content-length": 1, "content-range": f"bytes {start}-{start}/300000"}
         await sends(head(206, {**extent, "etag": '"one"'}) + b"x")(asked, writer)
 
-    options = ClientOptions(retry=RetryPolicy(initial_delay=0.2))
+    options = ClientOptions(retry=RetryPolicy(initial_delay=0.1))
     async with peer(one_byte) as host:
         leads_to(sandbox, host.url("/r"))
         async with AsyncDiffio(
             sandbox.api_key, base_url=sandbox.base_url, options=options
         ) as patient:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(0.4):
                     await linked(patient).download()
     assert 1 < len(host.asked) <= 14
 

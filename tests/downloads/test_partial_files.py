@@ -124,7 +124,7 @@ async def test_a_small_result_is_written_when_it_is_complete(
     downloading = asyncio.create_task(job.download(target, resume=True))
     while not media(sandbox):
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     assert entries(tmp_path) == []
     downloading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -339,7 +339,7 @@ async def test_two_downloads_at_once_do_not_share_one_partial_file(
     first = asyncio.create_task(job.download(target, resume=True))
     while not media(sandbox):
         await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     with pytest.raises(InvalidTarget, match="is being downloaded already"):
         await job.download(target, resume=True)
     assert len(media(sandbox)) == 1

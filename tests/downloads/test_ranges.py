@@ -61,7 +61,7 @@ class Slow:
 
     content: bytes = CONTENT
     etag: str = '"one"'
-    pause: float = 0.008
+    pause: float = 0.005
     ranges: bool = True
     #: Connections at once above which it says 503.
     limit: int = 100

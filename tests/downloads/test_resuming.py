@@ -202,7 +202,7 @@ async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """And one that never gets further than before is given up in the end."""
-    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.1)
+    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.02)
     async with peer(cut, says(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
@@ -217,7 +217,7 @@ async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
 async def test_a_range_that_is_refused_means_that_all_is_requested_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.2)
+    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.05)
     refused = says(416, b"<Error/>", content_range="bytes */5")
     async with peer(cut, refused, says(200, b"short", etag='"two"')) as host:
         leads_to(sandbox, host.url("/r"))

@@ -102,6 +102,7 @@ async def test_a_name_the_file_system_refuses_is_found_before_any_request(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
+@pytest.mark.slow
 def test_a_folder_that_may_not_be_entered_is_our_error_too(tmp_path: Path) -> None:
     """Even looking whether it is there is refused: checked by a process without rights."""
     script = """
@@ -178,6 +179,7 @@ async def test_a_full_disk_leaves_nothing_behind(
 
 
 @posix
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [200_000, None], ids=["held until whole", "written as it comes"])
 def test_a_file_over_the_process_limit_leaves_nothing_behind(
     tmp_path: Path, total: int | None

@@ -170,12 +170,12 @@ async def test_progress_grows_to_the_total(client: AsyncDiffio) -> None:
 async def test_progress_contains_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """In bytes a second, when it can be told."""
     job = await finished(client, CONTENT)
-    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.4)))
+    sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.3)))
     told: list[DownloadProgress] = []
     await job.download(on_progress=told.append)
     assert told[0].rate is None
     assert told[-1].rate is not None
-    assert 1e5 < told[-1].rate < len(CONTENT) / 0.4
+    assert 1e5 < told[-1].rate < len(CONTENT) / 0.3
 
 
 async def test_a_download_is_one_question_and_one_fetch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from diffio_async.sandbox import Fault, RecordedRequest, Sandbox
 from tests.conftest import QUICK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Coroutine, Iterable
 
 KIB = 1024
 #: Bytes in a part of these tests.
@@ -86,6 +87,16 @@ async def scene(
     ):
         yield Scene(sandbox, client)
         assert sandbox.violations == []
+
+
+async def cancelled_at(on: Scene, end: str, call: Coroutine[Any, Any, object]) -> None:
+    """Cancel a call when a request to a path that ends with `end` has arrived."""
+    task = asyncio.create_task(call)
+    async with asyncio.timeout(10):
+        while not on.seen(end):
+            await asyncio.sleep(0.005)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def most_at_once(requests: Iterable[RecordedRequest]) -> int:

@@ -61,7 +61,7 @@ async def test_an_abort_that_fails_does_not_hide_what_went_wrong() -> None:
 
 async def by_timeout(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(0.1):
             await work()
 
 
@@ -90,7 +90,7 @@ async def by_cancelling_twice(work: Callable[[], Coroutine[Any, Any, object]], o
 
 
 async def by_a_scope(work: Callable[[], Coroutine[Any, Any, object]], on: Scene) -> None:
-    with anyio.move_on_after(0.2) as scope:
+    with anyio.move_on_after(0.1) as scope:
         await work()
     assert scope.cancelled_caught
 
@@ -100,7 +100,7 @@ async def by_a_scope_within_a_timeout(
 ) -> None:
     async def both() -> None:
         with anyio.CancelScope():
-            async with asyncio.timeout(0.2):
+            async with asyncio.timeout(0.1):
                 await work()
 
     with pytest.raises(TimeoutError):
@@ -146,7 +146,7 @@ async def test_an_interrupted_upload_is_aborted(cut: Any) -> None:
 
 async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
     """The answer to `start` is waited for: without the id nobody could abort."""
-    async with scene(faults=[Fault(path=f"*{START}", action=Delay(0.2))]) as on:
+    async with scene(faults=[Fault(path=f"*{START}", action=Delay(0.1))]) as on:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
         await until_seen(on, START)
         uploading.cancel()
@@ -158,28 +158,31 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
 
 async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever interrupts does not wait for a host that is gone; here the five are made short."""
-    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.2)
+    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.05)
     for stuck in (START, ABORT):
         gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
         async with scene(faults=[gone, NEVER]) as on:
             began = time.monotonic()
-            with anyio.move_on_after(0.2):
+            with anyio.move_on_after(0.1):
                 await on.client.projects.create(CONTENT)
             assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("stuck", [START, ABORT])
-async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(stuck: str) -> None:
+async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
+    stuck: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A time limit is kept; the abort goes on in the background, and the client takes new calls."""
-    faults = [Fault(path=f"*{stuck}", times=1, action=Delay(1.5))]
+    monkeypatch.setattr("diffio_async._http.shutdown.GRACE_SECONDS", 0.05)
+    faults = [Fault(path=f"*{stuck}", times=1, action=Delay(0.7))]
     if stuck == ABORT:
         faults.append(Fault(method="PUT", times=1, action=Delay(60)))
     async with scene(faults=faults) as on:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(0.1):
                 await on.client.projects.create(sound(PART))
-        assert time.monotonic() - began < 1.2
+        assert time.monotonic() - began < 0.6
         assert on.landed(await on.client.projects.create(sound(PART))) == sound(PART)
         # Closing the client waits for the abort.
         await on.client.aclose()
@@ -190,10 +193,10 @@ async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Closing waits five seconds at most; here they are made short."""
-    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.8)
+    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.2)
     gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
     async with scene(faults=[gone, NEVER]) as on:
-        with anyio.move_on_after(0.2):
+        with anyio.move_on_after(0.1):
             await on.client.projects.create(CONTENT)
         began = time.monotonic()
         await on.client.aclose()
@@ -221,7 +224,7 @@ async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
         with anyio.fail_after(10):
             while not on.parts():
                 await anyio.sleep(0.01)
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.05)
         during = descriptors()
         uploading.cancel()
         with pytest.raises(asyncio.CancelledError):

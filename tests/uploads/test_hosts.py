@@ -64,7 +64,7 @@ async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
             uploads=(era,),
             part_size=32 * 1024 * 1024,
             faults=[stalled],
-            timeouts=Timeouts(read=0.2),
+            timeouts=Timeouts(read=0.1),
             retry=ONCE,
         ) as on:
             began = time.monotonic()

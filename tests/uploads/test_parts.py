@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 CONTENT = sound(5 * PART + 17)
-SLOW = Fault(method="PUT", times=None, action=Delay(0.05))
+SLOW = Fault(method="PUT", times=None, action=Delay(0.02))
 
 
 def at_part(number: int, action: Action, times: int | None = 1) -> Fault:

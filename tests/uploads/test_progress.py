@@ -99,7 +99,7 @@ async def test_a_callback_may_use_the_client() -> None:
 async def test_progress_contains_the_rate() -> None:
     """Bytes a second, once there is a while to look back on."""
     told: list[UploadProgress] = []
-    slowly = Fault(method="PUT", times=None, action=Delay(0.1))
+    slowly = Fault(method="PUT", times=None, action=Delay(0.06))
     async with scene(faults=[slowly], max_concurrent_parts=1) as on:
         began = time.monotonic()
         await on.client.projects.create(CONTENT, on_progress=told.append)

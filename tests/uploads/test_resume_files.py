@@ -161,7 +161,7 @@ async def test_an_empty_file_is_where_to_begin(tmp_path: Path) -> None:
 async def test_a_second_upload_with_the_same_file_is_refused(tmp_path: Path) -> None:
     """The first one goes on, undisturbed."""
     kept = tmp_path / "kept"
-    async with scene(faults=[Fault(path="*/parts/2", action=Delay(0.3))]) as on:
+    async with scene(faults=[Fault(path="*/parts/2", action=Delay(0.1))]) as on:
         first = asyncio.create_task(on.client.projects.create(CONTENT, resume=kept))
         with anyio.fail_after(5):
             while not on.parts():

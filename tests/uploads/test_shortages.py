@@ -51,6 +51,7 @@ def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
 
 
 @NOT_ON_WINDOWS
+@pytest.mark.slow
 def test_work_is_done_by_the_threads_there_are() -> None:
     """Where the system starts none at all, that is an error of the system's, by its name."""
     done = in_another_users_process(
@@ -66,6 +67,7 @@ def test_work_is_done_by_the_threads_there_are() -> None:
 
 
 @NOT_ON_WINDOWS
+@pytest.mark.slow
 def test_one_thread_is_enough() -> None:
     """Sixteen are wanted, and the system starts two."""
     done = in_another_users_process(
@@ -81,6 +83,7 @@ def test_one_thread_is_enough() -> None:
 
 @NOT_ON_WINDOWS
 @pytest.mark.anyio
+@pytest.mark.slow
 async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
     """Descriptors come back when other work ends: the file is not blamed meanwhile."""
     source = tmp_path / "a.wav"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 CONTENT = sound(32 * PART)
-SLOW = Fault(method="PUT", times=None, action=Delay(0.05))
+SLOW = Fault(method="PUT", times=None, action=Delay(0.02))
 
 
 def patient(attempts: int = 5) -> RetryPolicy:
@@ -98,8 +98,8 @@ async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
 
 
 async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
-    """One is refused for half a second; the others go on in its place."""
-    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.5"}))
+    """One is refused for a while; the others are sent in its place."""
+    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.2"}))
     async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
         assert on.landed(await on.client.projects.create(sound(12 * PART))) == sound(12 * PART)
         first, again = (seen for seen in on.parts() if seen.path.endswith("/parts/1"))
@@ -187,7 +187,7 @@ async def test_bytes_in_the_sockets_buffer_are_not_through() -> None:
         patch.setattr(InFlightPart, "reset", begin)
         async with scene(uploads=("signed",), faults=[never]) as on:
             uploading = asyncio.create_task(on.client.projects.create(bytes(size)))
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.2)
             (flight,) = flights
             handed, through = flight.written, flight.acked_bytes()
             uploading.cancel()
