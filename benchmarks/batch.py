@@ -3,12 +3,11 @@
     python benchmarks/batch.py [--files 200] [--seconds 2] [--delay 0.03] [--threads 32]
                                [--published PYTHON] [--rounds 1] [--json FILE]
 
-The service is a sandbox in a process of its own: each generation takes so many seconds, more or
-less by half, and each answer of the API is late by the delay. Each contender is a process of its
-own, too, and has run once before, uncounted: what is installed has its bytecode, and so has what is
-worked on. `--published` names a Python that has `diffio==0.3.10`. Polls, and the delay until a
-completion is known (from the generation's end to the first question that finds it ended), are the
-service's own count.
+The service is a sandbox in another process. Each generation takes the given seconds, plus or minus
+half of them, and each response of the API is delayed. Each contender runs in another process too,
+after one run that is not counted, so that its bytecode is cached. `--published` is the path of a
+Python with `diffio==0.3.10`. The service counts the polls, and measures the delay from the end of a
+generation to the response of the first poll that reports it.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ with ThreadPoolExecutor(int(sys.argv[3])) as pool:
 
 
 async def serve(seconds: float, delay: float) -> None:
-    """A service that tells what it saw whenever a line comes in, and begins to count anew."""
+    """Run a service that prints and resets its numbers for each line of the standard input."""
     faults = [Fault(action=Delay(delay), origin="api", times=None)]
     async with Sandbox(
         engine="echo",
@@ -87,7 +86,7 @@ async def serve(seconds: float, delay: float) -> None:
 
 
 def seen(sandbox: Sandbox) -> dict[str, Any]:
-    """The service's own numbers."""
+    """Return the numbers that the service counted."""
     requests = sandbox.requests
     polls = [each for each in requests if each.path.endswith("get_generation_progress")]
     apart = time.time() - time.monotonic()
@@ -112,24 +111,24 @@ def seen(sandbox: Sandbox) -> dict[str, Any]:
 
 
 @contextmanager
-def service(asked: argparse.Namespace) -> Iterator[tuple[dict[str, str], Any]]:
-    """The service; its environment, and a function that asks what it saw."""
-    command = [sys.executable, __file__, "--serve", "--seconds", str(asked.seconds)]
+def service(options: argparse.Namespace) -> Iterator[tuple[dict[str, str], Any]]:
+    """Run the service; yield its environment, and a function that returns its numbers."""
+    command = [sys.executable, __file__, "--serve", "--seconds", str(options.seconds)]
     with subprocess.Popen(  # noqa: S603
-        [*command, "--delay", str(asked.delay)],
+        [*command, "--delay", str(options.delay)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         stdin, stdout = process.stdin, process.stdout
         if stdin is None or stdout is None:
-            raise RuntimeError("the service cannot be talked to")
+            raise RuntimeError("the service has no pipes")
 
         def look() -> dict[str, Any]:
             stdin.write("\n")
             stdin.flush()
-            told: dict[str, Any] = json.loads(stdout.readline())
-            return told
+            numbers: dict[str, Any] = json.loads(stdout.readline())
+            return numbers
 
         try:
             yield json.loads(stdout.readline()), look
@@ -140,7 +139,7 @@ def service(asked: argparse.Namespace) -> Iterator[tuple[dict[str, str], Any]]:
 def contend(
     python: str, program: str, environment: dict[str, str], folder: Path, threads: int
 ) -> dict[str, Any]:
-    """Run one contender; its seconds, CPU seconds and peak memory, and its connections."""
+    """Run one contender; return its files, seconds, CPU seconds and peak memory."""
     to = folder / "out"
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603
@@ -167,31 +166,31 @@ def contend(
     }
 
 
-def measured(asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each run."""
+def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for each run."""
     contenders = {"restore_many": (sys.executable, OURS)}
-    if asked.published:
-        contenders[f"diffio 0.3.10, {asked.threads} threads"] = (asked.published, PUBLISHED)
+    if options.published:
+        contenders[f"diffio 0.3.10, {options.threads} threads"] = (options.published, PUBLISHED)
     rows = []
-    with service(asked) as (environment, look):
+    with service(options) as (environment, look):
 
         def run(python: str, program: str, files: int) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as folder:
                 recordings(Path(folder) / "in", files)
-                row = contend(python, program, environment, Path(folder), asked.threads)
+                row = contend(python, program, environment, Path(folder), options.threads)
             return {**row, **look()}
 
         for python, program in contenders.values():
             run(python, program, 1)
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for name, (python, program) in contenders.items():
-                rows.append({"who": name, **run(python, program, asked.files)})
+                rows.append({"who": name, **run(python, program, options.files)})
                 print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
     return rows
 
 
 def recordings(folder: Path, count: int) -> None:
-    """So many files of 16 kB, no two the same."""
+    """Write `count` different files of 16 kB."""
     folder.mkdir()
     for number in range(count):
         (folder / f"{number:05}.wav").write_bytes(f"{number:08}".encode() * 2048)
@@ -210,13 +209,13 @@ def main() -> None:
     parser.add_argument("--published", metavar="PYTHON")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve:
-        asyncio.run(serve(asked.seconds, asked.delay))
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.seconds, options.delay))
         return
-    rows = measured(asked)
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows = measured(options)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

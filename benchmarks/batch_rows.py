@@ -1,9 +1,9 @@
-"""A hundred thousand files: memory from the first to the last, and how long `status` takes.
+"""A hundred thousand files: memory of the batch, and the duration of `status`.
 
     python benchmarks/batch_rows.py [--files 100000] [--folder DIR]
 
-The service is a sandbox in a process of its own, whose generations are complete at once; it takes
-some 20 minutes on two cores. Memory is the batch's own, read at each tenth of the way.
+The service is a sandbox in another process, whose generations complete at once. A run takes about
+20 minutes on two cores. The memory of this process is read after each tenth of the files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 
 
 async def serve() -> None:
-    """A service that is there until nobody talks to it any more."""
+    """Run a service until the standard input is closed."""
     async with Sandbox(engine="echo", duration=0, keep_requests=1000) as sandbox:
         print(json.dumps(sandbox.environment), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -39,7 +39,7 @@ async def serve() -> None:
 
 @contextlib.contextmanager
 def service() -> Iterator[dict[str, str]]:
-    """The service; its environment."""
+    """Run the service; yield its environment."""
     with subprocess.Popen(  # noqa: S603
         [sys.executable, __file__, "--serve"],
         stdin=subprocess.PIPE,
@@ -47,7 +47,7 @@ def service() -> Iterator[dict[str, str]]:
         text=True,
     ) as process:
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the service cannot be talked to")
+            raise RuntimeError("the service has no pipes")
         try:
             yield json.loads(process.stdout.readline())
         finally:
@@ -55,13 +55,13 @@ def service() -> Iterator[dict[str, str]]:
 
 
 def resident() -> float:
-    """Resident memory of now, in MiB."""
+    """Return the resident memory, in MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / MIB
 
 
 async def measure(folder: Path, count: int, environment: dict[str, str]) -> None:
-    """Restore them all, and print what it took."""
+    """Restore all files, and print time and memory."""
     began, seen, memory = time.perf_counter(), 0, list[float]()
     key, url = environment["DIFFIO_API_KEY"], environment["DIFFIO_API_BASE_URL"]
     journal = folder / "journal.sqlite"
@@ -80,25 +80,25 @@ async def measure(folder: Path, count: int, environment: dict[str, str]) -> None
 
 
 def main() -> None:
-    """Make the files, restore them, ask for the status."""
+    """Create the files, restore them, and run `status`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--folder", help="where the files are made, if not in a temporary folder")
+    parser.add_argument("--folder", help="folder of the files, instead of a temporary one")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve:
+    options = parser.parse_args()
+    if options.serve:
         asyncio.run(serve())
         return
-    with tempfile.TemporaryDirectory(dir=asked.folder) as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
-        for number in range(asked.files):
+        for number in range(options.files):
             path = folder / "in" / f"{number // 1000:03}" / f"{number:06}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(f"{number}".encode())
         with service() as environment:
-            asyncio.run(measure(folder, asked.files, environment))
+            asyncio.run(measure(folder, options.files, environment))
         for _ in range(3):
             began = time.perf_counter()
             command = [sys.executable, "-m", "diffio_async", "batch", "status"]

@@ -1,4 +1,4 @@
-"""One recording, from upload to download."""
+"""Restoration of one recording: upload, generation, wait and download."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ from diffio_async.types import Callback, OnConflict, SourceLike
 
 
 class GenerationIds(TypedDict):
-    """What names a generation."""
+    """Ids of a generation."""
 
     generation_id: str
     api_project_id: str
 
 
 class UploadOptions(TypedDict):
-    """What `restore` passes on to `isolate` as it is."""
+    """Arguments of `isolate` that `restore` accepts too."""
 
     file_name: str | None
     content_type: str | None
@@ -58,12 +58,12 @@ class UploadOptions(TypedDict):
     generation_params: Mapping[str, object] | None
 
 
-# The contract: audio is MP3, the transcript JSON; a video's container is the recording's.
+#: By contract audio is MP3 and the transcript JSON; the service chooses a video's container.
 _SUFFIXES = {"audio": ".mp3", "transcript": ".json"}
 
 
 class AsyncAudioIsolation:
-    """The guide's shortcut: upload a recording and start its generation."""
+    """Shortcut of the guide: upload a recording and start its generation."""
 
     def __init__(self, projects: AsyncProjects, generations: AsyncGenerations) -> None:
         self._projects = projects
@@ -84,10 +84,10 @@ class AsyncAudioIsolation:
         on_progress: Callback[UploadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Isolation:
-        """Upload a recording and start a generation on it; does not wait for its end.
+        """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `projects.create` and `generations.create`; the model,
-        the key and the settings are checked before anything is sent.
+        Arguments and errors are those of `projects.create` and `generations.create`. The model,
+        the key and the settings are validated before anything is sent.
         """
         key = checked_key(str(uuid.uuid4()) if idempotency_key is None else idempotency_key)
         _check_generation(model, key, sampling, generation_params)
@@ -102,7 +102,7 @@ class AsyncAudioIsolation:
                 options=options,
             )
             if project.size_bytes == 0:
-                # A source that is read once tells only now; a generation would be billed.
+                # The size of a stream is known only now; a generation would be billed.
                 with attach_ids(api_project_id=project.api_project_id):
                     raise InvalidSource("the source was empty: no generation was started")
             generation = await self._generations.create(
@@ -133,7 +133,7 @@ async def restore(
     pause: Callable[[float], Awaitable[None]],
     **upload: Unpack[UploadOptions],
 ) -> Restoration:
-    """See `AsyncDiffio.restore`, which has the words for the user."""
+    """See `AsyncDiffio.restore`."""
     kind = normalize_download_type(download_type)
     validate_wait(poll_interval, timeout)
     target = await TrackedExecutor().run(_resolve_target, source, to, upload, kind)
@@ -189,7 +189,7 @@ def _check_generation(
     sampling: Mapping[str, object] | None,
     params: Mapping[str, object] | None,
 ) -> None:
-    """Raise now what would otherwise be raised after the upload."""
+    """Raise before the upload what would be raised after it."""
     create_generation(
         api_project_id="not yet known", model=model, key=key, sampling=sampling, params=params
     )
@@ -197,13 +197,13 @@ def _check_generation(
 
 @frozen
 class _Target:
-    """The file to write; `named` where its ending is sure, and not told with the link (video)."""
+    """The file to write; `named` if its suffix is final, not chosen by the service (video)."""
 
     path: Path
     named: bool
 
     def with_suffix_of(self, file_name: str | None) -> Path:
-        """The file with the ending of what the service made, where it tells one."""
+        """Return the path with the suffix of the service's file name, if that has one."""
         suffix = suffix_of(file_name)
         bare, _, _ = self.path.name.rpartition(".restored")
         return (
@@ -214,7 +214,7 @@ class _Target:
 def _resolve_target(
     source: SourceLike, to: str | os.PathLike[str] | None, upload: UploadOptions, kind: str
 ) -> _Target | None:
-    """Where the result goes. Looks at the disk: in a thread, for disks may be far away."""
+    """Return the file to write, None to keep the result in memory; blocks."""
     if _is_empty(source):
         raise InvalidSource("the source is empty: there is nothing to restore")
     name = _source_name(source, upload["file_name"])
@@ -230,17 +230,17 @@ def _resolve_target(
 
 
 def check_recording(source: SourceLike, name: str, content_type: str | None, kind: str) -> None:
-    """Find out whether a result of this type can come of the recording. May read the disk.
+    """Check that the recording can have a result of this type; may read the disk.
 
     Raises:
-        InvalidSource: A video is wanted of sound.
+        InvalidSource: The type is video, and the recording contains only audio.
     """
     if kind == "video":
         check_video_possible([kind], name, content_type, _head(source))
 
 
 def _head(source: SourceLike) -> bytes:
-    """The first bytes of what can be looked at without consuming it, else none."""
+    """Return the first bytes of a source that is not consumed by reading, else b""."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(memoryview(source).cast("B")[:HEAD])
     if isinstance(source, (str, os.PathLike)):
@@ -249,15 +249,15 @@ def _head(source: SourceLike) -> bytes:
                 with open(os.fsdecode(source), "rb") as file:  # noqa: PTH123 - as _is_empty
                     return file.read(HEAD)
         except (OSError, ValueError):
-            pass  # opening it says what is wrong
+            pass  # the upload reports the error
     return b""
 
 
 def result_name(name: str, kind: str) -> str:
-    """The name of what a recording becomes: `talk.wav` -> `talk.restored.mp3`.
+    """Return the default name of a result: `talk.wav` becomes `talk.restored.mp3`.
 
-    A video keeps its ending, unless the service chooses another container. A name that would be
-    too long for a disk is shortened before `.restored`.
+    A video keeps its suffix, unless the service chooses another container. A name that is too
+    long for a disk is shortened before `.restored`.
     """
     path = PurePath(name)
     return truncate_name(path.stem or UNNAMED, f".restored{_SUFFIXES.get(kind, path.suffix)}")
@@ -269,7 +269,7 @@ def _is_empty(source: SourceLike) -> bool:
     try:
         status = os.stat(os.fsdecode(source))  # noqa: PTH116 - a path may hold anything
     except (OSError, ValueError):
-        return False  # opening it says what is wrong, in better words
+        return False  # the upload reports the error
     return stat.S_ISREG(status.st_mode) and status.st_size == 0
 
 
