@@ -92,10 +92,10 @@ class AudioIsolationClient:
         generationParams: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> AudioIsolationResult:
-        """Upload a recording and start a generation on it; does not wait for its end.
+        """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `create_project` and `generations.create`; the model, the
-        key and the settings are checked before anything is sent.
+        Arguments and errors are those of `create_project` and `generations.create`. The model, the
+        key and the settings are validated before anything is sent.
 
         Args:
             filePath: The recording's path.

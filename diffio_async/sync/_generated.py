@@ -445,7 +445,7 @@ class Generations:
 
 
 class AudioIsolation:
-    """The guide's shortcut: upload a recording and start its generation."""
+    """Shortcut of the guide: upload a recording and start its generation."""
 
     def __init__(self, aio: AsyncAudioIsolation) -> None:
         self._aio = aio
@@ -465,10 +465,10 @@ class AudioIsolation:
         on_progress: Callback[UploadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Isolation:
-        """Upload a recording and start a generation on it; does not wait for its end.
+        """Upload a recording and start a generation, without waiting for its end.
 
-        Arguments and errors are those of `projects.create` and `generations.create`; the model,
-        the key and the settings are checked before anything is sent.
+        Arguments and errors are those of `projects.create` and `generations.create`. The model,
+        the key and the settings are validated before anything is sent.
         """
         return bridge.run(
             self._aio.isolate,
