@@ -103,9 +103,9 @@ async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Pat
     assert below(tmp_path / "out") == ["a.wav.mp3", "b.wav.mp3"]
     status = await run("batch", "status", tmp_path / "out" / JOURNAL, "--json")
     assert status.returncode == 0
-    [said] = events(status.stdout)
-    assert said["files"] == {"done": 2}
-    assert said["billed_seconds"] == 180
+    [printed] = events(status.stdout)
+    assert printed["files"] == {"done": 2}
+    assert printed["billed_seconds"] == 180
     report = await run("batch", "report", "out")
     assert report.stdout.count("done ") == 2
     assert generations(sandbox) == 3
@@ -142,11 +142,11 @@ async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path
         with anyio.fail_after(10):
             assert await process.wait() == 130
         assert process.stderr is not None
-        said = b"".join([piece async for piece in process.stderr]).decode()
-        assert "Traceback" not in said
+        printed = b"".join([piece async for piece in process.stderr]).decode()
+        assert "Traceback" not in printed
         if times == 1:
-            assert "run the same command again" in said
-            assert "diffio-async batch status" in said
+            assert "run the same command again" in printed
+            assert "diffio-async batch status" in printed
         done = await run("batch", "in", "-o", "out", env=sandbox.environment)
         assert done.returncode == 0, done.stderr
         assert len(below(tmp_path / "out")) == 12
@@ -163,8 +163,8 @@ async def test_the_sandbox_of_the_command_restores(run: Run, tmp_path: Path) -> 
 
 def _talks(folder: Path) -> None:
     folder.mkdir()
-    with wave.open(str(SAMPLE)) as whole:
-        settings, data = whole.getparams(), whole.readframes(whole.getnframes())
+    with wave.open(str(SAMPLE)) as sample:
+        settings, data = sample.getparams(), sample.readframes(sample.getnframes())
     for n in range(6):
         with wave.open(str(folder / f"t{n}.wav"), "wb") as part:
             part.setparams(settings)

@@ -48,11 +48,11 @@ async def test_skipped_files_are_not_counted_as_restored(
     """In the last line, and in the `finished` event."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
     recordings(tmp_path / "out", "a.restored.mp3")
-    asked = ("batch", "in", "-o", "out", "--on-conflict", "skip")
-    done = await run(*asked, env=sandbox.environment)
+    arguments = ("batch", "in", "-o", "out", "--on-conflict", "skip")
+    done = await run(*arguments, env=sandbox.environment)
     assert done.returncode == 0
     assert "1 restored, 1 skipped, 0 failed" in done.stderr + done.stdout
-    again = await run(*asked, "--json", env=sandbox.environment)
+    again = await run(*arguments, "--json", env=sandbox.environment)
     finished = json.loads(again.stdout.splitlines()[-1])
     assert (finished["done"], finished["skipped"], finished["failed"]) == (1, 1, 0)
 
@@ -78,7 +78,7 @@ async def test_results_that_were_removed_are_reported_with_the_download_command(
 async def test_status_does_not_count_runs_that_were_killed(
     run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The row of a process that is dead says nothing about work."""
+    """The row of a process that is dead does not count as a run."""
     recordings(tmp_path / "in", "a.wav")
     await run("batch", "in", "-o", "out", env=sandbox.environment)
     dead = await anyio.open_process([sys.executable, "-c", ""])

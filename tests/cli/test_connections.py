@@ -98,9 +98,9 @@ async def test_a_handler_may_take_longer_than_its_client() -> None:
     async with (
         served(QUICK, 0.8) as port,
         ClientSession() as session,
-        session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer,
+        session.post(f"http://127.0.0.1:{port}/", data=b"x") as response,
     ):
-        assert await answer.text() == "there"
+        assert await response.text() == "there"
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -109,8 +109,8 @@ async def test_connections_are_bounded_and_new_ones_are_served() -> None:
     limits = Limits(headers=30, connections=20, sweep=0.05)
     async with served(limits) as port, ClientSession() as session:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
-        async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as answer:
-            assert await answer.text() == "there"
+        async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as response:
+            assert await response.text() == "there"
         closed = await asyncio.gather(*(rest(reader) for reader, _ in idle[:40]))
         assert closed == [b""] * 40
         assert not any(ended(reader) for reader, _ in idle[-15:])
@@ -129,9 +129,9 @@ async def test_the_listener_closes_connections_that_send_nothing(start: Start) -
     body = body_of("generation.completed")
     async with (
         ClientSession() as session,
-        session.post(listener.url, data=body, headers=headers_of(body)) as answer,
+        session.post(listener.url, data=body, headers=headers_of(body)) as response,
     ):
-        assert answer.status == 200
+        assert response.status == 200
     assert (await listener.until("received"))["event"] == "received"
     await asyncio.sleep(1)
     stayed = sum(not ended(reader) for reader, _ in idle)

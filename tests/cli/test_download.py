@@ -59,10 +59,10 @@ async def test_a_generation_is_waited_for(run: Run, talk: Path, tmp_path: Path) 
         ids = [isolated.generation.generation_id, "--project", isolated.project.api_project_id]
         done = await run("download", *ids, "--json", env=sandbox.environment)
     assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {fact["event"] for fact in said} == {"progress", "download", "downloaded"}
-    assert {fact["generation_id"] for fact in said} == {ids[0]}
-    assert said[-1]["path"] == NAMED
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in printed} == {"progress", "download", "downloaded"}
+    assert {fact["generation_id"] for fact in printed} == {ids[0]}
+    assert printed[-1]["path"] == NAMED
     assert (tmp_path / NAMED).is_file()
 
 

@@ -43,9 +43,9 @@ async def interrupted(
         code = await process.wait()
     assert process.stdout is not None
     assert process.stderr is not None
-    said = b"".join([piece async for piece in process.stdout]).decode()
-    complained = b"".join([piece async for piece in process.stderr]).decode()
-    return code, said, complained
+    printed = b"".join([piece async for piece in process.stdout]).decode()
+    stderr = b"".join([piece async for piece in process.stderr]).decode()
+    return code, printed, stderr
 
 
 def ids_in(sandbox: Sandbox) -> tuple[str, str]:
@@ -84,8 +84,8 @@ async def test_a_second_interrupt_does_not_wait_for_the_cleanup(
         with anyio.fail_after(4):
             assert await process.wait() == 130
         assert process.stderr is not None
-        said = b"".join([piece async for piece in process.stderr]).decode()
-        assert "interrupted" in said
+        printed = b"".join([piece async for piece in process.stderr]).decode()
+        assert "interrupted" in printed
     assert [path.name for path in tmp_path.iterdir()] == [talk.name]
 
 
@@ -118,12 +118,12 @@ async def test_json_has_an_event_for_every_interruption(start: Start, talk: Path
         ]
         async with Sandbox(engine="echo", faults=hung) as sandbox:
             arguments: list[object] = ["restore", "--json", talk]
-            code, said, complained = await interrupted(
+            code, printed, stderr = await interrupted(
                 start, sandbox, arguments, path, signal.SIGINT
             )
-            last = json.loads(said.splitlines()[-1])
+            last = json.loads(printed.splitlines()[-1])
             projects = list(sandbox.state.projects)
-        assert (code, complained) == (130, "")
+        assert (code, stderr) == (130, "")
         assert (last["event"], last["file"]) == ("interrupted", "talk.wav")
         assert last["generation_id"] is None
         if path == "-generation":
@@ -166,13 +166,13 @@ async def test_json_reports_generations_that_continue(start: Start, talk: Path) 
     """With `--json`, the last line of an interrupted command has the ids; stderr stays empty."""
     async with Sandbox(engine="echo", duration=LONG) as sandbox:
         arguments: list[object] = ["restore", "--json", "--type", "transcript", talk]
-        code, said, complained = await interrupted(
+        code, printed, stderr = await interrupted(
             start, sandbox, arguments, "/get_generation_progress", signal.SIGTERM
         )
         generation, project = ids_in(sandbox)
         (made,) = sandbox.state.generations.values()
-    assert (code, complained) == (143, "")
-    last = json.loads(said.splitlines()[-1])
+    assert (code, stderr) == (143, "")
+    last = json.loads(printed.splitlines()[-1])
     assert last.pop("resume_command").endswith(" --type transcript -o talk.restored.json")
     assert last == {
         "event": "interrupted",
@@ -200,9 +200,9 @@ async def test_each_generation_that_continues_is_reported(
         with anyio.fail_after(10):
             assert await process.wait() == 130
         assert process.stderr is not None
-        said = b"".join([piece async for piece in process.stderr]).decode()
-        assert [generation in said for generation in sandbox.state.generations] == [True, True]
-    assert {line.partition(":")[0] for line in said.splitlines()[::2]} == {"a.wav", "b.wav"}
+        printed = b"".join([piece async for piece in process.stderr]).decode()
+        assert [generation in printed for generation in sandbox.state.generations] == [True, True]
+    assert {line.partition(":")[0] for line in printed.splitlines()[::2]} == {"a.wav", "b.wav"}
 
 
 async def test_an_interrupted_download_prints_the_same_command(start: Start, talk: Path) -> None:
@@ -235,7 +235,7 @@ async def test_an_interrupted_download_leaves_nothing(
     start: Start, talk: Path, tmp_path: Path
 ) -> None:
     """A signal during a download leaves neither a result nor a partial file."""
-    # What is small is only written when it is whole.
+    # A small result is written only when it is complete.
     (tmp_path / talk).write_bytes((tmp_path / talk).read_bytes() + bytes(300_000))
     half = Fault(origin="media", method="GET", action=Stall(after=50_000, seconds=LONG))
     async with Sandbox(engine="echo", faults=[half]) as sandbox:
@@ -268,6 +268,6 @@ async def test_an_interrupted_embedded_sandbox_leaves_nothing(
         assert await process.wait() == 130
         # The pipe ends when the last process that holds it does: the workers inherit it.
         assert process.stderr is not None
-        said = b"".join([piece async for piece in process.stderr])
-    assert said == b""
+        printed = b"".join([piece async for piece in process.stderr])
+    assert printed == b""
     assert [path.name for path in tmp_path.iterdir()] == [long_talk.name]

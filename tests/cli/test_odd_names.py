@@ -74,8 +74,8 @@ async def test_a_dry_run_reports_the_same_as_the_run(
     done = await run("batch", "in", "-o", "out", env=of(echo))
     assert "3 restored, 2 failed" in done.stderr
     assert "exists and was not written by this batch" in done.stderr
-    asked = ("batch", "in/ok.wav", "-o", "out", "--journal", "other.sqlite")
-    skipping = await run(*asked, "--on-conflict", "skip", "--dry-run", env=of(echo))
+    arguments = ("batch", "in/ok.wav", "-o", "out", "--journal", "other.sqlite")
+    skipping = await run(*arguments, "--on-conflict", "skip", "--dry-run", env=of(echo))
     assert "0 to restore" in skipping.stdout
 
 
@@ -89,7 +89,7 @@ async def test_a_name_that_the_service_chose_is_shortened(
     async with AsyncDiffio(echo.api_key, base_url=echo.base_url) as client:
         restored = await client.restore(source)
         link = restored.download
-    answer = {
+    response = {
         "generationId": link.generation_id,
         "apiProjectId": link.api_project_id,
         "downloadType": "audio",
@@ -97,7 +97,7 @@ async def test_a_name_that_the_service_chose_is_shortened(
         "fileName": "ü" * 300 + ".mp3",
     }
     echo.faults.add(
-        Fault(path="/v1/get_generation_download", times=None, action=RespondWith(json=answer))
+        Fault(path="/v1/get_generation_download", times=None, action=RespondWith(json=response))
     )
     done = await run(
         "download",

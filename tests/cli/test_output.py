@@ -353,13 +353,13 @@ def _on_a_terminal(
 
 
 def _all_of(descriptor: int) -> str:
-    said = b""
+    printed = b""
     # Linux ends a terminal with an error, others with an empty read.
     with contextlib.suppress(OSError):
         while piece := os.read(descriptor, 65536):
-            said += piece
+            printed += piece
     os.close(descriptor)
-    return said.decode("utf-8", "surrogateescape")
+    return printed.decode("utf-8", "surrogateescape")
 
 
 def _plain(line: str) -> str:

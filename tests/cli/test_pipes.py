@@ -31,7 +31,7 @@ class Ended(NamedTuple):
 
     code: int
     out: bytes
-    said: str
+    stderr: str
 
 
 async def piped(
@@ -48,7 +48,7 @@ async def test_a_recording_comes_in_and_a_result_goes_out(
     """Stdout has only the bytes of the result; messages are on stderr."""
     done = await piped(tmp_path, "restore", "-", "-o", "-", env=sandbox.environment)
     assert (done.code, done.out) == (0, WAV)
-    assert done.said.startswith("stdin.wav -> standard output\n")
+    assert done.stderr.startswith("stdin.wav -> standard output\n")
     (project,) = await client.projects.list()
     assert (project.original_file_name, project.content_type) == ("stdin.wav", "audio/x-wav")
     assert list(tmp_path.iterdir()) == []
@@ -99,7 +99,7 @@ async def test_a_generation_is_downloaded_to_standard_output(
     ids = (started.generation.generation_id, "--project", started.project.api_project_id)
     done = await piped(tmp_path, "download", *ids, "-o", "-", env=sandbox.environment)
     assert (done.code, done.out) == (0, WAV)
-    assert "standard output" in done.said
+    assert "standard output" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,14 +124,14 @@ async def test_invalid_pipes_are_refused_before_anything_is_sent(
         (tmp_path / name).write_bytes(WAV)
     done = await piped(tmp_path, *arguments, env=sandbox.environment)
     assert done.code == 2
-    assert words in done.said
+    assert words in done.stderr
     assert list(sandbox.requests) == []
 
 
 async def test_nothing_on_standard_input_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
     done = await piped(tmp_path, "restore", "-", "-o", "-", content=b"", env=sandbox.environment)
     assert (done.code, done.out) == (2, b"")
-    assert "standard input is empty" in done.said
+    assert "standard input is empty" in done.stderr
     assert list(sandbox.requests) == []
 
 
@@ -139,7 +139,7 @@ async def test_a_video_of_piped_sound_is_refused(sandbox: Sandbox, tmp_path: Pat
     arguments = ("restore", "-", "-o", "-", "--type", "video")
     done = await piped(tmp_path, *arguments, env=sandbox.environment)
     assert (done.code, done.out) == (1, b"")
-    assert "--type audio" in done.said
+    assert "--type audio" in done.stderr
     assert list(sandbox.requests) == []
 
 
@@ -189,11 +189,11 @@ async def test_a_closed_pipe_prints_the_command_that_downloads_the_result(
             assert await anyio.to_thread.run_sync(os.read, reading, 10) == WAV[:10]
             os.close(reading)
             assert process.stderr is not None
-            said = b"".join([block async for block in process.stderr]).decode()
+            printed = b"".join([block async for block in process.stderr]).decode()
             assert await process.wait() == 1
-    assert "standard output was closed" in said
-    assert "resume: diffio-async download gen_" in said
-    assert "-o talk.restored.mp3" in said
+    assert "standard output was closed" in printed
+    assert "resume: diffio-async download gen_" in printed
+    assert "-o talk.restored.mp3" in printed
 
 
 @pytest.mark.slow

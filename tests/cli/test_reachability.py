@@ -92,15 +92,15 @@ async def test_a_dead_network_is_reported(
     line = await line_of(process, "cannot reach")
     assert line.startswith(f"cannot reach {refused} for ")
     assert line.endswith(" s (refused), retrying")
-    code, out, said = await rest_of(process)
+    code, out, printed = await rest_of(process)
     assert code == 130
-    assert "Traceback" not in said
-    assert "continue" not in said
+    assert "Traceback" not in printed
+    assert "continue" not in printed
     facts = [json.loads(each) for each in out.splitlines()]
     if more and arguments[0] == "wait":
         assert (facts[-1]["generation_ids"], facts[-1]["unconfirmed"]) == ([], ["gen_1"])
     elif arguments[0] in {"wait", "download"} and not more:
-        assert "the service has not confirmed generation gen_1" in said
+        assert "the service has not confirmed generation gen_1" in printed
 
 
 async def test_a_silent_server_is_reported(start: Start) -> None:

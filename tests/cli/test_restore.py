@@ -87,12 +87,12 @@ async def test_json_output(run: Run, talk: Path, echo: Sandbox) -> None:
     done = await run("restore", "--json", talk, "missing.wav", env=echo.environment)
     assert done.returncode == 1
     assert done.stderr == ""
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {fact["event"] for fact in said} >= {"upload", "progress", "restored", "failed"}
-    (failed,) = [fact for fact in said if fact["event"] == "failed"]
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in printed} >= {"upload", "progress", "restored", "failed"}
+    (failed,) = [fact for fact in printed if fact["event"] == "failed"]
     assert failed["file"] == "missing.wav"
     assert failed["error"] == "InvalidSource"
-    (restored,) = [fact for fact in said if fact["event"] == "restored"]
+    (restored,) = [fact for fact in printed if fact["event"] == "restored"]
     assert restored["path"] == "talk.restored.mp3"
     assert restored["generation_id"]
     assert echo.api_key not in done.stdout
@@ -193,10 +193,10 @@ async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
 
 def _all_of(descriptor: int) -> str:
     """Read from a terminal until its other end is closed."""
-    said = b""
+    printed = b""
     # Linux ends a terminal with an error, others with an empty read.
     with contextlib.suppress(OSError):
         while piece := os.read(descriptor, 65536):
-            said += piece
+            printed += piece
     os.close(descriptor)
-    return said.decode()
+    return printed.decode()

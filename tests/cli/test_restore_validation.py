@@ -105,9 +105,9 @@ async def test_json_reports_an_invalid_configuration(
     """With `--json` and no key, the error is one object on stdout and a message on stderr."""
     done = await run(*arguments, "--json")
     assert done.returncode == 2
-    said = json.loads(done.stdout)
-    assert (said["error"], said["exit_code"]) == ("ConfigurationError", 2)
-    assert done.stderr == f"diffio-async: {said['message']}\n"
+    printed = json.loads(done.stdout)
+    assert (printed["error"], printed["exit_code"]) == ("ConfigurationError", 2)
+    assert done.stderr == f"diffio-async: {printed['message']}\n"
 
 
 async def test_video_of_an_audio_file_is_refused(run: Run, talk: Path, echo: Sandbox) -> None:

@@ -29,13 +29,13 @@ async def lines_to_copy(
     """Start the sandbox and read the lines it prints."""
     process = await start("sandbox", "--port", "0", *arguments)
     assert process.stdout is not None
-    said = ""
+    printed = ""
     with anyio.fail_after(20):
         async for piece in TextReceiveStream(process.stdout):
-            said += piece
-            if said.count("\n") == 4:
+            printed += piece
+            if printed.count("\n") == 4:
                 break
-    exports = [shlex.split(line) for line in said.splitlines()]
+    exports = [shlex.split(line) for line in printed.splitlines()]
     assert [words[0] for words in exports] == ["export"] * 4
     return process, dict(words[1].split("=", 1) for words in exports)
 

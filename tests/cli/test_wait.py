@@ -64,7 +64,7 @@ async def test_handles_are_waited_for(run: Run) -> None:
 
 async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
     """Without ids, `--project` selects its running generations; JSON has an object for each."""
-    async with Sandbox(engine="echo", duration=8.0) as sandbox:
+    async with Sandbox(engine="echo", duration=2.0) as sandbox:
         made = await start_generations(sandbox, 2, 1)
         projects = list({generation.api_project_id: None for generation in made})
         named = [word for project in projects for word in ("--project", project)]
@@ -72,9 +72,9 @@ async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
         again = await run("wait", *named, env=sandbox.environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {fact["event"] for fact in said} == {"complete"}
-    assert {fact["handle"] for fact in said} == {generation.handle for generation in made}
+    printed = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {fact["event"] for fact in printed} == {"complete"}
+    assert {fact["handle"] for fact in printed} == {generation.handle for generation in made}
     assert again.returncode == 0
     assert again.stdout == ""
     assert again.stderr == "".join(f"{project}: no generation is running\n" for project in projects)
@@ -138,18 +138,18 @@ async def test_an_interrupted_wait_prints_how_to_wait_again(start: Start, as_jso
         made = await start_generations(sandbox, 1, 1)
         handles = [generation.handle for generation in made]
         arguments: list[object] = ["wait", *handles, *(["--json"] if as_json else [])]
-        code, said, complained = await interrupted(
+        code, printed, stderr = await interrupted(
             start, sandbox, arguments, "/get_generation_progress", signal.SIGINT
         )
     assert code == 130
     if as_json:
-        (fact,) = [json.loads(line) for line in said.splitlines()]
+        (fact,) = [json.loads(line) for line in printed.splitlines()]
         again = fact["rerun_command"]
         assert fact["event"] == "interrupted"
         assert fact["generation_ids"] == [generation.generation_id for generation in made]
     else:
-        assert "interrupted; 2 generations continue" in complained
-        again = complained.partition("wait again: ")[2].splitlines()[0]
+        assert "interrupted; 2 generations continue" in stderr
+        again = stderr.partition("wait again: ")[2].splitlines()[0]
     assert shlex.split(again) == ["diffio-async", "wait", *handles]
 
 

@@ -56,13 +56,13 @@ class Listener:
         return fact
 
     async def until(self, event: str) -> dict[str, Any]:
-        """The next object of a kind."""
+        """The next object with this event."""
         while (fact := await self.next())["event"] != event:
             pass
         return fact
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> tuple[int, str]:
-        """Its exit code, and what it said on stderr."""
+        """Its exit code, and its stderr."""
         self.process.send_signal(number)
         with anyio.fail_after(10):
             code = await self.process.wait()
@@ -119,9 +119,9 @@ async def target(*statuses: int, port: int = 0) -> AsyncIterator[Target]:
 async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
     async with (
         aiohttp.ClientSession() as session,
-        session.post(url, data=body, headers=headers) as answer,
+        session.post(url, data=body, headers=headers) as response,
     ):
-        return answer.status
+        return response.status
 
 
 async def test_events_are_printed(start: Start) -> None:
@@ -165,8 +165,8 @@ async def test_a_rejected_delivery_is_reported_and_not_printed_as_an_event(start
         "reason": "bad_signature",
     }
     assert await post(f"{listener.url}/other", body_of(), headers_of(body_of())) == 404
-    code, said = await listener.stop(signal.SIGTERM)
-    assert (code, "bad_signature" in said, SECRET in said) == (0, True, False)
+    code, printed = await listener.stop(signal.SIGTERM)
+    assert (code, "bad_signature" in printed, SECRET in printed) == (0, True, False)
 
 
 async def test_each_event_is_a_line(start: Start) -> None:
@@ -284,11 +284,11 @@ async def test_no_event_is_lost_between_sender_and_target(start: Start) -> None:
     ):
         arguments = ("--port", port, "--inbox", "inbox.db", "--forward", other.url)
         listener = await listening(start, *arguments)
-        kind = "generation.completed"
-        await client.webhooks.configure(mode="live", url=listener.url, event_types=[kind])
+        event_type = "generation.completed"
+        await client.webhooks.configure(mode="live", url=listener.url, event_types=[event_type])
         sent = set()
         for number in range(60):
-            made = await client.webhooks.send_test_event(event_type=kind, mode="live")
+            made = await client.webhooks.send_test_event(event_type=event_type, mode="live")
             sent.add(made.svix_message_id)
             if number == 30:
                 listener.process.kill()
@@ -337,8 +337,8 @@ async def test_an_inbox_is_listed_and_dead_events_are_requeued(run: Run, tmp_pat
     done = await run("webhooks", "inbox", "list", *on)
     newest, oldest = done.stdout.splitlines()
     assert " waiting  generation.completed gen_1 msg_2" in newest
-    said = r"dead     generation.completed gen_1 msg_1 (1 attempt) error: no luck\x1b"
-    assert oldest.endswith(said)
+    printed = r"dead     generation.completed gen_1 msg_1 (1 attempt) error: no luck\x1b"
+    assert oldest.endswith(printed)
     done = await run("webhooks", "inbox", "list", *on, "--state", "dead", "--json")
     assert [json.loads(line)["message_id"] for line in done.stdout.splitlines()] == ["msg_1"]
     done = await run("webhooks", "inbox", "retry", *on)
