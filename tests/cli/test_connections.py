@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Start
 
-QUICK = Limits(headers=0.3, idle=0.3, body=0.3, connections=20, sweep=0.05)
+QUICK = Limits(headers=0.1, idle=0.1, body=0.1, connections=20, sweep=0.02)
 HALVES = {
     "nothing": b"",
     "half a header": b"POST / HTTP/1.1\r\nHost: x\r\nX-Slo",
@@ -87,7 +87,7 @@ async def test_an_incomplete_request_is_closed(half: str, trickles: bool) -> Non
 async def _trickle(writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError):
         while True:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.03)
             writer.write(b"x")
             await writer.drain()
 
@@ -95,8 +95,9 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_handler_may_take_longer_than_its_client() -> None:
     """The limits apply only to what the client has to send."""
+    limits = Limits(headers=5.0, body=0.1, sweep=0.02)
     async with (
-        served(QUICK, 0.8) as port,
+        served(limits, 0.3) as port,
         ClientSession() as session,
         session.post(f"http://127.0.0.1:{port}/", data=b"x") as response,
     ):
@@ -106,7 +107,7 @@ async def test_a_handler_may_take_longer_than_its_client() -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_connections_are_bounded_and_new_ones_are_served() -> None:
     """The connections that have waited longest are closed."""
-    limits = Limits(headers=30, connections=20, sweep=0.05)
+    limits = Limits(headers=30, connections=20, sweep=0.02)
     async with served(limits) as port, ClientSession() as session:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
         async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as response:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from diffio_async._version import __version__
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Run
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,57 +21,64 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_version_is_printed_without_loading_the_client() -> None:
-    """`--version` prints the version, and loads no HTTP library to do so."""
-    code = (
-        "import sys; sys.argv[1:] = ['--version']\n"
-        "from diffio_async.cli import main\n"
-        "try:\n    main()\n"
-        "finally:\n    print(sorted({'aiohttp', 'svix', 'cattrs', 'av'} & set(sys.modules)))"
-    )
-    run = python("-c", code)
-    assert run.stdout == f"diffio-async {__version__}\n[]\n"
-    assert run.returncode == 0
+def test_help_is_printed_without_loading_the_client() -> None:
+    """`python -m diffio_async --help` lists the commands, and imports no HTTP library to do so."""
+    done = python("-X", "importtime", "-m", "diffio_async", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "restore" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert not imported & {"aiohttp", "svix", "cattrs", "av", "diffio_async.client"}
 
 
-def test_the_package_can_be_run() -> None:
-    """`python -m diffio_async` is the same command."""
-    run = python("-m", "diffio_async", "--version")
-    assert run.stdout == f"diffio-async {__version__}\n"
+async def test_the_version_is_printed(run: Run) -> None:
+    """`--version` prints the version."""
+    done = await run("--version")
+    assert (done.returncode, done.stdout) == (0, f"diffio-async {__version__}\n")
 
 
-def test_help_lists_the_exit_codes() -> None:
-    """`restore --help` explains the exit codes."""
-    run = python("-m", "diffio_async", "restore", "--help")
-    assert run.returncode == 0
-    assert "130 interrupted" in " ".join(run.stdout.split())
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("restore", "130 interrupted"),
+        ("download", "130 interrupted"),
+        ("wait", "130 interrupted"),
+        ("batch", "See also: batch status"),
+        ("batch retry", "its value in the previous run"),
+        ("batch status", "2 it is not a journal"),
+        ("batch report", "2 it is not a journal"),
+        ("webhooks configure", "1 it failed"),
+        ("webhooks test", "1 it failed"),
+        ("webhooks verify", "1 rejected"),
+        ("webhooks listen", "0 stopped by Ctrl-C"),
+        ("webhooks inbox list", "1 it failed"),
+        ("webhooks inbox retry", "1 it failed"),
+        ("sandbox", "until Ctrl-C"),
+    ],
+)
+async def test_help_explains_the_exit_codes(run: Run, command: str, words: str) -> None:
+    """`--help` of each command explains its exit codes, or how it ends."""
+    done = await run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert words in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_can_complete(shell: str) -> None:
+async def test_shells_can_complete(run: Run, shell: str) -> None:
     """The completion script for a shell is printed on request."""
-    program = (
-        "import os, sys; sys.argv = ['diffio-async']\n"
-        f"os.environ['_DIFFIO_ASYNC_COMPLETE'] = 'source_{shell}'\n"
-        "from diffio_async.cli import main; main()"
-    )
-    run = python("-c", program)
-    assert run.returncode == 0, run.stderr
-    assert "diffio" in run.stdout
+    done = await run(env={"_DIFFIO_ASYNC_COMPLETE": f"source_{shell}"})
+    assert done.returncode == 0, done.stderr
+    assert "diffio" in done.stdout
 
 
-def test_a_command_is_completed() -> None:
+async def test_a_command_is_completed(run: Run) -> None:
     """The completion of `re` is `restore`."""
-    program = (
-        "import os, sys; sys.argv = ['diffio-async']\n"
-        "os.environ |= {'_DIFFIO_ASYNC_COMPLETE': 'complete_bash',"
-        " 'COMP_WORDS': 'diffio-async re', 'COMP_CWORD': '1'}\n"
-        "from diffio_async.cli import main; main()"
-    )
-    run = python("-c", program)
-    assert run.stdout.split() == ["restore"], run.stderr
+    words = {"COMP_WORDS": "diffio-async re", "COMP_CWORD": "1"}
+    done = await run(env={"_DIFFIO_ASYNC_COMPLETE": "complete_bash", **words})
+    assert done.stdout.split() == ["restore"], done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["typer", "rich"])
 def test_a_missing_extra_is_named(missing: str) -> None:
     """Without its extra, the command prints what to install instead of a traceback."""
@@ -78,6 +89,7 @@ def test_a_missing_extra_is_named(missing: str) -> None:
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_another_missing_module_is_not_blamed_on_the_extra() -> None:
     """Another missing module is reported as a traceback that names it."""
     code = (

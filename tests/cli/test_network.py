@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -133,6 +134,29 @@ async def test_all_commands_have_the_options(
         done = await run(*arguments, option, "x://y", env=KEY)
         assert done.returncode == 2
         assert option in done.stderr
+
+
+@pytest.mark.parametrize("command", ["download", "wait"])
+@pytest.mark.parametrize(
+    ("proxy_url", "shown"),
+    [
+        ("http://127.0.0.1:9", "--proxy http://127.0.0.1:9"),
+        ("http://me:s3cret@127.0.0.1:9", "--proxy 'http://[redacted]@127.0.0.1:9'"),
+        ("", "--proxy ''"),
+    ],
+)
+async def test_a_printed_command_has_the_same_network_options(
+    run: Run, authority: Authority, command: str, proxy_url: str, shown: str
+) -> None:
+    """It repeats `--proxy`, without its password, and `--cacert`."""
+    path = str(authority.file)
+    ids = ("gen_1", "--project", "proj_1", "--timeout", "0.05", "--json")
+    done = await run(command, *ids, "--proxy", proxy_url, "--cacert", path, env=KEY)
+    assert done.returncode == 1, done.stderr
+    event = json.loads(done.stdout.splitlines()[-1])
+    printed = event["resume_command" if command == "download" else "rerun_command"]
+    assert printed == f"diffio-async {command} gen_1 --project proj_1 {shown} --cacert {path}"
+    assert "s3cret" not in done.stdout + done.stderr
 
 
 #: Host, NO_PROXY, and whether the proxy is bypassed.
