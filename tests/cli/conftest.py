@@ -49,10 +49,10 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     processes: list[Process] = []
 
     async def start(
-        *arguments: object, env: Mapping[str, str] | None = None, **streams: int
+        *arguments: object, env: Mapping[str, str] | None = None, before: str = "", **streams: int
     ) -> Process:
         process = await anyio.open_process(
-            [sys.executable, "-c", COMMAND, *map(str, arguments)],
+            [sys.executable, "-c", before + COMMAND, *map(str, arguments)],
             cwd=tmp_path,
             env=environment(env),
             stdout=streams.get("stdout", subprocess.PIPE),
@@ -106,7 +106,8 @@ def _run_main(
         files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
         files[0].write(content)
         files[0].seek(0)
-        stdin, out, err = (io.TextIOWrapper(file, encoding="utf-8") for file in files)
+        encoding = env.get("PYTHONIOENCODING", "utf-8")
+        stdin, out, err = (io.TextIOWrapper(file, encoding=encoding) for file in files)
         for patch in (
             mock.patch.dict(os.environ, env, clear=True),
             mock.patch.multiple(sys, stdin=stdin, stdout=out, stderr=err),

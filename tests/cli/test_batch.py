@@ -1,4 +1,4 @@
-"""`diffio-async batch` in a real process: run, resume, retry, status, report, Ctrl-C."""
+"""`diffio-async batch`: run, resume, retry, status, report, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -161,11 +161,11 @@ async def test_the_sandbox_of_the_command_restores(run: Run, tmp_path: Path) -> 
     assert "billed again" in done.stderr
 
 
-def _talks(folder: Path) -> None:
+def _talks(folder: Path, count: int) -> None:
     folder.mkdir()
     with wave.open(str(SAMPLE)) as sample:
         settings, data = sample.getparams(), sample.readframes(sample.getnframes())
-    for n in range(6):
+    for n in range(count):
         with wave.open(str(folder / f"t{n}.wav"), "wb") as part:
             part.setparams(settings)
             part.writeframes(data[n * 3200 : n * 3200 + 2 * settings.framerate])
@@ -183,7 +183,7 @@ async def test_a_batch_of_the_sandbox_survives_kill_9(
     start: Start, run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """After SIGKILL, a run and a retry without options, the same sandbox restores every file."""
-    _talks(tmp_path / "in")
+    _talks(tmp_path / "in", 3)
     data = tmp_path / "out" / f"{JOURNAL}-sandbox"
     process = await start("batch", "--sandbox", "in", "-o", "out")
     with anyio.fail_after(30):
@@ -199,12 +199,12 @@ async def test_a_batch_of_the_sandbox_survives_kill_9(
     assert sandbox.requests == []
     done = await run("batch", "retry", "out")
     assert done.returncode == 0, done.stderr
-    assert "6 restored, 0 failed" in done.stderr
+    assert "3 restored, 0 failed" in done.stderr
     # The data is gone: what is new is restored, what was there is not restored again.
     shutil.rmtree(data)
     again = await run("batch", "--sandbox", "in", "-o", "out", "--types", "audio,transcript")
     assert again.returncode == 0, again.stderr
-    assert len(list((tmp_path / "out").glob("*.restored.json"))) == 6
+    assert len(list((tmp_path / "out").glob("*.restored.json"))) == 3
     status = await run("batch", "status", "out")
     assert "the sandbox beside the journal" in status.stdout
 
@@ -213,7 +213,7 @@ async def test_one_run_at_a_time_uses_the_sandbox_of_a_batch(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
     """A second run is refused with code 2, and does not affect the first."""
-    _talks(tmp_path / "in")
+    _talks(tmp_path / "in", 2)
     first = await start("batch", "--sandbox", "in", "-o", "out")
     with anyio.fail_after(30):
         while not (tmp_path / "out" / JOURNAL).exists():

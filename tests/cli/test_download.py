@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run
 
-pytestmark = pytest.mark.slow
-
 Ids = list[str]
 
 #: The service's name for it: what is given back as it was sent keeps its ending.
@@ -32,6 +30,7 @@ async def generation_arguments(echo: Sandbox, tmp_path: Path, talk: Path) -> Ids
     return [isolated.generation.generation_id, "--project", isolated.project.api_project_id]
 
 
+@pytest.mark.slow
 async def test_the_printed_command_downloads_the_result_after_a_timeout(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
@@ -51,6 +50,7 @@ async def test_the_printed_command_downloads_the_result_after_a_timeout(
     assert len(echo.state.generations) == 1
 
 
+@pytest.mark.slow
 async def test_a_generation_is_waited_for(run: Run, talk: Path, tmp_path: Path) -> None:
     """A running generation is waited for; in a folder the result gets the service's name."""
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
@@ -95,6 +95,7 @@ async def test_a_result_is_replaced_only_with_overwrite(
     assert there.read_bytes() != b"precious"
 
 
+@pytest.mark.slow
 async def test_a_wait_that_is_too_long_ends(
     run: Run, echo: Sandbox, generation_arguments: Ids
 ) -> None:
@@ -187,6 +188,7 @@ async def test_an_invalid_request_is_refused(
     assert echo.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", [[], ["--no-resume"]])
 async def test_an_interrupted_download_resumes_unless_disabled(
     run: Run,

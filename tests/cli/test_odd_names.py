@@ -59,6 +59,7 @@ async def test_restore_restores_the_others(tmp_path: Path, run: Run, echo: Sandb
         assert reason in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_dry_run_reports_the_same_as_the_run(
     tmp_path: Path, run: Run, echo: Sandbox
 ) -> None:

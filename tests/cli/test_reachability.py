@@ -1,4 +1,4 @@
-"""An unreachable service is reported on stderr after three seconds."""
+"""An unreachable service is reported on stderr after some seconds (here, fractions of them)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
-#: Each test is a process of its own, and waits for seconds.
+#: Each test is a process of its own.
 pytestmark = pytest.mark.slow
 
+#: Scales the times down.
+QUICK = (
+    "from diffio_async.cli import client;"
+    "client._REPORT_AFTER, client._SILENCE, client._CHECK_SECONDS = 0.3, 0.6, 0.05;"
+)
 KEY = {"DIFFIO_API_KEY": "diffio_sandbox_key"}
 
 
@@ -88,7 +93,7 @@ async def test_a_dead_network_is_reported(
 ) -> None:
     """Each command reports host and reason, and does not claim that a generation continues."""
     env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{refused}/v1"}
-    process = await start(*arguments, *more, env=env)
+    process = await start(*arguments, *more, env=env, before=QUICK)
     line = await line_of(process, "cannot reach")
     assert line.startswith(f"cannot reach {refused} for ")
     assert line.endswith(" s (refused), retrying")
@@ -107,7 +112,7 @@ async def test_a_silent_server_is_reported(start: Start) -> None:
     """A server that does not respond is distinguished from one that refuses connections."""
     async with silent() as address:
         env = {**KEY, "DIFFIO_API_BASE_URL": f"http://{address}/v1"}
-        process = await start("wait", "gen_1", "--project", "proj_1", env=env)
+        process = await start("wait", "gen_1", "--project", "proj_1", env=env, before=QUICK)
         line = await line_of(process, "cannot reach")
         assert line.startswith(f"cannot reach {address} for ")
         assert "(no response)" in line
@@ -117,7 +122,7 @@ async def test_a_silent_server_is_reported(start: Start) -> None:
 async def test_a_name_that_does_not_exist_is_reported(start: Start) -> None:
     """The reason is part of the line."""
     env = {**KEY, "DIFFIO_API_BASE_URL": "https://diffio.invalid/v1"}
-    process = await start("wait", "gen_1", "--project", "proj_1", env=env)
+    process = await start("wait", "gen_1", "--project", "proj_1", env=env, before=QUICK)
     assert "diffio.invalid for " in await line_of(process, "(name not found)", within=30)
     await rest_of(process)
 
@@ -125,7 +130,7 @@ async def test_a_name_that_does_not_exist_is_reported(start: Start) -> None:
 async def test_an_outage_of_the_service_and_its_end_are_reported(start: Start, talk: Path) -> None:
     """Responses of 503 count as an outage; its end is reported, and the work continues."""
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
-        process = await start("restore", talk, env=sandbox.environment)
+        process = await start("restore", talk, env=sandbox.environment, before=QUICK)
         with anyio.fail_after(20):
             while not sandbox.state.generations:
                 await anyio.sleep(0.02)

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
-#: Each test is a process of its own.
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 async def test_a_recording_is_restored_without_a_key(run: Run, talk: Path, tmp_path: Path) -> None:
     """`--sandbox` restores a recording, and prints its path and the measured gain."""
     done = await run("restore", "--sandbox", talk)
@@ -127,6 +125,7 @@ async def test_an_invalid_key_is_reported_and_not_shown(
     assert "wrong_key" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 async def test_a_timeout_ends_the_wait(run: Run, talk: Path, echo: Sandbox) -> None:
     """`--timeout` ends the wait for a generation, and the command that resumes is printed."""
     queued = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "queued"}
@@ -142,6 +141,7 @@ async def test_a_timeout_ends_the_wait(run: Run, talk: Path, echo: Sandbox) -> N
     assert advice == f"  resume: {command} -o talk.restored.mp3"
 
 
+@pytest.mark.slow
 async def test_a_generation_of_the_embedded_sandbox_cannot_be_resumed(
     run: Run, long_talk: Path
 ) -> None:
@@ -153,6 +153,7 @@ async def test_a_generation_of_the_embedded_sandbox_cannot_be_resumed(
     assert "continues" not in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_file_created_during_the_run_is_kept(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ async def test_a_file_created_during_the_run_is_kept(
     assert (tmp_path / "talk.restored.mp3").read_bytes() == b"precious"
 
 
+@pytest.mark.slow
 async def test_a_terminal_shows_bars(start: Start, talk: Path) -> None:
     """A terminal shows a bar per stage; the lines that remain are those of other outputs."""
     async with Sandbox(engine="echo", duration=2.0) as sandbox:

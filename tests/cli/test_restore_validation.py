@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
     from tests.cli.conftest import Run
 
-#: Each test is a process of its own.
-pytestmark = pytest.mark.slow
-
 
 async def test_a_missing_key_names_both_solutions(run: Run, talk: Path) -> None:
     """Without a key, the error names the variable to set and the sandbox."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
-#: Each test is a process of its own.
+#: Most tests start processes.
 pytestmark = pytest.mark.slow
 
 

@@ -20,8 +20,6 @@ from tests.cli.test_interrupts import interrupted
 if TYPE_CHECKING:
     from tests.cli.conftest import Run, Start
 
-pytestmark = pytest.mark.slow
-
 PROGRESS = "*/get_generation_progress"
 
 
@@ -50,6 +48,7 @@ def failed(generation: Generation) -> Fault:
     return Fault(path=PROGRESS, times=None, action=RespondWith(200, json=response))
 
 
+@pytest.mark.slow
 async def test_handles_are_waited_for(run: Run) -> None:
     """One line per generation on stdout, the totals on stderr; code 0."""
     async with Sandbox(engine="echo", duration=0.5) as sandbox:
@@ -62,6 +61,7 @@ async def test_handles_are_waited_for(run: Run) -> None:
     assert done.stderr.startswith("3 of 3 ended: 3 complete")
 
 
+@pytest.mark.slow
 async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
     """Without ids, `--project` selects its running generations; JSON has an object for each."""
     async with Sandbox(engine="echo", duration=2.0) as sandbox:
@@ -80,6 +80,7 @@ async def test_running_generations_of_projects_are_waited_for(run: Run) -> None:
     assert again.stderr == "".join(f"{project}: no generation is running\n" for project in projects)
 
 
+@pytest.mark.slow
 async def test_a_failure_or_timeout_is_code_1(run: Run, echo: Sandbox) -> None:
     """The reason is reported, and for a running generation the command that waits again."""
     bad, lost = await start_generations(echo, 1, 1)
@@ -131,6 +132,7 @@ async def test_wrong_usage_is_refused(
     assert len(echo.requests) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_an_interrupted_wait_prints_how_to_wait_again(start: Start, as_json: bool) -> None:
     """The generations continue: code 130, and the command that waits for the rest."""
@@ -153,6 +155,7 @@ async def test_an_interrupted_wait_prints_how_to_wait_again(start: Start, as_jso
     assert shlex.split(again) == ["diffio-async", "wait", *handles]
 
 
+@pytest.mark.slow
 async def test_a_terminal_shows_one_table(start: Start) -> None:
     """It has the counts by state, and a line for each result above it."""
     ours, its = pty.openpty()

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
     from tests.cli.conftest import Run
 
-#: Each test is a process of its own.
-pytestmark = pytest.mark.slow
-
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b'{"eventType":"generation.completed","generationId":"gen_1","note":"\xc3\xa9"}'
 ENVIRONMENT = {"DIFFIO_WEBHOOK_SECRET": f"whsec_b3RoZXI= {SECRET}"}

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Run, Start
 
-#: Each test is a process of its own.
-pytestmark = pytest.mark.slow
-
 OTHER = "whsec_b3RoZXIgc2VjcmV0IG9mIG91cnM="
 ENVIRONMENT = {"DIFFIO_WEBHOOK_SECRET": f"{OTHER} {SECRET}"}
 
@@ -124,6 +121,7 @@ async def post(url: str, body: bytes, headers: dict[str, str]) -> int:
         return response.status
 
 
+@pytest.mark.slow
 async def test_events_are_printed(start: Start) -> None:
     """Events of the sandbox are printed, one as a duplicate; Ctrl-C exits with 0."""
     listener = await listening(start)
@@ -155,6 +153,7 @@ async def test_events_are_printed(start: Start) -> None:
     assert await listener.stop() == (0, "")
 
 
+@pytest.mark.slow
 async def test_a_rejected_delivery_is_reported_and_not_printed_as_an_event(start: Start) -> None:
     """The reason is in the JSON and the log; another path is 404."""
     listener = await listening(start, "--path", "/hook")
@@ -169,6 +168,7 @@ async def test_a_rejected_delivery_is_reported_and_not_printed_as_an_event(start
     assert (code, "bad_signature" in printed, SECRET in printed) == (0, True, False)
 
 
+@pytest.mark.slow
 async def test_each_event_is_a_line(start: Start) -> None:
     """In color only on a terminal; control characters are escaped."""
     narrow = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
@@ -202,6 +202,7 @@ async def test_each_event_is_a_line(start: Start) -> None:
     assert "msg_1 error: no \\x1b[31mspeech" in shown
 
 
+@pytest.mark.slow
 async def test_an_event_is_acknowledged_after_it_was_forwarded(start: Start) -> None:
     """Body and signature are unchanged, and a refusal is retried."""
     body = body_of(note="é").replace(b": ", b" :  ")
@@ -218,6 +219,7 @@ async def test_an_event_is_acknowledged_after_it_was_forwarded(start: Start) -> 
     assert (await listener.stop())[0] == 0
 
 
+@pytest.mark.slow
 async def test_an_event_that_cannot_be_forwarded_is_refused() -> None:
     """After attempts for some seconds the receiver responds 503."""
     async with (
@@ -232,6 +234,7 @@ async def test_an_event_that_cannot_be_forwarded_is_refused() -> None:
             await forwarder.send_with_retries("msg_1", body_of(), timeout=0.2)
 
 
+@pytest.mark.slow
 async def test_stored_events_are_forwarded_after_the_listener_was_killed(
     start: Start, run: Run, tmp_path: Path
 ) -> None:
@@ -262,6 +265,7 @@ async def test_stored_events_are_forwarded_after_the_listener_was_killed(
         assert [entry.state for entry in await inbox.entries()] == ["handled"]
 
 
+@pytest.mark.slow
 async def test_no_event_is_lost_between_sender_and_target(start: Start) -> None:
     """Sixty delayed and duplicated events, faults, a killed listener and a failing target."""
     port = free_port()
@@ -310,6 +314,7 @@ def id_of(headers: dict[str, str]) -> str:
     return {name.lower(): value for name, value in headers.items()}["svix-id"]
 
 
+@pytest.mark.slow
 async def test_a_stored_event_is_forwarded_with_its_own_signature(start: Start) -> None:
     """While the signature is recent, and the listener that received it runs."""
     body = body_of()
@@ -403,6 +408,7 @@ async def test_a_failed_start_is_explained(
     assert "live_key" not in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_closed_reader_ends_the_listener(start: Start, tmp_path: Path) -> None:
     """After `listen --json | head -1` the next event is still stored, and the exit code is 0."""
     ours, theirs = os.pipe()

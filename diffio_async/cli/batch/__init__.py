@@ -223,8 +223,8 @@ def retry(
     )
 
 
-@app.command(epilog="Exit codes: 0 printed; 2 it is not a journal.")
-def report(
+@app.command("report", epilog="Exit codes: 0 printed; 2 it is not a journal.")
+def show_report(
     journal: JournalArgument,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
     as_json: JsonOption = False,

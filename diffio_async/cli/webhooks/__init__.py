@@ -155,8 +155,8 @@ def verify(
     raise typer.Exit(code)
 
 
-@app.command(epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM; 2 it could not start.")
-def listen(
+@app.command("listen", epilog="Exit codes: 0 stopped by Ctrl-C or SIGTERM; 2 it could not start.")
+def start_listener(
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="Address to listen on.")
     ] = "127.0.0.1",
@@ -189,8 +189,7 @@ def listen(
     it, an event is acknowledged when it was forwarded; otherwise the sender delivers it again.
     """
     network_options.set(NetworkOptions(proxy, cacert))
-    from diffio_async.cli.webhooks.listen import ListenRequest
-    from diffio_async.cli.webhooks.listen import listen as work
+    from diffio_async.cli.webhooks.listen import ListenRequest, listen
 
     async def serve() -> int:
         request = ListenRequest(
@@ -201,7 +200,7 @@ def listen(
             forward=forward,
             secrets=signing_secrets(),
         )
-        return await work(request, as_json=as_json)
+        return await listen(request, as_json=as_json)
 
     run_and_exit(serve, as_json=as_json, is_server=True)
 
