@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeGuard, get_args
+
+from attrs import frozen
 
 from diffio_async._error_base import ConfigurationError
 
@@ -65,54 +67,52 @@ def require_strings(values: object, name: str) -> list[str]:
     return list(found)
 
 
-def non_negative(_: object, attribute: Attribute[Any], value: object) -> None:
-    """0 or more seconds."""
-    if not (is_number(value) and value >= 0):
-        raise ConfigurationError(
-            f"{attribute.name} must be 0 or more seconds, not {displayed(value)}"
-        )
+@frozen
+class Rule:
+    """Requirement for a value: a validator of attrs fields, and `check` for arguments."""
+
+    requirement: str
+    accepts: Callable[[object], bool]
+
+    def check(self, name: str, value: object) -> None:
+        """Check an argument.
+
+        Raises:
+            ConfigurationError: The value does not meet the requirement.
+        """
+        if not self.accepts(value):
+            raise ConfigurationError(f"{name} must be {self.requirement}, not {displayed(value)}")
+
+    def __call__(self, _: object, attribute: Attribute[Any], value: object) -> None:
+        self.check(attribute.name, value)
 
 
-def positive(_: object, attribute: Attribute[Any], value: object) -> None:
-    """More than 0 seconds."""
-    # 0 is no time-out to aiohttp, and no time at all to asyncio: nobody can mean both.
-    if not (is_number(value) and value > 0):
-        raise ConfigurationError(
-            f"{attribute.name} must be above 0 seconds, not {displayed(value)}"
-        )
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
-def optional_non_negative(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """0 or more seconds, or None."""
-    if value is not None:
-        non_negative(instance, attribute, value)
+def int_between(least: int, most: int) -> Rule:
+    """Return the rule for whole numbers in a range, its ends included."""
+    return Rule(
+        f"a whole number from {least:,} to {most:,}", lambda v: _is_int(v) and least <= v <= most
+    )
 
 
-def optional_positive(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """More than 0 seconds, or None."""
-    if value is not None:
-        positive(instance, attribute, value)
+def one_of(literal: object) -> Rule:
+    """Return the rule for the values of a `Literal` type."""
+    choices = get_args(literal)
+    *others, last = map(repr, choices)
+    return Rule(f"{', '.join(others)} or {last}", lambda v: v in choices)
 
 
-def non_negative_or_none(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """0 or more seconds, None, or infinity."""
-    if value != math.inf:
-        optional_non_negative(instance, attribute, value)
-
-
-def positive_int(_: object, attribute: Attribute[Any], value: object) -> None:
-    """A whole number from 1 on."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigurationError(f"{attribute.name} must be 1 or more, not {displayed(value)}")
-
-
-def non_negative_int(_: object, attribute: Attribute[Any], value: object) -> None:
-    """A whole number from 0 on."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ConfigurationError(f"{attribute.name} must be 0 or more, not {displayed(value)}")
-
-
-def positive_number(_: object, attribute: Attribute[Any], value: object) -> None:
-    """A number above 0."""
-    if not (is_number(value) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be above 0, not {displayed(value)}")
+non_negative = Rule("0 or more seconds", lambda v: is_number(v) and v >= 0)
+# 0 is excluded: aiohttp takes it for no time-out, asyncio for a time-out at once.
+positive = Rule("above 0 seconds", lambda v: is_number(v) and v > 0)
+optional_positive = Rule(positive.requirement, lambda v: v is None or positive.accepts(v))
+#: Seconds, or `math.inf` for no limit.
+unlimited = Rule(non_negative.requirement, lambda v: v == math.inf or non_negative.accepts(v))
+#: Seconds, or None or `math.inf` for no limit.
+optional_unlimited = Rule(non_negative.requirement, lambda v: v is None or unlimited.accepts(v))
+positive_int = Rule("1 or more", lambda v: _is_int(v) and v >= 1)
+non_negative_int = Rule("0 or more", lambda v: _is_int(v) and v >= 0)
+positive_number = Rule("above 0", lambda v: is_number(v) and v > 0)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from ssl import SSLContext
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from attrs import Attribute, evolve, field, frozen
+from attrs import evolve, field, frozen
 
 from diffio_async._validators import (
-    displayed,
-    is_number,
+    Rule,
     non_negative,
     non_negative_int,
-    non_negative_or_none,
     optional_positive,
+    optional_unlimited,
     positive,
     positive_int,
     positive_number,
@@ -47,11 +45,6 @@ class RetryHook(Protocol):
     def __call__(self, failure: DiffioError, /) -> bool | float | None:
         """Say what to do about `failure`."""
         ...
-
-
-def _timeout(instance: object, attribute: Attribute[Any], value: object) -> None:
-    if not isinstance(value, Timeouts):
-        optional_positive(instance, attribute, value)
 
 
 @frozen(kw_only=True)
@@ -114,6 +107,12 @@ def _mapping_of_headers(given: Mapping[str, str]) -> Mapping[str, str]:
     return given
 
 
+_timeout = Rule(
+    optional_positive.requirement,
+    lambda value: isinstance(value, Timeouts) or optional_positive.accepts(value),
+)
+
+
 @frozen(kw_only=True)
 class RequestOptions:
     """Options of one call; what is None is taken from the client.
@@ -155,7 +154,7 @@ class WaitPolicy:
 
     min_interval: float = field(default=1.0, validator=positive)
     max_interval: float = field(default=15.0, validator=positive)
-    timeout: float | None = field(default=3600.0, validator=non_negative_or_none)
+    timeout: float | None = field(default=3600.0, validator=optional_unlimited)
     max_polls_per_second: float = field(default=10.0, validator=positive_number)
     burst: int = field(default=10, validator=non_negative_int)
     push_check_interval: float = field(default=60.0, validator=positive)
@@ -279,14 +278,10 @@ def merge_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[s
 
 
 def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
-    """Refuse times, in seconds, that are none.
+    """Check the times of a wait, in seconds.
 
     Raises:
         ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
     """
-    if poll_interval is not None and not (is_number(poll_interval) and poll_interval > 0):
-        raise ConfigurationError(
-            f"poll_interval must be above 0 seconds, not {displayed(poll_interval)}"
-        )
-    if timeout is not None and timeout != math.inf and not (is_number(timeout) and timeout >= 0):
-        raise ConfigurationError(f"timeout must be 0 or more seconds, not {displayed(timeout)}")
+    optional_positive.check("poll_interval", poll_interval)
+    optional_unlimited.check("timeout", timeout)

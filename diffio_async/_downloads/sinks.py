@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import time
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from diffio_async._downloads.part_file import PartFile, write_atomic
 from diffio_async._downloads.ranges import RangeSet
@@ -19,7 +19,8 @@ from diffio_async._storage.append_log import AlreadyInUse
 from diffio_async._storage.files import UnexpectedFile, create_exclusive, sibling_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled
-from diffio_async.errors import ConfigurationError, InvalidTarget
+from diffio_async._validators import one_of
+from diffio_async.errors import InvalidTarget
 from diffio_async.types import OnConflict
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ async def check_target(target: Path, on_conflict: OnConflict) -> None:
 
 def validate_target(target: Path, on_conflict: OnConflict) -> None:
     """Check the target as `check_target` does; blocks."""
-    if on_conflict not in get_args(OnConflict):
-        raise ConfigurationError(f"on_conflict must be 'error' or 'overwrite', not {on_conflict!r}")
+    one_of(OnConflict).check("on_conflict", on_conflict)
     folder = target.parent
     try:
         if not folder.is_dir():

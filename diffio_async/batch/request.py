@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Self
 
 from attrs import asdict, field, fields, frozen
 
@@ -17,7 +16,13 @@ from diffio_async._protocol.endpoints import (
     normalize_download_type,
 )
 from diffio_async._storage.local_paths import is_encodable, local_path
-from diffio_async._validators import displayed, is_number, several
+from diffio_async._validators import (
+    displayed,
+    int_between,
+    one_of,
+    optional_unlimited,
+    several,
+)
 from diffio_async.batch.naming import DEFAULT_NAME, Naming
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.batch.sources import RECORDINGS, check_sources
@@ -228,31 +233,16 @@ class BatchRequest:
         plan = self.plan
         Naming(self.identity.name, plan.root).check()
         check_sources(self.sources)
-        for value, choices in ((plan.on_conflict, BatchConflict), (plan.on_error, OnError)):
-            if value not in get_args(choices):
-                raise ConfigurationError(f"{value!r} must be one of {', '.join(get_args(choices))}")
+        one_of(BatchConflict).check("on_conflict", plan.on_conflict)
+        one_of(OnError).check("on_error", plan.on_error)
         if not self.download_types:
             raise ConfigurationError("name at least one download type")
-        _check_numbers(plan.max_in_flight, plan.max_spend_seconds)
+        int_between(1, _MAX_IN_FLIGHT).check("max_in_flight", plan.max_in_flight)
+        optional_unlimited.check("max_spend_seconds", plan.max_spend_seconds)
         if self.salt is not None:
             _check_salt(self.salt)
         create_project(file_name="-", content_type="", content_length=0, params=plan.project_params)
         validate_wait(None, plan.timeout)
-
-
-def _check_numbers(max_in_flight: object, max_spend_seconds: object) -> None:
-    is_integer = isinstance(max_in_flight, int) and not isinstance(max_in_flight, bool)
-    if not (is_integer and is_number(max_in_flight) and 1 <= max_in_flight <= _MAX_IN_FLIGHT):
-        raise ConfigurationError(
-            f"max_in_flight must be a whole number from 1 to {_MAX_IN_FLIGHT:,}, not "
-            f"{displayed(max_in_flight)}"
-        )
-    # Infinity means no limit; NaN is rejected.
-    unlimited = max_spend_seconds is None or max_spend_seconds == math.inf
-    if not (unlimited or (is_number(max_spend_seconds) and max_spend_seconds >= 0)):
-        raise ConfigurationError(
-            f"max_spend_seconds must be 0 or more seconds, not {displayed(max_spend_seconds)}"
-        )
 
 
 def _check_salt(salt: object) -> None:

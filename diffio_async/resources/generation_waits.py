@@ -15,7 +15,8 @@ from diffio_async._polling.multi_wait import iter_outcomes
 from diffio_async._polling.poller import Poller
 from diffio_async._polling.single_wait import follow
 from diffio_async._polling.wait_display import NullDisplay, make_display
-from diffio_async.errors import BatchFailed, ConfigurationError
+from diffio_async._validators import positive_int
+from diffio_async.errors import BatchFailed
 from diffio_async.models.generations import GenerationProgress, Outcome, ids_in
 from diffio_async.options import NO_RETRY, RequestOptions, validate_wait
 from diffio_async.types import Callback
@@ -208,8 +209,7 @@ class AsyncGenerationWaits:
             ConfigurationError: An item is no generation.
         """
         validate_wait(None, timeout)
-        if max_pending < 1:
-            raise ConfigurationError(f"max_pending must be 1 or more, not {max_pending!r}")
+        positive_int.check("max_pending", max_pending)
         limit, once = self._limit(timeout), _poll_once(options)
         steps = iter_outcomes(
             self._pacer,

@@ -20,6 +20,7 @@ from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
 from diffio_async._storage.sqlite_open import now
 from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._validators import Rule, is_number, positive_int, unlimited
 from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks import inbox_queries
@@ -36,6 +37,12 @@ _RENEW_FRACTION = 0.3
 _MAX_ERROR_LENGTH = 500
 
 
+_LEASE_SECONDS = Rule(
+    f"above 0 and at most {inbox_queries.MAX_DELAY:,.0f} s",
+    lambda value: is_number(value) and 0 < value <= inbox_queries.MAX_DELAY,
+)
+
+
 @frozen(kw_only=True)
 class LeasePolicy:
     """Leases and retries of deliveries.
@@ -46,9 +53,9 @@ class LeasePolicy:
         retry_after: Seconds before the second attempt, doubled for each one after that.
     """
 
-    lease: float
-    attempts: int
-    retry_after: float
+    lease: float = field(validator=_LEASE_SECONDS)
+    attempts: int = field(validator=positive_int)
+    retry_after: float = field(validator=unlimited)
 
     def pause(self, attempt: int, jitter: float) -> float | None:
         """Return the seconds until the attempt after this one, None if this is the last."""
@@ -310,8 +317,7 @@ class Handlers:
         """
         if not self._by_type:
             raise ConfigurationError("there is no handler: @inbox.on('generation.completed')")
-        if concurrency < 1:
-            raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
+        positive_int.check("concurrency", concurrency)
         # A pool of its own, because handlers may take long.
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="diffio-webhooks")
         running: set[asyncio.Task[None]] = set()

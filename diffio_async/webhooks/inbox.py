@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_open import now
+from diffio_async._validators import Rule, unlimited
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event
@@ -24,6 +25,10 @@ DAY = 86400.0
 #: Seconds: the sender retries for 27.6 hours, and an id that is deleted before would be handled
 #: twice.
 MIN_RETENTION = 28 * 3600.0
+_RETENTION = Rule(
+    "28 hours (100,800 s) or more, for as long as deliveries are repeated",
+    lambda value: unlimited.accepts(value) and cast("float", value) >= MIN_RETENTION,
+)
 
 
 class WebhookInbox(WebhookSink):
@@ -66,18 +71,9 @@ class WebhookInbox(WebhookSink):
         Raises:
             ConfigurationError: A value is invalid.
         """
-        if not 0 < lease <= inbox_queries.MAX_DELAY:
-            raise ConfigurationError(f"lease must be above 0 and at most 3,600 s, not {lease!r}")
-        if attempts < 1:
-            raise ConfigurationError(f"attempts must be 1 or more, not {attempts!r}")
-        if not retry_after >= 0:
-            raise ConfigurationError(f"retry_after must be 0 or more seconds, not {retry_after!r}")
-        durations = (retention, retention if unhandled_retention is None else unhandled_retention)
-        if not min(durations) >= MIN_RETENTION:
-            raise ConfigurationError(
-                "retention must be 28 hours (100,800 s) or more: an event is delivered again for "
-                f"that long, and is detected by its id, not {min(durations)!r}"
-            )
+        _RETENTION.check("retention", retention)
+        if unhandled_retention is not None:
+            _RETENTION.check("unhandled_retention", unhandled_retention)
         self.verifier = verifier
         self._file = InboxFile(local_path(path, "the inbox"), clock)
         self._lease_policy = LeasePolicy(lease=lease, attempts=attempts, retry_after=retry_after)

@@ -25,6 +25,7 @@ from typing import Any, Self
 from attrs import frozen
 
 from diffio_async._logging import log
+from diffio_async._validators import positive_int
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.verifier import WebhookVerifier
@@ -109,8 +110,7 @@ class WebhookReceiver:
                 "to receive, an inbox needs its verifier: "
                 "WebhookInbox(path, verifier=WebhookVerifier('whsec_…'))"
             )
-        if max_body < 1:
-            raise ConfigurationError(f"max_body must be 1 or more bytes, not {max_body!r}")
+        positive_int.check("max_body", max_body)
         self.sink = sink
         self._max_body = max_body
         self._quiet_until: dict[str, float] = {}

@@ -13,7 +13,8 @@ from taskiq import AsyncTaskiqDecoratedTask
 
 from diffio_async._http.transfers import run_workers
 from diffio_async._logging import log
-from diffio_async.errors import ConfigurationError, DatabaseError
+from diffio_async._validators import positive_int
+from diffio_async.errors import DatabaseError
 from diffio_async.models.webhooks import WebhookEvent
 from diffio_async.webhooks.inbox import WebhookInbox
 from diffio_async.webhooks.receiver import WebhookSink
@@ -82,8 +83,7 @@ async def forward(
         ConfigurationError: The concurrency is below 1.
         DatabaseError: The file of the inbox cannot be used.
     """
-    if concurrency < 1:
-        raise ConfigurationError(f"concurrency must be 1 or more, not {concurrency!r}")
+    positive_int.check("concurrency", concurrency)
     await run_workers(partial(_forward, inbox, task, timeout), concurrency)
 
 

@@ -16,6 +16,7 @@ from attrs import evolve, frozen
 
 from diffio_async._protocol.codec import NotJson, from_json, json_of
 from diffio_async._protocol.urls import copying_mistake
+from diffio_async._validators import unlimited
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent
 
@@ -230,8 +231,7 @@ class WebhookVerifier:
         """
         if not secrets:
             raise ConfigurationError("pass the endpoint's signing secret (whsec_…)")
-        if not tolerance >= 0:
-            raise ConfigurationError(f"tolerance must be 0 or more seconds, not {tolerance!r}")
+        unlimited.check("tolerance", tolerance)
         self._signers = tuple(signer(secret) for secret in secrets)
         self._tolerance = tolerance
         self._clock = clock

@@ -89,8 +89,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"download_types": "audio"}, "several"),
     ({"download_types": ("sound",)}, "not a download type"),
     ({"model": "gpt"}, "model"),
-    ({"on_conflict": "never"}, "one of"),
-    ({"on_error": "never"}, "one of"),
+    ({"on_conflict": "never"}, "on_conflict must be 'error', 'overwrite' or 'skip'"),
+    ({"on_error": "never"}, "on_error must be 'continue' or 'stop'"),
     ({"timeout": -1}, "timeout"),
     ({"sampling": {"seed": object()}}, "sampling"),
 ]
