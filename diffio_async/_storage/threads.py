@@ -1,4 +1,4 @@
-"""Blocking work beside the running event loop: pooled threads and dedicated ones."""
+"""Event loops and threads: blocking work, waits that end it in order, and notifications."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import importlib
+import itertools
 import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
@@ -265,6 +266,39 @@ async def wait_all_uncancelled(
                 break
     if cancellation is not None:
         raise cancellation
+
+
+class Notifier:
+    """Notifies waiting tasks of changes. There is no lock: each operation on the set is atomic."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        #: Changes with each notification: read it before the data, and no change is missed.
+        self.version = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def notify(self) -> None:
+        """Wake all waiting tasks; may be called on any thread."""
+        self.version = next(self._numbers)
+        for waiter in self._waiters.copy():
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                waiter.get_loop().call_soon_threadsafe(_wake, waiter)
+
+    async def wait(self, seen: int, seconds: float) -> bool:
+        """Wait for a version other than `seen`; return False after so many seconds without one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            if self.version == seen:
+                await asyncio.wait([waiter], timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+        return self.version != seen
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 T = TypeVar("T")

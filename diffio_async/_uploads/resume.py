@@ -7,11 +7,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from attrs import define, frozen
+from attrs import define
 
 from diffio_async._http.error_context import attach_ids
 from diffio_async._storage.local_paths import local_path
-from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.multipart import SizeMismatch, UploadConfirmer, run_shielded
 from diffio_async._uploads.resume_file import ResumeFile, UploadCheckpoint
 from diffio_async.errors import ApiError, ConfigurationError, NotFound, NotReady, UploadFailed
@@ -211,33 +210,5 @@ async def resume_store(
     elif not (path := local_path(resume, "resume")):
         raise ConfigurationError("resume is an empty path: name a file to keep the state in")
     else:
-        store = ThreadedStore(ResumeFile(path), TrackedExecutor())
-        try:
-            try:
-                await store.threads.run_with_retries(store.file.open)
-            except (OSError, MemoryError) as failure:
-                raise store.file.open_error(failure) from failure
+        async with ResumeFile(path).opened(clock) as store:
             yield store
-        finally:
-            # A thread may still be opening or writing the file after a cancellation.
-            try:
-                await store.threads.drain()
-            finally:
-                store.file.close(clock.estimate())
-
-
-@frozen
-class ThreadedStore:
-    """Resume file as an asynchronous store; the file is written in threads."""
-
-    file: ResumeFile
-    threads: TrackedExecutor
-
-    async def load(self, digest: str) -> UploadRecord | None:
-        return self.file.records.get(digest)
-
-    async def save(self, record: UploadRecord) -> None:
-        await self.threads.run(self.file.save, record)
-
-    async def forget(self, digest: str) -> None:
-        await self.threads.run(self.file.forget, digest)

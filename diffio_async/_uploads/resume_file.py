@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from attrs import define, evolve, field
+from attrs import evolve
 
 from diffio_async._logging import log
 from diffio_async._protocol.codec import structure
@@ -20,14 +21,16 @@ from diffio_async._storage.append_log import (
     ForeignLog,
     encode_entries,
 )
-from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._storage.system_errors import reason_of
+from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.errors import ResumeFileError
 from diffio_async.models.json_values import camel
 from diffio_async.models.projects import UploadRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from diffio_async._http.transport import ServerClock
     from diffio_async.models.projects import UploadStore
 
 
@@ -178,76 +181,99 @@ def _apply(fields: dict[str, object], records: dict[str, UploadRecord]) -> None:
         records[record.digest] = evolve(record, etags=etags)
 
 
-@define
 class ResumeFile:
-    """Records of uploads in one file, which is locked while it is open. Methods block.
+    """Store of the uploads in one file, which is locked while it is open.
 
     Each step is on the disk before the next one starts. The file is removed when it contains no
-    record that can be resumed.
+    record that can be resumed. It is read and written in threads.
     """
 
-    path: str
-    records: dict[str, UploadRecord] = field(factory=dict, init=False)
-    _log: AppendLog = field(init=False)
-    # A thread may still be writing after its caller was cancelled.
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._log = AppendLog(Path(path))
+        self._records: dict[str, UploadRecord] = {}
+        self._threads = TrackedExecutor()
+        # A thread may still be writing after its caller was cancelled.
+        self._lock = threading.Lock()
 
-    def __attrs_post_init__(self) -> None:
-        self._log = AppendLog(Path(self.path))
+    @contextlib.asynccontextmanager
+    async def opened(self, clock: ServerClock) -> AsyncIterator[ResumeFile]:
+        """Open and lock the file, creating it if missing; close it after the body.
 
-    def open(self) -> None:
-        """Open and lock the file, creating it if missing, and read its records.
+        `clock` decides which records have expired.
 
         Raises:
-            OSError: The process is short of a resource, perhaps temporarily.
             ResumeFileError: It is a folder or unreadable, in use, damaged, of another version, or
                 not a private resume file. The file is not changed.
         """
         try:
+            try:
+                await self._threads.run_with_retries(self._open)
+            except Exception as failure:
+                raise self._open_error(failure) from failure
+            yield self
+        finally:
+            # A thread may still be opening or writing the file after a cancellation.
+            try:
+                await self._threads.drain()
+            finally:
+                self._close(clock.estimate())
+
+    def _open(self) -> None:
+        try:
             self._log.open()
-            self.records = load_records(self._log.read(HEADER_PREFIX))
-        except BaseException as failure:
+            self._records = load_records(self._log.read(HEADER_PREFIX))
+        except BaseException:
             self._log.close()
-            if isinstance(failure, Exception) and shortage_of(failure) is None:
-                raise self.open_error(failure) from failure
             raise
 
-    def open_error(self, failure: Exception) -> ResumeFileError:
-        """Return the error for a failure to open the file."""
+    def _open_error(self, failure: Exception) -> ResumeFileError:
         match failure:
             case AlreadyInUse():
-                return self._error(
+                problem = (
                     "is in use by another upload, of this process or another: wait for its end, or "
                     "name another file"
                 )
             case ForeignLog():
-                return self._error("is not a resume file: name another file")
+                problem = "is not a resume file: name another file"
             case DamagedLog():
-                return self._error(f"{failure}: remove it to start over, or name another file")
+                problem = f"{failure}: remove it to start over, or name another file"
             case _OtherVersion(args=(version,)):
-                return self._error(
+                problem = (
                     "was written by another version of diffio_async (its format is "
                     f"{version!r}, this version reads {HEADER['version']}): resume with that "
                     "version, or name another file"
                 )
-        return self._error(f"cannot be opened: {reason_of(failure)}")
+            case _:
+                problem = f"cannot be opened: {reason_of(failure)}"
+        return self._error(problem)
 
-    def save(self, record: UploadRecord) -> None:
+    async def load(self, digest: str) -> UploadRecord | None:
+        """Return the record of a content, or None."""
+        return self._records.get(digest)
+
+    async def save(self, record: UploadRecord) -> None:
         """Save a record to the disk.
 
         Raises:
             ResumeFileError: The file cannot be written; earlier content is unchanged.
         """
-        with self._lock:
-            self._append(encode_update(record, self.records.get(record.digest)))
-            self.records[record.digest] = record
+        await self._threads.run(self._save, record)
 
-    def forget(self, digest: str) -> None:
-        """Delete a record if it exists."""
+    def _save(self, record: UploadRecord) -> None:
         with self._lock:
-            if digest in self.records:
+            self._append(encode_update(record, self._records.get(record.digest)))
+            self._records[record.digest] = record
+
+    async def forget(self, digest: str) -> None:
+        """Delete a record if it exists."""
+        await self._threads.run(self._forget, digest)
+
+    def _forget(self, digest: str) -> None:
+        with self._lock:
+            if digest in self._records:
                 self._append(encode_delete(digest))
-                del self.records[digest]
+                del self._records[digest]
 
     def _append(self, entry: dict[str, object]) -> None:
         if not self._log.is_open:
@@ -257,21 +283,16 @@ class ResumeFile:
         except OSError as failure:
             raise self._error(f"cannot be written: {reason_of(failure)}") from failure
 
-    def close(self, now: datetime | None) -> None:
-        """Close the file; remove it if no record in it can be resumed.
-
-        Args:
-            now: Time of the server, which decides expiry; None if unknown.
-        """
+    def _close(self, now: datetime | None) -> None:
         if not self._log.is_open:
             return
-        if all(_is_expired(record, now) for record in self.records.values()):
+        if all(_is_expired(record, now) for record in self._records.values()):
             self._log.remove()
         else:
             self._log.close()
 
     def _error(self, problem: str) -> ResumeFileError:
-        return ResumeFileError(f"the resume file {self.path!r} {problem}")
+        return ResumeFileError(f"the resume file {self._path!r} {problem}")
 
 
 def _is_expired(record: UploadRecord, now: datetime | None) -> bool:

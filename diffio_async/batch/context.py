@@ -12,8 +12,8 @@ from attrs import define, evolve, field
 from diffio_async._protocol import concurrency_limit
 from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
 from diffio_async._protocol.retry import THROTTLE_STATUSES
-from diffio_async._storage.notifier import Notifier
 from diffio_async._storage.system_errors import shortage_of
+from diffio_async._storage.threads import Notifier
 from diffio_async.batch.failures import is_throttled, root_cause
 from diffio_async.errors import ApiError
 
