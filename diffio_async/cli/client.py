@@ -6,7 +6,6 @@ import asyncio
 import os
 import ssl
 import time
-from collections import Counter, defaultdict
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -203,26 +202,20 @@ class _Host:
     """Requests to one host and their failures. Times are of the monotonic clock."""
 
     name: str
-    #: Requests without a response, and when the oldest of each key was sent.
-    pending: Counter[_Request] = field(factory=Counter)
-    sent_at: dict[_Request, float] = field(factory=dict)
+    #: Requests without a response, and when they were sent; the oldest first.
+    pending: list[tuple[_Request, float]] = field(factory=list)
     #: Start and reason of the current outage, if any.
     down_since: float | None = None
     reason: str = ""
     #: Time of the next report; None before the first report of an outage.
     next_report: float | None = None
 
-    def on_sent(self, request: _Request) -> None:
-        """Record a request."""
-        self.pending[request] += 1
-        self.sent_at.setdefault(request, time.monotonic())
-
     def on_done(self, request: _Request) -> None:
         """Record that a request got a response or failed."""
-        self.pending[request] -= 1
-        if self.pending[request] <= 0:
-            self.pending.pop(request)
-            self.sent_at.pop(request, None)
+        for index, (each, _) in enumerate(self.pending):
+            if each == request:
+                del self.pending[index]
+                break
 
     def on_failure(self, reason: str, seconds: float) -> None:
         """Record a failure that took `seconds`."""
@@ -239,7 +232,7 @@ class _Host:
     def report(self) -> None:
         """Report the outage if its next report is due."""
         now = time.monotonic()
-        oldest = min(self.sent_at.values(), default=now)
+        oldest = self.pending[0][1] if self.pending else now
         if self.down_since is None and now - oldest >= _SILENCE:
             self.on_failure("no response", now - oldest)
         if self.down_since is None or now - self.down_since < _REPORT_AFTER:
@@ -261,22 +254,21 @@ class Reachability:
     """Client observer that reports unreachable hosts on standard error."""
 
     def __init__(self) -> None:
-        self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(""))
+        self._hosts: dict[str, _Host] = {}
 
     def observe(self, event: Event) -> None:
         """Receive an event of the client."""
         if not isinstance(event, (RequestSent, ResponseReceived, RequestFailed)):
             return
-        host = self._hosts[event.url.partition("://")[2].partition("/")[0]]
-        host.name = urlsplit(event.url).netloc
+        name = urlsplit(event.url).netloc
+        host = self._hosts.setdefault(name, _Host(name))
         request = (event.call, event.method, event.url, event.attempt)
         if isinstance(event, RequestSent):
             # An uploaded part may take long; a stalled one fails by itself.
             if event.method != "PUT":
-                host.on_sent(request)
+                host.pending.append((request, time.monotonic()))
             return
-        if event.method != "PUT":
-            host.on_done(request)
+        host.on_done(request)
         if isinstance(event, RequestFailed):
             if event.reason != "cancelled":
                 host.on_failure(event.reason, event.seconds)

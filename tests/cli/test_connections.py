@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import ClientSession, web
 
-from diffio_async.cli.webhooks.listen import Connections, Limits, ListenRequest, listen
+from diffio_async.cli.webhooks.listen import Connections, Limits, listen
 from tests.cli.test_webhooks_listen import free_port
 from tests.webhooks.scenes import SECRET, body_of, headers_of
 
@@ -128,24 +128,27 @@ async def test_the_listener_closes_connections_that_send_nothing(
     monkeypatch.setattr(
         "diffio_async.cli.webhooks.listen.Connections", partial(Connections, limits)
     )
-    request = ListenRequest(
-        host="127.0.0.1",
-        port=free_port(),
-        path="/hook",
-        inbox=None,
-        forward=None,
-        secrets=[SECRET],
+    port = free_port()
+    task = asyncio.create_task(
+        listen(
+            "127.0.0.1",
+            port,
+            "/hook",
+            inbox_file=None,
+            forward_url=None,
+            secrets=[SECRET],
+            as_json=True,
+        )
     )
-    task = asyncio.create_task(listen(request, as_json=True))
     printed = ""
     while "listening" not in printed:
         await asyncio.sleep(0.01)
         printed += capsys.readouterr().out
-    idle = [await asyncio.open_connection("127.0.0.1", request.port) for _ in range(300)]
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
     for _, writer in idle[::2]:
         writer.write(HALVES["half a header"])
     body = body_of("generation.completed")
-    url = f"http://127.0.0.1:{request.port}/hook"
+    url = f"http://127.0.0.1:{port}/hook"
     async with (
         ClientSession() as session,
         session.post(url, data=body, headers=headers_of(body)) as response,

@@ -150,8 +150,8 @@ def verify(
     from diffio_async.cli.webhooks.management import verify as work
 
     with exit_if_refused(as_json=as_json):
-        delivery = load_delivery(payload, headers)
-        code = work(delivery, signing_secrets(), tolerance=tolerance, as_json=as_json)
+        body, found = load_delivery(payload, headers)
+        code = work(body, found, signing_secrets(), tolerance=tolerance, as_json=as_json)
     raise typer.Exit(code)
 
 
@@ -189,20 +189,21 @@ def start_listener(
     it, an event is acknowledged when it was forwarded; otherwise the sender delivers it again.
     """
     network_options.set(NetworkOptions(proxy, cacert))
-    from diffio_async.cli.webhooks.listen import ListenRequest, listen
+    from diffio_async.cli.webhooks.listen import listen
 
-    async def serve() -> int:
-        request = ListenRequest(
-            host=host,
-            port=port,
-            path=path,
-            inbox=inbox,
-            forward=forward,
+    run_and_exit(
+        lambda: listen(
+            host,
+            port,
+            path,
+            inbox_file=inbox,
+            forward_url=forward,
             secrets=signing_secrets(),
-        )
-        return await listen(request, as_json=as_json)
-
-    run_and_exit(serve, as_json=as_json, is_server=True)
+            as_json=as_json,
+        ),
+        as_json=as_json,
+        is_server=True,
+    )
 
 
 @inbox_app.command("list", epilog=EXIT_CODES)

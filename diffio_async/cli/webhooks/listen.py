@@ -26,9 +26,9 @@ from diffio_async.webhooks.receiver import WebhookSink
 from diffio_async.webhooks.verifier import WebhookVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from aiohttp.typedefs import Handler
+    from aiohttp.typedefs import Handler, Middleware
 
     from diffio_async.models.webhooks import WebhookEvent
 
@@ -44,27 +44,6 @@ _MAX_CONCURRENT_FORWARDS = 8
 _BAD_REQUEST, _UNAVAILABLE = 400, 503
 
 _request_headers: ContextVar[Mapping[str, str]] = ContextVar("_request_headers")
-
-
-@frozen(kw_only=True)
-class ListenRequest:
-    """Arguments of `listen`."""
-
-    host: str
-    port: int
-    path: str
-    inbox: str | None
-    forward: str | None
-    secrets: list[str]
-
-    def check(self) -> None:
-        """Check the arguments before listening.
-
-        Raises:
-            ConfigurationError: The path is invalid.
-        """
-        if not self.path.startswith("/") or set(self.path) & set("{}?#"):
-            raise ConfigurationError("--path must begin with / and have no query or fragment")
 
 
 class _EventPrinter:
@@ -174,7 +153,16 @@ class _ListenSink(WebhookSink):
         return new
 
 
-async def listen(request: ListenRequest, *, as_json: bool) -> int:
+async def listen(
+    host: str,
+    port: int,
+    path: str,
+    *,
+    inbox_file: str | None,
+    forward_url: str | None,
+    secrets: Sequence[str],
+    as_json: bool,
+) -> int:
     """Receive events until cancelled, or until the reader of stdout is gone.
 
     Raises:
@@ -182,26 +170,30 @@ async def listen(request: ListenRequest, *, as_json: bool) -> int:
         DatabaseError: The inbox cannot be used.
         OSError: The address cannot be listened on.
     """
-    request.check()
+    if not path.startswith("/") or set(path) & set("{}?#"):
+        raise ConfigurationError("--path must begin with / and have no query or fragment")
     log_to_console(logging.WARNING, tracebacks=False)
     printer = _EventPrinter(as_json=as_json)
-    verifier = WebhookVerifier(*request.secrets)
+    verifier = WebhookVerifier(*secrets)
     inbox = forwarder = None
     async with AsyncExitStack() as stack:
-        if request.forward is not None:
-            forwarder = await stack.enter_async_context(Forwarder(request.forward, request.secrets))
-        if request.inbox is not None:
+        if forward_url is not None:
+            forwarder = await stack.enter_async_context(Forwarder(forward_url, secrets))
+        if inbox_file is not None:
             inbox = await stack.enter_async_context(
                 WebhookInbox(
-                    request.inbox,
+                    inbox_file,
                     verifier=verifier,
                     lease=_LEASE_SECONDS,
                     attempts=_FORWARD_ATTEMPTS,
                 )
             )
         sink = _ListenSink(verifier, printer, inbox, forwarder)
-        url = await _serve(stack, sink, request, printer)
-        printer.listening(url, request.forward)
+        app, connections = aiohttp_app(sink, path=path), Connections()
+        app.middlewares.append(_observer(connections, printer))
+        port = await _serve(stack, app, connections, host, port)
+        shown_host = f"[{host}]" if ":" in host else host
+        printer.listening(f"http://{shown_host}:{port}{path}", forward_url)
         tasks: list[asyncio.Task[object]] = [asyncio.create_task(printer.reader_gone.wait())]
         if inbox is not None and forwarder is not None:
             forward = partial(_forward_inbox, inbox, forwarder, printer)
@@ -219,11 +211,8 @@ async def _cancel(task: asyncio.Task[object]) -> None:
     await asyncio.wait([task])
 
 
-async def _serve(
-    stack: AsyncExitStack, sink: WebhookSink, options: ListenRequest, printer: _EventPrinter
-) -> str:
-    """Start a server, which `stack` stops. Return its URL."""
-    app, connections = aiohttp_app(sink, path=options.path), Connections()
+def _observer(connections: Connections, printer: _EventPrinter) -> Middleware:
+    """Return a middleware that limits a request's time and prints its rejection."""
 
     @web.middleware
     async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -237,19 +226,23 @@ async def _serve(
             printer.rejected(response.status, str(reason))
         return response
 
-    app.middlewares.append(observe)
+    return observe
+
+
+async def _serve(
+    stack: AsyncExitStack, app: web.Application, connections: Connections, host: str, port: int
+) -> int:
+    """Start a server, which `stack` stops. Return its port."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None  # noqa: S101 - set by `setup`
     server = await asyncio.get_running_loop().create_server(
-        connections.protocol_factory(runner.server), options.host, options.port
+        connections.protocol_factory(runner.server), host, port
     )
     stack.callback(server.close)
     stack.push_async_callback(_cancel, asyncio.create_task(connections.run()))
-    port = server.sockets[0].getsockname()[1]
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"http://{host}:{port}{options.path}"
+    return int(server.sockets[0].getsockname()[1])
 
 
 async def _forward_inbox(inbox: WebhookInbox, forwarder: Forwarder, printer: _EventPrinter) -> None:

@@ -195,16 +195,8 @@ def _open_inbox(path: str) -> WebhookInbox:
     return WebhookInbox(path)
 
 
-@attrs.frozen
-class SavedDelivery:
-    """Contents of `--payload` and `--headers`."""
-
-    payload: bytes
-    headers: dict[str, object]
-
-
-def load_delivery(payload: str, headers: list[str]) -> SavedDelivery:
-    """Read a delivery.
+def load_delivery(payload: str, headers: list[str]) -> tuple[bytes, dict[str, object]]:
+    """Read the body and the headers of a saved delivery.
 
     Args:
         payload: A file, or `-` for stdin.
@@ -227,7 +219,7 @@ def load_delivery(payload: str, headers: list[str]) -> SavedDelivery:
             found[name.strip()] = value.strip()
         else:
             found |= _parse_headers(_read(each), each)
-    return SavedDelivery(_read(payload), found)
+    return _read(payload), found
 
 
 def _parse_headers(content: bytes, name: str) -> dict[str, object]:
@@ -277,19 +269,23 @@ def _read(name: str) -> bytes:
 
 
 def verify(
-    delivery: SavedDelivery, secrets: Sequence[str], *, tolerance: float, as_json: bool
+    payload: bytes,
+    headers: dict[str, object],
+    secrets: Sequence[str],
+    *,
+    tolerance: float,
+    as_json: bool,
 ) -> int:
     """Print whether a delivery is genuine, and if not, why. Return the exit code.
 
     Args:
-        delivery: The delivery.
+        payload: Its raw body.
+        headers: Its headers.
         secrets: Signing secrets, any of which may match.
         tolerance: Maximum age of the delivery, in seconds.
         as_json: Whether to print JSON.
     """
-    explanation = diagnose(
-        delivery.payload, delivery.headers, secrets, now=time.time(), tolerance=tolerance
-    )
+    explanation = diagnose(payload, headers, secrets, now=time.time(), tolerance=tolerance)
     code = FAILED if explanation.event is None else OK
     fields, line = _verdict(explanation)
     findings = [
