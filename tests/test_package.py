@@ -88,7 +88,9 @@ def test_public_classes_say_where_they_can_be_imported_from() -> None:
 
 def test_no_module_is_longer_than_it_may_be() -> None:
     """No hand-written module has more than 400 lines."""
-    modules = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "_generated.py"]
+    modules = [
+        path for path in sorted(PACKAGE.rglob("*.py")) if not path.name.endswith("_generated.py")
+    ]
     assert len(modules) > 10
     long = {
         str(path.relative_to(PACKAGE)): lines

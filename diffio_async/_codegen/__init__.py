@@ -1,5 +1,4 @@
-"""The workshop: reads the coroutine classes as text and writes the facades over them.
+"""Generator of the facades: it reads the coroutine classes as text, without importing them.
 
-`python -m diffio_async._codegen --write` writes, `--check` compares. Imports nothing of the
-package; not in the wheel.
+`python -m diffio_async._codegen --write` writes, `--check` compares. Not in the wheel.
 """

@@ -1,4 +1,4 @@
-"""Write `compat`'s clients: the guide's names and parameters over the coroutine client."""
+"""Writer of the clients of compat: names and parameters of 0.3.10 over the coroutine client."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ from diffio_async._codegen.compat_surface import (
     SUMMARIES,
     CompatMethod,
     CompatParameter,
-)
-from diffio_async._codegen.docstrings import (
-    Docstring,
     NameMapper,
     camel,
-    parse_docstring,
     render_docstring,
 )
+from diffio_async._codegen.reading import Docstring, parse_docstring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
 
 _HEADER = '''\
 # Written by `python -m diffio_async._codegen --write`; do not edit.
-"""`DiffioClient` and its parts, in the guide's spelling."""
+"""`DiffioClient` and its parts, in camelCase."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from diffio_async.compat import _quirks, _restoring, _waiting
+from diffio_async.compat import _quirks, _restoring
 from diffio_async.compat._client_core import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
@@ -50,20 +47,19 @@ from diffio_async.models.generations import DEFAULT_MODEL, DownloadType
 from diffio_async.models.webhooks import WebhookMode
 from diffio_async.resources import declared
 """
-_NOUN_WORDS = {
-    "AudioIsolationClient": "One call from a recording to its generation, or to its result.",
+_NOUN_SUMMARIES = {
+    "AudioIsolationClient": "From a recording to its generation, or to its result, in one call.",
 }
 _CLIENT = '''\
 class DiffioClient:
-    """A client of the Diffio API, for programs written after the guide.
+    """Client of the Diffio API with the surface of the published package 0.3.10.
 
-    Made at import time or later, used by any number of threads. Files are sent in parts, several
-    at a time; a call that fails is not repeated unless `maxRetries` says so, and one that would
-    be done twice is not even then.
+    It can be created at import time and shared by threads. A failed call is retried only if
+    `maxRetries` is set, and never if it might be executed twice.
 
     Attributes:
         apiKey: The key.
-        baseUrl: The address of the API, as it was given.
+        baseUrl: The URL of the API.
 NOUNS
     """
 
@@ -79,20 +75,20 @@ DECLARED
         httpClient: object = None,
         requestOptions: RequestOptionsLike = None,
     ) -> None:
-        """Make a client; nothing is sent.
+        """Create a client; nothing is sent.
 
         Args:
-            apiKey: The key; `DIFFIO_API_KEY` where None.
-            baseUrl: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
-                hosted service where that is unset.
-            timeout: Seconds for one attempt of a call; None is no limit.
-            timeoutInSeconds: `timeout` by its other name.
-            httpClient: Not taken: no httpx is used here.
-            requestOptions: Options of every call, an object or a dict.
+            apiKey: The key; `DIFFIO_API_KEY` if None.
+            baseUrl: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` if None, and the
+                hosted service if that is not set.
+            timeout: Seconds for one attempt of a call; None means unlimited.
+            timeoutInSeconds: Another name for `timeout`.
+            httpClient: Not supported: httpx is not used.
+            requestOptions: Options of all calls: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The key is missing or cannot be one, the address is not
-                secure, or an option cannot be right.
+            DiffioConfigurationError: The key is missing or invalid, the URL is not secure, or an
+                option is invalid.
         """
         self._calls = CompatClientCore(
             apiKey=apiKey,
@@ -127,15 +123,15 @@ PARTS
 
 
 class ClientsWriter:
-    """Knows the coroutine classes; writes the module."""
+    """Writer of the module with the clients."""
 
     def __init__(self, modules: Iterable[Module], spell: NameMapper) -> None:
-        """Take the coroutine classes, and the spelling of names in docstrings."""
+        """Create a writer with the coroutine classes and the mapping of names in docstrings."""
         self._nouns = {name: noun for module in modules for name, noun in module.nouns.items()}
         self._spell = spell
 
     def render(self) -> str:
-        """The module's source."""
+        """Return the source of the module."""
         results = sorted({n for row in ROWS for n in re.findall(r"[A-Z]\w+", row.result)})
         results.remove("None")
         lines = [_HEADER + "".join(f"    {name},\n" for name in results) + ")\n" + _TYPING]
@@ -154,7 +150,7 @@ class ClientsWriter:
 
     def _summary(self, noun: str) -> str:
         ours = next(row.coroutine.partition(".")[0] for row in ROWS if row.class_name == noun)
-        return _NOUN_WORDS.get(noun) or parse_docstring(self._nouns[ours].docstring).summary
+        return _NOUN_SUMMARIES.get(noun) or parse_docstring(self._nouns[ours].docstring).summary
 
     def _noun(self, noun: str) -> Iterator[str]:
         yield f"class {noun}:"
@@ -175,7 +171,7 @@ class ClientsWriter:
             arguments.append(f"{name}: {annotation}" + (f" = {default}" if default else ""))
         name = row.flat if flat else row.name
         yield from _fitted(f"    def {name}(", arguments, f") -> {row.result}:")
-        yield from render_docstring(self._words(row, method, given), 8)
+        yield from render_docstring(self._docstring(row, method, given), 8)
         yield from self._body(row, list(given), flat=flat)
 
     def _coroutine(self, row: CompatMethod) -> MethodSpec:
@@ -183,28 +179,28 @@ class ClientsWriter:
         return next(method for method in self._nouns[noun].methods if method.name == name)
 
     def _parameter(self, row: CompatMethod, method: MethodSpec, name: str) -> CompatParameter:
-        words = {
-            RENAMED.get(ours, camel(ours)): said
-            for ours, said in parse_docstring(method.docstring).args.items()
+        descriptions = {
+            RENAMED.get(ours, camel(ours)): description
+            for ours, description in parse_docstring(method.docstring).args.items()
         }
         if name in PARAMETERS:
             return PARAMETERS[name]
         ours = {camel(p.name): p for p in method.parameters}.get(name)
         if ours is None:
-            raise ValueError(f"{row.coroutine} has no parameter for {name}, and none is given")
-        said = words.get(name) or self._said_elsewhere(name)
-        return CompatParameter(ours.annotation, ours.default, self._spell(said))
+            raise ValueError(f"{row.coroutine} has no parameter for {name}; add it to PARAMETERS")
+        description = descriptions.get(name) or self._description_elsewhere(name)
+        return CompatParameter(ours.annotation, ours.default, self._spell(description))
 
-    def _said_elsewhere(self, name: str) -> str:
-        """What another coroutine says of a parameter of that name."""
+    def _description_elsewhere(self, name: str) -> str:
+        """Return the description that another coroutine has for a parameter of that name."""
         for noun in self._nouns.values():
             for method in noun.methods:
-                for ours, said in parse_docstring(method.docstring).args.items():
+                for ours, description in parse_docstring(method.docstring).args.items():
                     if camel(ours) == name:
-                        return said
+                        return description
         return ""
 
-    def _words(
+    def _docstring(
         self, row: CompatMethod, method: MethodSpec, given: dict[str, CompatParameter]
     ) -> Docstring:
         ours = parse_docstring(method.docstring)
@@ -212,8 +208,16 @@ class ClientsWriter:
         raises = {**ours.raises, **RAISES.get(here, {})}
         return Docstring(
             self._spell(SUMMARIES.get(here, ours.summary)),
-            {name: parameter.words for name, parameter in given.items() if parameter.words},
-            {self._spell(n): self._spell(said) for n, said in raises.items() if said},
+            {
+                name: parameter.description
+                for name, parameter in given.items()
+                if parameter.description
+            },
+            {
+                self._spell(n): self._spell(description)
+                for n, description in raises.items()
+                if description
+            },
         )
 
     def _body(self, row: CompatMethod, names: list[str], *, flat: bool) -> Iterator[str]:
@@ -224,8 +228,8 @@ class ClientsWriter:
                 f"        return self.{NOUNS[row.class_name]}.{row.name}(", same, ")"
             )
         elif row.impl:
-            room, _, other = row.impl.partition(".")
-            quirk = f"        return {room}.{other or row.name}("
+            module, _, other = row.impl.partition(".")
+            quirk = f"        return {module}.{other or row.name}("
             yield from _fitted(quirk, [calls, *same], ")")
         else:
             part = f"{calls}.aio.{NOUNS[row.class_name]}.{row.name}"
@@ -239,7 +243,7 @@ class ClientsWriter:
 
 
 def _fitted(opening: str, items: list[str], closing: str) -> Iterator[str]:
-    """One line where it fits, else one for each item."""
+    """Yield one line if it fits, otherwise one for each item."""
     line = f"{opening}{', '.join(items)}{closing}"
     if len(line) <= 100:  # noqa: PLR2004 - the line length
         yield line

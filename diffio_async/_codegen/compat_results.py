@@ -1,22 +1,23 @@
-"""Write `compat`'s result classes: our models with the guide's names, order and spelling."""
+"""Writer of the result classes of compat: the models with the names and order of 0.3.10."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from diffio_async._codegen.docstrings import NameMapper, camel, parse_docstring, render_docstring
+from diffio_async._codegen.compat_surface import NameMapper, camel, render_docstring
+from diffio_async._codegen.reading import parse_docstring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from diffio_async._codegen.models_reading import Model
+    from diffio_async._codegen.reading import Model
 
 
 class ResultSpec(NamedTuple):
-    """One result class; `optional` fields may be left out when it is made by hand.
+    """One result class; `optional` fields have defaults in its constructor.
 
-    `model` is the model that its types and words come from, `more` what ours has beyond it.
+    `model` is the model with its types and docstring, `more` has fields that 0.3.10 lacks.
     """
 
     name: str
@@ -92,13 +93,13 @@ SHAPES = [
     ResultSpec("AudioIsolationResult", "Isolation", "project generation"),
 ]  # fmt: skip
 
-#: Of ours to theirs, where the guide has one class for what is two with us, or the other way.
+#: Models whose result class has another name in nested fields.
 ALSO = {"Project": "CreateProjectResponse"}
 
-#: Fields that ours has elsewhere.
+#: Fields that the model does not have.
 ADDED = {("CreateProjectResponse", "uploadCompletion"): "UploadConfirmation | None"}
 
-#: What stands in for a string that is absent or empty.
+#: Defaults of strings that are absent or empty.
 FALLBACKS = {
     ("ProjectUploadSession", "uploadSessionId"): "",
     ("CompleteProjectUploadResponse", "status"): "uploaded",
@@ -110,22 +111,22 @@ FALLBACKS = {
     ("ApiKeyResponse", "status"): "active",
     ("ApiKeyResponse", "keyPrefix"): "",
     ("ApiKeyResponse", "role"): "scoped",
-    # Of a delivery not even this is sure.
+    # A delivery may lack even this.
     ("GenerationWebhookEvent", "eventType"): "",
 }
 
-#: Where else an answer may have it.
+#: Other places of a field in a response.
 ELSEWHERE = {
     ("CreateProjectResponse", "objectPath"): "upload.objectKey",
     ("CreateProjectResponse", "expiresAt"): "upload.expiresAt",
 }
 
-#: Dicts with the API's own keys, where ours are models; an absent one is empty.
+#: Dicts with the keys of the API, which are models elsewhere; an absent one is empty.
 DICTS = {"account", "usage", "billing", "webhook", "resourceBounds"}
 #: The same, but an absent one is None.
 MAYBE_DICTS = {"queue", "stageProgress", "permissions"}
 
-#: False or 0 where the answer does not say.
+#: Fields that are False or 0 if they are absent.
 ASSUMED = {
     ("ProjectSummary", "hasVideo"),
     ("ProjectSummary", "generationCount"),
@@ -136,10 +137,10 @@ ASSUMED = {
 
 _HEADER = '''\
 # Written by `python -m diffio_async._codegen --write`; do not edit.
-"""What calls answer with: frozen, comparable, with the guide's attributes.
+"""Results of calls: frozen, comparable, with the attributes of the published package.
 
-`from_dict` takes an answer of the API's. Time stamps are strings, as the API spells them; `extra`
-has what the API said beyond what is known.
+`from_dict` takes a response. Time stamps are strings, as in the response; `extra` has its unknown
+fields.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
-from diffio_async.compat.types import reading as read
+from diffio_async.compat import _parsing as read
 '''
 _OBJECT = "dict[str, Any]"
 _NUMBERS = {"int", "float", "int | None", "float | None"}
@@ -158,7 +159,7 @@ _STRINGS = {"str | None", "datetime | None"}
 
 
 def render_results(models: dict[str, Model], spell: NameMapper) -> str:
-    """The module's source."""
+    """Return the source of the module."""
     lines = [_HEADER.rstrip()]
     for shape in SHAPES:
         lines += ["", "", *_class(shape, models[shape.model], spell)]
@@ -178,10 +179,10 @@ def _class(shape: ResultSpec, model: Model, spell: NameMapper) -> Iterator[str]:
         kinds[name], reads[name] = _kind(shape.name, name, ours)
     yield "@frozen(slots=False)"
     yield f"class {shape.name}:"
-    words = parse_docstring(model.docstring)
-    # The first paragraph: later ones speak of what the guide does not have.
-    words.summary = spell(words.summary.partition("\n\n")[0])
-    yield from render_docstring(words, 4)
+    doc = parse_docstring(model.docstring)
+    # The first paragraph: later ones describe what 0.3.10 does not have.
+    doc.summary = spell(doc.summary.partition("\n\n")[0])
+    yield from render_docstring(doc, 4)
     yield ""
     for name in [*required, *optional, *more]:
         settings = []
@@ -200,7 +201,7 @@ def _class(shape: ResultSpec, model: Model, spell: NameMapper) -> Iterator[str]:
     yield ""
     yield "    @classmethod"
     yield "    def from_dict(cls, data: read.Json) -> Self:"
-    yield '        """Read an answer, or a part of one."""'
+    yield '        """Parse a response, or a part of one."""'
     yield "        found = cls("
     for name, how in reads.items():
         line = f"            {name}={how},"
@@ -213,7 +214,7 @@ def _class(shape: ResultSpec, model: Model, spell: NameMapper) -> Iterator[str]:
 
 
 def _kind(shape: str, name: str, ours: str) -> tuple[str, str]:
-    """The type of a field, and how it is read."""
+    """Return the type of a field, and the expression that parses it."""
     here = (shape, name)
     if name in DICTS:
         return _OBJECT, f'read.dict_(data, "{name}")'

@@ -1,15 +1,22 @@
-"""What the guide calls things: the public surface of the published package 0.3.10, as tables."""
+"""Public surface of the published package 0.3.10: methods, names and docstrings."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+import textwrap
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from diffio_async._codegen.reading import Docstring
 
 
 class CompatMethod(NamedTuple):
     """One method.
 
-    `impl` is the module of the quirk that is its body; without one, the coroutine is called and
-    its answer is read into `result`.
+    `impl` is the module of the hand-written function that is its body. Without one, the coroutine
+    is called and its response is parsed into `result`.
     """
 
     class_name: str
@@ -21,7 +28,7 @@ class CompatMethod(NamedTuple):
     impl: str = ""
 
 
-#: The classes whose methods are grouped by noun, and where the client has them.
+#: The classes of the parts of the client, and their attributes.
 NOUNS = {
     "AudioIsolationClient": "audio_isolation",
     "GenerationsClient": "generations",
@@ -46,7 +53,7 @@ _KEYS, _HOOKS = "ApiKeysClient", "WebhooksClient"
 _BYTES = "tuple[bytes | None, RestoreInfo]"
 _BOTH = "tuple[CreateGenerationResponse, GenerationProgressResponse]"
 
-#: Every method; a method without a noun is flat only.
+#: All methods. `flat` is the name on the client itself; a method without a class has only that.
 ROWS = [
     CompatMethod("", "create_project", "create_project", "CreateProjectResponse",
         "AsyncProjects.create",
@@ -72,9 +79,9 @@ ROWS = [
         f"{_IDS} downloadFilePath downloadType requestOptions", "_quirks"),
     CompatMethod(_GENERATIONS, "wait_for_complete", "wait_for_generation",
         "GenerationProgressResponse",
-        "AsyncGenerations.wait_for_complete", f"{_IDS} {_WAIT}", "_waiting"),
+        "AsyncGenerations.wait_for_complete", f"{_IDS} {_WAIT}", "_restoring"),
     CompatMethod(_GENERATIONS, "create_and_wait", "", _BOTH, "AsyncGenerations.create_and_wait",
-        f"{_CREATE} {_WAIT} progressRequestOptions", "_waiting"),
+        f"{_CREATE} {_WAIT} progressRequestOptions", "_restoring"),
     CompatMethod(_PROJECTS, "list", "list_projects", "ListProjectsResponse", "AsyncProjects.list",
         "requestOptions"),
     CompatMethod(_PROJECTS, "complete_upload", "complete_project_upload",
@@ -107,16 +114,16 @@ ROWS = [
         "payload headers secret", "_quirks"),
 ]  # fmt: skip
 
-#: The guide's words for parameters of ours that it does not merely spell in its own way.
+#: Parameters with another name, apart from camelCase.
 RENAMED = {"source": "filePath", "options": "requestOptions"}
 
 
 class CompatParameter(NamedTuple):
-    """A parameter that differs from ours: its type, its default, and its words for the user."""
+    """A parameter that differs from the coroutine's: its type, default and description."""
 
     annotation: str
     default: str | None
-    words: str
+    description: str
 
 
 _OPTIONS = "RequestOptionsLike"
@@ -126,67 +133,127 @@ PARAMETERS = {
         "int | None", "None", "Accepted and ignored: the size of the file is sent."
     ),
     "downloadFilePath": CompatParameter(
-        "str | os.PathLike[str]", None, "The file to write; one that exists is replaced."
+        "str | os.PathLike[str]", None, "The file to write; an existing file is replaced."
     ),
-    "pollInterval": CompatParameter("float", "2.0", "Seconds between questions."),
+    "pollInterval": CompatParameter("float", "2.0", "Seconds between polls."),
     "timeout": CompatParameter(
-        "float", "600.0", "Seconds the generation is waited for; 0 asks once."
+        "float", "600.0", "Seconds to wait for the generation; 0 polls once."
     ),
     "onProgress": CompatParameter(
         "Callable[[GenerationProgressResponse], object] | None", "None",
-        "Told of progress that changed, in the calling thread.",
+        "Called when the progress changed, in the calling thread.",
     ),
     "showProgress": CompatParameter("bool", "False", "Print progress changes to standard error."),
     "requestOptions": CompatParameter(
         _OPTIONS, "None", "Options of this call: an object or a dict."
     ),
     "progressRequestOptions": CompatParameter(
-        _OPTIONS, "None", "Options of the wait, where they differ."
+        _OPTIONS, "None", "Options of the wait, if they differ."
     ),
     "downloadRequestOptions": CompatParameter(
-        _OPTIONS, "None", "Options of the download, where they differ."
+        _OPTIONS, "None", "Options of the download, if they differ."
     ),
-    "keyId": CompatParameter("str", None, "The key's id, not the key."),
+    "keyId": CompatParameter("str", None, "The id of the key, not the key."),
     "raiseOnError": CompatParameter(
-        "bool", "False", "Raise what went wrong, with the dict as its `restoreInfo`."
+        "bool", "False", "Raise the error, with the dict as its `restoreInfo`."
     ),
     "headers": CompatParameter(
-        "Mapping[str, Any]", None, "The request's headers, in any case; lists are joined."
+        "Mapping[str, Any]", None, "The headers of the request; lists are joined."
     ),
 }  # fmt: skip
 
-#: What is handed on where the value itself is not.
+#: Arguments that are not passed on as they are.
 ARGUMENT_EXPR = {
     ("GenerationsClient", "model"): "_quirks.served(model)",
     ("GenerationsClient", "params"): "params or None",
     ("ApiKeysClient", "resourceBounds"): "resourceBounds or {}",
 }
 
-_RESTORE_WORDS = """Restore one recording: upload it, generate, wait, download.
+_RESTORE_SUMMARY = """Restore one recording: upload it, generate, wait, download.
 
-With the bytes comes a dict that says how far it got. Where it failed, the bytes are None and the
-dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to be wrong is
-found before the first byte is sent."""
+Returns the bytes and a dict with the state of the restoration. After a failure, the bytes are None
+and `error` in the dict has the reason; with `raiseOnError`, the error is raised. Arguments are
+checked before the first byte is sent."""
 
-#: Words for methods that are not quite ours.
+#: Docstrings of methods that differ from the coroutine.
 SUMMARIES = {
-    (_AUDIO, "convert"): "`isolate` by its other name.",
-    (_AUDIO, "restore_audio"): _RESTORE_WORDS,
-    (_AUDIO, "restore"): _RESTORE_WORDS,
+    (_AUDIO, "convert"): "Another name for `isolate`.",
+    (_AUDIO, "restore_audio"): _RESTORE_SUMMARY,
+    (_AUDIO, "restore"): _RESTORE_SUMMARY,
     (_GENERATIONS, "download"): (
-        "Download a result to a file, which gets its name only when it is whole."
+        "Download a result to a file, which has its name only when it is complete."
     ),
     (_GENERATIONS, "create_and_wait"): (
-        "`create`, then `wait_for_complete`: the answers of both."
+        "Call `create`, then `wait_for_complete`; return both results."
     ),
 }  # fmt: skip
 
-#: Errors that a method raises for other reasons than ours, or (without words) does not raise.
+#: Errors with another reason than those of the coroutine; an empty one is not raised.
 RAISES = {
     (_GENERATIONS, "download"): {
-        "InvalidTarget": "Before anything is asked: the folder is missing or not writable. "
+        "InvalidTarget": "Before any request: the folder is missing or not writable. "
         "Later: the disk is full."
     },
     (_AUDIO, "restore_audio"): {"InvalidTarget": ""},
     (_AUDIO, "restore"): {"InvalidTarget": ""},
 }
+
+_WIDTH = 100
+#: Names in docstrings that camelCase alone does not map.
+_IRREGULAR = {
+    "projects.create": "create_project",
+    "math.inf": "float('inf')",
+    "DiffioError": "DiffioApiError",
+    "ApiError": "DiffioApiError",
+}
+
+
+def camel(name: str) -> str:
+    """`api_project_id` -> `apiProjectId`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class NameMapper:
+    """Mapping of names in a text to those of the compat facade."""
+
+    def __init__(self, names: Iterable[str], errors: Iterable[str]) -> None:
+        """Create a mapping of the names of parameters, fields and errors."""
+        self._mapped = {
+            **{name: camel(name) for name in names if "_" in name},
+            **{name: f"Diffio{name}" for name in errors},
+            **_IRREGULAR,
+        }
+        longest_first = sorted(self._mapped, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, longest_first))})\b")
+
+    def __call__(self, text: str) -> str:
+        """Return the text with its names mapped."""
+        return self._pattern.sub(lambda found: self._mapped[found[0]], text)
+
+
+def render_docstring(doc: Docstring, indent: int) -> Iterator[str]:
+    """Return the lines of the docstring."""
+    paragraphs = [" ".join(block.split()) for block in doc.summary.split("\n\n")]
+    blocks = [textwrap.fill(block, _WIDTH - indent) for block in paragraphs if block]
+    for title, entries in (("Args", doc.args), ("Raises", doc.raises)):
+        if entries:
+            lines = [
+                _entry(name, description, _WIDTH - indent) for name, description in entries.items()
+            ]
+            blocks.append("\n".join([f"{title}:", *lines]))
+    text = "\n\n".join(blocks)
+    margin = " " * indent
+    if "\n" not in text and len(text) + indent + 6 <= _WIDTH:
+        yield f'{margin}"""{text}"""'
+        return
+    first, *rest = text.split("\n")
+    yield f'{margin}"""{first}'
+    yield from (f"{margin}{line}".rstrip() for line in rest)
+    yield f'{margin}"""'
+
+
+def _entry(name: str, description: str, width: int) -> str:
+    return textwrap.fill(
+        f"{name}: {description}", width, initial_indent=" " * 4, subsequent_indent=" " * 8
+    )

@@ -1,11 +1,13 @@
-"""Read coroutine classes from their source: signatures and docstrings to the letter.
+"""Source reader: coroutine classes with verbatim signatures and docstrings, models and errors.
 
-The grammar is closed: what is not understood stops the generator with file and line.
+The grammar is closed: syntax without a rule stops the generator with file and line.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MethodKind(Enum):
-    """What a method is, which decides how a blocking caller is served."""
+    """Kind of a method, which decides the body of its blocking counterpart."""
 
     COROUTINE = "coroutine"
     ITERATOR = "async generator"
@@ -25,7 +27,7 @@ class MethodKind(Enum):
 
 
 class UnsupportedSyntax(SyntaxError):
-    """The source holds something that no rule covers."""
+    """The source contains syntax that no rule covers."""
 
     def __init__(self, path: Path, node: ast.AST, what: str) -> None:
         line = getattr(node, "lineno", 0)
@@ -67,7 +69,7 @@ class ClassSpec:
 
 @dataclass
 class Module:
-    """One source file: its classes, and what its imports call which name."""
+    """One source file: its classes, and the import of each name."""
 
     path: Path
     nouns: dict[str, ClassSpec] = field(default_factory=dict)
@@ -87,14 +89,14 @@ def read(path: Path) -> Module:
             for alias in node.names:
                 module.imports[alias.asname or alias.name] = f"from {node.module} import"
     for node in tree.body:
-        # The coroutine classes say so by their names; other classes have no facade.
+        # The names of coroutine classes start with Async; other classes have no facade.
         if isinstance(node, ast.ClassDef) and node.name.startswith("Async"):
             module.nouns[node.name] = _Reader(path, source).noun(node)
     return module
 
 
 def resolve_bases(modules: list[Module]) -> None:
-    """Give each class the methods of those it is derived from, and its module their imports."""
+    """Add inherited methods to each class, and their imports to its module."""
     known = {name: (noun, module) for module in modules for name, noun in module.nouns.items()}
     for module in modules:
         for name, noun in module.nouns.items():
@@ -134,7 +136,7 @@ class _Reader:
         return ClassSpec(node.name, docstring, tuple(methods), parts, bases)
 
     def _parts(self, init: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, str]:
-        """`self.projects = Projects(…)` makes a part; private attributes are nobody's business."""
+        """Return the public attributes that are assigned as `self.projects = Projects(…)`."""
         parts = {}
         for node in init.body:
             match node:
@@ -145,7 +147,7 @@ class _Reader:
                     parts[name] = kind
                 case ast.Assign(targets=[ast.Attribute(attr=name)]) if not name.startswith("_"):
                     raise UnsupportedSyntax(
-                        self.path, node, f"a public attribute {name} that is no part"
+                        self.path, node, f"a public attribute {name} that is not a part"
                     )
                 case _:
                     pass
@@ -219,7 +221,7 @@ class _Reader:
 
 
 def _is_declared(node: ast.stmt) -> bool:
-    """Whether it makes a part of the class visible: `projects: T = declared(T)`."""
+    """Return whether a statement declares a part: `projects: T = declared(T)`."""
     match node:
         case ast.AnnAssign(value=ast.Call(func=ast.Name(id="declared"))):
             return True
@@ -231,3 +233,79 @@ def _is_docstring(node: ast.stmt) -> bool:
         case ast.Expr(value=ast.Constant(value=str())):
             return True
     return False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a model; `secret` ones are left out of its repr."""
+
+    name: str
+    annotation: str
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model: its docstring with its quotes, and its fields by name."""
+
+    name: str
+    docstring: str
+    fields: dict[str, Field]
+
+
+def read_models(path: Path) -> dict[str, Model]:
+    """Return the classes of one module by name, with their fields."""
+    source = path.read_text(encoding="utf-8")
+    models = {}
+    for node in ast.parse(source, str(path)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        docstring = ast.get_source_segment(source, node.body[0])
+        if ast.get_docstring(node) is None or docstring is None:
+            raise UnsupportedSyntax(path, node, f"{node.name} has no docstring")
+        fields = {}
+        for item in node.body:
+            match item:
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=value):
+                    annotation = ast.get_source_segment(source, kind) or ""
+                    fields[name] = Field(name, annotation, _is_secret(value))
+                case _:
+                    pass
+        models[node.name] = Model(node.name, docstring, fields)
+    return models
+
+
+def _is_secret(value: ast.expr | None) -> bool:
+    """Return whether a field is declared with `repr=False`."""
+    match value:
+        case ast.Call(func=ast.Name(id="field"), keywords=keywords):
+            return any(
+                word.arg == "repr" and isinstance(word.value, ast.Constant) and not word.value.value
+                for word in keywords
+            )
+    return False
+
+
+@dataclass
+class Docstring:
+    """A docstring's parts; `args` and `raises` are by name."""
+
+    summary: str = ""
+    args: dict[str, str] = field(default_factory=dict)
+    raises: dict[str, str] = field(default_factory=dict)
+
+
+def parse_docstring(quoted: str | None) -> Docstring:
+    """Parse a docstring as it is in the source, with its quotes."""
+    if quoted is None:
+        return Docstring()
+    text = inspect.cleandoc(ast.literal_eval(quoted))
+    summary, *sections = re.split(r"^(Args|Raises):\n", text, flags=re.MULTILINE)
+    doc = Docstring(summary.strip())
+    for title, body in zip(sections[::2], sections[1::2], strict=True):
+        # Text after a section belongs to it if it is indented; other text would be lost.
+        entries = re.split(r"^ {4}(\w+): ", body, flags=re.MULTILINE)
+        into = doc.args if title == "Args" else doc.raises
+        for name, description in zip(entries[1::2], entries[2::2], strict=True):
+            into[name] = " ".join(description.split())
+    return doc

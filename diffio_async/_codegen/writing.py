@@ -1,4 +1,4 @@
-"""Write the sync facade: the same surface, one line a body."""
+"""Writer of the sync facade: the same surface, with bodies of one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from diffio_async._codegen.reading import ClassSpec, MethodSpec, Module
 
-#: Names of the async language in the sync one.
+#: Names of asynchronous methods and of their blocking counterparts.
 RENAMED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 _VERBS = {MethodKind.COROUTINE: "run", MethodKind.ITERATOR: "iterate", MethodKind.CONTEXT: "enter"}
 _RETURNS = {
@@ -24,17 +24,17 @@ _OWN = {
     "Iterator": "from collections.abc import",
     "AbstractContextManager": "from contextlib import",
 }
-#: Not carried over: the inner client warns of itself when it is left open.
+#: Methods without a counterpart: the inner client warns if it is left open.
 _LEFT_OUT = {"__del__"}
 
 
 def render_module(modules: Iterable[Module], wanted: dict[str, str], title: str) -> str:
-    """The facade's source.
+    """Return the source of the facade.
 
     Args:
-        modules: Where the classes are.
-        wanted: Class names of the coroutine side, in order, to their facade's names.
-        title: The docstring of the written module.
+        modules: The modules with the classes.
+        wanted: Names of coroutine classes, in order, with the names of their facades.
+        title: The docstring of the generated module.
     """
     found = {name: (noun, module) for module in modules for name, noun in module.nouns.items()}
     lines: list[str] = []
@@ -53,7 +53,7 @@ def render_module(modules: Iterable[Module], wanted: dict[str, str], title: str)
             "",
             "from __future__ import annotations",
             "",
-            # All at run time, for those who read the annotations then.
+            # Imported at run time, for frameworks that resolve annotations.
             *_imports(needed),
             *lines,
             "",
@@ -68,7 +68,7 @@ def _home(module: Module) -> str:
 
 
 def _imports(names: dict[str, str]) -> Iterator[str]:
-    """Import lines in the order that sorters want: standard library, others, ours."""
+    """Return import lines in isort order: standard library, third party, this package."""
 
     def section(home: str) -> int:
         top = home.split()[1].partition(".")[0]
@@ -85,16 +85,16 @@ def _imports(names: dict[str, str]) -> Iterator[str]:
         if home.startswith("import"):
             yield home
             continue
-        joined = ", ".join(sorted(by_home[home], key=_as_sorters_do))
+        joined = ", ".join(sorted(by_home[home], key=_isort_key))
         if len(home) + len(joined) + 5 <= 100:  # noqa: PLR2004 - the line length
             yield f"{home} {joined}"
         else:
             yield f"{home} ("
-            yield from (f"    {name}," for name in sorted(by_home[home], key=_as_sorters_do))
+            yield from (f"    {name}," for name in sorted(by_home[home], key=_isort_key))
             yield ")"
 
 
-def _as_sorters_do(name: str) -> tuple[int, str]:
+def _isort_key(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2, name.lower())
 
 
@@ -120,7 +120,7 @@ def _class(
 
 
 def _collect(method: MethodSpec, module: Module, needed: dict[str, str]) -> None:
-    """Remember where every name of a signature comes from."""
+    """Add the import of every name in a signature to `needed`."""
     returns = _returns(method)
     texts = [returns, *(p.annotation for p in method.parameters)]
     texts += [p.default for p in method.parameters if p.default is not None]
@@ -180,7 +180,7 @@ def _call(function: str, method: MethodSpec, first: str | None) -> Iterator[str]
     arguments = [] if first is None else [first]
     for parameter in method.parameters:
         name = parameter.name
-        # Callbacks run in the caller's thread, where they may call the client.
+        # Callbacks run in the calling thread, where they may call the client.
         hooked = parameter.annotation.startswith("Callback[") and first is not None
         value = f"bridge.hook({name})" if hooked else name
         arguments.append(f"{name}={value}" if parameter.keyword_only else value)

@@ -1,9 +1,9 @@
-"""`DiffioClient` and all that the guide uses, under the guide's own names.
+"""The surface of the published `diffio` 0.3.10, in camelCase.
 
     from diffio_async.compat import DiffioClient, RequestOptions
 
-A program written after the guide, or for the published `diffio` 0.3.10, runs with that line
-changed and nothing else. New programs are better off with `diffio_async.sync.Diffio`.
+A program for the published package runs after this change of its import line. New programs should
+use `diffio_async.Diffio`.
 """
 
 from diffio_async._version import __version__

@@ -1,4 +1,4 @@
-"""One client's way to the coroutine client: options in, answers and errors in the guide's words."""
+"""Core of the compat client: options, responses and errors of the coroutine client, mapped."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Json = Mapping[str, object]
-#: Answers by the name of their call, as they came; the last is the last.
+#: Responses by the name of their call, in the order of arrival.
 Responses = dict[str, Json]
 
 
 class CompatClientCore:
-    """The coroutine client, and the options that every call has."""
+    """The coroutine client, and the options of all its calls."""
 
     def __init__(
         self,
@@ -64,13 +64,13 @@ class CompatClientCore:
                     retry=options.retry(
                         given.maxRetries, given.retryBackoff, given.retryStatusCodes
                     ),
-                    # The guide's package takes the proxies of the environment.
+                    # The published package uses the proxies of the environment.
                     trust_env=True,
                 ),
             )
 
     def options(self, given: RequestOptionsLike) -> native.RequestOptions | None:
-        """The options of one call."""
+        """Return the options of one call."""
         with guide_errors():
             return options.of_call(self.client_options, given)
 
@@ -82,32 +82,32 @@ class CompatClientCore:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a coroutine function to its end; the last answer it got, in the guide's words."""
-        heard: Responses = {}
-        self.run(heard, function, *args, **kwargs)
-        return build(next(reversed(heard.values())))
+        """Run a coroutine function and return its last response, built with `build`."""
+        responses: Responses = {}
+        self.run(responses, function, *args, **kwargs)
+        return build(next(reversed(responses.values())))
 
     def run(
         self,
-        heard: Responses,
+        responses: Responses,
         function: Callable[P, Coroutine[Any, Any, T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a coroutine function to its end; what it is answered is put in `heard`.
+        """Run a coroutine function; its responses are added to `responses`.
 
         Raises:
-            DiffioApiError: Whatever it raised, in the guide's words.
+            DiffioApiError: The error that corresponds to the DiffioError of the function.
         """
 
-        def hear(call: str, answer: object) -> None:
-            if isinstance(answer, dict):
-                heard.pop(call, None)
-                heard[call] = answer
+        def record(call: str, response: object) -> None:
+            if isinstance(response, dict):
+                responses.pop(call, None)
+                responses[call] = response
 
         async def work() -> T:
-            response_tap.set(hear)
+            response_tap.set(record)
             return await function(*args, **kwargs)
 
         try:
@@ -125,7 +125,7 @@ class CompatClientCore:
 
 @contextlib.contextmanager
 def guide_errors() -> Iterator[None]:
-    """Raise errors of ours in the guide's words, from ours."""
+    """Raise a DiffioError as the DiffioApiError that corresponds to it."""
     try:
         yield
     except DiffioError as failure:

@@ -1,5 +1,5 @@
 # Written by `python -m diffio_async._codegen --write`; do not edit.
-"""`DiffioClient` and its parts, in the guide's spelling."""
+"""`DiffioClient` and its parts, in camelCase."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from diffio_async.compat import _quirks, _restoring, _waiting
+from diffio_async.compat import _quirks, _restoring
 from diffio_async.compat._client_core import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
@@ -35,7 +35,7 @@ from diffio_async.resources import declared
 
 
 class AudioIsolationClient:
-    """One call from a recording to its generation, or to its result."""
+    """From a recording to its generation, or to its result, in one call."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
@@ -53,7 +53,7 @@ class AudioIsolationClient:
         generationParams: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> AudioIsolationResult:
-        """`isolate` by its other name.
+        """Another name for `isolate`.
 
         Args:
             filePath: The recording's path.
@@ -144,9 +144,9 @@ class AudioIsolationClient:
     ) -> tuple[bytes | None, RestoreInfo]:
         """Restore one recording: upload it, generate, wait, download.
 
-        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
-        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
-        be wrong is found before the first byte is sent.
+        Returns the bytes and a dict with the state of the restoration. After a failure, the bytes
+        are None and `error` in the dict has the reason; with `raiseOnError`, the error is raised.
+        Arguments are checked before the first byte is sent.
 
         Args:
             filePath: The recording's path.
@@ -158,14 +158,14 @@ class AudioIsolationClient:
             projectParams: Your own words about the project.
             generationParams: Your own words about the generation.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
-            progressRequestOptions: Options of the wait, where they differ.
-            downloadRequestOptions: Options of the download, where they differ.
-            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+            progressRequestOptions: Options of the wait, if they differ.
+            downloadRequestOptions: Options of the download, if they differ.
+            raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
@@ -223,9 +223,9 @@ class AudioIsolationClient:
     ) -> tuple[bytes | None, RestoreInfo]:
         """Restore one recording: upload it, generate, wait, download.
 
-        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
-        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
-        be wrong is found before the first byte is sent.
+        Returns the bytes and a dict with the state of the restoration. After a failure, the bytes
+        are None and `error` in the dict has the reason; with `raiseOnError`, the error is raised.
+        Arguments are checked before the first byte is sent.
 
         Args:
             filePath: The recording's path.
@@ -237,14 +237,14 @@ class AudioIsolationClient:
             projectParams: Your own words about the project.
             generationParams: Your own words about the generation.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
-            progressRequestOptions: Options of the wait, where they differ.
-            downloadRequestOptions: Options of the download, where they differ.
-            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+            progressRequestOptions: Options of the wait, if they differ.
+            downloadRequestOptions: Options of the download, if they differ.
+            raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
@@ -387,18 +387,18 @@ class GenerationsClient:
         downloadType: DownloadType | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationDownloadResponse:
-        """Download a result to a file, which gets its name only when it is whole.
+        """Download a result to a file, which has its name only when it is complete.
 
         Args:
             generationId: The generation.
             apiProjectId: Its project.
-            downloadFilePath: The file to write; one that exists is replaced.
+            downloadFilePath: The file to write; an existing file is replaced.
             downloadType: As for `get_download`.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioInvalidTarget: Before anything is asked: the folder is missing or not writable.
-                Later: the disk is full.
+            DiffioInvalidTarget: Before any request: the folder is missing or not writable. Later:
+                the disk is full.
             DiffioDownloadFailed: The result could not be fetched whole, or is damaged.
         """
         return _quirks.download(
@@ -426,9 +426,9 @@ class GenerationsClient:
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
 
@@ -436,7 +436,7 @@ class GenerationsClient:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
             DiffioWaitTimeout: The deadline came first; the generation goes on.
         """
-        return _waiting.wait_for_complete(
+        return _restoring.wait_for_complete(
             self._parent,
             generationId=generationId,
             apiProjectId=apiProjectId,
@@ -462,7 +462,7 @@ class GenerationsClient:
         requestOptions: RequestOptionsLike = None,
         progressRequestOptions: RequestOptionsLike = None,
     ) -> tuple[CreateGenerationResponse, GenerationProgressResponse]:
-        """`create`, then `wait_for_complete`: the answers of both.
+        """Call `create`, then `wait_for_complete`; return both results.
 
         Args:
             apiProjectId: Its project.
@@ -472,14 +472,14 @@ class GenerationsClient:
             idempotencyKey: The generation's key; made anew where None. Another `restore` with the
                 same key uploads anew and raises `DiffioIdempotencyConflict`, which has the ids of
                 the first one's generation; none is billed.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
-            progressRequestOptions: Options of the wait, where they differ.
+            progressRequestOptions: Options of the wait, if they differ.
         """
-        return _waiting.create_and_wait(
+        return _restoring.create_and_wait(
             self._parent,
             apiProjectId=apiProjectId,
             model=model,
@@ -657,7 +657,7 @@ class ApiKeysClient:
         rotating again gives one that is known.
 
         Args:
-            keyId: The key's id, not the key.
+            keyId: The id of the key, not the key.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -675,7 +675,7 @@ class ApiKeysClient:
         """End a key for good (scope `keys:write`).
 
         Args:
-            keyId: The key's id, not the key.
+            keyId: The id of the key, not the key.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -795,7 +795,7 @@ class WebhooksClient:
         Args:
             payload: The raw body, as it came: JSON that was parsed and written again does not
                 verify.
-            headers: The request's headers, in any case; lists are joined.
+            headers: The headers of the request; lists are joined.
             secret: The endpoint's signing secret (`whsec_…`).
 
         Raises:
@@ -811,16 +811,15 @@ class WebhooksClient:
 
 
 class DiffioClient:
-    """A client of the Diffio API, for programs written after the guide.
+    """Client of the Diffio API with the surface of the published package 0.3.10.
 
-    Made at import time or later, used by any number of threads. Files are sent in parts, several
-    at a time; a call that fails is not repeated unless `maxRetries` says so, and one that would
-    be done twice is not even then.
+    It can be created at import time and shared by threads. A failed call is retried only if
+    `maxRetries` is set, and never if it might be executed twice.
 
     Attributes:
         apiKey: The key.
-        baseUrl: The address of the API, as it was given.
-        audio_isolation: One call from a recording to its generation, or to its result.
+        baseUrl: The URL of the API.
+        audio_isolation: From a recording to its generation, or to its result, in one call.
         generations: The generations of the key's account.
         projects: The projects of the account the key belongs to.
         account: Read and change the settings of the account the key belongs to.
@@ -847,20 +846,20 @@ class DiffioClient:
         httpClient: object = None,
         requestOptions: RequestOptionsLike = None,
     ) -> None:
-        """Make a client; nothing is sent.
+        """Create a client; nothing is sent.
 
         Args:
-            apiKey: The key; `DIFFIO_API_KEY` where None.
-            baseUrl: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
-                hosted service where that is unset.
-            timeout: Seconds for one attempt of a call; None is no limit.
-            timeoutInSeconds: `timeout` by its other name.
-            httpClient: Not taken: no httpx is used here.
-            requestOptions: Options of every call, an object or a dict.
+            apiKey: The key; `DIFFIO_API_KEY` if None.
+            baseUrl: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` if None, and the
+                hosted service if that is not set.
+            timeout: Seconds for one attempt of a call; None means unlimited.
+            timeoutInSeconds: Another name for `timeout`.
+            httpClient: Not supported: httpx is not used.
+            requestOptions: Options of all calls: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The key is missing or cannot be one, the address is not
-                secure, or an option cannot be right.
+            DiffioConfigurationError: The key is missing or invalid, the URL is not secure, or an
+                option is invalid.
         """
         self._calls = CompatClientCore(
             apiKey=apiKey,
@@ -960,9 +959,9 @@ class DiffioClient:
     ) -> tuple[bytes | None, RestoreInfo]:
         """Restore one recording: upload it, generate, wait, download.
 
-        With the bytes comes a dict that says how far it got. Where it failed, the bytes are None
-        and the dict's `error` says why; with `raiseOnError` it is raised. Whatever can be known to
-        be wrong is found before the first byte is sent.
+        Returns the bytes and a dict with the state of the restoration. After a failure, the bytes
+        are None and `error` in the dict has the reason; with `raiseOnError`, the error is raised.
+        Arguments are checked before the first byte is sent.
 
         Args:
             filePath: The recording's path.
@@ -974,14 +973,14 @@ class DiffioClient:
             projectParams: Your own words about the project.
             generationParams: Your own words about the generation.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
-            progressRequestOptions: Options of the wait, where they differ.
-            downloadRequestOptions: Options of the download, where they differ.
-            raiseOnError: Raise what went wrong, with the dict as its `restoreInfo`.
+            progressRequestOptions: Options of the wait, if they differ.
+            downloadRequestOptions: Options of the download, if they differ.
+            raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
             DiffioConfigurationError: The model, the type, the key or a time cannot be right.
@@ -1117,9 +1116,9 @@ class DiffioClient:
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
-            pollInterval: Seconds between questions.
-            timeout: Seconds the generation is waited for; 0 asks once.
-            onProgress: Told of progress that changed, in the calling thread.
+            pollInterval: Seconds between polls.
+            timeout: Seconds to wait for the generation; 0 polls once.
+            onProgress: Called when the progress changed, in the calling thread.
             showProgress: Print progress changes to standard error.
             requestOptions: Options of this call: an object or a dict.
 
@@ -1268,7 +1267,7 @@ class DiffioClient:
         rotating again gives one that is known.
 
         Args:
-            keyId: The key's id, not the key.
+            keyId: The id of the key, not the key.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
@@ -1286,7 +1285,7 @@ class DiffioClient:
         """End a key for good (scope `keys:write`).
 
         Args:
-            keyId: The key's id, not the key.
+            keyId: The id of the key, not the key.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:

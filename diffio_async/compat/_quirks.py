@@ -1,6 +1,6 @@
-"""Where the guide's package does something that ours does not, or does in another way.
+"""Methods of the published package that differ from those of the coroutine client.
 
-Each function is the body of the method of its name.
+Each function is the body of the method with its name.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Json = Mapping[str, object]
     Path = str | os.PathLike[str]
 
-#: Names from before 4.6 that the published package takes for their successors.
+#: Models before 4.6, which the published package replaces by their successors.
 _SUCCESSORS = {
     "diffio-4.5-flash": "diffio-4.6-flash",
     "diffio-4.5-pro": "diffio-4.6-pro",
@@ -40,16 +40,16 @@ _SUCCESSORS = {
 
 
 def served(model: str) -> str:
-    """The model to ask for; which are served is the server's word."""
+    """Return the model to request. The API decides which models are available."""
     return _SUCCESSORS.get(model, model)
 
 
 def file_at(path: Path | None, name: str) -> str:
-    """A path, which alone can be named here.
+    """Return the path as a string.
 
     Raises:
-        DiffioConfigurationError: There is none.
-        TypeError: It is something else.
+        DiffioConfigurationError: It is missing.
+        TypeError: It is not a path.
     """
     found = "" if path is None else os.fsdecode(path)
     with guide_errors():
@@ -63,15 +63,15 @@ def create_project(
     *,
     filePath: Path,
     contentType: str | None,
-    contentLength: int | None,  # noqa: ARG001 - what is sent is what the file has
+    contentLength: int | None,  # noqa: ARG001 - the size of the file is sent
     params: Mapping[str, object] | None,
     fileFormat: str | None,
     requestOptions: RequestOptionsLike,
 ) -> CreateProjectResponse:
-    """The offer and the completion of the upload are two answers; the guide has them in one."""
-    heard: Responses = {}
+    """Create a project; the result joins the responses of its creation and its completion."""
+    responses: Responses = {}
     calls.run(
-        heard,
+        responses,
         calls.aio.projects.create,
         file_at(filePath, "filePath"),
         content_type=contentType or None,
@@ -79,14 +79,14 @@ def create_project(
         params=params or None,
         options=calls.options(requestOptions),
     )
-    return project_of(heard)
+    return project_of(responses)
 
 
-def project_of(heard: Responses) -> CreateProjectResponse:
-    """The project of a call that created one."""
-    completion = heard.get("complete_project_upload")
+def project_of(responses: Responses) -> CreateProjectResponse:
+    """Return the project of a call that created one."""
+    completion = responses.get("complete_project_upload")
     return CreateProjectResponse.from_dict(
-        {**heard["create_project"], **({"uploadCompletion": completion} if completion else {})}
+        {**responses["create_project"], **({"uploadCompletion": completion} if completion else {})}
     )
 
 
@@ -102,12 +102,12 @@ def isolate(
     projectParams: Mapping[str, object] | None,
     generationParams: Mapping[str, object] | None,
     requestOptions: RequestOptionsLike,
-    heard: Responses | None = None,
+    responses: Responses | None = None,
 ) -> AudioIsolationResult:
-    """A project and a generation in one call; the model is checked before the upload."""
-    heard = {} if heard is None else heard
+    """Create a project and a generation; the model is checked before the upload."""
+    responses = {} if responses is None else responses
     calls.run(
-        heard,
+        responses,
         calls.aio.audio_isolation.isolate,
         file_at(filePath, "filePath"),
         content_type=contentType or None,
@@ -118,8 +118,8 @@ def isolate(
         generation_params=generationParams or None,
         options=calls.options(requestOptions),
     )
-    generation = CreateGenerationResponse.from_dict(heard["create_generation"])
-    return AudioIsolationResult(project=project_of(heard), generation=generation)
+    generation = CreateGenerationResponse.from_dict(responses["create_generation"])
+    return AudioIsolationResult(project=project_of(responses), generation=generation)
 
 
 def download(
@@ -131,7 +131,7 @@ def download(
     downloadType: DownloadType | None,
     requestOptions: RequestOptionsLike,
 ) -> GenerationDownloadResponse:
-    """A file that exists is replaced, in one step and by a whole result only."""
+    """Download a result; an existing file is replaced atomically, by a complete result."""
     target = file_at(downloadFilePath, "downloadFilePath")
     result = calls.call(
         GenerationDownloadResponse.from_dict,
@@ -143,10 +143,10 @@ def download(
         on_conflict="overwrite",
         options=calls.options(requestOptions),
     )
-    due = _ending(result)
-    if due and PurePath(target).suffix.lower() != due.lower():
+    suffix = _suffix(result)
+    if suffix and PurePath(target).suffix.lower() != suffix.lower():
         warnings.warn(
-            f"downloadFilePath should end with {due} for {result.downloadType} downloads. "
+            f"downloadFilePath should end with {suffix} for {result.downloadType} downloads. "
             f"Received {target}.",
             UserWarning,
             stacklevel=3,
@@ -154,7 +154,7 @@ def download(
     return result
 
 
-def _ending(result: GenerationDownloadResponse) -> str | None:
+def _suffix(result: GenerationDownloadResponse) -> str | None:
     known = {"audio": ".mp3", "transcript": ".json"}.get(result.downloadType)
     if known or result.downloadType != "video":
         return known
@@ -164,7 +164,7 @@ def _ending(result: GenerationDownloadResponse) -> str | None:
 def verify_signature(
     calls: CompatClientCore, *, payload: bytes | str, headers: Mapping[str, object], secret: str
 ) -> GenerationWebhookEvent:
-    """Headers may be lists; whatever is wrong is a DiffioApiError."""
+    """Verify a delivery. Header values may be lists; every failure is a DiffioApiError."""
     if not hasattr(headers, "items"):
         raise DiffioApiError("headers must be a dict-like object")
     flat = {

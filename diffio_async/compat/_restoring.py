@@ -1,15 +1,20 @@
-"""`restore_audio`: bytes and a dict that says how far it got, or None and why."""
+"""Methods that wait: `wait_for_complete`, `create_and_wait` and `restore_audio`."""
 
 from __future__ import annotations
 
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from diffio_async import _bridge as bridge
 from diffio_async._protocol.endpoints import normalize_download_type
 from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
-from diffio_async.compat._quirks import file_at, isolate, project_of
-from diffio_async.compat._waiting import wait_for_complete
-from diffio_async.compat.errors import DiffioApiError, DiffioDownloadFailed
+from diffio_async.compat._quirks import file_at, isolate, project_of, served
+from diffio_async.compat.errors import (
+    DiffioApiError,
+    DiffioDownloadFailed,
+    DiffioGenerationFailed,
+    DiffioWaitTimeout,
+)
 from diffio_async.compat.types import (
     CreateGenerationResponse,
     GenerationDownloadResponse,
@@ -21,11 +26,96 @@ from diffio_async.restoration import check_recording
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from diffio_async.compat._waiting import OnProgress
     from diffio_async.compat.options import RequestOptionsLike
-    from diffio_async.models.generations import DownloadType
+    from diffio_async.models.generations import DownloadType, GenerationProgress
+
+    OnProgress = Callable[[GenerationProgressResponse], object] | None
+
+#: Seconds between polls for `pollInterval=0`; the published package polls without a pause.
+_SHORTEST_PAUSE = 0.02
+
+
+def wait_for_complete(
+    calls: CompatClientCore,
+    *,
+    generationId: str,
+    apiProjectId: str | None,
+    pollInterval: float,
+    timeout: float,
+    onProgress: OnProgress,
+    showProgress: bool,
+    requestOptions: RequestOptionsLike,
+    responses: Responses | None = None,
+) -> GenerationProgressResponse:
+    """Wait; a failure and a time-out are RuntimeErrors with the last progress."""
+    responses = {} if responses is None else responses
+
+    def report(_: GenerationProgress) -> None:
+        if onProgress is not None:
+            onProgress(GenerationProgressResponse.from_dict(responses["get_generation_progress"]))
+
+    try:
+        calls.run(
+            responses,
+            calls.aio.generations.wait_for_complete,
+            generation_id=generationId,
+            api_project_id=apiProjectId,
+            poll_interval=pollInterval or _SHORTEST_PAUSE,
+            timeout=timeout,
+            on_progress=None if onProgress is None else bridge.hook(report),
+            show_progress=showProgress,
+            options=calls.options(requestOptions),
+        )
+    except (DiffioGenerationFailed, DiffioWaitTimeout) as failure:
+        failure.progress = _last(responses)
+        raise
+    return GenerationProgressResponse.from_dict(responses["get_generation_progress"])
+
+
+def _last(responses: Responses) -> GenerationProgressResponse | None:
+    response = responses.get("get_generation_progress")
+    return None if response is None else GenerationProgressResponse.from_dict(response)
+
+
+def create_and_wait(
+    calls: CompatClientCore,
+    *,
+    apiProjectId: str,
+    model: str,
+    sampling: Mapping[str, object] | None,
+    params: Mapping[str, object] | None,
+    idempotencyKey: str | None,
+    pollInterval: float,
+    timeout: float,
+    onProgress: OnProgress,
+    showProgress: bool,
+    requestOptions: RequestOptionsLike,
+    progressRequestOptions: RequestOptionsLike,
+) -> tuple[CreateGenerationResponse, GenerationProgressResponse]:
+    """Return the results of both calls."""
+    generation = calls.call(
+        CreateGenerationResponse.from_dict,
+        calls.aio.generations.create,
+        api_project_id=apiProjectId,
+        model=served(model),
+        sampling=sampling,
+        params=params or None,
+        idempotency_key=idempotencyKey,
+        options=calls.options(requestOptions),
+    )
+    progress = wait_for_complete(
+        calls,
+        generationId=generation.generationId,
+        apiProjectId=generation.apiProjectId,
+        pollInterval=pollInterval,
+        timeout=timeout,
+        onProgress=onProgress,
+        showProgress=showProgress,
+        requestOptions=requestOptions if progressRequestOptions is None else progressRequestOptions,
+    )
+    return generation, progress
 
 
 def restore_audio(
@@ -49,13 +139,13 @@ def restore_audio(
     downloadRequestOptions: RequestOptionsLike,
     raiseOnError: bool,
 ) -> tuple[bytes | None, RestoreInfo]:
-    """Every DiffioApiError ends in the dict, unless it is to be raised; a bug is raised always."""
-    heard: Responses = {}
-    info = _nothing_yet(downloadType)
+    """Put every DiffioApiError into the dict, unless it is to be raised; raise other exceptions."""
+    responses: Responses = {}
+    info = _initial_info(downloadType)
     try:
         info["stage"] = "isolate"
         with guide_errors():
-            # What would be refused when the work is done and paid for is refused now.
+            # Reject now what would otherwise fail after the generation was paid for.
             kind = normalize_download_type(downloadType)
             path = file_at(filePath, "filePath")
             check_recording(path, PurePath(path).name, contentType, kind)
@@ -71,7 +161,7 @@ def restore_audio(
             projectParams=projectParams,
             generationParams=generationParams,
             requestOptions=requestOptions,
-            heard=heard,
+            responses=responses,
         )
         names = {
             "generationId": isolated.generation.generationId,
@@ -87,11 +177,11 @@ def restore_audio(
             onProgress=onProgress,
             showProgress=showProgress,
             requestOptions=_first(progressRequestOptions, requestOptions),
-            heard=heard,
+            responses=responses,
         )
         info["stage"] = "download_info"
         result = calls.run(
-            heard,
+            responses,
             calls.aio.generations.download,
             generation_id=names["generationId"],
             api_project_id=names["apiProjectId"],
@@ -99,13 +189,13 @@ def restore_audio(
             options=calls.options(_first(downloadRequestOptions, requestOptions)),
         )
     except DiffioApiError as failure:
-        _record(info, heard)
+        _record(info, responses)
         _record_failure(info, failure)
         if not raiseOnError:
             return None, info
         failure.restoreInfo = info
         raise
-    _record(info, heard)
+    _record(info, responses)
     info["stage"] = "complete"
     info["ok"] = True
     return result.content, info
@@ -115,7 +205,7 @@ def _first(special: RequestOptionsLike, general: RequestOptionsLike) -> RequestO
     return general if special is None else special
 
 
-def _nothing_yet(download_type: str) -> RestoreInfo:
+def _initial_info(download_type: str) -> RestoreInfo:
     return {
         "ok": False,
         "stage": "start",
@@ -139,20 +229,20 @@ def _nothing_yet(download_type: str) -> RestoreInfo:
     }
 
 
-def _record(info: RestoreInfo, heard: Responses) -> None:
-    """Whatever was heard before it ended: an upload that failed has a project all the same."""
-    if "create_project" in heard:
-        project = project_of(heard)
+def _record(info: RestoreInfo, responses: Responses) -> None:
+    """Copy the responses into the dict; an upload that failed has a project too."""
+    if "create_project" in responses:
+        project = project_of(responses)
         info["project"], info["apiProjectId"] = project, project.apiProjectId
-    if "create_generation" in heard:
-        generation = CreateGenerationResponse.from_dict(heard["create_generation"])
+    if "create_generation" in responses:
+        generation = CreateGenerationResponse.from_dict(responses["create_generation"])
         info["generation"], info["generationId"] = generation, generation.generationId
-    if "get_generation_progress" in heard:
-        progress = GenerationProgressResponse.from_dict(heard["get_generation_progress"])
+    if "get_generation_progress" in responses:
+        progress = GenerationProgressResponse.from_dict(responses["get_generation_progress"])
         info["progress"], info["status"] = progress, progress.status
         info["error"], info["errorDetails"] = progress.error, progress.errorDetails
-    if "get_generation_download" in heard:
-        download = GenerationDownloadResponse.from_dict(heard["get_generation_download"])
+    if "get_generation_download" in responses:
+        download = GenerationDownloadResponse.from_dict(responses["get_generation_download"])
         info["download"], info["downloadType"] = download, download.downloadType
         info["downloadUrl"], info["fileName"] = download.downloadUrl, download.fileName
         info["mimeType"] = download.mimeType

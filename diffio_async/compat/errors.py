@@ -1,4 +1,4 @@
-"""`DiffioApiError` and its kinds: one for each error of `diffio_async`, which is its cause."""
+"""`DiffioApiError` and its subclasses: one for each error of `diffio_async`, which is its cause."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from diffio_async import errors as native
 from diffio_async._error_base import Rebuildable
 
-#: Failures whose reason may be an answer of a server's.
-_BY_ANSWER = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.InvalidResponse)
+#: Errors that may be caused by an API response.
+_BY_RESPONSE = (native.ApiError, native.UploadFailed, native.DownloadFailed, native.InvalidResponse)
 
 
 class DiffioApiError(Rebuildable):
-    """The root of all that this package raises on purpose.
+    """Base class of all errors.
 
     Attributes:
-        message: What went wrong, in the server's words where it said so.
-        statusCode: The HTTP status, where a server answered.
-        responseBody: What the server sent: JSON, or the first 2,000 characters of a text.
-        code: The machine-readable code of the answer, where it has one.
-        requestId: The server's name for the request; quote it to support.
-        retryAfter: Seconds the server asks to wait, where it does.
+        message: What went wrong; the message of the API if there is one.
+        statusCode: The HTTP status, if there was a response.
+        responseBody: The body of the response: JSON, or the first 2,000 characters of a text.
+        code: The machine-readable code of the response.
+        requestId: The id of the request, for support.
+        retryAfter: Seconds until a retry, if the response specifies them.
         apiProjectId: The project that the failure concerns, when one had been created.
         generationId: The generation that the failure concerns, when one had been created.
-        idempotencyKey: The key a generation was asked for with; the same key again is answered
-            with the same generation, and not billed twice.
-        restoreInfo: On errors of `restore_audio(raiseOnError=True)`: how far it got.
+        idempotencyKey: The key of the generation; a request with the same key returns the same
+            generation and is not billed again.
+        restoreInfo: State of the restoration, for errors of `restore_audio(raiseOnError=True)`.
     """
 
     code: str | None = None
@@ -62,7 +62,7 @@ class DiffioApiError(Rebuildable):
         return f"{self.message} ({', '.join(known)})" if known else str(self.message)
 
 
-# `args` adds `*state`, for task queues; the signature shown is that of the published package.
+# `*state` is for task queues, which rebuild errors from `args`; it is not shown in the signature.
 _shown = inspect.signature(DiffioApiError.__init__)
 setattr(  # noqa: B010 - functions have no such attribute for type checkers
     DiffioApiError.__init__,
@@ -72,11 +72,11 @@ setattr(  # noqa: B010 - functions have no such attribute for type checkers
 
 
 class DiffioConfigurationError(DiffioApiError, ValueError):
-    """A key, address, option or argument cannot be right; nothing was sent."""
+    """A key, URL, option or argument is invalid; nothing was sent."""
 
 
 class DiffioClientClosed(DiffioApiError, RuntimeError):
-    """The client was closed; make a new one."""
+    """The client was closed; create a new one."""
 
 
 class DiffioConnectionFailed(DiffioApiError):
@@ -84,15 +84,15 @@ class DiffioConnectionFailed(DiffioApiError):
 
 
 class DiffioResponseLost(DiffioApiError):
-    """The request was sent and no whole answer came: it may or may not have been accepted."""
+    """The request was sent, but no complete response arrived: it may have been accepted."""
 
 
 class DiffioResponseTimeout(DiffioResponseLost, TimeoutError):
-    """No answer came in time: the request may or may not have been accepted."""
+    """No response arrived in time: the request may have been accepted."""
 
 
 class DiffioBadRequest(DiffioApiError):
-    """400: a field is missing, mistyped or refused."""
+    """400: a field is missing or invalid."""
 
 
 class DiffioAuthenticationFailed(DiffioApiError):
@@ -116,11 +116,11 @@ class DiffioNotFound(DiffioApiError):
 
 
 class DiffioTranscriptUnavailable(DiffioNotFound):
-    """404 `TRANSCRIPT_UNAVAILABLE`: this generation has no transcript and will get none."""
+    """404 `TRANSCRIPT_UNAVAILABLE`: this generation will never have a transcript."""
 
 
 class DiffioNotReady(DiffioApiError):
-    """409: the state of what the call names does not allow it yet; the message says which."""
+    """409: the state of the project or generation does not allow the call yet."""
 
 
 class DiffioUploadIncomplete(DiffioNotReady):
@@ -128,7 +128,7 @@ class DiffioUploadIncomplete(DiffioNotReady):
 
 
 class DiffioTranscriptPending(DiffioNotReady):
-    """409 `TRANSCRIPT_PENDING`: the transcript is still being made."""
+    """409 `TRANSCRIPT_PENDING`: the transcript is not finished yet."""
 
 
 class DiffioModelRetired(DiffioApiError, ValueError):
@@ -144,11 +144,11 @@ class DiffioServerError(DiffioApiError):
 
 
 class DiffioInvalidResponse(DiffioApiError):
-    """A successful answer does not fit the contract (a captive portal's page, say)."""
+    """A successful response violates the contract (for example, the page of a captive portal)."""
 
 
 class DiffioUploadFailed(DiffioApiError):
-    """A source could not be sent whole."""
+    """A source could not be sent completely."""
 
 
 class DiffioInvalidSource(DiffioUploadFailed, ValueError):
@@ -156,64 +156,64 @@ class DiffioInvalidSource(DiffioUploadFailed, ValueError):
 
 
 class DiffioSourceUnreadable(DiffioInvalidSource, OSError):
-    """The system does not let the source be read."""
+    """The operating system does not allow the source to be read."""
 
 
 class DiffioSourceMissing(DiffioSourceUnreadable, FileNotFoundError):
-    """There is no such file."""
+    """The file does not exist."""
 
 
 class DiffioResumeFileError(DiffioUploadFailed):
-    """The file that uploads are gone on with from cannot be used."""
+    """The file from which uploads are resumed cannot be used."""
 
 
 class DiffioDownloadFailed(DiffioApiError):
-    """A result could not be fetched whole; nothing was left under its final name."""
+    """A result could not be downloaded completely; no file exists under its final name."""
 
 
 class DiffioInvalidTarget(DiffioDownloadFailed, OSError):
-    """The target's folder is missing or not writable, or it is no file that can be replaced."""
+    """The target's folder is missing or not writable, or the target is not a regular file."""
 
 
 class DiffioIdempotencyConflict(DiffioApiError):
-    """The key was used before, for another project's generation; nothing was started."""
+    """The key was already used for a generation of another project; nothing was started."""
 
 
 class DiffioGenerationFailed(DiffioApiError, RuntimeError):
-    """The generation ended without a result; `progress` is the last that was read."""
+    """The generation ended without a result; `progress` is the last response."""
 
     progress: GenerationProgressResponse | None = None
 
 
 class DiffioBatchFailed(DiffioApiError):
-    """Some of many ended without a result."""
+    """Some of many files ended without a result."""
 
 
 class DiffioWaitTimeout(DiffioApiError, RuntimeError, TimeoutError):
-    """The wait ended before the generation did, which goes on; `progress` as last read."""
+    """The wait ended; the generation continues. `progress` is the last response."""
 
     progress: GenerationProgressResponse | None = None
 
 
 class DiffioBatchStopped(DiffioApiError):
-    """A batch ended before all its files did; running it again goes on."""
+    """The batch stopped early; run it again to resume."""
 
 
 class DiffioDatabaseError(DiffioApiError):
-    """A file that remembers work cannot be used."""
+    """A journal or inbox file cannot be used."""
 
 
 class DiffioWebhookRejected(DiffioApiError):
-    """A delivery is not genuine, not timely or not readable."""
+    """A webhook delivery has an invalid signature, time stamp or body."""
 
 
-#: Ids in notes, in the guide's spelling.
+#: Names of ids in notes and attributes.
 _IDS = {
     "api_project_id": "apiProjectId",
     "generation_id": "generationId",
     "idempotency_key": "idempotencyKey",
 }
-#: What the wait says first, as programs may look for it.
+#: Beginnings of messages that programs of the published package may look for.
 _BEGINNINGS = {
     native.GenerationFailed: "Generation failed",
     native.WaitTimeout: "Timed out waiting for generation completion",
@@ -221,32 +221,29 @@ _BEGINNINGS = {
 
 
 def to_compat_error(failure: native.DiffioError) -> DiffioApiError:
-    """The error of the guide's kind for one of ours, to be raised from it."""
-    answer = _response_of(failure)
+    """Return the error that corresponds to a DiffioError; raise it from that error."""
+    response = _response_of(failure)
     message, status, body = str(failure), None, None
-    if isinstance(answer, native.ApiError):
-        message, status, body = _server_message(answer), answer.status, answer.body
-    elif isinstance(answer, native.InvalidResponse):
-        status, body = answer.status, answer.body
+    if isinstance(response, native.ApiError):
+        message, status, body = _server_message(response), response.status, response.body
+    elif isinstance(response, native.InvalidResponse):
+        status, body = response.status, response.body
     if type(failure) in _BEGINNINGS:
         message = f"{_BEGINNINGS[type(failure)]}: {message}"
     error = _class_for(failure)(message, status, body or None)
-    if isinstance(answer, native.ApiError):
-        error.code, error.requestId = answer.code, answer.request_id
-        error.retryAfter = answer.retry_after
+    if isinstance(response, native.ApiError):
+        error.code, error.requestId = response.code, response.request_id
+        error.retryAfter = response.retry_after
     error.apiProjectId, error.generationId = failure.api_project_id, failure.generation_id
     error.idempotencyKey = failure.idempotency_key
-    for note in (getattr(answer, "hint", ""), *getattr(failure, "__notes__", ())):
+    for note in (getattr(response, "hint", ""), *getattr(failure, "__notes__", ())):
         if note:
             error.add_note(_respelled(note))
     return error
 
 
 def respell(interruption: BaseException) -> None:
-    """Give Ctrl-C or an exit the ids it cut off under the guide's names, as every error has them.
-
-    What interrupts is the caller's own, so it stays the same object.
-    """
+    """Rename the ids in the notes and attributes of a KeyboardInterrupt or SystemExit, in place."""
     interruption.__notes__ = [_respelled(note) for note in getattr(interruption, "__notes__", ())]
     for name, ours in _IDS.items():
         if (value := vars(interruption).pop(name, None)) is not None:
@@ -260,20 +257,20 @@ def _respelled(note: str) -> str:
 
 
 def _response_of(failure: BaseException | None) -> BaseException | None:
-    """The answer that is at the bottom of a failure, if there is one."""
-    while isinstance(failure, _BY_ANSWER):
+    """Return the response error that caused a failure, or None."""
+    while isinstance(failure, _BY_RESPONSE):
         if isinstance(failure, (native.ApiError, native.InvalidResponse)):
             return failure
         failure = failure.__cause__
     return None
 
 
-def _server_message(answer: native.ApiError) -> str:
-    """The server's words alone, as the published package gives them."""
-    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+def _server_message(response: native.ApiError) -> str:
+    """Return the message of the API alone, as the published package does."""
+    error = response.body.get("error") if isinstance(response.body, dict) else None
     if isinstance(error, dict):
         error = error.get("message") or error.get("code")
-    return str(error) if error else f"Request failed with status {answer.status}"
+    return str(error) if error else f"Request failed with status {response.status}"
 
 
 def _class_for(failure: native.DiffioError) -> type[DiffioApiError]:
@@ -288,5 +285,5 @@ def _class_for(failure: native.DiffioError) -> type[DiffioApiError]:
     return DiffioApiError
 
 
-# For those who read the annotations at run time.
+# For frameworks that resolve the annotations at run time.
 from diffio_async.compat.types import GenerationProgressResponse, RestoreInfo  # noqa: E402

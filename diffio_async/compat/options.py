@@ -1,4 +1,4 @@
-"""`RequestOptions`, in the guide's words, and what they mean to the client beneath."""
+"""`RequestOptions` in camelCase, and their conversion to the options of the coroutine client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from diffio_async import options as native
 from diffio_async._protocol.retry import RETRYABLE_STATUSES
 from diffio_async.errors import ApiError, ConfigurationError, DiffioError
 
-#: Seconds of the first pause, and the statuses worth another try, where nothing else is said.
+#: Default for `retryBackoff`, in seconds.
 _BACKOFF = 0.5
 
 
@@ -28,15 +28,15 @@ class RequestOptionsDict(TypedDict, total=False):
 
 
 class RequestOptions:
-    """Options of one call or of a client; what is None is taken from the client.
+    """Options of one call or of a client; None inherits from the client.
 
     Attributes:
         headers: Added to requests to the API, and to no other host.
         timeout: Seconds for one attempt; a file's bytes may take longer, but not stall longer.
-        maxRetries: Tries after the first, 0 where nothing is said. What cannot safely be sent
-            twice is not, whatever is said here.
-        retryBackoff: Seconds the first pause may last; later ones double, to 20 s at most.
-        retryStatusCodes: Statuses worth another try.
+        maxRetries: Retries after the first attempt, 0 by default. A call that cannot safely be
+            repeated is not retried.
+        retryBackoff: Upper limit of the first delay in seconds; later ones double, up to 20 s.
+        retryStatusCodes: Statuses that are retried.
         apiKey: Another key.
     """
 
@@ -51,7 +51,7 @@ class RequestOptions:
         retryStatusCodes: Sequence[int] | None = None,
         apiKey: str | None = None,
     ) -> None:
-        """Take the options; `timeoutInSeconds` is `timeout` by its other name, and wins."""
+        """Create options; `timeoutInSeconds` is another name for `timeout` and has precedence."""
         self.headers = headers or {}
         self.timeout = timeoutInSeconds if timeoutInSeconds is not None else timeout
         self.maxRetries = maxRetries
@@ -71,15 +71,15 @@ class RequestOptions:
 if TYPE_CHECKING:
     RequestOptionsLike = RequestOptions | RequestOptionsDict | None
 else:
-    # Below Python 3.12 pydantic refuses signatures that name a `typing.TypedDict`.
+    # Before Python 3.12, pydantic rejects signatures with a `typing.TypedDict`.
     RequestOptionsLike = RequestOptions | Mapping[str, object] | None
 
 
 def read(given: RequestOptionsLike) -> RequestOptions:
-    """The options of an object, a dict or None.
+    """Return the options of an object, a dict or None.
 
     Raises:
-        ConfigurationError: They are neither.
+        ConfigurationError: The value is something else.
     """
     if isinstance(given, RequestOptions):
         return given
@@ -99,7 +99,7 @@ def read(given: RequestOptionsLike) -> RequestOptions:
 
 
 def of_call(client: RequestOptions, given: RequestOptionsLike) -> native.RequestOptions | None:
-    """The options of one call for the client beneath, which has those of `client` already."""
+    """Return the options of one call of the coroutine client, merged with the client's retries."""
     if given is None:
         return None
     call = read(given)
@@ -117,14 +117,14 @@ def of_call(client: RequestOptions, given: RequestOptionsLike) -> native.Request
 
 
 def timeouts(seconds: float | None) -> native.Timeouts:
-    """One number for all that may take time; None is no limit."""
+    """Return time-outs that are all equal; None means unlimited."""
     return native.Timeouts(connect=seconds, read=seconds, total=seconds)
 
 
 def retry(
     retries: int | None, backoff: float | None, codes: Sequence[int] | None
 ) -> native.RetryPolicy:
-    """So many tries after the first, however long they take together."""
+    """Return a policy of `retries` retries, without a limit to their total time."""
     return native.RetryPolicy(
         attempts=1 + max(0, retries or 0),
         total_timeout=None,
@@ -135,7 +135,7 @@ def retry(
 
 @frozen
 class _ByStatus:
-    """Tries again on these statuses and on none of the usual others; pickles with the client."""
+    """Retry hook: retry these statuses only. Can be pickled with the client."""
 
     codes: frozenset[int]
 

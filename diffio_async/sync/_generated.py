@@ -1,5 +1,5 @@
 # Written by `python -m diffio_async._codegen --write`; do not edit.
-"""The blocking client: the coroutine client's surface, line by line."""
+"""Blocking client: the surface of the coroutine client."""
 
 from __future__ import annotations
 

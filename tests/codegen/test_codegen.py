@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio
-from diffio_async._codegen.outputs import CLASSES, PACKAGE, outputs
+from diffio_async._codegen.__main__ import CLASSES, PACKAGE, outputs
 from diffio_async._codegen.reading import MethodKind, UnsupportedSyntax, read
 from diffio_async._codegen.writing import RENAMED, render_module
 from diffio_async.sync import Diffio, _generated

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import compat
+from diffio_async._codegen.__main__ import PACKAGE, outputs
 from diffio_async._codegen.compat_results import SHAPES, ResultSpec
-from diffio_async._codegen.docstrings import camel, parse_docstring, render_docstring
-from diffio_async._codegen.outputs import PACKAGE, outputs
+from diffio_async._codegen.compat_surface import camel, render_docstring
+from diffio_async._codegen.reading import parse_docstring
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,8 +1,8 @@
-"""What calls answer with, and the words that the API knows."""
+"""Results of calls, and the values that the API accepts."""
 
-from typing import Final
+from typing import Any, Final, TypedDict
 
-from diffio_async.compat.types._generated import (
+from diffio_async.compat._results_generated import (
     AccountSettingsResponse,
     ApiKeyResponse,
     ApiKeysListResponse,
@@ -24,10 +24,8 @@ from diffio_async.compat.types._generated import (
     WebhookConfigureResponse,
     WebhookTestEventResponse,
 )
-from diffio_async.compat.types.restore_info import RestoreInfo
 
-#: The models that the hosted service serves; any other is asked for all the same, since another
-#: server may serve it.
+#: The models of the hosted service. Other names are sent too, since another server may have them.
 ModelKey: Final = ("diffio-4.6-flash", "diffio-4.6-pro")
 DownloadType: Final = ("audio", "mp3", "video", "transcript")
 WebhookMode: Final = ("test", "live")
@@ -69,3 +67,31 @@ __all__ = [
     "WebhookMode",
     "WebhookTestEventResponse",
 ]
+
+
+class RestoreInfo(TypedDict):
+    """State of a restoration when it ended; values that were not reached are None.
+
+    `stage` is `isolate`, `progress`, `download_info`, `download` or `complete`; `ok` is true for
+    `complete` only. `error` is the service's reason, or the text of the exception.
+    """
+
+    ok: bool
+    stage: str
+    apiProjectId: str | None
+    generationId: str | None
+    project: CreateProjectResponse | None
+    generation: CreateGenerationResponse | None
+    progress: GenerationProgressResponse | None
+    download: GenerationDownloadResponse | None
+    downloadType: str
+    downloadUrl: str | None
+    fileName: str | None
+    mimeType: str | None
+    status: str | None
+    error: str | None
+    errorDetails: object
+    exceptionType: str | None
+    exceptionMessage: str | None
+    statusCode: int | None
+    responseBody: Any

@@ -1,4 +1,4 @@
-"""Read answers into results: what is absent has the stand-in it has in the guide's package."""
+"""Parsing of responses into results, with the default values of the published package."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Json = Mapping[str, object]
 
 
 def text(data: Json, name: str, fallback: str | None = None) -> str:
-    """A string that is due.
+    """Return a string, or the fallback.
 
     Raises:
-        DiffioInvalidResponse: It is not there, and nothing stands in for it.
+        DiffioInvalidResponse: It is missing, and there is no fallback.
     """
     value = data.get(name)
     if isinstance(value, str) and (value or fallback is None):
@@ -26,12 +26,12 @@ def text(data: Json, name: str, fallback: str | None = None) -> str:
     if fallback is None:
         from diffio_async.compat.errors import DiffioInvalidResponse
 
-        raise DiffioInvalidResponse(f"{name} is missing, or is no string", None, dict(data))
+        raise DiffioInvalidResponse(f"{name} is missing, or is not a string", None, dict(data))
     return fallback
 
 
 def opt_text(data: Json, name: str, elsewhere: str = "") -> str | None:
-    """A string; where it is absent, the one at `elsewhere` (`upload.objectKey`)."""
+    """Return a string, from `elsewhere` (`upload.objectKey`) if it is absent."""
     value = data.get(name)
     if isinstance(value, str):
         return value
@@ -41,22 +41,22 @@ def opt_text(data: Json, name: str, elsewhere: str = "") -> str | None:
 
 
 def bool_(data: Json, name: str) -> bool:
-    """True or false; absent is false."""
+    """Return a boolean; False if it is absent."""
     return opt_bool(data, name) or False
 
 
 def opt_bool(data: Json, name: str) -> bool | None:
-    """True, false or unknown."""
+    """Return a boolean or None."""
     return json_values.flag(data.get(name))
 
 
 def int_(data: Json, name: str) -> int:
-    """A whole number; absent is 0."""
+    """Return an integer; 0 if it is absent."""
     return opt_int(data, name) or 0
 
 
 def opt_int(data: Json, name: str) -> int | None:
-    """A number without its fraction, also from a string."""
+    """Return a number without its fraction, also from a string."""
     value = data.get(name)
     found = json_values.integer(value)
     number = json_values.number(value) if found is None else None
@@ -64,29 +64,29 @@ def opt_int(data: Json, name: str) -> int | None:
 
 
 def anything(data: Json, name: str) -> object:
-    """Whatever is there."""
+    """Return the value as it is."""
     return data.get(name)
 
 
 def dict_(data: Json, name: str) -> dict[str, Any]:
-    """An object with the API's own keys; an empty one where there is none."""
+    """Return an object with the keys of the API; empty if it is absent."""
     return opt_dict(data, name) or {}
 
 
 def opt_dict(data: Json, name: str) -> dict[str, Any] | None:
-    """An object with the API's own keys."""
+    """Return an object with the keys of the API, or None."""
     value = data.get(name)
     return dict(value) if isinstance(value, Mapping) else None
 
 
 def list_of_text(data: Json, name: str) -> list[str]:
-    """A list of strings; an empty one where there is none."""
+    """Return a list of strings; empty if it is absent."""
     value = data.get(name)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def opt_object(build: Callable[[Json], T], data: Json, name: str) -> T | None:
-    """A result within the result; None where it lacks what it cannot do without."""
+    """Return a nested result; None if a required field is missing."""
     value = data.get(name)
     from diffio_async.compat.errors import DiffioInvalidResponse
 
@@ -96,14 +96,14 @@ def opt_object(build: Callable[[Json], T], data: Json, name: str) -> T | None:
 
 
 def list_of(build: Callable[[Json], T], data: Json, name: str) -> list[T]:
-    """Results within the result; an empty list where there is none."""
+    """Return a list of nested results; empty if it is absent."""
     value = data.get(name)
     items = value if isinstance(value, list) else []
     return [build(item) for item in items if isinstance(item, Mapping)]
 
 
 def with_rest(result: T, data: Json) -> T:
-    """The result, with all in `extra` that the API said and no other field says."""
+    """Return the result with every value that no field contains in `extra`."""
     model: Any = result
     known = attrs.fields_dict(type(model))
     extra = {
@@ -115,7 +115,7 @@ def with_rest(result: T, data: Json) -> T:
 
 
 def _is_lost(value: object, read: object) -> bool:
-    """Whether a stand-in took a value's place, because it is of another type than its field."""
+    """Return whether a default replaced a value that has another type than its field."""
     if value is None or read == value:
         return False
     if isinstance(value, list) and isinstance(read, list):

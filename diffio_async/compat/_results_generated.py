@@ -1,8 +1,8 @@
 # Written by `python -m diffio_async._codegen --write`; do not edit.
-"""What calls answer with: frozen, comparable, with the guide's attributes.
+"""Results of calls: frozen, comparable, with the attributes of the published package.
 
-`from_dict` takes an answer of the API's. Time stamps are strings, as the API spells them; `extra`
-has what the API said beyond what is known.
+`from_dict` takes a response. Time stamps are strings, as in the response; `extra` has its unknown
+fields.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from attrs import field, frozen
 
-from diffio_async.compat.types import reading as read
+from diffio_async.compat import _parsing as read
 
 
 @frozen(slots=False)
@@ -30,7 +30,7 @@ class ProjectUploadSession:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             uploadSessionId=read.text(data, "uploadSessionId", ""),
             edgeBaseUrl=read.text(data, "edgeBaseUrl"),
@@ -54,7 +54,7 @@ class CompleteProjectUploadResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploaded"),
@@ -79,7 +79,7 @@ class CreateProjectResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             upload=read.opt_object(ProjectUploadSession.from_dict, data, "upload"),
@@ -111,7 +111,7 @@ class ProjectSummary:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             apiProjectId=read.text(data, "apiProjectId"),
             status=read.text(data, "status", "uploading"),
@@ -134,7 +134,7 @@ class ListProjectsResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             projects=read.list_of(ProjectSummary.from_dict, data, "projects"),
         )
@@ -154,7 +154,7 @@ class CreateGenerationResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
@@ -179,7 +179,7 @@ class ProjectGenerationSummary:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             generationId=read.text(data, "generationId"),
             status=read.text(data, "status", "queued"),
@@ -201,7 +201,7 @@ class ListProjectGenerationsResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             apiProjectId=read.opt_text(data, "apiProjectId"),
             generations=read.list_of(ProjectGenerationSummary.from_dict, data, "generations"),
@@ -224,7 +224,7 @@ class GenerationProgressStage:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             jobId=read.opt_text(data, "jobId"),
             jobState=read.opt_text(data, "jobState"),
@@ -246,7 +246,7 @@ class GenerationTranscription:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             status=read.opt_text(data, "status"),
         )
@@ -274,7 +274,7 @@ class GenerationProgressResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
@@ -309,7 +309,7 @@ class GenerationDownloadResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             generationId=read.text(data, "generationId"),
             apiProjectId=read.text(data, "apiProjectId"),
@@ -336,7 +336,7 @@ class WebhookTestEventResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             svixMessageId=read.text(data, "svixMessageId"),
             eventId=read.opt_text(data, "eventId"),
@@ -357,7 +357,7 @@ class AccountSettingsResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             account=read.dict_(data, "account"),
             apiKeyId=read.opt_text(data, "apiKeyId"),
@@ -386,7 +386,7 @@ class ApiKeyResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             keyId=read.text(data, "keyId"),
             label=read.text(data, "label", ""),
@@ -414,7 +414,7 @@ class ApiKeysListResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             keys=read.list_of(ApiKeyResponse.from_dict, data, "keys"),
         )
@@ -431,7 +431,7 @@ class UsageSummaryResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             usage=read.dict_(data, "usage"),
             billing=read.dict_(data, "billing"),
@@ -448,7 +448,7 @@ class WebhookConfigureResponse:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             webhook=read.dict_(data, "webhook"),
         )
@@ -475,7 +475,7 @@ class GenerationWebhookEvent:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             eventType=read.text(data, "eventType", ""),
             eventId=read.opt_text(data, "eventId"),
@@ -503,7 +503,7 @@ class AudioIsolationResult:
 
     @classmethod
     def from_dict(cls, data: read.Json) -> Self:
-        """Read an answer, or a part of one."""
+        """Parse a response, or a part of one."""
         found = cls(
             project=CreateProjectResponse.from_dict(read.dict_(data, "project")),
             generation=CreateGenerationResponse.from_dict(read.dict_(data, "generation")),
