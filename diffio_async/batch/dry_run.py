@@ -129,26 +129,23 @@ async def _with_problem(
 
 def _copy_journal(source: Path, target: Path) -> None:
     try:
-        _copy(source, target)
+        check_private(source)
+        uri = f"{source.absolute().as_uri()}?mode=ro"
+        # A file that is not a journal is reported when the copy is opened.
+        with (
+            contextlib.suppress(sqlite3.DatabaseError),
+            contextlib.closing(sqlite3.connect(uri, uri=True)) as original,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            original.backup(copy)
+            return
+        target.write_bytes(source.read_bytes())
     except FileNotFoundError:
         return
     except (OSError, ValueError) as failure:
         raise DatabaseError(
             f"the batch journal {str(source)!r} cannot be used: {reason_of(failure)}"
         ) from failure
-
-
-def _copy(source: Path, target: Path) -> None:
-    check_private(source)
-    # A file that is not a journal is reported when the copy is opened.
-    with (
-        contextlib.suppress(sqlite3.DatabaseError),
-        contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as a,
-        contextlib.closing(sqlite3.connect(target)) as b,
-    ):
-        a.backup(b)
-        return
-    target.write_bytes(source.read_bytes())
 
 
 def _planned_files(

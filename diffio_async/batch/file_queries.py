@@ -198,8 +198,8 @@ def lease_downloads(
 
 def finish_download(
     connection: sqlite3.Connection, run_id: int, download: ResultDownload, path: str, size: int
-) -> bool:
-    """Record a finished download; return whether its file has ended."""
+) -> None:
+    """Record a finished download, and the end of its file if it is the last one."""
     _change(
         connection,
         run_id,
@@ -209,7 +209,7 @@ def finish_download(
         size,
         time.time(),
     )
-    return finish_if_complete(connection, download.file_id)
+    finish_if_complete(connection, download.file_id)
 
 
 def fail_download(
@@ -220,7 +220,7 @@ def fail_download(
     *,
     retryable: bool,
     owned: bool,
-) -> bool:
+) -> None:
     """Fail a result; `owned` is whether a file that the batch wrote may exist at its path."""
     _change(
         connection,
@@ -231,7 +231,7 @@ def fail_download(
         int(retryable),
         int(owned),
     )
-    return finish_if_complete(connection, download.file_id)
+    finish_if_complete(connection, download.file_id)
 
 
 def requeue_download(

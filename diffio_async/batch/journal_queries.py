@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from diffio_async.batch.leases import count_live_runs
-from diffio_async.batch.schema import decode_path, fetch_records
+from diffio_async.batch.schema import decode_path
 from diffio_async.models.batches import FileOutcome, FileState, LeftOut, LeftOutReason
-from diffio_async.models.generations import DownloadType
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,80 +18,59 @@ if TYPE_CHECKING:
     from diffio_async.batch.journal import Journal
 
 
-@frozen(kw_only=True)
-class _EndedFile:
-    """A row of a file that has ended."""
-
-    id: int
-    end_seq: int
-    source: str = field(converter=decode_path)
-    state: FileState
-    error: str | None
-    error_type: str | None
-    retryable: int
-    attempts: int
-    size: int
-    leased_at: float | None
-    ended_at: float
-    changed: int
-    project: str | None
-    generation: str | None
-    key: str | None
-    job_state: str | None
-
-
-@frozen(kw_only=True)
-class _FinishedResult:
-    """A row of a result that was downloaded."""
-
-    type: DownloadType
-    path: str = field(converter=decode_path)
-    bytes: int | None
-
-
 def outcomes_after(
     connection: sqlite3.Connection, end_seq: int, max_count: int, last_earlier: int
 ) -> list[tuple[int, FileOutcome]]:
     """Return the outcomes after number `end_seq`; up to `last_earlier` they are of earlier runs."""
-    cursor = connection.execute(
-        "SELECT file.id, file.end_seq, file.source, file.state, file.error, file.error_type,"
-        " file.retryable, file.attempts, file.size, file.leased_at, file.ended_at, file.changed,"
-        " job.project, job.generation, job.key, job.state AS job_state"
+    rows = connection.execute(
+        "SELECT file.end_seq, file.id, file.source, file.state, file.error, file.error_type,"
+        " file.attempts, file.size, file.leased_at, file.ended_at, file.changed,"
+        " file.state = 'failed' AND job.state = 'failed' AND NOT file.retryable,"
+        " job.project, job.generation, job.key"
         " FROM file LEFT JOIN job ON job.id = file.job_id"
         " WHERE file.end_seq > ? ORDER BY file.end_seq LIMIT ?",
         (end_seq, max_count),
-    )
-    return [
-        (file.end_seq, _outcome(connection, file, file.end_seq <= last_earlier))
-        for file in fetch_records(cursor, _EndedFile)
-    ]
+    ).fetchall()
+    return [(row[0], _outcome(connection, row[0] <= last_earlier, *row[1:])) for row in rows]
 
 
-def _outcome(connection: sqlite3.Connection, file: _EndedFile, earlier: bool) -> FileOutcome:
-    results = fetch_records(
-        connection.execute(
-            "SELECT type, path, bytes FROM result WHERE file_id = ? AND state = 'done'", (file.id,)
-        ),
-        _FinishedResult,
-    )
+def _outcome(
+    connection: sqlite3.Connection,
+    from_earlier_run: bool,
+    file: int,
+    source: str | bytes,
+    state: FileState,
+    error: str | None,
+    error_type: str | None,
+    attempts: int,
+    size: int,
+    leased_at: float | None,
+    ended_at: float,
+    changed: int,
+    retry_is_billed: int | None,
+    project: str | None,
+    generation: str | None,
+    key: str | None,
+) -> FileOutcome:
+    results = connection.execute(
+        "SELECT type, path, bytes FROM result WHERE file_id = ? AND state = 'done'", (file,)
+    ).fetchall()
     return FileOutcome(
-        source=Path(file.source),
-        state=file.state,
-        paths={result.type: Path(result.path) for result in results},
-        api_project_id=file.project,
-        generation_id=file.generation,
-        idempotency_key=file.key,
-        error=file.error,
-        error_type=file.error_type,
-        retry_is_billed=file.state == "failed"
-        and file.job_state == "failed"
-        and not file.retryable,
-        attempts=file.attempts,
-        size_bytes=file.size,
-        received_bytes=sum(result.bytes or 0 for result in results),
-        seconds=max(0.0, file.ended_at - file.leased_at) if file.leased_at is not None else 0.0,
-        source_changed=bool(file.changed),
-        from_earlier_run=earlier,
+        source=Path(decode_path(source)),
+        state=state,
+        paths={download_type: Path(decode_path(path)) for download_type, path, _ in results},
+        api_project_id=project,
+        generation_id=generation,
+        idempotency_key=key,
+        error=error,
+        error_type=error_type,
+        retry_is_billed=bool(retry_is_billed),
+        attempts=attempts,
+        size_bytes=size,
+        received_bytes=sum(size or 0 for _, _, size in results),
+        seconds=max(0.0, ended_at - leased_at) if leased_at is not None else 0.0,
+        source_changed=bool(changed),
+        from_earlier_run=from_earlier_run,
     )
 
 

@@ -347,13 +347,3 @@ def _check_descriptors(failure: sqlite3.Error) -> None:
         with contextlib.ExitStack() as stack:
             for _ in range(_JOURNAL_FILES):
                 stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
-
-
-@contextlib.contextmanager
-def earlier_batch(folder: Path) -> Iterator[EarlierBatch]:
-    """Open the batch of a folder during the body."""
-    batch = EarlierBatch(folder)
-    try:
-        yield batch
-    finally:
-        batch.close()

@@ -145,19 +145,18 @@ class BatchRun:
 
     async def _run_file(self, file: SourceFile) -> None:
         context, intake = self._context, FileIntake(self._context, file)
+        job = None
         try:
-            try:
-                job = await intake.run()
-            finally:
-                context.uploading -= 1
-                context.slot_freed.notify()
-            if job is not None:
-                await JobRunner(context, job).run()
+            job = await intake.run()
         except Exception as failure:  # noqa: BLE001 - fails only this file
             await fail_unexpectedly(context, intake.leased_row, failure)
         finally:
-            context.in_flight -= 1
+            context.uploading -= 1
+            if job is None:
+                context.in_flight -= 1
             context.slot_freed.notify()
+        if job is not None:
+            await self._run_job(job)
 
     async def _run_job(self, job: RestorationJob) -> None:
         try:
@@ -182,11 +181,8 @@ class BatchRun:
                 self._start_download(download)
             if len(leased) == free > 0:
                 continue
-            if (
-                finished
-                and not context.downloading
-                and (not context.congestion.pause or context.congestion.should_give_up)
-            ):
+            is_idle = not context.congestion.pause or context.congestion.should_give_up
+            if finished and not context.downloading and is_idle:
                 break
             await context.result_ready.wait(version, self._scan_interval())
         while context.downloading and self._failure is None:

@@ -19,7 +19,7 @@ from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async.batch.journal_queries import describe_left_out
 from diffio_async.batch.manifest import is_manifest, read_manifest
-from diffio_async.batch.naming import EarlierBatch, earlier_batch
+from diffio_async.batch.naming import EarlierBatch
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
@@ -153,7 +153,7 @@ class Scan:
                 if any(entry.name == DEFAULT_JOURNAL for entry in entries) and not _same(
                     folder / DEFAULT_JOURNAL, self.journal
                 ):
-                    batches.append(stack.enter_context(earlier_batch(folder)))
+                    batches.append(stack.enter_context(contextlib.closing(EarlierBatch(folder))))
                 folders = []
                 for entry in entries:
                     # Links to folders are not followed, as they may form a circle.
