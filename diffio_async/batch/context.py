@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
@@ -18,20 +17,16 @@ from diffio_async.batch.failures import is_throttled, root_cause
 from diffio_async.errors import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.request import Plan
-    from diffio_async.batch.schema import ResultDownload
     from diffio_async.errors import DiffioError
     from diffio_async.options import RetryPolicy
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
 
 
-#: Maximum number of concurrent downloads.
-MAX_DOWNLOADS = 8
 _MAX_FOLDERS = 1000
 #: Seconds added to a delay, because the journal's clock may differ from the loop's.
 _CLOCK_TOLERANCE = 0.002
@@ -132,10 +127,6 @@ class RunContext:
     file_ended: Notifier = field(factory=Notifier)
     stop_reason: Exception | str | None = None
     downloads_stopped: Exception | None = None
-    #: Whether the journal may have ready results that no run leases.
-    more_downloads: bool = True
-    #: Starts the download of a leased result.
-    start_download: Callable[[ResultDownload], None] = field(default=lambda _: None)
     #: Folders of results that exist.
     known_folders: set[Path] = field(factory=set)
     uploading: int = 0
@@ -169,17 +160,6 @@ class RunContext:
             return False
         self._restarted_jobs.add(job)
         return True
-
-    @contextlib.contextmanager
-    def download_slots(self) -> Iterator[int]:
-        """Reserve a download slot during the body; yield 1 if one was free, else 0."""
-        can_start = self.downloads_stopped is None and not self.congestion.pause
-        slots = int(can_start and self.downloading < MAX_DOWNLOADS)
-        self.downloading += slots
-        try:
-            yield slots
-        finally:
-            self.downloading -= slots
 
     def remember_folder(self, folder: Path) -> None:
         """Record that a folder of results exists; the set is bounded."""

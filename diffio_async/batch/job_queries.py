@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from diffio_async._storage.sqlite_open import now
-from diffio_async.batch.file_queries import fail_with_job, finish_if_complete, lease_downloads
+from diffio_async.batch.file_queries import fail_with_job, finish_if_complete
 from diffio_async.batch.journal import salt_of
 from diffio_async.batch.request import idempotency_key_for
 from diffio_async.batch.schema import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import sqlite3
 
     from diffio_async.batch.file_queries import ErrorRecord
-    from diffio_async.batch.schema import ResultDownload
 
 #: Minimum seconds billed for a generation.
 MIN_BILLED_SECONDS = 60.0
@@ -208,13 +207,8 @@ def record_generation(
     )
 
 
-def record_completion(
-    connection: sqlite3.Connection, run_id: int, job: int, max_downloads: int
-) -> tuple[list[ResultDownload], bool]:
-    """Record the completed generation and lease up to `max_downloads` of its results.
-
-    Returns those, and whether more results are ready.
-    """
+def record_completion(connection: sqlite3.Connection, run_id: int, job: int) -> None:
+    """Record the completed generation; its results can be downloaded now."""
     change_job(
         connection,
         run_id,
@@ -222,13 +216,11 @@ def record_completion(
         "state = 'complete', run_id = NULL, error = NULL, error_type = NULL, complete_at = ?",
         time.time(),
     )
-    ready = connection.execute(
+    connection.execute(
         "UPDATE result SET state = 'ready' WHERE state = 'wanted' AND file_id IN"
         " (SELECT id FROM file WHERE job_id = ? AND state = 'joined')",
         (job,),
-    ).rowcount
-    downloads = lease_downloads(connection, run_id, max_downloads) if max_downloads else []
-    return downloads, ready > len(downloads)
+    )
 
 
 def requeue_job(

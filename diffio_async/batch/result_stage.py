@@ -132,16 +132,8 @@ class JobRunner:
             await requeue_or_fail(context, job, failure, successes)
         else:
             context.congestion.on_success()
-            # One transaction completes the job and leases its results if a download slot is free.
-            with context.download_slots() as max_downloads:
-                downloads, more = await transition(
-                    job_queries.record_completion, job.id, max_downloads
-                )
-                for download in downloads:
-                    context.start_download(download)
-            if more:
-                context.more_downloads = True
-                context.result_ready.notify()
+            await transition(job_queries.record_completion, job.id)
+            context.result_ready.notify()
 
 
 def _existing_generation(failure: DiffioError) -> tuple[str, str] | None:

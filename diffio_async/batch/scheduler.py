@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch import leases
-from diffio_async.batch.context import MAX_DOWNLOADS
 from diffio_async.batch.failures import fail_unexpectedly
 from diffio_async.batch.file_queries import lease_downloads, lease_files
 from diffio_async.batch.job_queries import lease_jobs
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.context import RunContext
 
+#: Maximum number of concurrent downloads.
+MAX_DOWNLOADS = 8
 #: Seconds between scans for rows that other runs released.
 _POLL_SECONDS = 1.0
 
@@ -36,9 +37,8 @@ class BatchRun:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._journal = context.journal
-        context.start_download = self._start_download
         self._finished = False
-        self._more_files = True
+        self._more_files, self._more_downloads = True, True
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: Exception | None = None
 
@@ -176,9 +176,12 @@ class BatchRun:
             leased = list[ResultDownload]()
             if free > 0 and not context.congestion.pause:
                 leased = await self._journal.transition(lease_downloads, free)
-                context.more_downloads = len(leased) == free
+                self._more_downloads = len(leased) == free
+            else:
+                self._more_downloads = True
             for download in leased:
-                self._start_download(download)
+                context.downloading += 1
+                self._start(self._run_download(download))
             if len(leased) == free > 0:
                 continue
             is_idle = not context.congestion.pause or context.congestion.should_give_up
@@ -188,10 +191,6 @@ class BatchRun:
         while context.downloading and self._failure is None:
             await context.result_ready.wait(context.result_ready.version, _POLL_SECONDS)
 
-    def _start_download(self, download: ResultDownload) -> None:
-        self._context.downloading += 1
-        self._start(self._run_download(download))
-
     async def _run_download(self, download: ResultDownload) -> None:
         context = self._context
         try:
@@ -200,7 +199,7 @@ class BatchRun:
             await fail_unexpectedly(context, download, failure)
         finally:
             context.downloading -= 1
-            if context.more_downloads or self._finished:
+            if self._more_downloads or self._finished:
                 context.result_ready.notify()
             if not context.in_flight:
                 context.slot_freed.notify()
