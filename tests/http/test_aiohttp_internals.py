@@ -1,0 +1,94 @@
+"""The undocumented parts of aiohttp and asyncio exist, and nothing depends on them where not.
+
+CI runs these tests, and those of closed loops (`test_ended_loops`), on the lowest supported version
+of aiohttp and on the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.client_proto import ResponseHandler
+
+from diffio_async import ClientOptions, Timeouts
+from diffio_async._http.aiohttp_internals import (
+    BodyReceiver,
+    abort_connections,
+    take_over_connection,
+    unread_bytes,
+)
+from diffio_async._http.exchange import Attempt, Exchange
+from diffio_async._http.sessions import Sessions
+from diffio_async._protocol.requests import signed_url_request
+from tests.http.peers import peer, says
+
+BODY = os.urandom(6 * 2**20)
+
+
+async def received(url: str) -> tuple[bytes, bool]:
+    """Return a response, and whether its connection was taken over from aiohttp."""
+    sessions = Sessions(ClientOptions())
+    attempt = Attempt(request=signed_url_request("GET", url, {}), timeouts=Timeouts())
+    try:
+        async with Exchange(sessions, attempt) as exchange:
+            taken_over = isinstance(exchange._receiver, BodyReceiver)
+            return await exchange.read(len(BODY)), taken_over
+    finally:
+        await sessions.aclose()
+
+
+async def test_a_large_body_is_received_directly() -> None:
+    async with peer(says(200, BODY)) as host:
+        assert await received(host.url()) == (BODY, True)
+
+
+@pytest.mark.parametrize("name", ["read_timeout", "start_timeout"])
+async def test_without_the_names_of_the_handler_aiohttp_reads_the_body(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The result is the same: the connection stays with aiohttp."""
+    monkeypatch.setattr(
+        "diffio_async._http.exchange.take_over_connection",
+        lambda response, stall: take_over_connection(_Without(response, name), stall),
+    )
+    async with peer(says(200, BODY)) as host:
+        assert await received(host.url()) == (BODY, False)
+
+
+class _Without:
+    """A response whose connection's protocol lacks an attribute."""
+
+    def __init__(self, response: Any, name: str) -> None:
+        self._response, self._name = response, name
+        self.protocol = object()
+        self.transport = response.connection.transport
+        self.connection = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+
+async def test_bytes_before_a_failure_can_be_read() -> None:
+    """Aiohttp itself raises the failure first."""
+    loop = asyncio.get_running_loop()
+    content = aiohttp.StreamReader(ResponseHandler(loop), 2**16, loop=loop)
+    content.feed_data(b"before ")
+    assert await content.read(3) == b"bef"
+    content.feed_data(b"the failure")
+    content.set_exception(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        await content.readany()
+    assert unread_bytes(content) == b"ore the failure"
+    assert unread_bytes(content) == b""
+
+
+def test_what_has_no_such_names_is_left_as_it_is() -> None:
+    content: Any = object()
+    assert unread_bytes(content) == b""
+    abort_connections(None)
+    connector: Any = content
+    abort_connections(connector)
