@@ -19,6 +19,7 @@ from diffio_async._http.aiohttp_internals import (
 )
 from diffio_async._http.error_mapping import map_exception, total_timeout_error
 from diffio_async._http.request_body import StreamedPayload, StreamingBody
+from diffio_async._http.sessions import PhaseLimit
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.codings import GZIP, Decoder, Undecodable, codings_of
@@ -99,7 +100,6 @@ class Exchange:
     Attributes:
         status: The status of the response.
         body: The response, as far as `fetch` read it.
-        established: Whether there is a connection, new or reused: bytes may have been sent.
     """
 
     def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
@@ -109,19 +109,21 @@ class Exchange:
         self._kept: SessionEntry | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: BodyReceiver | None = None
-        #: The time limit of the current phase: connecting, or waiting for headers.
-        self._phase = asyncio.timeout(None)
-        self.established = False
+        self._phase = PhaseLimit(
+            attempt.timeouts.connect,
+            self._limit if attempt.total is None else None,
+            sends_body=attempt.body is not None,
+        )
         self.status = 0
         self.body = b""
 
     async def __aenter__(self) -> Self:
         response = None
         try:
-            async with self._phase:
+            async with self._phase.timeout:
                 response = await self._map_errors(self._send())
         except TimeoutError:
-            if not self._phase.expired():
+            if not self._phase.timeout.expired():
                 raise
         if response is None and not self.established:
             raise self._mapped(TimeoutError())
@@ -148,6 +150,11 @@ class Exchange:
                 self._receiver.detach()
             # Closes the connection unless the response was read to its end.
             self._response.close()
+
+    @property
+    def established(self) -> bool:
+        """Return whether there is a connection, new or reused: bytes may have been sent."""
+        return self._phase.established
 
     @property
     def ok(self) -> bool:
@@ -182,33 +189,13 @@ class Exchange:
         get = self._attempt.request.method == "GET"
         return "" if get else " The request may have been accepted."
 
-    def on_connecting(self) -> None:
-        """Start the connect time-out. Waiting for a free connection is not limited by it."""
-        self._limit_phase(self._attempt.timeouts.connect)
-
-    def on_connected(self) -> None:
-        """Start the time limit of the headers, unless a body is sent first, which takes longer."""
-        self.established = True
-        waits = self._attempt.total is None and self._attempt.body is None
-        self._limit_phase(self._limit if waits else None)
-
-    def _on_sent(self) -> None:
-        """Start the time limit of the headers after the body was sent."""
-        if self._attempt.total is None:
-            self._limit_phase(self._limit)
-
-    def _limit_phase(self, seconds: float | None) -> None:
-        if not self._phase.expired():
-            now = asyncio.get_running_loop().time()
-            self._phase.reschedule(None if seconds is None else now + seconds)
-
     async def _send(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
         self._kept = kept = await self._sessions.session(fresh=attempt.new_connection)
         data: bytes | StreamedPayload | None = request.content
         if attempt.body is not None:
             data = self._payload = StreamedPayload(
-                attempt.body, attempt.timeouts.read, self._on_sent
+                attempt.body, attempt.timeouts.read, self._phase.on_sent
             )
         response = await kept.session.request(
             request.method,
@@ -220,9 +207,9 @@ class Exchange:
             # Sizes are counted in bytes as sent: decoding is done here.
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
-            # `fetch` limits the total, and `_phase` the connecting.
+            # `fetch` limits the total, and `_phase` the rest.
             timeout=_stalls(attempt.timeouts.read),
-            trace_request_ctx=self,
+            trace_request_ctx=self._phase,
         )
         kept.reading.add(response)
         return response

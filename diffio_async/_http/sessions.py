@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import aiohttp
 from attrs import define, field
@@ -28,14 +28,39 @@ Loop = asyncio.AbstractEventLoop
 MAX_HEADER = 256 * 1024
 
 
-class ConnectionObserver(Protocol):
-    """Receives the connection events of a request; passed to it as `trace_request_ctx`."""
+class PhaseLimit:
+    """Time limit of an attempt's current phase: connecting, then the headers of the response.
+
+    It is the request's `trace_request_ctx`. It does not refer to the attempt: aiohttp's response
+    refers to it, and the cycle would have to be collected after each request.
+
+    Attributes:
+        established: Whether there is a connection, new or reused: bytes may have been sent.
+        timeout: Entered around the request.
+    """
+
+    def __init__(self, connect: float | None, headers: float | None, *, sends_body: bool) -> None:
+        self._connect, self._headers, self._sends_body = connect, headers, sends_body
+        self.established = False
+        self.timeout = asyncio.timeout(None)
 
     def on_connecting(self) -> None:
-        """Handle the start of a new connection: name look-up, TCP, proxy and TLS."""
+        """Limit a new connection: name look-up, TCP, proxy and TLS, without waiting for a slot."""
+        self._restart(self._connect)
 
     def on_connected(self) -> None:
-        """Handle a connection that is established, new or reused."""
+        """Limit the headers, unless a body is sent first, which may take hours."""
+        self.established = True
+        self._restart(None if self._sends_body else self._headers)
+
+    def on_sent(self) -> None:
+        """Limit the headers after a body was sent."""
+        self._restart(self._headers)
+
+    def _restart(self, seconds: float | None) -> None:
+        if not self.timeout.expired():
+            now = asyncio.get_running_loop().time()
+            self.timeout.reschedule(None if seconds is None else now + seconds)
 
 
 def _tracing() -> aiohttp.TraceConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -51,10 +52,12 @@ async def test_without_the_names_of_the_handler_aiohttp_reads_the_body(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The result is the same: the connection stays with aiohttp."""
-    monkeypatch.setattr(
-        "diffio_async._http.exchange.take_over_connection",
-        lambda response, stall: take_over_connection(_Without(response, name), stall),
-    )
+
+    def take_over(response: Any, stall: float | None) -> BodyReceiver | None:
+        lacking: Any = _Without(response, name)
+        return take_over_connection(lacking, stall)
+
+    monkeypatch.setattr("diffio_async._http.exchange.take_over_connection", take_over)
     async with peer(says(200, BODY)) as host:
         assert await received(host.url()) == (BODY, False)
 
@@ -63,8 +66,8 @@ class _Without:
     """A response whose connection's protocol lacks an attribute."""
 
     def __init__(self, response: Any, name: str) -> None:
-        self._response, self._name = response, name
-        self.protocol = object()
+        self._response = response
+        self.protocol = SimpleNamespace(**dict.fromkeys({"read_timeout", "start_timeout"} - {name}))
         self.transport = response.connection.transport
         self.connection = self
 
