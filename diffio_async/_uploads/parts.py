@@ -170,22 +170,18 @@ MAX_CHUNK, MIN_CHUNK = 3 * CHUNK, CHUNK // 4
 
 
 def limited_part_body(
-    limiter: UploadLimiter,
-    upload: object,
-    source: Source,
-    part: Part,
-    on_written: Callable[[int], None],
+    limiter: UploadLimiter, progress: UploadProgressReporter, source: Source, part: Part
 ) -> StreamingBody:
-    """Return a part as a request body that holds a slot of `upload` during each attempt."""
+    """Return a part as a request body that holds a slot of its upload during each attempt."""
     in_flight = InFlightPart()
     return StreamingBody(
         source,
         part.offset,
         part.size,
-        on_written,
+        progress.part_callback(part.number),
         flight=in_flight,
         chunk=lambda: chunk_size(limiter.limit),
-        slot=lambda: limiter.slot(upload, in_flight),
+        slot=lambda: limiter.slot(progress, in_flight),
     )
 
 

@@ -1,9 +1,10 @@
-"""The resume file behind `resume=path`, and the checkpoint of one upload."""
+"""Stores of resumable uploads: the checkpoint of one upload, and the file behind `resume=path`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +22,10 @@ from diffio_async._storage.append_log import (
     ForeignLog,
     encode_entries,
 )
+from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async.errors import ResumeFileError
+from diffio_async.errors import ConfigurationError, ResumeFileError
 from diffio_async.models.json_values import camel
 from diffio_async.models.projects import UploadRecord
 
@@ -297,3 +299,31 @@ class ResumeFile:
 
 def _is_expired(record: UploadRecord, now: datetime | None) -> bool:
     return now is not None and record.expires_at is not None and record.expires_at <= now
+
+
+@contextlib.asynccontextmanager
+async def resume_store(
+    resume: str | os.PathLike[str] | UploadStore | None, clock: ServerClock
+) -> AsyncIterator[UploadStore | None]:
+    """Yield the user's store, or the file at a path, which is open and locked in the body.
+
+    `clock` decides which records of the file have expired.
+
+    Raises:
+        ConfigurationError: `resume` is neither a path nor a store.
+        ResumeFileError: The file cannot be used, or is in use by another upload.
+    """
+    if resume is None:
+        yield None
+    elif not isinstance(resume, (str, os.PathLike)):
+        if not all(callable(getattr(resume, name, None)) for name in ("load", "save", "forget")):
+            raise ConfigurationError(
+                "resume is the path of a file to keep the upload's state in, or a store with "
+                f"load, save and forget; not a {type(resume).__name__}"
+            )
+        yield resume
+    elif not (path := local_path(resume, "resume")):
+        raise ConfigurationError("resume is an empty path: name a file to keep the state in")
+    else:
+        async with ResumeFile(path).opened(clock) as store:
+            yield store

@@ -11,7 +11,7 @@ from diffio_async._protocol import endpoints
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._protocol.urls import validate_headers
 from diffio_async._uploads.open_source import open_source
-from diffio_async._uploads.resume import resume_store
+from diffio_async._uploads.resume_file import resume_store
 from diffio_async._uploads.uploader import ProjectSpec, Uploader
 from diffio_async.events import UploadProgress
 from diffio_async.models.generations import GenerationSummary

@@ -158,7 +158,7 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
 
 async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever interrupts does not wait for a host that is gone; here the five are made short."""
-    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.05)
+    monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.05)
     for stuck in (START, ABORT):
         gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
         async with scene(faults=[gone, NEVER]) as on:
@@ -193,7 +193,7 @@ async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Closing waits five seconds at most; here they are made short."""
-    monkeypatch.setattr("diffio_async._uploads.multipart.ABORT_SECONDS", 0.2)
+    monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.2)
     gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
     async with scene(faults=[gone, NEVER]) as on:
         with anyio.move_on_after(0.1):

@@ -160,6 +160,6 @@ async def test_a_recording_that_landed_short_is_not_a_project_to_generate_from(
     """What the API says of the landing is looked at: half a recording would be billed as well."""
     body = {"apiProjectId": "proj_1", "status": "uploaded", **said}
     async with scene(faults=[fault(CONFIRM, RespondWith(json=body))]) as on:
-        with pytest.raises(UploadFailed, match="bytes the API says") as caught:
+        with pytest.raises(UploadFailed, match="but the API reports") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()

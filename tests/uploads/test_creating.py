@@ -131,7 +131,7 @@ async def test_a_failed_upload_keeps_the_project(era: str) -> None:
 
 async def test_a_response_without_an_offer_is_an_error() -> None:
     async with scene(faults=[create(RespondWith(json={"apiProjectId": "proj_7"}))]) as on:
-        with pytest.raises(UploadFailed, match="without an upload offer") as caught:
+        with pytest.raises(UploadFailed, match="has no upload offer") as caught:
             await on.client.projects.create(b"x")
         assert isinstance(caught.value.__cause__, InvalidResponse)
         assert caught.value.api_project_id == "proj_7"

@@ -99,7 +99,7 @@ async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
 
 async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
     """One is refused for a while; the others are sent in its place."""
-    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.2"}))
+    late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.4"}))
     async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
         assert on.landed(await on.client.projects.create(sound(12 * PART))) == sound(12 * PART)
         first, again = (seen for seen in on.parts() if seen.path.endswith("/parts/1"))
