@@ -75,15 +75,15 @@ def _compat(package: Path, modules: list[Module]) -> dict[Path, str]:
     }
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None, package: Path = PACKAGE) -> int:
     """Write the facades, or print how they differ and return 1."""
     parser = argparse.ArgumentParser(prog="python -m diffio_async._codegen", description=__doc__)
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--write", action="store_true", help="write the facades")
     mode.add_argument("--check", action="store_true", help="fail if they are out of date")
-    writes = parser.parse_args().write
+    writes = parser.parse_args(arguments).write
     stale = 0
-    for path, expected in outputs().items():
+    for path, expected in outputs(package).items():
         present = path.read_text(encoding="utf-8") if path.exists() else ""
         if present == expected:
             continue

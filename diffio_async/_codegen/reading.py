@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -78,7 +79,7 @@ class Module:
 
 def read(path: Path) -> Module:
     """Read one source file."""
-    source = path.read_text(encoding="utf-8")
+    source = path.read_bytes()
     tree = ast.parse(source, str(path))
     module = Module(path)
     for node in ast.walk(tree):
@@ -91,7 +92,7 @@ def read(path: Path) -> Module:
     for node in tree.body:
         # The names of coroutine classes start with Async; other classes have no facade.
         if isinstance(node, ast.ClassDef) and node.name.startswith("Async"):
-            module.nouns[node.name] = _Reader(path, source).noun(node)
+            module.nouns[node.name] = _Reader(path, source.splitlines(keepends=True)).noun(node)
     return module
 
 
@@ -116,7 +117,7 @@ def resolve_bases(modules: list[Module]) -> None:
 @dataclass(frozen=True)
 class _Reader:
     path: Path
-    source: str
+    lines: Sequence[bytes]
 
     def noun(self, node: ast.ClassDef) -> ClassSpec:
         methods = []
@@ -203,21 +204,26 @@ class _Reader:
         return tuple(found)
 
     def _signature(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-        lines = self.source.splitlines(keepends=True)
-        first, body = node.lineno - 1, node.body[0]
-        header = "".join([lines[first][node.col_offset :], *lines[first + 1 : body.lineno - 1]])
-        if body.lineno - 1 == first:
+        body = node.body[0]
+        if body.lineno == node.lineno:
             raise UnsupportedSyntax(self.path, node, f"{node.name} is written on one line")
+        header = b"".join(self.lines[node.lineno - 1 : body.lineno - 1]).decode()
         return header[header.index("(") :].rstrip().removesuffix(":")
 
     def _docstring(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> str | None:
         return self._text(node.body[0]) if _is_docstring(node.body[0]) else None
 
-    def _text(self, node: ast.AST) -> str:
-        text = ast.get_source_segment(self.source, node)
-        if text is None:
-            raise UnsupportedSyntax(self.path, node, "no source")
-        return text
+    def _text(self, node: ast.expr | ast.stmt) -> str:
+        return source_text(self.lines, node)
+
+
+def source_text(lines: Sequence[bytes], node: ast.expr | ast.stmt) -> str:
+    """Return the source of a node. `ast.get_source_segment` splits the file on each call."""
+    if node.end_lineno is None:
+        raise ValueError("the node does not come from a parser")
+    text = b"".join(lines[node.lineno - 1 : node.end_lineno])
+    after = len(lines[node.end_lineno - 1]) - (node.end_col_offset or 0)
+    return text[node.col_offset : len(text) - after].decode()
 
 
 def _is_declared(node: ast.stmt) -> bool:
@@ -255,20 +261,20 @@ class Model:
 
 def read_models(path: Path) -> dict[str, Model]:
     """Return the classes of one module by name, with their fields."""
-    source = path.read_text(encoding="utf-8")
+    source = path.read_bytes()
+    lines = source.splitlines(keepends=True)
     models = {}
     for node in ast.parse(source, str(path)).body:
         if not isinstance(node, ast.ClassDef):
             continue
-        docstring = ast.get_source_segment(source, node.body[0])
-        if ast.get_docstring(node) is None or docstring is None:
+        if not _is_docstring(node.body[0]):
             raise UnsupportedSyntax(path, node, f"{node.name} has no docstring")
+        docstring = source_text(lines, node.body[0])
         fields = {}
         for item in node.body:
             match item:
                 case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=value):
-                    annotation = ast.get_source_segment(source, kind) or ""
-                    fields[name] = Field(name, annotation, _is_secret(value))
+                    fields[name] = Field(name, source_text(lines, kind), _is_secret(value))
                 case _:
                     pass
         models[node.name] = Model(node.name, docstring, fields)

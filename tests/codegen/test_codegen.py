@@ -1,4 +1,4 @@
-"""The workshop: what it writes is up to date, and what it does not understand stops it."""
+"""The generator: its output is up to date, and syntax without a rule stops it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio
-from diffio_async._codegen.__main__ import CLASSES, PACKAGE, outputs
+from diffio_async._codegen.__main__ import CLASSES, PACKAGE, main, outputs
 from diffio_async._codegen.reading import MethodKind, UnsupportedSyntax, read
 from diffio_async._codegen.writing import RENAMED, render_module
 from diffio_async.sync import Diffio, _generated
@@ -70,34 +70,34 @@ def module(tmp_path: Path, source: str) -> Path:
     return path
 
 
-def test_what_is_written_is_up_to_date() -> None:
-    """`--check` in words: every file is there, and is what the sources ask for."""
-    due = outputs()
-    assert due
-    for path, text in due.items():
+def test_generated_files_are_up_to_date() -> None:
+    """Each file exists with the expected text."""
+    expected = outputs()
+    assert len(expected) == 3
+    for path, text in expected.items():
         assert path.read_text(encoding="utf-8") == text, f"{path}: run --write"
         assert len(text) > 10_000
 
 
-def test_check_and_write_as_commands(tmp_path: Path) -> None:
-    """A new keyword in a coroutine fails `--check` with a diff; `--write` mends it."""
+def test_the_command_checks(tmp_path: Path) -> None:
+    """`python -m` runs the generator without the package's dependencies."""
+    command = [sys.executable, "-S", "-m", "diffio_async._codegen", "--check"]
+    subprocess.run(command, cwd=PACKAGE.parent, check=True)
+
+
+def test_check_and_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new keyword in a coroutine fails `--check` with a diff; `--write` updates the facades."""
     package = tmp_path / "diffio_async"
-    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "diffio_async._codegen"]
-
-    def run(mode: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, mode], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-
-    assert run("--check").returncode == 0
+    ignored = shutil.ignore_patterns("__pycache__", "sandbox", "cli", "webhooks", "_*ing")
+    shutil.copytree(PACKAGE, package, ignore=ignored)
+    assert main(["--check"], package) == 0
     drift(package)
-    stale = run("--check")
-    assert stale.returncode == 1
-    assert "+        deep: bool = False" in stale.stderr
-    assert "--write" in stale.stderr
-    assert run("--write").returncode == 0
-    assert run("--check").returncode == 0
+    assert main(["--check"], package) == 1
+    stale = capsys.readouterr().err
+    assert "+        deep: bool = False" in stale
+    assert "--write" in stale
+    assert main(["--write"], package) == 0
+    assert main(["--check"], package) == 0
 
 
 def drift(package: Path) -> None:
@@ -115,8 +115,8 @@ def drift(package: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_drift_is_caught_by_the_type_checker_alone(tmp_path: Path) -> None:
-    """Without the workshop, mypy says that the facade's result is no longer the coroutine's."""
+def test_type_checkers_detect_an_outdated_facade(tmp_path: Path) -> None:
+    """Mypy reports a facade whose result differs from that of the coroutine."""
     package = tmp_path / "diffio_async"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     drift(package)
@@ -133,14 +133,14 @@ def test_a_drift_is_caught_by_the_type_checker_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_signatures_and_docstrings_are_the_coroutines(name: str) -> None:
-    """Names, kinds, defaults and words, by `inspect`, for every public method."""
+def test_signatures_and_docstrings_are_those_of_the_coroutines(name: str) -> None:
+    """Compare names, kinds, defaults and docstrings of every public method with `inspect`."""
     homes = {AsyncDiffio.__name__: AsyncDiffio}
     for part in vars(AsyncDiffio("key")).values():
         homes[type(part).__name__] = type(part)
     coroutine, facade = homes[name], getattr(_generated, name.removeprefix("Async"))
     assert facade.__doc__ == coroutine.__doc__
-    # Those of the classes it is derived from are written out in the facade.
+    # Inherited methods are written out in the facade.
     named = {n for kind in coroutine.__mro__[:-1] for n in vars(kind)}
     public = {n for n in named if not n.startswith("_") or n in RENAMED}
     assert {n for n in vars(facade) if not n.startswith("_") or n in RENAMED.values()} == {
@@ -164,8 +164,8 @@ def test_signatures_and_docstrings_are_the_coroutines(name: str) -> None:
         assert not inspect.iscoroutinefunction(theirs)
 
 
-def test_the_client_itself_is_made_with_the_same_words() -> None:
-    """`Diffio(…)` takes what `AsyncDiffio(…)` takes, and has its parts."""
+def test_the_client_has_the_same_constructor() -> None:
+    """`Diffio(…)` accepts the arguments of `AsyncDiffio(…)`, and has its parts."""
     assert inspect.signature(Diffio) == inspect.signature(AsyncDiffio)
     client = Diffio("key")
     parts = {name for name in vars(AsyncDiffio("key")) if not name.startswith("_")}
@@ -174,7 +174,7 @@ def test_the_client_itself_is_made_with_the_same_words() -> None:
 
 
 def test_every_rule_of_the_grammar_is_written(tmp_path: Path) -> None:
-    """Coroutine, generator, context manager, plain method, property; private ones are left."""
+    """Coroutine, generator, context manager, plain method, property; not private methods."""
     things = read(module(tmp_path, SOURCE))
     kinds = {method.name: method.kind for method in things.nouns["AsyncThings"].methods}
     assert kinds == {
@@ -210,10 +210,10 @@ def test_every_rule_of_the_grammar_is_written(tmp_path: Path) -> None:
         ('"""Things."""', "", "AsyncThings has no docstring"),
     ],
 )
-def test_what_is_not_understood_stops_with_file_and_line(
+def test_unsupported_syntax_stops_with_file_and_line(
     tmp_path: Path, old: str, new: str, words: str
 ) -> None:
-    """The grammar is closed: nothing is guessed."""
+    """The grammar is closed: syntax without a rule raises an error."""
     assert old in SOURCE
     path = module(tmp_path, SOURCE.replace(old, new, 1))
     with pytest.raises(UnsupportedSyntax, match=words) as caught:
