@@ -17,7 +17,7 @@ _MAX_DISPLAYED = 80
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return whether the value is a finite number that a float can hold, and no bool."""
+    """Return whether the value is a finite number in the range of a float, and not a bool."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     try:
@@ -27,7 +27,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def displayed(value: object) -> str:
-    """Return the value as messages show it: Python refuses to print integers of many digits."""
+    """Return the repr of a value for messages, shortened; huge integers have none."""
     try:
         text = repr(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The coroutine client: composes what stands below it."""
+"""The async client."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class AsyncDiffio:
-    """A client of the Diffio API.
+    """Async client of the Diffio API.
 
-    Make it anywhere, at import time too, and keep it: connections are opened when they are
-    needed, for each event loop its own.
+    It may be created anywhere, also at import time, and should be reused: connections are opened
+    on first use, separately for each event loop.
 
     Attributes:
-        projects: Upload recordings, list them.
-        generations: Start, follow and download restorations.
-        audio_isolation: Upload and start in one call.
-        account: The account's settings.
-        api_keys: Make, list, rotate and revoke keys.
-        usage: What was processed, and what it costs.
-        webhooks: Where events are delivered, and whether a delivery is genuine.
+        projects: Upload and list recordings.
+        generations: Start, wait for and download restorations.
+        audio_isolation: Upload a recording and start its restoration in one call.
+        account: Settings of the account.
+        api_keys: Create, list, rotate and revoke API keys.
+        usage: Usage and its cost.
+        webhooks: Configure endpoints, and verify deliveries.
     """
 
     projects: AsyncProjects = declared(AsyncProjects)
@@ -81,19 +81,19 @@ class AsyncDiffio:
         options: ClientOptions | None = None,
         inbox: WebhookInbox | None = None,
     ) -> None:
-        """Make a client; nothing is sent.
+        """Create a client; nothing is sent.
 
         Args:
-            api_key: The key; `DIFFIO_API_KEY` where None.
-            base_url: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
-                hosted service where that is unset.
+            api_key: The API key. If None, `DIFFIO_API_KEY` of the environment.
+            base_url: URL of the API, with or without `/v1`. If None, `DIFFIO_API_BASE_URL` of the
+                environment, or the hosted service.
             options: Time-outs, retries, limits, proxy, TLS, observers.
-            inbox: Where webhooks of this account are received, by this process or another on this
-                machine: every wait ends the moment its event arrives, and questions fall to safety
-                checks while events come.
+            inbox: Inbox for the webhooks of this account, received by this process or another on
+                this machine. Each wait ends when its event arrives, and polls are rare while events
+                are received.
 
         Raises:
-            ConfigurationError: The key is missing or cannot be one, or the address is not secure.
+            ConfigurationError: The API key is missing or malformed, or the URL is not secure.
         """
         options = options or ClientOptions()
         if allows_insecure_http(os.environ):
@@ -134,45 +134,45 @@ class AsyncDiffio:
         on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Restoration:
-        """Restore one recording: upload it, generate, wait, download.
+        """Restore one recording: upload it, start a generation, wait for it, download the result.
 
-        Whatever can be known to be wrong is raised before the first byte is sent. Every later
-        error keeps `api_project_id`, `generation_id` and `idempotency_key`, so that nothing that
-        was uploaded or billed is out of reach.
+        Invalid arguments are found before the first byte is sent. Every later error has
+        `api_project_id`, `generation_id` and `idempotency_key`, from which the restoration can be
+        continued.
 
         Args:
             source: A path, bytes, a binary file object or an async iterator of bytes.
             to: The file to write, or a folder (the name is then `{stem}.restored.mp3`, `.json`, or
-                the video's ending); None keeps the result in memory.
-            model: `diffio-` and a name; which are served is the server's word.
+                has the suffix of the video). If None, the result is kept in memory.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
             download_type: `audio` (or `mp3`), `video` or `transcript`.
-            file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; guessed from the name where None.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, it is guessed from the name.
             file_format: A short label such as `wav`.
-            sampling: The model's settings.
-            project_params: Your own words about the project.
-            generation_params: Your own words about the generation.
-            idempotency_key: The generation's key; made anew where None. Another `restore` with the
-                same key uploads anew and raises `IdempotencyConflict`, which has the ids of the
-                first one's generation; none is billed.
-            on_conflict: `error` or `overwrite`, where the target exists.
-            poll_interval: Seconds between questions; None lets the pause adapt.
-            timeout: Seconds the generation is waited for; None is the client's (an hour),
-                `math.inf` no limit. A transcript that is pending is waited for as well.
-            on_progress: Told of `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            project_params: Metadata of the project, as a JSON object.
+            generation_params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: Key of the generation, 1 to 255 characters; random if None. A second
+                `restore` with the same key uploads again and raises `IdempotencyConflict` with the
+                ids of the first generation; it is not billed.
+            on_conflict: `error` or `overwrite`, if the target exists.
+            poll_interval: Seconds between polls. If None, the interval adapts.
+            timeout: Maximum seconds to wait for the generation and for a pending transcript. If
+                None, that of the client (one hour); `math.inf` for no limit.
+            on_progress: Receives `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
             options: Options of every request.
 
         Raises:
-            ConfigurationError: The model, the type, the key or a time cannot be right.
-            InvalidSource: The source is missing, unreadable, empty, too large, or changed; or a
-                video is wanted of a recording that is certainly sound alone.
-            InvalidTarget: The target's folder is missing or not writable, or the target exists.
+            ConfigurationError: The model, the type, the key or a time is invalid.
+            InvalidSource: The source is missing, unreadable, empty or too large, or changed; or a
+                video is requested of a recording without video.
+            InvalidTarget: The target exists, or its folder is missing or not writable.
             UploadFailed: The bytes could not be sent.
-            GenerationFailed: The service could not restore it; the message has its reason.
-            WaitTimeout: The generation took longer than `timeout`; it goes on.
-            IdempotencyConflict: The key was used before, for another upload.
-            DownloadFailed: The result could not be fetched; it can be, with the ids.
-            ApiError: The API refused, by status: `AuthenticationFailed`, `PaymentRequired`, ….
+            GenerationFailed: The service could not restore it; the message has the reason.
+            WaitTimeout: The generation took longer than `timeout`; it continues.
+            IdempotencyConflict: The key was used for another upload.
+            DownloadFailed: The result could not be downloaded; it still can, by the ids.
+            ApiError: The API responded with an error: `AuthenticationFailed`, `PaymentRequired`, ….
         """
         return await restore(
             self.audio_isolation,
@@ -321,9 +321,9 @@ class AsyncDiffio:
         )
 
     async def aclose(self) -> None:
-        """Close the connections. Calls in flight and later ones raise `ClientClosed`.
+        """Close the connections. Calls in flight and later calls raise `ClientClosed`.
 
-        Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
+        Delays end at once. Running uploads, also in other threads, are aborted first, which may
         take up to five seconds.
         """
         await self._close()

@@ -1,4 +1,4 @@
-"""What happened, told to observers and progress callbacks: frozen facts without secrets."""
+"""Events for observers and progress callbacks: frozen, without secrets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from diffio_async.models.json_values import Plain
 
 @frozen
 class RequestSent(Plain):
-    """One attempt is about to be made.
+    """A request is about to be sent.
 
-    `url` has no query and no credential; `attempt` counts from 1, and a redirect of a download is
-    a request of the same attempt.
+    Attributes:
+        call: Name of the call.
+        method: HTTP method.
+        url: URL without query and credentials.
+        attempt: Number of the attempt, from 1. A redirect of a download is another request of the
+            same attempt.
     """
 
     call: str
@@ -23,7 +27,7 @@ class RequestSent(Plain):
 
 @frozen
 class ResponseReceived(Plain):
-    """One attempt was answered, `seconds` after it was sent; a download's answer has begun."""
+    """A response arrived `seconds` after its request (of a download: its headers)."""
 
     call: str
     method: str
@@ -36,10 +40,10 @@ class ResponseReceived(Plain):
 
 @frozen
 class RequestFailed(Plain):
-    """One attempt got no response within `seconds`.
+    """A request failed after `seconds` without a response.
 
-    `reason` says why in a few words: "refused", "name not found", "timed out", "cancelled". What
-    was answered with an error status is an `ResponseReceived`.
+    `reason` is "refused", "name not found", "timed out", "cancelled" or the like. A response with
+    an error status is a `ResponseReceived`.
     """
 
     call: str
@@ -52,7 +56,7 @@ class RequestFailed(Plain):
 
 @frozen
 class RetryScheduled(Plain):
-    """An attempt failed for `reason` and will be made again in `delay` seconds."""
+    """An attempt failed (`reason`) and will be repeated in `delay` seconds."""
 
     call: str
     attempt: int
@@ -62,7 +66,7 @@ class RetryScheduled(Plain):
 
 @frozen
 class PartUploaded(Plain):
-    """One part of an upload was accepted."""
+    """A part of an upload was accepted; `size` is in bytes, `part_number` counts from 1."""
 
     api_project_id: str
     part_number: int
@@ -71,7 +75,7 @@ class PartUploaded(Plain):
 
 @frozen
 class UploadResumed(Plain):
-    """An upload of an earlier try goes on: `sent` of its `total` bytes are there already."""
+    """A previous upload is resumed: `sent` of its `total` bytes have arrived already."""
 
     api_project_id: str
     sent: int
@@ -80,9 +84,9 @@ class UploadResumed(Plain):
 
 @frozen
 class UploadRestarted(Plain):
-    """An earlier try cannot be gone on with, for `reason`: its bytes go to a new project.
+    """A previous upload cannot be resumed (`reason`); the file is uploaded to a new project.
 
-    `api_project_id` is that of the earlier try, which stays as it is.
+    `api_project_id` is the previous project, which is not changed.
     """
 
     api_project_id: str
@@ -91,9 +95,9 @@ class UploadRestarted(Plain):
 
 @frozen
 class DownloadResumed(Plain):
-    """A download broke, or its link expired, for `reason`: it is asked for from byte `offset` on.
+    """A download was interrupted or its link expired (`reason`); it resumes at byte `offset`.
 
-    That is 0 where nothing came yet, or where the host gave no word to tell its versions by.
+    `offset` is 0 if nothing was received, or if the host sent no validator (`ETag`) of the version.
     """
 
     offset: int
@@ -102,27 +106,33 @@ class DownloadResumed(Plain):
 
 @frozen
 class UploadProgress(Plain):
-    """Bytes of a source handed to the connection, of `total`; fewer when a part is sent again.
+    """Progress of an upload.
 
-    `rate` is bytes a second over the last five seconds, None before it can be told.
+    Attributes:
+        sent: Bytes passed to the connection. Decreases when a part is sent again.
+        total: Size of the source in bytes.
+        rate: Bytes per second over the last five seconds, None at the start.
     """
 
     sent: int
     total: int
-    # Measured, not a fact of the transfer: two tellings of the same bytes are equal.
+    # Excluded from equality, because it is measured.
     rate: float | None = field(default=None, eq=False, kw_only=True)
 
     @property
     def percent(self) -> float:
-        """0 to 100."""
+        """Percentage, 0 to 100."""
         return 100.0 * self.sent / self.total if self.total else 100.0
 
 
 @frozen
 class DownloadProgress(Plain):
-    """Bytes of a result received, of `total` where the server told; fewer where it begins anew.
+    """Progress of a download.
 
-    `rate` is bytes a second over the last five seconds, None before it can be told.
+    Attributes:
+        received: Bytes received. Decreases when the download restarts.
+        total: Size of the result in bytes, None if the host did not send it.
+        rate: Bytes per second over the last five seconds, None at the start.
     """
 
     received: int
@@ -131,7 +141,7 @@ class DownloadProgress(Plain):
 
     @property
     def percent(self) -> float | None:
-        """0 to 100, None where the total is unknown."""
+        """Percentage, 0 to 100; None if the total is unknown."""
         if self.total is None:
             return None
         return 100.0 * self.received / self.total if self.total else 100.0
@@ -139,7 +149,7 @@ class DownloadProgress(Plain):
 
 @frozen
 class GenerationStarted(Plain):
-    """A generation was accepted, and is billed: with the ids it can be waited on from anywhere."""
+    """A generation was accepted, and is billed. Any process can wait for it by the ids."""
 
     generation_id: str
     api_project_id: str
@@ -148,7 +158,7 @@ class GenerationStarted(Plain):
 
 @frozen
 class ProgressUpdated(Plain):
-    """A wait read progress that changed; `percent` is 0 to 100."""
+    """A wait received progress that changed; `percent` is 0 to 100."""
 
     generation_id: str
     api_project_id: str | None
@@ -158,13 +168,13 @@ class ProgressUpdated(Plain):
 
 @frozen
 class PollingPaused(Plain):
-    """All waits of the client ask nothing for `seconds`, for `reason`."""
+    """All waits of the client pause polling for `seconds` (`reason`)."""
 
     seconds: float
     reason: str
 
 
-#: What observers are given.
+#: All events that observers receive.
 Event = (
     RequestSent
     | ResponseReceived

@@ -1,4 +1,4 @@
-"""Options: frozen, merged field by field, checked when made; the environment is read once."""
+"""Options of clients and calls: frozen, validated on creation, merged field by field."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ MIB = 1024 * 1024
 
 DEFAULT_BASE_URL = "https://api.diffio.ai/v1"
 
-#: The headers that say who calls.
+#: Names of headers with credentials.
 CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "xi-api-key"})
 
-#: What an observer is: it is told what happened, in the order it happened; it must not block.
+#: Receives every event in order. It must not block; exceptions are logged and suppressed.
 Observer = Callable[[Event], object]
 
 
 @runtime_checkable
 class RetryHook(Protocol):
-    """Decides about a failure that is safe to repeat.
+    """Decides whether a failed call is retried.
 
-    True means again, False means stop, a number means again after so many seconds, None leaves
-    it to the policy. It runs on the event loop and must not block. It is not asked about a call
-    that may have been accepted and would then be done (and billed) twice: no hook can make that
-    safe.
+    True retries, False stops, a number retries after so many seconds, None leaves the decision to
+    the policy. It runs on the event loop and must not block. It is not called for a request that
+    may have been accepted and would be executed (and billed) twice.
     """
 
     def __call__(self, failure: DiffioError, /) -> bool | float | None:
-        """Say what to do about `failure`."""
+        """Return the decision for `failure`."""
         ...
 
 
 @frozen(kw_only=True)
 class RetryPolicy:
-    """When to retry a failed call: until `attempts` or `total_timeout` is used up.
+    """Retries of a failed call, until `attempts` or `total_timeout` is exceeded.
 
-    Delays are drawn evenly between 0 and `initial_delay * 2**n` seconds, at most `max_delay`
-    (full jitter).
+    Delays are random, between 0 and `initial_delay * 2**n` seconds, at most `max_delay` (full
+    jitter). A `Retry-After` of the server takes precedence.
 
     Attributes:
-        attempts: Tries in all, the first included.
-        total_timeout: Seconds over all attempts and pauses; None for no limit.
-        initial_delay: Seconds the first pause may last.
-        max_delay: Seconds any pause may last.
-        max_retry_after: Seconds; where the server asks for more, the error is raised at once.
+        attempts: Maximum number of attempts, the first included.
+        total_timeout: Maximum seconds of all attempts and delays; None for no limit.
+        initial_delay: Maximum seconds of the first delay.
+        max_delay: Maximum seconds of each delay.
+        max_retry_after: Maximum seconds of a `Retry-After`. If the server specifies more, the error
+            is raised at once.
         on: A hook that may decide; see `RetryHook`.
     """
 
@@ -71,19 +71,19 @@ class RetryPolicy:
     on: RetryHook | None = None
 
 
-#: No second try.
+#: A single attempt.
 NO_RETRY = RetryPolicy(attempts=1)
 
 
 @frozen(kw_only=True)
 class Timeouts:
-    """Seconds; None for no limit.
+    """Time-outs in seconds; None for no limit.
 
     Attributes:
-        connect: To connect, TLS included.
-        read: Between two pieces of an answer: how long a stalled host is waited for.
-        total: One attempt of a small call, from connecting to the last byte. Uploads of parts
-            and downloads have no total: they may rightly take hours.
+        connect: Maximum to connect, TLS included.
+        read: Maximum between two chunks of a response.
+        total: Maximum of one attempt of a call, from connecting to the last byte. It does not apply
+            to uploads of parts and downloads, which may take hours.
     """
 
     connect: float | None = field(default=15.0, validator=optional_positive)
@@ -115,14 +115,14 @@ _timeout = Rule(
 
 @frozen(kw_only=True)
 class RequestOptions:
-    """Options of one call; what is None is taken from the client.
+    """Options of one call. An option that is None is the client's.
 
     Attributes:
-        headers: Added to requests to the API, and to no other host. A credential of your own
-            (`Authorization`, `X-Api-Key`) takes the place of the key.
-        timeout: `Timeouts`, or seconds for one attempt in all.
+        headers: Added to requests to the API, but not to other hosts. A credential in them
+            (`Authorization`, `X-Api-Key`) replaces the API key.
+        timeout: `Timeouts`, or the total seconds of one attempt.
         retry: The retry policy.
-        api_key: Another key for this call; it takes the place of any credential of the client's.
+        api_key: API key for this call. It replaces all credentials of the client.
     """
 
     headers: Mapping[str, str] | None = field(
@@ -135,11 +135,11 @@ class RequestOptions:
 
 @frozen(kw_only=True)
 class WaitPolicy:
-    """How the waits of a client ask for progress: all of them together, within one budget.
+    """Polling by all waits of a client, which share one rate limit.
 
     While few generations are waited for, each is polled after at most 15 % of the time waited so
     far. Where the budget does not allow that for all of them, a poll is placed shortly after the
-    likely end, as far as the progress and earlier generations foretell it.
+    likely end, as predicted by the progress and earlier generations.
 
     Attributes:
         min_interval: Shortest delay between two polls of one wait, in seconds. A quarter of it
@@ -187,35 +187,36 @@ def _observers(given: Iterable[Observer] | Observer | None) -> tuple[Observer, .
 
 @frozen(kw_only=True)
 class ClientOptions:
-    """Options of a client; None stands for the default.
+    """Options of a client. An option that is None is the default.
 
     Attributes:
-        headers: Added to requests to the API, and to no other host.
+        headers: Added to requests to the API, but not to other hosts.
         timeouts: Time-outs of every call.
-        retry: The retry policy of every call.
-        wait: How waits ask for progress.
-        max_concurrent_parts: Upload parts sent at once at most, over all uploads of the client. How
-            many are follows the link: two at first, more while that brings more bytes through,
-            half as many where a host pushes back.
+        retry: Retry policy of every call.
+        wait: Polling by waits.
+        max_concurrent_parts: Maximum number of upload parts sent at once, over all uploads of the
+            client. The number adapts to the connection: it starts at two, grows while that
+            increases the throughput, and is halved if a host throttles.
         max_download_connections: Maximum number of download connections over all downloads of the
-            client; each download always has one. A large result is fetched over several where
-            that is measured to be faster; 1 never tries.
+            client; each download always has one. A large result is downloaded over several
+            connections if that is measured to be faster; 1 disables this.
         max_connections_per_host: Maximum number of open connections to each host, and as many
-            again for calls that must not be repeated: those use a new connection each.
-        max_upload_bytes: Larger sources are refused before a project is created. The hosted
-            service takes 2 GiB.
-        max_response_bytes: Larger responses of the API are refused (results are no responses of
-            the API: they may be of any size). Ten thousand projects take a tenth of the default.
+            again for calls that must not be repeated, which each use a new connection.
+        max_upload_bytes: Maximum size of a source; larger ones are refused before a project is
+            created. The hosted service accepts 2 GiB.
+        max_response_bytes: Maximum size of a response of the API, but not of a result. Ten thousand
+            projects take a tenth of the default.
         proxy: `http://host:port` of a proxy for every request.
-        trust_env: Read the environment's proxies by curl's rules: `https_proxy`, `HTTPS_PROXY`,
+        trust_env: Use the proxies in the environment by curl's rules: `https_proxy`, `HTTPS_PROXY`,
             `http_proxy`, `all_proxy`, `ALL_PROXY`, `no_proxy` and `NO_PROXY` (never `.netrc`).
         allow_insecure_http: Accept an `http://` base URL, and `http://` webhook URLs, of other
-            machines. The API key, recordings and results then cross the network unencrypted, and
-            anybody on it can read and change them: for a sandbox in a network of containers. The
-            server's URLs may use `http://` for the base URL's host only. A warning is logged once.
-            `DIFFIO_ALLOW_INSECURE_HTTP=1` in the environment turns it on, too.
-        ssl: A context of your own, for a private authority or a client certificate.
-        observers: One or several, told every event; the first is always logging (`diffio_async`).
+            machines, for a sandbox in a network of containers. The API key, recordings and results
+            are then sent unencrypted. URLs in responses may use `http://` for the host of the base
+            URL only. A warning is logged once. `DIFFIO_ALLOW_INSECURE_HTTP=1` in the environment
+            has the same effect.
+        ssl: SSL context, for a private certificate authority or a client certificate.
+        observers: One or several observers, which receive every event. Events are also logged
+            (logger `diffio_async`).
     """
 
     headers: Mapping[str, str] = field(factory=dict, converter=_headers, repr=False, hash=False)
@@ -227,7 +228,7 @@ class ClientOptions:
     max_connections_per_host: int = field(default=100, validator=positive_int)
     max_upload_bytes: int = field(default=2048 * MIB, validator=positive_int)
     max_response_bytes: int = field(default=32 * MIB, validator=positive_int)
-    # A proxy's address may hold a password.
+    # The URL of a proxy may contain a password.
     proxy: str | None = field(default=None, repr=False)
     trust_env: bool = False
     allow_insecure_http: bool = False
@@ -237,7 +238,7 @@ class ClientOptions:
 
 @frozen(kw_only=True)
 class ResolvedOptions:
-    """What one call runs under: the client's options with the call's laid over them."""
+    """Options of a client, overridden by those of a call."""
 
     headers: Mapping[str, str] = field(factory=dict, repr=False, hash=False)
     timeouts: Timeouts = Timeouts()
@@ -246,7 +247,11 @@ class ResolvedOptions:
 
 
 def resolve_options(client: ClientOptions, call: RequestOptions | None) -> ResolvedOptions:
-    """Lay a call's options over the client's; header names meet in any case."""
+    """Return the options of a client, overridden by those of a call.
+
+    Raises:
+        ConfigurationError: The options of the call are not `RequestOptions`.
+    """
     base = ResolvedOptions(headers=client.headers, timeouts=client.timeouts, retry=client.retry)
     if call is None:
         return base
@@ -259,7 +264,7 @@ def resolve_options(client: ClientOptions, call: RequestOptions | None) -> Resol
         timeouts = evolve(client.timeouts, total=float(timeouts))
     headers = client.headers
     if call.api_key is not None:
-        # Or else the client's own credential would be sent, and another account billed.
+        # Otherwise the client's credential would be sent, and another account billed.
         headers = {name: v for name, v in headers.items() if name.lower() not in CREDENTIAL_HEADERS}
     return ResolvedOptions(
         headers=merge_headers(headers, call.headers or {}),
@@ -270,7 +275,7 @@ def resolve_options(client: ClientOptions, call: RequestOptions | None) -> Resol
 
 
 def merge_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:
-    """Lay `second` over `first`: `authorization` replaces `Authorization`, never joins it."""
+    """Return both, `second` overriding `first` regardless of case in names."""
     merged: dict[str, tuple[str, str]] = {}
     for name, value in (*first.items(), *second.items()):
         merged[name.lower()] = (name, value)

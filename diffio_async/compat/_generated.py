@@ -57,13 +57,13 @@ class AudioIsolationClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: MIME type of the recording. If None, it is guessed from the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            projectParams: Your own words about the project.
-            generationParams: Your own words about the generation.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            projectParams: Metadata of the project, as a JSON object.
+            generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
         """
         return _quirks.isolate(
@@ -99,13 +99,13 @@ class AudioIsolationClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: MIME type of the recording. If None, it is guessed from the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            projectParams: Your own words about the project.
-            generationParams: Your own words about the generation.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            projectParams: Metadata of the project, as a JSON object.
+            generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
         """
         return _quirks.isolate(
@@ -150,13 +150,13 @@ class AudioIsolationClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: MIME type of the recording. If None, it is guessed from the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            projectParams: Your own words about the project.
-            generationParams: Your own words about the generation.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            projectParams: Metadata of the project, as a JSON object.
+            generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
             pollInterval: Seconds between polls.
             timeout: Seconds to wait for the generation; 0 polls once.
@@ -168,15 +168,15 @@ class AudioIsolationClient:
             raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
-            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
-                a video is wanted of a recording that is certainly sound alone.
+            DiffioConfigurationError: The model, the type, the key or a time is invalid.
+            DiffioInvalidSource: The source is missing, unreadable, empty or too large, or changed;
+                or a video is requested of a recording without video.
             DiffioUploadFailed: The bytes could not be sent.
-            DiffioGenerationFailed: The service could not restore it; the message has its reason.
-            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
-            DiffioIdempotencyConflict: The key was used before, for another upload.
-            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
-            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+            DiffioGenerationFailed: The service could not restore it; the message has the reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it continues.
+            DiffioIdempotencyConflict: The key was used for another upload.
+            DiffioDownloadFailed: The result could not be downloaded; it still can, by the ids.
+            DiffioApiError: The API responded with an error: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
         """
         return _restoring.restore_audio(
@@ -229,13 +229,13 @@ class AudioIsolationClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: MIME type of the recording. If None, it is guessed from the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            projectParams: Your own words about the project.
-            generationParams: Your own words about the generation.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            projectParams: Metadata of the project, as a JSON object.
+            generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
             pollInterval: Seconds between polls.
             timeout: Seconds to wait for the generation; 0 polls once.
@@ -247,15 +247,15 @@ class AudioIsolationClient:
             raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
-            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
-                a video is wanted of a recording that is certainly sound alone.
+            DiffioConfigurationError: The model, the type, the key or a time is invalid.
+            DiffioInvalidSource: The source is missing, unreadable, empty or too large, or changed;
+                or a video is requested of a recording without video.
             DiffioUploadFailed: The bytes could not be sent.
-            DiffioGenerationFailed: The service could not restore it; the message has its reason.
-            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
-            DiffioIdempotencyConflict: The key was used before, for another upload.
-            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
-            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+            DiffioGenerationFailed: The service could not restore it; the message has the reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it continues.
+            DiffioIdempotencyConflict: The key was used for another upload.
+            DiffioDownloadFailed: The result could not be downloaded; it still can, by the ids.
+            DiffioApiError: The API responded with an error: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
         """
         return _restoring.restore_audio(
@@ -281,7 +281,7 @@ class AudioIsolationClient:
 
 
 class GenerationsClient:
-    """The generations of the key's account."""
+    """Generations of the account."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
@@ -296,22 +296,23 @@ class GenerationsClient:
         idempotencyKey: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> CreateGenerationResponse:
-        """Start a generation. It is billed, and never twice for one key.
+        """Start a generation. It is billed, but only once for each idempotency key.
 
         Args:
             apiProjectId: The project.
-            model: Which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, …).
-            params: Your own words about it (`prompt`, `tag`, …).
-            idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotencyKey: 1 to 255 characters; random if None. Errors have it.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: An argument cannot be right; nothing was sent.
-            DiffioIdempotencyConflict: The key was used before, for another project.
-            DiffioModelRetired: The model is no longer served (410).
+            DiffioConfigurationError: An argument is invalid; nothing was sent.
+            DiffioIdempotencyConflict: The key was used for another project.
+            DiffioModelRetired: The model is no longer available (410).
             DiffioPaymentRequired: A billing hold or a spend limit (402).
-            DiffioNotReady: The upload has not landed (409).
+            DiffioNotReady: The recording is not uploaded completely (409,
+                `DiffioUploadIncomplete`).
         """
         return self._parent.call(
             CreateGenerationResponse.from_dict,
@@ -331,12 +332,15 @@ class GenerationsClient:
         apiProjectId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationProgressResponse:
-        """How far a generation is; the project's id speeds the look-up.
+        """Return the progress of a generation; the API finds it faster by its project.
 
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such generation.
         """
         return self._parent.call(
             GenerationProgressResponse.from_dict,
@@ -354,20 +358,21 @@ class GenerationsClient:
         downloadType: DownloadType | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationDownloadResponse:
-        """A signed link to a result, good for some hours. Whoever has it has the recording.
+        """Return a signed link to a result, which expires after two to six hours.
 
-        `downloadType` None is the server's choice: `video` where there is one, else `audio`.
+        Anyone who has the link can download the result.
 
         Args:
-            generationId: The generation's id, or its handle.
+            generationId: The generation.
             apiProjectId: Its project.
-            downloadType: `audio` (or `mp3`), `video` or `transcript`.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`. If None, `video` if the
+                recording has video, otherwise `audio`.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: It is not complete (409), or its transcript is not
                 (`DiffioTranscriptPending`).
-            DiffioTranscriptUnavailable: There will be no transcript (404).
+            DiffioTranscriptUnavailable: It has no transcript and will not get one (404).
         """
         return self._parent.call(
             GenerationDownloadResponse.from_dict,
@@ -399,7 +404,7 @@ class GenerationsClient:
         Raises:
             DiffioInvalidTarget: Before any request: the folder is missing or not writable. Later:
                 the disk is full.
-            DiffioDownloadFailed: The result could not be fetched whole, or is damaged.
+            DiffioDownloadFailed: The result could not be downloaded completely, or is damaged.
         """
         return _quirks.download(
             self._parent,
@@ -434,7 +439,7 @@ class GenerationsClient:
 
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
-            DiffioWaitTimeout: The deadline came first; the generation goes on.
+            DiffioWaitTimeout: It took longer than `timeout`; the generation continues.
         """
         return _restoring.wait_for_complete(
             self._parent,
@@ -466,12 +471,12 @@ class GenerationsClient:
 
         Args:
             apiProjectId: Its project.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            params: Your own words about it (`prompt`, `tag`, …).
-            idempotencyKey: The generation's key; made anew where None. Another `restore` with the
-                same key uploads anew and raises `DiffioIdempotencyConflict`, which has the ids of
-                the first one's generation; none is billed.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotencyKey: Key of the generation, 1 to 255 characters; random if None. A second
+                `restore` with the same key uploads again and raises `DiffioIdempotencyConflict`
+                with the ids of the first generation; it is not billed.
             pollInterval: Seconds between polls.
             timeout: Seconds to wait for the generation; 0 polls once.
             onProgress: Called when the progress changed, in the calling thread.
@@ -496,13 +501,13 @@ class GenerationsClient:
 
 
 class ProjectsClient:
-    """The projects of the account the key belongs to."""
+    """Projects of the account."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def list(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
-        """Every project of the account; other fields of the response are in `extra`.
+        """Return all projects of the account; other fields of the response are in `extra`.
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -519,14 +524,14 @@ class ProjectsClient:
         apiProjectId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> CompleteProjectUploadResponse:
-        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+        """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Args:
             apiProjectId: Its project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioNotReady: The bytes have not landed (409).
+            DiffioNotReady: The bytes have not arrived (409, `DiffioUploadIncomplete`).
         """
         return self._parent.call(
             CompleteProjectUploadResponse.from_dict,
@@ -541,7 +546,7 @@ class ProjectsClient:
         apiProjectId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> ListProjectGenerationsResponse:
-        """Every generation of a project, with its status.
+        """Return all generations of a project, with their status.
 
         Args:
             apiProjectId: Its project.
@@ -559,13 +564,13 @@ class ProjectsClient:
 
 
 class AccountClient:
-    """Read and change the settings of the account the key belongs to."""
+    """Settings of the account that the API key belongs to."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
 
     def get_settings(self, *, requestOptions: RequestOptionsLike = None) -> AccountSettingsResponse:
-        """The account's settings (scope `account:read`).
+        """Return the settings of the account (scope `account:read`).
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -585,12 +590,12 @@ class AccountClient:
         """Set the billing policy (scope `account:write`).
 
         Args:
-            billingPolicy: In the API's own keys: `type`, and what that type needs.
+            billingPolicy: `type` and what that type needs, by the API's names.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The policy is no JSON object; nothing was sent.
-            DiffioBadRequest: The API takes no such policy.
+            DiffioConfigurationError: The policy is not a JSON object; nothing was sent.
+            DiffioBadRequest: The API does not accept the policy.
         """
         return self._parent.call(
             AccountSettingsResponse.from_dict,
@@ -601,7 +606,7 @@ class AccountClient:
 
 
 class ApiKeysClient:
-    """The keys of the account."""
+    """API keys of the account."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
@@ -614,20 +619,20 @@ class ApiKeysClient:
         resourceBounds: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
-        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+        """Create a key (scope `keys:write`). Only this response has its secret, in `key`.
 
-        Never sent twice when the answer was lost: look with `list()` for a key of that label, and
-        revoke it.
+        The request is not repeated if its response is lost: find the key by its label with
+        `list()`, and revoke it.
 
         Args:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
-            resourceBounds: What the key is bound to, in the API's own keys.
+            resourceBounds: Resources that the key is limited to, by the API's names.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            DiffioResponseLost: A key may have been made.
+            DiffioConfigurationError: The label or the scopes are invalid; nothing was sent.
+            DiffioResponseLost: The key may have been created.
         """
         return self._parent.call(
             ApiKeyResponse.from_dict,
@@ -639,7 +644,7 @@ class ApiKeysClient:
         )
 
     def list(self, *, requestOptions: RequestOptionsLike = None) -> ApiKeysListResponse:
-        """Every key of the account, without its secret (scope `keys:read`).
+        """Return all keys of the account, without secrets (scope `keys:read`).
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -651,10 +656,10 @@ class ApiKeysClient:
         )
 
     def rotate(self, *, keyId: str, requestOptions: RequestOptionsLike = None) -> ApiKeyResponse:
-        """Give a key a new secret, which is in `key` (scope `keys:write`).
+        """Replace the secret of a key (scope `keys:write`); the new one is in `key`.
 
-        Never sent twice when the answer was lost: the old secret may be worthless by then, and
-        rotating again gives one that is known.
+        The request is not repeated if its response is lost: the old secret may be invalid then, and
+        rotating again returns a new one.
 
         Args:
             keyId: The id of the key, not the key.
@@ -672,7 +677,7 @@ class ApiKeysClient:
         )
 
     def revoke(self, *, keyId: str, requestOptions: RequestOptionsLike = None) -> ApiKeyResponse:
-        """End a key for good (scope `keys:write`).
+        """Revoke a key permanently (scope `keys:write`).
 
         Args:
             keyId: The id of the key, not the key.
@@ -690,7 +695,7 @@ class ApiKeysClient:
 
 
 class UsageClient:
-    """The usage of the account's keys."""
+    """Usage of the API keys of the account."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
@@ -701,10 +706,10 @@ class UsageClient:
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> UsageSummaryResponse:
-        """Usage by period, and billing (scope `usage:read`).
+        """Return the usage by period, and the billing (scope `usage:read`).
 
         Args:
-            apiKeyId: The key whose usage is asked for; the calling one where None.
+            apiKeyId: Id of the API key. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
@@ -716,7 +721,7 @@ class UsageClient:
 
 
 class WebhooksClient:
-    """The webhook endpoints of the account's keys."""
+    """Webhook endpoints of the API keys of the account."""
 
     def __init__(self, parent: CompatClientCore) -> None:
         self._parent = parent
@@ -730,15 +735,15 @@ class WebhooksClient:
         samplePayload: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookTestEventResponse:
-        """Have an event delivered to the endpoint (scope `webhooks:write`).
+        """Send a test event to the endpoint (scope `webhooks:write`).
 
-        Never sent twice when the answer was lost.
+        The request is not repeated if its response is lost.
 
         Args:
             eventType: Such as `generation.completed`.
             mode: `test` or `live`.
-            apiKeyId: The key whose endpoint gets it; the calling one where None.
-            samplePayload: Fields of the event, in the API's own keys.
+            apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
+            samplePayload: Fields of the event, by the API's names.
             requestOptions: Options of this call: an object or a dict.
         """
         return self._parent.call(
@@ -760,18 +765,17 @@ class WebhooksClient:
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookConfigureResponse:
-        """Say where events are delivered (scope `webhooks:write`).
+        """Configure where events are delivered (scope `webhooks:write`).
 
         Args:
             mode: `test` or `live`.
             url: An `https://` URL.
             eventTypes: Such as `generation.completed`, `generation.failed`.
-            apiKeyId: The key whose endpoint it is; the calling one where None.
+            apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
-                sent.
+            DiffioConfigurationError: The mode, the URL or the types are invalid; nothing was sent.
         """
         return self._parent.call(
             WebhookConfigureResponse.from_dict,
@@ -790,17 +794,17 @@ class WebhooksClient:
         headers: Mapping[str, Any],
         secret: str,
     ) -> GenerationWebhookEvent:
-        """The event of a delivery, if it is genuine. Nothing is sent; `WebhookVerifier` does it.
+        """Verify a delivery and return its event. Nothing is sent; see `WebhookVerifier`.
 
         Args:
-            payload: The raw body, as it came: JSON that was parsed and written again does not
+            payload: The raw body as received. JSON that was parsed and written again does not
                 verify.
             headers: The headers of the request; lists are joined.
             secret: The endpoint's signing secret (`whsec_…`).
 
         Raises:
-            DiffioWebhookRejected: It is not, with the reason.
-            DiffioConfigurationError: The secret cannot be one.
+            DiffioWebhookRejected: The delivery is not genuine; `code` is the reason.
+            DiffioConfigurationError: The secret is malformed.
         """
         return _quirks.verify_signature(
             self._parent,
@@ -820,12 +824,12 @@ class DiffioClient:
         apiKey: The key.
         baseUrl: The URL of the API.
         audio_isolation: From a recording to its generation, or to its result, in one call.
-        generations: The generations of the key's account.
-        projects: The projects of the account the key belongs to.
-        account: Read and change the settings of the account the key belongs to.
-        api_keys: The keys of the account.
-        usage: The usage of the account's keys.
-        webhooks: The webhook endpoints of the account's keys.
+        generations: Generations of the account.
+        projects: Projects of the account.
+        account: Settings of the account that the API key belongs to.
+        api_keys: API keys of the account.
+        usage: Usage of the API keys of the account.
+        webhooks: Webhook endpoints of the API keys of the account.
     """
 
     audio_isolation: AudioIsolationClient = declared(AudioIsolationClient)
@@ -911,20 +915,20 @@ class DiffioClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; the source's own where None, or guessed from the name.
+            contentType: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
             contentLength: Accepted and ignored: the size of the file is sent.
-            params: Your own words about the project, kept with it.
+            params: Metadata of the project, as a JSON object.
             fileFormat: A short label such as `wav`.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioInvalidSource: Before anything is sent: the source is missing, a folder,
-                unreadable or too large. On the way: it changed.
-            DiffioUploadFailed: The bytes could not be sent; `apiProjectId` names the project.
-            DiffioResumeFileError: The `resume` file is in use, damaged, or cannot be written.
-            DiffioResponseLost: The project may have been created, and was not asked for a second
-                time.
-            DiffioApiError: The API refused to create it.
+                unreadable or too large. Later: it changed.
+            DiffioUploadFailed: The bytes could not be sent; `apiProjectId` is the project.
+            DiffioResumeFileError: The `resume` file is in use, damaged, or not writable.
+            DiffioResponseLost: The project may have been created; the request is not repeated.
+            DiffioApiError: The API responded with an error.
         """
         return _quirks.create_project(
             self._calls,
@@ -965,13 +969,13 @@ class DiffioClient:
 
         Args:
             filePath: The recording's path.
-            contentType: Its MIME type; guessed from the name where None.
+            contentType: MIME type of the recording. If None, it is guessed from the name.
             contentLength: Accepted and ignored: the size of the file is sent.
             fileFormat: A short label such as `wav`.
-            model: `diffio-` and a name; which are served is the server's word.
-            sampling: The model's settings.
-            projectParams: Your own words about the project.
-            generationParams: Your own words about the generation.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            projectParams: Metadata of the project, as a JSON object.
+            generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             downloadType: `audio` (or `mp3`), `video` or `transcript`.
             pollInterval: Seconds between polls.
             timeout: Seconds to wait for the generation; 0 polls once.
@@ -983,15 +987,15 @@ class DiffioClient:
             raiseOnError: Raise the error, with the dict as its `restoreInfo`.
 
         Raises:
-            DiffioConfigurationError: The model, the type, the key or a time cannot be right.
-            DiffioInvalidSource: The source is missing, unreadable, empty, too large, or changed; or
-                a video is wanted of a recording that is certainly sound alone.
+            DiffioConfigurationError: The model, the type, the key or a time is invalid.
+            DiffioInvalidSource: The source is missing, unreadable, empty or too large, or changed;
+                or a video is requested of a recording without video.
             DiffioUploadFailed: The bytes could not be sent.
-            DiffioGenerationFailed: The service could not restore it; the message has its reason.
-            DiffioWaitTimeout: The generation took longer than `timeout`; it goes on.
-            DiffioIdempotencyConflict: The key was used before, for another upload.
-            DiffioDownloadFailed: The result could not be fetched; it can be, with the ids.
-            DiffioApiError: The API refused, by status: `DiffioAuthenticationFailed`,
+            DiffioGenerationFailed: The service could not restore it; the message has the reason.
+            DiffioWaitTimeout: The generation took longer than `timeout`; it continues.
+            DiffioIdempotencyConflict: The key was used for another upload.
+            DiffioDownloadFailed: The result could not be downloaded; it still can, by the ids.
+            DiffioApiError: The API responded with an error: `DiffioAuthenticationFailed`,
                 `DiffioPaymentRequired`, ….
         """
         return self.audio_isolation.restore_audio(
@@ -1024,22 +1028,23 @@ class DiffioClient:
         idempotencyKey: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> CreateGenerationResponse:
-        """Start a generation. It is billed, and never twice for one key.
+        """Start a generation. It is billed, but only once for each idempotency key.
 
         Args:
             apiProjectId: The project.
-            model: Which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, …).
-            params: Your own words about it (`prompt`, `tag`, …).
-            idempotencyKey: 1 to 255 characters, made anew where None; every error has it.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotencyKey: 1 to 255 characters; random if None. Errors have it.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: An argument cannot be right; nothing was sent.
-            DiffioIdempotencyConflict: The key was used before, for another project.
-            DiffioModelRetired: The model is no longer served (410).
+            DiffioConfigurationError: An argument is invalid; nothing was sent.
+            DiffioIdempotencyConflict: The key was used for another project.
+            DiffioModelRetired: The model is no longer available (410).
             DiffioPaymentRequired: A billing hold or a spend limit (402).
-            DiffioNotReady: The upload has not landed (409).
+            DiffioNotReady: The recording is not uploaded completely (409,
+                `DiffioUploadIncomplete`).
         """
         return self.generations.create(
             apiProjectId=apiProjectId,
@@ -1057,12 +1062,15 @@ class DiffioClient:
         apiProjectId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationProgressResponse:
-        """How far a generation is; the project's id speeds the look-up.
+        """Return the progress of a generation; the API finds it faster by its project.
 
         Args:
             generationId: The generation's id, or its handle.
             apiProjectId: Its project.
             requestOptions: Options of this call: an object or a dict.
+
+        Raises:
+            DiffioNotFound: The account has no such generation.
         """
         return self.generations.get_progress(
             generationId=generationId,
@@ -1078,20 +1086,21 @@ class DiffioClient:
         downloadType: DownloadType | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> GenerationDownloadResponse:
-        """A signed link to a result, good for some hours. Whoever has it has the recording.
+        """Return a signed link to a result, which expires after two to six hours.
 
-        `downloadType` None is the server's choice: `video` where there is one, else `audio`.
+        Anyone who has the link can download the result.
 
         Args:
-            generationId: The generation's id, or its handle.
+            generationId: The generation.
             apiProjectId: Its project.
-            downloadType: `audio` (or `mp3`), `video` or `transcript`.
+            downloadType: `audio` (or `mp3`), `video` or `transcript`. If None, `video` if the
+                recording has video, otherwise `audio`.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
             DiffioNotReady: It is not complete (409), or its transcript is not
                 (`DiffioTranscriptPending`).
-            DiffioTranscriptUnavailable: There will be no transcript (404).
+            DiffioTranscriptUnavailable: It has no transcript and will not get one (404).
         """
         return self.generations.get_download(
             generationId=generationId,
@@ -1124,7 +1133,7 @@ class DiffioClient:
 
         Raises:
             DiffioGenerationFailed: It ended without a result; `progress` has the reason.
-            DiffioWaitTimeout: The deadline came first; the generation goes on.
+            DiffioWaitTimeout: It took longer than `timeout`; the generation continues.
         """
         return self.generations.wait_for_complete(
             generationId=generationId,
@@ -1137,7 +1146,7 @@ class DiffioClient:
         )
 
     def list_projects(self, *, requestOptions: RequestOptionsLike = None) -> ListProjectsResponse:
-        """Every project of the account; other fields of the response are in `extra`.
+        """Return all projects of the account; other fields of the response are in `extra`.
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -1150,14 +1159,14 @@ class DiffioClient:
         apiProjectId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> CompleteProjectUploadResponse:
-        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+        """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Args:
             apiProjectId: Its project.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioNotReady: The bytes have not landed (409).
+            DiffioNotReady: The bytes have not arrived (409, `DiffioUploadIncomplete`).
         """
         return self.projects.complete_upload(
             apiProjectId=apiProjectId,
@@ -1170,7 +1179,7 @@ class DiffioClient:
         apiProjectId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> ListProjectGenerationsResponse:
-        """Every generation of a project, with its status.
+        """Return all generations of a project, with their status.
 
         Args:
             apiProjectId: Its project.
@@ -1189,7 +1198,7 @@ class DiffioClient:
         *,
         requestOptions: RequestOptionsLike = None,
     ) -> AccountSettingsResponse:
-        """The account's settings (scope `account:read`).
+        """Return the settings of the account (scope `account:read`).
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -1205,12 +1214,12 @@ class DiffioClient:
         """Set the billing policy (scope `account:write`).
 
         Args:
-            billingPolicy: In the API's own keys: `type`, and what that type needs.
+            billingPolicy: `type` and what that type needs, by the API's names.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The policy is no JSON object; nothing was sent.
-            DiffioBadRequest: The API takes no such policy.
+            DiffioConfigurationError: The policy is not a JSON object; nothing was sent.
+            DiffioBadRequest: The API does not accept the policy.
         """
         return self.account.update_settings(
             billingPolicy=billingPolicy,
@@ -1225,20 +1234,20 @@ class DiffioClient:
         resourceBounds: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
-        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+        """Create a key (scope `keys:write`). Only this response has its secret, in `key`.
 
-        Never sent twice when the answer was lost: look with `list()` for a key of that label, and
-        revoke it.
+        The request is not repeated if its response is lost: find the key by its label with
+        `list()`, and revoke it.
 
         Args:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
-            resourceBounds: What the key is bound to, in the API's own keys.
+            resourceBounds: Resources that the key is limited to, by the API's names.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            DiffioResponseLost: A key may have been made.
+            DiffioConfigurationError: The label or the scopes are invalid; nothing was sent.
+            DiffioResponseLost: The key may have been created.
         """
         return self.api_keys.create(
             label=label,
@@ -1248,7 +1257,7 @@ class DiffioClient:
         )
 
     def list_api_keys(self, *, requestOptions: RequestOptionsLike = None) -> ApiKeysListResponse:
-        """Every key of the account, without its secret (scope `keys:read`).
+        """Return all keys of the account, without secrets (scope `keys:read`).
 
         Args:
             requestOptions: Options of this call: an object or a dict.
@@ -1261,10 +1270,10 @@ class DiffioClient:
         keyId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
-        """Give a key a new secret, which is in `key` (scope `keys:write`).
+        """Replace the secret of a key (scope `keys:write`); the new one is in `key`.
 
-        Never sent twice when the answer was lost: the old secret may be worthless by then, and
-        rotating again gives one that is known.
+        The request is not repeated if its response is lost: the old secret may be invalid then, and
+        rotating again returns a new one.
 
         Args:
             keyId: The id of the key, not the key.
@@ -1282,7 +1291,7 @@ class DiffioClient:
         keyId: str,
         requestOptions: RequestOptionsLike = None,
     ) -> ApiKeyResponse:
-        """End a key for good (scope `keys:write`).
+        """Revoke a key permanently (scope `keys:write`).
 
         Args:
             keyId: The id of the key, not the key.
@@ -1299,10 +1308,10 @@ class DiffioClient:
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> UsageSummaryResponse:
-        """Usage by period, and billing (scope `usage:read`).
+        """Return the usage by period, and the billing (scope `usage:read`).
 
         Args:
-            apiKeyId: The key whose usage is asked for; the calling one where None.
+            apiKeyId: Id of the API key. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
         """
         return self.usage.summary(apiKeyId=apiKeyId, requestOptions=requestOptions)
@@ -1316,15 +1325,15 @@ class DiffioClient:
         samplePayload: Mapping[str, object] | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookTestEventResponse:
-        """Have an event delivered to the endpoint (scope `webhooks:write`).
+        """Send a test event to the endpoint (scope `webhooks:write`).
 
-        Never sent twice when the answer was lost.
+        The request is not repeated if its response is lost.
 
         Args:
             eventType: Such as `generation.completed`.
             mode: `test` or `live`.
-            apiKeyId: The key whose endpoint gets it; the calling one where None.
-            samplePayload: Fields of the event, in the API's own keys.
+            apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
+            samplePayload: Fields of the event, by the API's names.
             requestOptions: Options of this call: an object or a dict.
         """
         return self.webhooks.send_test_event(
@@ -1344,18 +1353,17 @@ class DiffioClient:
         apiKeyId: str | None = None,
         requestOptions: RequestOptionsLike = None,
     ) -> WebhookConfigureResponse:
-        """Say where events are delivered (scope `webhooks:write`).
+        """Configure where events are delivered (scope `webhooks:write`).
 
         Args:
             mode: `test` or `live`.
             url: An `https://` URL.
             eventTypes: Such as `generation.completed`, `generation.failed`.
-            apiKeyId: The key whose endpoint it is; the calling one where None.
+            apiKeyId: Id of the API key of the endpoint. If None, the key of the client.
             requestOptions: Options of this call: an object or a dict.
 
         Raises:
-            DiffioConfigurationError: The mode, the URL or the types cannot be right; nothing was
-                sent.
+            DiffioConfigurationError: The mode, the URL or the types are invalid; nothing was sent.
         """
         return self.webhooks.configure(
             mode=mode,

@@ -12,13 +12,13 @@ from diffio_async.options import RequestOptions
 
 
 class AsyncAccounts:
-    """Read and change the settings of the account the key belongs to."""
+    """Settings of the account that the API key belongs to."""
 
     def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
 
     async def get_settings(self, *, options: RequestOptions | None = None) -> AccountSettings:
-        """The account's settings (scope `account:read`)."""
+        """Return the settings of the account (scope `account:read`)."""
         return await self._sender.send(endpoints.get_account_settings(), options)
 
     async def update_settings(
@@ -27,18 +27,18 @@ class AsyncAccounts:
         """Set the billing policy (scope `account:write`).
 
         Args:
-            billing_policy: In the API's own keys: `type`, and what that type needs.
+            billing_policy: `type` and what that type needs, by the API's names.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The policy is no JSON object; nothing was sent.
-            BadRequest: The API takes no such policy.
+            ConfigurationError: The policy is not a JSON object; nothing was sent.
+            BadRequest: The API does not accept the policy.
         """
         return await self._sender.send(endpoints.update_account_settings(billing_policy), options)
 
 
 class AsyncApiKeys:
-    """The keys of the account."""
+    """API keys of the account."""
 
     def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
@@ -51,34 +51,34 @@ class AsyncApiKeys:
         resource_bounds: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> ApiKey:
-        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+        """Create a key (scope `keys:write`). Only this response has its secret, in `key`.
 
-        Never sent twice when the answer was lost: look with `list()` for a key of that label,
-        and revoke it.
+        The request is not repeated if its response is lost: find the key by its label with
+        `list()`, and revoke it.
 
         Args:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
-            resource_bounds: What the key is bound to, in the API's own keys.
+            resource_bounds: Resources that the key is limited to, by the API's names.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            ResponseLost: A key may have been made.
+            ConfigurationError: The label or the scopes are invalid; nothing was sent.
+            ResponseLost: The key may have been created.
         """
         call = endpoints.create_api_key(label=label, scopes=scopes, resource_bounds=resource_bounds)
         return await self._sender.send(call, options)
 
     async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
-        """Every key of the account, without its secret (scope `keys:read`)."""
+        """Return all keys of the account, without secrets (scope `keys:read`)."""
         found = await self._sender.send(endpoints.list_api_keys(), options)
         return ListResponse(found.keys, found.extra)
 
     async def rotate(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
-        """Give a key a new secret, which is in `key` (scope `keys:write`).
+        """Replace the secret of a key (scope `keys:write`); the new one is in `key`.
 
-        Never sent twice when the answer was lost: the old secret may be worthless by then, and
-        rotating again gives one that is known.
+        The request is not repeated if its response is lost: the old secret may be invalid then,
+        and rotating again returns a new one.
 
         Raises:
             NotFound: The account has no such key.
@@ -87,7 +87,7 @@ class AsyncApiKeys:
         return await self._sender.send(endpoints.rotate_api_key(key_id), options)
 
     async def revoke(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
-        """End a key for good (scope `keys:write`).
+        """Revoke a key permanently (scope `keys:write`).
 
         Raises:
             NotFound: The account has no such key.
@@ -96,7 +96,7 @@ class AsyncApiKeys:
 
 
 class AsyncUsageReports:
-    """The usage of the account's keys."""
+    """Usage of the API keys of the account."""
 
     def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
@@ -104,10 +104,10 @@ class AsyncUsageReports:
     async def summary(
         self, *, api_key_id: str | None = None, options: RequestOptions | None = None
     ) -> UsageSummary:
-        """Usage by period, and billing (scope `usage:read`).
+        """Return the usage by period, and the billing (scope `usage:read`).
 
         Args:
-            api_key_id: The key whose usage is asked for; the calling one where None.
+            api_key_id: Id of the API key. If None, the key of the client.
             options: Options of this call.
         """
         return await self._sender.send(endpoints.usage_summary(api_key_id), options)

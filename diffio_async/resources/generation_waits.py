@@ -1,4 +1,4 @@
-"""Waiting for generations: one, many, or one change after the other."""
+"""Waiting for one generation or for many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from diffio_async.types import Callback
 
 
 class AsyncGenerationWaits:
-    """The ways to wait for generations; all of a client's share one budget of questions."""
+    """Waits for generations. All waits of a client share one rate limit."""
 
     def __init__(self, sender: ApiTransport, pacer: Poller) -> None:
         self._sender = sender
@@ -45,16 +45,17 @@ class AsyncGenerationWaits:
         Args:
             generation_id: The generation's id, or its handle.
             api_project_id: Its project.
-            poll_interval: Seconds between questions, beside the client's budget; None lets the
-                client choose.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed; what it raises is logged.
+            poll_interval: Seconds between polls, within the rate limit of the client. If None, the
+                interval adapts.
+            timeout: Maximum seconds. If None, that of the client; `math.inf` for no limit; 0 polls
+                once.
+            on_progress: Receives progress that changed. Its exceptions are logged.
             show_progress: Write progress that changed to standard error.
-            options: Options of each question; the wait itself is what asks again.
+            options: Options of each poll. Failed polls are repeated by the wait, not by `retry`.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
+            WaitTimeout: It took longer than `timeout`; the generation continues.
         """
         validate_wait(poll_interval, timeout)
         generation_id, api_project_id = ids_in(generation_id, api_project_id)
@@ -87,17 +88,18 @@ class AsyncGenerationWaits:
         timeout: float | None = None,
         options: RequestOptions | None = None,
     ) -> AsyncIterator[GenerationProgress]:
-        """Progress whenever it changed; what is told last says `complete`.
+        """Yield progress whenever it changes; the last one is complete.
 
         Args:
             generation_id: The generation's id, or its handle.
             api_project_id: Its project.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            options: Options of each question.
+            timeout: Maximum seconds. If None, that of the client; `math.inf` for no limit; 0 polls
+                once.
+            options: Options of each poll.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
+            WaitTimeout: It took longer than `timeout`; the generation continues.
         """
         validate_wait(None, timeout)
         generation_id, api_project_id = ids_in(generation_id, api_project_id)
@@ -119,39 +121,39 @@ class AsyncGenerationWaits:
         raise_on_failure: bool = False,
         options: RequestOptions | None = None,
     ) -> list[Outcome]:
-        """Wait until all generations have ended, one way or the other.
+        """Wait until all generations have ended, with or without a result.
 
-        However many they are, the client polls no more often than its rate limit allows
+        The client polls no more often than its rate limit allows
         (`WaitPolicy.max_polls_per_second`), and all generations of one project at once.
 
         Args:
             generations: Ids, handles, or models with an id, from any iterable.
-            api_project_id: The project of those that have none of their own.
-            timeout: Seconds for each, from when it is taken from the iterable; None is the
-                client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed, of any of them.
+            api_project_id: The project of ids without one.
+            timeout: Maximum seconds for each, from when it is taken from the iterable. If None,
+                that of the client; `math.inf` for no limit; 0 polls once.
+            on_progress: Receives progress that changed, of any of them.
             show_progress: Show counts by state, the rate and an estimate of the end on standard
                 error: as a live table on a terminal (with the extra `cli`), else as lines.
-            raise_on_failure: Raise in the end, if one did not complete.
-            options: Options of each question.
+            raise_on_failure: Raise at the end, if one did not complete.
+            options: Options of each poll.
 
         Returns:
-            An outcome for each, in the order given; failures and time-outs are in them.
+            An outcome for each, in the order passed. Failures and time-outs are in `error`.
 
         Raises:
-            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
-            ConfigurationError: An item is no generation.
+            BatchFailed: With `raise_on_failure`: all errors, and `outcomes`.
+            ConfigurationError: An item is not a generation.
         """
         validate_wait(None, timeout)
         taken: list[str] = []
         ended: dict[str, Outcome] = {}
         shown = make_display() if show_progress else NullDisplay()
 
-        def takes(generation_id: str) -> None:
+        def subscribed(generation_id: str) -> None:
             taken.append(generation_id)
             shown.started(generation_id)
 
-        async def told(progress: GenerationProgress) -> None:
+        async def report(progress: GenerationProgress) -> None:
             shown.progressed(progress)
             await call_progress_callback(on_progress, progress)
 
@@ -161,8 +163,8 @@ class AsyncGenerationWaits:
             api_project_id,
             _poll_once(options),
             timeout=self._limit(timeout),
-            on_progress=told if show_progress or on_progress is not None else None,
-            on_subscribed=takes,
+            on_progress=report if show_progress or on_progress is not None else None,
+            on_subscribed=subscribed,
         )
         with shown:
             async with contextlib.aclosing(steps):
@@ -179,7 +181,7 @@ class AsyncGenerationWaits:
             try:
                 raise failed
             finally:
-                # Or else it would hold itself, and the client, by its traceback.
+                # Otherwise it would reference itself, and the client, through its traceback.
                 del failed
         return result
 
@@ -193,20 +195,21 @@ class AsyncGenerationWaits:
         max_pending: int = 10_000,
         options: RequestOptions | None = None,
     ) -> AsyncIterator[Outcome]:
-        """The outcome of each generation, as they end.
+        """Yield the outcome of each generation when it ends.
 
         Args:
             generations: Ids, handles, or models with an id, from any iterable, which may be
-                endless. An iterator that is not asynchronous is run in a thread of its own.
-            api_project_id: The project of those that have none of their own.
-            timeout: Seconds for each, from when it is taken from the iterable; None is the
-                client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed, of any of them.
-            max_pending: Number of generations waited for at once; more are taken as these end.
-            options: Options of each question.
+                infinite. An iterator that is not asynchronous runs in a thread of its own.
+            api_project_id: The project of ids without one.
+            timeout: Maximum seconds for each, from when it is taken from the iterable. If None,
+                that of the client; `math.inf` for no limit; 0 polls once.
+            on_progress: Receives progress that changed, of any of them.
+            max_pending: Maximum number of generations waited for at once. More are taken from the
+                iterable as these end.
+            options: Options of each poll.
 
         Raises:
-            ConfigurationError: An item is no generation.
+            ConfigurationError: An item is not a generation.
         """
         validate_wait(None, timeout)
         positive_int.check("max_pending", max_pending)
@@ -230,5 +233,5 @@ class AsyncGenerationWaits:
 
 
 def _poll_once(options: RequestOptions | None) -> RequestOptions:
-    # A retry loop inside the wait would hide failures from its pace.
+    # The wait repeats failed polls, so that their failures slow down polling.
     return evolve(options or RequestOptions(), retry=NO_RETRY)

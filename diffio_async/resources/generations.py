@@ -1,4 +1,4 @@
-"""Generations: start them, follow them, fetch what they made."""
+"""Generations: start them, wait for them, download their results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diffio_async.types import Callback, OnConflict
 
 
 class AsyncGenerations(AsyncGenerationWaits):
-    """The generations of the key's account."""
+    """Generations of the account."""
 
     async def create(
         self,
@@ -38,22 +38,22 @@ class AsyncGenerations(AsyncGenerationWaits):
         idempotency_key: str | None = None,
         options: RequestOptions | None = None,
     ) -> Generation:
-        """Start a generation. It is billed, and never twice for one key.
+        """Start a generation. It is billed, but only once for each idempotency key.
 
         Args:
             api_project_id: The project.
-            model: Which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, …).
-            params: Your own words about it (`prompt`, `tag`, …).
-            idempotency_key: 1 to 255 characters, made anew where None; every error has it.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: 1 to 255 characters; random if None. Errors have it.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: An argument cannot be right; nothing was sent.
-            IdempotencyConflict: The key was used before, for another project.
-            ModelRetired: The model is no longer served (410).
+            ConfigurationError: An argument is invalid; nothing was sent.
+            IdempotencyConflict: The key was used for another project.
+            ModelRetired: The model is no longer available (410).
             PaymentRequired: A billing hold or a spend limit (402).
-            NotReady: The upload has not landed (409).
+            NotReady: The recording is not uploaded completely (409, `UploadIncomplete`).
         """
         key = idempotency_key if idempotency_key is not None else str(uuid.uuid4())
         call = endpoints.create_generation(
@@ -70,11 +70,11 @@ class AsyncGenerations(AsyncGenerationWaits):
         return generation
 
     async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
-        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+        """Return the generation of a handle, after a request that checks that it exists.
 
         Raises:
-            ConfigurationError: It is no handle.
-            NotFound: There is no such generation for this key.
+            ConfigurationError: It is not a handle.
+            NotFound: The account has no such generation.
         """
         generation_id, api_project_id = ids_of(handle)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
@@ -93,7 +93,11 @@ class AsyncGenerations(AsyncGenerationWaits):
         api_project_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """How far a generation is; the project's id speeds the look-up."""
+        """Return the progress of a generation; the API finds it faster by its project.
+
+        Raises:
+            NotFound: The account has no such generation.
+        """
         call = endpoints.get_generation_progress(generation_id, api_project_id)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
             return await self._sender.send(call, options)
@@ -112,7 +116,7 @@ class AsyncGenerations(AsyncGenerationWaits):
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """`create`, then `wait_for_complete`: arguments and errors are theirs."""
+        """Call `create`, then `wait_for_complete`, with their arguments and errors."""
         validate_wait(poll_interval, timeout)
         generation = await self.create(
             api_project_id=api_project_id,
@@ -144,13 +148,20 @@ class AsyncGenerations(AsyncGenerationWaits):
         download_type: DownloadType | None = None,
         options: RequestOptions | None = None,
     ) -> Download:
-        """A signed link to a result, good for some hours. Whoever has it has the recording.
+        """Return a signed link to a result, which expires after two to six hours.
 
-        `download_type` None is the server's choice: `video` where there is one, else `audio`.
+        Anyone who has the link can download the result.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project.
+            download_type: `audio` (or `mp3`), `video` or `transcript`. If None, `video` if the
+                recording has video, otherwise `audio`.
+            options: Options of this call.
 
         Raises:
             NotReady: It is not complete (409), or its transcript is not (`TranscriptPending`).
-            TranscriptUnavailable: There will be no transcript (404).
+            TranscriptUnavailable: It has no transcript and will not get one (404).
         """
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
@@ -168,23 +179,23 @@ class AsyncGenerations(AsyncGenerationWaits):
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> DownloadResult:
-        """Download a result to a file, which gets its name only when it is whole, or to memory.
+        """Download a result to memory, or to a file that appears only when it is complete.
 
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            download_file_path: The file to write; None keeps the result in memory.
+            download_file_path: The file to write. If None, the result is kept in memory.
             download_type: As for `get_download`.
-            on_conflict: `error` or `overwrite`, where the file exists.
-            resume: Go on from what an earlier download to this file left, and leave what this one
-                has when it fails: in a hidden file beside it, gone when the result is whole.
-            on_progress: Told of bytes received.
+            on_conflict: `error` or `overwrite`, if the file exists.
+            resume: Resume an earlier download to this file, and keep what was received if this one
+                fails: in a hidden file beside it, which is deleted when the result is complete.
+            on_progress: Receives the progress, in bytes.
             options: Options of this call.
 
         Raises:
-            InvalidTarget: Before anything is asked: the folder is missing or not writable, or
+            InvalidTarget: Before the first request: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
-            DownloadFailed: The result could not be fetched whole, or is damaged.
+            DownloadFailed: The result could not be downloaded completely, or is damaged.
         """
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)

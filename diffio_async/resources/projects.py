@@ -1,4 +1,4 @@
-"""Projects: upload recordings, list them and what was made of them."""
+"""Projects: upload recordings, list them and their generations."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from diffio_async.models.projects import Project, ProjectSummary, UploadConfirma
 from diffio_async.options import RequestOptions
 from diffio_async.types import Callback, SourceLike
 
-#: What a source without a name is called.
+#: Name of a source without one.
 UNNAMED = "recording"
 
 
 class AsyncProjects:
-    """The projects of the account the key belongs to."""
+    """Projects of the account."""
 
     def __init__(self, sender: ApiTransport, uploader: Uploader) -> None:
         self._sender = sender
@@ -46,33 +46,35 @@ class AsyncProjects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from where it stands), an upload that
-                a web framework received, or an async iterator of bytes. What can be read only once
-                (iterators, pipes, `GzipFile`s) is kept in a temporary file until it is sent.
-            file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; the source's own where None, or guessed from the name.
+            source: A path, bytes, a binary file object (read from its position), an upload received
+                by a web framework, or an async iterator of bytes. Sources that can be read only
+                once (iterators, pipes, `GzipFile`s) are first copied to a temporary file.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
             file_format: A short label such as `wav`.
-            params: Your own words about the project, kept with it.
-            resume: A file, or a store, that keeps what is needed to go on: the next call with the
-                same content and the same `resume`, in another process too, sends what is missing
-                to the same project, under the name and words that was made with. A failed upload
-                is then left open at the service, until its session ends.
-            on_progress: Told of bytes handed to the connection; fewer when a part is sent again.
+            params: Metadata of the project, as a JSON object.
+            resume: A file, or a store, for the state of the upload. The next call with the same
+                content and the same `resume`, also in another process, sends the missing bytes to
+                the same project, whose name and metadata do not change. A failed upload is then
+                not aborted: it can be resumed until its session ends.
+            on_progress: Receives the number of bytes passed to the connection, which decreases when
+                a part is sent again.
             options: Options of this call.
 
         Raises:
             InvalidSource: Before anything is sent: the source is missing, a folder, unreadable or
-                too large. On the way: it changed.
-            UploadFailed: The bytes could not be sent; `api_project_id` names the project.
-            ResumeFileError: The `resume` file is in use, damaged, or cannot be written.
-            ResponseLost: The project may have been created, and was not asked for a second time.
-            ApiError: The API refused to create it.
+                too large. Later: it changed.
+            UploadFailed: The bytes could not be sent; `api_project_id` is the project.
+            ResumeFileError: The `resume` file is in use, damaged, or not writable.
+            ResponseLost: The project may have been created; the request is not repeated.
+            ApiError: The API responded with an error.
         """
         limit = self._sender.options.max_upload_bytes
         if content_type:
-            # It becomes a header of the signed upload, when the project is there already.
+            # It becomes a header of the upload, which starts after the project is created.
             validate_headers({"Content-Type": content_type})
-        # What is wrong with the words is said before a source is read that can be read but once.
+        # Validates the arguments before the source is read, which may be possible only once.
         endpoints.create_project(
             file_name=file_name or "",
             content_type="",
@@ -104,10 +106,10 @@ class AsyncProjects:
     async def complete_upload(
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> UploadConfirmation:
-        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+        """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Raises:
-            NotReady: The bytes have not landed (409).
+            NotReady: The bytes have not arrived (409, `UploadIncomplete`).
         """
         with attach_ids(api_project_id=api_project_id):
             return await self._sender.send(
@@ -115,14 +117,14 @@ class AsyncProjects:
             )
 
     async def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
-        """Every project of the account; other fields of the response are in `extra`."""
+        """Return all projects of the account; other fields of the response are in `extra`."""
         found = await self._sender.send(endpoints.list_projects(), options)
         return ListResponse(found.projects, found.extra)
 
     async def list_generations(
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> ListResponse[GenerationSummary]:
-        """Every generation of a project, with its status.
+        """Return all generations of a project, with their status.
 
         Raises:
             NotFound: The account has no such project.
@@ -134,5 +136,5 @@ class AsyncProjects:
 
 
 def _checked_file_name(name: str) -> str:
-    """A file's name may hold bytes that are not UTF-8; JSON cannot."""
+    """Replace bytes of a file name that are not UTF-8, which JSON cannot represent."""
     return name.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Webhooks: where events are delivered, and whether a delivery is genuine."""
+"""Webhooks: configuration of endpoints, test events and verification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffio_async.webhooks.verifier import WebhookVerifier
 
 
 class AsyncWebhooks:
-    """The webhook endpoints of the account's keys."""
+    """Webhook endpoints of the API keys of the account."""
 
     def __init__(self, sender: ApiTransport) -> None:
         self._sender = sender
@@ -31,17 +31,17 @@ class AsyncWebhooks:
         api_key_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> WebhookEndpoint:
-        """Say where events are delivered (scope `webhooks:write`).
+        """Configure where events are delivered (scope `webhooks:write`).
 
         Args:
             mode: `test` or `live`.
             url: An `https://` URL.
             event_types: Such as `generation.completed`, `generation.failed`.
-            api_key_id: The key whose endpoint it is; the calling one where None.
+            api_key_id: Id of the API key of the endpoint. If None, the key of the client.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The mode, the URL or the types cannot be right; nothing was sent.
+            ConfigurationError: The mode, the URL or the types are invalid; nothing was sent.
         """
         call = endpoints.configure_webhook(
             mode=mode,
@@ -61,15 +61,15 @@ class AsyncWebhooks:
         sample_payload: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> SentTestEvent:
-        """Have an event delivered to the endpoint (scope `webhooks:write`).
+        """Send a test event to the endpoint (scope `webhooks:write`).
 
-        Never sent twice when the answer was lost.
+        The request is not repeated if its response is lost.
 
         Args:
             event_type: Such as `generation.completed`.
             mode: `test` or `live`.
-            api_key_id: The key whose endpoint gets it; the calling one where None.
-            sample_payload: Fields of the event, in the API's own keys.
+            api_key_id: Id of the API key of the endpoint. If None, the key of the client.
+            sample_payload: Fields of the event, by the API's names.
             options: Options of this call.
         """
         call = endpoints.send_test_event(
@@ -80,16 +80,16 @@ class AsyncWebhooks:
     def verify_signature(
         self, *, payload: bytes | str, headers: Mapping[str, str], secret: str
     ) -> WebhookEvent:
-        """The event of a delivery, if it is genuine. Nothing is sent; `WebhookVerifier` does it.
+        """Verify a delivery and return its event. Nothing is sent; see `WebhookVerifier`.
 
         Args:
-            payload: The raw body, as it came: JSON that was parsed and written again does not
+            payload: The raw body as received. JSON that was parsed and written again does not
                 verify.
             headers: The request's headers, in any case.
             secret: The endpoint's signing secret (`whsec_…`).
 
         Raises:
-            WebhookRejected: It is not, with the reason.
-            ConfigurationError: The secret cannot be one.
+            WebhookRejected: The delivery is not genuine; `code` is the reason.
+            ConfigurationError: The secret is malformed.
         """
         return WebhookVerifier(secret).verify(payload, headers)

@@ -52,7 +52,7 @@ from diffio_async.webhooks.inbox import WebhookInbox
 
 
 class Projects:
-    """The projects of the account the key belongs to."""
+    """Projects of the account."""
 
     def __init__(self, aio: AsyncProjects) -> None:
         self._aio = aio
@@ -72,27 +72,29 @@ class Projects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from where it stands), an upload that
-                a web framework received, or an async iterator of bytes. What can be read only once
-                (iterators, pipes, `GzipFile`s) is kept in a temporary file until it is sent.
-            file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; the source's own where None, or guessed from the name.
+            source: A path, bytes, a binary file object (read from its position), an upload received
+                by a web framework, or an async iterator of bytes. Sources that can be read only
+                once (iterators, pipes, `GzipFile`s) are first copied to a temporary file.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, that of the source, or guessed from
+                the name.
             file_format: A short label such as `wav`.
-            params: Your own words about the project, kept with it.
-            resume: A file, or a store, that keeps what is needed to go on: the next call with the
-                same content and the same `resume`, in another process too, sends what is missing
-                to the same project, under the name and words that was made with. A failed upload
-                is then left open at the service, until its session ends.
-            on_progress: Told of bytes handed to the connection; fewer when a part is sent again.
+            params: Metadata of the project, as a JSON object.
+            resume: A file, or a store, for the state of the upload. The next call with the same
+                content and the same `resume`, also in another process, sends the missing bytes to
+                the same project, whose name and metadata do not change. A failed upload is then
+                not aborted: it can be resumed until its session ends.
+            on_progress: Receives the number of bytes passed to the connection, which decreases when
+                a part is sent again.
             options: Options of this call.
 
         Raises:
             InvalidSource: Before anything is sent: the source is missing, a folder, unreadable or
-                too large. On the way: it changed.
-            UploadFailed: The bytes could not be sent; `api_project_id` names the project.
-            ResumeFileError: The `resume` file is in use, damaged, or cannot be written.
-            ResponseLost: The project may have been created, and was not asked for a second time.
-            ApiError: The API refused to create it.
+                too large. Later: it changed.
+            UploadFailed: The bytes could not be sent; `api_project_id` is the project.
+            ResumeFileError: The `resume` file is in use, damaged, or not writable.
+            ResponseLost: The project may have been created; the request is not repeated.
+            ApiError: The API responded with an error.
         """
         return bridge.run(
             self._aio.create,
@@ -109,21 +111,21 @@ class Projects:
     def complete_upload(
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> UploadConfirmation:
-        """Tell the API that an upload is finished; `create` does so itself. Safe to repeat.
+        """Confirm to the API that an upload is finished; `create` does so itself. Idempotent.
 
         Raises:
-            NotReady: The bytes have not landed (409).
+            NotReady: The bytes have not arrived (409, `UploadIncomplete`).
         """
         return bridge.run(self._aio.complete_upload, api_project_id=api_project_id, options=options)
 
     def list(self, *, options: RequestOptions | None = None) -> ListResponse[ProjectSummary]:
-        """Every project of the account; other fields of the response are in `extra`."""
+        """Return all projects of the account; other fields of the response are in `extra`."""
         return bridge.run(self._aio.list, options=options)
 
     def list_generations(
         self, *, api_project_id: str, options: RequestOptions | None = None
     ) -> ListResponse[GenerationSummary]:
-        """Every generation of a project, with its status.
+        """Return all generations of a project, with their status.
 
         Raises:
             NotFound: The account has no such project.
@@ -136,7 +138,7 @@ class Projects:
 
 
 class Generations:
-    """The generations of the key's account."""
+    """Generations of the account."""
 
     def __init__(self, aio: AsyncGenerations) -> None:
         self._aio = aio
@@ -157,16 +159,17 @@ class Generations:
         Args:
             generation_id: The generation's id, or its handle.
             api_project_id: Its project.
-            poll_interval: Seconds between questions, beside the client's budget; None lets the
-                client choose.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed; what it raises is logged.
+            poll_interval: Seconds between polls, within the rate limit of the client. If None, the
+                interval adapts.
+            timeout: Maximum seconds. If None, that of the client; `math.inf` for no limit; 0 polls
+                once.
+            on_progress: Receives progress that changed. Its exceptions are logged.
             show_progress: Write progress that changed to standard error.
-            options: Options of each question; the wait itself is what asks again.
+            options: Options of each poll. Failed polls are repeated by the wait, not by `retry`.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
+            WaitTimeout: It took longer than `timeout`; the generation continues.
         """
         return bridge.run(
             self._aio.wait_for_complete,
@@ -187,17 +190,18 @@ class Generations:
         timeout: float | None = None,
         options: RequestOptions | None = None,
     ) -> Iterator[GenerationProgress]:
-        """Progress whenever it changed; what is told last says `complete`.
+        """Yield progress whenever it changes; the last one is complete.
 
         Args:
             generation_id: The generation's id, or its handle.
             api_project_id: Its project.
-            timeout: Seconds; None is the client's, `math.inf` no limit, 0 asks once.
-            options: Options of each question.
+            timeout: Maximum seconds. If None, that of the client; `math.inf` for no limit; 0 polls
+                once.
+            options: Options of each poll.
 
         Raises:
             GenerationFailed: It ended without a result; `progress` has the reason.
-            WaitTimeout: The deadline came first; the generation goes on.
+            WaitTimeout: It took longer than `timeout`; the generation continues.
         """
         return bridge.iterate(
             self._aio.watch,
@@ -218,28 +222,28 @@ class Generations:
         raise_on_failure: bool = False,
         options: RequestOptions | None = None,
     ) -> list[Outcome]:
-        """Wait until all generations have ended, one way or the other.
+        """Wait until all generations have ended, with or without a result.
 
-        However many they are, the client polls no more often than its rate limit allows
+        The client polls no more often than its rate limit allows
         (`WaitPolicy.max_polls_per_second`), and all generations of one project at once.
 
         Args:
             generations: Ids, handles, or models with an id, from any iterable.
-            api_project_id: The project of those that have none of their own.
-            timeout: Seconds for each, from when it is taken from the iterable; None is the
-                client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed, of any of them.
+            api_project_id: The project of ids without one.
+            timeout: Maximum seconds for each, from when it is taken from the iterable. If None,
+                that of the client; `math.inf` for no limit; 0 polls once.
+            on_progress: Receives progress that changed, of any of them.
             show_progress: Show counts by state, the rate and an estimate of the end on standard
                 error: as a live table on a terminal (with the extra `cli`), else as lines.
-            raise_on_failure: Raise in the end, if one did not complete.
-            options: Options of each question.
+            raise_on_failure: Raise at the end, if one did not complete.
+            options: Options of each poll.
 
         Returns:
-            An outcome for each, in the order given; failures and time-outs are in them.
+            An outcome for each, in the order passed. Failures and time-outs are in `error`.
 
         Raises:
-            BatchFailed: With `raise_on_failure`: the errors of all, and `outcomes`.
-            ConfigurationError: An item is no generation.
+            BatchFailed: With `raise_on_failure`: all errors, and `outcomes`.
+            ConfigurationError: An item is not a generation.
         """
         return bridge.run(
             self._aio.wait_many,
@@ -262,20 +266,21 @@ class Generations:
         max_pending: int = 10_000,
         options: RequestOptions | None = None,
     ) -> Iterator[Outcome]:
-        """The outcome of each generation, as they end.
+        """Yield the outcome of each generation when it ends.
 
         Args:
             generations: Ids, handles, or models with an id, from any iterable, which may be
-                endless. An iterator that is not asynchronous is run in a thread of its own.
-            api_project_id: The project of those that have none of their own.
-            timeout: Seconds for each, from when it is taken from the iterable; None is the
-                client's, `math.inf` no limit, 0 asks once.
-            on_progress: Told of progress that changed, of any of them.
-            max_pending: Number of generations waited for at once; more are taken as these end.
-            options: Options of each question.
+                infinite. An iterator that is not asynchronous runs in a thread of its own.
+            api_project_id: The project of ids without one.
+            timeout: Maximum seconds for each, from when it is taken from the iterable. If None,
+                that of the client; `math.inf` for no limit; 0 polls once.
+            on_progress: Receives progress that changed, of any of them.
+            max_pending: Maximum number of generations waited for at once. More are taken from the
+                iterable as these end.
+            options: Options of each poll.
 
         Raises:
-            ConfigurationError: An item is no generation.
+            ConfigurationError: An item is not a generation.
         """
         return bridge.iterate(
             self._aio.as_completed,
@@ -297,22 +302,22 @@ class Generations:
         idempotency_key: str | None = None,
         options: RequestOptions | None = None,
     ) -> Generation:
-        """Start a generation. It is billed, and never twice for one key.
+        """Start a generation. It is billed, but only once for each idempotency key.
 
         Args:
             api_project_id: The project.
-            model: Which are served is the server's word.
-            sampling: The model's settings (`seed`, `preset`, …).
-            params: Your own words about it (`prompt`, `tag`, …).
-            idempotency_key: 1 to 255 characters, made anew where None; every error has it.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: 1 to 255 characters; random if None. Errors have it.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: An argument cannot be right; nothing was sent.
-            IdempotencyConflict: The key was used before, for another project.
-            ModelRetired: The model is no longer served (410).
+            ConfigurationError: An argument is invalid; nothing was sent.
+            IdempotencyConflict: The key was used for another project.
+            ModelRetired: The model is no longer available (410).
             PaymentRequired: A billing hold or a spend limit (402).
-            NotReady: The upload has not landed (409).
+            NotReady: The recording is not uploaded completely (409, `UploadIncomplete`).
         """
         return bridge.run(
             self._aio.create,
@@ -325,11 +330,11 @@ class Generations:
         )
 
     def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
-        """The generation of a handle that was kept, here or elsewhere; asks whether it exists.
+        """Return the generation of a handle, after a request that checks that it exists.
 
         Raises:
-            ConfigurationError: It is no handle.
-            NotFound: There is no such generation for this key.
+            ConfigurationError: It is not a handle.
+            NotFound: The account has no such generation.
         """
         return bridge.run(self._aio.attach, handle, options=options)
 
@@ -340,7 +345,11 @@ class Generations:
         api_project_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """How far a generation is; the project's id speeds the look-up."""
+        """Return the progress of a generation; the API finds it faster by its project.
+
+        Raises:
+            NotFound: The account has no such generation.
+        """
         return bridge.run(
             self._aio.get_progress,
             generation_id=generation_id,
@@ -362,7 +371,7 @@ class Generations:
         show_progress: bool = False,
         options: RequestOptions | None = None,
     ) -> GenerationProgress:
-        """`create`, then `wait_for_complete`: arguments and errors are theirs."""
+        """Call `create`, then `wait_for_complete`, with their arguments and errors."""
         return bridge.run(
             self._aio.create_and_wait,
             api_project_id=api_project_id,
@@ -385,13 +394,20 @@ class Generations:
         download_type: DownloadType | None = None,
         options: RequestOptions | None = None,
     ) -> Download:
-        """A signed link to a result, good for some hours. Whoever has it has the recording.
+        """Return a signed link to a result, which expires after two to six hours.
 
-        `download_type` None is the server's choice: `video` where there is one, else `audio`.
+        Anyone who has the link can download the result.
+
+        Args:
+            generation_id: The generation.
+            api_project_id: Its project.
+            download_type: `audio` (or `mp3`), `video` or `transcript`. If None, `video` if the
+                recording has video, otherwise `audio`.
+            options: Options of this call.
 
         Raises:
             NotReady: It is not complete (409), or its transcript is not (`TranscriptPending`).
-            TranscriptUnavailable: There will be no transcript (404).
+            TranscriptUnavailable: It has no transcript and will not get one (404).
         """
         return bridge.run(
             self._aio.get_download,
@@ -413,23 +429,23 @@ class Generations:
         on_progress: Callback[DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> DownloadResult:
-        """Download a result to a file, which gets its name only when it is whole, or to memory.
+        """Download a result to memory, or to a file that appears only when it is complete.
 
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            download_file_path: The file to write; None keeps the result in memory.
+            download_file_path: The file to write. If None, the result is kept in memory.
             download_type: As for `get_download`.
-            on_conflict: `error` or `overwrite`, where the file exists.
-            resume: Go on from what an earlier download to this file left, and leave what this one
-                has when it fails: in a hidden file beside it, gone when the result is whole.
-            on_progress: Told of bytes received.
+            on_conflict: `error` or `overwrite`, if the file exists.
+            resume: Resume an earlier download to this file, and keep what was received if this one
+                fails: in a hidden file beside it, which is deleted when the result is complete.
+            on_progress: Receives the progress, in bytes.
             options: Options of this call.
 
         Raises:
-            InvalidTarget: Before anything is asked: the folder is missing or not writable, or
+            InvalidTarget: Before the first request: the folder is missing or not writable, or
                 the file exists. Later: the disk is full.
-            DownloadFailed: The result could not be fetched whole, or is damaged.
+            DownloadFailed: The result could not be downloaded completely, or is damaged.
         """
         return bridge.run(
             self._aio.download,
@@ -487,13 +503,13 @@ class AudioIsolation:
 
 
 class Accounts:
-    """Read and change the settings of the account the key belongs to."""
+    """Settings of the account that the API key belongs to."""
 
     def __init__(self, aio: AsyncAccounts) -> None:
         self._aio = aio
 
     def get_settings(self, *, options: RequestOptions | None = None) -> AccountSettings:
-        """The account's settings (scope `account:read`)."""
+        """Return the settings of the account (scope `account:read`)."""
         return bridge.run(self._aio.get_settings, options=options)
 
     def update_settings(
@@ -502,18 +518,18 @@ class Accounts:
         """Set the billing policy (scope `account:write`).
 
         Args:
-            billing_policy: In the API's own keys: `type`, and what that type needs.
+            billing_policy: `type` and what that type needs, by the API's names.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The policy is no JSON object; nothing was sent.
-            BadRequest: The API takes no such policy.
+            ConfigurationError: The policy is not a JSON object; nothing was sent.
+            BadRequest: The API does not accept the policy.
         """
         return bridge.run(self._aio.update_settings, billing_policy=billing_policy, options=options)
 
 
 class ApiKeys:
-    """The keys of the account."""
+    """API keys of the account."""
 
     def __init__(self, aio: AsyncApiKeys) -> None:
         self._aio = aio
@@ -526,20 +542,20 @@ class ApiKeys:
         resource_bounds: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> ApiKey:
-        """Make a key (scope `keys:write`). Its secret is in `key`, now and never again.
+        """Create a key (scope `keys:write`). Only this response has its secret, in `key`.
 
-        Never sent twice when the answer was lost: look with `list()` for a key of that label,
-        and revoke it.
+        The request is not repeated if its response is lost: find the key by its label with
+        `list()`, and revoke it.
 
         Args:
             label: At most 80 characters.
             scopes: Such as `projects:read`, `generations:write`.
-            resource_bounds: What the key is bound to, in the API's own keys.
+            resource_bounds: Resources that the key is limited to, by the API's names.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The label or the scopes cannot be right; nothing was sent.
-            ResponseLost: A key may have been made.
+            ConfigurationError: The label or the scopes are invalid; nothing was sent.
+            ResponseLost: The key may have been created.
         """
         return bridge.run(
             self._aio.create,
@@ -550,14 +566,14 @@ class ApiKeys:
         )
 
     def list(self, *, options: RequestOptions | None = None) -> ListResponse[ApiKey]:
-        """Every key of the account, without its secret (scope `keys:read`)."""
+        """Return all keys of the account, without secrets (scope `keys:read`)."""
         return bridge.run(self._aio.list, options=options)
 
     def rotate(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
-        """Give a key a new secret, which is in `key` (scope `keys:write`).
+        """Replace the secret of a key (scope `keys:write`); the new one is in `key`.
 
-        Never sent twice when the answer was lost: the old secret may be worthless by then, and
-        rotating again gives one that is known.
+        The request is not repeated if its response is lost: the old secret may be invalid then,
+        and rotating again returns a new one.
 
         Raises:
             NotFound: The account has no such key.
@@ -566,7 +582,7 @@ class ApiKeys:
         return bridge.run(self._aio.rotate, key_id=key_id, options=options)
 
     def revoke(self, *, key_id: str, options: RequestOptions | None = None) -> ApiKey:
-        """End a key for good (scope `keys:write`).
+        """Revoke a key permanently (scope `keys:write`).
 
         Raises:
             NotFound: The account has no such key.
@@ -575,7 +591,7 @@ class ApiKeys:
 
 
 class UsageReports:
-    """The usage of the account's keys."""
+    """Usage of the API keys of the account."""
 
     def __init__(self, aio: AsyncUsageReports) -> None:
         self._aio = aio
@@ -583,17 +599,17 @@ class UsageReports:
     def summary(
         self, *, api_key_id: str | None = None, options: RequestOptions | None = None
     ) -> UsageSummary:
-        """Usage by period, and billing (scope `usage:read`).
+        """Return the usage by period, and the billing (scope `usage:read`).
 
         Args:
-            api_key_id: The key whose usage is asked for; the calling one where None.
+            api_key_id: Id of the API key. If None, the key of the client.
             options: Options of this call.
         """
         return bridge.run(self._aio.summary, api_key_id=api_key_id, options=options)
 
 
 class Webhooks:
-    """The webhook endpoints of the account's keys."""
+    """Webhook endpoints of the API keys of the account."""
 
     def __init__(self, aio: AsyncWebhooks) -> None:
         self._aio = aio
@@ -607,17 +623,17 @@ class Webhooks:
         api_key_id: str | None = None,
         options: RequestOptions | None = None,
     ) -> WebhookEndpoint:
-        """Say where events are delivered (scope `webhooks:write`).
+        """Configure where events are delivered (scope `webhooks:write`).
 
         Args:
             mode: `test` or `live`.
             url: An `https://` URL.
             event_types: Such as `generation.completed`, `generation.failed`.
-            api_key_id: The key whose endpoint it is; the calling one where None.
+            api_key_id: Id of the API key of the endpoint. If None, the key of the client.
             options: Options of this call.
 
         Raises:
-            ConfigurationError: The mode, the URL or the types cannot be right; nothing was sent.
+            ConfigurationError: The mode, the URL or the types are invalid; nothing was sent.
         """
         return bridge.run(
             self._aio.configure,
@@ -637,15 +653,15 @@ class Webhooks:
         sample_payload: Mapping[str, object] | None = None,
         options: RequestOptions | None = None,
     ) -> SentTestEvent:
-        """Have an event delivered to the endpoint (scope `webhooks:write`).
+        """Send a test event to the endpoint (scope `webhooks:write`).
 
-        Never sent twice when the answer was lost.
+        The request is not repeated if its response is lost.
 
         Args:
             event_type: Such as `generation.completed`.
             mode: `test` or `live`.
-            api_key_id: The key whose endpoint gets it; the calling one where None.
-            sample_payload: Fields of the event, in the API's own keys.
+            api_key_id: Id of the API key of the endpoint. If None, the key of the client.
+            sample_payload: Fields of the event, by the API's names.
             options: Options of this call.
         """
         return bridge.run(
@@ -660,35 +676,35 @@ class Webhooks:
     def verify_signature(
         self, *, payload: bytes | str, headers: Mapping[str, str], secret: str
     ) -> WebhookEvent:
-        """The event of a delivery, if it is genuine. Nothing is sent; `WebhookVerifier` does it.
+        """Verify a delivery and return its event. Nothing is sent; see `WebhookVerifier`.
 
         Args:
-            payload: The raw body, as it came: JSON that was parsed and written again does not
+            payload: The raw body as received. JSON that was parsed and written again does not
                 verify.
             headers: The request's headers, in any case.
             secret: The endpoint's signing secret (`whsec_…`).
 
         Raises:
-            WebhookRejected: It is not, with the reason.
-            ConfigurationError: The secret cannot be one.
+            WebhookRejected: The delivery is not genuine; `code` is the reason.
+            ConfigurationError: The secret is malformed.
         """
         return self._aio.verify_signature(payload=payload, headers=headers, secret=secret)
 
 
 class Diffio:
-    """A client of the Diffio API.
+    """Async client of the Diffio API.
 
-    Make it anywhere, at import time too, and keep it: connections are opened when they are
-    needed, for each event loop its own.
+    It may be created anywhere, also at import time, and should be reused: connections are opened
+    on first use, separately for each event loop.
 
     Attributes:
-        projects: Upload recordings, list them.
-        generations: Start, follow and download restorations.
-        audio_isolation: Upload and start in one call.
-        account: The account's settings.
-        api_keys: Make, list, rotate and revoke keys.
-        usage: What was processed, and what it costs.
-        webhooks: Where events are delivered, and whether a delivery is genuine.
+        projects: Upload and list recordings.
+        generations: Start, wait for and download restorations.
+        audio_isolation: Upload a recording and start its restoration in one call.
+        account: Settings of the account.
+        api_keys: Create, list, rotate and revoke API keys.
+        usage: Usage and its cost.
+        webhooks: Configure endpoints, and verify deliveries.
     """
 
     projects: Projects = declared(Projects)
@@ -707,19 +723,19 @@ class Diffio:
         options: ClientOptions | None = None,
         inbox: WebhookInbox | None = None,
     ) -> None:
-        """Make a client; nothing is sent.
+        """Create a client; nothing is sent.
 
         Args:
-            api_key: The key; `DIFFIO_API_KEY` where None.
-            base_url: The API, with or without `/v1`; `DIFFIO_API_BASE_URL` where None, and the
-                hosted service where that is unset.
+            api_key: The API key. If None, `DIFFIO_API_KEY` of the environment.
+            base_url: URL of the API, with or without `/v1`. If None, `DIFFIO_API_BASE_URL` of the
+                environment, or the hosted service.
             options: Time-outs, retries, limits, proxy, TLS, observers.
-            inbox: Where webhooks of this account are received, by this process or another on this
-                machine: every wait ends the moment its event arrives, and questions fall to safety
-                checks while events come.
+            inbox: Inbox for the webhooks of this account, received by this process or another on
+                this machine. Each wait ends when its event arrives, and polls are rare while events
+                are received.
 
         Raises:
-            ConfigurationError: The key is missing or cannot be one, or the address is not secure.
+            ConfigurationError: The API key is missing or malformed, or the URL is not secure.
         """
         self._aio = AsyncDiffio(api_key, base_url=base_url, options=options, inbox=inbox)
         self.projects = Projects(self._aio.projects)
@@ -750,45 +766,45 @@ class Diffio:
         on_progress: Callback[UploadProgress | GenerationProgress | DownloadProgress] | None = None,
         options: RequestOptions | None = None,
     ) -> Restoration:
-        """Restore one recording: upload it, generate, wait, download.
+        """Restore one recording: upload it, start a generation, wait for it, download the result.
 
-        Whatever can be known to be wrong is raised before the first byte is sent. Every later
-        error keeps `api_project_id`, `generation_id` and `idempotency_key`, so that nothing that
-        was uploaded or billed is out of reach.
+        Invalid arguments are found before the first byte is sent. Every later error has
+        `api_project_id`, `generation_id` and `idempotency_key`, from which the restoration can be
+        continued.
 
         Args:
             source: A path, bytes, a binary file object or an async iterator of bytes.
             to: The file to write, or a folder (the name is then `{stem}.restored.mp3`, `.json`, or
-                the video's ending); None keeps the result in memory.
-            model: `diffio-` and a name; which are served is the server's word.
+                has the suffix of the video). If None, the result is kept in memory.
+            model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
             download_type: `audio` (or `mp3`), `video` or `transcript`.
-            file_name: The recording's name; the source's own where None.
-            content_type: Its MIME type; guessed from the name where None.
+            file_name: Name of the recording. If None, the name of the source.
+            content_type: MIME type of the recording. If None, it is guessed from the name.
             file_format: A short label such as `wav`.
-            sampling: The model's settings.
-            project_params: Your own words about the project.
-            generation_params: Your own words about the generation.
-            idempotency_key: The generation's key; made anew where None. Another `restore` with the
-                same key uploads anew and raises `IdempotencyConflict`, which has the ids of the
-                first one's generation; none is billed.
-            on_conflict: `error` or `overwrite`, where the target exists.
-            poll_interval: Seconds between questions; None lets the pause adapt.
-            timeout: Seconds the generation is waited for; None is the client's (an hour),
-                `math.inf` no limit. A transcript that is pending is waited for as well.
-            on_progress: Told of `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
+            sampling: Settings of the model (`seed`, `preset`, …).
+            project_params: Metadata of the project, as a JSON object.
+            generation_params: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
+            idempotency_key: Key of the generation, 1 to 255 characters; random if None. A second
+                `restore` with the same key uploads again and raises `IdempotencyConflict` with the
+                ids of the first generation; it is not billed.
+            on_conflict: `error` or `overwrite`, if the target exists.
+            poll_interval: Seconds between polls. If None, the interval adapts.
+            timeout: Maximum seconds to wait for the generation and for a pending transcript. If
+                None, that of the client (one hour); `math.inf` for no limit.
+            on_progress: Receives `UploadProgress`, `GenerationProgress` and `DownloadProgress`.
             options: Options of every request.
 
         Raises:
-            ConfigurationError: The model, the type, the key or a time cannot be right.
-            InvalidSource: The source is missing, unreadable, empty, too large, or changed; or a
-                video is wanted of a recording that is certainly sound alone.
-            InvalidTarget: The target's folder is missing or not writable, or the target exists.
+            ConfigurationError: The model, the type, the key or a time is invalid.
+            InvalidSource: The source is missing, unreadable, empty or too large, or changed; or a
+                video is requested of a recording without video.
+            InvalidTarget: The target exists, or its folder is missing or not writable.
             UploadFailed: The bytes could not be sent.
-            GenerationFailed: The service could not restore it; the message has its reason.
-            WaitTimeout: The generation took longer than `timeout`; it goes on.
-            IdempotencyConflict: The key was used before, for another upload.
-            DownloadFailed: The result could not be fetched; it can be, with the ids.
-            ApiError: The API refused, by status: `AuthenticationFailed`, `PaymentRequired`, ….
+            GenerationFailed: The service could not restore it; the message has the reason.
+            WaitTimeout: The generation took longer than `timeout`; it continues.
+            IdempotencyConflict: The key was used for another upload.
+            DownloadFailed: The result could not be downloaded; it still can, by the ids.
+            ApiError: The API responded with an error: `AuthenticationFailed`, `PaymentRequired`, ….
         """
         return bridge.run(
             self._aio.restore,
@@ -908,9 +924,9 @@ class Diffio:
         )
 
     def close(self) -> None:
-        """Close the connections. Calls in flight and later ones raise `ClientClosed`.
+        """Close the connections. Calls in flight and later calls raise `ClientClosed`.
 
-        Pauses end at once. Uploads under way, in other threads too, are aborted first, which may
+        Delays end at once. Running uploads, also in other threads, are aborted first, which may
         take up to five seconds.
         """
         return bridge.run(self._aio.aclose)
