@@ -17,8 +17,6 @@ from diffio_async.batch.failures import is_throttled, root_cause
 from diffio_async.errors import ApiError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.request import Plan
     from diffio_async.errors import DiffioError
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from diffio_async.resources.projects import AsyncProjects
 
 
-_MAX_FOLDERS = 1000
 #: Seconds added to a delay, because the journal's clock may differ from the loop's.
 _CLOCK_TOLERANCE = 0.002
 
@@ -127,8 +124,6 @@ class RunContext:
     file_ended: Notifier = field(factory=Notifier)
     stop_reason: Exception | str | None = None
     downloads_stopped: Exception | None = None
-    #: Folders of results that exist.
-    known_folders: set[Path] = field(factory=set)
     uploading: int = 0
     in_flight: int = 0
     downloading: int = 0
@@ -160,12 +155,6 @@ class RunContext:
             return False
         self._restarted_jobs.add(job)
         return True
-
-    def remember_folder(self, folder: Path) -> None:
-        """Record that a folder of results exists; the set is bounded."""
-        if len(self.known_folders) >= _MAX_FOLDERS:
-            self.known_folders.clear()
-        self.known_folders.add(folder)
 
     def scan_in(self, seconds: float) -> None:
         """Scan the journal after a delay, when a requeued row is due."""

@@ -78,6 +78,14 @@ def requeue_file(
     )
 
 
+def requeue_files(connection: sqlite3.Connection, job: int, run_at: float = 0.0) -> None:
+    """Requeue the files of a job that must be uploaded again."""
+    connection.execute(
+        "UPDATE file SET state = 'listed', run_at = ? WHERE job_id = ? AND state = 'joined'",
+        (run_at, job),
+    )
+
+
 def _leased(connection: sqlite3.Connection, run_id: int, file: int) -> None:
     if not connection.execute(
         "SELECT 1 FROM file WHERE id = ? AND run_id = ?", (file, run_id)
@@ -281,10 +289,7 @@ def restart_lost_job(connection: sqlite3.Connection, run_id: int, download: Resu
             " AND file_id IN (SELECT id FROM file WHERE job_id = ? AND state = 'joined')",
             (download.job_id,),
         )
-        connection.execute(
-            "UPDATE file SET state = 'listed' WHERE job_id = ? AND state = 'joined'",
-            (download.job_id,),
-        )
+        requeue_files(connection, download.job_id)
     else:
         # Another result restarted the job before; it may be complete again.
         connection.execute(

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from diffio_async._storage.sqlite_open import now
-from diffio_async.batch.file_queries import fail_with_job, finish_if_complete
+from diffio_async.batch.file_queries import fail_with_job, finish_if_complete, requeue_files
 from diffio_async.batch.journal import salt_of
 from diffio_async.batch.request import idempotency_key_for
 from diffio_async.batch.schema import (
@@ -238,10 +238,7 @@ def requeue_job(
         int(counts),
     )
     if new:
-        connection.execute(
-            "UPDATE file SET state = 'listed', run_at = ? WHERE job_id = ? AND state = 'joined'",
-            (run_at, job),
-        )
+        requeue_files(connection, job, run_at)
 
 
 def reset_lost_project(connection: sqlite3.Connection, run_id: int, job: int) -> None:
@@ -253,9 +250,7 @@ def reset_lost_project(connection: sqlite3.Connection, run_id: int, job: int) ->
         job,
         "state = 'new', project = NULL, upload = NULL, run_id = NULL, attempts = attempts + 1",
     )
-    connection.execute(
-        "UPDATE file SET state = 'listed' WHERE job_id = ? AND state = 'joined'", (job,)
-    )
+    requeue_files(connection, job)
 
 
 def restart_job(connection: sqlite3.Connection, run_id: int, job: int) -> None:
@@ -266,9 +261,7 @@ def restart_job(connection: sqlite3.Connection, run_id: int, job: int) -> None:
         job,
         "state = 'new', project = NULL, upload = NULL, generation = NULL, run_id = NULL",
     )
-    connection.execute(
-        "UPDATE file SET state = 'listed' WHERE job_id = ? AND state = 'joined'", (job,)
-    )
+    requeue_files(connection, job)
 
 
 def discard_uploads(connection: sqlite3.Connection) -> None:

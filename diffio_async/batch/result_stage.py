@@ -41,6 +41,7 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from diffio_async.batch.context import RunContext
+    from diffio_async.batch.request import Plan
     from diffio_async.batch.schema import RestorationJob, ResultDownload
     from diffio_async.events import DownloadProgress
     from diffio_async.models.generations import DownloadType
@@ -224,9 +225,7 @@ class ResultDownloader:
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(truncate_name(path.stem, suffix))
-        if download.owned or path.parent not in self.context.known_folders:
-            await TrackedExecutor().run(_create_folder, path, download, self.context)
-            self.context.remember_folder(path.parent)
+        await TrackedExecutor().run(_create_folder, path, download, self.context.plan)
         return path
 
     async def _download(self, path: Path) -> int:
@@ -253,8 +252,8 @@ class ResultDownloader:
         return downloaded.size
 
 
-def _create_folder(path: Path, download: ResultDownload, context: RunContext) -> None:
-    check_inside(context.plan.root, path)
+def _create_folder(path: Path, download: ResultDownload, plan: Plan) -> None:
+    check_inside(plan.root, path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
@@ -263,7 +262,7 @@ def _create_folder(path: Path, download: ResultDownload, context: RunContext) ->
         ) from failure
     if download.owned:
         _remove_partials(path)
-    if context.plan.on_conflict == "error" and foreign_file_exists(
+    if plan.on_conflict == "error" and foreign_file_exists(
         str(path), download.owned, download.bytes
     ):
         raise InvalidTarget(

@@ -22,8 +22,6 @@ from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from diffio_async._uploads.source import FileSource
     from diffio_async.batch.context import RunContext
     from diffio_async.batch.journal import Journal
@@ -113,7 +111,7 @@ class FileIntake:
     def _check_result_paths(self) -> None:
         """Check, before anything is billed, that the results can be written; blocks."""
         file, context = self.file, self.context
-        if keeps_all_results(file.path, file.result_paths, context.plan, context.known_folders):
+        if keeps_all_results(file.path, file.result_paths, context.plan):
             raise _ResultsExist
 
     async def _assign(self, source: FileSource) -> RestorationJob | None:
@@ -182,9 +180,7 @@ def check_not_empty(source: FileSource, path: str) -> None:
         raise InvalidSource(f"{path!r} is empty: there is nothing to restore")
 
 
-def keeps_all_results(
-    path: str, results: tuple[ResultPath, ...], plan: Plan, known: Collection[Path] = ()
-) -> bool:
+def keeps_all_results(path: str, results: tuple[ResultPath, ...], plan: Plan) -> bool:
     """Return whether all results of a file exist and must not be replaced; blocks.
 
     Raises:
@@ -192,7 +188,7 @@ def keeps_all_results(
         InvalidTarget: A path is used by another file, or is not writable.
     """
     check_video_possible({each.download_type for each in results}, Path(path).name)
-    foreign = _foreign_results(results, plan.root, known)
+    foreign = _foreign_results(results, plan.root)
     if foreign and plan.on_conflict == "error":
         raise InvalidTarget(
             f"{foreign[0]!r} exists and was not written by this batch. Choose another folder, or "
@@ -201,12 +197,8 @@ def keeps_all_results(
     return bool(foreign) and plan.on_conflict == "skip" and len(foreign) == len(results)
 
 
-def _foreign_results(
-    results: tuple[ResultPath, ...], root: Path, known: Collection[Path]
-) -> list[str]:
+def _foreign_results(results: tuple[ResultPath, ...], root: Path) -> list[str]:
     """Return the paths where files exist that the batch did not write.
-
-    Folders in `known` are not checked again.
 
     Raises:
         InvalidTarget: A folder is not writable.
@@ -214,7 +206,7 @@ def _foreign_results(
     paths = [Path(each.path) for each in results]
     for path in paths:
         check_inside(root, path)
-    for folder in {path.parent for path in paths}.difference(known):
+    for folder in {path.parent for path in paths}:
         try:
             existing = next(each for each in (folder, *folder.parents) if each.exists())
             if _read_only(existing):
