@@ -92,7 +92,7 @@ async def test_results_go_to_a_folder_whose_name_is_not_utf8(
 
 @pytest.mark.parametrize("value", [10**30, "\ud83d", object()])
 def test_a_value_that_cannot_be_bound_does_not_look_like_a_damaged_file(value: object) -> None:
-    """Only what is read can be damaged: the error stays the program's own."""
+    """The error of the program is raised unchanged."""
     with (
         sqlite3.connect(":memory:") as connection,
         pytest.raises((sqlite3.Error, OverflowError, UnicodeEncodeError)) as raised,

@@ -34,7 +34,7 @@ FILE = "INSERT INTO file (source, model, settings, size, mtime_ns) VALUES ('a', 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the time of day so many seconds ahead of the right time."""
+    """Return a function that sets the system clock ahead by a number of seconds."""
     right = time.time
 
     def set_ahead(seconds: float) -> None:
@@ -60,13 +60,13 @@ async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
         running = asyncio.create_task(restored(client, source, tmp_path / "out"))
         with anyio.fail_after(20):
             journal = tmp_path / "out" / JOURNAL
-            while not (journal.exists() and _put_back(journal)):
+            while not (journal.exists() and _is_deferred(journal)):
                 await anyio.sleep(0.01)
             set_clock(ahead)
             assert states(await running) == {"a.wav": "done"}
 
 
-def _put_back(journal: Path) -> bool:
+def _is_deferred(journal: Path) -> bool:
     try:
         return bool(rows(journal, "SELECT 1 FROM file WHERE state = 'listed' AND run_at > 0"))
     except sqlite3.OperationalError:
@@ -77,7 +77,7 @@ def _put_back(journal: Path) -> bool:
 async def test_a_later_run_reads_times_of_a_clock_set_back(
     tmp_path: Path, set_clock: Callable[[float], None], ahead: float
 ) -> None:
-    """What one process wrote is compared by a clock that the next one shares."""
+    """Processes compare times by a clock that they share."""
     path = tmp_path / "j.sqlite"
     first = await Journal.open(path)
     await first.register(REQUEST)
@@ -97,7 +97,7 @@ async def test_a_later_run_reads_times_of_a_clock_set_back(
 
 
 async def test_a_lease_from_a_clock_far_ahead_expires(tmp_path: Path) -> None:
-    """No lease is longer than a minute: one that seems to be is of a wrong clock."""
+    """A lease of more than a minute was written under a wrong clock, and has expired."""
     path = tmp_path / "j.sqlite"
     dead, living = await Journal.open(path), await Journal.open(path)
     await dead.register(REQUEST)
@@ -117,7 +117,7 @@ async def test_a_lease_from_a_clock_far_ahead_expires(tmp_path: Path) -> None:
 async def test_a_reboot_shortens_delays_of_the_earlier_boot(
     tmp_path: Path,
 ) -> None:
-    """The clock may have been set back in between; what was deferred permanently stays so."""
+    """The clock may have been set back meanwhile; permanently deferred rows stay deferred."""
     path = tmp_path / "j.sqlite"
     await (await SqliteThread.open(path, SCHEMA)).close()
     with closing(sqlite3.connect(path)) as other:
@@ -136,7 +136,7 @@ async def test_a_reboot_shortens_delays_of_the_earlier_boot(
 async def test_a_file_that_is_put_off_is_due_by_the_clock_of_the_journal(
     tmp_path: Path, set_clock: Callable[[float], None]
 ) -> None:
-    """A clock that was set two hours ahead does not put a requeued file off for two hours."""
+    """A clock that was set two hours ahead does not defer a requeued file for two hours."""
     journal = await Journal.open(tmp_path / "j.sqlite")
     await journal.register(REQUEST)
     run_id = journal.run_id

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 async def stopped(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> BatchStopped:
-    """The error with which a batch stops."""
+    """Return the error with which a batch stops."""
     with pytest.raises(BatchStopped) as caught:
         await restored(client, sources, to, **how)
     return caught.value
@@ -48,7 +48,7 @@ async def stopped(client: AsyncDiffio, sources: Any, to: Path, **how: Any) -> Ba
 async def test_invalid_files_fail_alone(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What cannot be read, is empty or is not there is reported; the others are restored."""
+    """Unreadable, empty and missing files are reported; the others are restored."""
     source = recordings(tmp_path / "in", "good.wav", "closed.wav", "empty.wav")
     (source / "empty.wav").write_bytes(b"")
     (source / "closed.wav").chmod(0)
@@ -82,7 +82,7 @@ async def test_invalid_files_fail_alone(
 async def test_a_failed_generation_is_restarted_only_with_retry_failed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Another run leaves it alone; `retry_failed` pays for another one, under another key."""
+    """The next run does not restart it; `retry_failed` does, with another key, and is billed."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     fault = Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
     sandbox.faults.add(fault)
@@ -127,7 +127,7 @@ async def test_a_rejected_account_stops_the_batch(
 async def test_the_spending_limit_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """No more generations begin than the limit pays at the least, over all runs of a journal."""
+    """The minimum cost of all generations of a journal stays within the limit, over all runs."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
     for _ in range(2):
         error = await stopped(client, source, tmp_path / "out", max_spend_seconds=100)
@@ -140,7 +140,7 @@ async def test_the_spending_limit_stops_the_batch(
 async def test_on_error_stop_starts_nothing_after_a_failure(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The first bad file is the last that was begun."""
+    """No file starts after the first bad one."""
     source = recordings(tmp_path / "in", *(f"{n:02}.wav" for n in range(20)))
     error = await stopped(
         client, [tmp_path / "none.wav", source], tmp_path / "out", on_error="stop", max_in_flight=2
@@ -151,7 +151,7 @@ async def test_on_error_stop_starts_nothing_after_a_failure(
 
 
 async def test_throttling_slows_all_files_and_fails_none(sandbox: Sandbox, tmp_path: Path) -> None:
-    """More 429s than any retry policy forgives only cost time."""
+    """More responses with 429 than the retry policy allows only take time."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(6)))
     fault = Fault(
         path="*/create_project", times=8, action=RespondWith(429, headers={"Retry-After": "0.05"})
@@ -255,7 +255,7 @@ async def test_a_changed_file_is_restored_again(
 async def test_the_same_salt_elsewhere_is_not_billed_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A second journal with the same salt adopts the generations of the first."""
+    """A second journal with the same salt uses the generations of the first."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     first = await restored(client, source, tmp_path / "one", salt="ours")
     second = await restored(client, source, tmp_path / "two", salt="ours")
@@ -306,7 +306,7 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
 async def test_a_name_that_no_file_can_have_fails_alone(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """Named as a path, as an item, or as the name of a result."""
+    """The name is a source path, the source of an item, or the name of a result."""
     source = recordings(tmp_path / "in", "ok.wav") / "ok.wav"
     names = ("a\0.wav", "a\ud83d.wav", f"{'y' * 300}.wav", "/dev/null")
     for to, odd in (("1", names), ("2", [BatchItem(source=name) for name in names])):

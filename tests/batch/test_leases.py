@@ -34,7 +34,7 @@ REQUEST = BatchRequest.create(None, "/tmp/x", service=None, run=RunOptions())
     ],
 )
 async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) -> None:
-    """A process that ended, another with its number, one of elsewhere that is silent: all dead."""
+    """A run is dead if its process ended, its PID was reused, or its remote lease expired."""
     dead = await Journal.open(tmp_path / "j.sqlite")
     await dead.register(REQUEST)
     held = dead.run_id
@@ -65,7 +65,7 @@ async def test_leases_of_a_dead_run_are_released(change: str, tmp_path: Path) ->
 
 
 async def test_a_run_on_another_host_lives_until_its_lease_expires(tmp_path: Path) -> None:
-    """Its process cannot be looked at from here; its lease can."""
+    """The process of a run on another host is unknown here; its lease is valid."""
     one = await Journal.open(tmp_path / "j.sqlite")
     await one.register(REQUEST)
     two = await Journal.open(tmp_path / "j.sqlite")
@@ -82,13 +82,13 @@ async def test_a_run_on_another_host_lives_until_its_lease_expires(tmp_path: Pat
 async def test_a_run_that_lost_its_leases_abandons_the_rows(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken for dead in the middle of its work, a run and its heir bill each file once."""
+    """If a live run is reclaimed as dead, it and the next run bill each file once."""
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(scheduler, "_POLL_SECONDS", 0.1)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     journal = tmp_path / "out" / JOURNAL
 
-    async def robbed() -> None:
+    async def lose_leases() -> None:
         """Reclaim all leases of the run, as if it were dead."""
         async for _ in client.restore_many(source, tmp_path / "out", max_in_flight=4):
             with closing(sqlite3.connect(journal)) as other:
@@ -96,7 +96,7 @@ async def test_a_run_that_lost_its_leases_abandons_the_rows(
                     leases.release_run(other, run_id)
                 other.commit()
 
-    await robbed()
+    await lose_leases()
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == 12

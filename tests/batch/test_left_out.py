@@ -54,7 +54,7 @@ LOOKALIKES = [
 async def left_out(
     client: AsyncDiffio, source: object, to: Path, **how: object
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The state of each file of a batch, and the reason of each name that was left out."""
+    """Return the state of each file, and the reason of each name that was left out."""
     names: dict[str, str] = {}
 
     def note(name: LeftOut) -> None:
@@ -143,7 +143,7 @@ async def test_results_of_an_earlier_batch_are_detected_from_its_journal(
 async def test_a_result_named_as_a_source_is_left_out(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What a shell's `*.mp3` names in the second run was restored by the first, or is new."""
+    """A shell's `*.mp3` names results of the first run too, which are left out."""
     source = recordings(tmp_path / "in", "a.mp3")
     await restored(client, [source / "a.mp3"], source)
     recordings(source, "b.mp3")
@@ -159,7 +159,7 @@ async def test_everything_left_out_is_counted_and_listed(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Hidden names, other types, links, pipes, folders and doubles each have their reason."""
+    """Hidden names, other types, links, pipes, folders and duplicates each have a reason."""
     source = recordings(
         tmp_path / "in", "a.wav", "b.restored.mp3", ".c.wav", "notes.txt", ".hid/d.wav", "out/e.wav"
     )
@@ -191,7 +191,7 @@ async def test_everything_left_out_is_counted_and_listed(
 
 
 async def test_without_recursive_folders_are_left_out(client: AsyncDiffio, tmp_path: Path) -> None:
-    """With `recursive=False` each folder below is among what is left out."""
+    """With `recursive=False` each sub-folder is left out."""
     source = recordings(tmp_path / "in", "a.wav", "sub/b.wav")
     outcomes, names = await left_out(client, source, tmp_path / "out", recursive=False)
     assert outcomes == {"a.wav": "done"}
@@ -201,7 +201,7 @@ async def test_without_recursive_folders_are_left_out(client: AsyncDiffio, tmp_p
 async def test_the_folder_of_the_results_is_known_by_any_path(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """Results below the sources are not read even if the two are named by different paths."""
+    """The folder of the results is not read as a source, also if another path leads to it."""
     source = recordings(tmp_path / "in", "a.wav", "out/old.wav")
     (tmp_path / "link").symlink_to(source)
     outcomes, names = await left_out(client, tmp_path / "link", source / "out")

@@ -1,4 +1,4 @@
-"""What a listing cannot read: shortages stop it as a whole, a denied folder is a failed item."""
+"""Errors while listing: a shortage stops the batch, an unreadable folder is a failed item."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits and mode
 
 
 def short_of_descriptors(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function, run with no descriptor left in the process."""
+    """Return the function, which then runs without a free descriptor."""
 
     def wrapped(*arguments: Any) -> Any:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,7 +57,7 @@ async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No folder is blamed, no result is taken for a recording, and the next run completes."""
+    """No folder fails, no result is listed as a recording, and the next run completes."""
     source = recordings(tmp_path / "in", "a.wav")
     name = "{stem}-{type}{ext}"
     if reader == "_open_journal":
@@ -76,7 +76,7 @@ async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
 
 @pytest.fixture
 def denied(tmp_path: Path) -> Iterator[Path]:
-    """A folder that may not be read; root reads everything."""
+    """Create a folder without read permission; skip the test for root."""
     folder = recordings(tmp_path / "in" / "denied", "b.wav")
     folder.chmod(0)
     if os.access(folder, os.R_OK):
@@ -89,7 +89,7 @@ def denied(tmp_path: Path) -> Iterator[Path]:
 async def test_a_folder_that_cannot_be_read_is_a_failed_item(
     pattern: str, denied: Path, client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """Whether the folder above it or a glob leads there."""
+    """A folder that is found in its parent or by a glob."""
     recordings(tmp_path / "in", "a.wav")
     outcomes = await restored(client, str(tmp_path / pattern), tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done", "denied": "failed"}
@@ -99,7 +99,7 @@ async def test_a_folder_that_cannot_be_read_is_a_failed_item(
 async def test_a_glob_skips_folders_without_the_rest_of_its_path(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """`in/*/wav/*.wav` matches in folders that have a `wav`; others are no failure."""
+    """`in/*/wav/*.wav` matches in folders that have a `wav`; others are skipped."""
     recordings(tmp_path / "in", "one/wav/a.wav", "two/b.wav")
     outcomes = await restored(client, str(tmp_path / "in/*/wav/*.wav"), tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}

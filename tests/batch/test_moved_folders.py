@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 async def test_a_batch_goes_to_the_folder_that_its_journal_was_moved_to(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Sources in the folder move along, others stay, and nothing is billed again."""
+    """Paths of sources in the folder are updated, others stay, and nothing is billed again."""
     recordings(tmp_path / "out" / "own", "a.wav")
     recordings(tmp_path, "b.wav", "late.wav")
     (tmp_path / "late.wav").rename(tmp_path / "hidden")
@@ -41,7 +41,7 @@ async def test_a_batch_goes_to_the_folder_that_its_journal_was_moved_to(
 async def test_another_way_to_the_same_folder_is_no_move(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """The paths that are recorded stay as they are."""
+    """The recorded paths are unchanged."""
     source = recordings(tmp_path / "in", "a.wav")
     await restored(client, source, tmp_path / "out")
     (tmp_path / "link").symlink_to("out")

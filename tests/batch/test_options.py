@@ -103,7 +103,7 @@ async def test_options_for_later_commands_are_recorded(client: AsyncDiffio, tmp_
 async def test_every_option_takes_effect(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Model, settings, both kinds of params and the types are in the requests of each file."""
+    """Model, settings, params of projects and generations, and types are in the requests."""
     source = recordings(tmp_path / "in", "a.wav", "deep/b.flac", "c.xyz")
     await restored(
         client,

@@ -45,7 +45,7 @@ async def refused(sources: object, to: Path, **how: object) -> str:
 async def test_a_file_name_cannot_lead_a_result_out(
     name: str, template: str, tmp_path: Path
 ) -> None:
-    """The path that a template comes to is checked, not the template alone."""
+    """The path that a template produces is checked, not only the template."""
     source = recordings(tmp_path / "in", name)
     message = await refused(source / name, tmp_path / "deep" / "out", name=template)
     assert "out of" in message
@@ -57,14 +57,14 @@ async def test_a_file_name_cannot_lead_a_result_out(
     ["/{stem}{ext}", "../{stem}{ext}", "a/../../{stem}{ext}", "..\\{stem}{ext}", "C:\\{stem}{ext}"],
 )
 async def test_a_template_that_leads_out_somewhere(template: str, tmp_path: Path) -> None:
-    """A template means the same on every system: one that leads out on any is refused."""
+    """A template that leads out of the folder on any operating system is refused."""
     source = recordings(tmp_path / "in", "a.wav")
     assert "leads out" in await refused(source, tmp_path / "out", name=template)
 
 
 @pytest.mark.parametrize("to", ["../x", "/x", "a/../../x", "..\\x", "C:\\x", "\\\\host\\x", ".."])
 async def test_a_name_in_a_manifest_that_leads_out(to: str, tmp_path: Path) -> None:
-    """So is a result's own name."""
+    """The name of a result in a manifest is refused too."""
     recordings(tmp_path, "a.wav")
     item = BatchItem(source=tmp_path / "a.wav", to=to)
     assert re.search("leads out|lead out", await refused(item, tmp_path / "out"))
@@ -80,7 +80,7 @@ async def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
 async def test_a_glob_with_parent_folders_leads_no_result_out(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """A pattern with `..` behind a `*` names files above its beginning: results stay below."""
+    """A pattern with `..` after a `*` matches files above its base: results stay in the folder."""
     source = recordings(tmp_path / "in", "sub/deep/x.wav", "a.wav")
     to = tmp_path / "deep" / "out"
     outcomes = await restored(client, str(source / "sub" / "*" / ".." / ".." / "*.wav"), to)
@@ -150,7 +150,7 @@ async def test_a_link_that_comes_later_leads_nothing_out(
 async def test_a_result_path_of_a_changed_journal_is_not_written(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A path in the journal that is not below its folder is refused, on the way up and down."""
+    """A path outside of the folder is refused, before the upload and before the download."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     victim = tmp_path / "victim.mp3"
     victim.write_bytes(b"precious")

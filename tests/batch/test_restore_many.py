@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 async def test_a_folder_is_restored_with_its_sub_folders(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Every recording of a folder, however deep, becomes a result below the other folder."""
+    """Each recording of a folder, at any depth, has a result in the same sub-folder."""
     source = recordings(tmp_path / "in", "a.wav", "deep/er/b.MP4", "deep/c.flac", "notes.txt")
     outcomes = await restored(client, source, tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done", "b.MP4": "done", "c.flac": "done"}
@@ -101,7 +101,7 @@ async def test_several_types_and_a_type_added_later(
 async def test_results_are_not_recordings(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Results that lie among the recordings are not restored themselves by the next run."""
+    """The next run does not restore results that are among the recordings."""
     source = recordings(tmp_path / "in", "a.mp3", "sub/b.mp3")
     await restored(client, source, source)
     await restored(client, source, source)

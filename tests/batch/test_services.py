@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_base_urls_of_one_service_are_equal(one: str, other: str) -> None:
-    """With or without `/v1`, a slash, the port of the scheme, in any case: the same service."""
+    """`/v1`, a slash, the default port and the case make no difference."""
     assert service_of(one) == service_of(other)
 
 
@@ -60,7 +60,7 @@ def test_base_urls_of_different_services_differ(other: str) -> None:
 async def test_a_journal_of_another_service_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Nothing is reported as restored by a service that restored nothing."""
+    """The journal of one service is refused by a client of another one."""
     source = recordings(tmp_path / "in", "a.wav")
     await restored(client, source, tmp_path / "out")
     async with (
@@ -174,7 +174,7 @@ async def test_an_unknown_project_is_uploaded_again(
 async def test_a_journal_that_sent_nothing_takes_the_service_of_the_next_run(
     tmp_path: Path,
 ) -> None:
-    """A mistyped name under a wrong address does not tie the folder to that address."""
+    """A run that sent nothing does not bind the journal to its service."""
     async with Sandbox(engine="echo") as one, Sandbox(engine="echo") as other:
         async with AsyncDiffio(one.api_key, base_url=one.base_url) as client:
             missing = await restored(client, tmp_path / "nosuch.wav", tmp_path / "out")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def found(pattern: Path | str, below: Path) -> list[str]:
-    """What a pattern names, below a folder."""
+    """Return the paths that a pattern matches, relative to a folder."""
     return [
         path.removeprefix(f"{below}/") for path, failure in expand_glob(str(pattern)) if not failure
     ]
@@ -46,13 +46,13 @@ def found(pattern: Path | str, below: Path) -> list[str]:
     ],
 )
 def test_a_glob_matches(pattern: str, names: list[str], tmp_path: Path) -> None:
-    """A pattern names what the shell's would, each file once."""
+    """A pattern matches as in a shell, each file once."""
     recordings(tmp_path, "a.wav", "one/b.wav", "one/two/c.wav", ".hidden/h.wav")
     assert sorted(found(tmp_path / pattern, tmp_path)) == sorted(names)
 
 
 def test_a_glob_visits_each_folder_once(tmp_path: Path) -> None:
-    """Links in circles, up, across and to each other list no file twice, and end at once."""
+    """Circular links list no file twice, and take no time."""
     recordings(tmp_path, "a.wav", "one/b.wav", "one/two/c.wav")
     for n in range(5):
         (tmp_path / f"loop{n}").symlink_to(tmp_path)
@@ -136,7 +136,7 @@ async def test_an_error_of_a_generator_is_raised(client: AsyncDiffio, tmp_path: 
 
 
 async def test_a_path_of_bytes_is_a_path(client: AsyncDiffio, tmp_path: Path) -> None:
-    """Not an iterable of numbers."""
+    """Bytes are not treated as an iterable of numbers."""
     source = recordings(tmp_path / "in", "a.wav")
     outcomes = await restored(client, bytes(source), tmp_path / "out")
     assert states(outcomes) == {"a.wav": "done"}

@@ -72,7 +72,7 @@ async def test_two_results_with_one_path_are_an_error(client: AsyncDiffio, tmp_p
 async def test_a_result_that_would_replace_a_recording_is_an_error(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """No template may lead a result onto a recording, its own or another's."""
+    """A result may not replace its own or another recording."""
     source = recordings(tmp_path / "in", "a.mp3")
     message = await refused(client, source, source, name="{stem}{ext}")
     assert "would replace the recording" in message
@@ -127,7 +127,7 @@ async def test_an_invalid_manifest_is_an_error(tmp_path: Path) -> None:
 async def test_a_journal_of_another_batch_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Other terms than the journal's are refused, and each difference is shown."""
+    """Other settings than those of the journal are refused, and each difference is shown."""
     source = recordings(tmp_path / "in", "a.wav")
     sandbox.state.account.billing_status = "paymentFailed"
     journal = tmp_path / "j.sqlite"
@@ -148,7 +148,7 @@ async def test_a_journal_of_another_batch_is_refused(
 async def test_a_journal_without_files_is_bound_to_nothing(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """After a refused listing the same journal may be another batch's."""
+    """After a refused listing another batch can use the journal."""
     (tmp_path / "empty").mkdir()
     await refused(client, tmp_path / "empty", tmp_path / "out", model="diffio-3.5")
     await refused(client, tmp_path / "empty", tmp_path / "out")
