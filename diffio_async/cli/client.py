@@ -46,7 +46,7 @@ _TOO_MANY_REQUESTS, _SERVER_ERROR = 429, 500
 
 
 class RequestWatch:
-    """Observer that records whether any request was sent: exit code 2 means that none was."""
+    """Observer that records whether any request was sent; exit code 2 means that nothing was."""
 
     def __init__(self) -> None:
         self.any_sent = False
@@ -188,7 +188,7 @@ def check_environment(*, alternative: str = "") -> None:
 
 def _redacted_url(url: str) -> str:
     """Return a URL without its user, password, query and keys."""
-    # A password may contain a question mark, so the part before the host is cut first.
+    # A password may contain a "?", so the part before the host is cut first.
     _before, at, text = url.rpartition("@")
     text = (MASK + at if at else "") + redact(text.partition("?")[0].partition("#")[0])
     return text if len(text) <= _MAX_URL_CHARS else f"{text[:_MAX_URL_CHARS]}…"

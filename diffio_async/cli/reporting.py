@@ -96,7 +96,7 @@ class ResumeCommand:
         return command_line(*words)
 
     def after_error(self, error: DiffioError) -> ResumeCommand | None:
-        """Return the command that is still useful after `error`, None if there is none."""
+        """Return the command that is still useful after `error`, or None."""
         code = getattr(error, "code", None)
         if isinstance(error, TranscriptUnavailable) or code == _DOWNLOAD_UNAVAILABLE:
             if self.download_type == "audio":

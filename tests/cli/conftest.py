@@ -112,6 +112,8 @@ def _run_main(
             mock.patch.dict(os.environ, env, clear=True),
             mock.patch.multiple(sys, stdin=stdin, stdout=out, stderr=err),
             mock.patch.object(sys, "argv", ["diffio-async", *words]),
+            # `python -m pytest` sets a package, of which the program name would be made.
+            mock.patch.object(sys.modules["__main__"], "__package__", None),
             # Signals can only be handled by the main thread.
             mock.patch.multiple(command, _STOP_SIGNALS=(), _HANGUP=None),
             contextlib.chdir(folder),

@@ -120,7 +120,7 @@ async def test_wrong_usage_is_2(run: Run, sandbox: Sandbox, tmp_path: Path) -> N
     assert "no recording" in refused.stderr
     assert (await run("batch", "empty", "-o", "out", "--types", "sound")).returncode == 2
     assert "DIFFIO_API_KEY" in (await run("batch", "empty", "-o", "out")).stderr
-    (tmp_path / "no.sqlite").write_bytes(b"no journal" * 1000)
+    (tmp_path / "no.sqlite").write_bytes(b"not a journal" * 1000)
     for command in ("status", "report", "retry"):
         refused = await run("batch", command, "no.sqlite")
         assert refused.returncode == 2

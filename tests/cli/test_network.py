@@ -203,20 +203,20 @@ def test_no_proxy(host: str, no_proxy: str, spared: bool) -> None:
 @pytest.mark.slow
 async def test_no_proxy_is_read_as_curl_reads_it() -> None:
     """Each entry is compared with curl, through a proxy that responds itself."""
-    async with peer(says(200, b"")) as answering:
+    async with peer(says(200, b"")) as server:
         for host, no_proxy, spared in ENTRIES:
-            before = len(answering.asked)
+            before = len(server.asked)
             curl = await asyncio.create_subprocess_exec(
                 *("curl", "--silent", "--max-time", "0.4", f"http://{host}/"),
                 env={
                     "PATH": os.environ["PATH"],
-                    "http_proxy": f"http://127.0.0.1:{answering.port}",
+                    "http_proxy": f"http://127.0.0.1:{server.port}",
                     "no_proxy": no_proxy,
                 },
                 stdout=subprocess.DEVNULL,
             )
             await curl.wait()
-            assert (len(answering.asked) == before) is spared, (host, no_proxy)
+            assert (len(server.asked) == before) is spared, (host, no_proxy)
 
 
 def test_a_proxy_without_a_port_uses_the_default_of_curl(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,5 +250,5 @@ async def test_events_are_forwarded_through_the_proxy(monkeypatch: pytest.Monkey
         for url in ("http://app.test/hook", f"http://127.0.0.1:{local.port}/hook"):
             async with Forwarder(url, ["whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="]) as forwarder:
                 assert await forwarder.send("msg_1", b"{}") == 200
-    assert [asked.target for asked in between.asked] == ["http://app.test/hook"]
-    assert [asked.target for asked in local.asked] == ["/hook"]
+    assert [request.target for request in between.asked] == ["http://app.test/hook"]
+    assert [request.target for request in local.asked] == ["/hook"]

@@ -354,7 +354,7 @@ async def test_an_inbox_is_listed_and_dead_events_are_requeued(run: Run, tmp_pat
     assert (done.returncode, "msg_3 does not exist" in done.stdout) == (1, True)
     done = await run("webhooks", "inbox", "list", *on, "--state", "handled")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "The inbox has no such events.\n")
-    (tmp_path / "none").write_text("this is no inbox" * 100)
+    (tmp_path / "none").write_text("this is not an inbox" * 100)
     for path, words in (("missing.db", "no inbox at missing.db"), ("none", "none")):
         done = await run("webhooks", "inbox", "list", "--inbox", path)
         assert (done.returncode, done.stdout) == (2, "")
