@@ -1,9 +1,9 @@
 """Run coroutines for threads that block: calls, iterations, contexts and callbacks.
 
-Works wherever a thread can wait: in scripts, in threads, inside a running loop (which stands still
-meanwhile), in both processes of a fork. In the event loop's own thread it raises `RuntimeError`.
-Ctrl-C cancels the coroutine, gives it 5 seconds to unwind, and is raised again, with the notes of
-the coroutine's own error.
+This works in scripts, in threads, inside a running loop (which is blocked meanwhile), and in both
+processes of a fork. In the thread of the bridge's own loop it raises `RuntimeError`. Ctrl-C cancels
+the coroutine, waits 5 seconds for it to unwind, and is raised again, with the notes of the
+coroutine's own error.
 """
 
 from __future__ import annotations
@@ -26,73 +26,73 @@ T = TypeVar("T")
 
 
 def run(func: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """What the coroutine returns, or raises."""
-    talk = CallChannel()
+    """Run a coroutine function; return what it returns."""
+    channel = CallChannel()
     try:
-        word = talk.begin(func, *args, **kwargs)
+        message = channel.begin(func, *args, **kwargs)
     except BaseException as error:
-        talk.cancel(error)
+        channel.cancel(error)
         raise
-    if word.kind == "failed":
-        raise word.claim()
-    result: T = word.claim()
+    if message.kind == "raised":
+        raise message.claim()
+    result: T = message.claim()
     return result
 
 
 def iterate(
     func: Callable[P, AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> Generator[T, None, None]:
-    """What the asynchronous iterator yields; one task runs it for the whole of its life.
+    """Yield what an asynchronous iterator yields; one task runs it from start to end.
 
-    Closing the generator, or dropping it, closes the asynchronous one and waits for that. What is
-    thrown into it is raised there; Ctrl-C cancels it.
+    Closing or dropping the generator closes the asynchronous one and waits for it. An exception
+    that is thrown into it is raised in the asynchronous one; Ctrl-C cancels that.
     """
-    talk = CallChannel()
+    channel = CallChannel()
     try:
-        word = talk.begin(_generate, talk, func, args, kwargs)
-        # A `while` with a condition jumps back outside of the `try` in Python 3.13, and Ctrl-C
-        # may strike there.
+        message = channel.begin(_generate, channel, func, args, kwargs)
+        # Not `while` with a condition: in Python 3.13 that jumps back outside of the `try`, where
+        # Ctrl-C may arrive.
         while True:
-            if word.kind != "said":
+            if message.kind != "value":
                 break
-            order: BaseException | None = None
+            thrown: BaseException | None = None
             try:
-                yield word.claim()
-            except (Exception, GeneratorExit) as error:  # noqa: BLE001 - thrown over there
-                order = error
-            word = talk.resume(order)
+                yield message.claim()
+            except (Exception, GeneratorExit) as error:  # noqa: BLE001 - raised in the task
+                thrown = error
+            message = channel.resume(thrown)
     except BaseException as error:
-        talk.cancel(error)
+        channel.cancel(error)
         raise
     finally:
-        order = None
-    if word.kind == "failed":
-        raise word.claim()
+        thrown = None
+    if message.kind == "raised":
+        raise message.claim()
 
 
 async def _generate(
-    talk: CallChannel,
+    channel: CallChannel,
     func: Callable[..., AsyncIterator[object]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> None:
     items = func(*args, **kwargs)
     generator = items if isinstance(items, AsyncGenerator) else None
-    order: BaseException | None = None
+    thrown: BaseException | None = None
     try:
-        while not isinstance(order, GeneratorExit):
-            if order is None:
+        while not isinstance(thrown, GeneratorExit):
+            if thrown is None:
                 step = anext(items)
             elif generator is None:
-                raise order
+                raise thrown
             else:
-                step = generator.athrow(order)
+                step = generator.athrow(thrown)
             try:
-                order = await talk.yield_value(await step)
+                thrown = await channel.yield_value(await step)
             except StopAsyncIteration:
                 return
     finally:
-        order = None
+        thrown = None
         if generator is not None:
             await _close(generator)
 
@@ -109,21 +109,21 @@ async def _close(generator: AsyncGenerator[object, None]) -> None:
 def enter(
     func: Callable[P, AbstractAsyncContextManager[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> AbstractContextManager[T]:
-    """The asynchronous context as a blocking one; one task enters and leaves it."""
+    """Return an asynchronous context manager as a blocking one; one task enters and exits it."""
     return _Context(_context_steps(func, args, kwargs))
 
 
 class _Context(AbstractContextManager[T]):
-    """A context that is never entered without being left again."""
+    """A context manager whose asynchronous context is always exited."""
 
-    def __init__(self, stay: Generator[T, BaseException | None, bool]) -> None:
-        self._steps = stay
+    def __init__(self, steps: Generator[T, BaseException | None, bool]) -> None:
+        self._steps = steps
 
     def __enter__(self) -> T:
         try:
             return next(self._steps)
         except BaseException:
-            self._steps.close()  # Ctrl-C may strike between the yield and the return
+            self._steps.close()  # Ctrl-C may arrive between the yield and the return
             raise
 
     def __exit__(
@@ -132,7 +132,7 @@ class _Context(AbstractContextManager[T]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        # Ctrl-C before the next line drops the generator, and that leaves the context too.
+        # Ctrl-C before the next line drops the generator, which exits the context too.
         try:
             self._steps.send(error)
         except StopIteration as end:
@@ -147,50 +147,50 @@ def _context_steps(
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> Generator[T, BaseException | None, bool]:
-    """Yield the context's value, take the body's error; whether the context swallowed that."""
-    talk = CallChannel()
+    """Yield the context's value, receive the body's error; return whether it is suppressed."""
+    channel = CallChannel()
     error: BaseException | None = None
     try:
-        word = talk.begin(_run_context, talk, func, args, kwargs)
-        if word.kind == "said":
-            error = yield word.claim()
-            if talk.gone or not isinstance(error, Exception | None):
-                talk.cancel(error)
+        message = channel.begin(_run_context, channel, func, args, kwargs)
+        if message.kind == "value":
+            error = yield message.claim()
+            if channel.gone or not isinstance(error, Exception | None):
+                channel.cancel(error)
                 return False
-            word = talk.resume(error)
+            message = channel.resume(error)
     except BaseException as failure:
-        talk.cancel(failure)
+        channel.cancel(failure)
         raise
     finally:
         error = None
-    if word.kind == "failed":
-        raise word.claim()
-    return bool(word.claim())
+    if message.kind == "raised":
+        raise message.claim()
+    return bool(message.claim())
 
 
 async def _run_context(
-    talk: CallChannel,
+    channel: CallChannel,
     func: Callable[..., AbstractAsyncContextManager[object]],
     args: tuple[object, ...],
     kwargs: dict[str, object],
 ) -> bool:
-    """Whether the context swallowed the error of the body."""
-    order: BaseException | None = None
+    """Run the context in the task; return whether it suppressed the error of the body."""
+    thrown: BaseException | None = None
     try:
         async with func(*args, **kwargs) as value:
-            waiting = talk.yield_value(value)
+            waiting = channel.yield_value(value)
             del value
-            order = await waiting
-            if order is not None:
-                raise order  # noqa: TRY301 - for the context to see
+            thrown = await waiting
+            if thrown is not None:
+                raise thrown  # noqa: TRY301 - the context receives it
     except BaseException as error:
-        if error is not order:
+        if error is not thrown:
             raise
         return False
     else:
-        return order is not None
+        return thrown is not None
     finally:
-        order = None
+        thrown = None
 
 
 @overload
@@ -200,27 +200,27 @@ def hook(fn: Callable[[T], object]) -> Callable[[T], Awaitable[object]]: ...
 @overload
 def hook(fn: Callable[[T], object] | None) -> Callable[[T], Awaitable[object]] | None: ...
 def hook(fn: Callable[[T], object] | None) -> Callable[[T], Awaitable[object]] | None:
-    """A callback for a coroutine that runs `fn` in the thread that blocks for it.
+    """Return a callback for a coroutine that runs `fn` in the thread that blocks for it.
 
-    There `fn` may make blocking calls of its own. What it raises is raised in the coroutine, but
-    Ctrl-C and `SystemExit` cancel that and are raised from the blocking call. If `fn` returns an
-    awaitable, as a coroutine function does, that is awaited on the loop.
+    `fn` may make blocking calls itself. Its exceptions are raised in the coroutine, but Ctrl-C and
+    `SystemExit` cancel the coroutine and are raised from the blocking call. If `fn` returns an
+    awaitable, as a coroutine function does, it is awaited on the loop.
 
-    During an iteration or a context, the thread is there for callbacks only while it waits.
+    During an iteration or a context, callbacks run only while the thread waits.
     """
     if fn is None:
         return None
 
-    async def in_the_callers_thread(fact: T) -> object:
-        return await current.get().send_on(fn, fact)
+    async def in_callers_thread(fact: T) -> object:
+        return await current.get().call_back(fn, fact)
 
-    return in_the_callers_thread
+    return in_callers_thread
 
 
 def stop() -> None:
     """Stop the process's event loop thread; the next call starts another.
 
-    What still runs is cancelled, and whoever waits for it gets a `RuntimeError`. Not needed at
-    exit, where it happens by itself.
+    Running tasks are cancelled, and their callers raise `RuntimeError`. At exit this happens
+    automatically.
     """
     manager.stop()

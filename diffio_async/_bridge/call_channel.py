@@ -1,7 +1,7 @@
-"""What passes between a thread that blocks and the one task that works for it.
+"""The channel between a thread that blocks and the task that runs its call.
 
-The thread sends orders to the loop, and listens. The task posts words in return: values, its end,
-and errands, which are callbacks to run in the thread.
+The thread sends functions to the loop and waits for messages. The task posts messages: values, its
+result or error, and callbacks to run in the thread.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from diffio_async._bridge.loop_thread import OWN_THREAD, UNWIND_SECONDS, LoopThr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-# On Windows a lock that waits for ever does not notice Ctrl-C.
+# On Windows, waiting for a lock without a time-out is not interrupted by Ctrl-C.
 _POLL_SECONDS = 0.2 if sys.platform == "win32" else None
 
-#: Characters of a result that are noted.
+#: Characters of a result in a note.
 _MAX_NOTE = 500
-_NOT_READY = str(Path(__file__).parent) + os.sep
-_DONE = "the call that was to run this callback in its thread has ended"
+_PACKAGE = str(Path(__file__).parent) + os.sep
+_ENDED = "this callback cannot run in its thread: the blocking call has ended"
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 manager = LoopThreadManager()
-#: The talk that the running task belongs to.
+#: The channel of the running task.
 current: ContextVar[CallChannel] = ContextVar("current")
 
 
 class Message:
-    """What a task posts. The item is claimed once, so that nothing here keeps it alive."""
+    """A message of a task. Its item is claimed once, so that the message does not keep it alive."""
 
     __slots__ = ("_item", "kind")
 
-    def __init__(self, kind: Literal["said", "ended", "failed", "errand"], item: Any) -> None:
+    def __init__(self, kind: Literal["value", "returned", "raised", "callback"], item: Any) -> None:
         self.kind, self._item = kind, item
 
     def claim(self) -> Any:
-        """The value, error or errand."""
+        """Return the value, error or callback."""
         item, self._item = self._item, None
         return item
 
@@ -69,63 +69,63 @@ class CallChannel:
         self._loop_thread = manager.thread()
         self._posts: SimpleQueue[Message] = SimpleQueue()
         self._task: asyncio.Task[None] | None = None
-        self.ended = False  # the last word was heard
-        self.left = False  # the thread does not listen any more
+        self.ended = False  # the last message was received
+        self.left = False  # the thread receives no more messages
 
-    # The thread's side.
+    # Called in the thread.
 
     @property
     def gone(self) -> str | None:
-        """Why the task cannot be asked any more, or None."""
+        """Return why the task does not run any more, or None."""
         return self._loop_thread.stopped_reason
 
     def begin(self, job: Callable[..., Awaitable[object]], /, *args: Any, **kwargs: Any) -> Message:
-        """Start the task, in a copy of the thread's context; its first word."""
+        """Start the task, in a copy of the thread's context; return its first message."""
         thread = self._loop_thread
         thread.waiters.add(self)
         context = copy_context()
         context.run(current.set, self)
         if not thread.send(self._start, job, args, kwargs, context=context):
             raise RuntimeError(thread.stopped_reason)
-        return self._listen()
+        return self._receive()
 
-    def resume(self, order: BaseException | None = None) -> Message:
-        """Have the task go on from the value it said, with or without an error; its next word."""
+    def resume(self, error: BaseException | None = None) -> Message:
+        """Resume the task after a value, with or without an error; return its next message."""
         thread = self._loop_thread
         why_not = OWN_THREAD if thread.is_current() else thread.stopped_reason
         if why_not is None:
-            thread.send(self._continue, order)
-            return self._listen()
-        if isinstance(order, GeneratorExit):
-            # Whoever collects garbage closes generators, wherever that happens to be.
+            thread.send(self._continue, error)
+            return self._receive()
+        if isinstance(error, GeneratorExit):
+            # The garbage collector closes generators, in any thread.
             if thread.stopped_reason is None:
-                thread.send(self._continue, order)
+                thread.send(self._continue, error)
             self.ended = True
-            return Message("ended", None)
+            return Message("returned", None)
         raise RuntimeError(why_not)
 
-    def _listen(self) -> Message:
+    def _receive(self) -> Message:
         while True:
             try:
-                word = self._posts.get(timeout=_POLL_SECONDS)
+                message = self._posts.get(timeout=_POLL_SECONDS)
             except Empty:
                 continue
-            if word.kind != "errand":
-                self.ended = word.kind != "said"
-                return word
-            self._run(word.claim())
+            if message.kind != "callback":
+                self.ended = message.kind != "value"
+                return message
+            self._run_callback(message.claim())
 
-    def _run(self, errand: CallbackRequest) -> None:
-        if not errand.response.done():
-            outcome = _outcome(errand.function, errand.fact)
-            self._loop_thread.send(_settle, errand.response, outcome)
-            # Frames of a traceback lead to their callers, so from the error to this one.
-            del errand, outcome
+    def _run_callback(self, request: CallbackRequest) -> None:
+        if not request.response.done():
+            outcome = _outcome(request.function, request.fact)
+            self._loop_thread.send(_settle, request.response, outcome)
+            # Frames of a traceback refer to their callers, so the error refers to this frame.
+            del request, outcome
 
     def cancel(self, why: BaseException | None) -> None:
-        """Cancel the task and wait until it has unwound; does nothing if it has ended.
+        """Cancel the task and wait until it has unwound; do nothing if it has ended.
 
-        What the task's own error notes is noted in `why`, the error that the caller gets instead.
+        Notes of the task's own error are copied to `why`, the error that the caller raises.
         """
         if self.ended or self.left or self._loop_thread.stopped_reason:
             return
@@ -134,20 +134,20 @@ class CallChannel:
         if self._loop_thread.is_current():
             return
         deadline = time.monotonic() + UNWIND_SECONDS
-        # A second Ctrl-C means now.
+        # A second Ctrl-C ends the wait.
         with contextlib.suppress(Empty, KeyboardInterrupt):
             while not self.ended:
-                word = self._posts.get(timeout=max(0.0, deadline - time.monotonic()))
-                self.ended = word.kind in ("ended", "failed")
-                if word.kind == "errand":
-                    self._loop_thread.send(word.claim().reply.cancel)
+                message = self._posts.get(timeout=max(0.0, deadline - time.monotonic()))
+                self.ended = message.kind in ("returned", "raised")
+                if message.kind == "callback":
+                    self._loop_thread.send(message.claim().response.cancel)
                 elif why is not None:
-                    _keep_notes(word, why)
+                    _keep_notes(message, why)
 
-    # The task's side, on the loop.
+    # Called on the loop.
 
     def _start(self, job: Callable[..., Awaitable[object]], args: Any, kwargs: Any) -> None:
-        # The loop holds the task until its first step, `_task` from there on.
+        # The loop refers to the task until its first step, and `_task` from then on.
         self._loop_thread.loop.create_task(self._work(job, args, kwargs))
 
     async def _work(self, job: Callable[..., Awaitable[object]], args: Any, kwargs: Any) -> None:
@@ -155,62 +155,62 @@ class CallChannel:
         self._task = asyncio.current_task()
         try:
             if self.left:
-                raise asyncio.CancelledError  # noqa: TRY301 - left before the first step
-            word = Message("ended", await job(*args, **kwargs))
+                raise asyncio.CancelledError  # noqa: TRY301 - cancelled before the first step
+            message = Message("returned", await job(*args, **kwargs))
         except BaseException as error:  # noqa: BLE001 - SystemExit too, by value
             if thread.stopped_reason and isinstance(error, asyncio.CancelledError):
                 error = RuntimeError(thread.stopped_reason)
-            word = Message("failed", trim_traceback(error))
+            message = Message("raised", trim_traceback(error))
         self._task = None
         thread.waiters.discard(self)
         if not thread.quiet:
-            self._posts.put(word)
+            self._posts.put(message)
 
     async def yield_value(self, value: object) -> BaseException | None:
-        """Hand a value to the thread; the order it gives in return."""
+        """Send a value to the thread; return the error that it throws, or None."""
         self._turn = self._loop_thread.loop.create_future()
-        self._posts.put(Message("said", value))
+        self._posts.put(Message("value", value))
         del value
         return await self._turn
 
-    async def send_on(self, function: Callable[[Any], object], fact: object) -> object:
-        """Run a callback in the thread; what it returns, or raises.
+    async def call_back(self, function: Callable[[Any], object], fact: object) -> object:
+        """Run a callback in the thread and return what it returns.
 
         Raises:
-            asyncio.CancelledError: The thread has left.
+            asyncio.CancelledError: The thread does not wait any more.
             RuntimeError: The call, iteration or context has ended.
         """
         if self.left:
             raise asyncio.CancelledError
         if self._task is None:
-            raise RuntimeError(_DONE)
+            raise RuntimeError(_ENDED)
         reply = self._loop_thread.loop.create_future()
-        self._posts.put(Message("errand", CallbackRequest(function, fact, reply)))
+        self._posts.put(Message("callback", CallbackRequest(function, fact, reply)))
         try:
-            answer, problem = await reply
+            result, problem = await reply
         finally:
-            del reply  # it leads to the error, whose traceback leads here
+            del reply  # it refers to the error, whose traceback refers to this frame
         if problem is not None:
             try:
                 raise problem
             finally:
                 del problem
-        return await answer if isawaitable(answer) else answer
+        return await result if isawaitable(result) else result
 
-    def _continue(self, order: BaseException | None) -> None:
+    def _continue(self, error: BaseException | None) -> None:
         if not self._turn.done():
-            self._turn.set_result(order)
+            self._turn.set_result(error)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        else:  # it never began, or is over
+        else:  # it was never started, or has ended
             self._loop_thread.waiters.discard(self)
-            self._posts.put(Message("ended", None))
+            self._posts.put(Message("returned", None))
 
     def abort(self, error: Exception) -> None:
-        """The task will not work any more."""
-        self._posts.put(Message("failed", error))
+        """End the call with an error: the task does not run any more."""
+        self._posts.put(Message("raised", error))
 
 
 def _outcome(function: Callable[[Any], object], fact: object) -> tuple[object, Exception | None]:
@@ -220,28 +220,28 @@ def _outcome(function: Callable[[Any], object], fact: object) -> tuple[object, E
         return None, trim_traceback(error)
 
 
-def _keep_notes(word: Message, why: BaseException) -> None:
-    """Copy to `why` what a task, left by its caller, knew at its end: nobody else receives it."""
-    if word.kind == "failed":
-        for name, value in vars(word.claim()).items():
+def _keep_notes(message: Message, why: BaseException) -> None:
+    """Copy notes and attributes of a cancelled task's error to `why`; otherwise they are lost."""
+    if message.kind == "raised":
+        for name, value in vars(message.claim()).items():
             if name == "__notes__":
                 for note in value:
                     why.add_note(note)
             else:
                 vars(why).setdefault(name, value)
-    elif (result := word.claim()) is not None:
-        # It was complete when the cancellation reached it.
+    elif (result := message.claim()) is not None:
+        # The task had returned when the cancellation arrived.
         why.add_note(f"the call had returned {result!r:.{_MAX_NOTE}}")
 
 
-def _settle(reply: asyncio.Future[T], answer: T) -> None:
+def _settle(reply: asyncio.Future[T], result: T) -> None:
     if not reply.done():
-        reply.set_result(answer)
+        reply.set_result(result)
 
 
 def trim_traceback(error: E) -> E:
-    """The error with a traceback that begins below the frames of this package."""
+    """Return the error with a traceback that starts below the frames of this package."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_NOT_READY):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         trace = trace.tb_next
     return error.with_traceback(trace)

@@ -1,6 +1,6 @@
-"""The event loop that works for threads that block: one in a process, in a thread of its own.
+"""The event loop that runs the coroutines of blocking calls: one per process, in its own thread.
 
-It is started by the first call, renewed after a fork, and stopped when the interpreter exits.
+The first call starts it, a fork replaces it, and the exit of the interpreter stops it.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-#: How long a cancelled task may take to unwind before nobody waits for it any more.
+#: Seconds to wait for a cancelled task to unwind.
 UNWIND_SECONDS = 5.0
 _FINALISE_SECONDS = 1.0
 OWN_THREAD = (
     "a blocking call was made in the event loop's own thread, where it would wait for itself: "
     "use the async client here, and await it"
 )
-_FORKED = "this began before a fork: only the parent process can go on with it"
-_STOPPED = "the event loop that worked for this was stopped"
+_FORKED = "this started before a fork: only the parent process can continue it"
+_STOPPED = "the event loop that ran this was stopped"
 _EXITING = "the interpreter is exiting: no blocking call can be made any more"
 
 
 class Waiter(Protocol):
-    """Whoever waits for work that is done here."""
+    """A caller that waits for work of the loop."""
 
     def abort(self, error: Exception) -> None:
-        """Called when the work will never be done."""
+        """Handle that the work will never be completed."""
 
 
 class LoopThread:
     """An event loop in a daemon thread.
 
     Attributes:
-        stopped_reason: Why nothing can be asked of it any more, or None.
-        waiters: Those who wait for its work; they add themselves before they ask for it.
+        stopped_reason: Why it runs nothing any more, or None.
+        waiters: The callers that wait for its work; they add themselves first.
     """
 
     def __init__(self) -> None:
@@ -56,29 +56,29 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._problem: BaseException | None = None
         self._begun = False
-        self._settled = _thread.allocate_lock()  # held until the loop is made, or cannot be
+        self._settled = _thread.allocate_lock()  # held until the loop exists or has failed
         self._settled.acquire()
         self._thread = threading.Thread(target=self._run, name=__name__, daemon=True)
 
     @property
     def ready(self) -> bool:
-        """Whether it can be asked for anything."""
+        """Return whether the loop exists."""
         return self._loop is not None
 
     @property
     def failed(self) -> bool:
-        """Whether it could not be started."""
+        """Return whether it could not be started."""
         return self._problem is not None
 
     def begin(self) -> None:
-        """Start it, or wait until it is started by whoever was interrupted in here.
+        """Start it, or wait until an interrupted call has started it.
 
         Raises:
-            OSError: The system has no place for a loop.
-            RuntimeError: It has none for a thread, or the interpreter is exiting.
+            OSError: The system has no resources for a loop.
+            RuntimeError: The system has none for a thread, or the interpreter is exiting.
         """
-        # Thread.start and Event.wait wait in Python, where Ctrl-C leaves a lock in disorder and
-        # comes out as another error. They run in a thread that no signal meets; here we wait in C.
+        # Thread.start and Event.wait wait in Python, where Ctrl-C corrupts a lock and is raised as
+        # another error. They run in a thread that receives no signals; here the wait is in C.
         if not self._begun:
             self._begun = True
             try:
@@ -95,19 +95,23 @@ class LoopThread:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The loop, once it is made."""
+        """Return the loop.
+
+        Raises:
+            RuntimeError: It does not exist.
+        """
         if self._loop is None:
             raise RuntimeError(_STOPPED)
         return self._loop
 
     def is_current(self) -> bool:
-        """Whether the caller runs in this thread."""
+        """Return whether the caller runs in this thread."""
         return threading.get_ident() == self._thread.ident
 
     def send(
         self, function: Callable[..., object], *args: Any, context: Context | None = None
     ) -> bool:
-        """Have a function called on the loop; False if the loop is closed."""
+        """Schedule a function on the loop; return False if the loop is closed."""
         try:
             self.loop.call_soon_threadsafe(function, *args, context=context)
         except RuntimeError:
@@ -117,7 +121,7 @@ class LoopThread:
     def _start(self) -> None:
         try:
             self._thread.start()
-        except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
+        except BaseException as error:  # noqa: BLE001 - raised in `begin`
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
@@ -127,14 +131,14 @@ class LoopThread:
     def _run(self) -> None:
         try:
             loop = self._loop = self._new_loop()
-        except BaseException as error:  # noqa: BLE001 - raised where the loop is asked for
+        except BaseException as error:  # noqa: BLE001 - raised in `begin`
             self._fail(error)
             return
         end = loop.create_task(self._run_until_stopped())
         self._settled.release()
         try:
             while not end.done():
-                # Raised by a task inside a task, these stop the loop; its parent hands them on.
+                # Raised by a child task, these stop the loop; the parent task re-raises them.
                 with contextlib.suppress(KeyboardInterrupt, SystemExit):
                     loop.run_until_complete(end)
         finally:
@@ -154,7 +158,7 @@ class LoopThread:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(UNWIND_SECONDS):
-                # What tasks start in order to unwind is waited for, not cancelled.
+                # Tasks that others start in order to unwind are awaited, not cancelled.
                 while tasks := asyncio.all_tasks() - {me}:
                     await asyncio.wait(tasks)
         with contextlib.suppress(TimeoutError):
@@ -162,12 +166,12 @@ class LoopThread:
                 await asyncio.get_running_loop().shutdown_asyncgens()
 
     def _abort_waiters(self) -> None:
-        # At exit only daemon threads still wait, and they end with the process: without a word.
-        for guest in [] if self.quiet else list(self.waiters):
-            guest.abort(RuntimeError(self.stopped_reason))
+        # At exit only daemon threads still wait, and they end silently with the process.
+        for waiter in [] if self.quiet else list(self.waiters):
+            waiter.abort(RuntimeError(self.stopped_reason))
 
     def stop(self, why: str, *, quiet: bool = False) -> None:
-        """Cancel what runs, finalise the loop's generators, close the loop. Starts no thread."""
+        """Cancel the tasks, finalise the generators, close the loop. This starts no thread."""
         self.stopped_reason, self.quiet = why, quiet
         if self._begun:
             with self._settled:
@@ -176,30 +180,32 @@ class LoopThread:
             self._thread.join(UNWIND_SECONDS + _FINALISE_SECONDS)
 
     def abandon(self) -> None:
-        """Let go of it in the child of a fork, where its thread does not exist."""
+        """Abandon it in the child of a fork, where its thread does not exist."""
         self.stopped_reason = _FORKED
         if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
-            # The epoll is the parent's too: what is finalised in the child would unregister the
-            # parent's descriptors. The child gets one of its own under the same number.
+            # The epoll is shared with the parent: finalisers in the child would unregister the
+            # parent's descriptors. Replace it by another epoll under the same number.
             with select.epoll() as own:
                 os.dup2(own.fileno(), self._selector.fileno(), inheritable=False)
         self._abort_waiters()
 
 
 class LoopThreadManager:
-    """Where the loop thread of this process is found."""
+    """Owner of the loop thread of this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a signal handler may call while its thread is in here
+        self._lock = threading.RLock()  # a signal handler may call while its thread holds it
         self._thread: LoopThread | None = None
         self._exiting = False
-        self._disowned: list[LoopThread] = []  # kept, lest their tasks unwind in the child
+        self._abandoned: list[
+            LoopThread
+        ] = []  # kept, so that their tasks do not unwind in the child
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._renew)
         atexit.register(self._exit)
 
     def thread(self) -> LoopThread:
-        """The loop thread, started if need be.
+        """Return the loop thread, started if necessary.
 
         Raises:
             RuntimeError: The caller is that thread itself, or the interpreter is exiting.
@@ -215,7 +221,7 @@ class LoopThreadManager:
         with self._lock:
             if self._exiting:
                 raise RuntimeError(_EXITING)
-            # Kept before it is started: whatever Ctrl-C cuts short, the next call goes on with.
+            # Assigned before it is started: after Ctrl-C, the next call completes the start.
             thread = self._thread = self._thread or LoopThread()
             try:
                 thread.begin()
@@ -246,5 +252,5 @@ class LoopThreadManager:
         self._lock = threading.RLock()
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._disowned.append(thread)
+            self._abandoned.append(thread)
             thread.abandon()

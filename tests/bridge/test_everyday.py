@@ -57,6 +57,11 @@ def test_callbacks(start: Start) -> None:
     ]
 
 
+def test_exit_in_one_of_two_callbacks(start: Start) -> None:
+    """`SystemExit` in a callback ends the call, though another callback is requested."""
+    assert said(start, "exit_in_one_of_two_callbacks") == ["1"]
+
+
 def test_callback_errors(start: Start) -> None:
     """What a callback raises is raised in the coroutine, which may catch it."""
     assert said(start, "callback_errors") == [
@@ -122,7 +127,7 @@ def test_nothing_left_after_stop(start: Start) -> None:
 
 def test_stopped_meanwhile(start: Start) -> None:
     """Stopped under a call, an iteration and a context: each unwinds, and whoever waits hears."""
-    stopped = "RuntimeError('the event loop that worked for this was stopped')"
+    stopped = "RuntimeError('the event loop that ran this was stopped')"
     assert said(start, "stopped_meanwhile") == [
         "ready",
         f"{stopped} CancelledError asleep closed entered entering left unwound",

@@ -131,6 +131,20 @@ def collected_in_the_loops_thread() -> None:
     say(time.monotonic() - started < 1)
 
 
+def exit_in_one_of_two_callbacks() -> None:
+    async def both(callback: Callable[[int], Awaitable[object]]) -> None:
+        await asyncio.gather(callback(1), callback(2))
+
+    def leave(number: int) -> None:
+        time.sleep(0.05)  # the other callback is requested meanwhile
+        raise SystemExit(number)
+
+    try:
+        bridge.run(both, bridge.hook(leave))
+    except SystemExit as error:
+        say(error.code)
+
+
 def callbacks() -> None:
     async def job(tell: Tell | None) -> list[object]:
         return [] if tell is None else [await tell(number) for number in range(3)]

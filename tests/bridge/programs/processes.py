@@ -155,7 +155,7 @@ def fork_with_a_connection() -> None:
     def child() -> None:
         from diffio_async._bridge.call_channel import manager
 
-        (disowned,) = manager._disowned
+        (disowned,) = manager._abandoned
         disowned.loop.remove_reader(there)  # as a connection does that is finalised
         gc.collect()
 
