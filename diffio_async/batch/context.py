@@ -1,108 +1,39 @@
-"""State shared by the stages of one run."""
+"""State shared by the stages of one run, and how a failure changes it."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field
+from attrs import define, field
 
-from diffio_async._protocol import concurrency_limit
-from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
-from diffio_async._protocol.retry import THROTTLE_STATUSES
+from diffio_async._logging import log
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import Notifier
-from diffio_async.batch.failures import is_throttled, root_cause
-from diffio_async.errors import ApiError
+from diffio_async.batch import file_queries, job_queries
+from diffio_async.batch.failures import (
+    FailureClass,
+    classify,
+    error_record,
+    is_shortage,
+    root_cause,
+)
+from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload, SourceFile
+from diffio_async.errors import ClientClosed, DatabaseError, DiffioError
 
 if TYPE_CHECKING:
+    from diffio_async.batch.failures import CongestionControl
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.request import Plan
-    from diffio_async.errors import DiffioError
-    from diffio_async.options import RetryPolicy
     from diffio_async.resources.generations import AsyncGenerations
     from diffio_async.resources.projects import AsyncProjects
 
+LeasedRow = SourceFile | RestorationJob | ResultDownload
 
+#: Attempts of one step of one file in a run, not counting transient failures.
+MAX_ATTEMPTS = 4
 #: Seconds added to a delay, because the journal's clock may differ from the loop's.
 _CLOCK_TOLERANCE = 0.002
-
-
-#: Initial and maximum number of concurrent uploads.
-_INITIAL_UPLOADS, _MAX_UPLOADS = 8, 32
-#: Throttled responses within so many seconds halve the limit once.
-_DEBOUNCE_SECONDS = 1.0
-#: Seconds of consecutive failures after which the batch stops.
-GIVE_UP_SECONDS = 900.0
-
-
-@define(eq=False)
-class CongestionControl:
-    """Limit of concurrent uploads, and pause of all steps after failures.
-
-    `pause_reason` is the failure that caused the current pause.
-    """
-
-    _limit: ConcurrencyLimit = field(
-        factory=lambda: ConcurrencyLimit(max=_MAX_UPLOADS, limit=_INITIAL_UPLOADS)
-    )
-    successes: int = 0
-    pause_reason: str | None = None
-
-    @property
-    def limit(self) -> int:
-        """Maximum number of concurrent uploads."""
-        return self._limit.limit
-
-    @property
-    def pause(self) -> float:
-        """Seconds until new steps may start."""
-        return self._limit.remaining_pause(time.monotonic())
-
-    @property
-    def should_give_up(self) -> bool:
-        """Whether every step has failed for `GIVE_UP_SECONDS`."""
-        since = self._limit.failing_since
-        return since is not None and time.monotonic() - since > GIVE_UP_SECONDS
-
-    def on_success(self) -> None:
-        """Count a successful step, and raise the limit."""
-        self.successes += 1
-        self.pause_reason = None
-        self._limit.on_success()
-
-    def on_failure(self, failure: DiffioError) -> None:
-        """Pause after a transient failure, longer after each consecutive one."""
-        now = time.monotonic()
-        if is_throttled(failure):
-            self.on_throttled(failure)
-        before = self._limit.remaining_pause(now)
-        self._limit.on_failure(now)
-        if self._limit.remaining_pause(now) > before:
-            self._explain(failure)
-
-    def on_throttled(self, failure: DiffioError) -> None:
-        """Halve the limit, and pause for the `Retry-After` of the response."""
-        now, root = time.monotonic(), root_cause(failure)
-        self._limit.on_throttled(now, started_at=now - _DEBOUNCE_SECONDS)
-        retry_after = root.retry_after if isinstance(root, ApiError) else None
-        if self._limit.pause(now, retry_after or concurrency_limit.MIN_PAUSE):
-            self._explain(failure)
-
-    def _explain(self, failure: DiffioError) -> None:
-        shortage = shortage_of(failure)
-        self.pause_reason = str(root_cause(failure)) if shortage is None else shortage.text
-
-    def with_throttle_hook(self, policy: RetryPolicy) -> RetryPolicy:
-        """Return the policy with a hook that reports throttled responses of all calls."""
-
-        def hook(failure: DiffioError) -> bool | float | None:
-            if isinstance(failure, ApiError) and failure.status in THROTTLE_STATUSES:
-                self.on_throttled(failure)
-            return None if policy.on is None else policy.on(failure)
-
-        return evolve(policy, on=hook)
 
 
 @define(eq=False)
@@ -149,6 +80,102 @@ class RunContext:
         if self.plan.on_error == "stop":
             self.stop(failure)
 
+    async def requeue_or_fail(self, row: LeasedRow, failure: DiffioError, successes: int) -> None:
+        """Requeue a leased row whose step failed, or fail it; arguments as in `_decide_retry`."""
+        # The attempts of a job are counted when they fail, the others when the row is leased.
+        attempts = row.attempts + isinstance(row, RestorationJob)
+        retry, counts = self._decide_retry(failure, attempts, successes)
+        if isinstance(row, ResultDownload) and self.stop_reason is failure:
+            # The failure is fatal to all downloads too.
+            self.downloads_stopped = failure
+        if not retry:
+            await self.fail(row, failure)
+            return
+        transition, delay = self.journal.transition, self.congestion.pause
+        match row:
+            case SourceFile():
+                await transition(file_queries.requeue_file, row.id, delay)
+            case RestorationJob():
+                await transition(job_queries.requeue_job, row.id, delay, counts=counts)
+            case ResultDownload():
+                await transition(file_queries.requeue_download, row, delay, counts=counts)
+        self.scan_in(delay)
+
+    def _decide_retry(
+        self, failure: DiffioError, attempts: int, successes: int
+    ) -> tuple[bool, bool]:
+        """Return whether to retry a step, and whether the failure counts as an attempt.
+
+        `successes` is the run's count of successes when the step started: a transient failure
+        counts only if other steps succeeded meanwhile.
+
+        Raises:
+            DiffioError: The client is closed or the journal cannot be written, which ends the run.
+        """
+        root = root_cause(failure)
+        if isinstance(root, (ClientClosed, DatabaseError)):
+            raise root
+        failure_class = classify(failure)
+        if failure_class is FailureClass.FATAL:
+            self.stop(failure)
+            return True, False
+        if failure_class is FailureClass.FILE:
+            return False, True
+        counts = not is_shortage(failure) and (
+            failure_class is FailureClass.UNEXPECTED or self.congestion.successes > successes
+        )
+        if failure_class is FailureClass.TRANSIENT:
+            self.congestion.on_failure(failure)
+            if self.congestion.should_give_up:
+                self.stop(failure)
+                return True, False
+        return attempts < MAX_ATTEMPTS or not counts, counts
+
+    async def fail(
+        self,
+        row: LeasedRow,
+        failure: Exception,
+        *,
+        retryable: bool = True,
+        owned: bool = True,
+    ) -> None:
+        """Fail a leased row, with the files of a job.
+
+        Args:
+            row: The row.
+            failure: The reason.
+            retryable: Whether another run may retry it without cost.
+            owned: Whether a file that the batch wrote may exist at the path of a result.
+        """
+        transition, problem = self.journal.transition, error_record(failure)
+        match row:
+            case SourceFile():
+                problem = problem[0], row.problem or problem[1]
+                await transition(file_queries.fail_file, row.id, problem)
+            case RestorationJob():
+                await transition(job_queries.fail_job, row.id, problem, retryable=retryable)
+            case ResultDownload():
+                await transition(
+                    file_queries.fail_download, row, problem, retryable=retryable, owned=owned
+                )
+        self.on_file_failed(failure)
+
+    async def fail_unexpectedly(self, row: LeasedRow, failure: Exception) -> None:
+        """Fail one file, or the files of one job, after an unexpected error.
+
+        Raises:
+            Exception: The error concerns the whole run: the journal, the client, or a shortage.
+        """
+        if isinstance(failure, (LeaseLost, DiffioError)) or shortage_of(failure) is not None:
+            raise failure
+        log.error("%s failed unexpectedly; the batch continues", _describe(row), exc_info=failure)
+        if isinstance(row, RestorationJob):
+            problem = error_record(failure)
+            await self.journal.transition(job_queries.fail_broken_job, row.id, problem)
+            self.on_file_failed(failure)
+        else:
+            await self.fail(row, failure, owned=isinstance(row, ResultDownload) and row.owned)
+
     def may_restart(self, job: int) -> bool:
         """Return whether to restart a job whose generation is unknown: once, if unbilled."""
         if not self.plan.unbilled or job in self._restarted_jobs:
@@ -169,3 +196,14 @@ class RunContext:
         """Wake the waiters of all notifiers."""
         for notifier in (self.slot_freed, self.result_ready, self.file_ended):
             notifier.notify()
+
+
+def _describe(row: LeasedRow) -> str:
+    # The repr would contain the credentials of an upload.
+    match row:
+        case SourceFile():
+            return f"the file {row.path!r}"
+        case RestorationJob():
+            return f"recording {row.id} of the journal (project {row.project or 'unknown'})"
+        case ResultDownload():
+            return f"the {row.download_type} of generation {row.generation}"

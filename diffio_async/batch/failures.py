@@ -1,25 +1,25 @@
-"""Classify failures, and requeue or fail the file, job or result concerned."""
+"""What a failure means: its class, its record in the journal, and the pause that it causes."""
 
 from __future__ import annotations
 
 import errno
 import shlex
+import time
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from diffio_async._logging import log
+from attrs import define, evolve, field
+
+from diffio_async._protocol import concurrency_limit
 from diffio_async._protocol.codec import encodable
-from diffio_async._protocol.retry import is_retryable
+from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
+from diffio_async._protocol.retry import THROTTLE_STATUSES, is_retryable
 from diffio_async._storage.system_errors import caused_by, shortage_of
-from diffio_async.batch import file_queries, job_queries
-from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload, SourceFile
 from diffio_async.errors import (
     ApiError,
     AuthenticationFailed,
-    ClientClosed,
     ConfigurationError,
     ConnectionFailed,
-    DatabaseError,
     DiffioError,
     DownloadFailed,
     GenerationFailed,
@@ -37,11 +37,8 @@ from diffio_async.errors import (
 )
 
 if TYPE_CHECKING:
-    from diffio_async.batch.context import RunContext
     from diffio_async.batch.file_queries import ErrorRecord
-
-
-LeasedRow = SourceFile | RestorationJob | ResultDownload
+    from diffio_async.options import RetryPolicy
 
 
 class FailureClass(Enum):
@@ -120,8 +117,6 @@ def disk_is_full(failure: DiffioError) -> bool:
     return caused_by(failure, _DISK_FAILED)
 
 
-#: Attempts of one step of one file in a run, not counting transient failures.
-MAX_ATTEMPTS = 4
 #: Characters of an error message that the journal stores.
 _MAX_ERROR_LENGTH = 4000
 #: The API's error code for a download type that a generation does not have.
@@ -139,126 +134,88 @@ def generation_is_unknown(failure: DiffioError) -> bool:
 
 
 def lost_generation_record(
-    context: RunContext, failure: DiffioError, generation: str, project: str
+    failure: DiffioError, generation: str, project: str, journal: str
 ) -> ErrorRecord:
     """Return the error record for a recorded generation that the service does not know."""
     text = str(failure).rstrip(".")
     return type(failure).__name__, (
         f"{text}. The service no longer knows generation {generation} of project {project}; its "
         "result cannot be downloaded. With retry_failed=True (diffio-async batch retry "
-        f"{shlex.quote(context.journal.path)}) the recording is restored again, and billed again"
+        f"{shlex.quote(journal)}) the recording is restored again, and billed again"
     )
 
 
-def decide_retry(
-    context: RunContext, failure: DiffioError, attempts: int, successes: int
-) -> tuple[bool, bool]:
-    """Return whether to retry a step, and whether the failure counts as an attempt.
+#: Initial and maximum number of concurrent uploads.
+_INITIAL_UPLOADS, _MAX_UPLOADS = 8, 32
+#: Throttled responses within so many seconds halve the limit once.
+_DEBOUNCE_SECONDS = 1.0
+#: Seconds of consecutive failures after which the batch stops.
+GIVE_UP_SECONDS = 900.0
 
-    `successes` is the run's count of successes when the step started: a transient failure counts
-    only if other steps succeeded meanwhile.
 
-    Raises:
-        DiffioError: The client is closed or the journal cannot be written, which ends the run.
+@define(eq=False)
+class CongestionControl:
+    """Limit of concurrent uploads, and pause of all steps after failures.
+
+    `pause_reason` is the failure that caused the current pause.
     """
-    root = root_cause(failure)
-    if isinstance(root, (ClientClosed, DatabaseError)):
-        raise root
-    failure_class = classify(failure)
-    if failure_class is FailureClass.FATAL:
-        context.stop(failure)
-        return True, False
-    if failure_class is FailureClass.FILE:
-        return False, True
-    counts = not is_shortage(failure) and (
-        failure_class is FailureClass.UNEXPECTED or context.congestion.successes > successes
+
+    _limit: ConcurrencyLimit = field(
+        factory=lambda: ConcurrencyLimit(max=_MAX_UPLOADS, limit=_INITIAL_UPLOADS)
     )
-    if failure_class is FailureClass.TRANSIENT:
-        context.congestion.on_failure(failure)
-        if context.congestion.should_give_up:
-            context.stop(failure)
-            return True, False
-    return attempts < MAX_ATTEMPTS or not counts, counts
+    successes: int = 0
+    pause_reason: str | None = None
 
+    @property
+    def limit(self) -> int:
+        """Maximum number of concurrent uploads."""
+        return self._limit.limit
 
-async def requeue_or_fail(
-    context: RunContext, row: LeasedRow, failure: DiffioError, successes: int
-) -> None:
-    """Requeue a leased row whose step failed, or fail it; arguments as in `decide_retry`."""
-    # The attempts of a job are counted when they fail, the others when the row is leased.
-    attempts = row.attempts + isinstance(row, RestorationJob)
-    retry, counts = decide_retry(context, failure, attempts, successes)
-    if isinstance(row, ResultDownload) and context.stop_reason is failure:
-        # The failure is fatal to all downloads too.
-        context.downloads_stopped = failure
-    if not retry:
-        await fail(context, row, failure)
-        return
-    transition, delay = context.journal.transition, context.congestion.pause
-    match row:
-        case SourceFile():
-            await transition(file_queries.requeue_file, row.id, delay)
-        case RestorationJob():
-            await transition(job_queries.requeue_job, row.id, delay, counts=counts)
-        case ResultDownload():
-            await transition(file_queries.requeue_download, row, delay, counts=counts)
-    context.scan_in(delay)
+    @property
+    def pause(self) -> float:
+        """Seconds until new steps may start."""
+        return self._limit.remaining_pause(time.monotonic())
 
+    @property
+    def should_give_up(self) -> bool:
+        """Whether every step has failed for `GIVE_UP_SECONDS`."""
+        since = self._limit.failing_since
+        return since is not None and time.monotonic() - since > GIVE_UP_SECONDS
 
-async def fail(
-    context: RunContext,
-    row: LeasedRow,
-    failure: Exception,
-    *,
-    retryable: bool = True,
-    owned: bool = True,
-) -> None:
-    """Fail a leased row, with the files of a job.
+    def on_success(self) -> None:
+        """Count a successful step, and raise the limit."""
+        self.successes += 1
+        self.pause_reason = None
+        self._limit.on_success()
 
-    Args:
-        context: The run.
-        row: The row.
-        failure: The reason.
-        retryable: Whether another run may retry it without cost.
-        owned: Whether a file that the batch wrote may exist at the path of a result.
-    """
-    transition, problem = context.journal.transition, error_record(failure)
-    match row:
-        case SourceFile():
-            problem = problem[0], row.problem or problem[1]
-            await transition(file_queries.fail_file, row.id, problem)
-        case RestorationJob():
-            await transition(job_queries.fail_job, row.id, problem, retryable=retryable)
-        case ResultDownload():
-            await transition(
-                file_queries.fail_download, row, problem, retryable=retryable, owned=owned
-            )
-    context.on_file_failed(failure)
+    def on_failure(self, failure: DiffioError) -> None:
+        """Pause after a transient failure, longer after each consecutive one."""
+        now = time.monotonic()
+        if is_throttled(failure):
+            self.on_throttled(failure)
+        before = self._limit.remaining_pause(now)
+        self._limit.on_failure(now)
+        if self._limit.remaining_pause(now) > before:
+            self._explain(failure)
 
+    def on_throttled(self, failure: DiffioError) -> None:
+        """Halve the limit, and pause for the `Retry-After` of the response."""
+        now, root = time.monotonic(), root_cause(failure)
+        self._limit.on_throttled(now, started_at=now - _DEBOUNCE_SECONDS)
+        retry_after = root.retry_after if isinstance(root, ApiError) else None
+        if self._limit.pause(now, retry_after or concurrency_limit.MIN_PAUSE):
+            self._explain(failure)
 
-async def fail_unexpectedly(context: RunContext, row: LeasedRow, failure: Exception) -> None:
-    """Fail one file, or the files of one job, after an unexpected error.
+    def _explain(self, failure: DiffioError) -> None:
+        shortage = shortage_of(failure)
+        self.pause_reason = str(root_cause(failure)) if shortage is None else shortage.text
 
-    Raises:
-        Exception: The error concerns the whole run: the journal, the client, or a shortage.
-    """
-    if isinstance(failure, (LeaseLost, DiffioError)) or shortage_of(failure) is not None:
-        raise failure
-    log.error("%s failed unexpectedly; the batch continues", _describe(row), exc_info=failure)
-    if isinstance(row, RestorationJob):
-        problem = error_record(failure)
-        await context.journal.transition(job_queries.fail_broken_job, row.id, problem)
-        context.on_file_failed(failure)
-    else:
-        await fail(context, row, failure, owned=isinstance(row, ResultDownload) and row.owned)
+    def with_throttle_hook(self, policy: RetryPolicy) -> RetryPolicy:
+        """Return the policy with a hook that reports throttled responses of all calls."""
 
+        def hook(failure: DiffioError) -> bool | float | None:
+            if isinstance(failure, ApiError) and failure.status in THROTTLE_STATUSES:
+                self.on_throttled(failure)
+            return None if policy.on is None else policy.on(failure)
 
-def _describe(row: LeasedRow) -> str:
-    # The repr would contain the credentials of an upload.
-    match row:
-        case SourceFile():
-            return f"the file {row.path!r}"
-        case RestorationJob():
-            return f"recording {row.id} of the journal (project {row.project or 'unknown'})"
-        case ResultDownload():
-            return f"the {row.download_type} of generation {row.generation}"
+        return evolve(policy, on=hook)

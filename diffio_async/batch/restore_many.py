@@ -15,7 +15,8 @@ from diffio_async._http.transfers import call_progress_callback
 from diffio_async._logging import log
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
-from diffio_async.batch.context import CongestionControl, RunContext
+from diffio_async.batch.context import RunContext
+from diffio_async.batch.failures import CongestionControl
 from diffio_async.batch.file_queries import requeue_failed
 from diffio_async.batch.job_queries import discard_uploads
 from diffio_async.batch.journal import SANDBOX, Journal, account_of, bind_account

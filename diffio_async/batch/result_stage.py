@@ -15,15 +15,13 @@ from diffio_async._storage.local_paths import suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch import file_queries, job_queries
+from diffio_async.batch.context import MAX_ATTEMPTS
 from diffio_async.batch.failures import (
-    MAX_ATTEMPTS,
     disk_is_full,
     error_record,
-    fail,
     generation_is_unknown,
     is_shortage,
     lost_generation_record,
-    requeue_or_fail,
 )
 from diffio_async.batch.request import load_settings
 from diffio_async.batch.schema import check_inside
@@ -104,7 +102,7 @@ class JobRunner:
             return
         if isinstance(failure, ModelRetired):
             context.stop(failure)
-        await requeue_or_fail(context, job, failure, successes)
+        await context.requeue_or_fail(job, failure, successes)
 
     async def _wait(self, project: str, generation: str) -> None:
         context, job = self.context, self.job
@@ -117,20 +115,20 @@ class JobRunner:
                 options=context.plan.options,
             )
         except GenerationFailed as failure:
-            await fail(context, job, failure, retryable=False)
+            await context.fail(job, failure, retryable=False)
         except NotFound as failure:
             if context.may_restart(job.id):
                 await transition(job_queries.restart_job, job.id)
                 context.scan_now()
                 return
-            problem = lost_generation_record(context, failure, generation, project)
+            problem = lost_generation_record(failure, generation, project, context.journal.path)
             await transition(job_queries.stop_waiting, job.id, problem)
             context.on_file_failed(failure)
         except WaitTimeout as failure:
             await transition(job_queries.stop_waiting, job.id, error_record(failure))
             context.on_file_failed(failure)
         except DiffioError as failure:
-            await requeue_or_fail(context, job, failure, successes)
+            await context.requeue_or_fail(job, failure, successes)
         else:
             context.congestion.on_success()
             await transition(job_queries.record_completion, job.id)
@@ -174,7 +172,7 @@ class ResultDownloader:
                 (download.file_id, download.download_type), now
             )
             if limit is not None and now - since > limit:
-                await fail(context, download, failure)
+                await context.fail(download, failure)
             else:
                 await transition(
                     file_queries.requeue_download, download, _PENDING_RETRY_SECONDS, counts=False
@@ -184,17 +182,17 @@ class ResultDownloader:
                 context.downloads_stopped = failure
                 await transition(file_queries.requeue_download, download, 0.0, counts=False)
             elif is_shortage(failure):
-                await requeue_or_fail(context, download, failure, successes)
+                await context.requeue_or_fail(download, failure, successes)
             else:
-                await fail(context, download, failure, owned=download.owned)
+                await context.fail(download, failure, owned=download.owned)
         except NotFound as failure:
             if generation_is_unknown(failure):
                 await self._lost(failure)
             else:
                 # This generation will never have such a result.
-                await fail(context, download, failure, retryable=False)
+                await context.fail(download, failure, retryable=False)
         except DiffioError as failure:
-            await requeue_or_fail(context, download, failure, successes)
+            await context.requeue_or_fail(download, failure, successes)
         else:
             context.congestion.on_success()
             await transition(file_queries.finish_download, download, str(path), size)
@@ -207,7 +205,9 @@ class ResultDownloader:
             await context.journal.transition(file_queries.restart_lost_job, download)
             context.scan_now()
             return
-        _, text = lost_generation_record(context, failure, download.generation, download.project)
+        _, text = lost_generation_record(
+            failure, download.generation, download.project, context.journal.path
+        )
         await context.journal.transition(file_queries.fail_lost_result, download, text)
         context.on_file_failed(failure)
 

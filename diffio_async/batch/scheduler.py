@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async.batch import leases
-from diffio_async.batch.failures import fail_unexpectedly
 from diffio_async.batch.file_queries import lease_downloads, lease_files
 from diffio_async.batch.job_queries import lease_jobs
 from diffio_async.batch.journal_queries import unfinished
@@ -149,7 +148,7 @@ class BatchRun:
         try:
             job = await intake.run()
         except Exception as failure:  # noqa: BLE001 - fails only this file
-            await fail_unexpectedly(context, intake.leased_row, failure)
+            await context.fail_unexpectedly(intake.leased_row, failure)
         finally:
             context.uploading -= 1
             if job is None:
@@ -162,7 +161,7 @@ class BatchRun:
         try:
             await JobRunner(self._context, job).run()
         except Exception as failure:  # noqa: BLE001 - fails only this job
-            await fail_unexpectedly(self._context, job, failure)
+            await self._context.fail_unexpectedly(job, failure)
         finally:
             self._context.in_flight -= 1
             self._context.slot_freed.notify()
@@ -196,7 +195,7 @@ class BatchRun:
         try:
             await ResultDownloader(context, download).run()
         except Exception as failure:  # noqa: BLE001 - fails only this result
-            await fail_unexpectedly(context, download, failure)
+            await context.fail_unexpectedly(download, failure)
         finally:
             context.downloading -= 1
             if self._more_downloads or self._finished:

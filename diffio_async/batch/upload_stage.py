@@ -15,7 +15,7 @@ from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import record_as_json, record_from_json
 from diffio_async.batch import file_queries, job_queries
-from diffio_async.batch.failures import outcome_unknown, requeue_or_fail
+from diffio_async.batch.failures import outcome_unknown
 from diffio_async.batch.job_queries import Assignment, assign_job
 from diffio_async.batch.schema import check_inside
 from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
@@ -104,7 +104,7 @@ class FileIntake:
         except _ResultsExist:
             await context.journal.transition(file_queries.skip_file, self.file.id)
         except (InvalidSource, InvalidTarget) as failure:
-            await requeue_or_fail(context, self.file, failure, successes)
+            await context.requeue_or_fail(self.file, failure, successes)
         context.file_ended.notify()
         return None
 
@@ -167,7 +167,7 @@ class FileIntake:
             await transition(job_queries.record_orphan, job.id, project)
         elif project is None and outcome_unknown(failure):
             await transition(job_queries.record_possible_orphan, job.id)
-        await requeue_or_fail(self.context, job, failure, successes)
+        await self.context.requeue_or_fail(job, failure, successes)
 
 
 def check_not_empty(source: FileSource, path: str) -> None:

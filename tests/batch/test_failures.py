@@ -19,7 +19,7 @@ from diffio_async import (
     RetryPolicy,
 )
 from diffio_async._downloads import part_file
-from diffio_async.batch import context
+from diffio_async.batch import failures
 from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox
 from tests.batch.conftest import QUICK
 from tests.batch.scenes import (
@@ -180,7 +180,7 @@ async def test_a_long_outage_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a time without success the batch stops, and can be resumed."""
-    monkeypatch.setattr(context, "GIVE_UP_SECONDS", 0.15)
+    monkeypatch.setattr(failures, "GIVE_UP_SECONDS", 0.15)
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
     sandbox.faults.add(Fault(origin="api", times=None, action=RespondWith(503)))
     error = await stopped(client, source, tmp_path / "out")
