@@ -85,11 +85,12 @@ class SandboxRuntime:
 
     def _build(self, folder: Path) -> ServerContext:
         settings = self._settings
-        for name in ("uploads", "parts", "results"):
-            # The data folder may be readable by others; the recordings must not be.
-            (folder / name).mkdir(mode=0o700, exist_ok=True)
         state = State(folder, self._store)
-        remove_stale(folder, keep=state.uploads)
+        if self._temporary is None:
+            for name in ("uploads", "parts", "results"):
+                # The data folder may be readable by others; the recordings must not be.
+                (folder / name).mkdir(mode=0o700, exist_ok=True)
+            remove_stale(folder, keep=state.uploads)
         state.ensure_root_key(settings.api_key)
         disk = Disk()
         deliveries = WebhookSender(settings, state, self._faults)
