@@ -19,7 +19,7 @@ from diffio_async._protocol.redaction import MASK
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._text import printable, shell_line
 from diffio_async.cli import FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, USAGE
-from diffio_async.sandbox.log_limit import ServerErrorLimit
+from diffio_async.sandbox.request_log import ServerErrorLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping

@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from diffio_async.sandbox.fault_plans import PlanError, read_plan
     from diffio_async.sandbox.faults import (
         Delay,
         Drop,
@@ -18,10 +17,12 @@ if TYPE_CHECKING:
         Fault,
         FaultPlan,
         LoseResponse,
+        PlanError,
         RefuseBody,
         RespondWith,
         Stall,
         Truncate,
+        read_plan,
     )
     from diffio_async.sandbox.request_log import RecordedRequest
     from diffio_async.sandbox.server import Sandbox
@@ -37,14 +38,14 @@ _MODULES = {
     "Fault": "faults",
     "FaultPlan": "faults",
     "LoseResponse": "faults",
-    "PlanError": "fault_plans",
+    "PlanError": "faults",
     "RefuseBody": "faults",
     "Sandbox": "server",
     "SandboxError": "settings",
     "RecordedRequest": "request_log",
     "Stall": "faults",
     "Truncate": "faults",
-    "read_plan": "fault_plans",
+    "read_plan": "faults",
 }
 
 __all__ = [

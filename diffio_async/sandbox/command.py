@@ -16,9 +16,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from diffio_async.sandbox.fault_plans import PlanError, read_plan
-from diffio_async.sandbox.log_limit import ServerErrorLimit
-from diffio_async.sandbox.request_log import printable
+from diffio_async.sandbox.faults import PlanError, read_plan
+from diffio_async.sandbox.request_log import ServerErrorLimit, printable
 from diffio_async.sandbox.server import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
 

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffio_async.sandbox.disk import Disk, content_etag, remove_tree
-from diffio_async.sandbox.records import Generation, Project
 from diffio_async.sandbox.request_log import log
 from diffio_async.sandbox.settings import SandboxSettings
-from diffio_async.sandbox.state import State
+from diffio_async.sandbox.state import Generation, Project, State
+from diffio_async.sandbox.storage import Disk, content_etag, remove_tree
 from diffio_async.sandbox.webhooks import WebhookSender
-from diffio_async.sandbox.worker_pool import RestorationRefused, WorkerFailed, WorkerPool
+from diffio_async.sandbox.workers import RestorationRefused, WorkerFailed, WorkerPool
 
 STAGES = ("preProcessing", "inference", "restoredVideo")
 

@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 from multidict import CIMultiDict
 
-from diffio_async.sandbox.addresses import Addresses
-from diffio_async.sandbox.disk import BATCH_BYTES, Disk, read_slice
+from diffio_async.sandbox.access import Addresses
+from diffio_async.sandbox.api import ServerContext
 from diffio_async.sandbox.faults import (
     Action,
     Drop,
@@ -21,9 +21,15 @@ from diffio_async.sandbox.faults import (
     Stall,
     Truncate,
 )
-from diffio_async.sandbox.request import ConnectionCut, IncomingRequest
-from diffio_async.sandbox.request_log import RequestLog, log
-from diffio_async.sandbox.responses import FileSlice, HttpError, Response
+from diffio_async.sandbox.messages import (
+    ConnectionCut,
+    FileSlice,
+    HttpError,
+    IncomingRequest,
+    Response,
+)
+from diffio_async.sandbox.request_log import log
+from diffio_async.sandbox.storage import BATCH_BYTES, read_slice
 
 Handler = Callable[[IncomingRequest], Awaitable[Response]]
 ErrorBody = Callable[[HttpError], Response]
@@ -38,21 +44,18 @@ class Origin:
     def __init__(
         self,
         name: str,
+        context: ServerContext,
+        faults: FaultPlan,
         handle: Handler,
         error_body: ErrorBody,
-        *,
-        request_log: RequestLog,
-        faults: FaultPlan,
-        disk: Disk,
-        addresses: Addresses,
     ) -> None:
         self.name = name
         self._handle = handle
         self._error_body = error_body
-        self._request_log = request_log
+        self._request_log = context.request_log
         self._faults = faults
-        self._disk = disk
-        self._addresses = addresses
+        self._disk = context.disk
+        self._addresses = context.addresses
 
     async def serve(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         """Serve a request; `path` is the path within this origin."""

@@ -1,17 +1,23 @@
 """The public class of the sandbox."""
 
 import asyncio
+import importlib.util
+import shutil
+import tempfile
 from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from diffio_async.sandbox.addresses import API, EDGE, MEDIA
-from diffio_async.sandbox.context import ServerContext
+from diffio_async.sandbox import api_account, api_projects
+from diffio_async.sandbox.access import API, EDGE, MEDIA, Addresses, Links
+from diffio_async.sandbox.api import Api, ServerContext
 from diffio_async.sandbox.faults import Fault, FaultPlan
+from diffio_async.sandbox.jobs import Jobs
+from diffio_async.sandbox.messages import api_error_body, edge_error_body, media_error_body
+from diffio_async.sandbox.origin import ErrorBody, Handler, Listener, Origin
 from diffio_async.sandbox.request_log import RecordedRequest, RequestLog, log
-from diffio_async.sandbox.runtime import SandboxRuntime
 from diffio_async.sandbox.settings import (
     CURRENT_MODELS,
     DEFAULT_KEY,
@@ -26,7 +32,9 @@ from diffio_async.sandbox.settings import (
     is_loopback,
 )
 from diffio_async.sandbox.state import ROOT_KEY_ID, State
-from diffio_async.sandbox.webhooks import DeliveryAttempt, secret_bytes
+from diffio_async.sandbox.storage import Disk, Store, remove_stale
+from diffio_async.sandbox.transfers import Edge, Media
+from diffio_async.sandbox.webhooks import DeliveryAttempt, WebhookSender, secret_bytes
 
 
 class Sandbox:
@@ -147,7 +155,10 @@ class Sandbox:
         )
         self.faults = FaultPlan(faults)
         self._request_log = RequestLog(keep_requests)
-        self._runtime = SandboxRuntime(self.settings, self._request_log, self.faults)
+        self._context: ServerContext | None = None
+        self._listeners: list[Listener] = []
+        self._store: Store | None = None
+        self._temporary: Path | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -217,9 +228,9 @@ class Sandbox:
     @property
     def context(self) -> ServerContext:
         """The services of the running sandbox."""
-        if self._runtime.context is None:
+        if self._context is None:
             raise SandboxError("the sandbox is not running; enter it with `async with`")
-        return self._runtime.context
+        return self._context
 
     @property
     def worker_pids(self) -> list[int]:
@@ -247,7 +258,7 @@ class Sandbox:
         Raises:
             SandboxError: A requirement is missing, or the folder or a port is in use.
         """
-        if self._runtime.context is not None:
+        if self._context is not None:
             raise SandboxError("the sandbox is already running")
         try:
             asyncio.get_running_loop()
@@ -260,11 +271,116 @@ class Sandbox:
             log.warning(
                 "other machines can reach this sandbox, and its API key is the public default"
             )
-        await self._runtime.open()
+        if self.settings.engine == "restore":
+            _require_extra()
+        try:
+            context = self._build(self._folder())
+            await self._open_origins(context)
+            context.deliveries.resume()
+            context.jobs.resume()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Stop listening, end the workers, and remove temporary files; the data folder remains."""
-        await self._runtime.close()
+        for listener in self._listeners:
+            await listener.close()
+        self._listeners.clear()
+        if self._context is not None:
+            await self._context.jobs.close()
+            await self._context.deliveries.close()
+            self._context.disk.close()
+            self._context = None
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+    def _folder(self) -> Path:
+        data = self.settings.data
+        if data is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="diffio-sandbox-"))
+            return self._temporary
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._store = Store(data)
+        except OSError as error:
+            raise SandboxError(f"the data folder {data} cannot be used: {error}") from error
+        return data
+
+    def _build(self, folder: Path) -> ServerContext:
+        settings = self.settings
+        state = State(folder, self._store)
+        if self._temporary is None:
+            for name in ("uploads", "parts", "results"):
+                # The data folder may be readable by others; the recordings must not be.
+                (folder / name).mkdir(mode=0o700, exist_ok=True)
+            remove_stale(folder, keep=state.uploads)
+        state.ensure_root_key(settings.api_key)
+        disk = Disk()
+        deliveries = WebhookSender(settings, state, self.faults)
+        self._context = ServerContext(
+            settings=settings,
+            state=state,
+            disk=disk,
+            links=Links(state.link_secret, settings.link_ttl, state.now),
+            request_log=self._request_log,
+            jobs=Jobs(settings, state, disk, deliveries),
+            deliveries=deliveries,
+            addresses=Addresses(settings),
+        )
+        return self._context
+
+    async def _open_origins(self, context: ServerContext) -> None:
+        api = Api(context, {**api_projects.ROUTES, **api_account.ROUTES})
+        handlers: dict[str, tuple[Handler, ErrorBody]] = {
+            API: (api.handle, api_error_body),
+            EDGE: (Edge(context).handle, edge_error_body),
+            MEDIA: (Media(context).handle, media_error_body),
+        }
+        origins = {
+            name: Origin(name, context, self.faults, handle, error_body)
+            for name, (handle, error_body) in handlers.items()
+        }
+        if not self.settings.separate_ports:
+            await self._listen(origins, context, 0)
+            return
+        for index, (name, origin) in enumerate(origins.items()):
+            await self._listen({name: origin}, context, index)
+
+    async def _listen(self, origins: dict[str, Origin], context: ServerContext, index: int) -> None:
+        host, first_port = self.settings.host, self.settings.port
+        listener = Listener(origins, context.addresses)
+        # URLs from before a restart, such as those of an upload in progress, remain valid.
+        port = first_port + index if first_port else context.state.last_port(index)
+        try:
+            await listener.open(host, port)
+        except (OSError, OverflowError) as error:
+            if index == 0 and first_port:
+                raise SandboxError(f"cannot listen on {host}:{port}: {error}") from error
+            # Clients get the other two ports from responses of the API, so any free port works.
+            await self._open_on_any_port(listener, host)
+        self._listeners.append(listener)
+        context.state.remember_port(index, context.addresses.ports[next(iter(origins))])
+
+    async def _open_on_any_port(self, listener: Listener, host: str) -> None:
+        try:
+            await listener.open(host, 0)
+        except OSError as error:
+            raise SandboxError(f"cannot listen on {host}: {error}") from error
+
+
+def _require_extra() -> None:
+    missing = [name for name in ("av", "numpy") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SandboxError(
+            f"restoring needs {' and '.join(missing)}: install the extra 'sandbox' "
+            "(pip install -e '.[sandbox]' in a clone), or use engine='echo', which returns "
+            "uploads unchanged"
+        )
 
 
 def _served(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:

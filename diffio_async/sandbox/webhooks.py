@@ -9,6 +9,7 @@ import json
 import random
 import re
 import secrets
+import socket
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -17,12 +18,10 @@ from typing import Any
 import aiohttp
 from attrs import frozen
 
-from diffio_async.sandbox.addresses import failure_reason, loopback_socket, refusal_reason
 from diffio_async.sandbox.faults import Drop, Duplicate, Fault, FaultPlan, LoseResponse, RespondWith
-from diffio_async.sandbox.records import Endpoint, Generation, Message, iso, new_id
 from diffio_async.sandbox.request_log import log
-from diffio_async.sandbox.settings import SandboxSettings
-from diffio_async.sandbox.state import State
+from diffio_async.sandbox.settings import SandboxSettings, is_loopback
+from diffio_async.sandbox.state import Endpoint, Generation, Message, State, iso, new_id
 
 EVENT_TYPES = (
     "generation.queued",
@@ -99,6 +98,51 @@ def signature_headers(secret: str, message_id: str, timestamp: int, body: str) -
         "svix-timestamp": str(timestamp),
         "svix-signature": f"v1,{base64.b64encode(digest).decode()}",
     }
+
+
+class NotLoopback(OSError):
+    """The address to connect to is not a loopback address."""
+
+
+def loopback_socket(info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+    """Create the socket for one resolved address: aiohttp's `socket_factory`.
+
+    This is the last step before connecting. It also covers names whose DNS records change, numbers
+    that only the system parses as an address, and addresses behind a redirect.
+
+    Raises:
+        NotLoopback: The address is not a loopback address.
+    """
+    family, socket_type, protocol, _name, address = info
+    if not is_loopback(str(address[0])):
+        # The text is the same for each address of a host, so that the connector reports one error.
+        raise NotLoopback("its address is not on this machine")
+    return socket.socket(family, socket_type, protocol)
+
+
+def refusal_reason(error: BaseException) -> str | None:
+    """Return why a loopback-only request can never succeed, or None if a retry may."""
+    if isinstance(error, aiohttp.InvalidURL):
+        return "its URL is not in a standard form"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve to this machine"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, NotLoopback):
+        return str(error.os_error)
+    return None
+
+
+def failure_reason(error: BaseException) -> str:
+    """Return in a few words why there was no response."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "name not found"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        refused = isinstance(error.os_error, ConnectionRefusedError)
+        return "refused" if refused else str(error.os_error.strerror or "not reached")
+    return "the connection was closed without a response"
 
 
 class WebhookSender:

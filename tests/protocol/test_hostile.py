@@ -22,7 +22,7 @@ from diffio_async.batch.manifest import read_manifest
 from diffio_async.errors import ConfigurationError, InvalidResponse, WebhookRejected
 from diffio_async.models.generations import GenerationProgress, ids_of
 from diffio_async.models.projects import ProjectList
-from diffio_async.sandbox.fault_plans import PlanError, read_plan
+from diffio_async.sandbox.faults import PlanError, read_plan
 from diffio_async.webhooks.verifier import parse_event
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_caller import calling, echoing
 
-from diffio_async.sandbox.media import ByteRange, Unsatisfiable, parse_range
+from diffio_async.sandbox.transfers import ByteRange, Unsatisfiable, parse_range
 
 CONTENT = bytes(range(200))
 

@@ -113,7 +113,7 @@ async def test_an_interrupted_restoration_is_repeated_after_a_restart(tmp_path: 
 def test_a_worker_ignores_ctrl_c_and_ends_with_its_server() -> None:
     program = (
         "import asyncio\n"
-        "from diffio_async.sandbox.worker_pool import Worker\n"
+        "from diffio_async.sandbox.workers import Worker\n"
         "async def main():\n"
         "    worker = await Worker.start()\n"
         "    print(worker.pid, flush=True)\n"

@@ -9,8 +9,7 @@ if find_spec("av") is None or find_spec("numpy") is None:
         name=__name__,
     )
 
-from diffio_async.sandbox.audio.decoding import probe
-from diffio_async.sandbox.audio.pipeline import restore
-from diffio_async.sandbox.audio.restoration import CannotRestore, Limits, Probed, Restored
+from diffio_async.sandbox.audio.decoding import CannotRestore, Limits, Probed, probe
+from diffio_async.sandbox.audio.pipeline import Restored, restore
 
 __all__ = ["CannotRestore", "Limits", "Probed", "Restored", "probe", "restore"]

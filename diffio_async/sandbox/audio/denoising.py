@@ -15,9 +15,15 @@ from typing import Protocol
 
 import numpy as np
 
-from diffio_async.sandbox.audio.filtering import Filters
-from diffio_async.sandbox.audio.loudness import Meter, decibels
-from diffio_async.sandbox.audio.sound import Block, SoundFile, fit_length, silence
+from diffio_async.sandbox.audio.sound import (
+    Block,
+    Filters,
+    Meter,
+    SoundFile,
+    decibels,
+    fit_length,
+    silence,
+)
 
 _SCALE = 32768.0  # RNNoise expects floats in the range of 16-bit samples
 _FLOAT = ctypes.sizeof(ctypes.c_float)

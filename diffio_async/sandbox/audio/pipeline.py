@@ -8,8 +8,9 @@ from pathlib import Path
 import av.logging
 from attrs import evolve, frozen
 
-from diffio_async.sandbox.audio import transcribing
 from diffio_async.sandbox.audio.decoding import (
+    CannotRestore,
+    Limits,
     decode_blocks,
     find_audio,
     find_video,
@@ -17,11 +18,52 @@ from diffio_async.sandbox.audio.decoding import (
     output_channels,
 )
 from diffio_async.sandbox.audio.denoising import denoise, engine_for
-from diffio_async.sandbox.audio.encoding import write_mp3, write_video
-from diffio_async.sandbox.audio.filtering import high_pass
-from diffio_async.sandbox.audio.loudness import Meter, decibels, gain_for, normalise
-from diffio_async.sandbox.audio.restoration import CannotRestore, Limits, Restored
-from diffio_async.sandbox.audio.sound import RATE, Block, SoundFile
+from diffio_async.sandbox.audio.results import (
+    RECOGNISER,
+    recogniser_installed,
+    write_mp3,
+    write_transcript,
+    write_video,
+)
+from diffio_async.sandbox.audio.sound import (
+    RATE,
+    Block,
+    Meter,
+    SoundFile,
+    decibels,
+    gain_for,
+    high_pass,
+    normalise,
+)
+
+
+@frozen
+class Restored:
+    """A finished restoration.
+
+    Attributes:
+        audio: The restored sound, an MP3.
+        video: The original video with the restored sound, or None if there is no video.
+        transcript: JSON with words and their times, or None without a speech recogniser.
+        has_video: Whether the recording has video.
+        seconds: Duration of the decoded sound.
+        noise_floor_db: Level between words in dBFS, before and after, both at the loudness of the
+            recording, so that they can be compared.
+        speech_to_noise_db: Estimated signal-to-noise ratio in dB, before and after.
+        engine: The denoiser: "rnnoise" or "afftdn".
+        transcript_engine: The speech recogniser, or None.
+    """
+
+    audio: Path
+    video: Path | None
+    transcript: Path | None
+    has_video: bool
+    seconds: float
+    noise_floor_db: tuple[float, float]
+    speech_to_noise_db: tuple[float, float]
+    engine: str
+    transcript_engine: str | None
+
 
 StageCallback = Callable[[str, float], None]
 """Called with a stage ("preProcessing", "inference", "restoredVideo") and a percentage."""
@@ -124,7 +166,7 @@ def _restore(
         channels = output_channels(find_audio(container))
     with SoundFile(working / "sound.f32", channels) as sound:
         measured = _measure(source, sound, report, limits)
-        transcribe = transcribe and transcribing.available()
+        transcribe = transcribe and recogniser_installed()
         # Share of the time: speech recognition takes far longer than everything else.
         denoised, encoded = (0.1, 0.2) if transcribe else (0.6, 1.0)
         stage = Progress(report, "inference")
@@ -141,9 +183,7 @@ def _restore(
         write_mp3(restored_blocks(stage.callback(denoised, encoded)), channels, audio)
         transcript = working / "transcript.json" if transcribe else None
         if transcript is not None:
-            transcribing.write_transcript(
-                sound, after, gain, transcript, stage.callback(encoded, 1)
-            )
+            write_transcript(sound, after, gain, transcript, stage.callback(encoded, 1))
         stage.finish()
         video = None
         if measured.has_video:
@@ -159,7 +199,7 @@ def _restore(
             noise_floor_db=(measured.before.noise_floor_db, after.noise_floor_db),
             speech_to_noise_db=(measured.before.speech_to_noise_db, after.speech_to_noise_db),
             engine=denoiser.name,
-            transcript_engine=transcribing.ENGINE if transcribe else None,
+            transcript_engine=RECOGNISER if transcribe else None,
         )
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, Restored, probe, restore
-from diffio_async.sandbox.audio.decoding import decode_blocks, find_audio, open_media
-from diffio_async.sandbox.audio.restoration import Limits
+from diffio_async.sandbox.audio.decoding import Limits, decode_blocks, find_audio, open_media
 
 RATE = 48_000
 SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, restore
-from diffio_async.sandbox.audio.filtering import high_pass
-from diffio_async.sandbox.audio.sound import SoundFile
-from diffio_async.sandbox.audio.transcribing import split_utterances
+from diffio_async.sandbox.audio.results import split_utterances
+from diffio_async.sandbox.audio.sound import SoundFile, high_pass
 
 RATE = 48_000
 

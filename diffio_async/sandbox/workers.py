@@ -1,14 +1,21 @@
-"""Pool of worker processes, as the server uses them."""
+"""Worker processes that restore recordings, so that a crash does not affect the server.
+
+The server writes requests as JSON lines to the standard input of a worker, and reads messages as
+JSON lines from its standard output.
+"""
 
 import asyncio
 import contextlib
 import json
 import os
+import queue
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from diffio_async.sandbox.request_log import log
 
@@ -16,7 +23,7 @@ from diffio_async.sandbox.request_log import log
 # multiprocessing, it does not run the main module of the parent.
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]);"
-    " from diffio_async.sandbox.worker import main; main()"
+    " from diffio_async.sandbox.workers import main; main()"
 )
 
 
@@ -159,11 +166,12 @@ class WorkerPool:
 
     async def release(self, worker: Worker, *, reusable: bool) -> None:
         """Put a worker back, or kill it if it is not reusable."""
-        self._busy.discard(worker)
         if reusable and worker.alive and not self._closed:
             self._idle.append(worker)
         else:
+            # If this is cancelled, the worker is still busy, and `close` waits for its end.
             await worker.close()
+        self._busy.discard(worker)
 
     @property
     def pids(self) -> list[int]:
@@ -187,3 +195,84 @@ class WorkerPool:
             log.warning("no worker process could be started: %s", error)
         finally:
             self._warm_up_task = None
+
+
+def main() -> None:
+    """Process requests until standard input ends."""
+    # Ctrl-C in a terminal reaches the process group; the parent stops its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    # Output of libraries must not be mixed with the messages.
+    os.dup2(2, 1)
+    if hasattr(os, "nice"):
+        os.nice(5)
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_serve, args=(requests,), daemon=True).start()
+    _warm_up()
+    while True:
+        _restore(requests.get(), out)
+
+
+def _serve(requests: "queue.SimpleQueue[dict[str, Any]]") -> None:
+    for line in sys.stdin.buffer:
+        requests.put(json.loads(line))
+    # The server has exited, so the result of a running restoration is useless.
+    os._exit(0)
+
+
+def _warm_up() -> None:
+    with contextlib.suppress(ImportError):
+        import av  # noqa: F401
+        import numpy as np  # noqa: F401
+
+        import diffio_async.sandbox.audio  # noqa: F401
+
+
+def _restore(request: dict[str, Any], out: TextIO) -> None:
+    try:
+        from diffio_async.sandbox.audio import CannotRestore, Limits, probe, restore
+    except ImportError as error:
+        reason = f"the worker cannot restore: {error}"
+        _send(out, {"crashed": reason})
+        return
+
+    def report(stage: str, percent: float) -> None:
+        _send(out, {"stage": stage, "percent": percent})
+
+    try:
+        source = Path(request["source"])
+        _send(out, {"hasVideo": probe(source).has_video})
+        limits = Limits(**request["limits"])
+        result = restore(source, Path(request["out"]), report=report, limits=limits)
+    except CannotRestore as error:
+        _send(out, {"refused": str(error)})
+    except Exception as error:  # noqa: BLE001 - reported to the server
+        trace = traceback.format_exc()
+        _send(out, {"crashed": f"{type(error).__name__}: {error}", "trace": trace})
+    else:
+        _send(
+            out,
+            {
+                "done": {
+                    "audio": result.audio.name,
+                    "video": result.video and result.video.name,
+                    "transcript": result.transcript and result.transcript.name,
+                    "seconds": result.seconds,
+                    "engine": result.engine,
+                    "transcriptEngine": result.transcript_engine,
+                    "noiseFloorDb": list(result.noise_floor_db),
+                    "speechToNoiseDb": list(result.speech_to_noise_db),
+                }
+            },
+        )
+
+
+def _send(out: TextIO, message: dict[str, Any]) -> None:
+    try:
+        out.write(json.dumps(message) + "\n")
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
