@@ -1,4 +1,4 @@
-"""Words for scripting the sandbox in tests."""
+"""Helpers for tests that script the responses of a sandbox."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PROGRESS = "/v1/get_generation_progress"
 GENERATION = "/v1/*-generation"
 
 
-def told(status: str, **more: Any) -> dict[str, Any]:
-    """A progress answer in the API's words."""
+def progress_body(status: str, **more: Any) -> dict[str, Any]:
+    """Return the body of a progress response."""
     return {"generationId": "gen_1", "apiProjectId": "proj_1", "status": status, **more}
 
 
-def answers(*bodies: Any, path: str = PROGRESS) -> list[Fault]:
-    """One scripted answer after the other: a dict is a 200, a number that status."""
+def scripted(*bodies: Any, path: str = PROGRESS) -> list[Fault]:
+    """Return faults that respond in turn: a dict is the body of a 200, a number the status."""
     return [
         Fault(
             path=path,
@@ -30,13 +30,13 @@ def answers(*bodies: Any, path: str = PROGRESS) -> list[Fault]:
 
 
 def forever(body: Any, path: str = PROGRESS) -> Fault:
-    """The same scripted answer for good."""
+    """Return a fault that responds the same to every request."""
     action = RespondWith(status=body) if isinstance(body, int) else RespondWith(json=body)
     return Fault(path=path, times=None, action=action)
 
 
-def asked(sandbox: Sandbox, path: str) -> list[RecordedRequest]:
-    """The requests the sandbox saw for a path, in order; a leading `*` matches by ending."""
+def requests_to(sandbox: Sandbox, path: str) -> list[RecordedRequest]:
+    """Return the requests to a path, in order; a leading `*` matches the end of the path."""
     ending = path.removeprefix("*")
     return [
         seen
@@ -46,5 +46,5 @@ def asked(sandbox: Sandbox, path: str) -> list[RecordedRequest]:
 
 
 async def uploaded(client: AsyncDiffio, content: bytes = b"speech " * 100) -> str:
-    """The id of a project whose recording is uploaded."""
+    """Upload a recording and return the id of its project."""
     return (await client.projects.create(content, file_name="speech.wav")).api_project_id

@@ -12,7 +12,7 @@ from diffio_async.batch.result_stage import JobRunner, ResultDownloader
 from diffio_async.batch.upload_stage import FileIntake
 from diffio_async.sandbox import Fault, RespondWith
 from tests.batch.scenes import JOURNAL, generations, recordings, restored, rows, states
-from tests.scripts import GENERATION, PROGRESS, told
+from tests.scripts import GENERATION, PROGRESS, progress_body
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ async def test_an_error_that_cannot_be_encoded_fails_its_file(
     """It is stored and shown with a replacement character, and the other files are restored."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))
     for error in (HALF, {"code": HALF}, {"message": HALF}):
-        failed = RespondWith(json=told("failed", error=error))
+        failed = RespondWith(json=progress_body("failed", error=error))
         sandbox.faults.add(Fault(path=PROGRESS, action=failed))
     outcomes = await restored(client, source, tmp_path / "out")
     assert sorted(states(outcomes).values()) == ["done", "failed", "failed", "failed"]

@@ -32,7 +32,7 @@ from tests.batch.scenes import (
     rows,
     states,
 )
-from tests.scripts import GENERATION, PROGRESS, told
+from tests.scripts import GENERATION, PROGRESS, progress_body
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +84,9 @@ async def test_a_failed_generation_is_restarted_only_with_retry_failed(
 ) -> None:
     """The next run does not restart it; `retry_failed` does, with another key, and is billed."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
-    fault = Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
+    fault = Fault(
+        path=PROGRESS, action=RespondWith(json=progress_body("failed", error="too noisy"))
+    )
     sandbox.faults.add(fault)
     first = await restored(client, source, tmp_path / "out")
     [(name, failed)] = [(n, o) for n, o in first.items() if o.state == "failed"]

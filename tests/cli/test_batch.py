@@ -17,7 +17,7 @@ import pytest
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.batch.scenes import JOURNAL, below, content, generations, recordings, rows
 from tests.cli.conftest import SAMPLE
-from tests.scripts import PROGRESS, told
+from tests.scripts import PROGRESS, progress_body
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ async def test_status_retry_and_report(run: Run, sandbox: Sandbox, tmp_path: Pat
     """Both list a failed generation, and `retry` restarts it with the options of the batch."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
     sandbox.faults.add(
-        Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
+        Fault(path=PROGRESS, action=RespondWith(json=progress_body("failed", error="too noisy")))
     )
     first = await run("batch", "in", "-o", "out", "--name", "{name}{ext}", env=sandbox.environment)
     assert first.returncode == 1
@@ -231,7 +231,7 @@ async def test_retry_uses_the_options_of_the_previous_run(
     """`--on-conflict overwrite` applies to `batch retry`, and options of `retry` override it."""
     recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(
-        Fault(path=PROGRESS, action=RespondWith(json=told("failed", error="too noisy")))
+        Fault(path=PROGRESS, action=RespondWith(json=progress_body("failed", error="too noisy")))
     )
     how = ("--on-conflict", "overwrite", "-j", "3", "--timeout", "50", "--max-spend", "60")
     first = await run("batch", "in", "-o", "out", *how, env=sandbox.environment)

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from tests.cli.conftest import COMMAND, environment, in_process
-from tests.scripts import asked, forever, told
+from tests.scripts import forever, progress_body, requests_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,7 +201,7 @@ async def test_a_closed_pipe_prints_the_command_that_downloads_the_result(
 async def test_ctrl_c_ends_a_pipe_at_once(sandbox: Sandbox, tmp_path: Path, source: str) -> None:
     """While standard input is idle, and while the generation runs."""
     (tmp_path / "a.wav").write_bytes(WAV)
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     process = await anyio.open_process(
         [sys.executable, "-c", COMMAND, "restore", source, "-o", "-"],
         cwd=tmp_path,
@@ -210,7 +210,7 @@ async def test_ctrl_c_ends_a_pipe_at_once(sandbox: Sandbox, tmp_path: Path, sour
     async with process:
         with anyio.fail_after(20):
             if source == "a.wav":
-                while not asked(sandbox, "/v1/get_generation_progress"):
+                while not requests_to(sandbox, "/v1/get_generation_progress"):
                     await anyio.sleep(0.02)
             else:
                 await anyio.sleep(2.0)

@@ -21,7 +21,7 @@ from diffio_async import (
     UsageSummary,
 )
 from diffio_async.sandbox import Fault, LoseResponse, RespondWith, Sandbox
-from tests.scripts import asked, uploaded
+from tests.scripts import requests_to, uploaded
 
 
 async def test_the_account_is_read_and_its_policy_changed(
@@ -34,7 +34,7 @@ async def test_the_account_is_read_and_its_policy_changed(
     policy = dict(settings.account.billing_policy or {})
     changed = await client.account.update_settings(billing_policy=policy)
     assert changed.account.billing_policy == policy
-    assert asked(sandbox, "/v1/account/settings/update")[0].json == {"billingPolicy": policy}
+    assert requests_to(sandbox, "/v1/account/settings/update")[0].json == {"billingPolicy": policy}
 
 
 async def test_a_key_lives_and_dies(client: AsyncDiffio, sandbox: Sandbox) -> None:
@@ -70,14 +70,14 @@ async def test_keys_are_never_made_twice_for_one_call(
         sandbox.faults.add(Fault(path="/v1/api_keys/create", action=action))
     with pytest.raises((ResponseLost, ServerError)):
         await client.api_keys.create(label="x", scopes=["projects:read"])
-    assert len(asked(sandbox, "/v1/api_keys/create")) == 1
+    assert len(requests_to(sandbox, "/v1/api_keys/create")) == 1
     sandbox.faults.clear()
     made = await client.api_keys.create(label="y", scopes=["projects:read"])
     for _ in range(3):
         sandbox.faults.add(Fault(path="/v1/api_keys/rotate", action=action))
     with pytest.raises((ResponseLost, ServerError)):
         await client.api_keys.rotate(key_id=made.key_id)
-    assert len(asked(sandbox, "/v1/api_keys/rotate")) == 1
+    assert len(requests_to(sandbox, "/v1/api_keys/rotate")) == 1
 
 
 def cents(summary: UsageSummary) -> float:
@@ -102,7 +102,7 @@ async def test_a_webhook_is_configured_and_tested(client: AsyncDiffio, sandbox: 
     assert endpoint.url == "https://example.com/webhooks/diffio"
     assert endpoint.event_types == ("generation.completed", "generation.failed")
     assert endpoint.signing == "svix"
-    assert asked(sandbox, "/v1/webhooks/configure")[0].json == {
+    assert requests_to(sandbox, "/v1/webhooks/configure")[0].json == {
         "mode": "test",
         "url": "https://example.com/webhooks/diffio",
         "eventTypes": ["generation.completed", "generation.failed"],

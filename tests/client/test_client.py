@@ -15,7 +15,7 @@ from diffio_async import (
     ConfigurationError,
     RequestOptions,
 )
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
@@ -73,7 +73,7 @@ async def test_a_wrong_key_is_told_without_being_shown(sandbox: Sandbox) -> None
             await client.projects.list()
         assert KEY not in repr(client)
     assert KEY not in "".join(traceback.format_exception(caught.value))
-    assert len(asked(sandbox, "/v1/list_projects")) == 1
+    assert len(requests_to(sandbox, "/v1/list_projects")) == 1
 
 
 async def test_one_call_may_use_another_key_and_more_headers(
@@ -85,7 +85,7 @@ async def test_one_call_may_use_another_key_and_more_headers(
         await client.projects.list(options=options)
     assert KEY not in repr(options)
     await client.projects.list()
-    first, second = asked(sandbox, "/v1/list_projects")
+    first, second = requests_to(sandbox, "/v1/list_projects")
     assert first.headers["authorization"] == f"Bearer {KEY}"
     assert first.headers["x-trace"] == "7"
     assert second.headers["authorization"] == f"Bearer {sandbox.api_key}"

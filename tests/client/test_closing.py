@@ -14,7 +14,7 @@ import pytest
 from diffio_async import AsyncDiffio, ClientClosed, ClientOptions, RetryPolicy, WaitPolicy
 from diffio_async.sandbox import Delay, Fault, LoseResponse, RespondWith, Sandbox, SandboxError
 from tests.downloads.scenes import RESULT, finished
-from tests.scripts import PROGRESS, asked, forever, told
+from tests.scripts import PROGRESS, forever, progress_body, requests_to
 from tests.uploads.scenes import PART, Scene, scene, sound
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def listing(client: AsyncDiffio, sandbox: Sandbox) -> object:
 
 async def waiting(client: AsyncDiffio, sandbox: Sandbox) -> object:
     """A wait that is told "not yet" and waits to ask again."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     return await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=30)
 
 
@@ -103,7 +103,7 @@ def elsewhere(work: Coroutine[Any, Any, object], outcomes: list[BaseException]) 
 async def test_pauses_of_other_threads_end_too(sandbox: Sandbox) -> None:
     client, outcomes = patient(sandbox), list[BaseException]()
     threads = [elsewhere(listing(client, sandbox), outcomes) for _ in range(3)]
-    await until(lambda: sum(seen.status == 503 for seen in asked(sandbox, LIST)) == 3)
+    await until(lambda: sum(seen.status == 503 for seen in requests_to(sandbox, LIST)) == 3)
     await anyio.sleep(0.1)
     began = time.monotonic()
     await client.aclose()
@@ -146,7 +146,7 @@ async def test_uploads_may_come_and_go_in_threads_while_the_client_closes() -> N
                 await client.projects.create(CONTENT)
 
         threads = [elsewhere(many(), outcomes) for _ in range(4)]
-        await until(lambda: len(asked(sandbox, "*/uploads/complete")) > 4)
+        await until(lambda: len(requests_to(sandbox, "*/uploads/complete")) > 4)
         await client.aclose()
         for thread in threads:
             await asyncio.to_thread(thread.join)
@@ -216,7 +216,7 @@ async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) 
     restoring = asyncio.create_task(
         client.restore(b"speech", download_type="transcript", poll_interval=0.02)
     )
-    await until(lambda: asked(sandbox, link))
+    await until(lambda: requests_to(sandbox, link))
     await asyncio.sleep(0.05)
     began = time.monotonic()
     await client.aclose()

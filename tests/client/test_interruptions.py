@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async.sandbox import Fault, Sandbox, Stall
-from tests.scripts import GENERATION, PROGRESS, asked, forever, told, uploaded
+from tests.scripts import GENERATION, PROGRESS, forever, progress_body, requests_to, uploaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -82,12 +82,12 @@ class Caller:
 
     async def interrupted(self, call: str, path: str, *ids: str) -> dict[str, Any]:
         """Interrupt a call after it requested `path`, and return what the interruption contains."""
-        process, before = self.process, len(asked(self.sandbox, path))
+        process, before = self.process, len(requests_to(self.sandbox, path))
         assert process.stdin is not None
         assert process.stdout is not None
         async with asyncio.timeout(60):
             process.stdin.write(f"{call} {' '.join(ids)}\n".encode())
-            while len(asked(self.sandbox, path)) == before and process.returncode is None:
+            while len(requests_to(self.sandbox, path)) == before and process.returncode is None:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.05)
             process.send_signal(signal.SIGINT)
@@ -161,7 +161,7 @@ async def test_ctrl_c_names_the_generation_that_continues(
             sandbox.faults.add(
                 Fault(path=path, times=None, action=Stall(seconds=60))
                 if path == DOWNLOAD or call == "get_progress"
-                else forever(told("processing"))
+                else forever(progress_body("processing"))
             )
             found = await caller.interrupted(call, path, project, known.generation_id)
             notes = "\n".join(found["notes"])
@@ -196,10 +196,10 @@ async def test_generations_of_cancelled_siblings_are_logged(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, grouped: str
 ) -> None:
     """A group drops the notes of cancelled children; the log keeps each generation, once."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
 
     async def fail() -> None:
-        while len({seen.json["generationId"] for seen in asked(sandbox, PROGRESS)}) < 2:
+        while len({seen.json["generationId"] for seen in requests_to(sandbox, PROGRESS)}) < 2:
             await asyncio.sleep(0.01)
         raise ZeroDivisionError
 
@@ -233,11 +233,11 @@ async def test_many_generations_are_named_up_to_a_hundred(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """A cancelled wait for many names them, and says how many more there are."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     waiting = asyncio.create_task(
         client.generations.wait_many([f"gen_{n}" for n in range(120)], api_project_id=None)
     )
-    while not asked(sandbox, PROGRESS):
+    while not requests_to(sandbox, PROGRESS):
         await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:

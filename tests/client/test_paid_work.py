@@ -20,7 +20,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
-from tests.scripts import asked, forever, told
+from tests.scripts import forever, progress_body, requests_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ async def test_a_cancelled_restoration_notes_what_goes_on(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """A deadline of the caller's cuts the wait; the paid generation's ids are noted."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.2):
             await client.restore(SPEECH, idempotency_key="mine")
@@ -94,7 +94,7 @@ async def test_an_empty_stream_starts_no_generation(client: AsyncDiffio, sandbox
     """What is empty is known only when it was read; it is not billed."""
     with pytest.raises(InvalidSource, match="no generation was started"):
         await client.restore(io.BytesIO(b""))
-    assert asked(sandbox, "*-generation") == []
+    assert requests_to(sandbox, "*-generation") == []
 
 
 async def test_a_video_for_a_folder_is_refused_before_the_upload_where_it_exists(

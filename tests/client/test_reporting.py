@@ -28,7 +28,7 @@ from diffio_async._text import (
     shell_line,
     shorten,
 )
-from tests.scripts import forever, told, uploaded
+from tests.scripts import forever, progress_body, uploaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,7 +157,7 @@ async def test_a_cancellation_during_a_callback_is_one(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """Who cancels a wait while its callback runs cancels the wait."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     begun = asyncio.Event()
 
     async def callback(_: object) -> None:
@@ -178,7 +178,7 @@ async def test_what_is_logged_cannot_forge_lines(
 ) -> None:
     """Words of the server are escaped in log records, and in the errors that quote them."""
     reason = "no\x1b]0;owned\x07\r\nERROR forged\u202e"
-    sandbox.faults.add(forever(told("failed", error=reason)))
+    sandbox.faults.add(forever(progress_body("failed", error=reason)))
     with caplog.at_level(logging.DEBUG), pytest.raises(GenerationFailed) as caught:
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert str(caught.value).isprintable()

@@ -24,7 +24,7 @@ from diffio_async import (
     WaitTimeout,
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
-from tests.scripts import GENERATION, PROGRESS, asked, forever, told
+from tests.scripts import GENERATION, PROGRESS, forever, progress_body, requests_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ async def test_a_recording_comes_back_restored_in_one_call(
     assert GenerationProgress in kinds
     assert kinds[-1] is DownloadProgress
     assert seen[-1] == DownloadProgress(received=len(SPEECH), total=len(SPEECH))
-    generation = asked(sandbox, "*-generation")
+    generation = requests_to(sandbox, "*-generation")
     assert [request.path for request in generation] == ["/v1/diffio-4.6-flash-generation"]
     assert generation[0].json["idempotencyKey"]
 
@@ -86,7 +86,7 @@ async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox
         generation_params={"tag": "docs"},
         idempotency_key=" key-1 ",
     )
-    (project,) = asked(sandbox, "/v1/create_project")
+    (project,) = requests_to(sandbox, "/v1/create_project")
     assert project.json == {
         "fileName": "söund.ogg",
         "contentType": "audio/ogg",
@@ -94,7 +94,7 @@ async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox
         "fileFormat": "ogg",
         "params": {"source": "test"},
     }
-    (generation,) = asked(sandbox, "/v1/diffio-4.6-pro-generation")
+    (generation,) = requests_to(sandbox, "/v1/diffio-4.6-pro-generation")
     assert generation.json["sampling"] == {"preset": "balanced"}
     assert generation.json["params"] == {"tag": "docs"}
     assert generation.json["idempotencyKey"] == "key-1"
@@ -174,7 +174,7 @@ async def test_a_refused_generation_keeps_the_project_and_the_key(
     with pytest.raises(ServerError) as caught:
         await client.restore(SPEECH)
     key, project = caught.value.idempotency_key, caught.value.api_project_id
-    assert {seen.json["idempotencyKey"] for seen in asked(sandbox, "*-generation")} == {key}
+    assert {seen.json["idempotencyKey"] for seen in requests_to(sandbox, "*-generation")} == {key}
     sandbox.faults.clear()
     assert project is not None
     first = await client.generations.create(api_project_id=project, idempotency_key=key)
@@ -185,7 +185,7 @@ async def test_a_refused_generation_keeps_the_project_and_the_key(
 
 async def test_a_failed_generation_says_why(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """The reason of the service, the project, the generation."""
-    sandbox.faults.add(forever(told("error", error="there is no speech in it")))
+    sandbox.faults.add(forever(progress_body("error", error="there is no speech in it")))
     with pytest.raises(GenerationFailed, match="there is no speech in it") as caught:
         await client.restore(SPEECH)
     assert caught.value.api_project_id
@@ -196,7 +196,7 @@ async def test_a_wait_that_timed_out_can_be_taken_up_again(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The ids in the error are all it needs."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(WaitTimeout) as caught:
         await client.restore(SPEECH, timeout=0.2)
     sandbox.faults.clear()
@@ -212,12 +212,12 @@ async def test_a_cancelled_restoration_leaves_nothing_behind(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Neither a file nor a question afterwards."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     with anyio.move_on_after(0.4):
         await client.restore(SPEECH, tmp_path / "x.mp3")
-    before = len(asked(sandbox, PROGRESS))
+    before = len(requests_to(sandbox, PROGRESS))
     await anyio.sleep(0.2)
-    assert len(asked(sandbox, PROGRESS)) == before
+    assert len(requests_to(sandbox, PROGRESS)) == before
     assert list(tmp_path.iterdir()) == []
 
 

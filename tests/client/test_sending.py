@@ -25,7 +25,7 @@ from diffio_async import (
     Timeouts,
 )
 from diffio_async.sandbox import Delay, Drop, Fault, LoseResponse, RespondWith, Sandbox
-from tests.scripts import GENERATION, asked, uploaded
+from tests.scripts import GENERATION, requests_to, uploaded
 
 LIST = "/v1/list_projects"
 CREATE = "/v1/create_project"
@@ -41,7 +41,7 @@ async def test_a_read_is_repeated_until_it_is_answered(
         Fault(path=LIST, action=LoseResponse()),
     )
     assert await client.projects.list() == []
-    assert len(asked(sandbox, LIST)) == 4
+    assert len(requests_to(sandbox, LIST)) == 4
 
 
 async def test_the_last_failure_is_raised_with_the_earlier_ones_as_notes(
@@ -51,7 +51,7 @@ async def test_the_last_failure_is_raised_with_the_earlier_ones_as_notes(
     sandbox.faults.add(Fault(path=LIST, times=None, action=RespondWith(502, text="<html>")))
     with pytest.raises(ServerError) as caught:
         await client.projects.list()
-    assert len(asked(sandbox, LIST)) == 5
+    assert len(requests_to(sandbox, LIST)) == 5
     assert len(caught.value.__notes__) == 4
     assert caught.value.status == 502
     assert caught.value.request_id
@@ -65,7 +65,7 @@ async def test_creating_a_project_is_never_repeated_when_it_may_have_been_accept
     sandbox.faults.add(Fault(path=CREATE, action=action))
     with pytest.raises((ResponseLost, ServerError)):
         await client.projects.create(b"x")
-    assert len(asked(sandbox, CREATE)) == 1
+    assert len(requests_to(sandbox, CREATE)) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -76,7 +76,7 @@ async def test_creating_a_project_is_repeated_when_the_server_says_not_now(
     busy = RespondWith(status, headers={"Retry-After": "0.05"})
     sandbox.faults.add(Fault(path=CREATE, action=busy))
     await client.projects.create(b"x")
-    assert len(asked(sandbox, CREATE)) == 2
+    assert len(requests_to(sandbox, CREATE)) == 2
 
 
 async def test_a_generation_whose_answer_was_lost_is_asked_for_again_under_its_key(
@@ -87,7 +87,7 @@ async def test_a_generation_whose_answer_was_lost_is_asked_for_again_under_its_k
     sandbox.faults.add(Fault(path=GENERATION, action=LoseResponse()))
     generation = await client.generations.create(api_project_id=project)
     assert generation.idempotent_replay is True
-    sent = asked(sandbox, "*-generation")
+    sent = requests_to(sandbox, "*-generation")
     assert len(sent) == 2
     assert sent[0].json == sent[1].json
     assert len(await client.projects.list_generations(api_project_id=project)) == 1
@@ -98,7 +98,7 @@ async def test_two_calls_are_two_generations(client: AsyncDiffio, sandbox: Sandb
     project = await uploaded(client)
     for _ in range(2):
         await client.generations.create(api_project_id=project)
-    keys = {seen.json["idempotencyKey"] for seen in asked(sandbox, "*-generation")}
+    keys = {seen.json["idempotencyKey"] for seen in requests_to(sandbox, "*-generation")}
     assert len(keys) == 2
 
 
@@ -148,7 +148,7 @@ async def test_retry_after_beyond_the_cap_is_raised_at_once(
     with pytest.raises(RateLimited, match="asks to wait 3600 s") as caught:
         await client.projects.list()
     assert caught.value.retry_after == 3600
-    assert len(asked(sandbox, LIST)) == 1
+    assert len(requests_to(sandbox, LIST)) == 1
 
 
 async def test_the_budget_ends_the_attempts_and_cuts_the_one_in_flight(
@@ -227,7 +227,7 @@ async def test_a_spend_limit_says_what_to_do(client: AsyncDiffio, sandbox: Sandb
     sandbox.faults.add(Fault(path=GENERATION, times=None, action=RespondWith(402, json=body)))
     with pytest.raises(SpendLimitExceeded, match="Raise the spend limit"):
         await client.generations.create(api_project_id=project)
-    assert len(asked(sandbox, "*-generation")) == 1
+    assert len(requests_to(sandbox, "*-generation")) == 1
 
 
 async def test_headers_that_the_user_changes_are_sent_as_they_are_now(sandbox: Sandbox) -> None:
@@ -242,7 +242,7 @@ async def test_headers_that_the_user_changes_are_sent_as_they_are_now(sandbox: S
         await client.projects.list()
         mine["X-Team"] = "b"
         await client.projects.list()
-    seen = [each.headers for each in asked(sandbox, LIST)]
+    seen = [each.headers for each in requests_to(sandbox, LIST)]
     assert [each.get("x-turn") for each in seen] == [None, "1", "2", None, None]
     assert [each.get("x-team") for each in seen] == [None, None, None, None, "b"]
 

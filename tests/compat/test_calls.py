@@ -17,7 +17,7 @@ from diffio_async.compat import (
 )
 from diffio_async.sandbox import Fault, Truncate
 from tests.compat.scenes import generated, raised
-from tests.scripts import answers, asked, forever, told
+from tests.scripts import forever, progress_body, requests_to, scripted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def test_progress_is_told_in_the_calling_thread_which_may_call_the_client(
 ) -> None:
     names = generated(client, sample)
     stage = {"status": "processing", "progress": "12.5", "jobId": "job-1"}
-    for fault in answers(told("queued"), told("processing", inference=stage)):
+    for fault in scripted(progress_body("queued"), progress_body("processing", inference=stage)):
         sandbox.faults.add(fault)
     seen: list[tuple[Any, ...]] = []
 
@@ -74,7 +74,7 @@ def test_progress_is_told_in_the_calling_thread_which_may_call_the_client(
 
 def test_a_wait_that_fails_keeps_the_last_progress(client: DiffioClient, sandbox: Sandbox) -> None:
     """It is a RuntimeError and a DiffioApiError, and its cause is ours."""
-    sandbox.faults.add(forever(told("failed", error="no speech")))
+    sandbox.faults.add(forever(progress_body("failed", error="no speech")))
     error = raised(lambda: client.generations.wait_for_complete(generationId="gen_1"))
     assert isinstance(error, errors.DiffioGenerationFailed)
     assert isinstance(error, RuntimeError)
@@ -86,7 +86,7 @@ def test_a_wait_that_fails_keeps_the_last_progress(client: DiffioClient, sandbox
 def test_a_wait_that_is_too_long_is_a_runtime_error_and_a_timeout(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     wait = client.generations.wait_for_complete
     error = raised(lambda: wait(generationId="gen_1", timeout=0.2, pollInterval=0.1))
     assert isinstance(error, errors.DiffioWaitTimeout)
@@ -99,7 +99,7 @@ def test_a_wait_that_is_too_long_is_a_runtime_error_and_a_timeout(
 def test_restore_audio_that_fails_says_how_far_it_got(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
-    sandbox.faults.add(forever(told("failed", error="no speech", errorDetails={"at": 1})))
+    sandbox.faults.add(forever(progress_body("failed", error="no speech", errorDetails={"at": 1})))
     content, info = client.restore_audio(filePath=sample)
     assert content is None
     assert (info["ok"], info["stage"], info["status"]) == (False, "progress", "failed")
@@ -200,4 +200,4 @@ def test_many_threads_share_a_client(client: DiffioClient, sandbox: Sandbox) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(asked(sandbox, "/v1/list_projects")) == 20
+    assert len(requests_to(sandbox, "/v1/list_projects")) == 20

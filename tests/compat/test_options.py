@@ -9,7 +9,7 @@ import pytest
 from diffio_async.compat import DiffioClient, RequestOptions
 from diffio_async.sandbox import Fault, RespondWith
 from tests.compat.scenes import raised
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def failing(sandbox: Sandbox, status: int = 503, times: int | None = None) -> No
 def test_nothing_is_sent_again_unless_asked_for(client: DiffioClient, sandbox: Sandbox) -> None:
     failing(sandbox)
     assert raised(client.projects.list).statusCode == 503
-    assert len(asked(sandbox, LISTS)) == 1
+    assert len(requests_to(sandbox, LISTS)) == 1
 
 
 @pytest.mark.parametrize("kind", [dict, RequestOptions])
@@ -37,7 +37,7 @@ def test_max_retries_of_a_call_is_tries_after_the_first(
     """Options may be an object or a dict."""
     failing(sandbox)
     raised(lambda: client.projects.list(requestOptions=kind(maxRetries=2, retryBackoff=0.01)))
-    assert len(asked(sandbox, LISTS)) == 3
+    assert len(requests_to(sandbox, LISTS)) == 3
 
 
 def test_options_of_the_client_hold_for_its_calls_and_a_call_may_change_one(
@@ -53,7 +53,7 @@ def test_options_of_the_client_hold_for_its_calls_and_a_call_may_change_one(
         assert raised(client.projects.list).statusCode == 503
         failing(sandbox, 500, times=2)
         assert client.projects.list(requestOptions={"maxRetries": 2}).projects == []
-    assert len(asked(sandbox, LISTS)) == 6
+    assert len(requests_to(sandbox, LISTS)) == 6
 
 
 def test_headers_and_key_of_a_call_are_its_own(client: DiffioClient, sandbox: Sandbox) -> None:
@@ -61,7 +61,7 @@ def test_headers_and_key_of_a_call_are_its_own(client: DiffioClient, sandbox: Sa
     assert key is not None
     client.projects.list(requestOptions={"headers": {"X-Debug": "1"}, "apiKey": key})
     client.projects.list()
-    first, second = (seen.headers for seen in asked(sandbox, LISTS))
+    first, second = (seen.headers for seen in requests_to(sandbox, LISTS))
     assert (first["x-debug"], first["authorization"]) == ("1", f"Bearer {key}")
     assert "x-debug" not in second
     assert second["authorization"] == f"Bearer {sandbox.api_key}"

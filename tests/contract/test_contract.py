@@ -10,7 +10,7 @@ from diffio_async import DiffioError
 from diffio_async.compat import DiffioApiError
 from diffio_async.sandbox import Drop, Fault, LoseResponse, RespondWith, Sandbox
 from tests.contract.surfaces import NAMES, Surface, surface
-from tests.scripts import GENERATION, PROGRESS, answers, asked, forever, told
+from tests.scripts import GENERATION, PROGRESS, forever, progress_body, requests_to, scripted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -77,10 +77,10 @@ async def test_the_whole_path_of_the_guide(
         "generations.download", **ids, download_file_path=str(target), download_type="mp3"
     )
     assert target.read_bytes() == SPEECH
-    (sent,) = asked(sandbox, "/v1/diffio-4.6-pro-generation")
+    (sent,) = requests_to(sandbox, "/v1/diffio-4.6-pro-generation")
     assert sent.json["sampling"] == {"preset": "balanced"}
     assert sent.json["params"] == {"tag": "docs"}
-    (created,) = asked(sandbox, "/v1/create_project")
+    (created,) = requests_to(sandbox, "/v1/create_project")
     assert created.json["fileFormat"] == "wav"
     assert created.json["contentLength"] == len(SPEECH)
 
@@ -115,7 +115,7 @@ async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, reco
         Fault(origin="edge", path="*/parts/1", times=2, action=Drop()),
         Fault(origin="edge", path="*/complete", action=LoseResponse()),
         Fault(path=GENERATION, action=LoseResponse()),
-        *answers(502, 500),
+        *scripted(502, 500),
     )
     project = await project_of(client, recording)
     generation = await client.call(
@@ -128,7 +128,7 @@ async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, reco
         poll_interval=0.05,
     )
     assert client.seen(progress, "status") == "complete"
-    assert len(asked(sandbox, "/v1/create_project")) == 1
+    assert len(requests_to(sandbox, "/v1/create_project")) == 1
     listed = await client.call("projects.list_generations", api_project_id=project)
     assert len(client.rows(listed, "generations")) == 1
 
@@ -138,17 +138,17 @@ async def test_a_failed_generation_is_raised_with_its_reason(
     client: Surface, sandbox: Sandbox, status: str
 ) -> None:
     """`failed` and `error` alike, at once."""
-    sandbox.faults.add(forever(told(status, error="no speech in it")))
+    sandbox.faults.add(forever(progress_body(status, error="no speech in it")))
     with pytest.raises(FAILURES, match="no speech in it"):
         await client.call(
             "generations.wait_for_complete", generation_id="gen_1", poll_interval=0.05
         )
-    assert len(asked(sandbox, PROGRESS)) == 1
+    assert len(requests_to(sandbox, PROGRESS)) == 1
 
 
 async def test_a_wait_ends_in_time(client: Surface, sandbox: Sandbox) -> None:
     """The deadline is the deadline."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises((TimeoutError, RuntimeError)):
         await client.call("generations.wait_for_complete", generation_id="gen_1", timeout=0.3)
 
@@ -166,12 +166,15 @@ async def test_refusals_keep_their_status(
     with pytest.raises(FAILURES, match="refused") as caught:
         await client.call("generations.create", api_project_id="proj_1")
     assert status_of(caught.value) == status
-    assert len(asked(sandbox, "*-generation")) == 1
+    assert len(requests_to(sandbox, "*-generation")) == 1
 
 
 async def test_progress_is_told_to_callbacks(client: Surface, sandbox: Sandbox) -> None:
     """Each change once, in the caller's thread, from where the client may be called."""
-    sandbox.faults.add(*answers(told("queued"), told("processing")), forever(told("complete")))
+    sandbox.faults.add(
+        *scripted(progress_body("queued"), progress_body("processing")),
+        forever(progress_body("complete")),
+    )
     seen: list[str] = []
     await client.call(
         "generations.wait_for_complete",

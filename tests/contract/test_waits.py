@@ -8,7 +8,7 @@ import pytest
 
 from diffio_async import BatchFailed, ConfigurationError, GenerationFailed, NotFound
 from tests.contract.surfaces import Surface, surface
-from tests.scripts import answers, told, uploaded
+from tests.scripts import progress_body, scripted, uploaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -66,7 +66,13 @@ async def test_they_are_told_as_they_end(waiting: Surface, client: AsyncDiffio) 
 
 async def test_one_is_watched(waiting: Surface, sandbox: Sandbox) -> None:
     """Changes one after the other; a failure is raised."""
-    sandbox.faults.add(*answers(told("queued"), told("complete"), told("failed", error="silence")))
+    sandbox.faults.add(
+        *scripted(
+            progress_body("queued"),
+            progress_body("complete"),
+            progress_body("failed", error="silence"),
+        )
+    )
     steps = await waiting.items("generations.watch", generation_id="gen_1")
     assert [step.status for step in steps] == ["queued", "complete"]
     with pytest.raises(GenerationFailed, match="silence"):
@@ -75,7 +81,7 @@ async def test_one_is_watched(waiting: Surface, sandbox: Sandbox) -> None:
 
 async def test_what_failed_may_be_raised(waiting: Surface, sandbox: Sandbox) -> None:
     """All at once, and it is the same error on both sides."""
-    sandbox.faults.add(*answers(told("failed", error="silence")))
+    sandbox.faults.add(*scripted(progress_body("failed", error="silence")))
     with pytest.raises(BatchFailed) as caught:
         await waiting.call("generations.wait_many", generations=["gen_1"], raise_on_failure=True)
     assert [outcome.status for outcome in caught.value.outcomes] == ["failed"]

@@ -20,7 +20,7 @@ from diffio_async.sandbox import Sandbox
 from tests.disks import disk
 from tests.downloads.scenes import LINK, entries, finished, leads_to, linked
 from tests.http.peers import Asked, head, peer, says, sends
-from tests.scripts import asked as asked_for
+from tests.scripts import requests_to as asked_for
 
 CONTENT = os.urandom(900_000)
 

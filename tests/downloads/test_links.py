@@ -16,7 +16,7 @@ from diffio_async import (
 from diffio_async.sandbox import Fault, RespondWith, Sandbox, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
 from tests.http.peers import head, peer, says, sends
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(400_000)
 XML = "<?xml version='1.0'?><Error><Code>ExpiredToken</Code></Error>"
@@ -29,7 +29,7 @@ async def test_a_link_that_expired_before_the_first_byte_is_requested_again(
     sandbox.faults.add(Fault(path=RESULT, action=RespondWith(403, text=XML)))
     result = await job.download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert len(asked(sandbox, LINK)) == 2
+    assert len(requests_to(sandbox, LINK)) == 2
     # The link that comes with the result is the one that worked.
     assert f"signature={media(sandbox)[1].query['signature']}" in result.download.download_url
 
@@ -49,7 +49,7 @@ async def test_a_link_that_expires_midway_is_requested_again_and_the_rest_fetche
     first, refused, rest = (seen.headers.get("range") for seen in media(sandbox))
     assert first is None
     assert refused == rest is not None
-    assert len(asked(sandbox, LINK)) == 2
+    assert len(requests_to(sandbox, LINK)) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
@@ -68,7 +68,7 @@ async def test_a_link_that_is_always_refused_ends_as_a_failed_download(
     assert cause.status == status
     assert caught.value.generation_id == job.generation_id
     assert len(media(sandbox)) == 2
-    assert len(asked(sandbox, LINK)) == 2
+    assert len(requests_to(sandbox, LINK)) == 2
     assert entries(tmp_path) == []
 
 
@@ -102,7 +102,7 @@ async def test_no_credential_and_no_header_of_the_user_reaches_the_media_host(
         options = RequestOptions(headers={"X-Api-Key": sandbox.api_key})
         sandbox.faults.add(Fault(path=RESULT, action=Truncate(0.5)))
         await job.download(options=options)
-    assert asked(sandbox, LINK)[0].headers["x-mine"] == "private"
+    assert requests_to(sandbox, LINK)[0].headers["x-mine"] == "private"
     assert len(media(sandbox)) == 2
     for seen in media(sandbox):
         assert set(seen.headers) <= {

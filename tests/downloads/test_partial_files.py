@@ -23,7 +23,7 @@ from diffio_async import (
 from diffio_async.sandbox import Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, Job, entries, finished, leads_to, linked, media
 from tests.http.peers import head, peer, says, sends
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
 HALF = len(CONTENT) // 2
@@ -353,7 +353,7 @@ async def test_two_downloads_at_once_do_not_share_one_partial_file(
 async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match="only a file is resumed"):
         await linked(client).download(resume=True)
-    assert asked(sandbox, LINK) == []
+    assert requests_to(sandbox, LINK) == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="another system's locks")

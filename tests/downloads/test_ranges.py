@@ -21,7 +21,7 @@ from diffio_async._protocol import concurrency_limit
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
 from tests.http.peers import Asked, head, peer
-from tests.scripts import asked as asked_for
+from tests.scripts import requests_to as asked_for
 
 CONTENT = os.urandom(1_500_000)
 STEP = 16_384

@@ -21,7 +21,7 @@ from diffio_async import (
 from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
 from tests.http.peers import Asked, Script, head, peer, says, sends
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
 #: Nobody tells how much arrived.
@@ -68,7 +68,7 @@ async def test_a_body_cut_short_is_resumed_from_where_it_broke(
         ("bytes=800000-", '"one"'),
     ]
     assert [progress.received for progress in told] == sorted(p.received for p in told)
-    assert len(asked(sandbox, LINK)) == 1
+    assert len(requests_to(sandbox, LINK)) == 1
 
 
 async def test_a_result_of_the_sandbox_cut_short_is_resumed(
@@ -139,7 +139,7 @@ async def test_a_storage_host_that_fails_is_retried(
         Fault(path=RESULT, action=Truncate(0.5)), Fault(path=RESULT, times=2, action=action)
     )
     assert (await job.download()).content == CONTENT
-    assert len(asked(sandbox, LINK)) == 1
+    assert len(requests_to(sandbox, LINK)) == 1
 
 
 OTHER = os.urandom(500_000)

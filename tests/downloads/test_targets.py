@@ -13,7 +13,7 @@ from diffio_async import AsyncDiffio, DownloadProgress, InvalidTarget
 from diffio_async.sandbox import Sandbox
 from tests.disks import disk
 from tests.downloads.scenes import LINK, entries, finished, linked
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
 
@@ -175,7 +175,7 @@ async def test_a_full_disk_leaves_nothing_behind(
     with pytest.raises(InvalidTarget, match="No space left on device"):
         await job.download(tiny / "voice.mp3")
     assert entries(tiny) == []
-    assert len(asked(sandbox, LINK)) == 1
+    assert len(requests_to(sandbox, LINK)) == 1
 
 
 @posix

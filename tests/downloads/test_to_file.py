@@ -15,7 +15,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, Sandbox, Stall
 from tests.downloads.scenes import LINK, RESULT, entries, finished, media, mode
-from tests.scripts import asked
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(700_001)
 
@@ -57,7 +57,7 @@ async def test_a_file_that_exists_is_replaced_only_on_request(
     with pytest.raises(InvalidTarget, match="exists: choose another name"):
         await job.download(target)
     assert target.read_bytes() == b"precious"
-    assert asked(sandbox, LINK) == []
+    assert requests_to(sandbox, LINK) == []
     await job.download(target, on_conflict="overwrite")
     assert target.read_bytes() == CONTENT
     with pytest.raises(ConfigurationError, match="on_conflict"):
@@ -183,5 +183,5 @@ async def test_a_download_is_one_question_and_one_fetch(
 ) -> None:
     job = await finished(client, CONTENT)
     await job.download(tmp_path / "voice.mp3")
-    assert len(asked(sandbox, LINK)) == 1
+    assert len(requests_to(sandbox, LINK)) == 1
     assert [seen.headers.get("range") for seen in media(sandbox)] == [None]

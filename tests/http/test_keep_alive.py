@@ -10,7 +10,7 @@ import pytest
 from diffio_async import AsyncDiffio, DiffioError, ResponseLost
 from diffio_async.sandbox import Drop, Fault, LoseResponse, Sandbox
 from tests.http.peers import Asked, head, once, peer, says
-from tests.scripts import GENERATION, asked, uploaded
+from tests.scripts import GENERATION, requests_to, uploaded
 
 PROJECTS = says(200, b'{"projects": []}')
 CREATE = "/v1/create_project"
@@ -56,7 +56,7 @@ async def test_a_project_is_not_created_twice_when_the_answer_is_lost(
     sandbox.faults.add(Fault(path=CREATE, action=action))
     with pytest.raises(DiffioError):
         await client.projects.create(b"speech", file_name="a.wav")
-    assert len(asked(sandbox, CREATE)) == 1
+    assert len(requests_to(sandbox, CREATE)) == 1
 
 
 async def test_calls_that_share_a_context_do_not_take_each_other_for_themselves(
@@ -72,7 +72,7 @@ async def test_calls_that_share_a_context_do_not_take_each_other_for_themselves(
     await asyncio.create_task(client.projects.list(), context=shared)
     with pytest.raises(ResponseLost):
         await creating
-    assert len(asked(sandbox, CREATE)) == 1
+    assert len(requests_to(sandbox, CREATE)) == 1
 
 
 async def test_a_generation_is_asked_for_again_under_its_key_and_made_once(
@@ -81,7 +81,7 @@ async def test_a_generation_is_asked_for_again_under_its_key_and_made_once(
     project_id = await uploaded(client)
     sandbox.faults.add(Fault(path=GENERATION, times=2, action=LoseResponse()))
     await client.generations.create(api_project_id=project_id)
-    keys = [seen.json["idempotencyKey"] for seen in asked(sandbox, "*-generation")]
+    keys = [seen.json["idempotencyKey"] for seen in requests_to(sandbox, "*-generation")]
     assert len(keys) == 3
     assert len(set(keys)) == 1
     assert len(sandbox.state.generations) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ConfigurationError, ServerError, WaitTimeout
 from diffio_async.sandbox import Delay, Fault, Sandbox
-from tests.scripts import PROGRESS, answers, asked, forever, told
+from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted
 
 #: What a busy machine may add; the scars were of seconds.
 LEEWAY = 1.0
@@ -32,7 +32,7 @@ async def test_a_long_pause_does_not_cross_the_deadline(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """With an interval of an hour the wait still ends on time, after one last poll."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="'processing'") as caught:
         await client.generations.wait_for_complete(
@@ -40,14 +40,14 @@ async def test_a_long_pause_does_not_cross_the_deadline(
         )
     assert 0.5 <= time.monotonic() - began < 0.5 + LEEWAY
     assert caught.value.progress is not None
-    assert len(asked(sandbox, PROGRESS)) >= 2
+    assert len(requests_to(sandbox, PROGRESS)) >= 2
 
 
 async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The last poll is just before the deadline, not after it."""
-    sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
+    sandbox.faults.add(*scripted(progress_body("processing")), forever(progress_body("complete")))
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", timeout=0.6, poll_interval=3600
     )
@@ -56,18 +56,18 @@ async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
 
 async def test_a_timeout_of_zero_polls_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """0 means: is it complete now?"""
-    sandbox.faults.add(*answers(told("complete"), told("processing")))
+    sandbox.faults.add(*scripted(progress_body("complete"), progress_body("processing")))
     progress = await client.generations.wait_for_complete(generation_id="gen_1", timeout=0)
     assert progress.complete
     with pytest.raises(WaitTimeout) as caught:
         await client.generations.wait_for_complete(generation_id="gen_1", timeout=0)
     assert caught.value.progress is not None
-    assert len(asked(sandbox, PROGRESS)) == 2
+    assert len(requests_to(sandbox, PROGRESS)) == 2
 
 
 async def test_no_limit_is_spelled_inf(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`math.inf` waits as long as it takes."""
-    sandbox.faults.add(*answers(told("processing"), told("complete")))
+    sandbox.faults.add(*scripted(progress_body("processing"), progress_body("complete")))
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", timeout=math.inf, poll_interval=0.01
     )
@@ -88,7 +88,7 @@ async def test_a_timeout_is_a_timeout_error_with_a_hint(
 
 async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`asyncio.timeout` and anyio's scopes cancel a wait and its polls."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.2):
             await client.generations.wait_for_complete(generation_id="gen_1")
@@ -96,9 +96,9 @@ async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox
     with anyio.move_on_after(0.2) as scope:
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert scope.cancelled_caught
-    before = len(asked(sandbox, PROGRESS))
+    before = len(requests_to(sandbox, PROGRESS))
     await asyncio.sleep(0.2)
-    assert len(asked(sandbox, PROGRESS)) == before
+    assert len(requests_to(sandbox, PROGRESS)) == before
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf])
@@ -108,7 +108,7 @@ async def test_an_invalid_poll_interval_is_rejected(
     """Nothing is polled with an interval that would spin or never poll."""
     with pytest.raises(ConfigurationError, match="poll_interval"):
         await client.generations.wait_for_complete(generation_id="g", poll_interval=seconds)
-    assert asked(sandbox, PROGRESS) == []
+    assert requests_to(sandbox, PROGRESS) == []
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan])

@@ -6,7 +6,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, GenerationFailed, GenerationProgress, NotFound, WaitTimeout
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
-from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 QUICKLY = 0.01
 
@@ -19,7 +19,7 @@ async def test_a_wait_ends_with_complete_progress(client: AsyncDiffio, sandbox: 
     )
     assert progress.complete
     assert progress.percent == 100
-    assert asked(sandbox, PROGRESS)[-1].json == {
+    assert requests_to(sandbox, PROGRESS)[-1].json == {
         "generationId": generation.generation_id,
         "apiProjectId": generation.api_project_id,
     }
@@ -30,21 +30,23 @@ async def test_every_status_that_is_an_end_without_a_result_is_generation_failed
     client: AsyncDiffio, sandbox: Sandbox, status: str
 ) -> None:
     """`failed` and `error` alike end the wait at once, with the service's reason and the ids."""
-    sandbox.faults.add(*answers(told("processing"), told(status, error="no speech in it")))
+    sandbox.faults.add(
+        *scripted(progress_body("processing"), progress_body(status, error="no speech in it"))
+    )
     with pytest.raises(GenerationFailed, match="no speech in it") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
     assert caught.value.progress is not None
     assert caught.value.progress.status == status
     assert caught.value.generation_id == "gen_1"
     assert caught.value.api_project_id == "proj_1"
-    assert len(asked(sandbox, PROGRESS)) == 2
+    assert len(requests_to(sandbox, PROGRESS)) == 2
 
 
 async def test_the_reason_of_a_failure_is_found_in_its_stage(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """If the response has no `error` of its own, that of the failed stage is shown."""
-    sandbox.faults.add(*answers(told("failed", inference={"error": "out of memory"})))
+    sandbox.faults.add(*scripted(progress_body("failed", inference={"error": "out of memory"})))
     with pytest.raises(GenerationFailed, match="out of memory"):
         await client.generations.wait_for_complete(generation_id="gen_1")
 
@@ -54,7 +56,7 @@ async def test_a_status_never_seen_before_means_still_running(
     client: AsyncDiffio, sandbox: Sandbox, status: str
 ) -> None:
     """New words of the service do not break a wait."""
-    sandbox.faults.add(*answers(told(status), told("complete")))
+    sandbox.faults.add(*scripted(progress_body(status), progress_body("complete")))
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", poll_interval=QUICKLY
     )
@@ -65,7 +67,10 @@ async def test_stages_at_100_do_not_end_the_wait(client: AsyncDiffio, sandbox: S
     """Only `status` decides whether it is complete."""
     full = {"progress": 100}
     sandbox.faults.add(
-        *answers(told("processing", preProcessing=full, inference=full), told("complete"))
+        *scripted(
+            progress_body("processing", preProcessing=full, inference=full),
+            progress_body("complete"),
+        )
     )
     seen: list[GenerationProgress] = []
     await client.generations.wait_for_complete(
@@ -77,10 +82,10 @@ async def test_stages_at_100_do_not_end_the_wait(client: AsyncDiffio, sandbox: S
 async def test_odd_stages_do_not_break_a_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Stage objects that are null or absent, numbers as strings, queues of a new shape."""
     sandbox.faults.add(
-        *answers(
-            told("processing", preProcessing=None, inference={"progress": "12.5"}),
-            told("processing", queue={"position": None, "ahead": [1, 2]}, stageProgress=7),
-            told("complete"),
+        *scripted(
+            progress_body("processing", preProcessing=None, inference={"progress": "12.5"}),
+            progress_body("processing", queue={"position": None, "ahead": [1, 2]}, stageProgress=7),
+            progress_body("complete"),
         )
     )
     seen: list[GenerationProgress] = []
@@ -98,12 +103,12 @@ async def test_failures_that_may_pass_are_absorbed(client: AsyncDiffio, sandbox:
     from diffio_async.sandbox import Drop, Truncate
 
     sandbox.faults.add(
-        *answers(500, 502, 503, 504, 408, 429),
+        *scripted(500, 502, 503, 504, 408, 429),
         Fault(path=PROGRESS, action=Drop()),
         Fault(path=PROGRESS, action=RespondWith(text="<html>log in to the hotel's network</html>")),
-        *answers(told("processing")),
+        *scripted(progress_body("processing")),
         Fault(path=PROGRESS, action=RespondWith(status=502, text="<html>bad gateway</html>")),
-        *answers(told("complete")),
+        *scripted(progress_body("complete")),
         Fault(path=PROGRESS, action=Truncate()),
     )
     progress = await client.generations.wait_for_complete(
@@ -119,7 +124,7 @@ async def test_failures_that_do_not_pass_end_the_wait(
     with pytest.raises(NotFound) as caught:
         await client.generations.wait_for_complete(generation_id="gen_gone")
     assert caught.value.generation_id == "gen_gone"
-    assert len(asked(sandbox, PROGRESS)) == 1
+    assert len(requests_to(sandbox, PROGRESS)) == 1
 
 
 async def test_an_api_that_only_talks_html_ends_the_wait(
@@ -131,7 +136,7 @@ async def test_an_api_that_only_talks_html_ends_the_wait(
     sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(text="<html>")))
     with pytest.raises(InvalidResponse, match="captive portal"):
         await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
-    assert len(asked(sandbox, PROGRESS)) == 5
+    assert len(requests_to(sandbox, PROGRESS)) == 5
 
 
 async def test_create_and_wait_creates_one_generation_and_follows_it(
@@ -139,7 +144,7 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
 ) -> None:
     """The shortcut of the guide."""
     project = await uploaded(client)
-    sandbox.faults.add(forever(told("complete")))
+    sandbox.faults.add(forever(progress_body("complete")))
     progress = await client.generations.create_and_wait(
         api_project_id=project, model="diffio-4.6-pro"
     )
@@ -160,7 +165,9 @@ async def test_an_odd_side_field_keeps_no_wait_from_its_end(
     client: AsyncDiffio, sandbox: Sandbox, odd: dict[str, object]
 ) -> None:
     """`status` alone decides whether a generation is complete."""
-    sandbox.faults.add(*answers(told("processing", **odd), told("complete", **odd)))
+    sandbox.faults.add(
+        *scripted(progress_body("processing", **odd), progress_body("complete", **odd))
+    )
     progress = await client.generations.wait_for_complete(
         generation_id="gen_1", poll_interval=QUICKLY
     )
@@ -171,7 +178,7 @@ async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The generation failed, whatever shape its error has."""
-    sandbox.faults.add(*answers(told("failed", error={"code": "SILENT", "hint": 1})))
+    sandbox.faults.add(*scripted(progress_body("failed", error={"code": "SILENT", "hint": 1})))
     with pytest.raises(GenerationFailed, match="'failed': SILENT") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert caught.value.progress is not None
@@ -186,11 +193,11 @@ async def test_text_of_the_service_is_masked_and_cut_in_the_errors_of_waits(
 ) -> None:
     """Reasons and statuses are anybody's text: keys, passwords and signatures do not show."""
     long = f"{SECRETS} {'x' * 1_000_000}"
-    sandbox.faults.add(*answers(told("failed", error=long)))
+    sandbox.faults.add(*scripted(progress_body("failed", error=long)))
     with pytest.raises(GenerationFailed, match=r"\[redacted\]") as failed:
         await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
     sandbox.faults.clear()
-    sandbox.faults.add(forever(told(long)))
+    sandbox.faults.add(forever(progress_body(long)))
     with pytest.raises(WaitTimeout, match=r"\[redacted\]") as timeout:
         await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.2)
     for error in (failed.value, timeout.value):

@@ -24,7 +24,7 @@ from diffio_async import (
 from diffio_async.sandbox import Delay, Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
 from tests.polling.scenes import LISTING, begun, place
-from tests.scripts import PROGRESS, answers, asked, forever, told
+from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted
 
 
 def listed(*rows: tuple[str, str, float | None]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ async def test_429_pauses_all_polls_once() -> None:
         ]
         await asyncio.gather(*waits)
         assert 1 <= time.monotonic() - began < 2.2
-        times = [seen.at for seen in asked(sandbox, PROGRESS)]
+        times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
         assert not [at for at in times if 0.2 < at - times[0] < 1]
         assert [type(event) for event in told_of].count(PollingPaused) == 1
 
@@ -89,9 +89,9 @@ async def test_429_pauses_all_polls_once() -> None:
 async def test_429_without_a_word_on_when_slows_down() -> None:
     """Each further one doubles the pause of all."""
     async with place() as (client, sandbox):
-        sandbox.faults.add(*answers(429, 429, 429), forever(told("complete")))
+        sandbox.faults.add(*scripted(429, 429, 429), forever(progress_body("complete")))
         await client.generations.wait_for_complete(generation_id="gen_1")
-        times = [seen.at for seen in asked(sandbox, PROGRESS)]
+        times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
         gaps = [b - a for a, b in itertools.pairwise(times)]
         assert gaps[0] >= 0.08
         assert gaps[2] > 2 * gaps[0]
@@ -142,7 +142,7 @@ async def test_a_listing_may_be_forbidden_where_single_polls_are_not() -> None:
         sandbox.faults.add(forever(403, path=LISTING))
         outcomes = await client.generations.wait_many(generations, timeout=10)
         assert all(outcome.ok for outcome in outcomes)
-        assert len(asked(sandbox, LISTING)) == 1
+        assert len(requests_to(sandbox, LISTING)) == 1
 
 
 async def test_a_status_never_seen_before_means_still_running() -> None:
@@ -152,13 +152,13 @@ async def test_a_status_never_seen_before_means_still_running() -> None:
         strange = listed(("gen_1", "warming_up", None), ("gen_2", "COMPLETE", 5))
         over = listed(("gen_1", "complete", 100), ("gen_2", "complete", 100))
         sandbox.faults.add(
-            *answers(strange, strange, path=LISTING),
+            *scripted(strange, strange, path=LISTING),
             forever(over, path=LISTING),
-            forever(told("dreaming")),
+            forever(progress_body("dreaming")),
         )
         outcomes = await client.generations.wait_many(ids, api_project_id="proj_1", timeout=10)
         assert [outcome.ok for outcome in outcomes] == [True, True]
-        assert len(asked(sandbox, LISTING)) == 3
+        assert len(requests_to(sandbox, LISTING)) == 3
 
 
 async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
@@ -172,7 +172,7 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
         await stream.aclose()  # type: ignore[attr-defined]
         assert outcome.ok
         assert outcome.generation_id == generations[-1].generation_id
-        first = asked(sandbox, PROGRESS)[0].json
+        first = requests_to(sandbox, PROGRESS)[0].json
         assert first is not None
         assert first["generationId"] == generations[-1].generation_id
 
@@ -204,7 +204,7 @@ async def test_progress_never_goes_backwards() -> None:
     """A listing that is behind the reported progress is ignored."""
     async with place() as (client, sandbox):
         sandbox.faults.add(
-            *answers(
+            *scripted(
                 listed(("gen_1", "processing", 40), ("gen_2", "queued", None)),
                 listed(("gen_1", "queued", None), ("gen_2", "processing", 10)),
                 listed(("gen_1", "processing", 20), ("gen_2", "processing", 5)),
@@ -212,7 +212,7 @@ async def test_progress_never_goes_backwards() -> None:
                 listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)),
                 path=LISTING,
             ),
-            forever(told("processing")),
+            forever(progress_body("processing")),
         )
         seen: dict[str, list[float]] = {"gen_1": [], "gen_2": []}
         await client.generations.wait_many(
@@ -229,13 +229,13 @@ async def test_a_failure_in_a_listing_is_polled_for_its_reason() -> None:
     async with place() as (client, sandbox):
         sandbox.faults.add(
             forever(listed(("gen_1", "failed", None), ("gen_2", "complete", 100)), path=LISTING),
-            forever(told("failed", error="no speech in it")),
+            forever(progress_body("failed", error="no speech in it")),
         )
         outcomes = await client.generations.wait_many(["gen_1", "gen_2"], api_project_id="proj_1")
         assert isinstance(outcomes[0].error, GenerationFailed)
         assert "no speech in it" in str(outcomes[0].error)
         assert outcomes[1].ok
-        assert len(asked(sandbox, PROGRESS)) == 1
+        assert len(requests_to(sandbox, PROGRESS)) == 1
 
 
 async def test_a_reported_end_without_confirmation_is_an_end() -> None:
@@ -243,7 +243,7 @@ async def test_a_reported_end_without_confirmation_is_an_end() -> None:
     async with place() as (client, sandbox):
         sandbox.faults.add(
             forever(listed(("gen_1", "complete", 100), ("gen_2", "complete", 100)), path=LISTING),
-            forever(told("processing")),
+            forever(progress_body("processing")),
         )
         began = time.monotonic()
         wait = client.generations.wait_for_complete
@@ -263,7 +263,7 @@ async def test_a_project_with_far_more_generations_than_are_waited_for() -> None
         sandbox.faults.add(forever(listed(*rows), path=LISTING))
         outcomes = await client.generations.wait_many(generations, timeout=10)
         assert all(outcome.ok for outcome in outcomes)
-        assert len(asked(sandbox, LISTING)) == 1
+        assert len(requests_to(sandbox, LISTING)) == 1
 
 
 @pytest.mark.slow
@@ -286,9 +286,9 @@ async def test_a_loop_that_was_blocked_does_not_flood() -> None:
         wait = asyncio.ensure_future(client.generations.wait_many(generations, timeout=2))
         await asyncio.sleep(0.4)
         time.sleep(1.0)  # noqa: ASYNC251 - this is what the test is about
-        before = len(asked(sandbox, PROGRESS))
+        before = len(requests_to(sandbox, PROGRESS))
         await asyncio.sleep(0.5)
-        assert len(asked(sandbox, PROGRESS)) - before <= 20
+        assert len(requests_to(sandbox, PROGRESS)) - before <= 20
         outcomes = await wait
         assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
 
@@ -321,7 +321,7 @@ async def test_the_rate_limit_is_never_exceeded_and_no_job_starves() -> None:
     policy = WaitPolicy(min_interval=0.1, max_interval=0.5, max_polls_per_second=50, burst=10)
     options = ClientOptions(retry=QUICK, wait=policy)
     async with Sandbox(engine="echo") as sandbox:
-        sandbox.faults.add(forever(told("processing")))
+        sandbox.faults.add(forever(progress_body("processing")))
         async with AsyncDiffio(
             sandbox.api_key, base_url=sandbox.base_url, options=options
         ) as client:
@@ -332,7 +332,7 @@ async def test_the_rate_limit_is_never_exceeded_and_no_job_starves() -> None:
                 for id_ in ids
             ]
             await client.generations.wait_many(given, timeout=7)
-        seen = asked(sandbox, PROGRESS)
+        seen = requests_to(sandbox, PROGRESS)
     times = [each.at for each in seen]
     busiest = max(sum(t <= other < t + 1 for other in times) for t in times)
     assert busiest <= 60

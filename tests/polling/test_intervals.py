@@ -18,14 +18,16 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.polling.scenes import begun, place
-from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 
 async def test_an_explicit_interval_is_fixed(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`poll_interval` means what the guide means by it."""
-    sandbox.faults.add(*answers(*[told("processing")] * 4), forever(told("complete")))
+    sandbox.faults.add(
+        *scripted(*[progress_body("processing")] * 4), forever(progress_body("complete"))
+    )
     await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.1)
-    times = [seen.at for seen in asked(sandbox, PROGRESS)]
+    times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
     assert len(times) == 5
     assert min(b - a for a, b in itertools.pairwise(times)) >= 0.1
 
@@ -33,11 +35,11 @@ async def test_an_explicit_interval_is_fixed(client: AsyncDiffio, sandbox: Sandb
 async def test_without_an_interval_the_pauses_grow(sandbox: Sandbox) -> None:
     """A long wait polls less and less often, within the bounds of the policy."""
     options = ClientOptions(wait=WaitPolicy(min_interval=0.02, max_interval=10))
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         with pytest.raises(WaitTimeout):
             await client.generations.wait_for_complete(generation_id="gen_1", timeout=1.5)
-    times = [seen.at for seen in asked(sandbox, PROGRESS)]
+    times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
     # A fixed beat of 0.02 s would have asked 75 times.
     assert 8 <= len(times) <= 45
     assert times[-2] - times[-3] > times[1] - times[0]
@@ -46,7 +48,7 @@ async def test_without_an_interval_the_pauses_grow(sandbox: Sandbox) -> None:
 async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`Retry-After` takes precedence over a fixed interval."""
     busy = Fault(path=PROGRESS, action=RespondWith(status=429, headers={"Retry-After": "0.4"}))
-    sandbox.faults.add(busy, forever(told("complete")))
+    sandbox.faults.add(busy, forever(progress_body("complete")))
     began = time.monotonic()
     await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.01)
     assert time.monotonic() - began >= 0.4
@@ -54,8 +56,13 @@ async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: San
 
 async def test_callbacks_receive_changes_only(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Unchanged progress is reported once; coroutine functions are awaited."""
-    steps = [told("queued"), told("queued"), told("processing"), told("processing")]
-    sandbox.faults.add(*answers(*steps), forever(told("complete")))
+    steps = [
+        progress_body("queued"),
+        progress_body("queued"),
+        progress_body("processing"),
+        progress_body("processing"),
+    ]
+    sandbox.faults.add(*scripted(*steps), forever(progress_body("complete")))
     seen: list[str] = []
 
     async def on_progress(progress: GenerationProgress) -> None:
@@ -72,7 +79,7 @@ async def test_a_callback_that_raises_does_not_end_the_wait(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The job is paid for: the error of the callback is logged, and the wait continues."""
-    sandbox.faults.add(*answers(told("processing")), forever(told("complete")))
+    sandbox.faults.add(*scripted(progress_body("processing")), forever(progress_body("complete")))
 
     def on_progress(progress: GenerationProgress) -> None:
         raise ZeroDivisionError(progress.status)
@@ -88,7 +95,7 @@ async def test_a_slow_callback_does_not_turn_a_result_into_a_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """What was complete before the deadline is complete."""
-    sandbox.faults.add(forever(told("complete")))
+    sandbox.faults.add(forever(progress_body("complete")))
 
     async def on_progress(_: GenerationProgress) -> None:
         await asyncio.sleep(0.5)
@@ -103,7 +110,10 @@ async def test_shown_progress_goes_to_standard_error(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`show_progress` leaves standard output to the program."""
-    sandbox.faults.add(*answers(told("processing", stage="inference")), forever(told("complete")))
+    sandbox.faults.add(
+        *scripted(progress_body("processing", stage="inference")),
+        forever(progress_body("complete")),
+    )
     await client.generations.wait_for_complete(
         generation_id="gen_1", poll_interval=0.01, show_progress=True
     )
@@ -117,7 +127,7 @@ async def test_shown_progress_goes_to_standard_error(
 
 async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """A wait on a closed client raises `ClientClosed`, at the next poll at the latest."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     wait = asyncio.ensure_future(
         client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.05)
     )
@@ -129,7 +139,9 @@ async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: S
 
 async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Cancelling one of several waits leaves the others to their end."""
-    sandbox.faults.add(*answers(*[told("processing")] * 20), forever(told("complete")))
+    sandbox.faults.add(
+        *scripted(*[progress_body("processing")] * 20), forever(progress_body("complete"))
+    )
 
     def wait() -> asyncio.Future[GenerationProgress]:
         return asyncio.ensure_future(
@@ -157,7 +169,7 @@ async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early()
             )
         )
         first = dict[str, float]()
-        for seen in asked(sandbox, PROGRESS):
+        for seen in requests_to(sandbox, PROGRESS):
             first.setdefault(seen.json["generationId"], seen.at)
     early = [key for key, at in first.items() if at - made[key] < 0.6]
     assert 1 <= len(early) <= 4

@@ -20,7 +20,7 @@ from diffio_async import (
     WaitTimeout,
 )
 from tests.polling.scenes import LISTING, begun, place
-from tests.scripts import PROGRESS, answers, asked, forever, told, uploaded
+from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -71,7 +71,7 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
         assert all(outcome.ok for outcome in outcomes)
         assert {outcome.progress.percent for outcome in outcomes if outcome.progress} == {100.0}
         assert len(sandbox.requests) - before <= 25
-        assert len(asked(sandbox, PROGRESS)) <= 12
+        assert len(requests_to(sandbox, PROGRESS)) <= 12
 
 
 async def test_one_alone_and_a_few_of_another_project() -> None:
@@ -83,7 +83,7 @@ async def test_one_alone_and_a_few_of_another_project() -> None:
         assert [outcome.api_project_id for outcome in outcomes] == [
             generation.api_project_id for generation in generations
         ]
-        assert len(asked(sandbox, LISTING)) >= 3
+        assert len(requests_to(sandbox, LISTING)) >= 3
 
 
 async def test_completions_are_reported_as_they_occur() -> None:
@@ -160,7 +160,9 @@ async def test_failures_are_outcomes_or_one_error_of_all(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """`raise_on_failure` raises when all have ended, with every outcome."""
-    sandbox.faults.add(*answers(told("failed", error="no speech in it"), told("complete")))
+    sandbox.faults.add(
+        *scripted(progress_body("failed", error="no speech in it"), progress_body("complete"))
+    )
     with pytest.raises(BatchFailed, match="1 of 2") as caught:
         await client.generations.wait_many(["gen_1", "gen_2"], raise_on_failure=True)
     assert [outcome.ok for outcome in caught.value.outcomes] == [False, True]
@@ -186,7 +188,7 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
     async with place() as (client, sandbox):
         done = await begun(client, 1, 2)
         await client.generations.wait_many(done)
-        sandbox.faults.add(*answers(told("processing")))
+        sandbox.faults.add(*scripted(progress_body("processing")))
         outcomes = await client.generations.wait_many([*done, "gen_other"], timeout=0)
         assert [outcome.ok for outcome in outcomes] == [True, True, False]
 
@@ -212,10 +214,10 @@ async def test_watching_yields_changes_and_ends_with_the_job(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """`watch` yields each change once; a failure is raised as by the other waits."""
-    sandbox.faults.add(*answers(told("queued"), told("complete")))
+    sandbox.faults.add(*scripted(progress_body("queued"), progress_body("complete")))
     seen = [progress.status async for progress in client.generations.watch("gen_1")]
     assert seen == ["queued", "complete"]
-    sandbox.faults.add(forever(told("failed", error="silence")))
+    sandbox.faults.add(forever(progress_body("failed", error="silence")))
     with pytest.raises(GenerationFailed, match="silence"):
         async for _ in client.generations.watch("gen_1"):
             pass
@@ -244,7 +246,7 @@ async def test_two_waits_for_one_generation_share_its_polls() -> None:
         wait = client.generations.wait_for_complete
         both = await asyncio.gather(*(wait(generation_id=generation.handle) for _ in range(20)))
         assert all(progress.complete for progress in both)
-        assert len(asked(sandbox, PROGRESS)) <= 12
+        assert len(requests_to(sandbox, PROGRESS)) <= 12
 
 
 async def test_cancelling_one_wait_leaves_the_other() -> None:

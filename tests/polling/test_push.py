@@ -18,7 +18,7 @@ from diffio_async import (
 )
 from tests.conftest import QUICK
 from tests.polling.scenes import begun, place
-from tests.scripts import PROGRESS, asked, forever, told
+from tests.scripts import PROGRESS, forever, progress_body, requests_to
 
 if TYPE_CHECKING:
     from diffio_async._polling.poller import Poller
@@ -40,7 +40,7 @@ def news(status: str, generation_id: str = "gen_1", **more: object) -> Generatio
 
 async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Also from another thread, and reported twice, without a poll."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     wait = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
     await asyncio.sleep(0.3)
     before, began = len(sandbox.requests), time.monotonic()
@@ -59,7 +59,7 @@ async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbo
 
 async def test_a_signal_of_a_failure_has_its_reason(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Every wait for that generation ends with it, and no other."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     one = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
     many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.8))
     await asyncio.sleep(0.2)
@@ -72,7 +72,7 @@ async def test_a_signal_of_a_failure_has_its_reason(client: AsyncDiffio, sandbox
 
 async def test_signals_come_out_of_order(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Progress that is behind the known progress is not reported."""
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     seen: list[str] = []
 
     async def watch() -> None:
@@ -98,9 +98,9 @@ async def test_polls_are_rare_while_events_arrive_and_resume_when_one_is_missed(
             await asyncio.sleep(0.3)
             pacer(client).on_push(news("processing", heard.generation_id))
             await asyncio.sleep(0.15)
-            before = len(asked(sandbox, PROGRESS))
+            before = len(requests_to(sandbox, PROGRESS))
             await asyncio.sleep(0.4)
-            assert len(asked(sandbox, PROGRESS)) - before <= 3
+            assert len(requests_to(sandbox, PROGRESS)) - before <= 3
             pacer(client).on_push(news("complete", heard.generation_id))
             outcomes = await asyncio.wait_for(wait, 4)
         assert [outcome.ok for outcome in outcomes] == [True] * 3
@@ -112,7 +112,7 @@ async def test_polling_resumes_without_a_listener(sandbox: Sandbox) -> None:
         min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=60
     )
     options = ClientOptions(retry=QUICK, wait=policy)
-    sandbox.faults.add(forever(told("processing")))
+    sandbox.faults.add(forever(progress_body("processing")))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         with pacer(client).push_active():
             pacer(client).on_push(news("processing", "gen_9"))
@@ -120,7 +120,7 @@ async def test_polling_resumes_without_a_listener(sandbox: Sandbox) -> None:
                 client.generations.wait_for_complete(generation_id="gen_1")
             )
             await asyncio.sleep(0.5)
-            assert len(asked(sandbox, PROGRESS)) == 1
+            assert len(requests_to(sandbox, PROGRESS)) == 1
         sandbox.faults.clear()
-        sandbox.faults.add(forever(told("complete")))
+        sandbox.faults.add(forever(progress_body("complete")))
         assert (await asyncio.wait_for(wait, 1)).complete

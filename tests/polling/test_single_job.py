@@ -25,7 +25,7 @@ from diffio_async._polling.model_updates import observe_end, observe_sample
 from diffio_async._polling.poll_model import PollModel
 from diffio_async.sandbox import Sandbox
 from tests.polling.scenes import LISTING, begun, place
-from tests.scripts import PROGRESS, asked
+from tests.scripts import PROGRESS, requests_to
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -157,7 +157,9 @@ NOISE = 0.15
 def polls_of(sandbox: Sandbox, generation_id: str) -> list[float]:
     """When a generation was polled by itself."""
     return [
-        seen.at for seen in asked(sandbox, PROGRESS) if seen.json["generationId"] == generation_id
+        seen.at
+        for seen in requests_to(sandbox, PROGRESS)
+        if seen.json["generationId"] == generation_id
     ]
 
 
@@ -210,7 +212,7 @@ async def test_every_way_to_wait_for_a_few_polls_soon_enough(
         generations = await begun(client, projects, 3 // projects)
         await way(client, generations)
         if projects == 1:
-            polls = [[seen.at for seen in asked(sandbox, LISTING)]]
+            polls = [[seen.at for seen in requests_to(sandbox, LISTING)]]
         else:
             polls = [polls_of(sandbox, each.generation_id) for each in generations]
         for times in polls:

@@ -10,7 +10,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, Outcome, WaitTimeout
 from diffio_async._polling import wait_display
-from tests.scripts import forever, told
+from tests.scripts import forever, progress_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ async def test_a_summary_is_printed_at_the_end(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a terminal there is one line at the end, and standard output is not used."""
-    sandbox.faults.add(forever(told("complete")))
+    sandbox.faults.add(forever(progress_body("complete")))
     seen: list[str] = []
     outcomes = await client.generations.wait_many(
         ["gen_1", "gen_2"],
@@ -57,7 +57,7 @@ async def test_nothing_is_shown_by_default(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without `show_progress`, nothing is written anywhere."""
-    sandbox.faults.add(forever(told("complete")))
+    sandbox.faults.add(forever(progress_body("complete")))
     await client.generations.wait_many(["gen_1"])
     assert capsys.readouterr() == ("", "")
 
@@ -67,7 +67,7 @@ async def test_a_terminal_gets_one_table(
 ) -> None:
     """Counts by state in a table, which gives way to a line in the end."""
     watched = terminal(monkeypatch)
-    sandbox.faults.add(forever(told("complete")))
+    sandbox.faults.add(forever(progress_body("complete")))
     await client.generations.wait_many(["gen_1"], show_progress=True)
     drawn = watched.getvalue()
     assert "1 of 1 generations ended" in drawn

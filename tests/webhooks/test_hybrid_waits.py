@@ -32,7 +32,7 @@ from diffio_async.sandbox import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
 from tests.conftest import QUICK
-from tests.scripts import asked, uploaded
+from tests.scripts import requests_to, uploaded
 from tests.webhooks.scenes import served, stored, until
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Scene:
 
     def questions(self) -> int:
         """How often progress was asked for, in either way."""
-        return sum(len(asked(self.sandbox, path)) for path in QUESTIONS)
+        return sum(len(requests_to(self.sandbox, path)) for path in QUESTIONS)
 
     async def started(self, count: int = 1, *, projects: int | None = None) -> list[str]:
         """The ids of generations that were just started, each in a project of its own."""
