@@ -79,9 +79,6 @@ def client_options(*observers: Observer) -> ClientOptions:
     """Return the options for a client of the running command.
 
     An empty `--proxy` means no proxy, regardless of the environment.
-
-    Raises:
-        ConfigurationError: The proxy's URL or the file of certificates is invalid.
     """
     network = network_options.get()
     options = ClientOptions(

@@ -188,7 +188,8 @@ def run_and_exit(
 ) -> NoReturn:
     """Run a command and exit with the code that `work` returns, or that of the signal.
 
-    A server that is stopped by a signal exits with 0.
+    `work` raises what `exit_if_refused` prints before it has sent anything. A server that is
+    stopped by a signal exits with 0.
     """
     with exit_if_refused(as_json=as_json, is_server=is_server):
         code = _run(work, as_json=as_json, is_server=is_server)

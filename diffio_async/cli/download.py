@@ -40,11 +40,7 @@ class DownloadRequest(ResultOptions):
     resume: bool = True
 
     def check(self) -> None:
-        """Check the request before anything is sent.
-
-        Raises:
-            ConfigurationError: The request is invalid.
-        """
+        """Check the request before anything is sent."""
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
         optional_local_path(self.output, "-o")
@@ -96,11 +92,7 @@ def _safe_name(name: str) -> str:
 
 
 async def download(request: DownloadRequest, reporter: Reporter) -> int:
-    """Wait for a generation and download its result.
-
-    Raises:
-        ConfigurationError: The request is invalid; nothing was sent.
-    """
+    """Wait for a generation and download its result."""
     request.check()
     with reporter:
         watch = RequestWatch()

@@ -57,11 +57,7 @@ class RestoreRequest(ResultOptions):
     stdin_name: str | None = None
 
     def check(self) -> None:
-        """Check everything that does not depend on a single file.
-
-        Raises:
-            ConfigurationError: The request is invalid.
-        """
+        """Check everything that does not depend on a single file."""
         generation_path(self.model)
         for file in self.files:
             local_path(file, "the source")
@@ -161,9 +157,6 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
     """Restore files, `jobs` at a time. A failed file does not stop the others.
 
     All files are checked before the first byte is sent.
-
-    Raises:
-        ConfigurationError: The request is invalid; nothing was sent.
     """
     request.check()
     succeeded: list[bool] = []

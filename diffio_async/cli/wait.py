@@ -52,11 +52,7 @@ class WaitRequest:
     timeout: float | None
 
     def check(self) -> list[NamedGeneration]:
-        """Check the request. Return the named generations, each once.
-
-        Raises:
-            ConfigurationError: The request is invalid.
-        """
+        """Check the request. Return the named generations, each once."""
         if not self.generations and not self.projects:
             raise ConfigurationError("name generations, by id or handle, or a --project")
         if not all(project.strip() for project in self.projects):
@@ -170,11 +166,7 @@ def _describe(generations: list[str]) -> str:
 
 
 async def wait(request: WaitRequest, *, as_json: bool) -> int:
-    """Wait for generations and print each outcome when it ends. Return the exit code.
-
-    Raises:
-        ConfigurationError: The request is invalid; nothing was sent.
-    """
+    """Wait for generations and print each outcome when it ends. Return the exit code."""
     generations = request.check()
     with NullDisplay(console) if as_json else make_display(console) as display:
         reporter = WaitReporter(request, display, as_json)

@@ -17,7 +17,7 @@ from tests.webhooks.scenes import SECRET, body_of, headers_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-QUICK = Limits(headers=0.1, idle=0.1, body=0.1, connections=20, sweep=0.02)
+QUICK = Limits(headers=0.1, idle=0.1, body=0.1, connections=20)
 HALVES = {
     "nothing": b"",
     "half a header": b"POST / HTTP/1.1\r\nHost: x\r\nX-Slo",
@@ -44,14 +44,11 @@ async def served(limits: Limits, seconds: float = 0.0) -> AsyncIterator[int]:
     server = web.Server(handle)
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(connections.protocol_factory(server), "127.0.0.1", 0)
-    sweeping = asyncio.create_task(connections.run())
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
-        sweeping.cancel()
         listening.close()
         await server.shutdown(0.1)
-        await asyncio.wait([sweeping])
 
 
 async def rest(reader: asyncio.StreamReader) -> bytes:
@@ -94,7 +91,7 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_handler_may_take_longer_than_its_client() -> None:
     """The limits apply only to what the client has to send."""
-    limits = Limits(headers=5.0, body=0.1, sweep=0.02)
+    limits = Limits(headers=5.0, body=0.1)
     async with (
         served(limits, 0.3) as port,
         ClientSession() as session,
@@ -106,7 +103,7 @@ async def test_a_handler_may_take_longer_than_its_client() -> None:
 @pytest.mark.usefixtures("_no_task_left")
 async def test_connections_are_bounded_and_new_ones_are_served() -> None:
     """The connections that have waited longest are closed."""
-    limits = Limits(headers=30, connections=20, sweep=0.02)
+    limits = Limits(headers=30, connections=20)
     async with served(limits) as port, ClientSession() as session:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
         async with session.post(f"http://127.0.0.1:{port}/", data=b"x") as response:
@@ -124,7 +121,7 @@ async def test_the_listener_closes_connections_that_send_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of 300 connections 50 stay open, for the limit; deliveries are accepted meanwhile."""
-    limits = Limits(headers=1.5, connections=50, sweep=0.05)
+    limits = Limits(headers=1.5, connections=50)
     monkeypatch.setattr(
         "diffio_async.cli.webhooks.listen.Connections", partial(Connections, limits)
     )

@@ -48,11 +48,7 @@ async def _open_journal(path: str) -> AsyncIterator[Journal]:
 
 
 async def print_status(path: str, *, as_json: bool) -> int:
-    """Print the current totals of a journal. Return the exit code.
-
-    Raises:
-        DatabaseError: The file is not a journal.
-    """
+    """Print the current totals of a journal. Return the exit code."""
     async with _open_journal(path) as journal:
         found = await journal.read(status)
     event = {"event": "status", "journal": journal.path, **asdict(found)}
@@ -97,11 +93,7 @@ def _states(counts: dict[str, int]) -> str:
 
 
 async def print_report(path: str, *, as_csv: bool, as_json: bool) -> int:
-    """Print each result, each name left out and each orphaned project. Return the exit code.
-
-    Raises:
-        DatabaseError: The file is not a journal.
-    """
+    """Print each result, each name left out and each orphaned project. Return the exit code."""
     async with _open_journal(path) as journal:
         if as_csv:
             console.out.write(_csv(COLUMNS))
@@ -150,12 +142,7 @@ def _print_left_out(name: LeftOut, *, as_json: bool) -> None:
 
 
 async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
-    """Print what a run would do, without sending or writing anything. Return the exit code.
-
-    Raises:
-        ConfigurationError: The run would be refused.
-        DatabaseError: The journal cannot be used.
-    """
+    """Print what a run would do, without sending or writing anything. Return the exit code."""
     files = generations = size_bytes = problems = 0
     left_out = Counter[LeftOutReason]()
     plans = plan_batch(request)

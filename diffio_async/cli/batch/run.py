@@ -58,9 +58,6 @@ def make_request(
         sandbox: Whether the batch uses its own sandbox, and no key.
         dry_run: Whether nothing will be sent, so that no key is needed.
         options: Further arguments of `BatchRequest.create`.
-
-    Raises:
-        ConfigurationError: An option or the environment is invalid.
     """
     if not (sandbox or dry_run):
         check_environment(alternative="or add --sandbox to restore locally without a key")
@@ -86,12 +83,7 @@ def _service() -> str | None:
 
 
 async def restore(request: BatchRequest, *, as_json: bool) -> int:
-    """Run a batch and report each file when it ends. Return the exit code.
-
-    Raises:
-        ConfigurationError: The request is invalid; nothing was sent.
-        DatabaseError: The journal cannot be used.
-    """
+    """Run a batch and report each file when it ends. Return the exit code."""
     request.check()
     await _check_service(request)
     async with AsyncExitStack() as stack:
@@ -176,10 +168,6 @@ async def retry(path: str, overrides: Mapping[str, object], *, sandbox: bool, as
         overrides: Fields of `RunOptions`; None means the value of the previous run.
         sandbox: Whether to use the sandbox even if the journal does not record it.
         as_json: Whether to print JSON.
-
-    Raises:
-        ConfigurationError: The journal does not list any file.
-        DatabaseError: The file is not a journal.
     """
     journal_path = journal_at(path)
     journal = await Journal.open(journal_path, create=False)

@@ -163,13 +163,7 @@ async def listen(
     secrets: Sequence[str],
     as_json: bool,
 ) -> int:
-    """Receive events until cancelled, or until the reader of stdout is gone.
-
-    Raises:
-        ConfigurationError: A secret, the path or the URL is invalid.
-        DatabaseError: The inbox cannot be used.
-        OSError: The address cannot be listened on.
-    """
+    """Receive events until cancelled, or until the reader of stdout is gone."""
     if not path.startswith("/") or set(path) & set("{}?#"):
         raise ConfigurationError("--path must begin with / and have no query or fragment")
     log_to_console(logging.WARNING, tracebacks=False)
@@ -241,7 +235,6 @@ async def _serve(
         connections.protocol_factory(runner.server), host, port
     )
     stack.callback(server.close)
-    stack.push_async_callback(_cancel, asyncio.create_task(connections.run()))
     return int(server.sockets[0].getsockname()[1])
 
 
@@ -267,14 +260,12 @@ class Limits:
         idle: From a response to the end of the next request's headers.
         body: From a request's headers to the end of its body.
         connections: Maximum open; of more, the one that has been idle longest is closed.
-        sweep: Interval between two checks of all connections.
     """
 
     headers: float = 10.0
     idle: float = 60.0
     body: float = 20.0
     connections: int = 200
-    sweep: float = 1.0
 
 
 @define(eq=False)
@@ -284,9 +275,9 @@ class _Connection(asyncio.Protocol):
     owner: Connections
     inner: asyncio.Protocol
     transport: asyncio.Transport | None = None
-    #: Start of the current wait for the client, and its maximum in seconds.
+    #: Start of the current wait for the client, and the timer that ends it.
     wait_started_at: float = 0.0
-    max_wait: float = 0.0
+    timer: asyncio.TimerHandle | None = None
     #: The request that is being handled.
     request: web.BaseRequest | None = None
 
@@ -298,6 +289,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.owner.remove(self)
+        if self.timer is not None:
+            self.timer.cancel()
         self.inner.connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -314,8 +307,15 @@ class _Connection(asyncio.Protocol):
 
     def start_wait(self, max_wait: float, request: web.BaseRequest | None = None) -> None:
         """Start a wait for the client of at most `max_wait` seconds."""
-        self.request, self.max_wait = request, max_wait
-        self.wait_started_at = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        if self.timer is not None:
+            self.timer.cancel()
+        self.request, self.wait_started_at = request, loop.time()
+        self.timer = loop.call_later(max_wait, self._end_wait)
+
+    def _end_wait(self) -> None:
+        if self.waiting:
+            self.abort()
 
     @property
     def waiting(self) -> bool:
@@ -368,15 +368,5 @@ class Connections:
         try:
             yield
         finally:
-            if connection is not None:
+            if connection is not None and connection.transport in self._open:
                 connection.start_wait(self.limits.idle)
-
-    async def run(self) -> None:
-        """Close connections that exceed their limit, until cancelled."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(self.limits.sweep)
-            for connection in [*self._open.values()]:
-                waited = clock() - connection.wait_started_at
-                if connection.waiting and waited > connection.max_wait:
-                    connection.abort()

@@ -39,11 +39,7 @@ async def configure(
     api_key_id: str | None,
     as_json: bool,
 ) -> int:
-    """Set the URL and the types of events. Return the exit code.
-
-    Raises:
-        ConfigurationError: The arguments or the environment are invalid; nothing was sent.
-    """
+    """Set the URL and the types of events. Return the exit code."""
     endpoint = await _call(
         lambda client: client.webhooks.configure(
             mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
@@ -81,11 +77,7 @@ def _secret_location() -> str:
 async def send_test_event(
     *, mode: WebhookMode, event_type: str, api_key_id: str | None, as_json: bool
 ) -> int:
-    """Request the delivery of a test event. Return the exit code.
-
-    Raises:
-        ConfigurationError: The arguments or the environment are invalid; nothing was sent.
-    """
+    """Request the delivery of a test event. Return the exit code."""
     sent = await _call(
         lambda client: client.webhooks.send_test_event(
             mode=mode, event_type=event_type, api_key_id=api_key_id
@@ -122,12 +114,7 @@ async def _call(call: Callable[[AsyncDiffio], Awaitable[T]], *, as_json: bool) -
 
 
 async def list_entries(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
-    """Print the newest `limit` events of an inbox, or all if it is 0. Return the exit code.
-
-    Raises:
-        ConfigurationError: The file does not exist.
-        DatabaseError: The file is not an inbox.
-    """
+    """Print the newest `limit` events of an inbox, or all if it is 0. Return the exit code."""
     async with _open_inbox(path) as inbox:
         # One more than printed shows whether the list is cut.
         found = await inbox.entries(state, limit=limit + 1 if limit else None)
@@ -171,10 +158,6 @@ async def retry(path: str, message_id: str | None, *, as_json: bool) -> int:
     """Requeue an event, or every dead one if `message_id` is None. Return the exit code.
 
     The code is 1 if the named event does not exist or is being handled.
-
-    Raises:
-        ConfigurationError: The file does not exist.
-        DatabaseError: The file is not an inbox.
     """
     async with _open_inbox(path) as inbox:
         count = await inbox.retry(message_id)
