@@ -1,4 +1,4 @@
-"""Keep the ids of paid work in whatever error ends it."""
+"""Attach the ids of paid work to the errors that end it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from diffio_async.errors import DiffioError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-#: What ends work from outside: the generations it started continue at the service.
+#: Exceptions that interrupt a call; the generations that it started continue at the service.
 INTERRUPTIONS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
-#: Generations that one interruption names; more would bury the traceback.
+#: Generations that one interruption names; more would hide the traceback.
 _MAX_NAMED = 100
-#: What is logged of a generation that an interrupted call started, or was about to start.
+#: Log messages about a generation that an interrupted call started, or was starting.
 STARTED = "interrupted; generation %s of project %s may still run and be billed"
 REQUESTED = (
     "interrupted while a generation of project %s was being started (idempotency key %s); it may "
@@ -27,16 +27,16 @@ REQUESTED = (
 
 @contextlib.contextmanager
 def attach_ids(**ids: str | None) -> Iterator[None]:
-    """Let no failure of the body lose the ids of what was uploaded or paid for.
+    """Attach the ids of uploaded or paid work to every exception of the body.
 
     Args:
-        ids: `api_project_id`, `generation_id` or `idempotency_key`; a None is left out.
+        ids: `api_project_id`, `generation_id` or `idempotency_key`; None is omitted.
     """
     try:
         yield
     except DiffioError as error:
         for name, value in ids.items():
-            # A key is of use with its project; before there is one, nothing was paid for.
+            # A key is useful with its project; before that exists, nothing was paid for.
             useful = name != "idempotency_key" or error.api_project_id is not None
             if value is not None and useful and getattr(error, name) is None:
                 setattr(error, name, value)
@@ -81,10 +81,10 @@ def attach_started(
 
 @contextlib.contextmanager
 def concerning_many(running: Callable[[], Collection[tuple[str, str | None]]]) -> Iterator[None]:
-    """Name the generations that continue when the body is interrupted.
+    """Attach the generations that continue when the body is interrupted.
 
     Args:
-        running: Returns their ids, each with its project's where that is known.
+        running: Returns their ids, each with that of its project, if known.
     """
     try:
         yield

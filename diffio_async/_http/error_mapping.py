@@ -1,4 +1,4 @@
-"""Exceptions of aiohttp mapped to the package's errors, without their texts, which hold URLs."""
+"""Mapping of aiohttp's exceptions to the package's errors, without their texts, which hold URLs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from diffio_async.errors import (
 )
 
 _TIMED_OUT = "timed out"
-# Refusals of a proxy that another attempt will not change: a password, or a rule.
+# Statuses of a proxy that another attempt does not change.
 _REFUSED_BY_PROXY = frozenset({401, 403, 405, 407})
 
 
@@ -58,7 +58,7 @@ def map_exception(
     if closed:
         return ClientClosed(CLOSED)
     if not established or isinstance(raw, aiohttp.ClientConnectorError):
-        # A certificate that does not verify is a ValueError too, by its bases.
+        # A certificate error is a ValueError, too.
         if isinstance(raw, ValueError) and not isinstance(raw, OSError):
             return ConfigurationError(f"{url} cannot be requested: {type(raw).__name__}")
         return _because_of(raw, _connection_failed(raw, url))
@@ -111,9 +111,9 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
         )
     if isinstance(raw, aiohttp.ClientHttpProxyError):
         return ConnectionFailed(
-            f"the proxy did not let the request to {url} through: it answered {raw.status}",
+            f"the proxy did not let the request to {url} through: it returned {raw.status}",
             permanent=raw.status in _REFUSED_BY_PROXY,
-            cause=f"the proxy answered {raw.status}",
+            cause=f"the proxy returned {raw.status}",
         )
     if isinstance(raw, aiohttp.ClientProxyConnectionError):
         return ConnectionFailed(
@@ -126,7 +126,7 @@ def _connection_failed(raw: Exception, url: str) -> ConnectionFailed:
 
 
 def _not_read(raw: BaseException) -> str:
-    """Return what is wrong with an unreadable response; texts of aiohttp would quote it."""
+    """Return what is wrong with an invalid response; aiohttp's texts quote it."""
     why: BaseException | None = raw
     while why is not None:
         if isinstance(why, http_exceptions.LineTooLong):
@@ -142,7 +142,7 @@ def _describe(raw: Exception) -> str:
     if isinstance(raw, aiohttp.ClientConnectorCertificateError):
         reason = getattr(raw.certificate_error, "verify_message", "") or "not trusted"
         return str(reason)
-    # By its cause: aiohttp has a class of its own for this only since 3.10.6 or so.
+    # By its cause: a proxy's name fails with a general class.
     if isinstance(raw, aiohttp.ClientConnectorError) and isinstance(raw.os_error, socket.gaierror):
         return "its name cannot be resolved"
     if isinstance(raw, aiohttp.ClientResponseError):

@@ -1,4 +1,4 @@
-"""The shutdown of a client: pauses end at once, uploads after their clean-up."""
+"""Shutdown of a client: pauses end at once, uploads after their clean-up."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from diffio_async.errors import ClientClosed
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-CLOSED = "the client is closed: make a new one, or keep this one open around all its calls"
-#: Seconds an upload may take to clean up after itself; `aclose` waits no longer.
+CLOSED = "the client is closed: create another one, or keep this one open around all its calls"
+#: Seconds that `aclose` waits for the clean-up of uploads.
 ABORT_SECONDS = 5.0
-#: Seconds of these that an interrupted caller waits; the rest happens in the background.
+#: Seconds that an interrupted caller waits for it; the rest happens in the background.
 GRACE_SECONDS = 0.5
 
 
 @define(eq=False)
 class _Work:
-    """Work that can be cut on its loop, and callbacks for those who wait for its end."""
+    """Work that can be stopped on its loop, with callbacks for its end."""
 
     loop: asyncio.AbstractEventLoop
     cut: Callable[[], None]
-    #: Whether its clean-up takes time.
+    #: Whether `close` waits for its clean-up.
     graceful: bool
     #: The project whose upload it aborts.
     project: str | None = None
     waiting: list[Callable[[], None]] = field(factory=list)
 
 
-# A pause within an upload ends with the upload; one within its clean-up continues.
+# A pause in an upload ends with the upload; one in its clean-up continues.
 _current_work: ContextVar[_Work | None] = ContextVar("within", default=None)
 
 
 class ShutdownCoordinator:
-    """The work in progress on a client, on any loop.
+    """The work in progress of a client, on any loop.
 
-    There is no lock (one that is held at a fork is held for ever in the child): each step on the
-    set is atomic, work is added before it looks whether the client is closed, and the client is
-    closed before it looks for work.
+    There is no lock, because one that is held at a fork stays locked in the child. Operations on
+    the set are atomic: work is added before it checks whether the client is closed, and the client
+    is closed before it checks for work.
     """
 
     def __init__(self) -> None:
         self._works: set[_Work] = set()
-        # The loop itself keeps no task alive.
+        # The loop refers to tasks only weakly.
         self._cleaning: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -82,10 +82,10 @@ class ShutdownCoordinator:
 
     @contextlib.contextmanager
     def on_close(self, end: Callable[[], None]) -> Iterator[None]:
-        """Run the body; `end` is called, on its loop, when the client is closed meanwhile.
+        """Run the body; call `end`, on its loop, if the client is closed meanwhile.
 
         Raises:
-            ClientClosed: The client is closed already.
+            ClientClosed: The client is closed.
         """
         with self._known(_Work(running_loop(), end, graceful=False)):
             yield
@@ -111,10 +111,10 @@ class ShutdownCoordinator:
     async def finish(
         self, cleaning: Coroutine[None, None, None], *, project: str | None = None
     ) -> None:
-        """Run a clean-up in a task of its own, which no cancellation cuts.
+        """Run a clean-up in a separate task, which is not cancelled.
 
-        It is waited for briefly, and then continues in the background; `end` waits for it. It is
-        expected to limit its own time.
+        The caller waits briefly, and the clean-up continues in the background; `close` waits for
+        it. A clean-up must limit its own time.
 
         Args:
             cleaning: The clean-up.
@@ -136,7 +136,7 @@ class ShutdownCoordinator:
         task = asyncio.create_task(clean())
         self._cleaning.add(task)
         task.add_done_callback(self._cleaning.discard)
-        # Cancelled before its first step, it would never discard the work itself.
+        # A task that is cancelled before its first step does not discard the work itself.
         task.add_done_callback(lambda _: self._discard(work))
         await wait_all_uncancelled([task], GRACE_SECONDS)
         if task.done() and not task.cancelled():
@@ -162,36 +162,36 @@ class ShutdownCoordinator:
             self._discard(work)
 
     async def close(self, *, interrupted: bool = False) -> None:
-        """Cut what is under way, and wait a while for what tidies up; nothing new begins.
+        """Stop all work and wait for clean-ups; later work is refused.
 
         Args:
-            interrupted: Wait for the grace time only; aborts that are not confirmed by then are
-                logged.
+            interrupted: Wait for the grace time only; log aborts that are not confirmed by
+                then.
         """
         self._closed = True
         if not self._works:  # needs no loop
             return
-        here, news = running_loop(), asyncio.Event()
+        here, changed = running_loop(), asyncio.Event()
         seen = set[_Work]()
         with anyio.move_on_after(GRACE_SECONDS if interrupted else ABORT_SECONDS):
             while True:
-                # What is cut may leave a clean-up of its own behind.
+                # Stopped work may start a clean-up.
                 for work in self._works - seen:
                     if work.graceful and work.loop.is_running():
-                        work.waiting.append(lambda: _call_soon(here, news.set))
+                        work.waiting.append(lambda: _call_soon(here, changed.set))
                     _call_soon(work.loop, work.cut)
                     seen.add(work)
                 if not any(work.graceful and work.loop.is_running() for work in self._works.copy()):
                     break
-                await news.wait()
-                news.clear()
+                await changed.wait()
+                changed.clear()
         projects = sorted({work.project for work in self._works.copy() if work.project})
         if projects:
             log.warning("the abort of the upload of %s was not confirmed", ", ".join(projects))
 
 
 def _not_cut() -> None:
-    """A clean-up limits its own time."""
+    """Do nothing: a clean-up limits its own time."""
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

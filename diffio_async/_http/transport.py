@@ -1,4 +1,4 @@
-"""The retry loop: a call is sent until it succeeds, fails permanently, or runs out of time."""
+"""Transport of API calls: options, the retry loop, observers and the server's clock."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ class RequestContextCache:
         """
         given: object = options
         if not isinstance(given, RequestOptions | None):
-            return self._build(options)  # which refuses it
+            return self._build(options)  # raises
         if self._options.headers or (options is not None and options.headers is not None):
-            # The user may change the mappings.
+            # The mappings are mutable.
             return self._build(options)
         try:
             known = self._known.get(options)
-        except TypeError:  # a retry hook that cannot be hashed
+        except TypeError:  # the retry hook is not hashable
             return self._build(options)
         if known is None:
             if len(self._known) >= _MAX_ENTRIES:
@@ -101,8 +101,8 @@ T = TypeVar("T")
 
 _WARNING_EVENTS = (RetryScheduled, UploadResumed)
 
-#: Called with the name and the raw JSON of each response, in the tasks where it is set: models do
-#: not keep the spelling of time stamps.
+#: Called with the name and the raw JSON of each response, in the tasks that set it: models do not
+#: keep the spelling of time stamps.
 response_tap: ContextVar[Callable[[str, object], None] | None] = ContextVar(
     "response_tap", default=None
 )
@@ -117,7 +117,7 @@ def _warn_of_plain_http(base_url: str) -> None:
 
 
 def log_event(event: Event) -> None:
-    """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; none holds secrets."""
+    """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; without secrets."""
     level = logging.INFO if isinstance(event, _WARNING_EVENTS) else logging.DEBUG
     level = logging.WARNING if isinstance(event, UploadRestarted) else level
     if log.isEnabledFor(level):
@@ -196,7 +196,7 @@ class ApiTransport:
         for observer in self._observers:
             try:
                 observer(event)
-            except (Exception, asyncio.CancelledError):  # the latter of a future it looked at
+            except (Exception, asyncio.CancelledError):  # the latter by `Future.result`
                 log.exception("an observer raised on %s", type(event).__name__)
 
     async def send(
@@ -261,7 +261,7 @@ class ApiTransport:
         also: frozenset[int] = frozenset(),
         about: str = "",
     ) -> Exchange:
-        """Make attempts until one succeeds. Uploads have no total time-out, only one for stalls."""
+        """Make attempts until one succeeds. Uploads have no total time-out, but one for stalls."""
         running_loop()
         started_at = time.monotonic()
         earlier: list[str] = []
@@ -302,7 +302,7 @@ class ApiTransport:
     def emit_request(
         self, name: str, number: int, request: Request
     ) -> Iterator[Callable[[Exchange], None]]:
-        """Notify observers of a request, and of its failure where the body raises.
+        """Notify observers of a request, and of its failure if the body raises.
 
         Yields a function that notifies them of the response.
         """
@@ -385,11 +385,11 @@ def _why(failure: BaseException) -> str:
 
 
 def _noop(_: Exchange) -> None:
-    """Notify nobody."""
+    """Do nothing."""
 
 
 def _remaining_total(under: ResolvedOptions, elapsed: float) -> float | None:
-    """Return the seconds an attempt may take: its total time-out, cut by the retry policy's."""
+    """Return the seconds that an attempt may take, by its time-out and the retry policy's."""
     total, budget = under.timeouts.total, under.retry.total_timeout
     if budget is None:
         return total

@@ -78,20 +78,20 @@ def error_from_response(
 ) -> ApiError:
     """Return the error for a response; `secrets` are masked in all of its texts.
 
-    `about` names what was requested, where the hint depends on it.
+    `about` is what was requested, if the hint depends on it.
     """
     secrets = tuple(secrets)
-    # Scrubbed after it is parsed: JSON has several spellings for one text.
+    # Redacted after it is parsed: JSON has several spellings of one text.
     content = parse_body(body)
     found, message_text = (message_excerpt(text, secrets) for text in _code_and_message(content))
     code = found or None
     wait = retry_after(headers, now, clock_known=clock_known)
-    # Elsewhere a 403 is a link that has expired, not a key without a scope.
+    # At other hosts, 403 means an expired link, not a key without a scope.
     hint = hint_for(call, status, code, about) if host is Host.API else None
     kind = _error_class(status, code, hint) if host is Host.API else None
     if kind is None:
         kind = ServerError if status >= 500 else ApiError  # noqa: PLR2004 - the class of statuses
-    message = f"{call} was answered {status}"
+    message = f"{call} returned {status}"
     if code:
         message += f" {code}"
     if message_text:
@@ -99,7 +99,7 @@ def error_from_response(
     if (status, code) in BY_CODE:
         advice = kind.hint
     elif host is Host.API and status in _ADDRESSING and _is_page(content):
-        advice = "Check the base URL (DIFFIO_API_BASE_URL): another server than the API answered."
+        advice = "Check the base URL (DIFFIO_API_BASE_URL): the response is not from the API."
     else:
         advice = hint or kind.hint or _hint(status, headers, host)
     shown = advice
@@ -123,9 +123,9 @@ def _seconds_text(seconds: float) -> str:
 
 
 def _error_class(status: int, code: str | None, hint: str | None) -> type[ApiError] | None:
-    """Return the error class of an API response; None where the contract does not define one."""
+    """Return the error class of an API response; None if the contract does not define one."""
     if status == 410 and (code is not None or hint is not None):  # noqa: PLR2004 - Gone
-        # Other things than models may be gone: where the code or the call indicates it.
+        # The code or the call may indicate that something else than a model is gone.
         return BY_CODE.get((status, code or ""))
     return BY_CODE.get((status, code or ""), BY_STATUS.get(status))
 
@@ -159,7 +159,7 @@ def _code_and_message(content: object) -> tuple[str, str]:
         message_text = next(
             (inner[k] for k in ("message", "detail", "title") if isinstance(inner.get(k), str)), ""
         )
-    # A code may also stand in the place of the message.
+    # The message may be the code.
     codes = (
         inner.get("code"),
         content.get("code"),
@@ -194,12 +194,12 @@ _KEY_STATE = (
 )
 _GONE = "It was deleted or has expired."
 
-#: By call and status. What is missing here has the advice of its status.
+#: By call and status; otherwise, the advice of the status applies.
 _OF_CALLS: Mapping[str, Mapping[int, str]] = {
     "create_project": {404: _NO_ENDPOINT},
     "complete_project_upload": {
         404: f"Check the id of the project, {_ACCOUNT}",
-        409: "Wait until all bytes of the upload have arrived, then ask again.",
+        409: "Wait until all bytes of the upload have arrived, then call again.",
         410: f"{_GONE} Upload the recording again.",
     },
     "list_projects": {404: _NO_ENDPOINT},
@@ -213,7 +213,7 @@ _OF_CALLS: Mapping[str, Mapping[int, str]] = {
         410: _GONE,
     },
     "get_generation_download": {
-        409: "Wait for the generation to complete (generations.wait_for_complete), then ask again.",
+        409: "Wait until the generation is complete (generations.wait_for_complete), then retry.",
         410: _GONE,
     },
     "account/settings/get": {404: _NO_ENDPOINT},
@@ -260,12 +260,12 @@ _OF_CODES: Mapping[tuple[int, str], str] = {
 
 
 def hint_for(call: str, status: int, code: str | None, about: str = "") -> str | None:
-    """Return what to do about a refused call, None where only the status is known.
+    """Return what to do about a failed call; None if there is only the advice of its status.
 
     Args:
         call: The name of the call.
         status: The HTTP status.
-        code: The machine-readable code of the response, where there is one.
+        code: The machine-readable code of the response, if any.
         about: What was requested, such as a download type.
     """
     if call == "get_generation_download" and status == 404:  # noqa: PLR2004 - not found
@@ -274,7 +274,7 @@ def hint_for(call: str, status: int, code: str | None, about: str = "") -> str |
 
 
 def _no_result(kind: str, *, certain: bool) -> str:
-    """The ids of a generation that was waited for are right: its result is what is missing."""
+    """Return the advice on a missing result; the ids of a generation that completed are valid."""
     what = f"The {kind}" if kind else "A result of this type"
     instead = "" if kind == "audio" else ": download the audio instead (download_type='audio')"
     ids = "" if certain else " If the ids were kept elsewhere, check them too."

@@ -1,7 +1,7 @@
-"""From the API's camelCase JSON to models.
+"""Decoding of the API's camelCase JSON to models.
 
-A response fails only by what its call cannot do without: the required fields of its model. A field
-of another type elsewhere is None, or the field's default, and its value is kept in `extra`.
+A response is invalid only if a required field of its model is. Another field of the wrong type is
+None, or the field's default, and its value is kept in `extra`.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _NAMES = ("_id", "_url", "_token", "key", "etag")
 
 
 class Misfit(Exception):
-    """A value does not fit; `path` leads to it from without, the innermost step first."""
+    """A value does not fit the model; `path` locates it, the innermost step first."""
 
     def __init__(self, why: str, *path: str) -> None:
         super().__init__(why)
         self.path = list(path)
 
     def __str__(self) -> str:
-        place = ".".join(reversed(self.path))
-        return f"{place}{self.args[0]}" if place else str(self.args[0]).removeprefix(": ")
+        path = ".".join(reversed(self.path))
+        return f"{path}{self.args[0]}" if path else str(self.args[0]).removeprefix(": ")
 
 
 def decode(
@@ -54,19 +54,19 @@ def decode(
     secrets: Iterable[str] = (),
     needs: Iterable[str] = (),
 ) -> T:
-    """A successful response's body as a model.
+    """Decode the body of a successful response.
 
     Args:
         body: The body.
         returns: The model.
         call: The name of the call, for the message.
         status: The HTTP status.
-        secrets: What must not show in an error.
-        needs: Optional fields of the model that this call cannot do without.
+        secrets: Texts that are masked in errors.
+        needs: Optional fields of the model that this call requires.
 
     Raises:
         InvalidResponse: It is not a JSON object, or a required field does not fit; the message
-            names it. The ids in the response are kept: what it speaks of may exist and be billed.
+            names it. The error has the ids of the response, whose objects may exist and be billed.
     """
     data = parse_body(body)
     if not body.strip() and not any(
@@ -76,8 +76,8 @@ def decode(
         data = {}
     if not isinstance(data, dict):
         raise InvalidResponse(
-            f"{call} was answered {status} with something that is not a JSON object: is there a "
-            "proxy or a captive portal on the way, or is the base URL another server's?",
+            f"{call} returned {status} with a body that is not a JSON object: check for a proxy or "
+            "a captive portal, and whether the base URL is that of another server",
             status=status,
             body=redacted_excerpt(data, secrets),
         )
@@ -90,7 +90,7 @@ def decode(
     except Misfit as raised:
         misfit = raised
     error = InvalidResponse(
-        f"{call} was answered {status}, but the answer does not fit the contract: {misfit}",
+        f"{call} returned {status}, but the response does not fit the contract: {misfit}",
         status=status,
         body=redacted_excerpt(data, secrets),
     )
@@ -100,7 +100,7 @@ def decode(
 
 
 def from_json(data: object, returns: type[T]) -> T:
-    """JSON of the API's as a model.
+    """Structure JSON of the API as a model.
 
     Raises:
         Misfit: A required field does not fit.
@@ -109,7 +109,7 @@ def from_json(data: object, returns: type[T]) -> T:
 
 
 def structure(data: object, returns: type[T]) -> T:
-    """JSON of our own as a model.
+    """Structure JSON of this package as a model.
 
     Raises:
         ValueError: A field does not fit; the message names it.
@@ -117,12 +117,12 @@ def structure(data: object, returns: type[T]) -> T:
     try:
         return _converter(strict=True).structure(data, returns)
     except Misfit as misfit:
-        place = str(misfit)
-    raise ValueError(place)
+        message = str(misfit)
+    raise ValueError(message)
 
 
 def _as_attrs(returns: type[T]) -> Any:
-    # attrs.fields wants to be told that this is one of its classes.
+    # attrs.fields requires the type of an attrs class.
     return returns
 
 
@@ -134,16 +134,16 @@ def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
     def hook(value: object, _: Any) -> Any:
         found = read(value)
         if found is None:
-            raise Misfit(f": {wanted} is due, not {_type_name(value)}")
+            raise Misfit(f": expected {wanted}, got {_type_name(value)}")
         return found
 
     return hook
 
 
 def _mapping(value: object, _: Any) -> Mapping[str, object]:
-    """An object with the API's own keys, as it came."""
+    """Return an object unchanged, with the API's keys."""
     if not isinstance(value, dict):
-        raise Misfit(f": an object is due, not {_type_name(value)}")
+        raise Misfit(f": expected an object, got {_type_name(value)}")
     return value
 
 
@@ -153,7 +153,7 @@ _text = _scalar(json_values.text, "a string")
 def _token(value: object, _: Any) -> str:
     found = json_values.token(_text(value, _))
     if found is None:
-        raise Misfit(": a printable string that is not empty is due, not such a string")
+        raise Misfit(": expected a printable string that is not empty, got another string")
     return found
 
 
@@ -165,17 +165,17 @@ def _type_name(value: object) -> str:
         case bool():
             return "true or false"
         case str():
-            return "such a string"
+            return "another string"
         case dict():
             return "an object"
         case list():
             return "a list"
-    return "such a number"
+    return "another number"
 
 
 @cache
 def _converter(*, strict: bool) -> cattrs.Converter:
-    """Hooks are made when a class is first decoded: nobody decodes all of them."""
+    """Return the converter, which creates the hook of a class when that is first decoded."""
     converter = cattrs.Converter(detailed_validation=False)
     for kind, hook in (
         (str, _text),
@@ -185,7 +185,7 @@ def _converter(*, strict: bool) -> cattrs.Converter:
         (datetime, _scalar(json_values.instant, "an ISO 8601 time stamp")),
     ):
         converter.register_structure_hook(kind, hook)
-    # Fields whose shape the contract leaves open come as they are.
+    # Fields that the contract does not specify are returned unchanged.
     converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
     converter.register_structure_hook_func(
         lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
@@ -198,16 +198,16 @@ def _converter(*, strict: bool) -> cattrs.Converter:
 
 @frozen
 class _Field:
-    """How one field of a model is read; `row` reads each item where it is a list."""
+    """Reader of one field of a model; if `row`, of each item of a list."""
 
     name: str
-    due: bool
+    required: bool
     kind: Any
     read: Read
     row: bool
 
     def value_of(self, value: object, *, strict: bool) -> tuple[object, bool]:
-        """The field's value, and whether it says all that `value` does.
+        """Return the field's value, and whether it represents `value` completely.
 
         Raises:
             Misfit: It does not fit.
@@ -215,20 +215,20 @@ class _Field:
         if not self.row:
             return self.read(value, self.kind), True
         if not isinstance(value, list):
-            raise Misfit(f": a list is due, not {_type_name(value)}")
+            raise Misfit(f": expected a list, got {_type_name(value)}")
         rows = []
         for number, item in enumerate(value):
             try:
                 rows.append(self.read(item, self.kind))
             except Misfit as misfit:
-                if strict or self.due:
+                if strict or self.required:
                     misfit.path.append(str(number))
                     raise
         return tuple(rows), len(rows) == len(value)
 
 
 def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
-    kind, due = field.type, _is_required(field)
+    kind, required = field.type, _is_required(field)
     row = getattr(kind, "__origin__", None) is tuple
     if row:
         kind = get_args(kind)[0]
@@ -236,40 +236,40 @@ def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: 
         (kind,) = (each for each in get_args(kind) if each is not type(None))
     names = not strict and kind is str and not row and field.name.endswith(_NAMES)
     read = _token if names else converter.get_structure_hook(kind)
-    return _Field(field.name, due, kind, read, row)
+    return _Field(field.name, required, kind, read, row)
 
 
 def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
-    """The hook of one model: camelCase in, unknown and odd fields kept in `extra`, null absent."""
+    """Return the hook of a model: invalid fields are kept in `extra`, null is absent."""
     attrs.resolve_types(cls)
     fields = {
         json_values.camel(field.name): _field(converter, field, strict=strict)
         for field in attrs.fields(cls)
         if field.name != "extra"
     }
-    due = {wire for wire, field in fields.items() if field.due}
+    required = {wire for wire, field in fields.items() if field.required}
 
     def hook(data: object, _: Any) -> Any:
         if not isinstance(data, Mapping):
-            raise Misfit(f": an object is due, not {_type_name(data)}")
+            raise Misfit(f": expected an object, got {_type_name(data)}")
         known, extra = dict[str, object](), dict[str, object]()
         for wire, value in data.items():
             field = fields.get(wire)
             if field is None:
                 extra[wire] = value
-            elif value is not None or (field.due and not field.row):
+            elif value is not None or (field.required and not field.row):
                 try:
-                    known[field.name], whole = field.value_of(value, strict=strict)
+                    known[field.name], complete = field.value_of(value, strict=strict)
                 except Misfit as misfit:
-                    if strict or field.due:
+                    if strict or field.required:
                         misfit.path.append(wire)
                         raise
-                    whole = False
-                if not whole:
+                    complete = False
+                if not complete:
                     extra[wire] = value
             elif field.row:
                 known[field.name] = ()
-        for wire in due:
+        for wire in required:
             if fields[wire].name not in known:
                 raise Misfit(" is missing", wire)
         return cls(**known, extra=extra) if extra else cls(**known)
@@ -290,14 +290,14 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 class NotJson(ValueError):
-    """The text is not JSON, or exceeds the limits on depth and values; the message says which."""
+    """The text is not JSON, or exceeds the limits on depth and values."""
 
 
 def json_of(body: bytes) -> object:
     """Return the value of a JSON document, in which every text can be encoded.
 
     Half of a surrogate pair, and bytes that are not UTF-8, become U+FFFD. A number that has no
-    value here (NaN, 1e999, 5,000 digits) stays the text that it was.
+    value here (NaN, 1e999, 5,000 digits) becomes its text.
 
     Raises:
         NotJson: It is not JSON, or too deep or too large.
@@ -319,7 +319,7 @@ def json_of(body: bytes) -> object:
 
 
 def parse_body(body: bytes) -> object:
-    """Return the JSON of a body, or its text where `json_of` fails; never binary data."""
+    """Return the JSON of a body, or its text if `json_of` fails; never binary data."""
     try:
         return json_of(body)
     except NotJson:
@@ -331,9 +331,9 @@ def parse_body(body: bytes) -> object:
 
 
 def encodable(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair: such text can be encoded.
+    """Return the text with U+FFFD for each half of a surrogate pair, so that it can be encoded.
 
-    Beside JSON, file names that are not UTF-8 have them (`os.fsdecode`).
+    Besides JSON, file names that are not UTF-8 contain them (`os.fsdecode`).
     """
     return _HALF.sub("\ufffd", text)
 

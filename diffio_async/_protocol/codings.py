@@ -1,4 +1,4 @@
-"""Content codings of a response: which it has, and their bounded decoding."""
+"""Content codings of responses, and their bounded decoding."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from diffio_async.options import MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: What a gzip stream begins with.
+#: The first bytes of a gzip stream.
 GZIP = b"\x1f\x8b"
 _DECODED = frozenset({"gzip", "x-gzip", "deflate"})
 #: Real codings. Whatever else is in the header (`aws-chunked`, `UTF-8`, `none`) changes no byte.
 _CODINGS = _DECODED | {"br", "zstd", "compress", "x-compress", "dcb", "dcz"}
-_MOST = 3
-#: Bytes of decoded content that are handed on at once.
+_MAX_CODINGS = 3
+#: Bytes of decoded content that are yielded at once.
 _PIECE = MIB
 #: A body that grows by more than this, beyond so many bytes, is a decompression bomb.
 _GROWTH, _HARMLESS = 100, 64 * MIB
 
 
 class Undecodable(ValueError):
-    """The content cannot be decoded; the message says why."""
+    """The content cannot be decoded."""
 
 
 def codings_of(header: str) -> tuple[str, ...]:
-    """The codings in a `Content-Encoding` header, in the order they were applied."""
+    """Return the codings in a `Content-Encoding` header, in the order they were applied."""
     names = (each.strip().lower() for each in header.split(","))
     return tuple(name for name in names if name in _CODINGS)
 
@@ -36,13 +36,13 @@ class Decoder:
     """Decodes a body piece by piece."""
 
     def __init__(self, codings: tuple[str, ...]) -> None:
-        """Decode what these codings were applied to.
+        """Create a decoder of content with these codings.
 
         Raises:
-            Undecodable: One of them is not known here.
+            Undecodable: One of them is not supported.
         """
         unknown = next((each for each in codings if each not in _DECODED), None)
-        if unknown is not None or len(codings) > _MOST:
+        if unknown is not None or len(codings) > _MAX_CODINGS:
             raise Undecodable(
                 f"it is in an encoding that was not requested ({unknown or 'of many layers'})"
             )
@@ -53,7 +53,7 @@ class Decoder:
         """Decode the next bytes, a MiB at a time.
 
         Raises:
-            Undecodable: They are not what the coding makes, or grow beyond all measure.
+            Undecodable: The bytes are invalid, or grow beyond the limit.
         """
         self._taken += len(data)
         pieces: Iterator[bytes] = iter((bytes(data),))
@@ -67,12 +67,12 @@ class Decoder:
 
     @property
     def complete(self) -> bool:
-        """Whether each coding has come to its end."""
+        """Return whether each coding is complete."""
         return all(layer.complete for layer in self._layers)
 
 
 class _Inflater:
-    """One gzip or deflate coding. What is labelled gzip and is not gzip is passed through."""
+    """One gzip or deflate coding. Content that is labelled gzip but is not gzip is unchanged."""
 
     def __init__(self, coding: str) -> None:
         self._gzip = coding != "deflate"
@@ -99,7 +99,7 @@ class _Inflater:
             if self._stream is None:
                 if self._plain:
                     yield data
-                return  # what is behind the end is no content
+                return  # bytes after the end are not content
             try:
                 piece = self._stream.decompress(data, _PIECE)
                 while piece:
@@ -112,13 +112,13 @@ class _Inflater:
                 data, self._stream, self._ended = self._stream.unused_data, None, True
 
     def _begin(self, data: bytes) -> None:
-        """Open a stream for the first bytes; a gzip body may be several, one after the other."""
+        """Start decoding at the first bytes; a gzip body may have several members."""
         if self._gzip:
             if data.startswith(GZIP):
                 self._stream, self._ended = zlib.decompressobj(wbits=31), False
             else:
                 self._plain = not self._ended
         elif not self._ended:
-            # `deflate` is meant to have zlib's header, and often has none.
+            # `deflate` should have the header of zlib, but often lacks it.
             headed = data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0  # noqa: PLR2004
             self._stream = zlib.decompressobj(wbits=15 if headed else -15)

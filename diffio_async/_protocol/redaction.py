@@ -1,4 +1,4 @@
-"""Keep secrets out of logs, errors and reprs."""
+"""Masking of secrets in logs, errors and reprs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_TEXT = 4000
 MAX_EXCERPT, MAX_KEPT = 2000, 8000
 #: Characters of a text that a message quotes.
 _MAX_IN_MESSAGE = 300
-#: Characters that a value counts for beside its text; levels and integers that are kept.
+#: Characters that a value counts in addition to its text; levels and integers that are kept.
 _COST = 8
 _DEEPEST = 50
 _LONG = 10**40
 #: Characters of a field's name that are compared.
 _LONGEST_NAME = 100
 
-# What looks like a secret wherever a server may echo it: Diffio's keys, Svix's, signed tokens.
+# Texts that look like a secret: keys of Diffio and Svix, signed tokens.
 _LOOKS_SECRET = re.compile(
     r"(?<![A-Za-z0-9])(?:diffio_[A-Za-z0-9]{1,64}_[A-Za-z0-9_-]{6,}|whsec_[A-Za-z0-9+/=]{6,}"
     # The first part alone is enough: a token may be cut, and one that need not match to its end
@@ -36,12 +36,12 @@ _LOOKS_SECRET = re.compile(
 )
 _URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
 _USER = re.compile(r"//[^/?#@]*@")
-# Storage hosts also quote a signed link's parameters without the link.
+# Storage hosts also quote the parameters of a signed link without the link.
 _SIGNING = re.compile(
     r"\b((?:x-(?:amz|goog)-)?(?:signature|credential|security-token)|sig|token)=[^&\s\"'<>]+",
     re.IGNORECASE,
 )
-# Fields that are masked whole; their letters alone are compared.
+# Names of fields whose values are masked; only their letters are compared.
 _SECRET_FIELDS = frozenset(
     {
         *("accesstoken", "apikey", "authorization", "key", "password", "secret", "signingsecret"),
@@ -51,7 +51,7 @@ _SECRET_FIELDS = frozenset(
 
 
 def public_url(url: str) -> str:
-    """The URL without user, query and fragment: what may be shown."""
+    """Return the URL without user, query and fragment, for logs and errors."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -65,7 +65,7 @@ def public_url(url: str) -> str:
 
 
 def redact(text: str, secrets: Iterable[str] = (), limit: int = MAX_TEXT) -> str:
-    """The first `limit` characters with `secrets`, and whatever looks like one, masked."""
+    """Return the first `limit` characters, with `secrets` and texts that look like one masked."""
     return Scrubber(secrets).text(text, limit)
 
 
@@ -78,7 +78,7 @@ def masked_excerpt(text: str) -> str:
 def message_excerpt(text: str, secrets: Iterable[str] = ()) -> str:
     """Return text of a server as one short line for a message, with secrets masked."""
     text = redact(text, secrets, MAX_EXCERPT)
-    # Whatever a terminal would obey is left out.
+    # Control characters of terminals are removed.
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= _MAX_IN_MESSAGE else f"{text[:_MAX_IN_MESSAGE]}…"
 
@@ -101,7 +101,7 @@ class Scrubber:
         self._longest = len(ways[0]) if ways else 0
 
     def text(self, text: str, limit: int = MAX_TEXT) -> str:
-        """The first `limit` characters without secrets."""
+        """Return the first `limit` characters without secrets."""
         if self._known is not None:
             text = self._without_known(text, limit)
         text = _LOOKS_SECRET.sub(MASK, text[:limit])
@@ -109,7 +109,7 @@ class Scrubber:
         return _SIGNING.sub(rf"\1={MASK}", text)[:limit]
 
     def _without_known(self, text: str, limit: int) -> str:
-        # Searched somewhat beyond the limit: what straddles it must be seen whole.
+        # Searched beyond the limit, to find secrets that start before it.
         pieces, at = list[str](), 0
         for found in self._known.finditer(text[: limit + self._longest]) if self._known else ():
             if found.start() >= limit:
@@ -119,11 +119,11 @@ class Scrubber:
         return "".join([*pieces, text[at:limit]])
 
     def json(self, value: object, budget: int, limit: int = MAX_TEXT) -> object:
-        """Decoded JSON with each text scrubbed and cut, and fields that are secrets masked whole.
+        """Return decoded JSON with each text redacted and cut, and secret fields masked.
 
         Args:
             value: The JSON.
-            budget: Characters that are kept in all; what comes after them is left out.
+            budget: Characters that are kept in all; the rest is omitted.
             limit: Characters of one text.
         """
         left = budget
@@ -138,7 +138,7 @@ class Scrubber:
                 return shown
             left -= _COST
             if isinstance(item, list):
-                # Within the budget: the rest is not even searched.
+                # The rest of the budget limits the work as well.
                 return [clean(each, depth + 1) for each in takewhile(lambda _: left > 0, item)]
             if isinstance(item, dict):
                 return {
@@ -159,7 +159,7 @@ def _is_secret(name: str) -> bool:
 
 
 def _encodings(secret: str) -> set[str]:
-    """The ways a server may write a secret back: as it is, in JSON, in HTML, in a URL."""
+    """Return the spellings of a secret that a server may send: plain, JSON, HTML, URL."""
     if not secret:
         return set()
     return {
@@ -172,6 +172,6 @@ def _encodings(secret: str) -> set[str]:
 
 
 def _unsigned(url: str) -> str:
-    """The URL without its user and query; everything after the question mark is the credential."""
+    """Return the URL without its user and query; a signed query is a credential."""
     address, mark, query = _USER.sub(f"//{MASK}@", url, count=1).partition("?")
     return f"{address}{mark}{MASK if query else ''}"

@@ -1,4 +1,4 @@
-"""Check and normalise what the user or the server gives as an address or a key."""
+"""Checks of addresses, API keys and headers, of the user and of the server."""
 
 from __future__ import annotations
 
@@ -18,17 +18,14 @@ if TYPE_CHECKING:
 # Half of a surrogate pair cannot be encoded.
 _BLANK = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PRINTABLE = re.compile(r"[!-~]+")
-_LONGEST_IPV4 = 64
-_MODEL = re.compile(r"diffio-[a-z0-9.-]+")
-# Another value than the body's own would make one request look like two.
+_MAX_IPV4 = 64
+# Another value than that of the body would let a proxy read one request as two.
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
-# The models whose endpoint is not their own name (from the contract's table).
-_ENDPOINTS = {"diffio-2": "diffio-2.0", "diffio-2-flash": "diffio-2.0-flash"}
 
 
 @lru_cache(maxsize=64)
 def is_local(host: str) -> bool:
-    """Whether a host name means this machine."""
+    """Return whether a host name always refers to this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -37,8 +34,8 @@ def is_local(host: str) -> bool:
         return False
 
 
-def _leads_inside(host: str) -> bool:
-    """Whether a host is this machine or a link of it, in any spelling that a resolver takes."""
+def _is_internal(host: str) -> bool:
+    """Return whether a host is this machine or its link, in any spelling that resolvers accept."""
     host = host.rstrip(".").partition("%")[0]
     if is_local(host):
         return True
@@ -54,20 +51,20 @@ def _leads_inside(host: str) -> bool:
 
 
 def _legacy(host: str) -> int:
-    """An IPv4 address in one of the old spellings: `127.1`, `0x7f.1`, `2130706433`.
+    """Return an IPv4 address that is written as `127.1`, `0x7f.1` or `2130706433`.
 
     Raises:
-        ValueError: It is a name.
+        ValueError: It is a host name.
     """
     *first, last = (
         int(part, 16 if part[:2] == "0x" else 8 if part[:1] == "0" else 10)
-        for part in host[:_LONGEST_IPV4].split(".")
+        for part in host[:_MAX_IPV4].split(".")
     )
     return sum(part << 8 * (3 - place) for place, part in enumerate(first)) + last
 
 
 def _split_http_url(url: str) -> SplitResult | None:
-    """Return the parts of an HTTP URL; None where it is not one."""
+    """Return the parts of an HTTP URL; None if it is not one."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -77,7 +74,7 @@ def _split_http_url(url: str) -> SplitResult | None:
 
 
 def require_secure_url(url: str, what: str, *, allow_insecure_http: bool = False) -> str:
-    """Return a URL of the user's, if nothing can be overheard on the way to it.
+    """Return a URL of the user, after a check that requests to it are encrypted or local.
 
     Raises:
         ConfigurationError: It is not `https://`, nor `http://` to this machine, or has no host.
@@ -94,10 +91,10 @@ def require_secure_url(url: str, what: str, *, allow_insecure_http: bool = False
 
 
 def server_url(url: str, what: str, *, base_url: str) -> str:
-    """Return a URL that the server sent, if a client of `base_url` may use it.
+    """Return a URL that the server sent, after a check that a client of `base_url` may use it.
 
-    What the user allowed for the base URL is not allowed to the server for other hosts: `http://`
-    leads to the base URL's own host only, and this machine is used only if the base URL is on it.
+    Permissions that the user gives for the base URL do not hold for other hosts: `http://` is
+    accepted for the host of the base URL only, and this machine only if the base URL is on it.
 
     Raises:
         ConfigurationError: It is not secure, or leads to this machine from another one's API.
@@ -105,7 +102,7 @@ def server_url(url: str, what: str, *, base_url: str) -> str:
     parts, base = _checked(url, what), urlsplit(base_url)
     host = parts.hostname or ""
     ours = is_local(base.hostname or "")
-    if _leads_inside(host) and not ours and host != base.hostname:
+    if _is_internal(host) and not ours and host != base.hostname:
         raise ConfigurationError(
             f"{what} leads to {host}, this machine, and the API at {base.hostname} is not on it"
         )
@@ -149,7 +146,7 @@ def _checked(url: str, what: str) -> SplitResult:
 
 
 def api_base_url(url: str, *, allow_insecure_http: bool = False) -> str:
-    """The API's base URL, ending in `/v1` whether it was given with or without.
+    """Return the API's base URL, with `/v1` appended if it is missing.
 
     Raises:
         ConfigurationError: As `require_secure_url`, or the URL has a user, a query or a fragment.
@@ -161,7 +158,7 @@ def api_base_url(url: str, *, allow_insecure_http: bool = False) -> str:
         url.strip(), "the base URL", allow_insecure_http=allow_insecure_http
     ).rstrip("/")
     parts = urlsplit(url)
-    # An empty query counts too: whatever is put behind it would be no path.
+    # Also an empty query: text that is appended to it would not be a path.
     if any(mark in url for mark in "?#") or "@" in parts.netloc:
         raise ConfigurationError(
             f"the base URL must have no user, query or fragment: {public_url(url)} is enough"
@@ -170,7 +167,7 @@ def api_base_url(url: str, *, allow_insecure_http: bool = False) -> str:
 
 
 def api_key(key: object) -> str:
-    """The key, if it can be sent in a header. Never shows it.
+    """Return the key, after a check that it can be sent in a header. Errors do not show it.
 
     Raises:
         ConfigurationError: The key is missing, or holds white space, control or non-ASCII
@@ -189,11 +186,11 @@ def api_key(key: object) -> str:
 
 
 def plausible_api_key(key: object) -> str:
-    """The key, if it can be sent and is not certainly something else. Never shows it.
+    """Return the key, after checks for mistakes of copying. Errors do not show it.
 
     Raises:
-        ConfigurationError: As `api_key`; or it is in quotes, has what belongs to its surroundings
-            (`DIFFIO_API_KEY=`, say), or is another credential.
+        ConfigurationError: As `api_key`; or it is in quotes, includes other text such as
+            `DIFFIO_API_KEY=`, or is another credential.
     """
     key = api_key(key)
     mistake = copying_mistake(key) or other_credential(key)
@@ -203,11 +200,11 @@ def plausible_api_key(key: object) -> str:
 
 
 def validate_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers that can be sent as they are. Never shows a value.
+    """Return the headers, after a check that they can be sent. Errors do not show a value.
 
     Raises:
-        ConfigurationError: A name is not a token or is not the user's to set, or a value is no
-            string or has control characters.
+        ConfigurationError: A name is not a token or is reserved, or a value is not a string or has
+            control characters.
     """
     given: list[tuple[object, object]] = list(headers.items())
     for name, value in given:
@@ -234,8 +231,8 @@ _ASSIGNED = re.compile(
 _HEADER = re.compile(r"(?:authorization|x-api-key|xi-api-key)\s*:", re.IGNORECASE)
 _SCHEME = re.compile(r"(?:bearer|basic|token)\s", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\w+|\$\{[^}]*\}|\$\([^)]*\)|%\w+%|\{\{.*\}\}")
-#: What keys of other services begin with; only prefixes that no other service uses.
-_OTHERS = {
+#: Prefixes of the keys of other services.
+_OTHER_SERVICES = {
     "sk-ant-": "Anthropic",
     "sk-proj-": "OpenAI",
     "ghp_": "GitHub",
@@ -246,13 +243,13 @@ _OTHERS = {
 
 
 def copying_mistake(value: str, *, international: bool = False) -> str | None:
-    """Return the mistake in a value that should be one visible word, None if it is one.
+    """Return the mistake of copying in a value; None if it is one printable word.
 
-    The words complete a sentence that begins with the name of the value. They never show it.
+    The text completes a sentence that begins with the name of the value, and does not show it.
 
     Args:
-        value: The value as it was given.
-        international: Whether it may hold characters that are not ASCII.
+        value: The value.
+        international: Whether characters beyond ASCII are allowed.
     """
     text = value.strip()
     if not text:
@@ -295,10 +292,10 @@ def copying_mistake(value: str, *, international: bool = False) -> str | None:
 
 
 def other_credential(key: str) -> str | None:
-    """Return what a key is instead of an API key of Diffio, None where that is not sure."""
+    """Return what a key is instead of an API key of Diffio; None if that is not certain."""
     if key.startswith(("https://", "http://")):
         return "is a URL: the address of the API belongs in DIFFIO_API_BASE_URL"
     if key.startswith("whsec_"):
         return "is a signing secret of webhooks: it belongs in DIFFIO_WEBHOOK_SECRET"
-    service = next((name for start, name in _OTHERS.items() if key.startswith(start)), None)
+    service = next((name for start, name in _OTHER_SERVICES.items() if key.startswith(start)), None)
     return None if service is None else f"is a key of another service ({service})"

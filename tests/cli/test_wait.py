@@ -109,7 +109,7 @@ async def test_an_unknown_project_does_not_stop_the_others(run: Run, echo: Sandb
     named = ["--project", "proj_none", "--project", made.api_project_id]
     done = await run("wait", *named, env=echo.environment)
     assert done.returncode == 1
-    assert "proj_none: list_project_generations was answered 404" in done.stderr
+    assert "proj_none: list_project_generations returned 404" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -129,5 +129,5 @@ async def test_a_closed_client_says_so(sandbox: Sandbox) -> None:
     await client.projects.list()
     await client.aclose()
     await client.aclose()
-    with pytest.raises(ClientClosed, match="make a new one"):
+    with pytest.raises(ClientClosed, match="create another one"):
         await client.projects.list()

@@ -32,7 +32,7 @@ def made(kind: type[Any]) -> Any:
     if kind is errors.BatchFailed:
         error = kind("two of two failed", [made(errors.NotFound), made(errors.WaitTimeout)])
     elif issubclass(kind, errors.ApiError):
-        error = kind("create was answered 404", status=404, code="x", body=BODY, retry_after=1.5)
+        error = kind("create returned 404", status=404, code="x", body=BODY, retry_after=1.5)
     elif issubclass(kind, compat.DiffioApiError):
         error = kind("no such project", 404, BODY)
         error.code, error.apiProjectId = "x", "proj_1"

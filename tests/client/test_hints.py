@@ -123,7 +123,7 @@ async def test_a_404_names_the_id_of_its_call(client: AsyncDiffio, sandbox: Sand
     page = RespondWith(404, text="<html>nginx</html>", headers={"Content-Type": "text/html"})
     sandbox.faults.add(Fault(path="/v1/get_generation_progress", action=page))
     error = await refused(lambda: client.generations.get_progress(generation_id="gen_1"))
-    assert "another server than the API" in str(error)
+    assert "the response is not from the API" in str(error)
 
 
 async def test_what_is_gone_is_no_retired_model(client: AsyncDiffio, sandbox: Sandbox) -> None:

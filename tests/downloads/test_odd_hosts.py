@@ -241,7 +241,7 @@ async def test_a_host_that_stays_broken_ends_as_a_failed_download_with_its_cause
     job = await finished(client, CONTENT)
     page = RespondWith(503, {"Content-Type": "text/html"}, text="<html><h1>Bad gateway</h1></html>")
     sandbox.faults.add(Fault(path=RESULT, times=None, action=page))
-    with pytest.raises(DownloadFailed, match="download was answered 503") as caught:
+    with pytest.raises(DownloadFailed, match="download returned 503") as caught:
         await job.download(tmp_path / "voice.mp3")
     assert isinstance(caught.value.__cause__, ServerError)
     assert "html" not in str(caught.value)

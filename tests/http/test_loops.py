@@ -130,7 +130,7 @@ async def test_after_aclose_every_call_says_that_the_client_is_closed(
         client.generations.get_progress(generation_id="gen_1"),
         client.restore(b"speech"),
     ):
-        with pytest.raises(ClientClosed, match="the client is closed: make a new one"):
+        with pytest.raises(ClientClosed, match="the client is closed: create another one"):
             await call
     assert len(sandbox.requests) == 1
 

@@ -108,7 +108,7 @@ async def test_a_proxy_that_refuses_means_not_reached(status: int, permanent: bo
         address = f"http://me:s3cr3tpass@127.0.0.1:{between.port}"
         error = await failure_at(API, evolve(ONCE, proxy=address))
     assert isinstance(error, ConnectionFailed)
-    assert f"it answered {status}" in str(error)
+    assert f"it returned {status}" in str(error)
     assert error.permanent == permanent
     assert "s3cr3tpass" not in repr(error)
 

@@ -80,21 +80,21 @@ def test_what_another_host_answers_is_no_word_about_the_key() -> None:
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        (b'{"error": "no such project", "code": "x"}', "x", "a call was answered 400 x: no such"),
+        (b'{"error": "no such project", "code": "x"}', "x", "a call returned 400 x: no such"),
         (b'{"error": {"code": "bad", "message": "no part"}}', "bad", "400 bad: no part"),
         (b'{"type": "t", "title": "T", "detail": "D", "status": 400}', None, "400: D"),
         (b'{"title": "T"}', None, "400: T"),
         (b'{"message": "M"}', None, "400: M"),
-        (b'{"error": {"code": 7}}', None, "answered 400"),
-        (b'{"error": null, "code": 5}', None, "answered 400"),
-        (b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>", None, "answered 400"),
-        (b"  <!doctype html><html>502</html>", None, "answered 400"),
+        (b'{"error": {"code": 7}}', None, "returned 400"),
+        (b'{"error": null, "code": 5}', None, "returned 400"),
+        (b"<?xml version='1.0'?><Error><Code>Denied</Code></Error>", None, "returned 400"),
+        (b"  <!doctype html><html>502</html>", None, "returned 400"),
         (b"upstream failed.", None, "400: upstream failed"),
-        (b"", None, "answered 400"),
-        (b"[1, 2]", None, "answered 400"),
-        (b"null", None, "answered 400"),
-        (b"\xff\xfe", None, "answered 400"),
-        (b"[" * 100_000, None, "answered 400"),
+        (b"", None, "returned 400"),
+        (b"[1, 2]", None, "returned 400"),
+        (b"null", None, "returned 400"),
+        (b"\xff\xfe", None, "returned 400"),
+        (b"[" * 100_000, None, "returned 400"),
     ],
 )
 def test_bodies_of_apis_edges_proxies_and_stores(body: bytes, code: str | None, words: str) -> None:
@@ -213,4 +213,4 @@ def test_the_wait_that_is_asked_for_is_kept_and_told() -> None:
 def test_any_answer_is_an_error_of_ours(status: int, body: bytes, host: Host) -> None:
     error = error_from_response(status, {}, body, call="a call", host=host, now=NOW)
     assert error.status == status
-    assert str(error).startswith(f"a call was answered {status}")
+    assert str(error).startswith(f"a call returned {status}")

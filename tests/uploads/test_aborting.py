@@ -44,7 +44,7 @@ async def test_a_part_that_is_refused_aborts_the_upload() -> None:
     """The first refusal ends the other parts too; the id of the project survives in the error."""
     refused = Fault(path="*/parts/2", action=RespondWith(403, json={"error": {"code": "gone"}}))
     async with scene(faults=[refused, NEVER]) as on:
-        with pytest.raises(UploadFailed, match="upload parts/2 was answered 403 gone") as caught:
+        with pytest.raises(UploadFailed, match="upload parts/2 returned 403 gone") as caught:
             await on.client.projects.create(CONTENT, file_name="talk.wav")
         assert caught.value.api_project_id == on.only_project()
         assert aborted(on)
@@ -54,7 +54,7 @@ async def test_an_abort_that_fails_does_not_hide_what_went_wrong() -> None:
     refused = Fault(path="*/parts/2", action=RespondWith(403))
     broken = Fault(path=f"*{ABORT}", times=None, action=RespondWith(500))
     async with scene(faults=[refused, broken]) as on:
-        with pytest.raises(UploadFailed, match="upload parts/2 was answered 403"):
+        with pytest.raises(UploadFailed, match="upload parts/2 returned 403"):
             await on.client.projects.create(CONTENT)
         assert len(on.seen(ABORT)) > 1
 

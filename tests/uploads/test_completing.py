@@ -77,7 +77,7 @@ async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
         COMPLETE, RespondWith(status, json={"error": {"code": "no", "message": "No."}}), None
     )
     async with scene(faults=[refused]) as on:
-        with pytest.raises(UploadFailed, match=f"answered {status} no") as caught:
+        with pytest.raises(UploadFailed, match=f"returned {status} no") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()
         assert [seen.status for seen in on.seen(ABORT)] == [200]

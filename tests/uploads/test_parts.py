@@ -173,7 +173,7 @@ async def test_observers_receive_every_part() -> None:
 
 async def test_options_of_one_call_reach_its_parts() -> None:
     async with scene(faults=[at_part(2, RespondWith(503))]) as on:
-        with pytest.raises(UploadFailed, match="upload parts/2 was answered 503"):
+        with pytest.raises(UploadFailed, match="upload parts/2 returned 503"):
             await on.client.projects.create(
                 CONTENT, options=RequestOptions(retry=RetryPolicy(attempts=1))
             )
@@ -185,7 +185,7 @@ async def test_options_of_one_call_reach_its_parts() -> None:
 async def test_an_etag_that_is_not_text_ends_the_upload(etag: object) -> None:
     """Nothing is left open at the edge, and the place that did not fit is named."""
     async with scene(faults=[at_part(3, RespondWith(json={"etag": etag}))]) as on:
-        with pytest.raises(UploadFailed, match="etag: a string is due") as caught:
+        with pytest.raises(UploadFailed, match="etag: expected a string") as caught:
             await on.client.projects.create(CONTENT)
         assert caught.value.api_project_id == on.only_project()
         assert on.sandbox.state.uploads == {}
@@ -195,7 +195,7 @@ async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> N
     """Its words are kept, and it is told that the upload is over."""
     lie = {"uploadId": "u", "partSizeBytes": 2 * PART}
     async with scene(faults=[Fault(path="*/start", action=RespondWith(json=lie))]) as on:
-        with pytest.raises(UploadFailed, match=r"upload parts/\d was answered 404"):
+        with pytest.raises(UploadFailed, match=r"upload parts/\d returned 404"):
             await on.client.projects.create(CONTENT)
         assert len(on.seen("/uploads/abort")) == 1
 
