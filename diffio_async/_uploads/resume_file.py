@@ -24,7 +24,7 @@ from diffio_async._storage.append_log import (
 )
 from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
-from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._storage.threads import TrackedExecutor, running_loop
 from diffio_async.errors import ConfigurationError, ResumeFileError
 from diffio_async.models.json_values import camel
 from diffio_async.models.projects import UploadRecord
@@ -208,6 +208,7 @@ class ResumeFile:
             ResumeFileError: It is a folder or unreadable, in use, damaged, of another version, or
                 not a private resume file. The file is not changed.
         """
+        running_loop()
         try:
             try:
                 await self._threads.run_with_retries(self._open)

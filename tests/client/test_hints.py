@@ -25,7 +25,7 @@ from tests.scripts import forever, uploaded
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-WAIT = "Wait for the generation"
+WAIT = "Wait until the generation"
 DOWNLOAD = "/v1/get_generation_download"
 
 
