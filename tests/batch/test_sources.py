@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError, Diffio
@@ -93,9 +92,9 @@ async def test_an_iterable_that_blocks_does_not_stop_the_loop(
             await asyncio.sleep(0.005)
         may_continue.set()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(release)
-        outcomes = await restored(client, slowly(), tmp_path / "out")
+    releasing = asyncio.create_task(release())
+    outcomes = await restored(client, slowly(), tmp_path / "out")
+    await releasing
     assert set(states(outcomes).values()) == {"done"}
 
 
