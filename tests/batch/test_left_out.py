@@ -81,7 +81,7 @@ async def test_results_among_their_sources_are_left_out(template: str, tmp_path:
     """The next run, with the same journal or without it, restores no result of the first."""
     source = recordings(tmp_path / "in", "a.mp4", "b-c.mkv", "sub/d.mp4")
     how: dict[str, Any] = {"name": template, "download_types": ("audio", "video")}
-    one, other = tmp_path / "one.sqlite", tmp_path / "another.sqlite"
+    one = tmp_path / "one.sqlite"
     request = batch_request(source, source, journal=one, **how)
     journal = await Journal.open(one)
     await journal.register(request)
@@ -95,7 +95,7 @@ async def test_results_among_their_sources_are_left_out(template: str, tmp_path:
     for path in results:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"restored")
-    for journal_path in (one, other, source / JOURNAL):
+    for journal_path in (one, source / JOURNAL):
         files, names = await planned(source, source, journal=journal_path, **how)
         assert [name.reason for name in names] == ["result"] * 6
         assert len(files) == 3
