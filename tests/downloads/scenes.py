@@ -1,4 +1,4 @@
-"""What downloads start from: a finished job, and links that lead where a test wants them."""
+"""Fixtures of the download tests: a finished job, and links to any address."""
 
 import stat
 from pathlib import Path
@@ -16,7 +16,7 @@ RESULT = "/*/results/*"
 
 @frozen
 class Job:
-    """A generation that is complete; of an echoing sandbox, so that the result is the upload."""
+    """A complete generation of an echoing sandbox, whose result equals the upload."""
 
     client: AsyncDiffio
     generation_id: str
@@ -34,7 +34,7 @@ class Job:
 
 
 async def finished(client: AsyncDiffio, content: bytes) -> Job:
-    """A finished job whose result is `content`."""
+    """Return a finished job whose result is `content`."""
     project_id = await uploaded(client, content)
     generation = await client.generations.create(api_project_id=project_id)
     await client.generations.wait_for_complete(
@@ -44,12 +44,12 @@ async def finished(client: AsyncDiffio, content: bytes) -> Job:
 
 
 def linked(client: AsyncDiffio) -> Job:
-    """A job that the sandbox is scripted to have: only its links are ever asked for."""
+    """Return a scripted job of the sandbox: only its links are requested."""
     return Job(client, "gen_1", "proj_1")
 
 
 def leads_to(sandbox: Sandbox, *urls: str) -> None:
-    """Links lead to these addresses, one after the other, and at last to the last of them."""
+    """Make links point to these addresses in turn, and then to the last one."""
     for number, url in enumerate(urls, 1):
         link = {
             "generationId": "gen_1",
@@ -65,15 +65,15 @@ def leads_to(sandbox: Sandbox, *urls: str) -> None:
 
 
 def media(sandbox: Sandbox) -> list[RecordedRequest]:
-    """The downloads the sandbox was asked for."""
+    """Return the download requests that the sandbox received."""
     return [seen for seen in sandbox.requests if seen.origin == "media" and seen.method == "GET"]
 
 
 def entries(folder: Path) -> list[str]:
-    """Names in a folder, hidden ones too."""
+    """Return the names in a folder, including hidden ones."""
     return sorted(entry.name for entry in folder.iterdir())
 
 
 def mode(path: Path) -> int:
-    """A file's permission bits."""
+    """Return the permission bits of a file."""
     return stat.S_IMODE(path.stat().st_mode)

@@ -1,4 +1,4 @@
-"""A download that is cancelled leaves no temporary, no descriptor and no connection."""
+"""A cancelled download leaves no temporary file, descriptor or connection."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ CONTENT = os.urandom(600_000)
 async def test_cancelled_after_any_number_of_steps_nothing_is_left(
     client: AsyncDiffio, tmp_path: Path, after: int
 ) -> None:
-    """Either the whole file stands under its name or nothing stands anywhere."""
+    """Either the complete file exists under its name, or no file."""
     job = await finished(client, CONTENT)
     for more in range(3):
         target = tmp_path / "voice.mp3"
@@ -41,7 +41,7 @@ async def test_cancelled_after_any_number_of_steps_nothing_is_left(
 async def test_cancelled_while_the_host_stalls_nothing_is_left(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """By a task's cancellation and by a scope's, which goes on cancelling."""
+    """By the cancellation of a task, and of a scope, which repeats it."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=300_000, seconds=30)))
     with pytest.raises(TimeoutError):
@@ -85,10 +85,10 @@ async def test_a_callback_that_was_cancelled_does_not_end_the_download(
 
 
 @pytest.mark.parametrize("path", [LINK, RESULT])
-async def test_a_client_closed_meanwhile_ends_the_download(
+async def test_closing_the_client_ends_the_download(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, path: str
 ) -> None:
-    """While it asks for the link or fetches the bytes; as our error, and leaving nothing."""
+    """While it requests the link or fetches the bytes; with `ClientClosed`, and without files."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=path, times=None, action=Stall(after=100, seconds=30)))
     task = asyncio.create_task(job.download(tmp_path / "voice.mp3"))
@@ -120,12 +120,12 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in kilobytes there")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is reports in kilobytes there")
 @pytest.mark.parametrize(("to_file", "most"), [(True, 40), (False, 256 * 1.35)])
 async def test_memory_does_not_grow_with_a_file_and_holds_a_result_once(
     sandbox: Sandbox, tmp_path: Path, to_file: bool, most: float
 ) -> None:
-    """Peak of a process of its own, in MiB, for a result of 256 MiB."""
+    """Peak of a separate process, in MiB, for a result of 256 MiB."""
     source = tmp_path / "big"
     with source.open("wb") as file:
         file.truncate(256 * 2**20)
@@ -146,14 +146,14 @@ async def test_memory_does_not_grow_with_a_file_and_holds_a_result_once(
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )
-    told, _ = await child.communicate()
-    size, grown = map(int, told.split())
+    reports, _ = await child.communicate()
+    size, grown = map(int, reports.split())
     assert size == 256 * 2**20
     assert grown < most, f"{grown} MiB"
 
 
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that takes its time to say that something is safe."""
+    """Make `fsync` slow."""
     real = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -163,10 +163,10 @@ def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_resumed(
+async def test_a_small_download_cancelled_while_it_saves_its_bytes_can_be_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing stays open or locked, and nothing of what came is lost."""
+    """Nothing stays open or locked, and no received byte is lost."""
     job, target = await finished(client, CONTENT[:100_000]), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
     slowly(monkeypatch)
@@ -182,10 +182,10 @@ async def test_cancelled_while_it_keeps_what_came_a_small_download_can_be_resume
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_cancelled_in_its_last_step_a_small_download_leaves_its_result_alone(
+async def test_a_small_download_cancelled_in_its_last_step_is_complete(
     client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is there whole, and nothing stands beside it to be gone on with."""
+    """The complete file exists, and no part file beside it."""
     job, target = await finished(client, CONTENT[:100_000]), tmp_path / "voice.mp3"
     slowly(monkeypatch)
     task = asyncio.create_task(job.download(target, resume=True))

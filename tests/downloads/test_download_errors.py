@@ -1,4 +1,4 @@
-"""Hosts that lie, disks that fill and folders that vanish: an error that says so, and no file."""
+"""Incorrect hosts, full disks and removed folders: a clear error, and no file."""
 
 import asyncio
 import base64
@@ -40,11 +40,11 @@ def _digests(content: bytes) -> list[dict[str, str]]:
     ]
 
 
-@pytest.mark.parametrize("told", _digests(CONTENT))
+@pytest.mark.parametrize("headers", _digests(CONTENT))
 async def test_a_result_with_the_digest_that_its_host_announces_is_accepted(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, told: dict[str, str]
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, headers: dict[str, str]
 ) -> None:
-    async with peer(says(200, CONTENT, **told)) as host:
+    async with peer(says(200, CONTENT, **headers)) as host:
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
         assert (await linked(client).download()).content == CONTENT
@@ -52,12 +52,12 @@ async def test_a_result_with_the_digest_that_its_host_announces_is_accepted(
 
 
 @pytest.mark.parametrize("resume", [False, True])
-@pytest.mark.parametrize("told", _digests(CONTENT[:-1] + b"x"))
+@pytest.mark.parametrize("headers", _digests(CONTENT[:-1] + b"x"))
 async def test_a_result_with_another_digest_is_refused(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, told: dict[str, str], resume: bool
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, headers: dict[str, str], resume: bool
 ) -> None:
-    """And not tried again, nor kept: nobody knows which of its bytes are wrong."""
-    async with peer(says(200, CONTENT, etag='"one"', **told)) as host:
+    """It is neither retried nor kept: the wrong bytes are unknown."""
+    async with peer(says(200, CONTENT, etag='"one"', **headers)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match=r"damaged: its (sha256|sha512|md5)") as caught:
             await linked(client).download(tmp_path / "voice.mp3", resume=resume)
@@ -71,9 +71,11 @@ async def test_a_result_with_another_digest_is_refused(
 async def test_a_digest_is_that_of_the_complete_result_however_often_it_broke(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Told with the first answer, and compared when the last byte is there."""
-    told = {"etag": '"one"', "repr-digest": f"sha-256=:{_hash('sha256', CONTENT)}:"}
-    first = sends(head(200, {"content-length": len(CONTENT), **told}) + CONTENT[:400_000], then=0.1)
+    """Announced in the first response, and compared after the last byte."""
+    headers = {"etag": '"one"', "repr-digest": f"sha-256=:{_hash('sha256', CONTENT)}:"}
+    first = sends(
+        head(200, {"content-length": len(CONTENT), **headers}) + CONTENT[:400_000], then=0.1
+    )
     rest: dict[str, object] = {
         "content-length": 500_000,
         "content-range": "bytes 400000-899999/900000",
@@ -92,7 +94,7 @@ async def test_a_digest_is_that_of_the_complete_result_however_often_it_broke(
 async def test_bytes_after_the_announced_length_are_not_the_results(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Where they come at once, what came is no HTTP; where they come later, nobody reads them."""
+    """Sent at once they are invalid HTTP; sent later, they are not read."""
     start, more = head(200, {"content-length": 9}) + b"some part", b"and more" * 1000
     async with peer(sends(start + more)) as host:
         leads_to(sandbox, host.url("/r"))
@@ -101,9 +103,9 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
     assert entries(tmp_path) == []
     sandbox.faults.clear()
 
-    async def later(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await sends(start, then=0.1)(asked, writer)
-        await sends(more)(asked, writer)
+    async def later(request: Asked, writer: asyncio.StreamWriter) -> None:
+        await sends(start, then=0.1)(request, writer)
+        await sends(more)(request, writer)
 
     async with peer(later) as host:
         leads_to(sandbox, host.url("/r"))
@@ -115,12 +117,12 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
 async def test_a_part_longer_than_announced_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """In chunks nothing else says where it ends."""
+    """In a chunked response, only the announced length limits it."""
     first = sends(
         head(200, {"content-length": len(CONTENT), "etag": '"one"'}) + CONTENT[:400_000], then=0.1
     )
-    told = {"transfer-encoding": "chunked", "content-range": "bytes 400000-899999/900000"}
-    longer = head(206, told) + b"%x\r\n" % 600_000 + bytes(600_000) + b"\r\n0\r\n\r\n"
+    headers = {"transfer-encoding": "chunked", "content-range": "bytes 400000-899999/900000"}
+    longer = head(206, headers) + b"%x\r\n" % 600_000 + bytes(600_000) + b"\r\n0\r\n\r\n"
     async with peer(first, sends(longer)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="sends more bytes than it announced"):
@@ -129,39 +131,39 @@ async def test_a_part_longer_than_announced_is_refused(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "headers",
     [
         {"content-length": 100, "content-range": "bytes 400000-899999/900000"},
         {"content-length": 500_000, "content-range": "bytes 400000-400099/900000"},
     ],
 )
 async def test_a_part_of_another_length_than_it_names_is_not_used(
-    client: AsyncDiffio, sandbox: Sandbox, told: dict[str, object]
+    client: AsyncDiffio, sandbox: Sandbox, headers: dict[str, object]
 ) -> None:
     first = sends(
         head(200, {"content-length": len(CONTENT), "etag": '"one"'}) + CONTENT[:400_000], then=0.1
     )
-    lie = sends(head(206, told) + CONTENT[400_000:])
-    async with peer(first, lie, says(200, CONTENT, etag='"one"')) as host:
+    misleading = sends(head(206, headers) + CONTENT[400_000:])
+    async with peer(first, misleading, says(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
 
 
-async def test_a_host_that_gives_little_at_a_time_gets_requests_without_a_pause(
+async def test_a_host_that_sends_short_ranges_gets_requests_without_a_pause(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Its answers are whole, only shorter than what was asked for."""
+    """Its responses are complete, but shorter than requested."""
 
-    async def little(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        start = int(asked.headers.get("range", "bytes=0-")[len("bytes=") : -1])
-        told = {
+    async def short_ranges(request: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
+        headers = {
             "content-length": 90_000,
             "content-range": f"bytes {start}-{start + 89_999}/{len(CONTENT)}",
             "etag": '"one"',
         }
-        await sends(head(206, told) + CONTENT[start : start + 90_000])(asked, writer)
+        await sends(head(206, headers) + CONTENT[start : start + 90_000])(request, writer)
 
-    async with peer(little) as host:
+    async with peer(short_ranges) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
     assert len(host.asked) == 10
@@ -170,24 +172,24 @@ async def test_a_host_that_gives_little_at_a_time_gets_requests_without_a_pause(
 async def test_a_link_may_expire_again_and_again_while_bytes_come(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    told: list[DownloadProgress] = []
+    headers: list[DownloadProgress] = []
 
-    async def expiring(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        start = int(asked.headers.get("range", "bytes=0-")[len("bytes=") : -1])
+    async def expiring(request: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
         if len(host.asked) % 2 == 0:
-            await says(403, b"<Error><Code>ExpiredToken</Code></Error>")(asked, writer)
+            await says(403, b"<Error><Code>ExpiredToken</Code></Error>")(request, writer)
             return
-        answer: dict[str, object] = {"content-length": len(CONTENT) - start, "etag": '"one"'}
+        fields: dict[str, object] = {"content-length": len(CONTENT) - start, "etag": '"one"'}
         if start:
-            answer["content-range"] = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+            fields["content-range"] = f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
         end = start + 36_000
-        await sends(head(206 if start else 200, answer) + CONTENT[start:end])(asked, writer)
-        while not told or told[-1].received < min(end, len(CONTENT)):
+        await sends(head(206 if start else 200, fields) + CONTENT[start:end])(request, writer)
+        while not headers or headers[-1].received < min(end, len(CONTENT)):
             await asyncio.sleep(0.001)
 
     async with peer(expiring) as host:
         leads_to(sandbox, host.url("/r"))
-        await linked(client).download(tmp_path / "voice.mp3", on_progress=told.append)
+        await linked(client).download(tmp_path / "voice.mp3", on_progress=headers.append)
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert len(asked_for(sandbox, LINK)) == 25
 
@@ -199,23 +201,23 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
         yield small
 
 
-async def test_a_result_too_large_for_the_disk_is_refused_before_it_comes(
+async def test_a_result_too_large_for_the_disk_is_refused_before_its_first_byte(
     client: AsyncDiffio, sandbox: Sandbox, tiny: Path
 ) -> None:
     size = 2_000_000
     async with peer(sends(head(200, {"content-length": size}) + bytes(size))) as host:
         leads_to(sandbox, host.url("/r"))
-        told: list[DownloadProgress] = []
+        headers: list[DownloadProgress] = []
         with pytest.raises(InvalidTarget, match=r"2,000,000 bytes are needed, 1,0.* are free"):
-            await linked(client).download(tiny / "voice.mp3", on_progress=told.append)
-    assert told == []
+            await linked(client).download(tiny / "voice.mp3", on_progress=headers.append)
+    assert headers == []
     assert entries(tiny) == []
 
 
-async def test_a_disk_that_fills_meanwhile_ends_the_download_and_what_came_may_be_kept(
+async def test_a_disk_that_fills_ends_the_download_and_its_bytes_may_be_kept(
     client: AsyncDiffio, sandbox: Sandbox, tiny: Path
 ) -> None:
-    """With room made, it goes on."""
+    """After space is freed, it is resumed."""
     job = await finished(client, CONTENT)
     ballast = tiny / "ballast"
 
@@ -235,9 +237,7 @@ async def test_a_disk_that_fills_meanwhile_ends_the_download_and_what_came_may_b
     assert entries(tiny) == ["voice.mp3"]
 
 
-async def test_a_folder_that_vanishes_takes_what_was_kept_with_it(
-    client: AsyncDiffio, tmp_path: Path
-) -> None:
+async def test_a_removed_folder_loses_the_kept_bytes(client: AsyncDiffio, tmp_path: Path) -> None:
     job = await finished(client, CONTENT)
     folder = tmp_path / "results"
     folder.mkdir()

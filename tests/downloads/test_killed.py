@@ -1,4 +1,4 @@
-"""Downloads whose process is killed by signal 9: the next one goes on from what is safe."""
+"""Downloads killed by signal 9: the next one resumes from the safe bytes."""
 
 import asyncio
 import hashlib
@@ -43,7 +43,7 @@ async def _large(sandbox: Sandbox, mib: int) -> tuple[list[str], bytes]:
 
 
 async def _killed(arguments: list[str], target: Path, after: int) -> bool:
-    """Kill a program by signal 9 when it has received so much; whether it got that far."""
+    """Kill a program after so many bytes; return whether it was still running."""
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _PROGRAM, *arguments, str(target), stdout=subprocess.PIPE
     )
@@ -61,7 +61,7 @@ async def _killed(arguments: list[str], target: Path, after: int) -> bool:
 
 @pytest.mark.slow
 async def test_a_killed_process_is_resumed_by_the_next(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The lock goes with the process, and the bytes that were safe are not fetched again."""
+    """The lock ends with the process, and safe bytes are not fetched again."""
     arguments, pattern = await _large(sandbox, 80)
     target, after = tmp_path / "voice.mp3", 70 * 2**20
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=after, seconds=60)))
@@ -75,8 +75,10 @@ async def test_a_killed_process_is_resumed_by_the_next(sandbox: Sandbox, tmp_pat
 
 
 @pytest.mark.slow
-async def test_killed_at_any_instant_the_next_goes_on(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Six times at random; at most what was not yet safe is fetched again."""
+async def test_a_download_killed_at_any_time_is_resumed_by_the_next(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Six times at random; at most the bytes that were not yet safe are fetched again."""
     arguments, pattern = await _large(sandbox, 250)
     target, chance = tmp_path / "voice.mp3", random.Random(7)
     killed = 0

@@ -56,7 +56,7 @@ async def test_a_link_that_expires_midway_is_requested_again_and_the_rest_fetche
 async def test_a_link_that_is_always_refused_ends_as_a_failed_download(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, status: int
 ) -> None:
-    """In words that help, after one new link and not before."""
+    """The error has a remedy, and is raised after one new link."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=RespondWith(status, text=XML)))
     with pytest.raises(DownloadFailed, match=f"signed link is refused.*{status}") as caught:
@@ -72,7 +72,7 @@ async def test_a_link_that_is_always_refused_ends_as_a_failed_download(
     assert entries(tmp_path) == []
 
 
-async def test_a_refusal_is_understood_however_long_its_page_or_if_it_breaks_off(
+async def test_a_refusal_with_a_long_or_broken_page_is_recognised(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     async with peer(
@@ -93,7 +93,7 @@ async def test_a_refusal_is_understood_however_long_its_page_or_if_it_breaks_off
 async def test_no_credential_and_no_header_of_the_user_reaches_the_media_host(
     sandbox: Sandbox,
 ) -> None:
-    """Scar 1: neither the key, nor headers of the client's options, nor of the call's."""
+    """Neither the key, nor headers of the client's or the call's options."""
     mine = {"X-Mine": "private", "Cookie": "c=1"}
     async with AsyncDiffio(
         sandbox.api_key, base_url=sandbox.base_url, options=ClientOptions(headers=mine)
@@ -119,9 +119,9 @@ async def test_no_credential_and_no_header_of_the_user_reaches_the_media_host(
 async def test_redirects_are_followed_within_a_host_and_to_another(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Without a credential, and with the range where one is asked for."""
-    told = {"content-length": len(CONTENT), "etag": '"one"'}
-    cut = sends(head(200, told) + CONTENT[:100_000], then=0.2)
+    """Without a credential, and with the requested range."""
+    reports = {"content-length": len(CONTENT), "etag": '"one"'}
+    cut = sends(head(200, reports) + CONTENT[:100_000], then=0.2)
     rest = says(
         206,
         CONTENT[100_000:],
@@ -146,7 +146,7 @@ async def test_redirects_are_followed_within_a_host_and_to_another(
 
 
 async def test_a_redirect_within_a_host_needs_no_second_connection(sandbox: Sandbox) -> None:
-    """Where one is all there may be, waiting for another would never end."""
+    """With a limit of one connection, waiting for another would never end."""
     options = ClientOptions(max_connections_per_host=1)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,

@@ -1,4 +1,4 @@
-"""Names are shortened by bytes, between two characters, with their ending kept."""
+"""Names are shortened by bytes, between two characters, and keep their suffix."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = [
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_a_name_is_as_long_as_fits(text: str) -> None:
-    """At most 255 bytes, and no more than one character less than could be."""
+    """At most 255 bytes, and at most one character less than possible."""
     for ending in ("", ".restored.mp3", ".ü"):
         name = truncate_name(text, ending)
         size = len(name.encode("utf-8", "surrogatepass"))
@@ -42,7 +42,7 @@ def test_a_name_is_as_long_as_fits(text: str) -> None:
 
 
 def test_short_names_stay() -> None:
-    """And an ending that is too long itself is cut."""
+    """A suffix that is too long by itself is cut."""
     assert truncate_name("talk", ".mp3") == "talk.mp3"
     assert len(truncate_name("talk", "." + "x" * 400)) == 255
 
@@ -61,12 +61,12 @@ def test_short_names_stay() -> None:
     ],
 )
 def test_an_untrusted_suffix_is_checked(name: str | None, suffix: str) -> None:
-    """Only what can be one is taken."""
+    """Only a plausible suffix is used."""
     assert suffix_of(name) == suffix
 
 
 def test_templates_and_results_fit() -> None:
-    """Whatever the template adds stays whole; the recording's name is cut."""
+    """Text of the template is kept; the name of the recording is cut."""
     naming = Naming("{type}/{stem}.clean.{name}{ext}", Path("/out"))
     path = naming.result(PurePath("a") / ("ü" * 120 + ".wav"), "audio")
     assert len(os.fsencode(path.name)) <= 255
@@ -86,7 +86,7 @@ def test_templates_and_results_fit() -> None:
 async def test_a_target_of_the_longest_name_leaves_space_for_its_part_file(
     resume: bool, client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """The temporary file and its journal are named shorter."""
+    """The names of the part file and its log are shortened."""
     job = await finished(client, b"x" * 400_000)
     name = "ü" * 125 + "a.mp3"
     await job.download(tmp_path / name, resume=resume)

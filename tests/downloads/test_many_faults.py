@@ -1,4 +1,4 @@
-"""Two hundred faults on one download: the same bytes in the end, and hardly any of them twice.
+"""Two hundred faults in one download: the bytes are right, and few are sent twice.
 
 `DIFFIO_FAULTS_MIB=1024` runs it at full length.
 """
@@ -36,12 +36,12 @@ def _content(start: int, end: int) -> Iterator[bytes]:
 
 @define
 class Faulty:
-    """A host of one result, whose connections break after so many bytes, or that says 5xx.
+    """A host of one result, whose connections break after so many bytes, or that responds with 5xx.
 
     Attributes:
-        faults: What befalls the requests to come: an ending and the bytes before it.
+        faults: Faults of the next requests: an ending and the bytes before it.
         served: Bytes sent in all.
-        twice: Bytes a request asked for that were sent before, where the connection was closed
+        twice: Requested bytes that were sent before, where the connection was closed
             in order and where it was not.
     """
 
@@ -50,9 +50,9 @@ class Faulty:
     twice: dict[str, int] = field(factory=lambda: {"closed": 0, "reset": 0})
     _last: tuple[str, int] = ("closed", 0)
 
-    async def __call__(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, request: Asked, writer: asyncio.StreamWriter) -> None:
         """Serve one request, up to its fault."""
-        start, _, last = asked.headers.get("range", "bytes=0-")[len("bytes=") :].partition("-")
+        start, _, last = request.headers.get("range", "bytes=0-")[len("bytes=") :].partition("-")
         at, end = int(start), int(last) + 1 if last else SIZE
         ending, before = self.faults.pop() if self.faults else ("closed", SIZE)
         if ending.isdecimal():
@@ -60,14 +60,14 @@ class Faulty:
             return
         how, reached = self._last
         self.twice[how] += max(0, reached - at)
-        told: dict[str, object] = {
+        reports: dict[str, object] = {
             "etag": '"one"',
             "accept-ranges": "bytes",
             "content-length": end - at,
         }
-        if "range" in asked.headers:
-            told["content-range"] = f"bytes {at}-{end - 1}/{SIZE}"
-        writer.write(head(206 if "range" in asked.headers else 200, told))
+        if "range" in request.headers:
+            reports["content-range"] = f"bytes {at}-{end - 1}/{SIZE}"
+        writer.write(head(206 if "range" in request.headers else 200, reports))
         for piece in _content(at, min(end, at + before)):
             writer.write(piece)
             self.served += len(piece)
@@ -85,7 +85,7 @@ class Faulty:
 async def test_two_hundred_faults_cost_hardly_a_byte(
     sandbox: Sandbox, tmp_path: Path, at_once: int
 ) -> None:
-    """Drops, resets and 5xx; what was on the way when a connection was reset may come again."""
+    """Drops, resets and 5xx; bytes in flight at a reset may be sent again."""
     chance = random.Random(4)
     # Never five failures without a byte between them: so often the policy tries.
     endings = ["closed", "reset", "503", "closed", "500", "reset", "closed", "502", "504", "closed"]

@@ -1,4 +1,4 @@
-"""What observers hear of a download: each request to the media host, its answer, and why again."""
+"""Events of a download: each request to the media host, its response, and retries."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ CONTENT = os.urandom(400_000)
 
 
 def watched(sandbox: Sandbox, events: list[Event]) -> AsyncDiffio:
-    """A client whose events are kept."""
+    """A client and its events."""
     options = ClientOptions(retry=QUICK, observers=(events.append,))
     return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
 
 
-def heard(events: Sequence[Event]) -> list[tuple[object, ...]]:
-    """What was told of the download itself, in short."""
+def summary(events: Sequence[Event]) -> list[tuple[object, ...]]:
+    """Return the events of the download itself, abbreviated."""
     found: list[tuple[object, ...]] = []
     for event in events:
         match event:
             case RequestSent(call="download"):
                 found.append(("sent", event.method, event.attempt))
             case ResponseReceived(call="download"):
-                found.append(("answered", event.status, event.attempt))
+                found.append(("response", event.status, event.attempt))
             case DownloadResumed():
                 found.append(("again", event.offset))
     return found
 
 
 async def test_every_request_of_a_download_and_its_response_are_reported(sandbox: Sandbox) -> None:
-    """Of a whole one, of one that broke, and of one whose link expired meanwhile."""
+    """For a complete one, one that broke, and one whose link expired."""
     events: list[Event] = []
     async with watched(sandbox, events) as client:
         job = await finished(client, CONTENT)
         assert (await job.download()).content == CONTENT
-        assert heard(events) == [("sent", "GET", 1), ("answered", 200, 1)]
+        assert summary(events) == [("sent", "GET", 1), ("response", 200, 1)]
         events.clear()
         sandbox.faults.add(Fault(path=RESULT, action=Truncate(0.5)))
 
@@ -61,15 +61,15 @@ async def test_every_request_of_a_download_and_its_response_are_reported(sandbox
 
         assert (await job.download(on_progress=expire)).content == CONTENT
     half = len(CONTENT) // 2
-    assert heard(events) == [
+    assert summary(events) == [
         ("sent", "GET", 1),
-        ("answered", 200, 1),
+        ("response", 200, 1),
         ("again", half),
         ("sent", "GET", 2),
-        ("answered", 403, 2),
+        ("response", 403, 2),
         ("again", half),
         ("sent", "GET", 3),
-        ("answered", 206, 3),
+        ("response", 206, 3),
     ]
     resumed = [event for event in events if isinstance(event, DownloadResumed)]
     assert "signed link is refused" in resumed[1].reason
@@ -79,7 +79,7 @@ async def test_every_request_of_a_download_and_its_response_are_reported(sandbox
 
 
 def sandbox_url(sandbox: Sandbox) -> str:
-    """Where the result is, without what makes it a secret."""
+    """Return the address of the result without its signature."""
     return f"{sandbox.media_url}{media(sandbox)[-1].path}"
 
 
@@ -90,28 +90,28 @@ async def test_each_step_of_a_redirect_is_reported(sandbox: Sandbox) -> None:
             leads_to(sandbox, here.url("/l?signature=s3cret"))
             async with watched(sandbox, events) as client:
                 assert (await linked(client).download()).content == CONTENT
-        assert heard(events) == [
+        assert summary(events) == [
             ("sent", "GET", 1),
-            ("answered", 302, 1),
+            ("response", 302, 1),
             ("sent", "GET", 1),
-            ("answered", 200, 1),
+            ("response", 200, 1),
         ]
         assert there.url("/r") in {e.url for e in events if isinstance(e, RequestSent)}
         assert "s3cret" not in repr(events)
 
 
 async def test_a_download_that_has_to_start_over_reports_it(sandbox: Sandbox) -> None:
-    """Without an etag the bytes that came are worth nothing: it goes on from byte 0."""
+    """Without an ETag the received bytes cannot be used: it restarts at byte 0."""
     events: list[Event] = []
     broken = sends(head(200, {"content-length": len(CONTENT)}) + CONTENT[:1000])
     async with peer(broken, says(200, CONTENT)) as host, watched(sandbox, events) as client:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
-    assert ("again", 0) in heard(events)
+    assert ("again", 0) in summary(events)
 
 
 async def test_the_name_of_a_request_is_found_under_each_of_its_headers() -> None:
-    """What an error has as `request_id`, the event has too."""
+    """The event has the same `request_id` as an error."""
     events: list[Event] = []
     options = ClientOptions(observers=(events.append,))
     async with (

@@ -1,4 +1,4 @@
-"""Storage hosts that answer oddly: nothing is saved that may not be the whole result."""
+"""Unusual responses of storage hosts: nothing is saved that may be incomplete."""
 
 import asyncio
 import base64
@@ -18,21 +18,21 @@ from tests.http.peers import Asked, head, peer, says, sends
 CONTENT = os.urandom(300_000)
 
 
-def chunked(content: bytes, *, whole: bool = True, **headers: str) -> bytes:
-    """An answer in chunks, which have an end of their own."""
+def chunked(content: bytes, *, complete: bool = True, **headers: str) -> bytes:
+    """Return a chunked response, which has an end marker."""
     pieces = [content[at : at + 70_000] for at in range(0, len(content), 70_000)]
     body = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     return (
         head(200, {"transfer-encoding": "chunked", **headers})
         + body
-        + (b"0\r\n\r\n" if whole else b"")
+        + (b"0\r\n\r\n" if complete else b"")
     )
 
 
 async def test_a_result_without_any_length_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Its end and a connection that broke look the same: half of it passed for the whole."""
+    """Its end cannot be distinguished from a broken connection."""
     async with peer(sends(head(200, {"connection": "close"}) + CONTENT)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="does not announce where the result ends"):
@@ -41,11 +41,11 @@ async def test_a_result_without_any_length_is_refused(
     assert entries(tmp_path) == []
 
 
-async def test_a_chunked_result_is_taken_when_its_last_chunk_came(
+async def test_a_chunked_result_is_complete_after_its_last_chunk(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """And asked for anew when it did not."""
-    async with peer(sends(chunked(CONTENT, whole=False)), sends(chunked(CONTENT))) as host:
+    """It is requested again otherwise."""
+    async with peer(sends(chunked(CONTENT, complete=False)), sends(chunked(CONTENT))) as host:
         leads_to(sandbox, host.url("/r"))
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
@@ -57,8 +57,8 @@ async def test_a_chunked_result_is_taken_when_its_last_chunk_came(
 async def test_chunks_are_an_end_only_where_they_are_the_only_coding(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, coding: str
 ) -> None:
-    """With anything else the body ends where the connection does, and may be half."""
-    answer = chunked(CONTENT, whole=False).replace(b"chunked", coding.encode(), 1)
+    """With other codings the body ends with the connection, and may be incomplete."""
+    answer = chunked(CONTENT, complete=False).replace(b"chunked", coding.encode(), 1)
     async with peer(sends(answer)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
@@ -84,15 +84,15 @@ async def test_an_encoded_error_keeps_its_class_and_its_text(
 async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    async def rest(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        start = int(asked.headers["range"][len("bytes=") : -1])
-        told = {
+    async def rest(request: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(request.headers["range"][len("bytes=") : -1])
+        reports = {
             "content-length": len(CONTENT) - start,
             "content-range": f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}",
         }
-        await sends(head(206, told) + CONTENT[start:])(asked, writer)
+        await sends(head(206, reports) + CONTENT[start:])(request, writer)
 
-    broken = sends(chunked(CONTENT[:200_000], whole=False, etag='"one"'), then=0.2)
+    broken = sends(chunked(CONTENT[:200_000], complete=False, etag='"one"'), then=0.2)
     async with peer(broken, rest) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
@@ -103,27 +103,29 @@ async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
 async def test_an_encoded_result_is_decoded(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, encoding: str, framed: str
 ) -> None:
-    """It is paid for; its length, its ETag and its hashes are those of the encoded bytes."""
+    """Its length, ETag and digests are those of the encoded bytes."""
     packed = gzip.compress(CONTENT)
-    wrong = {"etag": '"packed"', "content-encoding": encoding, "accept-ranges": "bytes"}
+    fields = {"etag": '"packed"', "content-encoding": encoding, "accept-ranges": "bytes"}
     digest = base64.b64encode(hashlib.md5(packed, usedforsecurity=False).digest()).decode()
     if framed == "length":
-        whole = head(200, {"content-length": len(packed), "content-md5": digest, **wrong}) + packed
+        complete = (
+            head(200, {"content-length": len(packed), "content-md5": digest, **fields}) + packed
+        )
     else:
-        whole = chunked(packed, whole=True, **wrong)
-    broken = whole[: len(whole) // 2]
-    async with peer(sends(broken), sends(whole)) as host:
+        complete = chunked(packed, complete=True, **fields)
+    broken = complete[: len(complete) // 2]
+    async with peer(sends(broken), sends(complete)) as host:
         leads_to(sandbox, host.url("/r"))
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert result.size == len(CONTENT)
-    assert [asked.headers.get("range") for asked in host.asked] == [None, None]
+    assert [request.headers.get("range") for request in host.asked] == [None, None]
 
 
 @pytest.mark.parametrize(
     "encoding", ["aws-chunked", "", "UTF-8", "none", "binary", ",", "identity,identity", "8bit"]
 )
-async def test_an_encoding_that_is_none_changes_nothing(
+async def test_an_invalid_encoding_name_is_ignored(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
     async with peer(says(200, CONTENT, content_encoding=encoding, etag='"one"')) as host:
@@ -132,7 +134,7 @@ async def test_an_encoding_that_is_none_changes_nothing(
     assert len(host.asked) == 1
 
 
-async def test_what_is_labelled_as_encoded_and_is_not_is_kept_as_it_is(
+async def test_a_result_that_is_wrongly_labelled_as_encoded_is_kept_unchanged(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     async with peer(says(200, CONTENT, content_encoding="gzip")) as host:
@@ -143,7 +145,7 @@ async def test_what_is_labelled_as_encoded_and_is_not_is_kept_as_it_is(
 async def test_an_encoded_result_that_ends_early_is_incomplete(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Though its framing is."""
+    """Its framing is complete."""
     packed = gzip.compress(CONTENT)[:-100]
     async with peer(says(200, packed, content_encoding="gzip")) as host:
         leads_to(sandbox, host.url("/r"))
@@ -156,7 +158,7 @@ async def test_an_encoded_result_that_ends_early_is_incomplete(
 async def test_an_encoding_that_was_not_requested_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
-    """One that is not known here."""
+    """An unsupported one."""
     packed = gzip.compress(CONTENT)
     async with peer(says(200, packed, content_encoding=encoding)) as host:
         leads_to(sandbox, host.url("/r"))
@@ -165,7 +167,7 @@ async def test_an_encoding_that_was_not_requested_is_refused(
     assert host.asked[0].headers["accept-encoding"] == "identity"
 
 
-async def test_a_result_that_is_itself_compressed_is_kept_as_it_is(
+async def test_a_result_that_is_itself_compressed_is_kept_unchanged(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     packed = gzip.compress(CONTENT)
@@ -210,7 +212,7 @@ async def test_a_first_part_that_was_not_requested_is_completed(
 
 
 @pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
-async def test_what_is_not_http_ends_as_a_failed_download(
+async def test_a_response_that_is_not_http_ends_as_a_failed_download(
     client: AsyncDiffio, sandbox: Sandbox, answer: bytes
 ) -> None:
     async with peer(sends(answer)) as host:
@@ -223,7 +225,7 @@ async def test_what_is_not_http_ends_as_a_failed_download(
 async def test_a_storage_page_that_quotes_the_signature_is_masked(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Storage hosts explain a refusal with the signature they were given."""
+    """Storage hosts quote the signature when they refuse it."""
     page = b"<Error><SignatureProvided>a/b+c0123456789==</SignatureProvided></Error>"
     async with peer(says(403, page, content_type="application/xml")) as host:
         leads_to(sandbox, host.url("/r?X-Amz-Signature=a%2Fb%2Bc0123456789%3D%3D&v=1"))
@@ -253,7 +255,7 @@ async def test_a_host_that_stays_broken_ends_as_a_failed_download_with_its_cause
 async def test_a_host_that_always_sends_the_same_part_ends_the_download(
     client: AsyncDiffio, sandbox: Sandbox, more: dict[str, str]
 ) -> None:
-    """A part nobody requested, again and again, is a failure that has its attempts."""
+    """A repeated part that was not requested is a failure with limited attempts."""
     part = head(206, {"content-length": 100, "content-range": "bytes 0-99/300000", **more})
     async with peer(sends(part + bytes(100))) as host:
         leads_to(sandbox, host.url("/r"))
@@ -262,13 +264,13 @@ async def test_a_host_that_always_sends_the_same_part_ends_the_download(
     assert len(host.asked) < 12
 
 
-async def test_a_host_that_sends_a_byte_per_response_is_asked_with_pauses(
+async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    async def one_byte(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        start = int(asked.headers.get("range", "bytes=0-")[len("bytes=") : -1])
+    async def one_byte(request: Asked, writer: asyncio.StreamWriter) -> None:
+        start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
         extent = {"content-length": 1, "content-range": f"bytes {start}-{start}/300000"}
-        await sends(head(206, {**extent, "etag": '"one"'}) + b"x")(asked, writer)
+        await sends(head(206, {**extent, "etag": '"one"'}) + b"x")(request, writer)
 
     options = ClientOptions(retry=RetryPolicy(initial_delay=0.1))
     async with peer(one_byte) as host:
@@ -294,7 +296,7 @@ async def test_a_host_that_sends_a_byte_per_response_is_asked_with_pauses(
 async def test_a_page_or_nothing_is_not_saved_as_the_result(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str, body: bytes
 ) -> None:
-    """A success that cannot be audio is refused, with the reason."""
+    """A successful response that cannot be audio is refused, with the reason."""
     async with peer(says(200, body, content_type=kind)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="where audio or video was requested"):

@@ -1,4 +1,4 @@
-"""With `resume`, what came before a failure is kept, and trusted as far as it is known."""
+"""With `resume`, the bytes before a failure are kept, and resumed as far as they are safe."""
 
 import asyncio
 import errno
@@ -31,7 +31,7 @@ BROKEN = Fault(path=RESULT, times=None, action=RespondWith(503))
 
 
 async def left_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
-    """Download half of the result and fail; what is left in the folder."""
+    """Download half of the result and fail; return the names left in the folder."""
     half = Fault(path=RESULT, action=Truncate(0.5))
     sandbox.faults.add(half, BROKEN)
     with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
@@ -42,26 +42,26 @@ async def left_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
     return entries(target.parent)
 
 
-async def test_a_later_download_goes_on_from_what_an_earlier_one_left(
+async def test_a_later_download_resumes_from_the_bytes_of_an_earlier_one(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """In a hidden file and its journal, both gone at the end."""
+    """From a hidden file and its log, which are removed at the end."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     left = await left_half(job, sandbox, target)
     assert [(name[:11], name[-5:]) for name in left] == [
         (".voice.mp3.", ".kept"),
         (".voice.mp3.", ".part"),
     ]
-    before, told = len(media(sandbox)), list[DownloadProgress]()
-    result = await job.download(target, resume=True, on_progress=told.append)
+    before, reports = len(media(sandbox)), list[DownloadProgress]()
+    result = await job.download(target, resume=True, on_progress=reports.append)
     assert target.read_bytes() == CONTENT
     assert result.size == len(CONTENT)
     assert [seen.headers.get("range") for seen in media(sandbox)[before:]] == [f"bytes={HALF}-"]
-    assert told[0].received > HALF
+    assert reports[0].received > HALF
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_observers_hear_where_a_later_download_goes_on(
+async def test_observers_receive_the_offset_of_a_resumed_download(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     events: list[Event] = []
@@ -97,7 +97,7 @@ async def test_without_resume_nothing_is_left_and_nothing_is_resumed(
 async def test_a_cancelled_download_is_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """By a task's cancellation and by a scope's, which goes on cancelling."""
+    """By the cancellation of a task, and of a scope, which repeats it."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, times=2, action=Stall(after=300_000, seconds=30)))
     with pytest.raises(TimeoutError):
@@ -117,7 +117,7 @@ async def test_a_cancelled_download_is_resumed(
 async def test_a_small_result_is_written_when_it_is_complete(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Until then nothing of it is in the folder, and what a failure leaves is kept all the same."""
+    """Until then no file exists; after a failure, the bytes are kept nevertheless."""
     content = CONTENT[:100_000]
     job, target = await finished(client, content), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=50_000, seconds=30)))
@@ -136,7 +136,7 @@ async def test_a_small_result_is_written_when_it_is_complete(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_another_generation_or_type_never_goes_on_with_it(
+async def test_another_generation_or_type_does_not_resume_it(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     first, other = await finished(client, CONTENT), await finished(client, CONTENT[::-1])
@@ -160,7 +160,7 @@ async def test_another_generation_or_type_never_goes_on_with_it(
 async def test_another_version_is_fetched_from_its_start(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The etag that was kept is asked for: another answers with all of its bytes."""
+    """The request has the recorded ETag; the response has all bytes of another version."""
     other, target = os.urandom(500_000), tmp_path / "voice.mp3"
     one = {"content-length": len(CONTENT), "etag": '"one"'}
     cut = sends(head(200, one) + CONTENT[:400_000], then=0.2)
@@ -179,7 +179,7 @@ async def test_another_version_is_fetched_from_its_start(
 
 
 @pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}])
-async def test_bytes_of_no_known_version_are_not_kept(
+async def test_bytes_of_an_unknown_version_are_not_kept(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, etag: dict[str, str]
 ) -> None:
     cut = sends(head(200, {"content-length": len(CONTENT), **etag}) + CONTENT[:HALF], then=0.1)
@@ -194,7 +194,7 @@ async def test_bytes_of_no_known_version_are_not_kept(
 async def test_a_complete_part_file_requests_one_byte(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The name was not given yet; the host is asked whether it is still the same."""
+    """The file was not published yet; the request checks that the version is current."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     target.write_bytes(b"in the way")
 
@@ -217,10 +217,10 @@ def _torn(part: Path, journal: Path) -> None:
     journal.write_bytes(journal.read_bytes()[:-9])
 
 
-async def test_a_torn_line_of_the_journal_is_passed_over(
+async def test_an_incomplete_line_of_the_log_is_ignored(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """What was noted before it counts, and what is noted after it."""
+    """Entries before it are valid, and so are later ones."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     journal, _ = (tmp_path / name for name in await left_half(job, sandbox, target))
     with journal.open("ab") as file:
@@ -267,7 +267,7 @@ def _second_name(part: Path, journal: Path) -> None:
     [_torn, _foreign, _empty, _gone, _no_part, _odd, _second_name],
     ids=lambda f: f.__name__,
 )
-async def test_what_cannot_be_trusted_is_fetched_again(
+async def test_bytes_that_may_be_wrong_are_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, damage: Callable[[Path, Path], None]
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
@@ -333,7 +333,7 @@ async def test_damaged_bytes_are_found_by_the_digest_and_not_kept(
 async def test_two_downloads_at_once_do_not_share_one_partial_file(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The second is refused before it asks for a byte, and can go on when the first has failed."""
+    """The second is refused before its first request, and can resume after the first failed."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=HALF, seconds=30)))
     first = asyncio.create_task(job.download(target, resume=True))
@@ -380,10 +380,10 @@ async def test_where_there_are_no_locks_downloads_work_nevertheless(
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
 )
-async def test_a_file_of_another_users_is_not_resumed(
+async def test_a_file_of_another_user_is_not_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """It may be a trap, in a folder of many and all the more in a folder of theirs."""
+    """Another user may have prepared it, in a shared folder or in a folder of theirs."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
     os.chown(part, 65534, 65534)

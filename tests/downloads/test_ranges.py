@@ -1,4 +1,4 @@
-"""Several connections for one result, where each is limited and the host gives parts."""
+"""Several connections for one result, if each is limited and the host supports ranges."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ STEP = 16_384
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small results are worth several connections, and each is found to help at once.
+    """Use several connections for small results, and consider each of them useful at once.
 
     `tests/protocol/test_concurrency_limit.py` tests when more connections help.
     """
@@ -55,15 +55,15 @@ class Slow:
     """A host that sends `STEP` bytes every few milliseconds over each connection.
 
     Attributes:
-        most: How many requests it served at once.
-        served: How many bytes it sent.
+        most: Maximum of requests served at once.
+        served: Number of bytes sent.
     """
 
     content: bytes = CONTENT
     etag: str = '"one"'
     pause: float = 0.005
     ranges: bool = True
-    #: Connections at once above which it says 503.
+    #: Connections at once above which it responds with 503.
     limit: int = 100
     #: Bytes after which it hangs up, the first time so many connections are open.
     drops: int | None = None
@@ -72,29 +72,29 @@ class Slow:
     served: int = 0
     ranged: list[str] = field(factory=list)
 
-    async def __call__(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, request: Asked, writer: asyncio.StreamWriter) -> None:
         """Serve one request."""
         self.now += 1
         self.most = max(self.most, self.now)
         try:
-            await self._serve(asked, writer)
+            await self._serve(request, writer)
         finally:
             self.now -= 1
 
-    async def _serve(self, asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, request: Asked, writer: asyncio.StreamWriter) -> None:
         if self.now > self.limit:
             writer.write(head(503, {"content-length": 0}))
             return
         start, end = 0, len(self.content)
-        told: dict[str, object] = {"etag": self.etag, "accept-ranges": "bytes"}
-        same = asked.headers.get("if-range", self.etag) == self.etag
-        if self.ranges and same and "range" in asked.headers:
-            first, _, last = asked.headers["range"][len("bytes=") :].partition("-")
+        headers: dict[str, object] = {"etag": self.etag, "accept-ranges": "bytes"}
+        same = request.headers.get("if-range", self.etag) == self.etag
+        if self.ranges and same and "range" in request.headers:
+            first, _, last = request.headers["range"][len("bytes=") :].partition("-")
             start, end = int(first), int(last) + 1 if last else end
-            told["content-range"] = f"bytes {start}-{end - 1}/{len(self.content)}"
-        self.ranged.append(asked.headers.get("range", ""))
-        status = 206 if "content-range" in told else 200
-        writer.write(head(status, {**told, "content-length": end - start}))
+            headers["content-range"] = f"bytes {start}-{end - 1}/{len(self.content)}"
+        self.ranged.append(request.headers.get("range", ""))
+        status = 206 if "content-range" in headers else 200
+        writer.write(head(status, {**headers, "content-length": end - start}))
         for at in range(start, end, STEP):
             if self.drops is not None and self.now > 2 and at - start >= self.drops:
                 self.drops = None
@@ -115,7 +115,7 @@ async def _fetched(client: AsyncDiffio, sandbox: Sandbox, slow: Slow, to: Path) 
 async def test_a_host_that_limits_each_connection_gets_several_connections(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Each asks for a part of the same version, and hardly a byte comes twice."""
+    """Each requests a range of the same version, and few bytes are sent twice."""
     slow = Slow()
     await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
@@ -126,16 +126,14 @@ async def test_a_host_that_limits_each_connection_gets_several_connections(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_in_memory_the_parts_are_put_together_too(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
-    slow, told = Slow(), list[DownloadProgress]()
+async def test_ranges_are_combined_in_memory_too(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    slow, reports = Slow(), list[DownloadProgress]()
     async with peer(slow) as host:
         leads_to(sandbox, host.url("/r"))
-        result = await linked(client).download(on_progress=told.append)
+        result = await linked(client).download(on_progress=reports.append)
     assert result.content == CONTENT
     assert slow.most >= 4
-    received = [progress.received for progress in told]
+    received = [progress.received for progress in reports]
     assert received == sorted(set(received))
     assert received[-1] == len(CONTENT)
 
@@ -150,17 +148,17 @@ async def test_one_range_in_flight_is_one_connection(
     assert slow.ranged == [""]
 
 
-async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
+async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connection(
     sandbox: Sandbox, soon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_then: list[int] = []
     counted = ConnectionCounter.track
 
-    def seen(self: ConnectionCounter, connection: asyncio.Task[None]) -> None:
+    def track(self: ConnectionCounter, connection: asyncio.Task[None]) -> None:
         counted(self, connection)
         open_then.append(self.max - self.free)
 
-    monkeypatch.setattr(ConnectionCounter, "track", seen)
+    monkeypatch.setattr(ConnectionCounter, "track", track)
     options = ClientOptions(max_download_connections=3)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
@@ -177,10 +175,10 @@ async def test_the_limit_is_the_clients_and_each_download_has_one_all_the_same(
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT}
 
 
-async def test_a_host_that_gives_no_parts_continues_over_the_first_connection(
+async def test_a_host_without_ranges_continues_over_the_first_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Though it says that it would: what came is not thrown away."""
+    """Although it announced ranges; the received bytes are kept."""
     slow = Slow(ranges=False)
     await _fetched(client, sandbox, slow, tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
@@ -208,14 +206,14 @@ async def test_a_part_that_breaks_is_resumed_alone(
     assert slow.served < 1.4 * len(CONTENT)
 
 
-async def test_a_result_that_changes_while_parts_come_is_fetched_again(
+async def test_a_result_that_changes_during_the_download_is_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     other = os.urandom(1_200_000)
     first, second = Slow(), Slow(content=other, etag='"two"')
 
-    async def changing(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await (first if not first.ranged else second)(asked, writer)
+    async def changing(request: Asked, writer: asyncio.StreamWriter) -> None:
+        await (first if not first.ranged else second)(request, writer)
 
     async with peer(changing) as host:
         leads_to(sandbox, host.url("/r"))
@@ -223,15 +221,15 @@ async def test_a_result_that_changes_while_parts_come_is_fetched_again(
     assert (tmp_path / "voice.mp3").read_bytes() == other
 
 
-async def test_a_host_that_calls_the_same_by_other_names_gets_one_connection(
+async def test_a_host_with_changing_etags_gets_one_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """As mirrors behind one address do: after the first surprise nothing is put together."""
+    """As mirrors behind one address do: after the first difference, ranges are not combined."""
     slow = Slow(pause=0.002)
 
-    async def renaming(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def renaming(request: Asked, writer: asyncio.StreamWriter) -> None:
         slow.etag = f'"{len(slow.ranged)}"'
-        await slow(asked, writer)
+        await slow(request, writer)
 
     async with peer(renaming) as host:
         leads_to(sandbox, host.url("/r"))
@@ -242,23 +240,23 @@ async def test_a_host_that_calls_the_same_by_other_names_gets_one_connection(
     assert len(slow.ranged) <= 4
 
 
-async def test_connections_whose_link_expired_ask_for_one_new_link(
+async def test_connections_whose_link_expired_request_one_new_link(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     slow = Slow()
     expired = False
 
-    async def expiring(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def expiring(request: Asked, writer: asyncio.StreamWriter) -> None:
         nonlocal expired
         if slow.now >= 2 and not expired:
             expired = True
             for task in asyncio.all_tasks():
                 if "peer.<locals>.serve" in repr(task) and task is not asyncio.current_task():
                     task.cancel()
-        if expired and asked.target == "/first":
+        if expired and request.target == "/first":
             writer.write(head(403, {"content-length": 0}))
             return
-        await slow(asked, writer)
+        await slow(request, writer)
 
     async with peer(expiring) as host:
         leads_to(sandbox, host.url("/first"), host.url("/second"))

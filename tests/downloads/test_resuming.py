@@ -1,4 +1,4 @@
-"""A download that breaks goes on where it broke, of the same version or from the start."""
+"""A download that breaks resumes where it broke, or restarts with another version."""
 
 import asyncio
 import os
@@ -30,24 +30,28 @@ WHOLE = {"content-length": len(CONTENT), "etag": '"one"'}
 
 
 def ranged(
-    version: bytes, etag: str, *, most: int | None = None, told: Sequence[DownloadProgress] = NOBODY
+    version: bytes,
+    etag: str,
+    *,
+    most: int | None = None,
+    reports: Sequence[DownloadProgress] = NOBODY,
 ) -> Script:
     """A host that serves ranges of one version, `most` bytes at a time and then hangs up.
 
-    It waits until `told` says that they arrived: bytes in buffers are lost with the connection.
+    It waits until `reports` shows that they arrived: buffered bytes are lost with the connection.
     """
 
-    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(request: Asked, writer: asyncio.StreamWriter) -> None:
         start = 0
         headers: dict[str, object] = {"etag": etag}
-        if "range" in asked.headers and asked.headers.get("if-range", etag) == etag:
-            start = int(asked.headers["range"][len("bytes=") : -1])
+        if "range" in request.headers and request.headers.get("if-range", etag) == etag:
+            start = int(request.headers["range"][len("bytes=") : -1])
             headers["content-range"] = f"bytes {start}-{len(version) - 1}/{len(version)}"
         headers["content-length"] = len(version) - start
         status = 206 if "content-range" in headers else 200
         end = len(version) if most is None else min(start + most, len(version))
-        await sends(head(status, headers) + version[start:end])(asked, writer)
-        while told is not NOBODY and (not told or told[-1].received < end):
+        await sends(head(status, headers) + version[start:end])(request, writer)
+        while reports is not NOBODY and (not reports or reports[-1].received < end):
             await asyncio.sleep(0.001)
 
     return script
@@ -57,17 +61,17 @@ async def test_a_body_cut_short_is_resumed_from_where_it_broke(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """By `Range` and `If-Range`, and no byte that arrived is sent twice."""
-    told: list[DownloadProgress] = []
-    async with peer(ranged(CONTENT, '"one"', most=400_000, told=told)) as host:
+    reports: list[DownloadProgress] = []
+    async with peer(ranged(CONTENT, '"one"', most=400_000, reports=reports)) as host:
         leads_to(sandbox, host.url("/r"))
-        await linked(client).download(tmp_path / "voice.mp3", on_progress=told.append)
+        await linked(client).download(tmp_path / "voice.mp3", on_progress=reports.append)
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.asked] == [
         (None, None),
         ("bytes=400000-", '"one"'),
         ("bytes=800000-", '"one"'),
     ]
-    assert [progress.received for progress in told] == sorted(p.received for p in told)
+    assert [progress.received for progress in reports] == sorted(p.received for p in reports)
     assert len(requests_to(sandbox, LINK)) == 1
 
 
@@ -84,7 +88,7 @@ async def test_a_result_of_the_sandbox_cut_short_is_resumed(
 
 
 async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -> None:
-    """And asked again for the rest; observers hear of it."""
+    """The rest is requested again; observers are notified."""
     events: list[Event] = []
     options = ClientOptions(
         timeouts=Timeouts(read=0.2),
@@ -104,7 +108,7 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
 
 
 async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> None:
-    """After as many tries as the retry policy has, nothing is left."""
+    """After the attempts of the retry policy, no file is left."""
     options = ClientOptions(
         timeouts=Timeouts(read=0.05), retry=RetryPolicy(attempts=3, initial_delay=0.01)
     )
@@ -117,14 +121,14 @@ async def test_a_host_that_only_stalls_ends_the_download(sandbox: Sandbox) -> No
     assert len(caught.value.__notes__) >= 2
 
 
-async def test_attempts_are_counted_only_while_nothing_comes(
+async def test_attempts_are_counted_only_without_progress(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A connection that breaks ten times and gets on each time is a download all the same."""
-    told: list[DownloadProgress] = []
-    async with peer(ranged(CONTENT, '"one"', most=82_000, told=told)) as host:
+    """A connection that breaks ten times, with progress each time, does not fail."""
+    reports: list[DownloadProgress] = []
+    async with peer(ranged(CONTENT, '"one"', most=82_000, reports=reports)) as host:
         leads_to(sandbox, host.url("/r"))
-        assert (await linked(client).download(on_progress=told.append)).content == CONTENT
+        assert (await linked(client).download(on_progress=reports.append)).content == CONTENT
     assert len(host.asked) == 11
 
 
@@ -145,12 +149,12 @@ async def test_a_storage_host_that_fails_is_retried(
 OTHER = os.urandom(500_000)
 
 
-async def test_a_result_that_changed_meanwhile_is_fetched_again_completely(
+async def test_a_result_that_changed_is_fetched_again_completely(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The host says so by sending all of it."""
+    """The host sends all of the new version."""
     arrived: list[DownloadProgress] = []
-    first = ranged(CONTENT, '"one"', most=300_000, told=arrived)
+    first = ranged(CONTENT, '"one"', most=300_000, reports=arrived)
     async with peer(first, ranged(OTHER, '"two"')) as host:
         leads_to(sandbox, host.url("/r"))
         target = tmp_path / "voice.mp3"
@@ -161,7 +165,7 @@ async def test_a_result_that_changed_meanwhile_is_fetched_again_completely(
 
 
 @pytest.mark.parametrize(
-    "told",
+    "headers",
     [
         {"etag": '"two"', "content-range": "bytes 300000-499999/500000"},
         {"etag": 'W/"one"', "content-range": "bytes 300000-499999/500000"},
@@ -171,13 +175,13 @@ async def test_a_result_that_changed_meanwhile_is_fetched_again_completely(
         {"etag": '"one"'},
     ],
 )
-async def test_a_part_that_cannot_belong_to_the_rest_is_not_added_to_it(
-    client: AsyncDiffio, sandbox: Sandbox, told: dict[str, object]
+async def test_a_range_of_another_version_is_not_combined(
+    client: AsyncDiffio, sandbox: Sandbox, headers: dict[str, object]
 ) -> None:
-    """Where a host ignores `If-Range` and goes on in another version, all is asked for anew."""
-    odd = sends(head(206, {"content-length": 200_000, **told}) + OTHER[300_000:])
+    """If a host ignores `If-Range` and sends another version, everything is requested again."""
+    odd = sends(head(206, {"content-length": 200_000, **headers}) + OTHER[300_000:])
     arrived: list[DownloadProgress] = []
-    first = ranged(CONTENT, '"one"', most=300_000, told=arrived)
+    first = ranged(CONTENT, '"one"', most=300_000, reports=arrived)
     async with peer(first, odd, ranged(OTHER, '"two"')) as host:
         leads_to(sandbox, host.url("/r"))
         result = await linked(client).download(on_progress=arrived.append)
@@ -198,10 +202,10 @@ async def test_without_a_strong_etag_a_broken_download_starts_over(
     assert "range" not in host.asked[1].headers
 
 
-async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
+async def test_a_download_from_a_host_that_ignores_ranges_restarts(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """And one that never gets further than before is given up in the end."""
+    """A host that never sends more than before ends the download."""
     cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.02)
     async with peer(cut, says(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
@@ -214,7 +218,7 @@ async def test_a_host_that_ignores_ranges_is_taken_from_the_start(
     assert len(host.asked) == RetryPolicy().attempts
 
 
-async def test_a_range_that_is_refused_means_that_all_is_requested_again(
+async def test_everything_is_requested_again_after_a_refused_range(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.05)

@@ -1,4 +1,4 @@
-"""Targets that cannot be written: found before the API is asked, or leaving nothing behind."""
+"""Targets that cannot be written: detected before any request, or without leftovers."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file
 
 @pytest.fixture
 def unwritable(tmp_path: Path) -> Iterator[Path]:
-    """A folder nothing can be made in: by its mode, or for root as a read-only file system."""
+    """A folder that cannot be written: by its mode, or for root as a read-only file system."""
     folder = tmp_path / "locked"
     folder.mkdir()
     if os.geteuid() != 0:
@@ -71,7 +71,7 @@ async def test_a_folder_or_an_empty_path_is_not_a_file_to_write(
 
 @posix
 @pytest.mark.parametrize("kind", ["fifo", "link", "broken link", "device"])
-async def test_what_is_not_a_regular_file_is_neither_written_through_nor_replaced(
+async def test_a_target_that_is_not_a_regular_file_is_neither_written_nor_replaced(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str
 ) -> None:
     target = tmp_path / "voice.mp3"
@@ -103,8 +103,8 @@ async def test_a_name_the_file_system_refuses_is_found_before_any_request(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become somebody else"
 )
 @pytest.mark.slow
-def test_a_folder_that_may_not_be_entered_is_our_error_too(tmp_path: Path) -> None:
-    """Even looking whether it is there is refused: checked by a process without rights."""
+def test_a_folder_that_may_not_be_entered_is_an_invalid_target(tmp_path: Path) -> None:
+    """Even checking its existence is refused: in a process without rights."""
     script = """
 import asyncio, os, sys
 from pathlib import Path
@@ -130,7 +130,7 @@ asyncio.run(main())
     assert "Permission denied" in done.stdout, done
 
 
-async def test_a_folder_that_vanishes_meanwhile_is_an_error_of_the_target(
+async def test_a_folder_that_is_removed_during_the_download_is_an_invalid_target(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
     job = await finished(client, os.urandom(100_000))
@@ -146,7 +146,7 @@ async def test_a_folder_that_vanishes_meanwhile_is_an_error_of_the_target(
     assert not folder.exists()
 
 
-async def test_a_target_that_becomes_a_folder_meanwhile_is_left_alone(
+async def test_a_target_that_becomes_a_folder_is_not_replaced(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
     job = await finished(client, b"voice")
@@ -170,7 +170,7 @@ def tiny(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_leaves_nothing_behind(
     client: AsyncDiffio, sandbox: Sandbox, tiny: Path
 ) -> None:
-    """And the download is not tried again: a full disk does not pass."""
+    """The download is not retried: a full disk is permanent."""
     job = await finished(client, os.urandom(2_000_000))
     with pytest.raises(InvalidTarget, match="No space left on device"):
         await job.download(tiny / "voice.mp3")
@@ -184,7 +184,7 @@ async def test_a_full_disk_leaves_nothing_behind(
 def test_a_file_over_the_process_limit_leaves_nothing_behind(
     tmp_path: Path, total: int | None
 ) -> None:
-    """The same by `ulimit -f`, where no file system can be mounted."""
+    """The same by `ulimit -f`, which needs no mounted file system."""
     script = """
 import asyncio, os, resource, sys
 from pathlib import Path

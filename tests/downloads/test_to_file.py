@@ -1,4 +1,4 @@
-"""A result to a file or to memory: whole, under its name only then, by the rules of the folder."""
+"""Downloads to a file or to memory: complete, published atomically, by the umask."""
 
 import asyncio
 import errno
@@ -50,7 +50,7 @@ async def test_the_umask_decides_who_may_read_the_file(
 async def test_a_file_that_exists_is_replaced_only_on_request(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """And the refusal comes before the API is asked for anything."""
+    """It is refused before any request."""
     job = await finished(client, CONTENT)
     target = tmp_path / "voice.mp3"
     target.write_bytes(b"precious")
@@ -65,7 +65,7 @@ async def test_a_file_that_exists_is_replaced_only_on_request(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_a_file_that_appears_meanwhile_is_not_replaced_either(
+async def test_a_file_that_appears_during_the_download_is_not_replaced(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
@@ -83,7 +83,7 @@ async def test_a_file_that_appears_meanwhile_is_not_replaced_either(
 async def test_two_downloads_to_one_name_leave_one_complete_file(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """The second finds the name taken, whichever that is."""
+    """The one that finishes last is refused."""
     job = await finished(client, CONTENT)
     target = tmp_path / "voice.mp3"
     outcomes = await asyncio.gather(
@@ -126,7 +126,7 @@ async def test_where_there_are_no_hard_links_the_name_is_still_used_only_once(
 @pytest.mark.parametrize(
     "name", ["n" * 251 + ".mp3", "ü" * 125 + "x.mp3", "🎙" * 62 + ".mp3", "x" + "語" * 83 + ".mp3"]
 )
-async def test_a_name_may_be_as_long_as_the_file_system_takes(
+async def test_a_name_may_have_the_maximum_length(
     client: AsyncDiffio, tmp_path: Path, name: str
 ) -> None:
     assert 252 <= len(os.fsencode(name)) <= 255
@@ -136,7 +136,7 @@ async def test_a_name_may_be_as_long_as_the_file_system_takes(
     assert entries(tmp_path) == [name]
 
 
-async def test_while_it_downloads_nothing_stands_under_the_name(
+async def test_no_file_has_the_name_before_the_end(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
@@ -151,34 +151,34 @@ async def test_while_it_downloads_nothing_stands_under_the_name(
 
 
 async def test_progress_grows_to_the_total(client: AsyncDiffio) -> None:
-    """A callback may be a coroutine function; one that raises harms nothing."""
+    """A callback may be a coroutine function; its exceptions do not end the download."""
     job = await finished(client, CONTENT)
-    told: list[DownloadProgress] = []
+    reports: list[DownloadProgress] = []
 
     async def tell(progress: DownloadProgress) -> None:
         await asyncio.sleep(0)
-        told.append(progress)
+        reports.append(progress)
         raise LookupError("a bug in a callback")
 
     assert (await job.download(on_progress=tell)).content == CONTENT
-    received = [progress.received for progress in told]
+    received = [progress.received for progress in reports]
     assert received == sorted(set(received))
-    assert {progress.total for progress in told} == {len(CONTENT)}
-    assert told[-1].percent == 100
+    assert {progress.total for progress in reports} == {len(CONTENT)}
+    assert reports[-1].percent == 100
 
 
 async def test_progress_contains_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """In bytes a second, when it can be told."""
+    """In bytes per second, once it is known."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, action=Stall(after=300_000, seconds=0.3)))
-    told: list[DownloadProgress] = []
-    await job.download(on_progress=told.append)
-    assert told[0].rate is None
-    assert told[-1].rate is not None
-    assert 1e5 < told[-1].rate < len(CONTENT) / 0.3
+    reports: list[DownloadProgress] = []
+    await job.download(on_progress=reports.append)
+    assert reports[0].rate is None
+    assert reports[-1].rate is not None
+    assert 1e5 < reports[-1].rate < len(CONTENT) / 0.3
 
 
-async def test_a_download_is_one_question_and_one_fetch(
+async def test_a_download_is_two_requests(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)

@@ -101,7 +101,7 @@ def test_a_part_adds_a_short_line() -> None:
 
 
 @pytest.mark.parametrize("content", [b"x", b"RIFF....", b"{", b'{"kind": "another"}\n', b"\n"])
-def test_what_is_none_of_ours_is_told_apart(content: bytes) -> None:
+def test_a_foreign_file_is_recognised(content: bytes) -> None:
     if HEADER_PREFIX.startswith(content):
         assert loaded(content) == {}
     else:
@@ -123,13 +123,13 @@ def test_what_is_none_of_ours_is_told_apart(content: bytes) -> None:
         b"\x00\x00\x00",
     ],
 )
-def test_a_line_that_is_none_is_damage(line: bytes) -> None:
+def test_an_invalid_line_is_damage(line: bytes) -> None:
     with pytest.raises(DamagedLog, match="damaged in line 2"):
         loaded(encode_entries(HEADER) + line + b"\n" + encode_entries(encode_delete("x")))
 
 
 @pytest.mark.parametrize("etags", [{"0": "e"}, {"x": "e"}, {"1": ""}, {"1": 5}, [], None])
-def test_etags_that_are_none_are_damage(etags: object) -> None:
+def test_invalid_etags_are_damage(etags: object) -> None:
     update = {"digest": PLAIN.digest, "etags": etags}
     with pytest.raises(DamagedLog, match="damaged in line 3"):
         loaded(encode_entries(HEADER, encode_update(PLAIN, None), update))

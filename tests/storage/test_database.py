@@ -1,4 +1,4 @@
-"""SQLite databases: durable, shared, and clear about files it cannot use."""
+"""SQLite databases: durability, sharing, and errors for files that cannot be used."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_pat
 
     def slow(connection: sqlite3.Connection) -> None:
         connection.set_trace_callback(
-            lambda said: commits.append(said) if "COMMIT" in said else None
+            lambda statement: commits.append(statement) if "COMMIT" in statement else None
         )
         began.wait(5)
 
@@ -98,7 +98,7 @@ async def test_jobs_share_a_commit_after_a_crowded_one_and_a_lone_job_does_not_w
 
     def watched(connection: sqlite3.Connection) -> None:
         connection.set_trace_callback(
-            lambda said: commits.append(said) if "COMMIT" in said else None
+            lambda statement: commits.append(statement) if "COMMIT" in statement else None
         )
 
     await database.read(watched)
@@ -162,8 +162,8 @@ async def test_an_older_file_is_migrated_and_a_newer_one_refused(tmp_path: Path)
         await SqliteThread.open(path, FIRST)
 
 
-async def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """A database of somebody else's is not written to, whether it has a mark of its own or none."""
+async def test_a_file_of_another_program_is_refused_and_unchanged(tmp_path: Path) -> None:
+    """A database of another program is not written to, with or without an application id."""
     for mark in (0, 77):
         path = tmp_path / f"{mark}.db"
         with sqlite3.connect(path) as other:
@@ -178,26 +178,26 @@ async def test_another_programs_file_is_refused_and_left_alone(tmp_path: Path) -
 
 @pytest.mark.parametrize("damage", ["text", "cut", "scribbled"])
 async def test_a_damaged_file_is_explained(tmp_path: Path, damage: str) -> None:
-    """What is no database, or half of one, is named as such when it is opened."""
+    """An error is raised on opening if the file is not a database, or is truncated."""
     path = tmp_path / "notes.db"
     database = await SqliteThread.open(path, FIRST)
     for number in range(50):
         await database.run(add(f"{number}", "x" * 500))
     await database.close()
-    whole = path.read_bytes()
+    intact = path.read_bytes()
     path.write_bytes(
         {
             "text": b"dear diary, " * 1000,
-            "cut": whole[: len(whole) // 2],
-            "scribbled": whole[:8192] + os.urandom(8192) + whole[16384:],
+            "cut": intact[: len(intact) // 2],
+            "scribbled": intact[:8192] + os.urandom(8192) + intact[16384:],
         }[damage]
     )
     with pytest.raises(DatabaseError, match="damaged"):
         await SqliteThread.open(path, FIRST)
 
 
-async def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
-    """A missing folder, a folder, a missing file that is not to be made: each is said."""
+async def test_an_unwritable_path_is_explained(tmp_path: Path) -> None:
+    """The error names a missing folder, a folder, or a missing file that must not be created."""
     for path, words in (
         (tmp_path / "none" / "notes.db", "no folder"),
         (tmp_path, "directory"),
@@ -212,14 +212,14 @@ async def test_a_place_that_cannot_be_written_is_explained(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 async def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
-    """A named pipe, say: SQLite itself only knows that the disk failed."""
+    """A named pipe is an example: SQLite itself only reports a disk error."""
     os.mkfifo(tmp_path / "notes.db")
     with pytest.raises(DatabaseError, match="it is no regular file"):
         await SqliteThread.open(tmp_path / "notes.db", FIRST)
 
 
-async def test_a_full_disk_fails_all_that_waited_and_keeps_what_was_there(tmp_path: Path) -> None:
-    """Where a page cannot be had, nothing of the commit stays and the file goes on working."""
+async def test_a_full_disk_fails_waiting_jobs_and_keeps_earlier_ones(tmp_path: Path) -> None:
+    """The commit is rolled back, and the file remains usable."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
     await database.run(add("before"))
     pages = await database.run(lambda c: c.execute("PRAGMA page_count").fetchone()[0])
@@ -233,7 +233,7 @@ async def test_a_full_disk_fails_all_that_waited_and_keeps_what_was_there(tmp_pa
 
 
 async def test_a_closed_database_raises(tmp_path: Path) -> None:
-    """Work given after the end is refused, not kept waiting."""
+    """Work submitted after closing is refused, and does not wait."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
     last = asyncio.ensure_future(database.run(add("last")))
     await asyncio.sleep(0)
@@ -281,12 +281,12 @@ async def _run(database: SqliteThread, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_file_that_is_opened_twice_is_not_considered_unused_by_others(tmp_path: Path) -> None:
-    """What a process writes after another one came and went is there, and not in a removed log."""
+    """The writes of a process after another one closed the file are not lost in a removed log."""
     path = tmp_path / "notes.db"
     first = connect(str(path), FIRST, create=True)
     add("one")(first)
     second = connect(str(path), FIRST, create=False)
-    with writer(path, "w", 1) as passing:  # whoever closes last removes the log
+    with writer(path, "w", 1) as passing:  # the last one that closes removes the log
         passing.communicate()
     add("two")(first)
     with sqlite3.connect(path) as other:
@@ -324,7 +324,7 @@ def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path) -> None:
-    """Three processes open a new file at once; what a killed one said it wrote is there."""
+    """Three processes open a new file at once; the commits that a killed one reported exist."""
     path = tmp_path / "notes.db"
     with writer(path, "a", 60) as a, writer(path, "b", 60) as b, writer(path, "k", 5000) as killed:
         assert killed.stdout is not None
@@ -332,14 +332,14 @@ async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path)
             if int(line) >= 40:
                 break
         killed.send_signal(signal.SIGKILL)
-        said = 40 + len(killed.stdout.read().split())
+        output = 40 + len(killed.stdout.read().split())
         a.communicate()
         b.communicate()
     database = await SqliteThread.open(path, FIRST, create=False)
     found = await database.read(names)
     await database.close()
     assert [sum(name[0] == which for name in found) for which in "ab"] == [60, 60]
-    assert sum(name[0] == "k" for name in found) >= said
+    assert sum(name[0] == "k" for name in found) >= output
 
 
 async def test_an_interruption_does_not_wait_for_a_file_that_is_busy(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What uploads start from: a sandbox with small parts, a client of it, and what landed there."""
+"""Fixtures of the upload tests: a sandbox with small parts, and its client."""
 
 from __future__ import annotations
 

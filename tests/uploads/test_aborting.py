@@ -1,4 +1,4 @@
-"""However an upload ends before its end, nothing of it stays open at the edge."""
+"""An upload that ends early leaves nothing open at the edge."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 def aborted(on: Scene) -> bool:
     """Whether exactly one abort was sent, and did its work."""
-    answers = [seen.status for seen in on.seen(ABORT)]
-    return answers == [200] and on.sandbox.state.uploads == {}
+    statuses = [seen.status for seen in on.seen(ABORT)]
+    return statuses == [200] and on.sandbox.state.uploads == {}
 
 
 async def until_seen(on: Scene, end: str) -> None:
@@ -135,17 +135,17 @@ async def by_a_sibling(work: Callable[[], Coroutine[Any, Any, object]], on: Scen
     ],
 )
 async def test_an_interrupted_upload_is_aborted(cut: Any) -> None:
-    """And whoever cut it, the task is free to go on."""
+    """The task can continue after any kind of interruption."""
     async with scene(faults=[NEVER]) as on:
         await cut(lambda: on.client.projects.create(CONTENT), on)
         assert aborted(on)
-        # Whatever cut it, the task is free to go on.
+        # The task can continue after any kind of interruption.
         await anyio.lowlevel.checkpoint()
         await asyncio.sleep(0)
 
 
 async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
-    """The answer to `start` is waited for: without the id nobody could abort."""
+    """The response to `start` is awaited, since the abort needs its id."""
     async with scene(faults=[Fault(path=f"*{START}", action=Delay(0.1))]) as on:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
         await until_seen(on, START)
@@ -157,7 +157,7 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
 
 
 async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever interrupts does not wait for a host that is gone; here the five are made short."""
+    """An interruption does not wait for a host; the five seconds are shortened here."""
     monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.05)
     for stuck in (START, ABORT):
         gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
@@ -172,7 +172,7 @@ async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPat
 async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
     stuck: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A time limit is kept; the abort goes on in the background, and the client takes new calls."""
+    """The time limit is met; the abort continues in the background, and new calls work."""
     monkeypatch.setattr("diffio_async._http.shutdown.GRACE_SECONDS", 0.05)
     faults = [Fault(path=f"*{stuck}", times=1, action=Delay(0.7))]
     if stuck == ABORT:
@@ -189,10 +189,10 @@ async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
         assert aborted(on)
 
 
-async def test_an_abort_that_hangs_for_good_does_not_keep_the_client_open(
+async def test_an_abort_that_never_ends_does_not_keep_the_client_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Closing waits five seconds at most; here they are made short."""
+    """Closing waits five seconds at most; they are shortened here."""
     monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.2)
     gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
     async with scene(faults=[gone, NEVER]) as on:
@@ -216,9 +216,9 @@ def descriptors() -> int:
     return len(list(DESCRIPTORS.iterdir()))
 
 
-@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="nobody tells the descriptors")
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
 async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
-    """Megabytes wait to be taken by a host that does not read: they and their socket go too."""
+    """The host does not read megabytes that are waiting: they and their socket are released."""
     async with scene(uploads=("signed",), faults=[NEVER]) as on:
         uploading = asyncio.create_task(on.client.projects.create(sound(16 * 1024 * 1024)))
         with anyio.fail_after(10):
@@ -235,8 +235,8 @@ async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
         assert not on.sandbox.state.projects[on.only_project()].received
 
 
-async def test_one_upload_that_ends_leaves_the_others_alone() -> None:
-    """A client that was interrupted in one call goes on with the next, all places free."""
+async def test_an_upload_that_ends_frees_its_slots() -> None:
+    """After an interrupted call, all slots of the client are free for the next one."""
     two = Fault(method="PUT", times=2, action=Delay(60))
     async with scene(faults=[two], max_concurrent_parts=2) as on:
         with anyio.move_on_after(0.2):

@@ -1,4 +1,4 @@
-"""A file that changes while it is read is no recording: the upload ends, and is aborted."""
+"""Files that change during the upload: it fails and is aborted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shrink(path: Path) -> None:
 
 
 def grow(path: Path) -> None:
-    """Go on writing at its end."""
+    """Append to the file."""
     with path.open("ab") as file:
         file.write(b"more")
 
@@ -63,7 +63,7 @@ async def test_a_file_that_changes_on_the_way_is_refused(
 
 
 async def test_a_file_that_is_replaced_or_removed_is_sent_as_it_was(tmp_path: Path) -> None:
-    """The open file is the recording, whatever its name leads to meanwhile."""
+    """The open file is uploaded, even if its name refers to another one."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
 

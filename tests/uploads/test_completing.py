@@ -1,4 +1,4 @@
-"""The end of an upload: a lost answer never undoes what is finished, a refusal is cleaned up."""
+"""Completion of an upload: a lost response aborts no finished upload, a refused one is aborted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fault(path: str, action: object, times: int | None = 1) -> Fault:
 
 
 async def created(on: Scene) -> None:
-    """Upload; it arrives whole, and nothing that was finished is aborted."""
+    """Upload; check that all bytes arrived and nothing finished was aborted."""
     project = await on.client.projects.create(CONTENT)
     assert project.status == "uploaded"
     assert on.landed(project) == CONTENT
@@ -34,7 +34,7 @@ async def created(on: Scene) -> None:
 
 
 async def test_a_lost_response_to_complete_ends_in_success() -> None:
-    """The second `complete` is answered 404: the API knows better, and is asked."""
+    """The response to the second `complete` is a 404, so the API is queried."""
     async with scene(faults=[fault(COMPLETE, LoseResponse())]) as on:
         await created(on)
         assert [seen.status for seen in on.seen(COMPLETE)] == [None, 404]
@@ -48,7 +48,7 @@ async def test_a_lost_response_to_complete_ends_in_success_without_retries() -> 
 
 
 async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
-    """A "not landed yet" is no reason to abort what may be finished."""
+    """A "not received yet" does not abort an upload that may be finished."""
     late = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), times=2)
     async with scene(faults=[fault(COMPLETE, LoseResponse()), late]) as on:
         await created(on)
@@ -56,7 +56,7 @@ async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
 
 
 async def test_a_complete_that_gets_a_page_is_confirmed_with_the_api() -> None:
-    """A proxy's page in place of the edge's answer: the edge had it, and finished."""
+    """A proxy sends a page in place of the response of the edge, which has finished."""
     page = RespondWith(200, text="<html>")
     async with scene(faults=[fault(COMPLETE, LoseResponse()), fault(COMPLETE, page)]) as on:
         await created(on)
@@ -71,8 +71,8 @@ async def test_a_complete_that_never_arrived_is_sent_again() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 500])
-async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
-    """The API says that nothing landed; the upload is released, and the first error kept."""
+async def test_a_complete_that_fails_permanently_is_aborted(status: int) -> None:
+    """The API reports that nothing was received: the upload is aborted, the first error raised."""
     refused = fault(
         COMPLETE, RespondWith(status, json={"error": {"code": "no", "message": "No."}}), None
     )
@@ -85,7 +85,7 @@ async def test_a_complete_that_fails_for_good_is_aborted(status: int) -> None:
 
 
 async def test_an_upload_of_unknown_state_is_not_aborted() -> None:
-    """Neither the edge nor the API answers: an abort might undo what is finished."""
+    """Neither the edge nor the API responds: an abort might delete a finished upload."""
     faults = [fault(COMPLETE, LoseResponse(), None), fault(CONFIRM, RespondWith(500), None)]
     async with scene(faults=faults) as on:
         with pytest.raises(UploadFailed) as caught:
@@ -104,7 +104,7 @@ async def test_the_api_may_take_a_moment_to_confirm() -> None:
         await created(on)
 
 
-async def test_a_confirmation_that_never_comes_explains_how_to_confirm_again() -> None:
+async def test_a_missing_confirmation_explains_how_to_confirm_again() -> None:
     never = fault(CONFIRM, RespondWith(409, json={"error": "not yet"}), None)
     async with scene(faults=[never]) as on:
         with pytest.raises(
@@ -122,7 +122,7 @@ async def test_a_lost_confirmation_is_retried() -> None:
 
 
 async def test_a_cancelled_complete_that_was_finished_is_not_aborted() -> None:
-    """Cancelled while the answer was on its way: the API says that it landed."""
+    """The call is cancelled before the response arrives; the API reports a received upload."""
     async with scene() as on:
         on.fail(fault(CONFIRM, Delay(0.05)))
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
@@ -153,12 +153,12 @@ async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
         assert caught.value.api_project_id == "proj_x"
 
 
-@pytest.mark.parametrize("said", [{"sizeBytes": 3}, {"status": "failed", "sizeBytes": 100_000}])
-async def test_a_recording_that_landed_short_is_not_a_project_to_generate_from(
-    said: dict[str, object],
+@pytest.mark.parametrize("output", [{"sizeBytes": 3}, {"status": "failed", "sizeBytes": 100_000}])
+async def test_a_recording_that_arrived_incomplete_is_an_error(
+    output: dict[str, object],
 ) -> None:
-    """What the API says of the landing is looked at: half a recording would be billed as well."""
-    body = {"apiProjectId": "proj_1", "status": "uploaded", **said}
+    """The reported size is checked: a generation of half a recording would be billed as well."""
+    body = {"apiProjectId": "proj_1", "status": "uploaded", **output}
     async with scene(faults=[fault(CONFIRM, RespondWith(json=body))]) as on:
         with pytest.raises(UploadFailed, match="but the API reports") as caught:
             await on.client.projects.create(CONTENT)

@@ -1,4 +1,4 @@
-"""`create_project` cannot be undone: it is repeated only where it was surely not accepted."""
+"""`create_project` is repeated only if the earlier request was certainly not accepted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def create(action: Any, times: int | None = 1) -> Fault:
 
 @pytest.mark.parametrize("action", [LoseResponse(), Truncate(0.5)], ids=["lost", "cut"])
 async def test_a_lost_response_is_never_repeated(action: Any) -> None:
-    """One project is there, and the error says that it may be."""
+    """One project exists, and the error mentions that it may."""
     async with scene(faults=[create(action)]) as on:
         with pytest.raises(ResponseLost, match="may have been accepted"):
             await on.client.projects.create(b"x")
@@ -51,7 +51,7 @@ async def test_a_late_response_is_never_repeated() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-async def test_an_error_that_does_not_say_refused_is_never_repeated(status: int) -> None:
+async def test_an_error_that_may_have_been_accepted_is_never_repeated(status: int) -> None:
     async with scene(faults=[create(RespondWith(status))]) as on:
         with pytest.raises(ApiError) as caught:
             await on.client.projects.create(b"x")
@@ -60,8 +60,8 @@ async def test_an_error_that_does_not_say_refused_is_never_repeated(status: int)
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_come_again_later_is_repeated(status: int) -> None:
-    """With `Retry-After`, 429 and 503 say "not accepted"."""
+async def test_a_response_with_retry_after_is_repeated(status: int) -> None:
+    """With `Retry-After`, 429 and 503 mean "not accepted"."""
     busy = create(RespondWith(status, {"Retry-After": "0"}), times=2)
     async with scene(faults=[busy]) as on:
         project = await on.client.projects.create(b"x")
@@ -70,23 +70,23 @@ async def test_come_again_later_is_repeated(status: int) -> None:
 
 
 async def test_a_request_that_never_arrived_is_repeated() -> None:
-    """Nobody listens, and then somebody does."""
+    """The port is closed at first, and then opened."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    tries: list[object] = []
+    events: list[object] = []
     late = Sandbox(engine="echo", port=port, uploads=("signed",))
     url, key = f"http://localhost:{port}", late.api_key
-    options = ClientOptions(retry=QUICK, observers=(tries.append,))
+    options = ClientOptions(retry=QUICK, observers=(events.append,))
     async with AsyncDiffio(key, base_url=url, options=options) as client:
         with pytest.raises(ConnectionFailed):
             await client.projects.create(b"x")
-        assert str(tries).count("RequestSent") == QUICK.attempts
+        assert str(events).count("RequestSent") == QUICK.attempts
         async with late:
             await client.projects.create(b"x")
 
 
 async def test_a_dropped_keep_alive_connection_does_not_lose_a_create() -> None:
-    """It never rides on a connection that may be dead: a lost answer is then really lost."""
+    """It uses no connection that may be dead, so a lost response is not caused by one."""
     async with scene() as on:
         await on.client.projects.list()
         await on.client.projects.create(b"x")
@@ -98,14 +98,14 @@ async def test_a_dropped_keep_alive_connection_does_not_lose_a_create() -> None:
         assert len(on.seen(CREATE)) == 3
 
 
-async def test_what_is_declared_is_what_is_sent() -> None:
+async def test_the_declared_metadata_is_sent() -> None:
     content = sound(PART + 1)
     async with scene() as on:
         await on.client.projects.create(
             content, file_name="a.wav", file_format="wav", params={"room": 7}
         )
-        (asked,) = on.seen(CREATE)
-        assert asked.json == {
+        (request,) = on.seen(CREATE)
+        assert request.json == {
             "fileName": "a.wav",
             "contentType": "audio/x-wav",
             "contentLength": len(content),
@@ -116,7 +116,7 @@ async def test_what_is_declared_is_what_is_sent() -> None:
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 async def test_a_failed_upload_keeps_the_project(era: str) -> None:
-    """The id is in the error, in its notes, and survives pickling; the cause is kept."""
+    """The error and its notes contain the id and the cause, also after pickling."""
     refused = Fault(method="PUT", times=None, action=RespondWith(403, text="<Error/>"))
     async with scene(uploads=(era,), faults=[refused]) as on:
         with pytest.raises(UploadFailed, match="could not be uploaded") as caught:

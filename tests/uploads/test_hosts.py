@@ -1,4 +1,4 @@
-"""The hosts that take the bytes: what they are told, and what they do to a client."""
+"""Upload hosts: the requests that they receive, and their failures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_credentials_and_the_users_headers_stay_with_the_api(era: str) -> 
             assert ("authorization" in names) == (era == "edge")
 
 
-async def test_a_key_given_for_one_call_stays_with_the_api() -> None:
+async def test_the_key_of_a_call_is_sent_to_the_api_only() -> None:
     async with scene() as on:
         on.sandbox.state.change_secret(on.sandbox.state.keys["key_sandbox"], "another")
         await on.client.projects.create(CONTENT, options=RequestOptions(api_key="another"))
@@ -57,7 +57,7 @@ async def test_a_key_given_for_one_call_stays_with_the_api() -> None:
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
-    """No byte is taken, or no answer is given, for the read time-out's length: not for ever."""
+    """The host reads no byte, or does not respond, for the length of the read time-out."""
     stalled = Fault(method="PUT", times=None, action=Delay(60))
     for content in (CONTENT, sound(16 * 1024 * 1024)):
         async with scene(
@@ -77,7 +77,7 @@ async def test_a_host_that_stalls_is_a_timeout(era: str) -> None:
 @pytest.mark.parametrize("era", ["signed", "edge"])
 @pytest.mark.parametrize("status", [401, 413])
 async def test_a_response_before_the_body_is_read_is_used(era: str, status: int) -> None:
-    """The host refuses and hangs up while megabytes are still to come: its reason is told."""
+    """The host refuses and closes the connection early: the error has its reason."""
     body = {"error": {"code": "no_room", "message": "There is no room."}}
     refused = Fault(method="PUT", times=None, action=RefuseBody(status, json=body))
     async with scene(uploads=(era,), part_size=32 * 1024 * 1024, faults=[refused]) as on:
@@ -89,7 +89,7 @@ async def test_a_response_before_the_body_is_read_is_used(era: str, status: int)
 
 
 def offers(on: Scene, **offer: Any) -> Fault:
-    """`create_project` answers these offers."""
+    """`create_project` responds with these offers."""
     return Fault(
         path="*create_project", action=RespondWith(json={"apiProjectId": "proj_1", **offer})
     )
@@ -118,7 +118,7 @@ async def test_an_upload_that_could_be_overheard_is_refused() -> None:
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 async def test_a_redirect_is_not_followed(era: str) -> None:
-    """Neither the token nor the bytes go where nobody offered to take them."""
+    """Neither the token nor the bytes are sent to a host that is not in the offer."""
     async with scene(uploads=(era,)) as on:
         elsewhere = {"Location": f"{on.sandbox.media_url}/elsewhere"}
         on.fail(Fault(method="PUT", times=None, action=RespondWith(307, elsewhere)))
@@ -128,7 +128,7 @@ async def test_a_redirect_is_not_followed(era: str) -> None:
 
 
 async def test_an_expired_token_is_the_edges_own_error() -> None:
-    """A 401 of the edge is not the API key's: nobody is told to check `DIFFIO_API_KEY`."""
+    """A 401 of the edge does not concern the API key: its variable is not mentioned."""
     expired = Fault(
         path="*/start", action=RespondWith(401, json={"error": {"code": "token_expired"}})
     )

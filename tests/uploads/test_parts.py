@@ -1,4 +1,4 @@
-"""Parts: cut as the server says, several in the air, each sent again by itself."""
+"""Parts: their size is that of the offer, several are in flight, each is retried alone."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ async def test_a_part_that_fails_is_sent_again_alone(action: Action) -> None:
 
 
 async def test_a_part_is_sent_again_by_the_retry_policy_alone() -> None:
-    """Aiohttp sends a PUT again by itself where a kept connection breaks; nobody asked it to."""
+    """Aiohttp by itself would retry a PUT when a kept-alive connection breaks."""
     once = RetryPolicy(attempts=1)
     async with scene(faults=[at_part(2, Drop())], retry=once, max_concurrent_parts=1) as on:
         with pytest.raises(UploadFailed) as caught:
@@ -135,8 +135,8 @@ async def test_a_signed_upload_that_breaks_is_sent_again_from_its_first_byte() -
         assert on.seen("/complete_project_upload") == []
 
 
-async def test_a_part_gets_its_second_try_however_long_the_first_took() -> None:
-    """The retries' budget of seconds does not count against bytes on a slow line."""
+async def test_a_part_is_retried_however_long_the_first_attempt_took() -> None:
+    """The total timeout of the retries does not apply to bodies on a slow link."""
     policy = RetryPolicy(initial_delay=0.01, total_timeout=0.05)
     late = [at_part(1, Delay(0.1)), at_part(1, RespondWith(503))]
     async with scene(faults=late, retry=policy) as on:
@@ -145,8 +145,8 @@ async def test_a_part_gets_its_second_try_however_long_the_first_took() -> None:
 
 
 async def test_a_part_without_an_etag_ends_the_upload_with_clear_words() -> None:
-    for answer in ({}, {"etag": ""}, {"etag": None}):
-        async with scene(faults=[at_part(3, RespondWith(json=answer))]) as on:
+    for response in ({}, {"etag": ""}, {"etag": None}):
+        async with scene(faults=[at_part(3, RespondWith(json=response))]) as on:
             with pytest.raises(UploadFailed, match="etag") as caught:
                 await on.client.projects.create(CONTENT)
             assert isinstance(caught.value.__cause__, InvalidResponse)
@@ -154,7 +154,7 @@ async def test_a_part_without_an_etag_ends_the_upload_with_clear_words() -> None
             assert on.sandbox.state.uploads == {}
 
 
-async def test_a_part_size_that_is_none_ends_the_upload() -> None:
+async def test_an_invalid_part_size_ends_the_upload() -> None:
     started = Fault(path="*/start", action=RespondWith(json={"uploadId": "u", "partSizeBytes": -1}))
     async with scene(faults=[started]) as on:
         with pytest.raises(UploadFailed, match="a part size of -1 bytes"):
@@ -163,10 +163,10 @@ async def test_a_part_size_that_is_none_ends_the_upload() -> None:
 
 
 async def test_observers_receive_every_part() -> None:
-    told: list[object] = []
-    async with scene(observers=(told.append,)) as on:
+    reports: list[object] = []
+    async with scene(observers=(reports.append,)) as on:
         project = await on.client.projects.create(CONTENT)
-    parts = {e.part_number: e for e in told if isinstance(e, PartUploaded)}
+    parts = {e.part_number: e for e in reports if isinstance(e, PartUploaded)}
     assert [parts[n].size for n in range(1, 7)] == [PART] * 5 + [17]
     assert parts[1].api_project_id == project.api_project_id
 
@@ -192,7 +192,7 @@ async def test_an_etag_that_is_not_text_ends_the_upload(etag: object) -> None:
 
 
 async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> None:
-    """Its words are kept, and it is told that the upload is over."""
+    """The error contains its message, and the upload is aborted."""
     lie = {"uploadId": "u", "partSizeBytes": 2 * PART}
     async with scene(faults=[Fault(path="*/start", action=RespondWith(json=lie))]) as on:
         with pytest.raises(UploadFailed, match=r"upload parts/\d returned 404"):
@@ -201,7 +201,7 @@ async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> N
 
 
 async def test_a_part_that_stalls_is_sent_again() -> None:
-    """Its answer does not come: after the read time-out it is tried anew, the others go on."""
+    """Its response does not arrive: after the read time-out it is retried; the others continue."""
     stalled = at_part(2, Delay(60))
     async with scene(faults=[stalled], timeouts=Timeouts(read=0.3)) as on:
         assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT

@@ -1,4 +1,4 @@
-"""Pipes and other sources that can be read only once, and may make their reader wait."""
+"""Pipes and other sources that can be read only once, and may block their reader."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_a_slow_pipe_is_read_to_its_end(buffering: int, blocking: bool) ->
 
 
 async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
-    """The user read a header: more than that lies in the object's own buffer."""
+    """The user read a header; the buffer of the object contains more than that."""
     pipe.feed(b"RIFF" + CONTENT)
     assert pipe.source.read(4) == b"RIFF"
     async with open_source(pipe.source, max_bytes=10 * PART) as found:
@@ -89,7 +89,7 @@ async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
 
 
 async def test_reading_a_pipe_without_writer_can_be_cancelled(pipe: Pipe) -> None:
-    """Whoever interrupts does not wait for a writer."""
+    """An interruption does not wait for a writer."""
     began = time.monotonic()
     async with scene() as on:
         with anyio.move_on_after(0.05):
@@ -137,7 +137,7 @@ async def test_a_pipe_over_the_limit_is_refused_without_reading_on(pipe: Pipe) -
     assert written < 8 * PART
 
 
-async def test_a_terminal_or_device_that_cannot_be_watched_is_read_all_the_same() -> None:
+async def test_a_terminal_or_device_that_cannot_be_watched_is_read() -> None:
     with open("/dev/null", "rb") as nothing:  # noqa: ASYNC230, PTH123 - a device
         async with open_source(nothing, max_bytes=PART) as found:
             assert found.size == 0
@@ -167,7 +167,7 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
 async def test_a_temporary_file_is_gone_with_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept is never seen under a name, and its space is free afterwards."""
+    """The temporary file never has a name, and its space is released."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     class Once(io.RawIOBase):

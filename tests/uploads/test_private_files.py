@@ -1,4 +1,4 @@
-"""Files that keep work: this user's own, or refused. One rule for all of them."""
+"""Private files (journal, inbox, resume file, part file): those of other users are refused."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ async def test_a_file_that_another_user_may_have_written_is_refused(
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
 @pytest.mark.parametrize("trap", [foreign, symbolic, loose])
-async def test_what_stands_beside_a_database_is_looked_at_too(
+async def test_files_beside_a_database_are_checked_too(
     trap: Callable[[Path], None], ending: str, tmp_path: Path
 ) -> None:
-    """SQLite takes what it finds there for a part of the file."""
+    """SQLite merges the content of such files into the database."""
     path = tmp_path / "journal.sqlite"
     beside = tmp_path / f"journal.sqlite{ending}"
     beside.write_bytes(b"")
@@ -160,8 +160,8 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
 
 
 @AS_ROOT
-def test_another_user_does_not_take_a_strangers_file_but_roots_own() -> None:
-    """Whoever is root can change every file anyway."""
+def test_files_of_another_user_are_refused_and_those_of_root_accepted() -> None:
+    """Root can change every file in any case."""
     with tempfile.TemporaryDirectory() as folder:
         _looked_at_by_another_user(Path(folder))
 
@@ -185,7 +185,7 @@ def _looked_at_by_another_user(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640])
 async def test_a_file_that_others_may_only_read_becomes_private(mode: int, tmp_path: Path) -> None:
-    """`touch` makes such a file; nobody else can have written to it, and now nobody reads it."""
+    """`touch` creates such a file; only its owner can have written to it."""
     path = tmp_path / "kept"
     path.touch()
     path.chmod(mode)
@@ -216,7 +216,7 @@ async def test_a_file_system_without_owners_or_modes_is_accepted(
 async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """It says which bytes are to be trusted."""
+    """The log determines which bytes are resumed."""
     job = await finished(client, b"x" * 400_000)
     target = tmp_path / "voice.mp3"
     journal = PartFile(target, (job.api_project_id, job.generation_id, "audio"))._log
@@ -244,7 +244,7 @@ async def test_the_data_of_a_sandbox_is_its_owners(
 async def test_an_upload_is_resumed_where_there_are_no_locks(
     failure: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a download is: the same lock, and the same answer where a file system has none."""
+    """Downloads and uploads use the same lock, which some file systems do not have."""
 
     def no_locks(*_: object) -> None:
         raise OSError(failure, os.strerror(failure))
@@ -260,10 +260,10 @@ async def test_an_upload_is_resumed_where_there_are_no_locks(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_what_is_open_is_closed_before_it_is_removed_where_that_is_due(
+async def test_an_open_log_is_closed_before_it_is_removed_where_required(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Windows removes no open file; and elsewhere nobody may lock it in between."""
+    """Windows cannot remove open files; elsewhere no other process may lock the file in between."""
     removed: list[bool] = []
     file = AppendLog(tmp_path / "kept")
     real = type(file.path).unlink

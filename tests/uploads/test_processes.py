@@ -1,4 +1,4 @@
-"""Uploads of whole processes: their memory, and what Ctrl-C leaves."""
+"""Uploads in separate processes: their memory, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_no_task_left")]
 
 MIB = 1024 * 1024
 
-#: Uploads the file it is given in the way it is told, and prints by how many bytes its greatest
+#: Uploads the file it is given in the way it is reports, and prints by how many bytes its greatest
 #: memory grew meanwhile. A first, small upload pays for imports and buffers.
 MEASURED = """
 import asyncio, sys
@@ -63,7 +63,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="nobody tells the memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
     ("era", "how"), [("edge", "path"), ("signed", "path"), ("edge", "generator")]
 )
@@ -102,8 +102,8 @@ async def test_ctrl_c_aborts_the_uploads_of_a_process() -> None:
             process.send_signal(signal.SIGINT)
             with anyio.fail_after(10):
                 assert process.stderr is not None
-                said = b"".join([piece async for piece in process.stderr])
+                output = b"".join([piece async for piece in process.stderr])
                 assert await process.wait() != 0
-        assert b"KeyboardInterrupt" in said
+        assert b"KeyboardInterrupt" in output
         assert [seen.status for seen in on.seen("/uploads/abort")] == [200, 200]
         assert on.sandbox.state.uploads == {}

@@ -1,4 +1,4 @@
-"""Progress: honest, in order, and never the end of an upload."""
+"""Progress of uploads: correct, in order, and harmless if the callback fails."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ CONTENT = sound(5 * PART + 1)
 
 @pytest.mark.parametrize("era", ["signed", "edge"])
 async def test_progress_grows_to_the_total(era: str) -> None:
-    told: list[UploadProgress] = []
+    reports: list[UploadProgress] = []
     async with scene(uploads=(era,)) as on:
-        await on.client.projects.create(CONTENT, on_progress=told.append)
-    sent = [progress.sent for progress in told]
+        await on.client.projects.create(CONTENT, on_progress=reports.append)
+    sent = [progress.sent for progress in reports]
     assert sent == sorted(set(sent))
     assert sent[-1] == len(CONTENT)
-    assert {progress.total for progress in told} == {len(CONTENT)}
-    assert told[-1].percent == 100.0
+    assert {progress.total for progress in reports} == {len(CONTENT)}
+    assert reports[-1].percent == 100.0
 
 
 async def test_progress_of_nothing_is_everything() -> None:
-    told: list[UploadProgress] = []
+    reports: list[UploadProgress] = []
     async with scene() as on:
-        await on.client.projects.create(b"", on_progress=told.append)
-    assert [(progress.sent, progress.percent) for progress in told] == [(0, 100.0)]
+        await on.client.projects.create(b"", on_progress=reports.append)
+    assert [(progress.sent, progress.percent) for progress in reports] == [(0, 100.0)]
 
 
 async def test_a_part_that_is_sent_again_is_counted_once() -> None:
-    told: list[UploadProgress] = []
+    reports: list[UploadProgress] = []
     again = Fault(method="PUT", path="*/parts/2", action=RespondWith(503))
     async with scene(faults=[again], max_concurrent_parts=1) as on:
-        await on.client.projects.create(CONTENT, on_progress=told.append)
-    sent = [progress.sent for progress in told]
+        await on.client.projects.create(CONTENT, on_progress=reports.append)
+    sent = [progress.sent for progress in reports]
     assert max(sent) == sent[-1] == len(CONTENT)
 
 
 async def test_a_coroutine_callback_is_called_one_at_a_time() -> None:
-    """Several parts are in the air; the user's coroutine is never entered twice, nor told less."""
-    told: list[int] = []
+    """Several parts are in flight; calls of the coroutine never overlap, and never decrease."""
+    reports: list[int] = []
     inside = 0
 
     async def slow(progress: UploadProgress) -> None:
@@ -58,14 +58,14 @@ async def test_a_coroutine_callback_is_called_one_at_a_time() -> None:
         inside += 1
         assert inside == 1
         await asyncio.sleep(0.01)
-        told.append(progress.sent)
+        reports.append(progress.sent)
         inside -= 1
 
     async with scene() as on:
         project = await on.client.projects.create(CONTENT, on_progress=slow)
         assert on.landed(project) == CONTENT
-    assert told == sorted(set(told))
-    assert told[-1] == len(CONTENT)
+    assert reports == sorted(set(reports))
+    assert reports[-1] == len(CONTENT)
 
 
 async def test_a_callback_that_raises_does_not_end_the_upload(
@@ -98,13 +98,13 @@ async def test_a_callback_may_use_the_client() -> None:
 
 async def test_progress_contains_the_rate() -> None:
     """Bytes a second, once there is a while to look back on."""
-    told: list[UploadProgress] = []
+    reports: list[UploadProgress] = []
     slowly = Fault(method="PUT", times=None, action=Delay(0.06))
     async with scene(faults=[slowly], max_concurrent_parts=1) as on:
         began = time.monotonic()
-        await on.client.projects.create(CONTENT, on_progress=told.append)
+        await on.client.projects.create(CONTENT, on_progress=reports.append)
         seconds = time.monotonic() - began
-    assert told[0].rate is None
-    rate = told[-1].rate
+    assert reports[0].rate is None
+    rate = reports[-1].rate
     assert rate is not None
     assert 0.5 * len(CONTENT) / seconds < rate < 2 * len(CONTENT) / seconds

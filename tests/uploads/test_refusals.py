@@ -1,4 +1,4 @@
-"""What is wrong with a source is said before anything is sent."""
+"""Errors of a source are raised before anything is sent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def on() -> AsyncIterator[Scene]:
 
 
 async def test_a_path_that_is_not_a_readable_file_is_named(on: Scene, tmp_path: Path) -> None:
-    """Missing, a folder, empty, below a file, looping, with a null: each says what it is."""
+    """The error names the problem: missing, a folder, empty, below a file, looping, with a null."""
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     refusals: list[tuple[Any, str]] = [
@@ -52,7 +52,7 @@ async def test_a_path_that_is_not_a_readable_file_is_named(on: Scene, tmp_path: 
 
 
 async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_path: Path) -> None:
-    """Opening a named pipe does not wait for a writer; the message tells the way that works."""
+    """Opening a named pipe does not wait for a writer; the message describes the alternative."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
         with pytest.raises(InvalidSource, match=r"no regular file \(for a pipe, pass an"):
@@ -61,7 +61,7 @@ async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_pa
 
 @pytest.fixture
 def _not_root() -> Iterator[None]:
-    """Root may read everything: be somebody else for a moment."""
+    """Act as another user during the test: root may read everything."""
     root = os.geteuid() == 0
     if root:
         os.seteuid(65534)
@@ -140,7 +140,7 @@ async def test_words_that_cannot_be_sent_are_refused_before_the_source_is_read(o
 
 
 async def test_a_source_over_the_offers_limit_sends_no_byte() -> None:
-    """The server's own limit is known once the project is; it is kept in the error."""
+    """The limit of the offer is known after the project was created, whose id is in the error."""
     async with scene(max_bytes=PART) as on:
         with pytest.raises(InvalidSource, match="the upload limit is 65,536 bytes") as caught:
             await on.client.projects.create(bytes(PART + 1))
@@ -149,7 +149,7 @@ async def test_a_source_over_the_offers_limit_sends_no_byte() -> None:
 
 
 async def test_a_full_disk_is_the_sources_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a read-once source cannot be kept, the message says why and how to help."""
+    """If a read-once source cannot be spooled, the message has the reason and a remedy."""
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
 
     async def once() -> AsyncIterator[bytes]:
@@ -170,10 +170,10 @@ async def test_a_closed_client_raises() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -5])
-async def test_a_limit_that_no_recording_meets_is_no_limit(
+async def test_a_limit_that_no_recording_meets_is_ignored(
     client: AsyncDiffio, sandbox: Sandbox, limit: int
 ) -> None:
-    """The source is not blamed for an odd offer."""
+    """An invalid limit in the offer is ignored."""
     evil = offer(sandbox, maxBytes=limit)
     sandbox.faults.add(evil)
     with pytest.raises(UploadFailed) as caught:
@@ -193,12 +193,12 @@ async def test_an_upload_address_that_cannot_be_extended_is_refused(
 
 
 def offer(sandbox: Sandbox, **more: object) -> Fault:
-    """Return a fault that answers `create_project` with an odd offer."""
+    """Return a fault that responds to `create_project` with an unusual offer."""
     found = {
         "edgeBaseUrl": sandbox.edge_url,
         "uploadToken": "token",
         "partSizeBytes": 5_242_880,
         **more,
     }
-    answer = {"apiProjectId": "proj_1", "upload": found}
-    return Fault(path="/v1/create_project", action=RespondWith(json=answer))
+    response = {"apiProjectId": "proj_1", "upload": found}
+    return Fault(path="/v1/create_project", action=RespondWith(json=response))

@@ -1,4 +1,4 @@
-"""An upload with `resume` is gone on with where it ended, and never with other bytes."""
+"""An upload with `resume` continues where it stopped, and never with other bytes."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ CONFIRM = "/complete_project_upload"
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """Where the state is kept."""
+    """Path of the resume file."""
     return tmp_path / "talk.upload"
 
 
 def refused(number: int, times: int | None = 1) -> Fault:
-    """A part that is refused for good."""
+    """A part that is refused permanently."""
     return Fault(path=f"*/parts/{number}", times=times, action=RespondWith(403))
 
 
 async def broken_off(on: Scene, kept: Any, content: bytes = CONTENT, number: int = 4) -> None:
-    """A first try that ends at part `number`; those before it are acknowledged."""
+    """A first attempt that fails at part `number`; the parts before it are acknowledged."""
     on.fail(refused(number))
     with pytest.raises(UploadFailed):
         await on.client.projects.create(content, resume=kept)
 
 
-def told(events: list[object], kind: type) -> list[Any]:
-    """The events of one kind."""
+def of_class(events: list[object], kind: type) -> list[Any]:
+    """The events of one class."""
     return [event for event in events if isinstance(event, kind)]
 
 
-async def test_the_next_try_sends_what_is_missing_to_the_same_project(kept: Path) -> None:
+async def test_the_next_attempt_sends_the_missing_parts_to_the_same_project(kept: Path) -> None:
     events: list[object] = []
     async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
         await broken_off(on, kept)
@@ -70,12 +70,12 @@ async def test_the_next_try_sends_what_is_missing_to_the_same_project(kept: Path
         assert project.api_project_id == on.only_project()
         assert on.part_numbers() == [1, 2, 3, 4, 4, 5, 6, 7]
         assert len(on.seen("/uploads/start")) == 1
-        (resumed,) = told(events, UploadResumed)
+        (resumed,) = of_class(events, UploadResumed)
         assert (resumed.sent, resumed.total) == (3 * PART, len(CONTENT))
         assert not kept.exists()
 
 
-async def test_progress_goes_on_from_what_is_there(kept: Path) -> None:
+async def test_progress_continues_from_the_acknowledged_parts(kept: Path) -> None:
     progress: list[UploadProgress] = []
     async with scene(max_concurrent_parts=1) as on:
         await broken_off(on, kept)
@@ -84,8 +84,8 @@ async def test_progress_goes_on_from_what_is_there(kept: Path) -> None:
     assert progress[-1].sent == len(CONTENT)
 
 
-async def test_an_upload_that_was_cancelled_or_closed_goes_on(kept: Path) -> None:
-    """Neither aborts what is to be gone on with."""
+async def test_a_cancelled_or_closed_upload_is_resumed(kept: Path) -> None:
+    """Neither aborts the upload."""
     never = Fault(path="*/parts/3", times=2, action=Delay(60))
     async with scene(faults=[never], max_concurrent_parts=1) as on:
         await cancelled_at(on, "/parts/3", on.client.projects.create(CONTENT, resume=kept))
@@ -103,8 +103,8 @@ async def test_an_upload_that_was_cancelled_or_closed_goes_on(kept: Path) -> Non
         assert on.part_numbers() == [1, 2, 3, 3, 3, 4, 5, 6, 7]
 
 
-async def test_another_content_of_the_same_length_never_goes_on_with_it(kept: Path) -> None:
-    """And the first one still can, from the same file."""
+async def test_another_content_of_the_same_length_does_not_resume_it(kept: Path) -> None:
+    """The first content can still be resumed from the same file."""
     other = sound(len(CONTENT) + 1)[1:]
     async with scene(max_concurrent_parts=1) as on:
         await broken_off(on, kept)
@@ -130,14 +130,14 @@ async def test_a_session_that_expired_starts_over_and_reports_it(
             project = await on.client.projects.create(CONTENT, resume=kept)
         assert project.api_project_id != first.id
         assert on.landed(project) == CONTENT
-        (restarted,) = told(events, UploadRestarted)
+        (restarted,) = of_class(events, UploadRestarted)
         assert restarted.api_project_id == first.id
         assert "token_expired" in restarted.reason
         assert first.id in caplog.text
 
 
-async def test_a_session_known_to_have_expired_is_not_tried() -> None:
-    """The record says when it ends."""
+async def test_a_session_known_to_have_expired_is_not_resumed() -> None:
+    """The record contains the expiry."""
     events: list[object] = []
     store = Kept()
     async with scene(max_concurrent_parts=1, observers=(events.append,)) as on:
@@ -147,7 +147,7 @@ async def test_a_session_known_to_have_expired_is_not_tried() -> None:
         sent = len(on.parts())
         await on.client.projects.create(CONTENT, resume=store)
         assert len(on.parts()) == sent + 7
-        (restarted,) = told(events, UploadRestarted)
+        (restarted,) = of_class(events, UploadRestarted)
         assert "expired at 2020-01-01" in restarted.reason
 
 
@@ -159,7 +159,7 @@ async def test_an_upload_that_the_edge_forgot_starts_over(kept: Path) -> None:
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert on.landed(project) == CONTENT
         assert len(on.sandbox.state.projects) == 2
-        assert "upload_not_found" in told(events, UploadRestarted)[0].reason
+        assert "upload_not_found" in of_class(events, UploadRestarted)[0].reason
 
 
 async def test_a_project_that_the_service_does_not_know_starts_over(kept: Path) -> None:
@@ -170,12 +170,12 @@ async def test_a_project_that_the_service_does_not_know_starts_over(kept: Path) 
     async with scene(observers=(events.append,)) as on:
         project = await on.client.projects.create(CONTENT, resume=kept)
         assert on.landed(project) == CONTENT
-        assert len(told(events, UploadRestarted)) == 1
+        assert len(of_class(events, UploadRestarted)) == 1
         assert len(on.parts()) == 7
 
 
-async def test_a_lost_end_is_settled_by_asking(kept: Path) -> None:
-    """The process ended between `complete` and its answer: nothing is sent again."""
+async def test_an_unknown_completion_is_confirmed_with_the_api(kept: Path) -> None:
+    """The process ended between `complete` and its response: nothing is sent again."""
     async with scene() as on:
         on.fail(
             Fault(path=f"*{COMPLETE}", times=None, action=LoseResponse()),
@@ -204,7 +204,7 @@ async def test_an_end_that_was_not_confirmed_is_confirmed_again(kept: Path) -> N
 
 
 async def test_a_refused_end_is_not_resumed(kept: Path) -> None:
-    """What the edge will refuse each time is aborted, and the next try starts anew."""
+    """An upload that the edge refuses permanently is aborted, and the next attempt restarts."""
     async with scene(faults=[Fault(path=f"*{COMPLETE}", action=RespondWith(400))]) as on:
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT, resume=kept)
@@ -213,8 +213,8 @@ async def test_a_refused_end_is_not_resumed(kept: Path) -> None:
         assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
 
 
-async def test_what_landed_short_is_not_resumed(kept: Path) -> None:
-    """The next try sends all of it to a new project."""
+async def test_an_incomplete_upload_is_not_resumed(kept: Path) -> None:
+    """The next attempt sends all bytes to a new project."""
     short = {"apiProjectId": "p", "status": "uploaded", "sizeBytes": 3}
     async with scene(faults=[Fault(path=f"*{CONFIRM}", action=RespondWith(json=short))]) as on:
         with pytest.raises(UploadFailed, match="a size of 3 bytes"):
@@ -226,7 +226,7 @@ async def test_what_landed_short_is_not_resumed(kept: Path) -> None:
 
 
 async def test_a_file_that_changes_is_not_resumed(kept: Path, tmp_path: Path) -> None:
-    """No part of it is kept as one of the content that was begun, and nothing is left open."""
+    """No part of the changed content is recorded, and nothing is left open."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
 
@@ -242,7 +242,7 @@ async def test_a_file_that_changes_is_not_resumed(kept: Path, tmp_path: Path) ->
 
 
 async def test_a_start_that_was_interrupted_leaves_nothing_open(kept: Path) -> None:
-    """The project is kept, and the next try starts its upload."""
+    """The project is recorded, and the next attempt starts its upload."""
     async with scene(faults=[Fault(path="*/uploads/start", action=Delay(0.1))]) as on:
         await cancelled_at(on, "/uploads/start", on.client.projects.create(CONTENT, resume=kept))
         assert on.sandbox.state.uploads == {}
@@ -273,8 +273,8 @@ async def test_a_signed_link_that_expired_starts_over(kept: Path) -> None:
         assert len(on.sandbox.state.projects) == 2
 
 
-async def test_what_can_be_read_but_once_is_resumed_too(kept: Path) -> None:
-    """It is kept in a temporary file first, and known again by what it gave."""
+async def test_a_source_that_can_be_read_only_once_is_resumed(kept: Path) -> None:
+    """It is spooled to a temporary file, and identified by its content."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for start in range(0, len(CONTENT), 1000):
@@ -290,14 +290,14 @@ async def test_what_can_be_read_but_once_is_resumed_too(kept: Path) -> None:
 
 
 class Kept:
-    """A store of the user's."""
+    """A store of the user."""
 
     def __init__(self) -> None:
         self.records: dict[str, UploadRecord] = {}
         self.history: list[UploadRecord] = []
 
     async def load(self, digest: str) -> UploadRecord | None:
-        """What is kept."""
+        """Return the record."""
         return self.records.get(digest)
 
     async def save(self, record: UploadRecord) -> None:
@@ -371,8 +371,8 @@ async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
         assert again == first
 
 
-async def test_wherever_it_is_cancelled_the_next_try_finishes(kept: Path) -> None:
-    """After any number of the loop's turns: one project, the right bytes."""
+async def test_the_next_attempt_finishes_after_a_cancellation_at_any_time(kept: Path) -> None:
+    """After any number of iterations of the loop: one project with the right bytes."""
     content = sound(2 * PART + 1)
     async with scene(max_concurrent_parts=2) as on:
         for turns in range(0, 120, 15):

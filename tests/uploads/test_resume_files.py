@@ -1,4 +1,4 @@
-"""The file that `resume` names: whatever is wrong with it is said before a byte is sent."""
+"""Resume files: their errors are raised before a byte is sent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTENT = sound(3 * PART)
 
 
 async def broken_off(on: Scene, kept: Path) -> None:
-    """A first try that ends at its second part."""
+    """A first attempt that fails at its second part."""
     on.fail(Fault(path="*/parts/2", action=RespondWith(403)))
     with pytest.raises(UploadFailed):
         await on.client.projects.create(CONTENT, resume=kept)
@@ -48,7 +48,7 @@ def short(path: Path) -> None:
 
 
 def damaged(path: Path) -> None:
-    """A line in the middle is none."""
+    """A line in the middle is not valid."""
     path.write_bytes(encode_entries(HEADER) + b'{"rec\n{"forgotten": "x"}\n')
 
 
@@ -58,7 +58,7 @@ def newer(path: Path) -> None:
 
 
 def pipe(path: Path) -> None:
-    """A named pipe, which nobody may wait for."""
+    """A named pipe, which must not block."""
     os.mkfifo(path)
 
 
@@ -105,13 +105,13 @@ async def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [True, 5, "", object(), b"path", {}])
-async def test_what_is_neither_path_nor_store_is_refused(wrong: Any) -> None:
-    """And a source that can be read but once is not touched."""
-    asked = False
+async def test_a_resume_argument_that_is_neither_path_nor_store_is_refused(wrong: Any) -> None:
+    """A source that can be read only once is not read."""
+    was_read = False
 
     async def never() -> AsyncGenerator[bytes, None]:
-        nonlocal asked
-        asked = True
+        nonlocal was_read
+        was_read = True
         yield b""
 
     source = never()
@@ -119,7 +119,7 @@ async def test_what_is_neither_path_nor_store_is_refused(wrong: Any) -> None:
         with pytest.raises(ConfigurationError, match="resume"):
             await on.client.projects.create(source, resume=wrong)
         assert on.sandbox.requests == []
-    assert not asked
+    assert not was_read
     await source.aclose()
 
 
@@ -159,7 +159,7 @@ async def test_an_empty_file_is_where_to_begin(tmp_path: Path) -> None:
 
 
 async def test_a_second_upload_with_the_same_file_is_refused(tmp_path: Path) -> None:
-    """The first one goes on, undisturbed."""
+    """The first one continues."""
     kept = tmp_path / "kept"
     async with scene(faults=[Fault(path="*/parts/2", action=Delay(0.1))]) as on:
         first = asyncio.create_task(on.client.projects.create(CONTENT, resume=kept))
@@ -185,7 +185,7 @@ async def test_a_source_that_is_refused_leaves_no_file(tmp_path: Path) -> None:
 async def test_a_disk_that_is_full_ends_the_upload_before_its_first_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be kept is not begun; the project is named."""
+    """Without a record the upload does not start; the error contains the project."""
     real = os.write
 
     def full(descriptor: int, data: Any) -> int:

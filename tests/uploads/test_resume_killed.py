@@ -1,6 +1,6 @@
-"""A process that is killed while it uploads: the next one goes on, wherever that was.
+"""A process that is killed during an upload: the next one resumes it.
 
-`DIFFIO_KILLS=10 DIFFIO_KILLED_MIB=1024` makes of it what takes minutes.
+`DIFFIO_KILLS=10 DIFFIO_KILLED_MIB=1024` extends the test to minutes.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ async def test_a_killed_upload_is_finished_by_the_next_attempt(
         async with await uploading(on, recording, kept) as second:
             with anyio.fail_after(120):
                 assert second.stdout is not None
-                said = b"".join([piece async for piece in second.stdout]).decode().strip()
+                output = b"".join([piece async for piece in second.stdout]).decode().strip()
                 assert await second.wait() == 0
         where = f"killed {pause:.3f} s after part {after}"
-        assert said == on.only_project(), where
-        project = on.sandbox.state.projects[said]
+        assert output == on.only_project(), where
+        project = on.sandbox.state.projects[output]
         assert project.received
         with (
             on.sandbox.state.source_path(project).open("rb") as landed,

@@ -1,4 +1,4 @@
-"""Threads are waited for, however often the waiter is cancelled, in anyio's scopes and out."""
+"""Waiting for threads although the waiter is cancelled, inside and outside anyio's scopes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 
 class Work:
-    """Blocking work of some seconds, that says when it has ended."""
+    """Blocking work of some seconds, with a flag for its end."""
 
     def __init__(self, seconds: float = 0.1) -> None:
         self.seconds, self.ended = seconds, threading.Event()
@@ -85,8 +85,8 @@ async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
     assert work.ended.is_set()
 
 
-async def test_a_settled_waiter_is_free_to_go_on() -> None:
-    """After a time-out that was waited out the task is not still being cancelled."""
+async def test_a_waiter_can_continue_after_its_time_out() -> None:
+    """After a time-out, the task is not being cancelled any more."""
     threads, work = TrackedExecutor(), Work()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
@@ -98,7 +98,7 @@ async def test_a_settled_waiter_is_free_to_go_on() -> None:
 
 
 async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
-    """Its error is its own reader's; nobody logs it as never retrieved."""
+    """Its error is not logged as never retrieved."""
     loop = asyncio.get_running_loop()
     failed, cancelled = loop.create_future(), loop.create_future()
     failed.set_exception(LookupError())

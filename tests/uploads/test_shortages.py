@@ -1,4 +1,4 @@
-"""A process that is short of threads, memory or ports says so, and waits where that helps."""
+"""Shortages of threads, memory or ports: their messages, and waiting where that helps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="POSIX limit
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOBUFS])
 def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: int) -> None:
-    """The error keeps what was missing, and a batch waits for it as for the network."""
+    """The error names the missing resource, and a batch treats it as transient."""
     key = ConnectionKey("api.diffio.ai", 443, True, True, None, None, None)
     raw = aiohttp.ClientConnectorError(key, OSError(number, os.strerror(number)))
     url = "https://api.diffio.ai/v1"
@@ -85,7 +85,7 @@ def test_one_thread_is_enough() -> None:
 @pytest.mark.anyio
 @pytest.mark.slow
 async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
-    """Descriptors come back when other work ends: the file is not blamed meanwhile."""
+    """Opening is retried until other work releases descriptors."""
     source = tmp_path / "a.wav"
     source.write_bytes(b"abc")
     done = in_another_users_process(

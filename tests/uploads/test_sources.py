@@ -1,4 +1,4 @@
-"""Every kind of source arrives as it is, in both eras of the upload."""
+"""Every type of source arrives unchanged, by both upload methods."""
 
 from __future__ import annotations
 
@@ -158,8 +158,8 @@ async def test_a_file_object_keeps_its_place_and_stays_open(kept: _Kept) -> None
         assert file.tell() == len(HEAD)
 
 
-async def test_what_was_uploaded_from_memory_is_free_afterwards() -> None:
-    """A bytearray can grow and a BytesIO be closed once the upload has ended."""
+async def test_memory_is_released_after_the_upload() -> None:
+    """A bytearray can grow and a BytesIO can be closed after the upload."""
     growing, buffer = bytearray(CONTENT), io.BytesIO(CONTENT)
     async with scene() as on:
         await on.client.projects.create(growing)
@@ -175,7 +175,7 @@ async def test_a_buffer_beyond_its_end_is_empty() -> None:
 
 
 async def test_names_and_types_are_the_sources_own(kept: _Kept, tmp_path: Path) -> None:
-    """A GzipFile is named for what is in it; a name that is not UTF-8 is made sendable."""
+    """A GzipFile has the name of its content; a name that is not UTF-8 is made valid."""
     odd = os.fsdecode(bytes(tmp_path) + b"/t\xe4lk.mp3")
     Path(odd).write_bytes(b"x")
     async with scene(uploads=("signed",)) as on:
@@ -201,7 +201,7 @@ async def test_an_empty_file_is_one_empty_part(tmp_path: Path) -> None:
             assert part.headers["content-length"] == "0"
 
 
-async def test_an_error_of_the_users_generator_comes_out_as_it_is() -> None:
+async def test_an_error_of_the_users_generator_is_raised_unchanged() -> None:
     ended = False
 
     async def broken() -> AsyncIterator[bytes]:
@@ -238,7 +238,7 @@ async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
 
 
 async def test_text_is_refused(kept: _Kept) -> None:
-    """A text-mode file, a generator of str and a reader of str are told to be binary."""
+    """A text-mode file, a generator of str and a reader of str are refused."""
 
     async def words() -> AsyncIterator[str]:
         yield "la"
@@ -349,8 +349,8 @@ async def test_a_part_of_a_multipart_request_is_a_source() -> None:
         app = web.Application(client_max_size=2**30)
         app.router.add_post("/", handle)
         async with TestClient(TestServer(app)) as browser:
-            answer = await (await browser.post("/", data=form)).json()
-    assert (answer["file_name"], answer["content_type"]) == ("talk.flac", "audio/x-flac")
+            response = await (await browser.post("/", data=form)).json()
+    assert (response["file_name"], response["content_type"]) == ("talk.flac", "audio/x-flac")
 
 
 async def test_an_asynchronous_file_is_read_by_the_block(kept: _Kept) -> None:

@@ -1,4 +1,4 @@
-"""Sources whose `read` blocks for ever keep nobody else waiting: no upload, and no exit."""
+"""Sources whose `read` blocks forever delay no other upload, and not the exit."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ except KeyboardInterrupt:
 
 
 class Stuck:
-    """A file object whose `read` does not come back before `end` is set."""
+    """A file object whose `read` does not return before `end` is set."""
 
     def __init__(self, end: threading.Event) -> None:
         self._end = end
@@ -64,7 +64,7 @@ class Stuck:
 
 @pytest.fixture
 def end() -> Iterator[threading.Event]:
-    """Lets the threads of the stuck sources go, at the latest after the test."""
+    """Event that ends the threads of the blocked sources, at the latest after the test."""
     made = threading.Event()
     yield made
     made.set()
@@ -83,7 +83,7 @@ def test_a_process_ends_while_a_source_blocks() -> None:
 async def test_stuck_sources_do_not_keep_others_from_being_sent(
     end: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many: files are uploaded, results downloaded, and the stuck calls can be left."""
+    """Files are uploaded however many sources block, and the blocked calls can be cancelled."""
     monkeypatch.setattr("diffio_async._uploads.source.READ_TIMEOUT", 0.1)
     (tmp_path / "talk.wav").write_bytes(CONTENT)
     stuck: Any = Stuck(end)
@@ -100,7 +100,7 @@ async def test_stuck_sources_do_not_keep_others_from_being_sent(
 
 
 async def test_the_thread_of_a_source_ends_with_its_call(end: threading.Event) -> None:
-    """Also that of a read that comes back late; what it gives then is for nobody."""
+    """The thread of a read that returns late ends too; its data is discarded."""
     late: Any = Stuck(end)
     with anyio.move_on_after(0.05):
         async with anyio.create_task_group() as group:

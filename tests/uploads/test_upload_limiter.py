@@ -25,12 +25,12 @@ SLOW = Fault(method="PUT", times=None, action=Delay(0.02))
 
 
 def patient(attempts: int = 5) -> RetryPolicy:
-    """A policy of short pauses."""
+    """Return a retry policy with short delays."""
     return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
 async def test_more_parts_are_in_flight_where_that_helps() -> None:
-    """Each takes a twentieth of a second, however many there are: four carry twice what two do."""
+    """Each part takes the same time: four in flight are twice as fast as two."""
     async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
         assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
         assert most_at_once(on.parts()[:4]) == 2
@@ -39,7 +39,7 @@ async def test_more_parts_are_in_flight_where_that_helps() -> None:
 
 @pytest.mark.slow
 async def test_a_larger_limit_without_gain_is_given_up() -> None:
-    """The host takes its twentieth of a second for one at a time: two carry what eight do."""
+    """The host serves one part at a time: two in flight are as fast as eight."""
     turns = asyncio.Lock()
     limiter = UploadLimiter(4)
 
@@ -66,7 +66,7 @@ async def test_a_larger_limit_without_gain_is_given_up() -> None:
 
 
 async def test_all_uploads_share_one_limit_in_turn() -> None:
-    """A small upload does not wait until a large one that came before it is through."""
+    """A small upload does not wait for the end of an earlier large one."""
     async with scene(faults=[SLOW], max_concurrent_parts=2) as on:
         large = asyncio.create_task(on.client.projects.create(CONTENT))
         while len(on.parts()) < 2:
@@ -78,9 +78,9 @@ async def test_all_uploads_share_one_limit_in_turn() -> None:
         assert most_at_once(on.parts()) == 2
 
 
-async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
-    """A storm of 429 and 503 halves the number, is sat out, and the upload arrives whole."""
-    storm = [
+async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
+    """Many 429 and 503 responses halve the limit, and the upload succeeds."""
+    faults_in_turn = [
         Fault(method="PUT", times=5, action=RespondWith(429, {"Retry-After": "0.05"})),
         Fault(method="PUT", times=5, action=RespondWith(503)),
     ]
@@ -89,7 +89,7 @@ async def test_a_host_with_too_much_to_do_gets_less_at_once() -> None:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
         while most_at_once(on.parts()) < 4:
             await asyncio.sleep(0.005)
-        on.fail(*storm)
+        on.fail(*faults_in_turn)
         assert on.landed(await uploading) == CONTENT
         refused = [seen for seen in on.parts() if seen.status in {429, 503}]
         assert len(refused) == 10
@@ -108,7 +108,7 @@ async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
         assert len(meanwhile) >= 10
 
 
-class Misfortune(Exception):
+class UnrelatedError(Exception):
     """Some other end."""
 
 
@@ -121,11 +121,11 @@ class Misfortune(Exception):
         (ResponseTimeout(""), True),
         (ApiError("", status=500), False),
         (ApiError("", status=403), False),
-        (Misfortune(), False),
+        (UnrelatedError(), False),
     ],
 )
 async def test_which_errors_throttle_and_which_do_not(
-    failure: DiffioError | Misfortune, halved: bool
+    failure: DiffioError | UnrelatedError, halved: bool
 ) -> None:
     limiter = UploadLimiter(8)
     with pytest.raises(type(failure)):
@@ -145,12 +145,12 @@ async def test_slots_are_granted_in_turn_among_uploads() -> None:
     async with asyncio.TaskGroup() as tasks:
         for upload in "aaaabbc":
             tasks.create_task(part(upload))
-    # The first came when nobody waited; then each in turn, and who has more goes on.
+    # The first one did not wait; then one of each in turn.
     assert "".join(order) == "aabcaba"
 
 
-async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> None:
-    """Before the place was given, and in the very moment it is."""
+async def test_a_cancelled_waiter_leaves_its_slot_to_others() -> None:
+    """Before a slot is granted, and in the same iteration as the grant."""
     limiter = UploadLimiter(1)
 
     async def part(seconds: float = 0.0) -> None:
@@ -171,9 +171,9 @@ async def test_who_is_cancelled_while_it_waits_leaves_its_place_to_others() -> N
         pass
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
-async def test_bytes_in_the_sockets_buffer_are_not_through() -> None:
-    """A host that does not read: a part is handed over in a moment, and hardly a byte is there."""
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+async def test_bytes_in_the_socket_buffer_are_not_acknowledged() -> None:
+    """A host that does not read: a part is written at once, but few bytes are acknowledged."""
     flights: list[InFlightPart] = []
     original = InFlightPart.reset
 
@@ -195,7 +195,7 @@ async def test_bytes_in_the_sockets_buffer_are_not_through() -> None:
     assert 0 < through < handed < size
 
 
-async def test_an_upload_that_fails_frees_its_places() -> None:
+async def test_an_upload_that_fails_frees_its_slots() -> None:
     refused = Fault(path="*/parts/2", action=RespondWith(403))
     async with scene(faults=[refused, SLOW], max_concurrent_parts=2) as on:
         with pytest.raises(UploadFailed):
