@@ -133,40 +133,45 @@ async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, reco
     assert len(client.rows(listed, "generations")) == 1
 
 
-@pytest.mark.parametrize("status", ["failed", "error"])
 async def test_a_failed_generation_is_raised_with_its_reason(
-    client: Surface, sandbox: Sandbox, status: str
+    client: Surface, sandbox: Sandbox
 ) -> None:
-    """`failed` and `error` alike, at once."""
-    sandbox.faults.add(forever(progress_body(status, error="no speech in it")))
-    with pytest.raises(FAILURES, match="no speech in it"):
-        await client.call(
-            "generations.wait_for_complete", generation_id="gen_1", poll_interval=0.05
-        )
-    assert len(requests_to(sandbox, PROGRESS)) == 1
+    """`failed` and `error` alike, after one poll."""
+    for count, status in enumerate(("failed", "error"), 1):
+        sandbox.faults.add(*answers(progress_body(status, error=f"{status}: no speech in it")))
+        with pytest.raises(FAILURES, match=f"{status}: no speech in it"):
+            await client.call(
+                "generations.wait_for_complete", generation_id=f"gen_{count}", poll_interval=0.05
+            )
+        assert len(requests_to(sandbox, PROGRESS)) == count
 
 
 async def test_a_wait_ends_in_time(client: Surface, sandbox: Sandbox) -> None:
     """The deadline is the deadline."""
     sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises((TimeoutError, RuntimeError)):
-        await client.call("generations.wait_for_complete", generation_id="gen_1", timeout=0.3)
+        await client.call("generations.wait_for_complete", generation_id="gen_1", timeout=0.1)
 
 
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [(401, None), (402, "spendLimitExceeded"), (403, None), (404, None), (410, "model_retired")],
+#: Errors of the API that are not retried: status and code.
+REFUSALS = (
+    (401, None),
+    (402, "spendLimitExceeded"),
+    (403, None),
+    (404, None),
+    (410, "model_retired"),
 )
-async def test_refusals_keep_their_status(
-    client: Surface, sandbox: Sandbox, status: int, code: str | None
-) -> None:
-    """What the API refuses is told with its status, and not asked again."""
-    body = {"error": "refused", **({"code": code} if code else {})}
-    sandbox.faults.add(Fault(path=GENERATION, times=None, action=RespondWith(status, json=body)))
-    with pytest.raises(FAILURES, match="refused") as caught:
-        await client.call("generations.create", api_project_id="proj_1")
-    assert status_of(caught.value) == status
-    assert len(requests_to(sandbox, "*-generation")) == 1
+
+
+async def test_refusals_keep_their_status(client: Surface, sandbox: Sandbox) -> None:
+    """The error has the status of the response, and the request is not repeated."""
+    for count, (status, code) in enumerate(REFUSALS, 1):
+        body = {"error": f"refused {status}", **({"code": code} if code else {})}
+        sandbox.faults.add(Fault(path=GENERATION, action=RespondWith(status, json=body)))
+        with pytest.raises(FAILURES, match=f"refused {status}") as caught:
+            await client.call("generations.create", api_project_id="proj_1")
+        assert status_of(caught.value) == status
+        assert len(requests_to(sandbox, "*-generation")) == count
 
 
 async def test_progress_is_told_to_callbacks(client: Surface, sandbox: Sandbox) -> None:
@@ -185,11 +190,9 @@ async def test_progress_is_told_to_callbacks(client: Surface, sandbox: Sandbox) 
     assert seen == ["queued", "processing", "complete"]
 
 
-@pytest.mark.parametrize("path", ["no-such-file.wav", ""])
-async def test_a_source_that_is_not_there_costs_no_request(
-    client: Surface, sandbox: Sandbox, path: str
-) -> None:
+async def test_a_missing_source_costs_no_request(client: Surface, sandbox: Sandbox) -> None:
     """Nothing is sent."""
-    with pytest.raises((*FAILURES, OSError)):
-        await client.call("projects.create", source=path)
+    for path in ("no-such-file.wav", ""):
+        with pytest.raises((*FAILURES, OSError)):
+            await client.call("projects.create", source=path)
     assert list(sandbox.requests) == []

@@ -82,6 +82,7 @@ def test_every_error_pickles_and_copies_with_all_it_knows(kind: type[DiffioError
     assert error.api_project_id == "p"
 
 
+@pytest.mark.slow
 def test_an_error_comes_whole_out_of_another_process() -> None:
     """Workers raise what callers catch: the same class, ids, notes and progress."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

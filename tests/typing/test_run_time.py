@@ -93,13 +93,17 @@ def functions(value: Any) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC))
-def test_annotations_resolve_at_run_time(name: str) -> None:
-    """`typing.get_type_hints` and `inspect.signature(eval_str=True)` take all that is public."""
-    for each in functions(PUBLIC[name]):
-        typing.get_type_hints(each)
-        if inspect.isfunction(each):
-            inspect.signature(each, eval_str=True)
+def test_annotations_resolve_at_run_time() -> None:
+    """`typing.get_type_hints` and `inspect.signature(eval_str=True)` accept all public names."""
+    for name, value in PUBLIC.items():
+        for each in functions(value):
+            try:
+                typing.get_type_hints(each)
+                if inspect.isfunction(each):
+                    inspect.signature(each, eval_str=True)
+            except NameError as failure:
+                failure.add_note(f"in {name}")
+                raise
 
 
 def test_there_is_much_that_is_public() -> None:

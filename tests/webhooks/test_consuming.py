@@ -147,7 +147,7 @@ async def test_a_lease_is_renewed_while_the_event_is_handled(tmp_path: Path) -> 
         await stored(inbox, "msg_1")
         async with await anext(inbox.deliveries()):
             with pytest.raises(TimeoutError):
-                await first(inbox, 0.5)
+                await first(inbox, 0.3)
         assert await states(inbox) == {"msg_1": "handled"}
 
 

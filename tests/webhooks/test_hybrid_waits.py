@@ -44,6 +44,10 @@ QUESTIONS = ("/v1/get_generation_progress", "/v1/list_project_generations")
 LATE = WaitPolicy(min_interval=20, max_interval=20, push_check_interval=20)
 
 
+#: Generations that are waited for at once.
+COUNT = 8
+
+
 @frozen
 class Scene:
     """A sandbox whose events come to an inbox, and a client that listens to it."""
@@ -94,7 +98,7 @@ async def scene(
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
     """Long before the next poll; the progress is that of the event."""
-    async with scene(tmp_path, duration=0.3) as here:
+    async with scene(tmp_path, duration=0.1) as here:
         (generation,) = await here.started()
         async with asyncio.timeout(5):
             progress = await here.client.generations.wait_for_complete(generation_id=generation)
@@ -150,7 +154,7 @@ async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
 async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> None:
     """At once, though events of others flow; and its end is no sign that they stopped."""
     async with (
-        scene(tmp_path, types="ends", duration=0.8) as here,
+        scene(tmp_path, types="ends", duration=0.25) as here,
         WebhookInbox(tmp_path / "other.db") as other,
         other_client(here, other) as client,
         asyncio.timeout(5),
@@ -208,14 +212,14 @@ async def test_while_events_arrive_nothing_is_polled_by_an_eager_policy(
 
 
 @pytest.mark.usefixtures("_no_task_left")
-@pytest.mark.parametrize("projects", [1, 20])
+@pytest.mark.parametrize("projects", [1, COUNT])
 async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> None:
     """Of one project and of many, with hardly any polls."""
-    async with scene(tmp_path, duration=0.5, duration_spread=0.5) as here:
-        ids = await here.started(20, projects=projects)
+    async with scene(tmp_path, duration=0.2, duration_spread=0.5) as here:
+        ids = await here.started(COUNT, projects=projects)
         async with asyncio.timeout(5):
             outcomes = await here.client.generations.wait_many(ids)
-        assert [outcome.status for outcome in outcomes] == ["complete"] * 20
+        assert [outcome.status for outcome in outcomes] == ["complete"] * COUNT
         assert here.questions() <= 1
 
 
@@ -271,11 +275,11 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
     monkeypatch.setattr(job, "PUSH_GRACE", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
-        Sandbox(engine="echo", duration=0.2) as sandbox,
+        Sandbox(engine="echo", duration=0.05) as sandbox,
         AsyncDiffio(
             sandbox.api_key,
             base_url=sandbox.base_url,
-            options=ClientOptions(wait=WaitPolicy(min_interval=0.1)),
+            options=ClientOptions(wait=WaitPolicy(min_interval=0.05)),
             inbox=WebhookInbox(tmp_path / "inbox.db"),
         ) as client,
     ):
@@ -295,11 +299,11 @@ async def test_deadlines_hold_and_cancellation_ends_the_listening(tmp_path: Path
     async with scene(tmp_path, duration=30) as here:
         (generation,) = await here.started()
         with pytest.raises(WaitTimeout):
-            await here.client.generations.wait_for_complete(generation_id=generation, timeout=0.3)
+            await here.client.generations.wait_for_complete(generation_id=generation, timeout=0.1)
         waiting = asyncio.create_task(
             here.client.generations.wait_for_complete(generation_id=generation)
         )
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         before = len(asyncio.all_tasks())
         waiting.cancel()
         await asyncio.wait([waiting])
@@ -313,7 +317,7 @@ def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
     """`Diffio(inbox=…)`: its loop runs in a thread of its own."""
 
     async def serve() -> None:
-        async with scene(tmp_path, duration=0.3) as here:
+        async with scene(tmp_path, duration=0.1) as here:
             (generation,) = await here.started()
             await asyncio.to_thread(work, here.sandbox, generation)
 
@@ -333,7 +337,7 @@ def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
 
 async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
     """It listens to the same file there."""
-    async with scene(tmp_path, duration=0.3) as here:
+    async with scene(tmp_path, duration=0.1) as here:
         (generation,) = await here.started()
         async with pickle.loads(pickle.dumps(here.client)) as other, asyncio.timeout(5):
             assert (await other.generations.wait_for_complete(generation_id=generation)).complete
@@ -342,7 +346,7 @@ async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
 
 async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
     """One call, whose wait ends by the event."""
-    async with scene(tmp_path, duration=0.3) as here, asyncio.timeout(5):
+    async with scene(tmp_path, duration=0.1) as here, asyncio.timeout(5):
         restored = await here.client.restore(sample)
         assert restored.content
         assert here.questions() <= 1
@@ -352,7 +356,7 @@ async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
 async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path) -> None:
     """The first safety checks are early then: nothing was delivered since."""
     policy = WaitPolicy(min_interval=0.1, max_interval=0.2, push_check_interval=3)
-    async with scene(tmp_path, policy, duration=0.3) as here:
+    async with scene(tmp_path, policy, duration=0.1) as here:
         async with WebhookInbox(tmp_path / "inbox.db") as receiving:
             await stored(receiving, "msg_1", generationId="gen_other")
         here.sandbox.state.endpoints.clear()
@@ -419,7 +423,7 @@ async def test_with_several_event_loops_each_handles_an_event_once(
         )
         await stored(receiving, "msg_1", "generation.queued", generationId="gen_other")
         await until(lambda: len(handled) >= 3)
-        await asyncio.sleep(0.3)  # would there be more?
+        await asyncio.sleep(0.1)  # time for unexpected repeats
         assert handled == [("gen_other", "queued")] * 3
         await stored(receiving, "msg_2", generationId=generation)
         assert [progress.complete for progress in await waiting] == [True] * 3

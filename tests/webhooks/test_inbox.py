@@ -179,13 +179,13 @@ async def test_a_file_that_is_no_inbox_is_refused(tmp_path: Path) -> None:
 
 
 async def test_many_deliveries_at_once_share_their_commits(inbox: WebhookInbox) -> None:
-    """A thousand, a hundred at a time; each id once."""
+    """Four hundred at once; each id is stored once."""
 
     async def some(first: int) -> int:
         return sum([await stored(inbox, f"msg_{number}") for number in range(first, first + 20)])
 
-    assert sum(await asyncio.gather(*(some(10 * each) for each in range(99)))) == 1000
-    assert len(await inbox.entries(limit=2000)) == 1000
+    assert sum(await asyncio.gather(*(some(10 * each) for each in range(39)))) == 400
+    assert len(await inbox.entries(limit=2000)) == 400
 
 
 async def test_the_file_is_open_while_anybody_is_inside(tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ ODD = st.recursive(
 FIELDS = ("eventType", "createdAt", "generationId", "status", "error", "hasVideo", "transcription")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), ODD, max_size=6))
 @example({"eventType": "\ud800", "generationId": "gen_\udfff"})
 @example({"createdAt": "0001-01-01T00:00:00+14:00"})
