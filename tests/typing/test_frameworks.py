@@ -26,20 +26,25 @@ ANY = ConfigDict(arbitrary_types_allowed=True)
 
 @contextlib.asynccontextmanager
 async def serving(app: Any) -> AsyncIterator[str]:
-    """The address at which an ASGI application is served."""
+    """Serve an ASGI application, and yield its URL."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="on", log_level="error"))
+    # Signals belong to the test runner.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     running = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await running
+    try:
+        while not server.started:
+            assert not running.done(), "the application did not start"
+            await asyncio.sleep(0.01)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
 
 
 async def test_the_recipe_for_fastapi_serves_requests(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upload of a browser is restored, and its progress is answered in the API's spelling."""
+    """An uploaded file is restored, and its progress is returned in the API's spelling."""
     for name, value in sandbox.environment.items():
         monkeypatch.setenv(name, value)
     recipe: dict[str, Any] = {}
@@ -47,11 +52,12 @@ async def test_the_recipe_for_fastapi_serves_requests(
     form = aiohttp.FormData()
     form.add_field("recording", b"RIFF....", filename="talk.wav", content_type="audio/x-own")
     async with serving(recipe["app"]) as url, aiohttp.ClientSession() as browser:
-        async with browser.post(f"{url}/recordings", data=form) as answer:
-            assert answer.status == 200
-            started = await answer.json()
-        async with browser.get(f"{url}/generations/{started['generation_id']}") as answer:
-            progress = await answer.json()
+        async with browser.post(f"{url}/recordings", data=form) as response:
+            assert response.status == 200, await response.text()
+            started = await response.json()
+        async with browser.get(f"{url}/generations/{started['generation_id']}") as response:
+            assert response.status == 200, await response.text()
+            progress = await response.json()
     assert progress["generationId"] == started["generation_id"]
     (project,) = sandbox.state.projects.values()
     assert (project.file_name, project.content_type) == ("talk.wav", "audio/x-own")
