@@ -138,7 +138,7 @@ async def test_a_failed_generation_is_raised_with_its_reason(
 ) -> None:
     """`failed` and `error` alike, after one poll."""
     for count, status in enumerate(("failed", "error"), 1):
-        sandbox.faults.add(*answers(progress_body(status, error=f"{status}: no speech in it")))
+        sandbox.faults.add(*scripted(progress_body(status, error=f"{status}: no speech in it")))
         with pytest.raises(FAILURES, match=f"{status}: no speech in it"):
             await client.call(
                 "generations.wait_for_complete", generation_id=f"gen_{count}", poll_interval=0.05
