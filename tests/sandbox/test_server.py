@@ -16,6 +16,7 @@ from raw_caller import calling, echoing
 
 import diffio_async.sandbox
 from diffio_async.sandbox import Sandbox, SandboxError
+from diffio_async.sandbox.command import main
 from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 
 
@@ -103,7 +104,9 @@ def test_public_names_are_sorted_and_exist() -> None:
         _ = diffio_async.sandbox.nonsense
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
+)
 async def test_the_command_stops_cleanly_on_a_signal(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -135,17 +138,13 @@ async def test_the_command_stops_cleanly_on_a_signal(
     assert (process.returncode, out, errors) == (0, b"", b"")
 
 
-def test_the_command_reports_an_invalid_plan_and_exits_with_2(tmp_path: Path) -> None:
+def test_the_command_reports_an_invalid_plan_and_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('{"faults": [{"action": "explode"}]}')
-    run = subprocess.run(
-        [sys.executable, "-m", "diffio_async.sandbox", "--faults", str(plan)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 2
-    assert run.stderr.startswith("faults[0].action: 'explode' is not one of")
+    assert main(["--faults", str(plan)]) == 2
+    assert capsys.readouterr().err.startswith("faults[0].action: 'explode' is not one of")
 
 
 async def test_a_client_that_goes_away_within_its_request_is_one_line(

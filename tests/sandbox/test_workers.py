@@ -71,6 +71,7 @@ async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None
         assert "not a recording" in (await caller.ended(waiting))["error"]
 
 
+@pytest.mark.slow
 async def test_closing_kills_a_worker_in_the_middle_of_its_work_at_once() -> None:
     async with calling(Sandbox()) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
@@ -110,6 +111,7 @@ async def test_an_interrupted_restoration_is_repeated_after_a_restart(tmp_path: 
         assert (await caller.ended(ids, within=60))["status"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_worker_ignores_ctrl_c_and_ends_with_its_server() -> None:
     program = (
         "import asyncio\n"
@@ -161,6 +163,7 @@ async def test_a_restoration_over_the_time_limit_is_stopped(
                 await asyncio.sleep(0.01)
 
 
+@pytest.mark.slow
 async def test_a_recording_over_a_limit_fails_with_it(tmp_path: Path) -> None:
     """The options of the sandbox reach its workers."""
     for options, reason in (
@@ -174,6 +177,7 @@ async def test_a_recording_over_a_limit_fails_with_it(tmp_path: Path) -> None:
             assert leftovers(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_text_that_generates_sound_fails_immediately() -> None:
     """A few bytes for FFmpeg's SBaGen reader would be sound without an end."""
     async with calling(Sandbox()) as caller:

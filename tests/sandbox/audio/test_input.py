@@ -152,7 +152,16 @@ def test_samples_that_are_not_numbers_are_tolerated(
     assert sound.std() > 0.05
 
 
-@pytest.mark.parametrize(("channels", "width"), [(9, 1), (9, 2), (33, 4), (64, 2), (255, 2)])
+@pytest.mark.parametrize(
+    ("channels", "width"),
+    [
+        (9, 1),
+        (9, 2),
+        (33, 4),
+        pytest.param(64, 2, marks=pytest.mark.slow),
+        pytest.param(255, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_many_channels_without_a_layout_are_mixed(
     tmp_path: Path, channels: int, width: int
 ) -> None:

@@ -41,6 +41,7 @@ def test_the_words_of_the_sample_are_recognised_with_their_times(
     assert river["start"] == pytest.approx(1.6, abs=0.25)
 
 
+@pytest.mark.slow
 def test_no_transcript_is_written_unless_requested(restored: Callable[..., Restored]) -> None:
     result = restored(SAMPLES / "noisy-speech.wav", transcribe=False)
     assert result.transcript is None
