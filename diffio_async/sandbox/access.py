@@ -134,7 +134,7 @@ def _is_private(host: str) -> bool:
 
 def _closing_error(status: int, message: str, code: str) -> HttpError:
     # The body is not read, so the connection cannot be reused.
-    return HttpError(status, message, code=code, headers={"Connection": "close"})
+    return HttpError(status, message, code=code, headers={"Connection": "close"}, is_violation=True)
 
 
 def _netloc_of(url: str) -> str:
@@ -302,6 +302,7 @@ class Links:
                 403,
                 "the signature does not match the method, path and content type of this request",
                 code="SignatureDoesNotMatch",
+                is_violation=True,
             )
         expired = self._now() * 1000 >= expires
         if expired or signature in self._expired or issue <= self._expired_up_to:

@@ -132,15 +132,12 @@ class Api:
         context = self._context
         route, model = self._find(incoming.path)
         if incoming.method != "POST":
-            context.request_log.violation(incoming.record, "every API endpoint is a POST")
-            raise HttpError(405, "every endpoint is a POST", headers={"Allow": "POST"})
+            raise HttpError(
+                405, "every API endpoint is a POST", headers={"Allow": "POST"}, is_violation=True
+            )
         key = require_api_key(incoming, context.state, context.request_log)
         require_scope(key, route.scopes)
-        try:
-            fields = Fields(await incoming.json_object())
-        except HttpError as error:
-            context.request_log.violation(incoming.record, error.message)
-            raise
+        fields = Fields(await incoming.json_object())
         if unknown_fields := fields.unknown(route.fields):
             context.request_log.violation(
                 incoming.record, f"unknown fields: {', '.join(unknown_fields)}"

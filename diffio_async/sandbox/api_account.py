@@ -175,7 +175,7 @@ async def create_key(call: ApiCall) -> dict[str, Any]:
         parent_id=call.key.id,
         created_at=call.state.now(),
     )
-    call.state.add_key(key)
+    call.state.save(key)
     return {"key": secret, **_key_record(key)}
 
 

@@ -39,7 +39,7 @@ async def create_project(call: ApiCall) -> dict[str, Any]:
         updated_at=now,
     )
     project.has_video = project.content_type.startswith("video/")
-    state.add_project(project)
+    state.save(project)
     context.jobs.warm_up()
     return {
         "apiProjectId": project.id,
@@ -173,7 +173,7 @@ async def create_generation(call: ApiCall) -> dict[str, Any]:
         idempotency_key=idempotency_key,
         has_video=project.has_video,
     )
-    call.state.add_generation(generation)
+    call.state.save(generation)
     response = _created(call, generation)
     call.context.jobs.submit(generation)
     return response

@@ -139,31 +139,12 @@ def _write_private(file: Path, text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sandbox with options from the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = vars(_parser().parse_args(arguments))
+    env_file, plan = options.pop("env_file"), options.pop("faults")
     print_log(logging.INFO)
     try:
-        sandbox = Sandbox(
-            options.data,
-            host=options.host,
-            port=options.port,
-            api_key=options.api_key,
-            public_url=options.public_url,
-            allow_hosts=options.allow_host,
-            engine=options.engine,
-            duration=options.duration,
-            duration_spread=options.duration_spread,
-            faults=read_plan(options.faults) if options.faults else (),
-            allow_remote=options.allow_remote,
-            allow_remote_webhooks=options.allow_remote_webhooks,
-            legacy_models=options.legacy_models,
-            max_recording_seconds=options.max_recording_seconds,
-            max_decoded_bytes=options.max_decoded_bytes,
-            max_processing_seconds=options.max_processing_seconds,
-            webhook_pace=options.webhook_pace,
-            webhook_duplicates=options.webhook_duplicates,
-            webhook_shuffle=options.webhook_shuffle,
-        )
-        asyncio.run(run(sandbox, ready=partial(announce, env_file=options.env_file)))
+        sandbox = Sandbox(**options, faults=read_plan(plan) if plan else ())
+        asyncio.run(run(sandbox, ready=partial(announce, env_file=env_file)))
     except (SandboxError, PlanError, OSError, ValueError) as error:
         print_error(str(error))
         return 2
@@ -192,7 +173,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--public-url", help="the URL at which clients reach the sandbox")
     parser.add_argument(
-        "--allow-host", action="append", default=[], help="a name in Host headers to accept"
+        "--allow-host",
+        dest="allow_hosts",
+        action="append",
+        default=[],
+        help="a name in Host headers to accept",
     )
     parser.add_argument("--engine", choices=("restore", "echo"), default="restore")
     parser.add_argument("--duration", type=float, default=0.0, help="seconds an echo takes")

@@ -2,8 +2,9 @@
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from math import inf
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -223,7 +224,6 @@ class FaultPlan:
         return delay, delay_fault
 
 
-_MAX_SECONDS = 1e9
 #: Maximum size of a plan file.
 _MAX_PLAN_BYTES = 16 * 1024 * 1024
 
@@ -325,36 +325,27 @@ def _origin(value: Any, location: str) -> str | None:
     return _optional_text(value, location)
 
 
-def _integer(value: Any, location: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise PlanError(f"{location}: must be a non-negative integer")
-    return value
+def _number(
+    expected: str, lowest: float, highest: float, *types: type[int | float]
+) -> Callable[[Any, str], Any]:
+    """Return a parser of numbers in a range."""
+
+    def parse(value: Any, location: str) -> Any:
+        if type(value) not in types or not lowest <= value <= highest:
+            raise PlanError(f"{location}: must be {expected}")
+        return value
+
+    return parse
+
+
+_integer = _number("a non-negative integer", 0, inf, int)
+_status = _number("a status from 200 to 599", 200, 599, int)
+_seconds = _number("a non-negative number of seconds", 0, 1e9, int, float)
+_share = _number("a number from 0 to 1", 0, 1, int, float)
 
 
 def _optional_integer(value: Any, location: str) -> int | None:
     return None if value is None else _integer(value, location)
-
-
-def _status(value: Any, location: str) -> int:
-    if _integer(value, location) not in range(200, 600):
-        raise PlanError(f"{location}: must be a status from 200 to 599")
-    return int(value)
-
-
-def _seconds(value: Any, location: str) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value <= _MAX_SECONDS
-    ):
-        raise PlanError(f"{location}: must be a non-negative number of seconds")
-    return float(value)
-
-
-def _share(value: Any, location: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise PlanError(f"{location}: must be a number from 0 to 1")
-    return float(value)
 
 
 def _headers(value: Any, location: str) -> dict[str, str]:

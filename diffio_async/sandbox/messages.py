@@ -36,7 +36,10 @@ class Response:
 
 
 class HttpError(Exception):
-    """An error response; each origin has its own format for it."""
+    """An error response; each origin has its own format for it.
+
+    With `is_violation`, the request is also recorded as a violation of the contract.
+    """
 
     def __init__(
         self,
@@ -45,14 +48,14 @@ class HttpError(Exception):
         *,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
-        **extra: Any,
+        is_violation: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code
         self.headers = dict(headers or {})
-        self.extra = extra
+        self.is_violation = is_violation
 
 
 def json_response(body: Mapping[str, Any], status: int = 200) -> Response:
@@ -65,7 +68,7 @@ def api_error_body(error: HttpError) -> Response:
     body: dict[str, Any] = {"error": error.message}
     if error.code is not None:
         body["code"] = error.code
-    reply = json_response({**body, **error.extra}, error.status)
+    reply = json_response(body, error.status)
     return Response(reply.status, {**reply.headers, **error.headers}, reply.body)
 
 
@@ -134,19 +137,21 @@ class IncomingRequest:
         while chunk := await self.read_some():
             text += chunk
             if len(text) > JSON_LIMIT:
-                raise HttpError(413, "the request body is over 1 MiB", code="bodyTooLarge")
+                raise HttpError(
+                    413, "the request body is over 1 MiB", code="bodyTooLarge", is_violation=True
+                )
         if content_type != "application/json":
             received = content_type or "nothing"
-            raise HttpError(400, f"Content-Type must be application/json, not {received}")
+            raise _bad_body(f"Content-Type must be application/json, not {received}")
         try:
             body = json.loads(text)
         except ValueError as error:
-            raise HttpError(400, f"the request body is not JSON: {error}") from error
+            raise _bad_body(f"the request body is not JSON: {error}") from error
         except RecursionError:
-            raise HttpError(400, "the request body is nested too deeply") from None
+            raise _bad_body("the request body is nested too deeply") from None
         self.record.json = body
         if not isinstance(body, dict):
-            raise HttpError(400, "the request body must be a JSON object")
+            raise _bad_body("the request body must be a JSON object")
         return body
 
     async def drain(self) -> None:
@@ -160,6 +165,10 @@ class IncomingRequest:
                 self.record.json = json.loads(text)
             except (ValueError, RecursionError):
                 self.record.json = None
+
+
+def _bad_body(message: str) -> HttpError:
+    return HttpError(400, message, is_violation=True)
 
 
 def _is_unicode(text: str) -> bool:

@@ -66,8 +66,7 @@ class Origin:
         try:
             self._addresses.require_own_host(self.name, request.method, request.headers)
         except HttpError as error:
-            self._request_log.violation(record, error.message)
-            return await self._send(incoming, self._error_body(error), None)
+            return await self._send(incoming, self._error_response(incoming, error), None)
         wait, fault = self._faults.match(self.name, request.method, path)
         action = None
         if fault is not None:
@@ -111,12 +110,17 @@ class Origin:
         try:
             return await self._handle(incoming)
         except HttpError as error:
-            return self._error_body(error)
+            return self._error_response(incoming, error)
         except (ConnectionCut, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - a bug must not stop the server
             log.exception("internal error of the sandbox on %r", incoming.path)
             return self._error_body(HttpError(500, f"internal error of the sandbox: {error!r}"))
+
+    def _error_response(self, incoming: IncomingRequest, error: HttpError) -> Response:
+        if error.is_violation:
+            self._request_log.violation(incoming.record, error.message)
+        return self._error_body(error)
 
     async def _send(
         self, incoming: IncomingRequest, reply: Response, action: Action | None

@@ -224,15 +224,20 @@ class State:
         }
         self._by_project: dict[str, list[Generation]] = {}
         self._by_idempotency: dict[tuple[str, str], Generation] = {}
-        for generation in sorted(self.generations.values(), key=lambda record: record.created_at):
-            self._index(generation)
-        self._by_token = {record.token_hash: record for record in self.projects.values()}
-        self._keys_by_hash = {key.secret_hash: key for key in self.keys.values()}
+        self._by_token: dict[str, Project] = {}
+        self._keys_by_hash: dict[str, ApiKey] = {}
+        generations = sorted(self.generations.values(), key=lambda record: record.created_at)
+        records: list[Record] = [*self.projects.values(), *self.keys.values(), *generations]
+        for record in records:
+            self._index(record)
         self.link_secret = self._persistent_secret()
 
     def save(self, record: Record) -> None:
         """Store a new or changed record."""
-        self._tables[type(record)][record.id] = record
+        table = self._tables[type(record)]
+        if record.id not in table:
+            table[record.id] = record
+            self._index(record)
         if self._store is not None:
             self._store.put(type(record).__name__, record.id, asdict(record))
 
@@ -242,19 +247,9 @@ class State:
         if self._store is not None:
             self._store.drop(type(record).__name__, record.id)
 
-    def add_project(self, project: Project) -> None:
-        """Store a new project, and index its upload token."""
-        self._by_token[project.token_hash] = project
-        self.save(project)
-
     def project_with_token(self, upload_token: str) -> Project | None:
         """Return the project of an upload token, or None."""
         return self._by_token.get(hash_secret(upload_token))
-
-    def add_generation(self, generation: Generation) -> None:
-        """Store a new generation, and index it."""
-        self._index(generation)
-        self.save(generation)
 
     def generations_of(self, project_id: str) -> list[Generation]:
         """Return the generations of a project, oldest first."""
@@ -266,16 +261,12 @@ class State:
         """Return the generation that an API key created with an idempotency key, or None."""
         return self._by_idempotency.get((key_id, idempotency_key))
 
-    def add_key(self, key: ApiKey) -> None:
-        """Store a new key."""
-        self._keys_by_hash[key.secret_hash] = key
-        self.save(key)
-
     def change_secret(self, key: ApiKey, secret: str) -> None:
         """Replace the secret of a key."""
         self._keys_by_hash.pop(key.secret_hash, None)
         key.secret_hash, key.prefix = hash_secret(secret), prefix_of(secret)
-        self.add_key(key)
+        self._index(key)
+        self.save(key)
 
     def key_with_secret(self, secret: str) -> ApiKey | None:
         """Return the key with this secret, or None."""
@@ -296,7 +287,7 @@ class State:
                 parent_id=None,
                 created_at=self.now(),
             )
-            self.add_key(key)
+            self.save(key)
         elif key.secret_hash != hash_secret(secret):
             self.change_secret(key, secret)
         return key
@@ -323,10 +314,16 @@ class State:
         if self._store is not None:
             self._store.put("port", str(index), {"place": index, "port": port})
 
-    def _index(self, generation: Generation) -> None:
-        self._by_project.setdefault(generation.project_id, []).append(generation)
-        if generation.idempotency_key is not None:
-            self._by_idempotency[generation.key_id, generation.idempotency_key] = generation
+    def _index(self, record: Record) -> None:
+        match record:
+            case Project():
+                self._by_token[record.token_hash] = record
+            case ApiKey():
+                self._keys_by_hash[record.secret_hash] = record
+            case Generation():
+                self._by_project.setdefault(record.project_id, []).append(record)
+                if record.idempotency_key is not None:
+                    self._by_idempotency[record.key_id, record.idempotency_key] = record
 
     def _load(self, record_class: type[_R]) -> dict[str, _R]:
         if self._store is None:

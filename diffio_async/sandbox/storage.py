@@ -206,7 +206,7 @@ class Disk:
 
 def too_large(limit: int) -> HttpError:
     """Return the error for a body over a limit."""
-    return HttpError(400, f"more than {limit} bytes", code="EntityTooLarge")
+    return HttpError(400, f"more than {limit} bytes", code="EntityTooLarge", is_violation=True)
 
 
 class _PartialFile:

@@ -54,11 +54,7 @@ class Edge:
         if head != "/v1/uploads" or name not in endpoints:
             raise HttpError(404, f"there is no endpoint {incoming.path}", code="not_found")
         _require_method(incoming, "POST")
-        try:
-            fields = Fields(await incoming.json_object())
-        except HttpError as error:
-            self._context.request_log.violation(incoming.record, error.message)
-            raise
+        fields = Fields(await incoming.json_object())
         return json_response(await endpoints[name](incoming, project, fields))
 
     def _project(self, incoming: IncomingRequest) -> Project:
@@ -103,13 +99,9 @@ class Edge:
         context = self._context
         other_bytes = sum(part.size for other, part in upload.parts.items() if other != number)
         limit = min(upload.part_size, context.settings.max_bytes - other_bytes)
-        try:
-            received = await context.disk.receive(
-                incoming, self._state.part_path(upload, number), limit=limit
-            )
-        except HttpError as error:
-            context.request_log.violation(incoming.record, error.message)
-            raise
+        received = await context.disk.receive(
+            incoming, self._state.part_path(upload, number), limit=limit
+        )
         if upload.id not in self._state.uploads:  # aborted or completed while the part was received
             context.disk.run_in_background(
                 remove_tree, self._state.part_path(upload, number).parent
@@ -128,7 +120,7 @@ class Edge:
         try:
             numbers = self._validated_parts(upload, fields)
         except HttpError as error:
-            self._context.request_log.violation(incoming.record, error.message)
+            error.is_violation = True
             raise
         files = [self._state.part_path(upload, number) for number in numbers]
         # Hidden from other requests from here on, but deleted only when the file is complete, so
@@ -260,14 +252,9 @@ class Media:
         context = self._context
         report_credentials(incoming, self._state, context.request_log)
         content_type = incoming.headers.get("Content-Type", "") if incoming.method == "PUT" else ""
-        try:
-            context.links.check(
-                incoming.method, incoming.path, incoming.query, content_type=content_type
-            )
-        except HttpError as error:
-            if error.code == "SignatureDoesNotMatch":
-                context.request_log.violation(incoming.record, error.message)
-            raise
+        context.links.check(
+            incoming.method, incoming.path, incoming.query, content_type=content_type
+        )
         match incoming.path.split("/")[1:]:
             case [bucket, "uploads", project_id] if bucket == BUCKET:
                 return await self._upload(incoming, project_id)
@@ -278,13 +265,9 @@ class Media:
     async def _upload(self, incoming: IncomingRequest, project_id: str) -> Response:
         project = self._state.projects[project_id]
         context = self._context
-        try:
-            received = await context.disk.receive(
-                incoming, self._state.source_path(project), limit=context.settings.max_bytes
-            )
-        except HttpError as error:
-            context.request_log.violation(incoming.record, error.message)
-            raise
+        received = await context.disk.receive(
+            incoming, self._state.source_path(project), limit=context.settings.max_bytes
+        )
         project.received, project.status = True, "uploaded"
         project.size, project.etag = received.size, received.etag
         project.updated_at = self._state.now()
