@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async import WaitPolicy
-from diffio_async._polling.interval import next_poll_delay
+from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.next_poll import next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:

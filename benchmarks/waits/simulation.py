@@ -16,9 +16,9 @@ from attrs import evolve, frozen
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
-from diffio_async._polling.interval import next_poll_delay, rate_limited_gap
+from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:

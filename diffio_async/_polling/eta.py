@@ -1,15 +1,13 @@
-"""Estimated end of a job by its own percentages and stages, with the standard error."""
+"""Estimated end of a job by its own percentages and stages, and what its responses teach. Pure."""
 
 from __future__ import annotations
 
 import math
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._polling.job_timeline import may_be_first
-from diffio_async._polling.poll_model import StageStartModel
+from diffio_async._polling.poll_model import ProgressGranularity, StageFraction
 
 if TYPE_CHECKING:
     from diffio_async._polling.job_timeline import JobTimeline
@@ -25,6 +23,12 @@ _MIN_STEPS = 4.0
 _MAX_ERROR = 0.3
 #: Intervals below so many seconds are empty.
 _INSTANT = 1e-6
+#: Standard deviation of a uniform distribution over one second.
+_UNIFORM_ERROR = 0.29
+#: Share of a duration in which a wait may start for the duration to count as observed.
+_MAX_LATE_START = 0.1
+#: Largest error of the entry into a stage, relative to the age, that the model is updated by.
+_MAX_ENTRY_ERROR = 0.2
 
 
 @frozen
@@ -82,50 +86,10 @@ def queue_eta(timeline: JobTimeline) -> float | None:
 
 
 def estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Return the estimated end of a job and its standard error in seconds, None if unknown."""
-    estimates = (_end_by_speed(timeline, model), _end_by_one_percentage(timeline, model))
-    return min((each for each in estimates if each is not None), key=itemgetter(1), default=None)
+    """Return the estimated end of a job and its standard error in seconds, None if unknown.
 
-
-def final_stage_fraction(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Return the fraction of the last stage that was done at the last sample, and its error.
-
-    None if the present stage is not the last, or may have started with the job.
+    It is estimated by the speed of percentages, or by the stages that were entered.
     """
-    last, stage = timeline.last, timeline.entries[-1].stage if timeline.entries else ""
-    if last is None or last.percent is None or not 0 < last.percent < _ALL:
-        return None
-    if (
-        not timeline.start_known
-        or not stage
-        or may_be_first(stage)
-        or model.after(stage) is not None
-    ):
-        return None
-    step = model.step(stage)
-    return min(0.99, (last.percent + step / 2) / _ALL), ROUNDING * step / _ALL
-
-
-def _end_by_one_percentage(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Estimate the end by the first sample of the last stage, whose start was not observed.
-
-    From the second sample on, the speed between two is more precise.
-    """
-    done = final_stage_fraction(timeline, model)
-    if done is None or timeline.dequeued is None or timeline.last is None:
-        return None
-    if timeline.first is not timeline.last:
-        return None
-    start = model.entrances.get(timeline.entries[-1].stage) or StageStartModel()
-    started_at = timeline.dequeued.middle
-    age = max(1e-3, timeline.last.at - started_at)
-    duration, error = start.estimate_total(age, *done)
-    left = max(0.0, started_at + duration - timeline.last.at)
-    return started_at + duration, math.hypot(error, model.unevenness.error * left)
-
-
-def _end_by_speed(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Estimate the end by the speed of percentages, or by the stages that were entered."""
     if timeline.last is None or timeline.dequeued is None or not timeline.entries:
         return None
     started_at = timeline.dequeued.middle
@@ -134,7 +98,7 @@ def _end_by_speed(timeline: JobTimeline, model: PollModel) -> tuple[float, float
     if eta is None:
         return _end_by_entry(timeline, model)
     end, error = eta.at, eta.error
-    following = model.after(stage)
+    following = model.next_stage.get(stage)
     if following is not None:
         share = model.shares.get(following)
         if share is None or not share.known:
@@ -182,3 +146,81 @@ def speed_variance(before: JobTimeline, timeline: JobTimeline, step: float) -> f
         return None
     rounding = TWO_ROUNDINGS * step / expected
     return deviation * deviation - rounding**2 - (eta.error / left) ** 2
+
+
+def observe_sample(model: PollModel, before: JobTimeline, timeline: JobTimeline) -> None:
+    """Update the model by a response: the job of the timeline `before` is still running."""
+    if timeline.dequeued is None or timeline.last is None or not timeline.entries:
+        return
+    stage, percent = timeline.entries[-1].stage, timeline.last.percent
+    if percent is not None and 0 < percent < _ALL:
+        steps = model.steps.get(stage)
+        if steps is None:
+            steps = model.steps[stage] = ProgressGranularity()
+        # A percentage that has not changed is no evidence of the step.
+        if timeline.last_change_at == timeline.last.at:
+            steps.add(percent)
+        variance = speed_variance(before, timeline, steps.step)
+        if variance is not None and steps.known:
+            model.unevenness.add(variance)
+    if not timeline.start_known or timeline.last_polled_at is None:
+        return
+    started_at = timeline.dequeued.middle
+    since = (
+        started_at
+        if before.last_polled_at is None or before.dequeued is None
+        else before.last_polled_at
+    )
+    model.durations.observe_running(
+        max(0.0, since - started_at), timeline.last_polled_at - started_at
+    )
+
+
+def observe_end(
+    model: PollModel, timeline: JobTimeline, ended: float, *, complete: bool, exact: bool = False
+) -> None:
+    """Update the model by a job that ended between its last response and `ended`.
+
+    Args:
+        model: The model.
+        timeline: The timeline of the job.
+        ended: The instant at which the end was observed.
+        complete: Whether the job is complete, not failed.
+        exact: Whether the job ended just then.
+    """
+    if not timeline.start_known or (
+        timeline.dequeued is None and timeline.last_polled_at is not None
+    ):
+        return
+    started_at = timeline.started_at if timeline.dequeued is None else timeline.dequeued.middle
+    last_seen_at = timeline.last_polled_at
+    if last_seen_at is None:
+        # There was no response before the end: the duration counts if the wait was long enough.
+        if not exact and (
+            timeline.watch_started_at or started_at
+        ) - started_at > _MAX_LATE_START * (ended - started_at):
+            return
+        last_seen_at = started_at
+    at, error = (last_seen_at + ended) / 2, _UNIFORM_ERROR * (ended - last_seen_at)
+    estimate = estimate_end(timeline, model)
+    if exact:
+        at, error = ended, 0.0
+    elif estimate is not None:
+        at, error = estimate[0], min(error, estimate[1])
+    age = min(max(at, last_seen_at), ended) - started_at
+    model.durations.observe_running(max(0.0, last_seen_at - started_at), age)
+    model.durations.observe_end(max(0.0, age))
+    if complete and age > 0:
+        _observe_stages(model, timeline, started_at, age, error)
+
+
+def _observe_stages(
+    model: PollModel, timeline: JobTimeline, started_at: float, age: float, error: float
+) -> None:
+    """Record the fractions of a duration of `age` seconds at which its stages started."""
+    for entry in timeline.entries[1:]:
+        passed = entry.middle - started_at
+        if 0 < passed < age and entry.error < _MAX_ENTRY_ERROR * passed:
+            share = model.shares.setdefault(entry.stage, StageFraction())
+            share.add(passed / age, math.hypot(entry.error / passed, error / age))
+    model.observe_stages([entry.stage for entry in timeline.entries])

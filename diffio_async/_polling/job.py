@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from diffio_async._http.transport import response_tap
+from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.generation_rows import progress_from_row, status_rank
-from diffio_async._polling.interval import next_poll_delay, sufficient_gap
 from diffio_async._polling.job_timeline import LISTING, sample_from, with_failure, with_sample
-from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.next_poll import next_poll_delay, sufficient_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._polling.subscriptions import Waiter, copy_error, result_of
 from diffio_async._protocol import endpoints

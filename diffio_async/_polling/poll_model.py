@@ -4,66 +4,156 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async._polling.duration_model import DurationModel
-from diffio_async._polling.job_timeline import STAGE_DONE, completed_stage, precedes
+from diffio_async._polling.job_timeline import completed_stage, precedes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Prior mean of the start of a stage that is not the first, and its standard error.
-_START_MEAN, _START_ERROR = 0.2, 0.2
-#: Standard deviation between jobs: some stages take a time that does not depend on the length.
-_START_SPREAD = 0.1
-#: Jobs whose weight is remembered.
-_START_MEMORY = 100.0
+#: Ages are counted in bins that grow by this ratio, from the shortest age on (seconds).
+_RATIO = 1.1
+_SHORTEST = 0.25
+_BINS = 140
+_EDGES = tuple(_SHORTEST * _RATIO**n for n in range(_BINS))
+_WIDTHS = tuple(edge - (0.0 if n == 0 else _EDGES[n - 1]) for n, edge in enumerate(_EDGES))
+#: Ends before the moments of the distribution are known.
+_MIN_ENDS = 8
+#: Ends after which all observations are halved, so that newer ones weigh more.
+_HALVED_AT = 2000
+#: Prior: a hazard of so many ends per age, with the weight of so many ends.
+_PRIOR_RATE = 0.5
+_PRIOR_ENDS = 0.3
+#: Jobs that must have reached an age for its hazard to be known to be low.
+_MIN_EXPOSURE = 0.5
+#: The sums are computed again when the observations have grown by this factor.
+_REFRESH_FACTOR = 1.1
 
 
 @define
-class StageStartModel:
-    """Fraction of the duration (0 to 1) that has passed when a stage starts: a weighted mean."""
+class DurationModel:
+    """Hazard of a running job by its age in seconds, from complete and censored durations.
 
-    mean: float = _START_MEAN
-    _precision: float = _START_ERROR**-2
+    Running jobs count for as long as they were observed to run. Without them the first jobs to end
+    would make all others look late.
+    """
 
-    def add(self, fraction: float, error: float) -> None:
-        """Add the fraction of one job, with its standard error."""
-        weight = 1 / (error * error + _START_SPREAD * _START_SPREAD)
-        self._precision = min(self._precision, _START_MEMORY * weight) + weight
-        self.mean += weight / self._precision * (min(1.0, max(0.0, fraction)) - self.mean)
+    ends: list[float] = field(factory=lambda: [0.0] * _BINS)
+    exposure: list[float] = field(factory=lambda: [0.0] * _BINS)
+    count: float = 0.0
+    _total: float = 0.0
+    _sums: list[float] | None = None
+    _moments: tuple[float, float] | None = None
+    _summed_at: tuple[float, float] = (0.0, 0.0)
+
+    def observe_running(self, since: float, until: float) -> None:
+        """Record that a job was running at the ages `since` to `until`."""
+        if until <= since:
+            return
+        # Running jobs matter most while none has ended: refresh the sums for them, too.
+        self._total += math.log((until + _SHORTEST) / (since + _SHORTEST))
+        self._expire_sums()
+        index = min(bisect_left(_EDGES, since), _BINS - 1)
+        while index < _BINS:
+            edge = _EDGES[index]
+            self.exposure[index] += min(edge, until) - since
+            if until <= edge:
+                return
+            since = edge
+            index += 1
+
+    def observe_end(self, age: float) -> None:
+        """Record that a job ended at about this age; call `observe_running` up to it before."""
+        self.ends[min(bisect_left(_EDGES, age), _BINS - 1)] += 1
+        self.count += 1
+        if self.count > _HALVED_AT:
+            self.count /= 2
+            self.ends = [each / 2 for each in self.ends]
+            self.exposure = [each / 2 for each in self.exposure]
+            self._summed_at = (0.0, 0.0)
+        self._expire_sums()
+
+    def _expire_sums(self) -> None:
+        ends, total = self._summed_at
+        if self.count > _REFRESH_FACTOR * ends or self._total > _REFRESH_FACTOR * total:
+            self._sums = self._moments = None
+
+    def hazard_rates(self) -> list[float]:
+        """Return the ends per second and job of each bin; fewer ends are smoothed more."""
+        reach = max(1, round(10 * max(1.0, self.count) ** (-1 / 3)))
+        # Relative to age, because the widths of the bins are.
+        relative = [exposure / edge for exposure, edge in zip(self.exposure, _EDGES, strict=True)]
+        hazards = []
+        for n in range(_BINS):
+            ends = exposure = 0.0
+            for other in range(max(0, n - reach), min(_BINS, n + reach + 1)):
+                weight = 1 - abs(other - n) / (reach + 1)
+                ends += weight * self.ends[other]
+                exposure += weight * relative[other]
+            rate = (ends + _PRIOR_ENDS) / (exposure + _PRIOR_ENDS / _PRIOR_RATE)
+            if relative[n] < _MIN_EXPOSURE:
+                rate = max(rate, _PRIOR_RATE)
+            hazards.append(rate / _EDGES[n])
+        return hazards
 
     @property
-    def error(self) -> float:
-        """Standard error for one more job."""
-        return math.hypot(_START_SPREAD, self._precision**-0.5)
+    def log_moments(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the logarithm of the duration; None if too few ended."""
+        if self.count < _MIN_ENDS:
+            return None
+        self._refresh_sums()
+        return self._moments
 
-    def estimate_total(self, age: float, done: float, rounding: float) -> tuple[float, float]:
-        """Return the duration of a job and its standard error, in seconds.
+    def next_poll_delay(self, age: float, price: float) -> float:
+        """Return the delay before the next poll of a job that runs since `age` seconds, in seconds.
+
+        Polls are spaced so that the integral of sqrt(hazard) between polls is constant, which
+        minimises the expected delay per poll.
 
         Args:
             age: Seconds that the job has run.
-            done: Fraction of its last stage that is done, 0 to 1.
-            rounding: Standard error of `done`.
+            price: Seconds of delay that one poll is worth.
         """
-        passed = self.mean + done * (1 - self.mean)
-        error = math.hypot(self.error * (1 - done), rounding * (1 - self.mean))
-        return age / passed, age / passed * error / passed
+        sums = self._refresh_sums()
+        aim = _interpolate(sums, age) + math.sqrt(2 * price)
+        index = bisect_left(sums, aim)
+        if index >= _BINS:
+            return math.inf
+        below = sums[index - 1] if index else 0.0
+        start = _EDGES[index - 1] if index else 0.0
+        return max(0.0, start + _WIDTHS[index] * (aim - below) / (sums[index] - below) - age)
+
+    def _refresh_sums(self) -> list[float]:
+        """Return the integral of sqrt(hazard) up to each edge; compute `_moments` with it."""
+        if self._sums is not None:
+            return self._sums
+        total, sums = 0.0, []
+        alive, weight, mean, square = 1.0, 0.0, 0.0, 0.0
+        for hazard, width, edge in zip(self.hazard_rates(), _WIDTHS, _EDGES, strict=True):
+            total += math.sqrt(hazard) * width
+            sums.append(total)
+            ending = alive * (1 - math.exp(-hazard * width))
+            middle = math.log(edge - width / 2)
+            alive -= ending
+            weight += ending
+            mean += ending * middle
+            square += ending * middle * middle
+        mean /= weight
+        self._moments = mean, math.sqrt(max(1e-4, square / weight - mean * mean))
+        self._sums, self._summed_at = sums, (self.count, self._total)
+        return sums
 
 
-def fraction_before(age: float, done: float, duration: float, error: float) -> tuple[float, float]:
-    """Return the fraction of a duration that had passed when the last stage started, and its error.
-
-    Args:
-        age: Seconds that the job had run at the last response.
-        done: Fraction of its last stage that was done then, 0 to 1.
-        duration: Duration of the job in seconds.
-        error: Standard error of `duration`.
-    """
-    passed = age / duration
-    return (passed - done) / (1 - done), passed * error / duration / (1 - done)
+def _interpolate(sums: list[float], age: float) -> float:
+    index = bisect_left(_EDGES, age)
+    if index >= _BINS:
+        return sums[-1]
+    below = sums[index - 1] if index else 0.0
+    start = _EDGES[index - 1] if index else 0.0
+    return below + (sums[index] - below) * (age - start) / _WIDTHS[index]
 
 
 #: Jobs from which on a fraction is known.
@@ -79,11 +169,6 @@ _UNEVEN_MEMORY = 200.0
 #: Percentages before their step is known, and the step of fractional ones.
 _STEPS_SEEN = 8
 FINE = 0.1
-#: The time after 100 % is long if less than this fraction of the duration has passed by then.
-_LONG_REST = 0.9
-#: Share of jobs that must be observed at 100 %, and the number of jobs that is remembered.
-_MIN_AT_FULL = 0.1
-_AT_FULL_MEMORY = 50.0
 
 
 @define
@@ -183,12 +268,8 @@ class PollModel:
     durations: DurationModel = field(factory=DurationModel)
     #: By stage: the fraction of the duration that has passed when it starts.
     shares: dict[str, StageFraction] = field(factory=dict)
-    #: By stage: the same, estimated from the percentages of single responses.
-    entrances: dict[str, StageStartModel] = field(factory=dict)
     #: The stage that was last observed after another.
     next_stage: dict[str, str] = field(factory=dict)
-    #: By stage: the share of recent jobs that were observed at its 100 %, 0 to 1.
-    seen_at_full: dict[str, float] = field(factory=dict)
     #: By stage: the step of its percentages.
     steps: dict[str, ProgressGranularity] = field(factory=dict)
     unevenness: SpeedVariance = field(factory=SpeedVariance)
@@ -198,30 +279,9 @@ class PollModel:
         """Whether percentages between 0 and 100 were observed."""
         return any(steps.count >= _STEPS_SEEN for steps in self.steps.values())
 
-    def after(self, stage: str) -> str | None:
-        """Return the next stage; for the last stage, the time after its 100 % if that is long.
-
-        The time after 100 % only counts if a good share of the jobs is observed in it.
-        """
-        following = self.next_stage.get(stage)
-        if following is not None:
-            return following
-        rest = self.shares.get(stage + STAGE_DONE)
-        long = rest is not None and rest.known and rest.fraction < _LONG_REST
-        return (
-            stage + STAGE_DONE
-            if long and self.seen_at_full.get(stage, 0.0) >= _MIN_AT_FULL
-            else None
-        )
-
     def observe_stages(self, stages: Sequence[str]) -> None:
         """Record the stages, in order, in which a job was observed that is complete now."""
         entered = [stage for stage in stages if completed_stage(stage) is None]
-        for stage in entered:
-            share = self.seen_at_full.get(stage, 0.0)
-            self.seen_at_full[stage] = (
-                share + (float(stage + STAGE_DONE in stages) - share) / _AT_FULL_MEMORY
-            )
         for stage, following in itertools.pairwise(entered):
             # A job that was restarted is not evidence of the order of stages.
             if precedes(stage, following):

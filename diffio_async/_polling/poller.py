@@ -23,7 +23,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from diffio_async._polling.interval import rate_limited_gap
+from diffio_async._polling.next_poll import rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.poll_queue import RateLimiter
 from diffio_async._polling.push import PushHealth

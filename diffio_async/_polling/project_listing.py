@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
+from diffio_async._polling.eta import observe_sample
 from diffio_async._polling.generation_rows import parse_rows, progress_from_row, status_rank
-from diffio_async._polling.interval import max_poll_gap, rate_limited_gap
 from diffio_async._polling.job_timeline import LISTING, ProgressSample, with_sample
-from diffio_async._polling.model_updates import observe_sample
+from diffio_async._polling.next_poll import max_poll_gap, rate_limited_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.retry import is_retryable

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from diffio_async._http.shutdown import CLOSED
-from diffio_async._polling.interval import backoff_delay
+from diffio_async._polling.next_poll import backoff_delay
 from diffio_async._polling.subscriptions import Subscription
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async.errors import ClientClosed, DiffioError, TranscriptPending

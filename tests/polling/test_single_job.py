@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from waits.lone import COURSES, delays, taught, waited
 
 from diffio_async import AsyncDiffio, WaitPolicy
-from diffio_async._polling.interval import next_poll_delay
+from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import (
     JobTimeline,
     ProgressSample,
     with_failure,
     with_sample,
 )
-from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.next_poll import next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 from diffio_async.sandbox import Sandbox
 from tests.polling.scenes import LISTING, begun, place

@@ -14,7 +14,7 @@ from diffio_async._downloads.ranges import (
     range_headers,
     strong_etag,
 )
-from diffio_async._polling.interval import backoff_delay
+from diffio_async._polling.next_poll import backoff_delay
 from diffio_async._uploads.parts import MAX_PARTS, plan_parts
 from diffio_async.errors import InvalidResponse
 from diffio_async.options import MIB, WaitPolicy

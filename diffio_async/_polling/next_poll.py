@@ -263,7 +263,7 @@ def _delay_to_stage_change(
 ) -> float:
     """Return the delay to a poll that observes the start of the next stage, if that is useful."""
     stage = timeline.entries[-1].stage
-    share = model.shares.get(model.after(stage) or "")
+    share = model.shares.get(model.next_stage.get(stage, ""))
     eta = stage_eta(timeline, model.step(stage))
     if eta is not None:
         # Percentages show the end of this stage; the duration of what follows may be unknown.
@@ -290,7 +290,7 @@ def _delay_to_stage_change(
 def _delay_when_done(timeline: JobTimeline, model: PollModel, now: float) -> float:
     """Return the delay of a job at 100 % that is not complete yet, in seconds."""
     completed = completed_stage(timeline.entries[-1].stage)
-    if completed is None or model.after(completed) is not None or timeline.first is None:
+    if completed is None or completed in model.next_stage or timeline.first is None:
         return math.inf
     return _LATE_GAP * (now - timeline.first.at)
 

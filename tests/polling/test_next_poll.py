@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.interval import next_poll_delay
+from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import (
     JobTimeline,
     ProgressSample,
     with_failure,
     with_sample,
 )
-from diffio_async._polling.model_updates import observe_end, observe_sample
+from diffio_async._polling.next_poll import next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 from diffio_async.options import WaitPolicy
 
@@ -132,23 +132,6 @@ def test_an_end_that_nobody_waited_for_teaches_nothing() -> None:
     assert math.exp(shape[0]) == pytest.approx(20, rel=0.25)
 
 
-def test_one_answer_about_the_last_stage_foretells_the_end() -> None:
-    """Once it was seen where in a life that stage begins: here after a tenth of it."""
-    learned = PollModel()
-    for number in range(10):
-        whole = 16.0 + number
-        told = [
-            ProgressSample(at, "inference", 100 * (at / whole - 0.1) / 0.9)
-            for at in (0.4 * whole, 0.7 * whole)
-        ]
-        followed(learned, told)
-    assert learned.entrances["inference"].mean == pytest.approx(0.1, abs=0.03)
-    course = followed(learned, [ProgressSample(11.0, "inference", 50.0)])  # 20 seconds in all
-    assert 5 < gap(course, learned, 11.0) < 11.5
-    late = followed(learned, [ProgressSample(19.0, "inference", 94.0)])
-    assert POLICY.min_interval * 0.4 <= gap(late, learned, 19.0) < 2.2
-
-
 def test_behind_an_end_that_is_as_good_as_seen_the_question_comes_sooner_than_the_first_pause() -> (
     None
 ):
@@ -250,15 +233,14 @@ def lived(learned: PollModel, *, whole: float, caught: bool) -> None:
 
 
 @pytest.mark.parametrize("every", [100, 2])
-def test_jobs_that_are_caught_when_all_is_done_do_not_blur_what_percentages_tell(
-    every: int,
-) -> None:
-    """All is done, and it is not complete: however often that is seen, 50 % still tells the end."""
+def test_jobs_that_are_observed_at_100_percent_do_not_distort_estimates(every: int) -> None:
+    """However often jobs rest at 100 % before they are complete, percentages show the end."""
     learned = PollModel()
     for number in range(200):
         lived(learned, whole=2.0 + number % 7 / 3, caught=number % every == every // 2)
-    due = 1.8 + gap(followed(learned, [ProgressSample(1.8, "inference", 50.0)]), learned, 1.8)
-    assert 2.9 < due < 3.5  # 50 % after 1.8 s, a fifth of the life before: 3.0 s
+    samples = [ProgressSample(1.2, "inference", 25.0), ProgressSample(1.8, "inference", 50.0)]
+    next_poll_at = 1.8 + gap(followed(learned, samples), learned, 1.8)
+    assert 2.9 < next_poll_at < 3.5  # 25 % in 0.6 s: the end is at 3.0 s
 
 
 def test_what_has_done_all_may_be_complete_any_moment() -> None:
@@ -298,22 +280,3 @@ def test_a_job_that_goes_back_says_nothing_of_the_others_way() -> None:
         stages = [ProgressSample(at + 1.0, stage, 50.0) for at, stage in enumerate(told)]
         observe_end(learned, followed(learned, stages), 5.0, complete=True)
     assert learned.next_stage == {"pre_processing": "inference"}
-
-
-def test_what_takes_long_after_100_percent_is_a_stage_of_its_own() -> None:
-    """A fifth of each life is left there, and many are seen in it: 100 % is not yet the end."""
-    learned = PollModel()
-    for number in range(100):
-        whole = 30.0 + number % 7
-        told = [
-            ProgressSample(part * whole, "inference", 125.0 * part)
-            for part in (0.3, 0.6, 0.7, 0.78)
-        ]
-        told += [
-            ProgressSample(0.82 * whole, "inference, over"),
-            ProgressSample(0.97 * whole, "inference, over"),
-        ]
-        observe_end(learned, followed(learned, told), whole, complete=True)
-    assert learned.after("inference") == "inference, over"
-    due = 15.0 + gap(followed(learned, [ProgressSample(15.0, "inference", 60.0)]), learned, 15.0)
-    assert due < 30
