@@ -1,4 +1,4 @@
-"""Fixtures every test shares."""
+"""Fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The package stands on aiohttp, so on asyncio alone."""
+    """The package uses aiohttp, which requires asyncio."""
     return "asyncio"
 
 
@@ -59,18 +59,18 @@ def _modules_are_frozen() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_key_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the environment of whoever runs it."""
+def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove settings of the caller from the environment."""
     for name in ("DIFFIO_API_KEY", "DIFFIO_API_BASE_URL", "DIFFIO_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> Iterator[None]:
-    """After a test no descriptor is open that was not before, and nothing was left to finalise."""
+    """Fail if a test leaves a descriptor open, or an object that warns when it is collected."""
     before = _descriptors()
     yield
-    # What was never closed warns when it is collected, and warnings are errors here.
+    # Objects that were never closed warn when they are collected; warnings are errors.
     gc.collect()
     left = {name: where for name, where in _descriptors().items() if name not in before}
     assert not left, f"left open: {left}"
@@ -114,7 +114,7 @@ def sample() -> Path:
 
 @pytest.fixture
 async def sandbox(_no_task_left: None) -> AsyncIterator[Sandbox]:
-    """A Diffio of this machine that answers at once: the result is the upload, unchanged."""
+    """A sandbox whose generations finish at once: the result is the upload, unchanged."""
     async with Sandbox(engine="echo") as running:
         yield running
     assert running.violations == []

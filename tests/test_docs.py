@@ -1,4 +1,4 @@
-"""The pages keep their word: every `python` and `bash` block in them is run, on the sandbox.
+"""The pages are correct: every `python` and `bash` block in them is run, on the sandbox.
 
 The blocks of a page run in order and in one folder, as one reader would run them; `sh` blocks are
 only shown (installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name
@@ -62,8 +62,8 @@ def pages_with(language: str) -> list[object]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A folder with the sample in it, where a reader tries things; three seconds will do."""
+def folder(tmp_path: Path) -> Path:
+    """A working folder with three seconds of the sample."""
     (tmp_path / "samples").mkdir()
     with (
         wave.open(str(HERE / "samples" / "noisy-speech.wav")) as whole,
@@ -75,7 +75,7 @@ def desk(tmp_path: Path) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This environment, with the command `diffio-async` found first and no key but `more`'s."""
+    """Return this environment with `diffio-async` first in PATH and without its settings."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return {**kept, "PATH": path, "COLUMNS": "100", **more}
@@ -114,9 +114,9 @@ async def succeed(command: list[str], folder: Path, **more: str) -> str:
 
 
 async def run_shell(block: str, folder: Path) -> None:
-    """Run a bash block, which says what came of it."""
-    said = await succeed(["bash", "-euo", "pipefail", "-c", block], folder)
-    assert ("restored" if "restore" in block else "rejected") in said
+    """Run a bash block, which prints its result."""
+    output = await succeed(["bash", "-euo", "pipefail", "-c", block], folder)
+    assert ("restored" if "restore" in block else "rejected") in output
 
 
 def _alone() -> list[str]:
@@ -138,20 +138,20 @@ def _alone() -> list[str]:
         if blocks(page, "python") or blocks(page, "bash") or flow(page)
     ],
 )
-async def test_a_page_runs_from_its_beginning_to_its_end(page: Path, desk: Path) -> None:
+async def test_the_blocks_of_a_page_run_in_order(page: Path, folder: Path) -> None:
     """Every block succeeds in the order of the page, in one folder, as one reader runs them.
 
     Python runs against the sandbox, without a warning. The flow of terminals runs as a whole where
-    its first block is: each block in its terminal, ended by Ctrl-C as the page says.
+    its first block is: each block in its terminal, ended by Ctrl-C as the page describes.
     """
     with anyio.fail_after(240):
         if page.stem == "README":
-            await run_shell(blocks(page, "sh")[0].rpartition("&& .venv/bin/")[2], desk)
+            await run_shell(blocks(page, "sh")[0].rpartition("&& .venv/bin/")[2], folder)
         async with (
             Sandbox(engine="echo") as sandbox,
             await anyio.open_process(
                 [sys.executable, "-W", "error", "-c", READER],
-                cwd=desk,
+                cwd=folder,
                 env=environment(**sandbox.environment),
             ) as process,
         ):
@@ -160,18 +160,18 @@ async def test_a_page_runs_from_its_beginning_to_its_end(page: Path, desk: Path)
                 if kind == "python":
                     await python.run(block)
                 elif kind == "bash":
-                    await run_shell(block, desk)
+                    await run_shell(block, folder)
                 elif "terminal=" in tags and flowing:
                     flowing = False
                     command = [sys.executable, "-m", "tests.terminals", str(page)]
-                    await succeed([*_alone(), *command], desk, PYTHONPATH=str(HERE))
+                    await succeed([*_alone(), *command], folder, PYTHONPATH=str(HERE))
             assert await python.errors() == ""
             assert sandbox.violations == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_install_from_a_clone_and_use_models_that_are_served(page: Path) -> None:
-    """The package is on no index, and most models are retired: a newcomer meets neither."""
+    """The package is not on an index, and most models are retired: no page uses them."""
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"pip install [^\n&]*diffio[-_]async", text)
     served = {"diffio-4.6-flash", "diffio-4.6-pro"}
@@ -210,7 +210,7 @@ def test_every_error_is_on_its_page() -> None:
     assert named == known - {"DiffioError"}
 
 
-def test_pages_link_to_what_is_there() -> None:
+def test_links_of_pages_exist() -> None:
     """Relative links in the pages lead to files of the repository."""
     links = {
         page.parent / target

@@ -105,7 +105,7 @@ def _imported(node: ast.AST, module: list[str], is_package: bool) -> list[tuple[
             # Relative: one dot is the package itself in an `__init__`, the parent elsewhere.
             above = module[: len(module) - node.level + is_package] if node.level else []
             origin = ".".join([*above, *([node.module] if node.module else [])])
-            # `from package import name` may name a module: the longest form says the most.
+            # `from package import name` may name a module: the longest form is the most precise.
             return [(node.lineno, f"{origin}.{alias.name}") for alias in node.names]
         case ast.Call(args=[ast.Constant(value=str() as name), *_]) if ast.unparse(node.func).split(
             "."

@@ -49,7 +49,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_what_is_heavy_is_seen_when_loaded() -> None:
-    """The test above would notice: a fresh process that imports aiohttp is told apart."""
+    """The test above would fail if aiohttp were imported."""
     assert "aiohttp" in loaded_by("import aiohttp")
 
 
@@ -100,6 +100,6 @@ def test_no_module_is_longer_than_it_may_be() -> None:
     assert long == {}
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_the_package_is_marked_as_typed() -> None:
     """`py.typed` lies beside `__init__.py`."""
     assert (PACKAGE / "py.typed").is_file()

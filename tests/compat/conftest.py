@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    """A Diffio of this machine that answers at once: the result is the upload, unchanged."""
+    """A sandbox whose generations finish at once: the result is the upload, unchanged."""
     try:
         with bridge.enter(Sandbox, engine="echo") as running:
             yield running

@@ -52,7 +52,7 @@ def test_an_ending_that_does_not_fit_is_warned_of(
     assert caught[0].filename == __file__
 
 
-def test_progress_is_told_in_the_calling_thread_which_may_call_the_client(
+def test_progress_is_reported_in_the_calling_thread_which_may_call_the_client(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
     names = generated(client, sample)
@@ -61,12 +61,12 @@ def test_progress_is_told_in_the_calling_thread_which_may_call_the_client(
         sandbox.faults.add(fault)
     seen: list[tuple[Any, ...]] = []
 
-    def tell(progress: GenerationProgressResponse) -> None:
+    def report(progress: GenerationProgressResponse) -> None:
         inference = progress.inference.progress if progress.inference else None
         seen.append((progress.status, inference, threading.get_ident()))
         assert client.projects.list().projects
 
-    progress = client.wait_for_generation(**names, pollInterval=0, onProgress=tell)
+    progress = client.wait_for_generation(**names, pollInterval=0, onProgress=report)
     here = threading.get_ident()
     assert seen == [("queued", None, here), ("processing", 12, here), ("complete", 100, here)]
     assert progress.status == "complete"
@@ -96,7 +96,7 @@ def test_a_wait_that_is_too_long_is_a_runtime_error_and_a_timeout(
     assert error.progress.status == "processing"
 
 
-def test_restore_audio_that_fails_says_how_far_it_got(
+def test_restore_audio_that_fails_returns_its_state(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
     sandbox.faults.add(forever(progress_body("failed", error="no speech", errorDetails={"at": 1})))
@@ -129,7 +129,7 @@ def test_restore_audio_whose_download_fails_still_has_the_link(
     assert info["exceptionType"] == "DiffioDownloadFailed"
 
 
-def test_restore_audio_raises_when_asked_to(
+def test_restore_audio_raises_with_raise_on_error(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
     """With the dict on the error."""
@@ -160,7 +160,9 @@ def test_restore_audio_refuses_before_it_sends(
     assert sandbox.requests == []
 
 
-def test_isolate_and_create_and_wait_answer_with_both(client: DiffioClient, sample: Path) -> None:
+def test_isolate_and_create_and_wait_return_both_results(
+    client: DiffioClient, sample: Path
+) -> None:
     isolated = client.audio_isolation.convert(filePath=str(sample), model="diffio-4.6-pro")
     project = isolated.project
     assert isolated.generation.modelKey == "diffio-4.6-pro"
@@ -175,7 +177,7 @@ def test_isolate_and_create_and_wait_answer_with_both(client: DiffioClient, samp
     assert progress.status == "complete"
 
 
-def test_answers_are_dicts_and_strings_in_the_apis_own_spelling(
+def test_results_have_dicts_and_strings_with_the_keys_of_the_api(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
     generated(client, sample)

@@ -107,7 +107,7 @@ def test_what_to_do_and_which_generation_it_is_stands_below_the_message(
     assert (error.apiProjectId, error.idempotencyKey) == ("proj_none", "k")
 
 
-def test_a_page_that_is_no_answer_is_an_error_and_not_an_empty_list(
+def test_an_html_page_is_an_error_and_not_an_empty_list(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(Fault(action=RespondWith(text="<html>please log in</html>")))
@@ -116,7 +116,7 @@ def test_a_page_that_is_no_answer_is_an_error_and_not_an_empty_list(
     assert (error.statusCode, error.responseBody) == (200, "<html>please log in</html>")
 
 
-def test_a_lost_answer_and_a_late_one_are_told_apart(
+def test_a_lost_response_and_a_late_one_are_distinguished(
     client: DiffioClient, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(Fault(action=Drop()))
@@ -127,7 +127,7 @@ def test_a_lost_answer_and_a_late_one_are_told_apart(
     assert isinstance(error, TimeoutError)
 
 
-def test_an_upload_that_fails_keeps_its_project_and_says_what_the_host_said(
+def test_a_failed_upload_has_its_project_and_the_message_of_the_host(
     client: DiffioClient, sandbox: Sandbox, sample: Path
 ) -> None:
     """The published package loses the id, and the recording with it."""
@@ -151,7 +151,7 @@ def test_files_that_cannot_be_sent_are_what_python_calls_them(
     assert sandbox.requests == []
 
 
-def test_a_closed_client_says_so(client: DiffioClient) -> None:
+def test_a_closed_client_raises(client: DiffioClient) -> None:
     client.close()
     error = raised(client.projects.list)
     assert type(error) is errors.DiffioClientClosed

@@ -25,13 +25,13 @@ SAMPLE_SECONDS = 10.515
 
 
 def guide(model: str) -> str:
-    """The guide as one file, the way it says, for one model."""
+    """The program of the guide in one file, for one model."""
     whole = "\n".join(BLOCKS).replace("from diffio import", "from diffio_async.compat import")
     return whole.replace("diffio-3.5", model) + AFTERWARDS
 
 
 async def followed(sandbox: Sandbox, folder: Path, model: str) -> dict[str, Any]:
-    """Follow the guide in a folder that holds what it asks for; what it came to."""
+    """Run the guide in a folder with the files that it needs; return the result."""
     (folder / "sample.wav").write_bytes(SAMPLE.read_bytes())
     (folder / ".env").write_text(f"DIFFIO_API_KEY={sandbox.api_key}\n")
     (folder / "full_guide.py").write_text(guide(model))
@@ -48,7 +48,7 @@ async def followed(sandbox: Sandbox, folder: Path, model: str) -> dict[str, Any]
     )
     errors = ran.stderr.decode()
     assert ran.returncode == 0, errors
-    # Progress is said there, and nothing else: no warning, nothing left open.
+    # Standard error has the progress and no warning.
     assert all(re.fullmatch(r"gen_\w+: \w+.* %", line) for line in errors.splitlines()), errors
     last = ran.stdout.decode().splitlines()[-1]
     result: dict[str, Any] = json.loads(last.removeprefix("RESULT "))

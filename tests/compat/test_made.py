@@ -1,4 +1,4 @@
-"""What is generated is up to date, and costs nothing to those who do not use it."""
+"""Generated results and clients of compat, and the cost of importing them."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("source", "old", "new", "said"),
+    ("source", "old", "new", "message"),
     [
         ("resources/account.py", "api_key_id", "key_id", "no parameter for apiKeyId"),
         ("models/projects.py", "original_file_name", "name", "no field for ProjectSummary"),
     ],
 )
 def test_a_name_that_went_away_stops_the_generator(
-    tmp_path: Path, source: str, old: str, new: str, said: str
+    tmp_path: Path, source: str, old: str, new: str, message: str
 ) -> None:
-    """What the guide has and the coroutine client no longer has is not left out silently."""
+    """A name that compat needs and the coroutine client lacks is an error."""
     package = tmp_path / "diffio_async"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__", "sandbox"))
     assert len(outputs(package)) == 3
     path = package / source
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         outputs(package)
 
 
-def test_importing_the_package_does_not_import_the_guides_spelling() -> None:
+def test_importing_the_package_does_not_import_compat() -> None:
     program = "import sys, diffio_async; print('diffio_async.compat' in sys.modules)"
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -47,8 +47,8 @@ def test_importing_the_package_does_not_import_the_guides_spelling() -> None:
     assert ran.stdout.strip() == "False"
 
 
-def test_importing_the_guides_spelling_loads_neither_svix_nor_httpx() -> None:
-    """They cost the published package most of the half second that its import takes."""
+def test_importing_compat_loads_neither_svix_nor_httpx() -> None:
+    """They take most of the half second of the import of the published package."""
     program = "import sys, diffio_async.compat; print({'svix', 'httpx'} & set(sys.modules))"
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -62,8 +62,8 @@ def test_public_names_are_sorted_and_there() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
-def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: ResultSpec) -> None:
-    """No KeyError, no TypeError: ids alone are due, whatever else is absent has a stand-in."""
+def test_an_empty_response_gives_defaults_or_names_the_missing_field(shape: ResultSpec) -> None:
+    """No KeyError and no TypeError: only ids are required, other fields have defaults."""
     kind = getattr(compat, shape.name)
     try:
         empty = kind.from_dict({})
@@ -73,11 +73,11 @@ def test_a_result_read_from_nothing_is_empty_or_says_what_is_missing(shape: Resu
         missing = ""
         assert empty == kind.from_dict(dict.fromkeys(shape.required.split()))
         assert hash(empty) == hash(kind.from_dict({}))
-    assert missing in {"", "generationId", "apiProjectId", "keyId", *_DUE}
+    assert missing in {"", "generationId", "apiProjectId", "keyId", *_REQUIRED}
 
 
-#: What is due beside ids.
-_DUE = {"edgeBaseUrl", "svixMessageId"}
+#: Required fields other than ids.
+_REQUIRED = {"edgeBaseUrl", "svixMessageId"}
 
 
 def test_stages_may_be_absent_null_or_odd() -> None:
@@ -111,7 +111,7 @@ def test_an_odd_value_is_kept_in_extra() -> None:
     assert created.extra == {"upload": {"uploadToken": 5}}
 
 
-def test_docstrings_survive_being_taken_apart() -> None:
+def test_docstrings_are_parsed_and_rendered() -> None:
     quoted = '"""Do it.\n\nMore.\n\nArgs:\n    api_key: A key\n        of yours.\n"""'
     words = parse_docstring(quoted)
     assert (words.summary, words.args) == ("Do it.\n\nMore.", {"api_key": "A key of yours."})

@@ -1,4 +1,4 @@
-"""Options in the guide's words do what the guide says."""
+"""Options of compat have the effects of the published package."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LISTS = "/v1/list_projects"
 
 
 def failing(sandbox: Sandbox, status: int = 503, times: int | None = None) -> None:
-    """Have the next lists of projects, or all of them, answered with a failure."""
+    """Make the next lists of projects, or all of them, fail."""
     sandbox.faults.add(Fault(path=LISTS, times=times, action=RespondWith(status=status)))
 
 
-def test_nothing_is_sent_again_unless_asked_for(client: DiffioClient, sandbox: Sandbox) -> None:
+def test_there_are_no_retries_by_default(client: DiffioClient, sandbox: Sandbox) -> None:
     failing(sandbox)
     assert raised(client.projects.list).statusCode == 503
     assert len(requests_to(sandbox, LISTS)) == 1
 
 
 @pytest.mark.parametrize("kind", [dict, RequestOptions])
-def test_max_retries_of_a_call_is_tries_after_the_first(
+def test_max_retries_counts_attempts_after_the_first(
     client: DiffioClient, sandbox: Sandbox, kind: Any
 ) -> None:
     """Options may be an object or a dict."""

@@ -40,7 +40,7 @@ async def test_many_are_waited_for(waiting: Surface, client: AsyncDiffio) -> Non
     assert isinstance(outcomes[3].error, NotFound)
 
 
-async def test_progress_of_many_may_be_told(waiting: Surface, client: AsyncDiffio) -> None:
+async def test_progress_of_many_is_reported(waiting: Surface, client: AsyncDiffio) -> None:
     """The callback runs where the caller is."""
     handles = await ids_of(client, 2)
     seen: list[str] = []
@@ -52,7 +52,7 @@ async def test_progress_of_many_may_be_told(waiting: Surface, client: AsyncDiffi
     assert set(seen) == set(handles)
 
 
-async def test_they_are_told_as_they_end(waiting: Surface, client: AsyncDiffio) -> None:
+async def test_outcomes_are_yielded_as_they_end(waiting: Surface, client: AsyncDiffio) -> None:
     """From a list, and from a generator that is taken lazily."""
     handles = await ids_of(client, 3)
 

@@ -56,7 +56,7 @@ def step_by_step(client: Any, model: str, source: str, folder: Path) -> dict[str
         "billingPolicy": settings.account["billingPolicy"],
         "status": progress.status,
         "inference": progress.inference.progress,
-        "told": sorted(set(result)),
+        "statuses": sorted(set(result)),
         "modelKey": generation.modelKey,
         "projects": [[each.apiProjectId, each.status, each.originalFileName] for each in projects],
         "generations": [[each.generationId, each.status, each.progress] for each in generations],

@@ -78,7 +78,7 @@ async def test_the_guide_step_by_step(
     names = message["names"]
     assert message["status"] == "complete"
     assert message["inference"] == 100
-    assert set(message["told"]) <= {"queued", "processing", "complete"}
+    assert set(message["statuses"]) <= {"queued", "processing", "complete"}
     assert message["modelKey"] == MODELS[version]
     assert message["projects"] == [[names["apiProjectId"], "uploaded", SAMPLE.name]]
     assert message["generations"] == [[names["generationId"], "complete", 100]]

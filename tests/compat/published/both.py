@@ -101,10 +101,10 @@ def settled(result: Any, sent: list[tuple[str, str, str, Any]]) -> Happened:
     text = json.dumps({"sent": sent, "result": result})
     for pattern, what in _CHANGING:
         text = re.sub(pattern, _numbered(known, what), text)
-    # One instant more or less is no difference.
+    # Small differences in time are ignored.
     whole = json.loads(re.sub(r"time-\d+", "time", text))
     sent = [tuple(each) for each in whole["sent"]]
-    # How often was asked depends on the machine.
+    # The number of polls depends on the machine.
     once = [each for n, each in enumerate(sent) if n == 0 or each != sent[n - 1]]
     return Happened(whole["result"], once)
 

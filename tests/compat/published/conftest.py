@@ -1,7 +1,7 @@
 """One suite over the published `diffio` and over `diffio_async.compat`.
 
 It needs the published package, which the nox session `compat` installs beside ours, so it runs only
-when it is asked for by name (`pytest tests/compat/published`).
+when it is named (`pytest tests/compat/published`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ HERE = Path(__file__).parent
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave these tests out unless the command line names them."""
-    asked = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
+    named = (Path(argument.partition("::")[0]).resolve() for argument in config.args)
     if config.args_source is pytest.Config.ArgsSource.ARGS and any(
-        path == HERE or HERE in path.parents for path in asked
+        path == HERE or HERE in path.parents for path in named
     ):
         return None
     return True
@@ -34,4 +34,4 @@ def packages() -> dict[str, Package]:
 
 @pytest.fixture
 def _nothing_left_open() -> None:
-    """Not asked of the published package, whose connections are closed when they are collected."""
+    """Replace the check of open descriptors: the published package closes them when collected."""

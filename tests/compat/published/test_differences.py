@@ -1,4 +1,4 @@
-"""Where ours differs from the published package on purpose; each test says why."""
+"""Intended differences from the published package; each test states the reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_difference_a_generation_always_has_a_key(packages: Packages, sample: Pa
 def test_difference_an_error_status_ends_a_wait_and_one_502_does_not(
     packages: Packages, sample: Path
 ) -> None:
-    """The published wait asks on when the API says `error`, and gives up at a 502."""
+    """The published wait continues to poll at status `error`, and fails at a 502."""
 
     def scene(s: Scene) -> Any:
         names = s.generated()
@@ -52,8 +52,8 @@ def test_difference_an_error_status_ends_a_wait_and_one_502_does_not(
     assert ours.result == [False, "Generatio"]
 
 
-def test_difference_any_model_is_asked_for(packages: Packages, sample: Path) -> None:
-    """Which models are served is the server's word; the guide's own is refused there."""
+def test_difference_any_model_can_be_requested(packages: Packages, sample: Path) -> None:
+    """The API decides which models exist; the published package rejects that of its guide."""
 
     def scene(s: Scene) -> Any:
         project_id = s.uploaded()
@@ -71,7 +71,7 @@ def test_difference_any_model_is_asked_for(packages: Packages, sample: Path) -> 
 def test_difference_what_might_be_done_twice_is_not_repeated(
     packages: Packages, sample: Path
 ) -> None:
-    """With retries on and answers lost, the published package makes three keys."""
+    """With retries and lost responses, the published package creates three keys."""
 
     def scene(s: Scene) -> Any:
         s.sandbox.faults.add(Fault(path="/v1/api_keys/create", times=2, action=Drop()))
@@ -109,8 +109,8 @@ def test_difference_headers_for_the_api_stay_there(packages: Packages, sample: P
         options = s.sdk.RequestOptions(headers={"X-Api-Key": s.sandbox.api_key})
         restore = s.client.restore_audio
         content, _ = restore(filePath=s.sample, pollInterval=0.05, requestOptions=options)
-        told = {r.origin for r in s.sandbox.requests if "x-api-key" in r.headers}
-        return [content is not None, sorted(told)]
+        origins = {r.origin for r in s.sandbox.requests if "x-api-key" in r.headers}
+        return [content is not None, sorted(origins)]
 
     published, ours = both(packages, sample, scene)
     assert published.result[1] == ["api", "edge", "media"]
@@ -120,14 +120,14 @@ def test_difference_headers_for_the_api_stay_there(packages: Packages, sample: P
 def test_difference_a_callback_that_raises_does_not_end_the_wait(
     packages: Packages, sample: Path
 ) -> None:
-    """The work goes on and is billed all the same; ours logs what the callback raised."""
+    """The generation continues and is billed; compat logs the exception of the callback."""
 
     def scene(s: Scene) -> Any:
-        def tell(_: Any) -> None:
+        def report(_: Any) -> None:
             raise KeyError("a bug of the caller's")
 
         content, info = s.client.restore_audio(
-            filePath=s.sample, onProgress=tell, pollInterval=0.05
+            filePath=s.sample, onProgress=report, pollInterval=0.05
         )
         return [content is not None, info["stage"]]
 
@@ -136,25 +136,25 @@ def test_difference_a_callback_that_raises_does_not_end_the_wait(
     assert ours.result == [True, "complete"]
 
 
-def test_difference_progress_is_told_and_shown_when_it_changes_and_on_standard_error(
+def test_difference_progress_is_reported_when_it_changes_and_on_standard_error(
     packages: Packages, sample: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The published wait tells the same again at each question, and writes to standard output."""
+    """The published wait reports each poll, changed or not, and writes to standard output."""
 
     def scene(s: Scene) -> Any:
         names = s.generated()
         stage = {"status": "processing", "progress": 10}
         running = {**names, "status": "processing", "preProcessing": stage, "inference": stage}
         s.sandbox.faults.add(Fault(path=PROGRESS, times=3, action=RespondWith(json=running)))
-        told: list[str] = []
+        reported: list[str] = []
         s.client.generations.wait_for_complete(
             **names,
             pollInterval=0.02,
             showProgress=True,
-            onProgress=lambda p: told.append(p.status),
+            onProgress=lambda p: reported.append(p.status),
         )
         shown = capsys.readouterr()
-        return [told, len(shown.out.splitlines()), len(shown.err.splitlines())]
+        return [reported, len(shown.out.splitlines()), len(shown.err.splitlines())]
 
     published, ours = both(packages, sample, scene)
     assert published.result == [["processing"] * 3 + ["complete"], 4, 0]
@@ -170,8 +170,8 @@ def test_difference_the_length_that_is_sent_is_the_files(packages: Packages, sam
     assert ours.sent[0][3]["contentLength"] == sample.stat().st_size
 
 
-def test_difference_a_wait_of_no_time_asks_once(packages: Packages, sample: Path) -> None:
-    """There it never asks, and says that it timed out."""
+def test_difference_a_wait_without_time_polls_once(packages: Packages, sample: Path) -> None:
+    """The published wait does not poll and reports a time-out."""
 
     def scene(s: Scene) -> Any:
         names = s.generated()

@@ -132,7 +132,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("status", REFUSED)
-def test_an_answer_that_refuses_gives_the_same_error(
+def test_an_error_response_raises_the_same_error(
     packages: Packages, sample: Path, status: str
 ) -> None:
     """Message, statusCode, responseBody and str are equal; ours is a kind of DiffioApiError."""
