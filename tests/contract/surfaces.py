@@ -79,8 +79,8 @@ async def surface(name: str, sandbox: Sandbox, key: str | None = None) -> AsyncI
     if name == "sync":
         made = Diffio(key, base_url=sandbox.base_url, options=ClientOptions(retry=QUICK))
     else:
-        options = RequestOptions(maxRetries=4, retryBackoff=0.01)
-        made = DiffioClient(apiKey=key, baseUrl=sandbox.base_url, requestOptions=options)
+        retries = RequestOptions(maxRetries=4, retryBackoff=0.01)
+        made = DiffioClient(apiKey=key, baseUrl=sandbox.base_url, requestOptions=retries)
     try:
         yield Surface(name, made)
     finally:
