@@ -118,13 +118,22 @@ console = Console(background=True)
 
 
 def print_event(
-    event: Mapping[str, object], *lines: str, as_json: bool, failed: bool = False
+    event: Mapping[str, object],
+    *lines: str,
+    as_json: bool,
+    to_stderr: bool = False,
+    style: str | None = None,
 ) -> None:
-    """Print an event as one JSON object on stdout, or as lines; those of a failure on stderr."""
+    """Print an event as one JSON object on stdout, or as lines on stdout or stderr.
+
+    `style`: rich style of the lines on stdout, if it is a terminal.
+    """
     if as_json:
         console.json(event)
+    elif to_stderr:
+        console.note(*lines)
     else:
-        (console.note if failed else console.result)(*lines)
+        console.result(*lines, style=style)
 
 
 def print_error(error: Exception | str) -> None:
@@ -258,7 +267,7 @@ def _run(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool, is_serv
         print_error(f"the command ended early: {shortage.text}")
         return FAILED
     if code in {INTERRUPTED, TERMINATED} and not is_server and not _interruption_reported:
-        print_event({"event": "interrupted"}, "interrupted", as_json=as_json, failed=True)
+        print_event({"event": "interrupted"}, "interrupted", as_json=as_json, to_stderr=True)
     return code
 
 

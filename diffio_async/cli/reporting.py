@@ -393,4 +393,4 @@ class Reporter:
         self._succeeded += result.succeeded
         self._failed += not result.succeeded
         to_stderr = self._to_stdout or not result.succeeded
-        print_event(result.json(), *result.lines(), as_json=self._as_json, failed=to_stderr)
+        print_event(result.json(), *result.lines(), as_json=self._as_json, to_stderr=to_stderr)

@@ -136,7 +136,7 @@ class WaitReporter:
         self.failed = True
         message = cli_message(error, continues=rerun is not None and confirmed)
         event |= {"error": type(error).__name__, "message": message, "rerun_command": rerun}
-        print_event(event, f"{subject}: {message}", as_json=self.as_json, failed=True)
+        print_event(event, f"{subject}: {message}", as_json=self.as_json, to_stderr=True)
 
     def on_interrupt(self) -> None:
         """Report which generations continue, and the command that waits for them."""
@@ -156,7 +156,7 @@ class WaitReporter:
             "unconfirmed": unconfirmed,
             "rerun_command": rerun,
         }
-        print_event(event, *lines, as_json=self.as_json, failed=True)
+        print_event(event, *lines, as_json=self.as_json, to_stderr=True)
 
 
 def _describe(generations: list[str]) -> str:

@@ -60,7 +60,7 @@ async def test_skipped_files_are_not_counted_as_restored(
 async def test_results_that_were_removed_are_reported_with_the_download_command(
     run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The batch is complete all the same, so the exit code stays 0."""
+    """The batch is complete nevertheless, so the exit code is 0."""
     recordings(tmp_path / "in", "a.wav", "b.wav")
     await run("batch", "in", "-o", "out", env=sandbox.environment)
     (tmp_path / "out" / "a.restored.mp3").unlink()
@@ -97,7 +97,7 @@ async def test_status_does_not_count_runs_that_were_killed(
 async def test_names_left_out_are_escaped_in_csv(
     run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A character that turns the direction of text is not printed as it is."""
+    """A character that reverses text is printed as an escape."""
     recordings(tmp_path / "in", "a.wav", "turned\u202etxt.notes")
     await run("batch", "in", "-o", "out", env=sandbox.environment)
     report = await run("batch", "report", "out", "--csv")

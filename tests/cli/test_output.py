@@ -41,7 +41,7 @@ def copies(tmp_path: Path, talk: Path, *names: str) -> list[str]:
     return list(names)
 
 
-def landed(tmp_path: Path) -> set[str]:
+def result_names(tmp_path: Path) -> set[str]:
     """Return the names of the results."""
     return {path.name for path in tmp_path.glob("*.restored.mp3")}
 
@@ -66,7 +66,7 @@ async def test_a_name_that_cannot_be_encoded_is_escaped(
     files = copies(tmp_path, talk, "интервью.wav", "b.wav", "c.wav")
     done = await run("restore", *files, env={**echo.environment, "PYTHONIOENCODING": "cp1252"})
     assert done.returncode == 0, done.stderr
-    assert landed(tmp_path) == {"интервью.restored.mp3", "b.restored.mp3", "c.restored.mp3"}
+    assert result_names(tmp_path) == {"интервью.restored.mp3", "b.restored.mp3", "c.restored.mp3"}
     assert "\\u0438\\u043d" in done.stdout
 
 
@@ -85,7 +85,7 @@ async def test_a_reader_that_closes_the_pipe_ends_nothing(
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout.splitlines()) == 1
-    assert len(landed(tmp_path)) == 3
+    assert len(result_names(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("how", ["--json", "plain"])
@@ -111,7 +111,7 @@ async def test_streams_that_fail_end_no_restoration(
     files = ["a.wav", "missing.wav", "b.wav", *(["--json"] if how == "--json" else [])]
     done = await finished(["restore", *files], tmp_path, echo.environment, shell=f'"$@" {streams}')
     assert done.returncode == 1, "one file is missing"
-    assert landed(tmp_path) == {"a.restored.mp3", "b.restored.mp3"}
+    assert result_names(tmp_path) == {"a.restored.mp3", "b.restored.mp3"}
     assert b"Traceback" not in done.stderr + done.stdout
 
 
@@ -127,7 +127,7 @@ async def test_streams_that_fail_end_no_other_command(
     env = echo.environment
     done = await finished(["batch", "a.wav", "b.wav", "-o", ".", *more], tmp_path, env, shell=line)
     assert done.returncode == 0
-    assert landed(tmp_path) == {"a.restored.mp3", "b.restored.mp3"}
+    assert result_names(tmp_path) == {"a.restored.mp3", "b.restored.mp3"}
     generation = next(iter(echo.state.generations.values()))
     ids: list[object] = [generation.id, "--project", generation.project_id]
     assert (await finished(["wait", *ids, *more], tmp_path, env, shell=line)).returncode == 0
@@ -173,7 +173,7 @@ async def test_without_streams_results_are_written(
             check=False,
         )
     assert done.returncode == 0
-    assert len(landed(tmp_path)) == 2
+    assert len(result_names(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -192,7 +192,7 @@ async def test_a_reader_that_does_not_read_does_not_block_the_work(
     process = await start("restore", "--json", *files, env=echo.environment, stdout=far)
     os.close(far)
     with anyio.fail_after(60):
-        while len(landed(tmp_path)) < len(files):
+        while len(result_names(tmp_path)) < len(files):
             await anyio.sleep(0.05)
     text = await anyio.to_thread.run_sync(_all_of, near)
     with anyio.fail_after(10):
@@ -214,7 +214,7 @@ async def test_a_closed_terminal_ends_nothing(talk: Path, tmp_path: Path, comman
         os.close(near)
         with anyio.fail_after(30):
             assert await anyio.to_thread.run_sync(process.wait) == 0
-    assert len(landed(tmp_path)) == 3
+    assert len(result_names(tmp_path)) == 3
 
 
 @pytest.mark.parametrize("columns", [0, 20, 60, 200])

@@ -106,7 +106,7 @@ class BatchReporter:
         # The live line counts the successes, unless stdout goes elsewhere.
         if failed or not self._shows_bar or not console.out.isatty():
             line = _outcome_line(outcome)
-            print_event(_outcome_event(outcome), line, as_json=self._as_json, failed=failed)
+            print_event(_outcome_event(outcome), line, as_json=self._as_json, to_stderr=failed)
 
     def _count_missing(self, outcome: FileOutcome) -> None:
         """Count results of an earlier run that were removed or moved since."""

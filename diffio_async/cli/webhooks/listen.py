@@ -64,14 +64,10 @@ class _EventPrinter:
 
     def received(self, event: WebhookEvent, *, duplicate: bool) -> None:
         """Print an event that was accepted."""
-        if not self._as_json:
-            words = [event.event_type or "?", event.generation_id or "-", event.message_id or "-"]
-            words += [f"error: {event.error}"] if event.error else []
-            words += ["(duplicate)"] if duplicate else []
-            time = f"{datetime.now().astimezone():%H:%M:%S}"
-            console.result(" ".join([time, *words]), style=_STYLES.get(event.event_type))
-            self._check_reader()
-            return
+        words = [event.event_type or "?", event.generation_id or "-", event.message_id or "-"]
+        words += [f"error: {event.error}"] if event.error else []
+        words += ["(duplicate)"] if duplicate else []
+        line = f"{datetime.now().astimezone():%H:%M:%S} {' '.join(words)}"
         fields: dict[str, object] = {
             "event": "received",
             "message_id": event.message_id,
@@ -82,7 +78,7 @@ class _EventPrinter:
             "error": event.error,
             "duplicate": duplicate,
         }
-        self._print(fields)
+        self._print(fields, line, to_stderr=False, style=_STYLES.get(event.event_type))
 
     def rejected(self, status: int, reason: str) -> None:
         """Print a rejected request as JSON; the log reports it as a line."""
@@ -97,12 +93,14 @@ class _EventPrinter:
         line = f"{message_id} was not forwarded and will be retried: {reason}"
         self._print({"event": "not_forwarded", "message_id": message_id, "reason": reason}, line)
 
-    def _print(self, fields: dict[str, object], *lines: str) -> None:
-        print_event(fields, *lines, as_json=self._as_json, failed=True)
-        if self._as_json:
-            self._check_reader()
-
-    def _check_reader(self) -> None:
+    def _print(
+        self,
+        fields: dict[str, object],
+        *lines: str,
+        to_stderr: bool = True,
+        style: str | None = None,
+    ) -> None:
+        print_event(fields, *lines, as_json=self._as_json, to_stderr=to_stderr, style=style)
         if isinstance(console.out.failure, BrokenPipeError):
             # Stop listening: the sender keeps what is not acknowledged.
             self.reader_gone.set()

@@ -109,7 +109,7 @@ async def _call(call: Callable[[AsyncDiffio], Awaitable[T]], *, as_json: bool) -
             raise
         except DiffioError as error:
             failure = {"event": "failed", "error": type(error).__name__, "message": str(error)}
-            print_event(failure, f"diffio-async: {error}", as_json=as_json, failed=True)
+            print_event(failure, f"diffio-async: {error}", as_json=as_json, to_stderr=True)
             return None
 
 
