@@ -39,6 +39,7 @@ from diffio_async.restoration import check_recording, result_name
 
 if TYPE_CHECKING:
     from diffio_async.cli.reporting import Reporter, TaskResult
+    from diffio_async.client import AsyncDiffio
     from diffio_async.events import Event
     from diffio_async.types import SourceLike
 
@@ -166,7 +167,15 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
             stdin = await stack.enter_async_context(read_stdin(request.stdin_name))
             request = evolve(request, stdin_name=stdin.name)
         restorations = _Restorations(request, reporter, stdin)
-        await restorations.open(stack)
+        service: tuple[str | None, str | None] = None, None
+        if request.sandbox:
+            from diffio_async.sandbox import Sandbox
+
+            sandbox = await stack.enter_async_context(Sandbox())
+            service = sandbox.api_key, sandbox.base_url
+        client = await stack.enter_async_context(
+            open_client(*service, observer=restorations.observe)
+        )
         slots = anyio.CapacityLimiter(request.jobs)
         shortage: list[DiffioError] = []
 
@@ -176,7 +185,7 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
                 result = (
                     _not_started(file, shortage[0])
                     if shortage
-                    else await restorations.restore(file)
+                    else await restorations.restore(client, file)
                 )
             if isinstance(result, Failed) and not shortage and _is_lasting(result.error):
                 shortage.append(result.error)
@@ -214,7 +223,7 @@ def _not_started(file: str, cause: DiffioError) -> Failed:
 
 
 class _Restorations:
-    """One client, and the generations that it started, by idempotency key."""
+    """Restorations of files, and the generations that they started, by idempotency key."""
 
     def __init__(
         self, request: RestoreRequest, reporter: Reporter, stdin: StdinRecording | None
@@ -222,23 +231,12 @@ class _Restorations:
         self._request, self._reporter, self._stdin = request, reporter, stdin
         self._started: dict[str, GenerationStarted] = {}
 
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Open the client, and the sandbox if requested; `stack` closes them."""
-        service: tuple[str | None, str | None] = None, None
-        if self._request.sandbox:
-            from diffio_async.sandbox import Sandbox
-
-            sandbox = await stack.enter_async_context(Sandbox())
-            service = sandbox.api_key, sandbox.base_url
-        self._client = await stack.enter_async_context(
-            open_client(*service, observer=self._observe)
-        )
-
-    def _observe(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
+        """Receive an event of the client."""
         if isinstance(event, GenerationStarted):
             self._started[event.idempotency_key] = event
 
-    async def restore(self, file: str) -> TaskResult:
+    async def restore(self, client: AsyncDiffio, file: str) -> TaskResult:
         """Restore one file. If cancelled, report the generation that continues."""
         request = self._request
         recording = self._stdin if file == DASH else None
@@ -249,7 +247,7 @@ class _Restorations:
             stack.enter_context(temporary_result()) if request.to_stdout else request.folder(file)
         )
         try:
-            restoration = await self._client.restore(
+            restoration = await client.restore(
                 # An open source is accepted too; only the public type does not include it.
                 cast("SourceLike", recording.source) if recording else file,
                 target,

@@ -130,7 +130,7 @@ async def test_wrong_usage_is_2(run: Run, sandbox: Sandbox, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_ctrl_c_loses_nothing(times: int, start: Start, run: Run, tmp_path: Path) -> None:
-    """One Ctrl-C suspends active jobs, a second exits at once: 130, and the same command resumes."""
+    """One Ctrl-C suspends active jobs, a second exits at once; the same command resumes."""
     recordings(tmp_path / "in", *(f"{n}.wav" for n in range(12)))
     async with Sandbox(engine="echo", duration=1.0) as sandbox:
         process = await start("batch", "in", "-o", "out", "-j", "4", env=sandbox.environment)
