@@ -8,7 +8,6 @@ import math
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import define
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextvars import Context
 
+    from diffio_async._polling.rate_limiter import TokenBucket
     from diffio_async._polling.subscriptions import Waiter
 
 #: Polls in flight at once, those at a fixed interval not counted.
@@ -26,66 +26,19 @@ MAX_CONCURRENT_POLLS = 64
 _EARLY = 1e-3
 #: Queues of at most so many entries are not compacted.
 _MIN_COMPACTED = 64
-#: Requests do not travel at one speed: two sent a second apart arrive a bit closer together.
-_WINDOW = 1.02
-#: Rounding errors of floats must not cost another timer.
-_INSTANT = 1e-6
-
-
-class RateLimiter:
-    """Polls per second of a client, on all its loops; instants are of `time.monotonic()`.
-
-    Never more than `rate + burst` polls in any second, and `rate` in the long run. There is no
-    lock: two loops in two threads may both use the last token once in a while.
-    """
-
-    def __init__(self, rate: float, burst: int) -> None:
-        self.rate = rate
-        self._capacity = max(1.0, float(burst))
-        self._sent: deque[float] = deque(maxlen=max(1, int(rate) + burst))
-        self._tokens, self._updated_at = self._capacity, float("-inf")
-
-    def wait(self, now: float) -> float:
-        """Return the seconds until a poll is allowed, 0 if one is allowed now."""
-        seconds = max(0.0, 1 - self._tokens_at(now)) / self.rate
-        if len(self._sent) == self._sent.maxlen:
-            seconds = max(seconds, self._sent[0] + _WINDOW - now)
-        return seconds if seconds > _INSTANT else 0.0
-
-    def acquire(self, now: float) -> None:
-        """Count a poll."""
-        self._tokens, self._updated_at = self._tokens_at(now) - 1, now
-        self._sent.append(now)
-
-    def drain(self, now: float) -> None:
-        """Remove the saved tokens, so that polling does not resume with a burst after a pause."""
-        self._tokens, self._updated_at = min(self._tokens_at(now), 0.0), now
-
-    def _tokens_at(self, now: float) -> float:
-        elapsed = min(now - self._updated_at, 3600.0)
-        return min(self._capacity, self._tokens + max(0.0, elapsed) * self.rate)
-
-
-class CheckLimiter(Protocol):
-    """Limits the checks that are made while events are delivered."""
-
-    def wait(self, now: float) -> float:
-        """Return the seconds until a check is allowed; `now` is `time.monotonic()`."""
-        ...
-
-    def acquire(self, now: float) -> None:
-        """Count a check."""
-        ...
 
 
 class PollLimits(Protocol):
     """Limits shared by all loops of a client."""
 
-    rate_limiter: RateLimiter
+    @property
+    def rate_limiter(self) -> TokenBucket:
+        """The limit of polls."""
+        ...
 
     @property
-    def push_health(self) -> CheckLimiter:
-        """The limit of checks."""
+    def check_limiter(self) -> TokenBucket:
+        """The limit of checks that are made while events are delivered."""
         ...
 
     def paused_for(self, now: float, *, fixed: bool) -> float:
@@ -243,9 +196,9 @@ class PollQueue:
         return self._next_limited(self._polls, None)
 
     def _next_check(self) -> float:
-        return self._next_limited(self._checks, self._limits.push_health)
+        return self._next_limited(self._checks, self._limits.check_limiter)
 
-    def _next_limited(self, heap: ItemHeap, checks: CheckLimiter | None) -> float:
+    def _next_limited(self, heap: ItemHeap, checks: TokenBucket | None) -> float:
         first = heap.first()
         if first is None or self.in_flight >= MAX_CONCURRENT_POLLS:
             return math.inf
@@ -275,7 +228,7 @@ class PollQueue:
             while self._next_check() <= now:
                 if owner.start_poll(self._checks.pop(), counted=True):
                     self._limits.rate_limiter.acquire(time.monotonic())
-                    self._limits.push_health.acquire(time.monotonic())
+                    self._limits.check_limiter.acquire(time.monotonic())
         finally:
             self._running = False
         self.set_timer()

@@ -1,6 +1,6 @@
 """Poller shared by all waits of a client: limits, learned durations, and one scheduler per loop.
 
-Waits (`single_wait.py`, `multi_wait.py`) subscribe to a `Scheduler`, one for each event loop, and
+Waits (`waits.py`) subscribe to a `Scheduler`, one for each event loop, and
 are notified of progress and of ends. The scheduler keeps a heap of due polls, spends the rate
 limit of the client on the earliest ones, and requests the listing of a project in place of
 several single polls.
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING
 
 from diffio_async._polling.next_poll import rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
-from diffio_async._polling.poll_queue import RateLimiter
 from diffio_async._polling.push import PushHealth
+from diffio_async._polling.rate_limiter import RateLimiter, TokenBucket
 from diffio_async._polling.scheduler import Scheduler
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ApiError, RateLimited
@@ -88,6 +88,11 @@ class Poller:
         """Remove a scheduler without waits."""
         if self._schedulers.get(scheduler.loop) is scheduler:
             del self._schedulers[scheduler.loop]
+
+    @property
+    def check_limiter(self) -> TokenBucket:
+        """The limit of checks that are made while events are delivered."""
+        return self.push_health.checks
 
     @property
     def rate_gap(self) -> float:

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from diffio_async._logging import log
+from diffio_async._polling.rate_limiter import TokenBucket
 from diffio_async.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -150,7 +151,10 @@ class PushHealth:
         self._policy = policy
         self._listeners = 0
         self.confirmed = False
-        self._tokens, self._updated_at = 1.0, time.monotonic()
+        #: Limit of the checks.
+        self.checks = TokenBucket(
+            _CHECKS_PER_INTERVAL / policy.push_check_interval, _MAX_CHECKS, 1.0, time.monotonic()
+        )
         self.holds = False
 
     def listen(self, change: int) -> bool:
@@ -172,24 +176,8 @@ class PushHealth:
 
     def credit(self) -> None:
         """Record a reported end."""
-        self._tokens = min(_MAX_CHECKS, self._tokens + _CREDIT_PER_EVENT)
+        self.checks.add(_CREDIT_PER_EVENT)
 
     def check_delay(self, jitter: float) -> float:
         """Return the least delay of a poll, in seconds; `jitter` is a random number from 0 to 1."""
         return self._policy.push_check_interval * (0.9 + 0.2 * jitter) if self.confirmed else 0.0
-
-    def wait(self, now: float) -> float:
-        """Return the seconds until a check is allowed; `now` is `time.monotonic()`."""
-        return max(0.0, 1 - self._tokens_at(now)) * self._seconds_per_check
-
-    def acquire(self, now: float) -> None:
-        """Count a check."""
-        self._tokens, self._updated_at = self._tokens_at(now) - 1, now
-
-    @property
-    def _seconds_per_check(self) -> float:
-        return self._policy.push_check_interval / _CHECKS_PER_INTERVAL
-
-    def _tokens_at(self, now: float) -> float:
-        earned = max(0.0, now - self._updated_at) / self._seconds_per_check
-        return min(_MAX_CHECKS, self._tokens + earned + 1e-9)

@@ -11,10 +11,9 @@ from attrs import evolve
 from diffio_async._http.error_context import attach_ids
 from diffio_async._http.transfers import call_progress_callback, print_progress
 from diffio_async._http.transport import ApiTransport
-from diffio_async._polling.multi_wait import iter_outcomes
 from diffio_async._polling.poller import Poller
-from diffio_async._polling.single_wait import follow
 from diffio_async._polling.wait_display import NullDisplay, make_display
+from diffio_async._polling.waits import follow, iter_outcomes
 from diffio_async._validators import positive_int
 from diffio_async.errors import BatchFailed
 from diffio_async.models.generations import GenerationProgress, Outcome, ids_in
