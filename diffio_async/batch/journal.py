@@ -1,4 +1,4 @@
-"""Open journal of a batch: its identity, its salt, and the registration of a run."""
+"""Open journal of a batch: its run, and the settings, service, account and folder of the batch."""
 
 from __future__ import annotations
 

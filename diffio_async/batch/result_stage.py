@@ -58,12 +58,14 @@ class JobRunner:
 
     async def run(self) -> None:
         """Create the generation if the job has none, and wait for its end."""
-        running = self.context.running_generations
-        ids = self.job.project or "", self.job.generation
-        started = await self._create_generation() if ids[1] is None else (ids[0], ids[1])
-        if started is None:
-            return
-        project, generation = started
+        job, running = self.job, self.context.running_generations
+        if job.generation is not None:
+            project, generation = job.project or "", job.generation
+        else:
+            created = await self._create_generation()
+            if created is None:
+                return
+            project, generation = created
         running[generation] = project
         try:
             await self._wait(project, generation)
