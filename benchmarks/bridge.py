@@ -1,8 +1,8 @@
-"""What a blocking call costs over its coroutine, which does nothing: `python benchmarks/bridge.py`.
+"""Overhead of a blocking call over its coroutine, which is empty: `python benchmarks/bridge.py`.
 
 Three ways to call a loop that runs in another thread, in turns, in one run:
 
-- `run`: what the facades stand on, `diffio_async._bridge.run`;
+- `run`: that of the facades, `diffio_async._bridge.run`;
 - `asyncio`: `run_coroutine_threadsafe(...).result()`, which survives neither Ctrl-C nor a fork;
 - `anyio`: `BlockingPortal.call`, likewise.
 """
@@ -29,12 +29,12 @@ THREADS = (1, 8, 32)
 
 
 async def nothing() -> None:
-    """Return at once: what is left is the way there and back."""
+    """Return at once, so that only the overhead is measured."""
 
 
 @contextmanager
 def asyncio_call() -> Iterator[Callable[[], object]]:
-    """A loop in a thread, called as asyncio has it."""
+    """Yield a call of a loop in a thread, by asyncio."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -48,14 +48,14 @@ def asyncio_call() -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def anyio_call() -> Iterator[Callable[[], object]]:
-    """A portal, called as anyio has it."""
+    """Yield a call of a portal, by anyio."""
     with start_blocking_portal() as portal:
         yield lambda: portal.call(nothing)
 
 
 @contextmanager
 def bridge_call() -> Iterator[Callable[[], object]]:
-    """The bridge."""
+    """Yield a call of the bridge."""
     try:
         yield lambda: _bridge.run(nothing)
     finally:
@@ -63,7 +63,7 @@ def bridge_call() -> Iterator[Callable[[], object]]:
 
 
 def times(call: Callable[[], object], calls: int) -> list[float]:
-    """Microseconds of each call, in one thread."""
+    """Return the microseconds of each call, in one thread."""
     taken = []
     for _ in range(calls):
         begun = time.perf_counter()
@@ -73,7 +73,7 @@ def times(call: Callable[[], object], calls: int) -> list[float]:
 
 
 def rate(call: Callable[[], object], threads: int, seconds: float) -> float:
-    """Calls a second of several threads together."""
+    """Return the calls per second of several threads together."""
     counts = [0] * threads
     gate = threading.Barrier(threads + 1)
     end = 0.0
@@ -98,7 +98,7 @@ def rate(call: Callable[[], object], threads: int, seconds: float) -> float:
 
 
 def awaited(calls: int) -> float:
-    """Microseconds of the coroutine alone, awaited on its loop, at the median."""
+    """Return the median microseconds of the coroutine alone, awaited on its loop."""
 
     async def main() -> list[float]:
         taken = []

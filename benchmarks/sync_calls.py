@@ -1,9 +1,9 @@
-"""What a blocking call costs on loopback: ours, its coroutine, and the published SDK's.
+"""Cost of a blocking call on loopback: ours, its coroutine, and that of the published SDK.
 
     python benchmarks/sync_calls.py [--rounds 20] [--calls 50] [--threads 8] [--json FILE]
 
-The sandbox runs in a process of its own. The three clients take turns, round by round, so that a
-noisy minute is everybody's. `--published` makes an environment for `diffio==0.3.10` and measures
+The sandbox runs in a separate process. The three clients alternate, round by round, so that noise
+affects all of them. `--published` makes an environment for `diffio==0.3.10` and measures
 it in its own process, beside the others.
 """
 
@@ -45,7 +45,7 @@ for line in sys.stdin:
 
 @contextmanager
 def sandbox() -> Iterator[dict[str, str]]:
-    """A sandbox in a process of its own; yields its environment."""
+    """Run a sandbox in a separate process; yield its environment."""
     command = [sys.executable, "-m", "diffio_async.sandbox", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         if process.stdout is None:
@@ -59,7 +59,7 @@ def sandbox() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def published(folder: str) -> Iterator[Callable[[int], list[float]]]:
-    """The published SDK in its own environment and process, asked round by round."""
+    """Yield the published SDK in a separate environment and process, run round by round."""
     python = Path(folder) / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)  # noqa: S603
     install = [str(python), "-m", "pip", "install", "--quiet", "diffio==0.3.10"]
@@ -70,7 +70,7 @@ def published(folder: str) -> Iterator[Callable[[int], list[float]]]:
     ) as process:
         stdin, stdout = process.stdin, process.stdout
         if stdin is None or stdout is None:
-            raise RuntimeError("the published SDK cannot be talked to")
+            raise RuntimeError("the published SDK has no pipes")
 
         def round_of(calls: int) -> list[float]:
             stdin.write(f"{calls}\n")
@@ -83,7 +83,7 @@ def published(folder: str) -> Iterator[Callable[[int], list[float]]]:
 
 
 def timed(call: Callable[[], object], calls: int) -> list[float]:
-    """Seconds of each of so many calls."""
+    """Return the seconds of each call."""
     taken = []
     for _ in range(calls):
         began = time.perf_counter()
@@ -93,7 +93,7 @@ def timed(call: Callable[[], object], calls: int) -> list[float]:
 
 
 async def timed_coroutines(client: AsyncDiffio, calls: int) -> list[float]:
-    """Seconds of each of so many awaited calls."""
+    """Return the seconds of each awaited call."""
     taken = []
     for _ in range(calls):
         began = time.perf_counter()
@@ -103,7 +103,7 @@ async def timed_coroutines(client: AsyncDiffio, calls: int) -> list[float]:
 
 
 def row(name: str, taken: list[float]) -> dict[str, Any]:
-    """Median and 99th percentile, in microseconds."""
+    """Return median and 99th percentile, in microseconds."""
     ordered = sorted(taken)
     return {
         "client": name,
@@ -123,18 +123,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--published", action="store_true")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with sandbox() as environment, tempfile.TemporaryDirectory() as folder:
         os.environ.update(environment)
-        rows = measured(asked, folder)
+        rows = measured(options, folder)
     for each in rows:
         print("  ".join(f"{name}={value}" for name, value in each.items()))
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
-def measured(asked: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
-    """The rows of the table."""
+def measured(options: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
+    """Return the rows of the table."""
     ours: dict[str, list[float]] = {"AsyncDiffio": [], "Diffio": [], "diffio 0.3.10": []}
     with asyncio.Runner() as runner, Diffio() as blocking:
         coroutine = AsyncDiffio()
@@ -142,25 +142,25 @@ def measured(asked: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
         timed(blocking.projects.list, 5)
 
         def take_turns(other: Callable[[int], list[float]] | None) -> None:
-            for _ in range(asked.rounds):
-                ours["AsyncDiffio"] += runner.run(timed_coroutines(coroutine, asked.calls))
-                ours["Diffio"] += timed(blocking.projects.list, asked.calls)
+            for _ in range(options.rounds):
+                ours["AsyncDiffio"] += runner.run(timed_coroutines(coroutine, options.calls))
+                ours["Diffio"] += timed(blocking.projects.list, options.calls)
                 if other is not None:
-                    ours["diffio 0.3.10"] += other(asked.calls)
+                    ours["diffio 0.3.10"] += other(options.calls)
 
-        if asked.published:
+        if options.published:
             with published(folder) as other:
                 take_turns(other)
         else:
             take_turns(None)
         runner.run(coroutine.aclose())
         began = time.perf_counter()
-        with ThreadPoolExecutor(asked.threads) as pool:
-            calls = asked.threads * asked.calls * 2
+        with ThreadPoolExecutor(options.threads) as pool:
+            calls = options.threads * options.calls * 2
             list(pool.map(lambda _: blocking.projects.list(), range(calls)))
         rate = calls / (time.perf_counter() - began)
     rows = [row(name, taken) for name, taken in ours.items() if taken]
-    rows.append({"client": f"Diffio, {asked.threads} threads", "calls_per_s": round(rate)})
+    rows.append({"client": f"Diffio, {options.threads} threads", "calls_per_s": round(rate)})
     return rows
 
 

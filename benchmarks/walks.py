@@ -1,4 +1,4 @@
-"""How many modules of the package one call enters: what somebody reads to follow it.
+"""Number of modules of the package that one call enters, which a reader has to follow.
 
     python benchmarks/walks.py [--list] [--json FILE]
 

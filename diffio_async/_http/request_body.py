@@ -172,8 +172,8 @@ def unacked_bytes(transport: asyncio.WriteTransport) -> int:
         socket = transport.get_extra_info("socket")
         if socket is not None:
             try:
-                answer = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
+                queued = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
             except (OSError, ValueError):  # it is closed
                 return held
-            held += int(struct.unpack("i", answer)[0])
+            held += int(struct.unpack("i", queued)[0])
     return held

@@ -104,7 +104,7 @@ def error_from_response(
         advice = hint or kind.hint or _hint(status, headers, host)
     shown = advice
     if wait is not None:
-        shown = f"{advice} The server asks to wait {_seconds_text(wait)} s.".strip()
+        shown = f"{advice} The server requests to wait {_seconds_text(wait)} s.".strip()
     error = kind(
         f"{message}. {shown}".rstrip() if shown else message,
         status=status,

@@ -1,4 +1,4 @@
-"""Real processes that real signals meet."""
+"""Processes that receive signals."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-#: No program takes as long; one that hangs fails, with the stacks of its threads.
+#: Time limit of a program; one that hangs fails with the stacks of its threads.
 SECONDS = 20
 
 
 class Ended(NamedTuple):
-    """How a program ended: its exit code, and the lines it said."""
+    """The end of a program: its exit code, and the lines that it wrote."""
 
     code: int
-    said: list[str]
+    lines: list[str]
     errors: str
 
 
 class Running:
-    """A program on its way."""
+    """A running program."""
 
     def __init__(self, name: str, scene: str, *flags: str) -> None:
         self._process = subprocess.Popen(
@@ -40,8 +40,8 @@ class Running:
             env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONPATH": str(ROOT)},
         )
 
-    def says(self) -> str:
-        """Its next line."""
+    def next_line(self) -> str:
+        """Return its next line."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         assert line, self.ends().errors
@@ -62,7 +62,7 @@ class Running:
         return Ended(self._process.returncode, out.splitlines(), errors)
 
     def close(self) -> None:
-        """Let nothing outlive the test."""
+        """End the program."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()

@@ -1,4 +1,4 @@
-"""Ctrl-C, `SystemExit` and friends: what began is unwound, and the caller hears of it plainly."""
+"""Ctrl-C, `SystemExit` and friends: the work is unwound, and the caller gets a plain error."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def interrupted(start: Start, scene: str) -> list[str]:
-    """What a program says after Ctrl-C met it, once it was ready."""
+    """Return the output of a program that receives Ctrl-C once it is ready."""
     program = start("interrupts", scene)
-    assert program.says() == "ready"
+    assert program.next_line() == "ready"
     time.sleep(0.05)
     program.send()
     ended = program.ends()
     assert (ended.code, ended.errors) == (0, "")
-    return ended.said
+    return ended.lines
 
 
 def test_in_a_call(start: Start) -> None:
@@ -33,9 +33,9 @@ def test_in_a_call(start: Start) -> None:
 
 
 def test_uncaught(start: Start) -> None:
-    """Ctrl-C that nobody catches ends the process by that signal; few frames are ours."""
+    """Ctrl-C that is not caught ends the process by that signal; few frames are ours."""
     program = start("interrupts", "uncaught")
-    assert program.says() == "ready"
+    assert program.next_line() == "ready"
     program.send()
     ended = program.ends()
     assert ended.code == -signal.SIGINT
@@ -55,13 +55,13 @@ def test_a_second_one_does_not_wait(start: Start) -> None:
     """A second Ctrl-C leaves at once, though the coroutine has not unwound."""
     program = start("interrupts", "unwinding_cut_short")
     for word in ("ready", "again", "ready"):
-        assert program.says() == word
+        assert program.next_line() == word
         time.sleep(0.05)
         if word == "ready":
             program.send()
     ended = program.ends()
     assert (ended.code, ended.errors) == (0, "")
-    assert ended.said == ["asleep unwound asleep"]
+    assert ended.lines == ["asleep unwound asleep"]
 
 
 def test_while_entering_a_context(start: Start) -> None:
@@ -71,7 +71,7 @@ def test_while_entering_a_context(start: Start) -> None:
 
 def test_in_the_body_of_a_context(start: Start) -> None:
     """Ctrl-C in the body of a `with` leaves the context before it is raised again."""
-    assert interrupted(start, "body") == ["entering entered room CancelledError left"]
+    assert interrupted(start, "body") == ["entering entered resource CancelledError left"]
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def test_exit_in_a_child_task(start: Start) -> None:
     """`SystemExit` in a task of a coroutine's own ends neither the loop nor other calls."""
     ended = start("interrupts", "exit_in_a_child_task").ends()
     assert (ended.code, ended.errors) == (0, "")
-    assert ended.said[-1] == "7 asleep unwound" or ended.said == ["7"]
+    assert ended.lines[-1] == "7 asleep unwound" or ended.lines == ["7"]
 
 
 @pytest.mark.slow

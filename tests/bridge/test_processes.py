@@ -18,45 +18,45 @@ if TYPE_CHECKING:
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
-def said(start: Start, scene: str) -> list[str]:
-    """What a scene says that ends well, with nothing on standard error."""
+def output_of(start: Start, scene: str) -> list[str]:
+    """Return the output of a scene that succeeds, with nothing on standard error."""
     # Python warns of every fork beside a thread.
     ended = start("processes", scene, "-W", "error", "-W", "ignore::DeprecationWarning").ends()
     assert (ended.code, ended.errors) == (0, "")
-    return ended.said
+    return ended.lines
 
 
 @forks
 @pytest.mark.parametrize("scene", ["fork", "fork_before_the_first_call"])
 def test_fork(start: Start, scene: str) -> None:
     """After a fork, the child's first call works, and so do the parent's."""
-    assert said(start, scene) == ["child 1", "0", "parent 2"]
+    assert output_of(start, scene) == ["child 1", "0", "parent 2"]
 
 
 @forks
 def test_fork_and_exit_politely(start: Start) -> None:
     """A child that runs its exit handlers ends in silence and disturbs nothing of the parent's."""
-    assert said(start, "fork_and_exit_politely") == ["ready", "child 1", "0", "parent 1 2"]
+    assert output_of(start, "fork_and_exit_politely") == ["ready", "child 1", "0", "parent 1 2"]
 
 
 @forks
 @pytest.mark.slow
 def test_fork_while_another_thread_calls(start: Start) -> None:
-    """A fork beside a thread that is in a call: the child calls, the thread gets its answer."""
-    assert said(start, "fork_while_another_thread_calls") == ["child 1", "0", "parent 5"]
+    """A fork beside a thread that is in a call: the child calls, the thread gets its compute."""
+    assert output_of(start, "fork_while_another_thread_calls") == ["child 1", "0", "parent 5"]
 
 
 @pytest.mark.slow
 @forks
 def test_fork_twice(start: Start) -> None:
     """A child's child calls as well."""
-    assert said(start, "fork_twice") == ["grandchild 1", "0", "0"]
+    assert output_of(start, "fork_twice") == ["grandchild 1", "0", "0"]
 
 
 @forks
 def test_fork_inside(start: Start) -> None:
-    """The child can neither go on with the parent's iteration nor leave the parent's context."""
-    assert said(start, "fork_inside") == [
+    """The child can neither continue the parent's iteration nor leave the parent's context."""
+    assert output_of(start, "fork_inside") == [
         "True",
         "0",
         "1 entering entered left closed",
@@ -66,14 +66,14 @@ def test_fork_inside(start: Start) -> None:
 
 @forks
 def test_fork_in_a_callback(start: Start) -> None:
-    """A callback may fork; the call goes on in the parent."""
-    assert said(start, "fork_in_a_callback") == ["child 1", "0", "done"]
+    """A callback may fork; the call continues in the parent."""
+    assert output_of(start, "fork_in_a_callback") == ["child 1", "0", "done"]
 
 
 @forks
 def test_fork_with_a_connection(start: Start) -> None:
     """What a child finalises is not unregistered from the epoll that the parent waits on."""
-    assert said(start, "fork_with_a_connection") == ["0", "parent True"]
+    assert output_of(start, "fork_with_a_connection") == ["0", "parent True"]
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_fork_with_a_connection(start: Start) -> None:
 def test_pools(start: Start) -> None:
     """Process pools of every kind call; calls and errors travel between processes."""
     each = ["7", "Broken here"]
-    assert said(start, "pools") == [
+    assert output_of(start, "pools") == [
         *("spawn 0 1 2", *each),
         *("fork 0 1 2", *each),
         *("forkserver 0 1 2", *each),
@@ -92,36 +92,36 @@ def test_pools(start: Start) -> None:
 @pytest.mark.slow
 def test_spawn(start: Start) -> None:
     """A spawned process calls, and is itself given a blocking call by pickle."""
-    assert said(start, "spawn") == ["7"]
+    assert output_of(start, "spawn") == ["7"]
 
 
 def test_exit_while_idle(start: Start) -> None:
     """A process that called, and closed nothing, ends at once."""
     started = time.monotonic()
-    assert said(start, "idle") == ["42"]
+    assert output_of(start, "idle") == ["42"]
     assert time.monotonic() - started < 3
 
 
 def test_exit_while_busy(start: Start) -> None:
     """A daemon thread in a call does not keep the process; its coroutine unwinds first."""
-    assert said(start, "busy") == ["ready", "unwound"]
+    assert output_of(start, "busy") == ["ready", "unwound"]
 
 
 def test_exit_waits_for_threads_that_are_waited_for(start: Start) -> None:
     """A thread that is not a daemon finishes its call before the process ends."""
-    assert said(start, "busy_in_a_thread_that_is_waited_for") == ["done"]
+    assert output_of(start, "busy_in_a_thread_that_is_waited_for") == ["done"]
 
 
 def test_exit_without_close(start: Start) -> None:
     """What was begun and never closed is left at exit; handlers still call before that."""
-    lines = said(start, "unfinished")
-    assert lines[:3] == ["0 room", "a handler still calls 42", "entering entered"]
-    assert sorted(lines[3:]) == ["items closed", "room left", "session closed"]
+    lines = output_of(start, "unfinished")
+    assert lines[:3] == ["0 resource", "a handler still calls 42", "entering entered"]
+    assert sorted(lines[3:]) == ["items closed", "resource left", "session closed"]
 
 
 def test_no_thread_is_started_at_exit(start: Start) -> None:
     """A call after the loop was stopped at exit raises, and starts no thread."""
-    assert said(start, "at_exit_too_late") == ["True [] []"]
+    assert output_of(start, "at_exit_too_late") == ["True [] []"]
 
 
 def test_uncaught_error(start: Start) -> None:
@@ -135,7 +135,7 @@ def test_uncaught_error(start: Start) -> None:
 
 @pytest.mark.slow
 def test_exit_while_the_loop_is_blocked(start: Start) -> None:
-    """A coroutine that blocks the loop for good delays the end of the process, not for ever."""
+    """A coroutine that blocks the loop forever delays the end of the process, not forever."""
     started = time.monotonic()
-    assert said(start, "stuck") == []
+    assert output_of(start, "stuck") == []
     assert time.monotonic() - started < 9

@@ -15,7 +15,7 @@ from diffio_async._http.proxies import NoProxy, Proxies
 from diffio_async.cli import client as cli_client
 from diffio_async.cli.webhooks.forward import Forwarder
 from tests.http.conftest import Authority, authority
-from tests.http.peers import peer, says
+from tests.http.peers import peer, responds
 from tests.http.test_proxies import proxy
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["authority"]
 
 API = "https://api.diffio.test/v1"
-EMPTY = says(200, b'{"apiProjectId": "proj_1", "generations": []}')
+EMPTY = responds(200, b'{"apiProjectId": "proj_1", "generations": []}')
 WAIT = ("wait", "--project", "proj_1")
 #: Removes the network settings of the machine that runs the tests.
 KEY = {
@@ -62,7 +62,7 @@ async def test_every_command_that_uses_the_network_uses_the_proxy(
         ]
         for number, (options, env) in enumerate(ways, 1):
             done = await run(*WAIT, *trust, *options, env={**KEY, **env})
-            assert (done.returncode, len(between.asked)) == (0, number), done.stderr
+            assert (done.returncode, len(between.incoming)) == (0, number), done.stderr
         for options, env in (
             (("--proxy", ""), {"HTTPS_PROXY": address}),
             ((), {"HTTPS_PROXY": address, "NO_PROXY": ".diffio.test"}),
@@ -70,7 +70,7 @@ async def test_every_command_that_uses_the_network_uses_the_proxy(
         ):
             done = await run(*WAIT, *trust, *options, env={**KEY, **env})
             assert done.returncode == 1
-            assert len(between.asked) == len(ways)
+            assert len(between.incoming) == len(ways)
 
 
 async def test_certificates_are_named_by_the_option_or_the_environment(
@@ -203,9 +203,9 @@ def test_no_proxy(host: str, no_proxy: str, spared: bool) -> None:
 @pytest.mark.slow
 async def test_no_proxy_is_read_as_curl_reads_it() -> None:
     """Each entry is compared with curl, through a proxy that responds itself."""
-    async with peer(says(200, b"")) as server:
+    async with peer(responds(200, b"")) as server:
         for host, no_proxy, spared in ENTRIES:
-            before = len(server.asked)
+            before = len(server.incoming)
             curl = await asyncio.create_subprocess_exec(
                 *("curl", "--silent", "--max-time", "0.4", f"http://{host}/"),
                 env={
@@ -216,7 +216,7 @@ async def test_no_proxy_is_read_as_curl_reads_it() -> None:
                 stdout=subprocess.DEVNULL,
             )
             await curl.wait()
-            assert (len(server.asked) == before) is spared, (host, no_proxy)
+            assert (len(server.incoming) == before) is spared, (host, no_proxy)
 
 
 def test_a_proxy_without_a_port_uses_the_default_of_curl(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,12 +243,12 @@ async def test_the_password_of_a_proxy_is_never_shown() -> None:
 
 async def test_events_are_forwarded_through_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """`webhooks listen --forward` uses the proxy too, but not for localhost."""
-    async with peer(says(200, b"")) as between, peer(says(200, b"")) as local:
+    async with peer(responds(200, b"")) as between, peer(responds(200, b"")) as local:
         for name in ("http_proxy", "no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{between.port}")
         for url in ("http://app.test/hook", f"http://127.0.0.1:{local.port}/hook"):
             async with Forwarder(url, ["whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="]) as forwarder:
                 assert await forwarder.send("msg_1", b"{}") == 200
-    assert [request.target for request in between.asked] == ["http://app.test/hook"]
-    assert [request.target for request in local.asked] == ["/hook"]
+    assert [request.target for request in between.incoming] == ["http://app.test/hook"]
+    assert [request.target for request in local.incoming] == ["/hook"]

@@ -63,7 +63,7 @@ async def test_a_key_lives_and_dies(client: AsyncDiffio, sandbox: Sandbox) -> No
 async def test_keys_are_never_made_twice_for_one_call(
     client: AsyncDiffio, sandbox: Sandbox, action: LoseResponse | RespondWith
 ) -> None:
-    """A lost answer is raised, not repeated: of several live keys nobody would know."""
+    """A lost response is raised, not repeated: of several live keys nobody would know."""
     from diffio_async import ServerError
 
     for _ in range(3):
@@ -185,8 +185,8 @@ async def test_a_new_key_without_its_secret_is_an_invalid_response(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     for path in ("create", "rotate"):
-        answer = RespondWith(json={"keyId": "k", "key": ""})
-        sandbox.faults.add(Fault(path=f"/v1/api_keys/{path}", action=answer))
+        response = RespondWith(json={"keyId": "k", "key": ""})
+        sandbox.faults.add(Fault(path=f"/v1/api_keys/{path}", action=response))
     with pytest.raises(InvalidResponse, match="key is missing"):
         await client.api_keys.create(label="a", scopes=["keys:read"])
     with pytest.raises(InvalidResponse, match="key is missing"):

@@ -55,7 +55,7 @@ async def waiting(client: AsyncDiffio, sandbox: Sandbox) -> object:
 
 
 async def downloading(client: AsyncDiffio, sandbox: Sandbox) -> object:
-    """A download whose host is busy, and that waits to go on."""
+    """A download whose host is busy, and that waits to continue."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=RespondWith(503)))
     return await job.download()
@@ -74,7 +74,7 @@ def paused(sandbox: Sandbox, path: str) -> bool:
 async def test_a_pause_ends_when_the_client_is_closed(
     sandbox: Sandbox, call: Any, path: str
 ) -> None:
-    """At once, and not with the answer to the next attempt."""
+    """At once, and not with the response to the next attempt."""
     client = patient(sandbox)
     task = asyncio.create_task(call(client, sandbox))
     await until(lambda: paused(sandbox, path))

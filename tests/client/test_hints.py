@@ -196,12 +196,12 @@ async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
     """Gateways add headers of more than 8 KiB; one beyond any reason is named as the cause."""
     options = ClientOptions(retry=QUICK)
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
-        answer: dict[str, object] = {"projects": []}
+        response: dict[str, object] = {"projects": []}
         for size in (9_000, 200_000):
             sandbox.faults.add(
                 Fault(
                     path="/v1/list_projects",
-                    action=RespondWith(200, json=answer, headers={"X-Policy": "p" * size}),
+                    action=RespondWith(200, json=response, headers={"X-Policy": "p" * size}),
                 )
             )
             assert await client.projects.list() == []
@@ -209,7 +209,7 @@ async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
             Fault(
                 path="/v1/list_projects",
                 times=None,
-                action=RespondWith(200, json=answer, headers={"X-Policy": "p" * 300_000}),
+                action=RespondWith(200, json=response, headers={"X-Policy": "p" * 300_000}),
             )
         )
         with pytest.raises(ResponseLost, match="header of the response is longer than 256 KiB"):

@@ -109,7 +109,7 @@ def test_a_remote_api_cannot_lead_to_this_machine(url: str) -> None:
 async def test_an_upload_url_of_another_host_is_refused_before_a_byte_is_sent(
     sample: Path,
 ) -> None:
-    """On a plain sandbox of this machine, a URL of another host is none to send recordings to."""
+    """On a plain sandbox of this machine, a URL of another host must not receive recordings."""
     away = {"apiProjectId": "p", "uploadUrl": "http://elsewhere/x", "uploadMethod": "PUT"}
     fault = Fault(path="*create_project", action=RespondWith(json=away))
     async with Sandbox(engine="echo", faults=[fault]) as sandbox:

@@ -37,7 +37,7 @@ async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> No
 
 
 async def test_a_text_file_renamed_to_wav_fails_with_the_reason(tmp_path: Path) -> None:
-    """The sandbox cannot decode it; the client says so, and does not wait for ever."""
+    """The sandbox cannot decode it; the client says so, and does not wait forever."""
     source = tmp_path / "notes.wav"
     source.write_text("These are notes, not sound.\n" * 50, encoding="utf-8")
     async with (

@@ -249,7 +249,7 @@ def test_names_are_shortened_by_columns(width: int) -> None:
 
 
 def test_streams_are_looked_up_when_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever replaces `sys.stderr` gets what is written from then on."""
+    """A caller that replaces `sys.stderr` gets what is written from then on."""
     console = Console()
     first, second = io.StringIO(), io.StringIO()
     for stream in (first, second):

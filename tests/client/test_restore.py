@@ -222,7 +222,7 @@ async def test_a_cancelled_restoration_leaves_nothing_behind(
 
 
 async def test_isolate_uploads_and_starts_without_waiting(client: AsyncDiffio) -> None:
-    """The guide's shortcut answers with the project and the generation."""
+    """The guide's shortcut responses with the project and the generation."""
     isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-4.6-pro")
     assert isolated.generation.api_project_id == isolated.project.api_project_id
     assert isolated.generation.status == "queued"

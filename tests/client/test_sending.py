@@ -34,7 +34,7 @@ CREATE = "/v1/create_project"
 async def test_a_read_is_repeated_until_it_is_answered(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Every way of failing that may pass: statuses, drops, lost answers."""
+    """Every way of failing that may pass: statuses, drops, lost responses."""
     sandbox.faults.add(
         Fault(path=LIST, action=RespondWith(503)),
         Fault(path=LIST, action=Drop()),
@@ -79,10 +79,10 @@ async def test_creating_a_project_is_repeated_when_the_server_says_not_now(
     assert len(requests_to(sandbox, CREATE)) == 2
 
 
-async def test_a_generation_whose_answer_was_lost_is_asked_for_again_under_its_key(
+async def test_a_generation_whose_response_was_lost_is_asked_for_again_under_its_key(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Accepted, answer lost, sent again: one generation, billed once."""
+    """Accepted, response lost, sent again: one generation, billed once."""
     project = await uploaded(client)
     sandbox.faults.add(Fault(path=GENERATION, action=LoseResponse()))
     generation = await client.generations.create(api_project_id=project)
@@ -105,7 +105,7 @@ async def test_two_calls_are_two_generations(client: AsyncDiffio, sandbox: Sandb
 async def test_a_key_that_belongs_to_another_project_is_told(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The answer is somebody else's generation: raised, not returned."""
+    """The response is somebody else's generation: raised, not returned."""
     first, second = await uploaded(client), await uploaded(client)
     theirs = await client.generations.create(api_project_id=first, idempotency_key="k")
     body = {
@@ -143,9 +143,9 @@ async def test_a_hook_that_fails_costs_neither_the_error_nor_its_ids(
 async def test_retry_after_beyond_the_cap_is_raised_at_once(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Nobody wants to hang for an hour without being told."""
+    """The error has the delay that the server requests."""
     sandbox.faults.add(Fault(path=LIST, action=RespondWith(429, headers={"Retry-After": "3600"})))
-    with pytest.raises(RateLimited, match="asks to wait 3600 s") as caught:
+    with pytest.raises(RateLimited, match="requests to wait 3600 s") as caught:
         await client.projects.list()
     assert caught.value.retry_after == 3600
     assert len(requests_to(sandbox, LIST)) == 1

@@ -19,7 +19,7 @@ from diffio_async import (
 from diffio_async.sandbox import Sandbox
 from tests.disks import disk
 from tests.downloads.scenes import LINK, entries, finished, leads_to, linked
-from tests.http.peers import Asked, head, peer, says, sends
+from tests.http.peers import Incoming, head, peer, responds, sends
 from tests.scripts import requests_to as asked_for
 
 CONTENT = os.urandom(900_000)
@@ -44,7 +44,7 @@ def _digests(content: bytes) -> list[dict[str, str]]:
 async def test_a_result_with_the_digest_that_its_host_announces_is_accepted(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, headers: dict[str, str]
 ) -> None:
-    async with peer(says(200, CONTENT, **headers)) as host:
+    async with peer(responds(200, CONTENT, **headers)) as host:
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
         assert (await linked(client).download()).content == CONTENT
@@ -57,14 +57,14 @@ async def test_a_result_with_another_digest_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, headers: dict[str, str], resume: bool
 ) -> None:
     """It is neither retried nor kept: the wrong bytes are unknown."""
-    async with peer(says(200, CONTENT, etag='"one"', **headers)) as host:
+    async with peer(responds(200, CONTENT, etag='"one"', **headers)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match=r"damaged: its (sha256|sha512|md5)") as caught:
             await linked(client).download(tmp_path / "voice.mp3", resume=resume)
         assert "kept beside" not in "\n".join(getattr(caught.value, "__notes__", []))
         with pytest.raises(DownloadFailed, match="damaged"):
             await linked(client).download()
-    assert len(host.asked) == 2
+    assert len(host.incoming) == 2
     assert entries(tmp_path) == []
 
 
@@ -103,7 +103,7 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
     assert entries(tmp_path) == []
     sandbox.faults.clear()
 
-    async def later(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def later(request: Incoming, writer: asyncio.StreamWriter) -> None:
         await sends(start, then=0.1)(request, writer)
         await sends(more)(request, writer)
 
@@ -144,7 +144,7 @@ async def test_a_part_of_another_length_than_it_names_is_not_used(
         head(200, {"content-length": len(CONTENT), "etag": '"one"'}) + CONTENT[:400_000], then=0.1
     )
     misleading = sends(head(206, headers) + CONTENT[400_000:])
-    async with peer(first, misleading, says(200, CONTENT, etag='"one"')) as host:
+    async with peer(first, misleading, responds(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
 
@@ -154,7 +154,7 @@ async def test_a_host_that_sends_short_ranges_gets_requests_without_a_pause(
 ) -> None:
     """Its responses are complete, but shorter than requested."""
 
-    async def short_ranges(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def short_ranges(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
         headers = {
             "content-length": 90_000,
@@ -166,7 +166,7 @@ async def test_a_host_that_sends_short_ranges_gets_requests_without_a_pause(
     async with peer(short_ranges) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
-    assert len(host.asked) == 10
+    assert len(host.incoming) == 10
 
 
 async def test_a_link_may_expire_again_and_again_while_bytes_come(
@@ -174,10 +174,10 @@ async def test_a_link_may_expire_again_and_again_while_bytes_come(
 ) -> None:
     headers: list[DownloadProgress] = []
 
-    async def expiring(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def expiring(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
-        if len(host.asked) % 2 == 0:
-            await says(403, b"<Error><Code>ExpiredToken</Code></Error>")(request, writer)
+        if len(host.incoming) % 2 == 0:
+            await responds(403, b"<Error><Code>ExpiredToken</Code></Error>")(request, writer)
             return
         fields: dict[str, object] = {"content-length": len(CONTENT) - start, "etag": '"one"'}
         if start:

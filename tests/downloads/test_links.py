@@ -15,7 +15,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
-from tests.http.peers import head, peer, says, sends
+from tests.http.peers import head, peer, responds, sends
 from tests.scripts import requests_to
 
 CONTENT = os.urandom(400_000)
@@ -76,15 +76,15 @@ async def test_a_refusal_with_a_long_or_broken_page_is_recognised(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     async with peer(
-        says(403, b"<html>" + bytes(3_000_000)),
-        says(200, CONTENT[:1000], etag='"one"'),
+        responds(403, b"<html>" + bytes(3_000_000)),
+        responds(200, CONTENT[:1000], etag='"one"'),
     ) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT[:1000]
     sandbox.faults.clear()
     async with peer(
         sends(head(403, {"content-length": 5000}) + b"<Error>"),
-        says(200, CONTENT[:1000], etag='"one"'),
+        responds(200, CONTENT[:1000], etag='"one"'),
     ) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT[:1000]
@@ -122,26 +122,26 @@ async def test_redirects_are_followed_within_a_host_and_to_another(
     """Without a credential, and with the requested range."""
     reports = {"content-length": len(CONTENT), "etag": '"one"'}
     cut = sends(head(200, reports) + CONTENT[:100_000], then=0.2)
-    rest = says(
+    rest = responds(
         206,
         CONTENT[100_000:],
         etag='"one"',
         content_range=f"bytes 100000-{len(CONTENT) - 1}/{len(CONTENT)}",
     )
     async with peer(cut, rest) as other:
-        moved = says(302, b"moved", location="next?signature=b")
-        away = says(307, location=other.url("/elsewhere?signature=c"))
+        moved = responds(302, b"moved", location="next?signature=b")
+        away = responds(307, location=other.url("/elsewhere?signature=c"))
         async with peer(moved, away) as host:
             leads_to(sandbox, host.url("/files/first?signature=a"))
             await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert [one.target for one in host.asked] == [
+    assert [one.target for one in host.incoming] == [
         "/files/first?signature=a",
         "/files/next?signature=b",
         "/files/first?signature=a",
     ]
-    assert [one.headers.get("range") for one in other.asked] == [None, "bytes=100000-"]
-    for one in (*host.asked, *other.asked):
+    assert [one.headers.get("range") for one in other.incoming] == [None, "bytes=100000-"]
+    for one in (*host.incoming, *other.incoming):
         assert not {"authorization", "x-api-key", "cookie"} & set(one.headers)
 
 
@@ -150,18 +150,18 @@ async def test_a_redirect_within_a_host_needs_no_second_connection(sandbox: Sand
     options = ClientOptions(max_connections_per_host=1)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
-        peer(says(302, location="/next"), says(200, b"voice")) as host,
+        peer(responds(302, location="/next"), responds(200, b"voice")) as host,
     ):
         leads_to(sandbox, host.url("/first"))
         assert (await linked(client).download()).content == b"voice"
 
 
 async def test_redirects_in_a_circle_end(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    async with peer(says(301, location="/again?signature=SECRET")) as host:
+    async with peer(responds(301, location="/again?signature=SECRET")) as host:
         leads_to(sandbox, host.url("/again?signature=SECRET"))
         with pytest.raises(DownloadFailed, match="more than 5 redirects") as caught:
             await linked(client).download()
-    assert len(host.asked) == 6
+    assert len(host.incoming) == 6
     assert "SECRET" not in str(caught.value)
 
 
@@ -177,10 +177,10 @@ async def test_redirects_in_a_circle_end(client: AsyncDiffio, sandbox: Sandbox) 
 async def test_a_link_or_redirect_to_where_it_could_be_overheard_is_not_followed(
     client: AsyncDiffio, sandbox: Sandbox, location: str, says_what: str
 ) -> None:
-    async with peer(says(302, location=location)) as host:
+    async with peer(responds(302, location=location)) as host:
         leads_to(sandbox, host.url("/r"), location)
         for _ in range(2):
             with pytest.raises(DownloadFailed, match=says_what) as caught:
                 await linked(client).download()
             assert "SECRET" not in str(caught.value)
-    assert len(host.asked) == 1
+    assert len(host.incoming) == 1

@@ -17,7 +17,7 @@ from attrs import define, field
 from diffio_async import AsyncDiffio, ClientOptions, DownloadResumed, Event, RetryPolicy
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import entries, leads_to, linked
-from tests.http.peers import Asked, head, peer
+from tests.http.peers import Incoming, head, peer
 
 MIB = 2**20
 SIZE = int(os.environ.get("DIFFIO_FAULTS_MIB", "64")) * MIB + 12_345
@@ -50,7 +50,7 @@ class Faulty:
     twice: dict[str, int] = field(factory=lambda: {"closed": 0, "reset": 0})
     _last: tuple[str, int] = ("closed", 0)
 
-    async def __call__(self, request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, request: Incoming, writer: asyncio.StreamWriter) -> None:
         """Serve one request, up to its fault."""
         start, _, last = request.headers.get("range", "bytes=0-")[len("bytes=") :].partition("-")
         at, end = int(start), int(last) + 1 if last else SIZE

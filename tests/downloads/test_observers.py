@@ -17,7 +17,7 @@ from diffio_async import (
 from diffio_async.sandbox import Fault, Sandbox, Truncate
 from tests.conftest import QUICK
 from tests.downloads.scenes import RESULT, finished, leads_to, linked, media
-from tests.http.peers import head, once, peer, says, sends
+from tests.http.peers import head, once, peer, responds, sends
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,8 +85,8 @@ def sandbox_url(sandbox: Sandbox) -> str:
 
 async def test_each_step_of_a_redirect_is_reported(sandbox: Sandbox) -> None:
     events: list[Event] = []
-    async with peer(says(200, CONTENT)) as there:
-        async with peer(says(302, location=there.url("/r?signature=s3cret"))) as here:
+    async with peer(responds(200, CONTENT)) as there:
+        async with peer(responds(302, location=there.url("/r?signature=s3cret"))) as here:
             leads_to(sandbox, here.url("/l?signature=s3cret"))
             async with watched(sandbox, events) as client:
                 assert (await linked(client).download()).content == CONTENT
@@ -104,7 +104,7 @@ async def test_a_download_that_has_to_start_over_reports_it(sandbox: Sandbox) ->
     """Without an ETag the received bytes cannot be used: it restarts at byte 0."""
     events: list[Event] = []
     broken = sends(head(200, {"content-length": len(CONTENT)}) + CONTENT[:1000])
-    async with peer(broken, says(200, CONTENT)) as host, watched(sandbox, events) as client:
+    async with peer(broken, responds(200, CONTENT)) as host, watched(sandbox, events) as client:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
     assert ("again", 0) in summary(events)
@@ -115,7 +115,7 @@ async def test_the_name_of_a_request_is_found_under_each_of_its_headers() -> Non
     events: list[Event] = []
     options = ClientOptions(observers=(events.append,))
     async with (
-        peer(says(200, b'{"projects": []}', cf_ray="9a7-FRA")) as host,
+        peer(responds(200, b'{"projects": []}', cf_ray="9a7-FRA")) as host,
         once(host.url("/v1"), options) as client,
     ):
         await client.projects.list()

@@ -13,7 +13,7 @@ import pytest
 from diffio_async import AsyncDiffio, ClientOptions, DownloadFailed, RetryPolicy, ServerError
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.downloads.scenes import RESULT, entries, finished, leads_to, linked, media
-from tests.http.peers import Asked, head, peer, says, sends
+from tests.http.peers import Incoming, head, peer, responds, sends
 
 CONTENT = os.urandom(300_000)
 
@@ -37,7 +37,7 @@ async def test_a_result_without_any_length_is_refused(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="does not announce where the result ends"):
             await linked(client).download(tmp_path / "voice.mp3")
-    assert len(host.asked) == 1
+    assert len(host.incoming) == 1
     assert entries(tmp_path) == []
 
 
@@ -50,7 +50,7 @@ async def test_a_chunked_result_is_complete_after_its_last_chunk(
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert result.size == len(CONTENT)
-    assert len(host.asked) == 2
+    assert len(host.incoming) == 2
 
 
 @pytest.mark.parametrize("coding", ["chunked, identity", "chunked,chunked", "gzip", "x, chunked"])
@@ -72,7 +72,7 @@ async def test_an_encoded_error_keeps_its_class_and_its_text(
     page = gzip.compress(b"<Error><Code>SlowDown</Code></Error>")
     for more in ({"content_encoding": "gzip"}, {}):
         sandbox.faults.clear()
-        async with peer(says(503, page, **more)) as host:
+        async with peer(responds(503, page, **more)) as host:
             leads_to(sandbox, host.url("/r"))
             with pytest.raises(DownloadFailed) as caught:
                 await linked(client).download()
@@ -84,7 +84,7 @@ async def test_an_encoded_error_keeps_its_class_and_its_text(
 async def test_a_chunked_result_that_broke_is_resumed_by_its_etag(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    async def rest(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def rest(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = int(request.headers["range"][len("bytes=") : -1])
         reports = {
             "content-length": len(CONTENT) - start,
@@ -119,7 +119,7 @@ async def test_an_encoded_result_is_decoded(
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert result.size == len(CONTENT)
-    assert [request.headers.get("range") for request in host.asked] == [None, None]
+    assert [request.headers.get("range") for request in host.incoming] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -128,16 +128,16 @@ async def test_an_encoded_result_is_decoded(
 async def test_an_invalid_encoding_name_is_ignored(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
-    async with peer(says(200, CONTENT, content_encoding=encoding, etag='"one"')) as host:
+    async with peer(responds(200, CONTENT, content_encoding=encoding, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
-    assert len(host.asked) == 1
+    assert len(host.incoming) == 1
 
 
 async def test_a_result_that_is_wrongly_labelled_as_encoded_is_kept_unchanged(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    async with peer(says(200, CONTENT, content_encoding="gzip")) as host:
+    async with peer(responds(200, CONTENT, content_encoding="gzip")) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
 
@@ -147,7 +147,7 @@ async def test_an_encoded_result_that_ends_early_is_incomplete(
 ) -> None:
     """Its framing is complete."""
     packed = gzip.compress(CONTENT)[:-100]
-    async with peer(says(200, packed, content_encoding="gzip")) as host:
+    async with peer(responds(200, packed, content_encoding="gzip")) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="ended early"):
             await linked(client).download(tmp_path / "voice.mp3")
@@ -160,18 +160,18 @@ async def test_an_encoding_that_was_not_requested_is_refused(
 ) -> None:
     """An unsupported one."""
     packed = gzip.compress(CONTENT)
-    async with peer(says(200, packed, content_encoding=encoding)) as host:
+    async with peer(responds(200, packed, content_encoding=encoding)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="encoding that was not requested"):
             await linked(client).download()
-    assert host.asked[0].headers["accept-encoding"] == "identity"
+    assert host.incoming[0].headers["accept-encoding"] == "identity"
 
 
 async def test_a_result_that_is_itself_compressed_is_kept_unchanged(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     packed = gzip.compress(CONTENT)
-    async with peer(says(200, packed, content_encoding="Identity")) as host:
+    async with peer(responds(200, packed, content_encoding="Identity")) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == packed
 
@@ -196,7 +196,7 @@ async def test_a_response_that_is_not_a_complete_result_is_not_saved(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download(tmp_path / "voice.mp3")
-    assert len(host.asked) == 1
+    assert len(host.incoming) == 1
     assert entries(tmp_path) == []
 
 
@@ -208,7 +208,7 @@ async def test_a_first_part_that_was_not_requested_is_completed(
     async with peer(sends(part + b"some "), sends(rest + b"part")) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == b"some part"
-    assert host.asked[1].headers["range"] == "bytes=5-"
+    assert host.incoming[1].headers["range"] == "bytes=5-"
 
 
 @pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
@@ -227,7 +227,7 @@ async def test_a_storage_page_that_quotes_the_signature_is_masked(
 ) -> None:
     """Storage hosts quote the signature when they refuse it."""
     page = b"<Error><SignatureProvided>a/b+c0123456789==</SignatureProvided></Error>"
-    async with peer(says(403, page, content_type="application/xml")) as host:
+    async with peer(responds(403, page, content_type="application/xml")) as host:
         leads_to(sandbox, host.url("/r?X-Amz-Signature=a%2Fb%2Bc0123456789%3D%3D&v=1"))
         with pytest.raises(DownloadFailed) as caught:
             await linked(client).download()
@@ -261,13 +261,13 @@ async def test_a_host_that_always_sends_the_same_part_ends_the_download(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download()
-    assert len(host.asked) < 12
+    assert len(host.incoming) < 12
 
 
 async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    async def one_byte(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def one_byte(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
         extent = {"content-length": 1, "content-range": f"bytes {start}-{start}/300000"}
         await sends(head(206, {**extent, "etag": '"one"'}) + b"x")(request, writer)
@@ -281,7 +281,7 @@ async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.4):
                     await linked(patient).download()
-    assert 1 < len(host.asked) <= 14
+    assert 1 < len(host.incoming) <= 14
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ async def test_a_page_or_nothing_is_not_saved_as_the_result(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str, body: bytes
 ) -> None:
     """A successful response that cannot be audio is refused, with the reason."""
-    async with peer(says(200, body, content_type=kind)) as host:
+    async with peer(responds(200, body, content_type=kind)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="where audio or video was requested"):
             await linked(client).download(tmp_path / "voice.mp3")

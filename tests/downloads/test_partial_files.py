@@ -22,7 +22,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, Job, entries, finished, leads_to, linked, media
-from tests.http.peers import head, peer, says, sends
+from tests.http.peers import head, peer, responds, sends
 from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
@@ -164,16 +164,16 @@ async def test_another_version_is_fetched_from_its_start(
     other, target = os.urandom(500_000), tmp_path / "voice.mp3"
     one = {"content-length": len(CONTENT), "etag": '"one"'}
     cut = sends(head(200, one) + CONTENT[:400_000], then=0.2)
-    async with peer(cut, says(503)) as host:
+    async with peer(cut, responds(503)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download(target, resume=True)
     sandbox.faults.clear()
-    async with peer(says(200, other, etag='"two"')) as host:
+    async with peer(responds(200, other, etag='"two"')) as host:
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(target, resume=True)
-    assert host.asked[0].headers["if-range"] == '"one"'
-    assert host.asked[0].headers["range"] == "bytes=400000-"
+    assert host.incoming[0].headers["if-range"] == '"one"'
+    assert host.incoming[0].headers["range"] == "bytes=400000-"
     assert target.read_bytes() == other
     assert entries(tmp_path) == ["voice.mp3"]
 
@@ -183,7 +183,7 @@ async def test_bytes_of_an_unknown_version_are_not_kept(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, etag: dict[str, str]
 ) -> None:
     cut = sends(head(200, {"content-length": len(CONTENT), **etag}) + CONTENT[:HALF], then=0.1)
-    async with peer(cut, says(503)) as host:
+    async with peer(cut, responds(503)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed) as caught:
             await linked(client).download(tmp_path / "voice.mp3", resume=True)

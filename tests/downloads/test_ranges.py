@@ -20,7 +20,7 @@ from diffio_async._http.transfers import ConnectionCounter
 from diffio_async._protocol import concurrency_limit
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
-from tests.http.peers import Asked, head, peer
+from tests.http.peers import Incoming, head, peer
 from tests.scripts import requests_to as asked_for
 
 CONTENT = os.urandom(1_500_000)
@@ -72,7 +72,7 @@ class Slow:
     served: int = 0
     ranged: list[str] = field(factory=list)
 
-    async def __call__(self, request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def __call__(self, request: Incoming, writer: asyncio.StreamWriter) -> None:
         """Serve one request."""
         self.now += 1
         self.most = max(self.most, self.now)
@@ -81,7 +81,7 @@ class Slow:
         finally:
             self.now -= 1
 
-    async def _serve(self, request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, request: Incoming, writer: asyncio.StreamWriter) -> None:
         if self.now > self.limit:
             writer.write(head(503, {"content-length": 0}))
             return
@@ -212,7 +212,7 @@ async def test_a_result_that_changes_during_the_download_is_fetched_again(
     other = os.urandom(1_200_000)
     first, second = Slow(), Slow(content=other, etag='"two"')
 
-    async def changing(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def changing(request: Incoming, writer: asyncio.StreamWriter) -> None:
         await (first if not first.ranged else second)(request, writer)
 
     async with peer(changing) as host:
@@ -227,7 +227,7 @@ async def test_a_host_with_changing_etags_gets_one_connection(
     """As mirrors behind one address do: after the first difference, ranges are not combined."""
     slow = Slow(pause=0.002)
 
-    async def renaming(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def renaming(request: Incoming, writer: asyncio.StreamWriter) -> None:
         slow.etag = f'"{len(slow.ranged)}"'
         await slow(request, writer)
 
@@ -246,7 +246,7 @@ async def test_connections_whose_link_expired_request_one_new_link(
     slow = Slow()
     expired = False
 
-    async def expiring(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def expiring(request: Incoming, writer: asyncio.StreamWriter) -> None:
         nonlocal expired
         if slow.now >= 2 and not expired:
             expired = True

@@ -20,7 +20,7 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox, Stall, Truncate
 from tests.downloads.scenes import LINK, RESULT, entries, finished, leads_to, linked, media
-from tests.http.peers import Asked, Script, head, peer, says, sends
+from tests.http.peers import Incoming, Script, head, peer, responds, sends
 from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
@@ -41,7 +41,7 @@ def ranged(
     It waits until `reports` shows that they arrived: buffered bytes are lost with the connection.
     """
 
-    async def script(request: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = 0
         headers: dict[str, object] = {"etag": etag}
         if "range" in request.headers and request.headers.get("if-range", etag) == etag:
@@ -66,7 +66,7 @@ async def test_a_body_cut_short_is_resumed_from_where_it_broke(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3", on_progress=reports.append)
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.asked] == [
+    assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.incoming] == [
         (None, None),
         ("bytes=400000-", '"one"'),
         ("bytes=800000-", '"one"'),
@@ -129,7 +129,7 @@ async def test_attempts_are_counted_only_without_progress(
     async with peer(ranged(CONTENT, '"one"', most=82_000, reports=reports)) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download(on_progress=reports.append)).content == CONTENT
-    assert len(host.asked) == 11
+    assert len(host.incoming) == 11
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_a_result_that_changed_is_fetched_again_completely(
         result = await linked(client).download(target, on_progress=arrived.append)
     assert (tmp_path / "voice.mp3").read_bytes() == OTHER
     assert result.size == len(OTHER)
-    assert host.asked[1].headers["if-range"] == '"one"'
+    assert host.incoming[1].headers["if-range"] == '"one"'
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ async def test_a_range_of_another_version_is_not_combined(
         leads_to(sandbox, host.url("/r"))
         result = await linked(client).download(on_progress=arrived.append)
     assert result.content == OTHER
-    assert "range" in host.asked[1].headers
-    assert "range" not in host.asked[2].headers
+    assert "range" in host.incoming[1].headers
+    assert "range" not in host.incoming[2].headers
 
 
 @pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}, {"etag": "one"}])
@@ -199,7 +199,7 @@ async def test_without_a_strong_etag_a_broken_download_starts_over(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == OTHER
-    assert "range" not in host.asked[1].headers
+    assert "range" not in host.incoming[1].headers
 
 
 async def test_a_download_from_a_host_that_ignores_ranges_restarts(
@@ -207,7 +207,7 @@ async def test_a_download_from_a_host_that_ignores_ranges_restarts(
 ) -> None:
     """A host that never sends more than before ends the download."""
     cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.02)
-    async with peer(cut, says(200, CONTENT, etag='"one"')) as host:
+    async with peer(cut, responds(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
     sandbox.faults.clear()
@@ -215,17 +215,17 @@ async def test_a_download_from_a_host_that_ignores_ranges_restarts(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="broke before the whole response arrived"):
             await linked(client).download()
-    assert len(host.asked) == RetryPolicy().attempts
+    assert len(host.incoming) == RetryPolicy().attempts
 
 
 async def test_everything_is_requested_again_after_a_refused_range(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.05)
-    refused = says(416, b"<Error/>", content_range="bytes */5")
-    async with peer(cut, refused, says(200, b"short", etag='"two"')) as host:
+    refused = responds(416, b"<Error/>", content_range="bytes */5")
+    async with peer(cut, refused, responds(200, b"short", etag='"two"')) as host:
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == b"short"
     assert entries(tmp_path) == ["voice.mp3"]
-    assert ["range" in one.headers for one in host.asked] == [False, True, False]
+    assert ["range" in one.headers for one in host.incoming] == [False, True, False]

@@ -12,7 +12,7 @@ from diffio_async import AsyncDiffio, ClientOptions, DiffioError, RetryPolicy
 
 
 @frozen
-class Asked:
+class Incoming:
     """A request as it came; header names are lower-case."""
 
     method: str
@@ -22,7 +22,7 @@ class Asked:
     connection: int
 
 
-Script = Callable[[Asked, asyncio.StreamWriter], Awaitable[None]]
+Script = Callable[[Incoming, asyncio.StreamWriter], Awaitable[None]]
 
 
 def head(status: int, headers: Mapping[str, object] | None = None) -> bytes:
@@ -31,8 +31,8 @@ def head(status: int, headers: Mapping[str, object] | None = None) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def says(status: int = 200, body: bytes = b"", **headers: object) -> Script:
-    """A whole answer with its length; `content_type` becomes `content-type`."""
+def responds(status: int = 200, body: bytes = b"", **headers: object) -> Script:
+    """A whole response with its length; `content_type` becomes `content-type`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return sends(head(status, {"content-length": len(body), **named}) + body)
 
@@ -40,7 +40,7 @@ def says(status: int = 200, body: bytes = b"", **headers: object) -> Script:
 def sends(*pieces: bytes, then: float = 0.0) -> Script:
     """These bytes, and after `then` seconds of silence the end."""
 
-    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
@@ -51,11 +51,11 @@ def sends(*pieces: bytes, then: float = 0.0) -> Script:
 
 @define
 class Peer:
-    """A server under way: what it was asked, and how many connections it had."""
+    """A server under way: what it was incoming, and how many connections it had."""
 
     port: int = 0
     scheme: str = "http"
-    asked: list[Asked] = field(factory=list)
+    incoming: list[Incoming] = field(factory=list)
     connections: int = 0
 
     def url(self, path: str = "/") -> str:
@@ -69,7 +69,7 @@ async def peer(
 ) -> AsyncIterator[Peer]:
     """Each request is served by the next script, those after the last by the last.
 
-    With `keep` the connection stays open after an answer.
+    With `keep` the connection stays open after an response.
     """
     found = Peer(scheme="https" if tls else "http")
     running: set[asyncio.Task[None]] = set()
@@ -83,9 +83,9 @@ async def peer(
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 while True:
-                    asked = await request(reader, number)
-                    found.asked.append(asked)
-                    await scripts[min(len(found.asked), len(scripts)) - 1](asked, writer)
+                    incoming = await request(reader, number)
+                    found.incoming.append(incoming)
+                    await scripts[min(len(found.incoming), len(scripts)) - 1](incoming, writer)
                     if not keep:
                         break
         except asyncio.CancelledError:
@@ -106,14 +106,14 @@ async def peer(
         await asyncio.sleep(0.01)
 
 
-async def request(reader: asyncio.StreamReader, connection: int) -> Asked:
+async def request(reader: asyncio.StreamReader, connection: int) -> Incoming:
     """Read one request whole."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     method, target, _ = lines[0].split(" ")
     pairs = (line.partition(":") for line in lines[1:] if line)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return Asked(method, target, headers, body, connection)
+    return Incoming(method, target, headers, body, connection)
 
 
 ONCE = ClientOptions(retry=RetryPolicy(attempts=1))

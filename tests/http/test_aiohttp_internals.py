@@ -25,7 +25,7 @@ from diffio_async._http.aiohttp_internals import (
 from diffio_async._http.exchange import Attempt, Exchange
 from diffio_async._http.sessions import Sessions
 from diffio_async._protocol.requests import signed_url_request
-from tests.http.peers import peer, says
+from tests.http.peers import peer, responds
 
 BODY = os.urandom(6 * 2**20)
 
@@ -43,7 +43,7 @@ async def received(url: str) -> tuple[bytes, bool]:
 
 
 async def test_a_large_body_is_received_directly() -> None:
-    async with peer(says(200, BODY)) as host:
+    async with peer(responds(200, BODY)) as host:
         assert await received(host.url()) == (BODY, True)
 
 
@@ -58,7 +58,7 @@ async def test_without_the_names_of_the_handler_aiohttp_reads_the_body(
         return take_over_connection(lacking, stall)
 
     monkeypatch.setattr("diffio_async._http.exchange.take_over_connection", take_over)
-    async with peer(says(200, BODY)) as host:
+    async with peer(responds(200, BODY)) as host:
         assert await received(host.url()) == (BODY, False)
 
 

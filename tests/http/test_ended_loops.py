@@ -16,7 +16,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions
 from diffio_async.sandbox import Sandbox
-from tests.http.peers import ONCE, peer, says
+from tests.http.peers import ONCE, peer, responds
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -128,7 +128,7 @@ async def made(client: AsyncDiffio) -> None:
 def test_tls_connections_of_a_closed_loop_go_too(
     elsewhere: Elsewhere, authority: Authority
 ) -> None:
-    serving = peer(says(200, b'{"projects": []}'), keep=True, tls=authority.server)
+    serving = peer(responds(200, b'{"projects": []}'), keep=True, tls=authority.server)
     host = elsewhere.run(serving.__aenter__())
     options = ClientOptions(retry=ONCE.retry, ssl=authority.trusting)
     url = f"https://localhost:{host.port}"
@@ -155,7 +155,7 @@ def test_a_call_that_a_closed_loop_left_in_the_middle_leaves_no_socket(
     before, loop = sockets(), asyncio.new_event_loop()
     task = loop.create_task(client.projects.list())
     loop.run_until_complete(asyncio.sleep(0.2))
-    assert host.asked
+    assert host.incoming
     loop.close()
     asyncio.run(client.aclose())
     assert sockets() <= before + 1  # the server's end

@@ -9,10 +9,10 @@ import pytest
 
 from diffio_async import AsyncDiffio, DiffioError, ResponseLost
 from diffio_async.sandbox import Drop, Fault, LoseResponse, Sandbox
-from tests.http.peers import Asked, head, once, peer, says
+from tests.http.peers import Incoming, head, once, peer, responds
 from tests.scripts import GENERATION, requests_to, uploaded
 
-PROJECTS = says(200, b'{"projects": []}')
+PROJECTS = responds(200, b'{"projects": []}')
 CREATE = "/v1/create_project"
 
 
@@ -25,19 +25,19 @@ async def test_calls_share_a_connection() -> None:
 
 async def test_what_must_happen_once_gets_a_connection_of_its_own() -> None:
     """On a kept one, a request the server never saw cannot be told from one it accepted."""
-    project = says(200, b'{"apiProjectId": "proj_1"}')
+    project = responds(200, b'{"apiProjectId": "proj_1"}')
     async with peer(PROJECTS, project, keep=True) as host, once(host.url()) as client:
         await client.projects.list()
         for _ in range(2):
             with contextlib.suppress(DiffioError):  # it offers no upload
                 await client.projects.create(b"speech", file_name="a.wav")
-    assert [one.target for one in host.asked] == ["/v1/list_projects", CREATE, CREATE]
-    assert [one.connection for one in host.asked] == [1, 2, 3]
+    assert [one.target for one in host.incoming] == ["/v1/list_projects", CREATE, CREATE]
+    assert [one.connection for one in host.incoming] == [1, 2, 3]
 
 
 async def test_a_connection_the_server_closed_while_idle_disturbs_nobody() -> None:
-    async def hangs_up(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await PROJECTS(asked, writer)
+    async def hangs_up(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
+        await PROJECTS(incoming, writer)
         await asyncio.sleep(0.05)
         writer.close()
 
@@ -49,7 +49,7 @@ async def test_a_connection_the_server_closed_while_idle_disturbs_nobody() -> No
 
 
 @pytest.mark.parametrize("action", [Drop(), LoseResponse()])
-async def test_a_project_is_not_created_twice_when_the_answer_is_lost(
+async def test_a_project_is_not_created_twice_when_the_response_is_lost(
     client: AsyncDiffio, sandbox: Sandbox, action: Drop | LoseResponse
 ) -> None:
     await client.projects.list()
@@ -100,11 +100,11 @@ async def test_a_part_on_a_dead_connection_is_counted_once_by_each_of_us(
     assert sandbox.state.source_path(project).read_bytes() == content
 
 
-async def test_an_answer_left_unread_does_not_spoil_the_connection() -> None:
+async def test_an_response_left_unread_does_not_spoil_the_connection() -> None:
     """A refusal larger than is read, and then the next call."""
     page = head(500, {"content-length": 40_000_000}) + bytes(100_000)
 
-    async def spill(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def spill(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(page)
         await asyncio.sleep(0.2)
 

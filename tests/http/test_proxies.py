@@ -14,10 +14,10 @@ from diffio_async import AsyncDiffio, ClientOptions, ConfigurationError, Connect
 from diffio_async._http.proxies import Proxies
 from diffio_async.sandbox import Sandbox
 from tests.http.conftest import Authority
-from tests.http.peers import ONCE, Asked, failure_at, once, peer, request, says
+from tests.http.peers import ONCE, Incoming, failure_at, once, peer, request, responds
 
 API = "https://api.diffio.test/v1"
-EMPTY = says(200, b'{"projects": []}')
+EMPTY = responds(200, b'{"projects": []}')
 
 
 @define
@@ -25,12 +25,12 @@ class Proxy:
     """A proxy that tunnels everything to one port of this machine."""
 
     port: int = 0
-    asked: list[Asked] = field(factory=list)
+    incoming: list[Incoming] = field(factory=list)
 
 
 @contextlib.asynccontextmanager
 async def proxy(to: int, *, status: int = 200, silent: bool = False) -> AsyncIterator[Proxy]:
-    """The proxy; it answers `CONNECT` with `status`, or never."""
+    """The proxy; it responses `CONNECT` with `status`, or never."""
     found = Proxy()
     running: set[asyncio.Task[None]] = set()
 
@@ -46,7 +46,7 @@ async def proxy(to: int, *, status: int = 200, silent: bool = False) -> AsyncIte
         assert task is not None
         running.add(task)
         try:
-            found.asked.append(await request(reader, 1))
+            found.incoming.append(await request(reader, 1))
             if silent:
                 await asyncio.sleep(30)
             writer.write(b"HTTP/1.1 %d Said\r\n\r\n" % status)
@@ -82,13 +82,13 @@ async def test_a_proxy_tunnels_and_sees_no_more_than_the_hosts_name(authority: A
         )
         async with once(API, options) as client:
             assert await client.projects.list() == []
-    (asked,) = between.asked
-    assert (asked.method, asked.target) == ("CONNECT", "api.diffio.test:443")
-    given = asked.headers["proxy-authorization"].removeprefix("Basic ")
+    (incoming,) = between.incoming
+    assert (incoming.method, incoming.target) == ("CONNECT", "api.diffio.test:443")
+    given = incoming.headers["proxy-authorization"].removeprefix("Basic ")
     assert base64.b64decode(given) == b"me:s3cr3tpass"
-    assert "authorization" not in asked.headers
-    assert host.asked[0].headers["authorization"] == "Bearer diffio_key_1234567890"
-    assert "proxy-authorization" not in host.asked[0].headers
+    assert "authorization" not in incoming.headers
+    assert host.incoming[0].headers["authorization"] == "Bearer diffio_key_1234567890"
+    assert "proxy-authorization" not in host.incoming[0].headers
 
 
 async def test_this_machine_is_never_asked_for_through_a_proxy(sandbox: Sandbox) -> None:
@@ -98,7 +98,7 @@ async def test_this_machine_is_never_asked_for_through_a_proxy(sandbox: Sandbox)
             sandbox.api_key, base_url=sandbox.base_url, options=options
         ) as client:
             assert await client.projects.list() == []
-    assert between.asked == []
+    assert between.incoming == []
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(407, True), (403, True), (502, False)])
@@ -157,9 +157,9 @@ async def test_the_environment_is_read_when_trusted_and_netrc_never(
             assert await client.projects.list() == []
         untrusting = await failure_at(API, evolve(options, trust_env=False))
     assert isinstance(untrusting, ConnectionFailed)
-    assert len(between.asked) == 1
-    assert "proxy-authorization" not in between.asked[0].headers
-    assert host.asked[0].headers["authorization"] == "Bearer diffio_key_1234567890"
+    assert len(between.incoming) == 1
+    assert "proxy-authorization" not in between.incoming[0].headers
+    assert host.incoming[0].headers["authorization"] == "Bearer diffio_key_1234567890"
 
 
 @pytest.mark.parametrize(

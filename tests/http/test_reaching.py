@@ -1,4 +1,4 @@
-"""Whether a request may have been accepted: never reached, answer lost, or answered."""
+"""Whether a request may have been accepted: never reached, response lost, or answered."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ from diffio_async.sandbox import (
     Truncate,
 )
 from tests.http.conftest import Authority
-from tests.http.peers import ONCE, failure_at, head, once, peer, says, sends
+from tests.http.peers import ONCE, failure_at, head, once, peer, responds, sends
 
 LIST = "*list_projects"
 
@@ -52,7 +52,7 @@ async def test_a_name_that_is_none_was_not_reached() -> None:
 
 
 async def test_a_host_that_never_accepts_was_not_reached_in_time() -> None:
-    """Its queue is full: connecting takes for ever."""
+    """Its queue is full: connecting takes forever."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -91,7 +91,7 @@ async def test_a_host_silent_in_the_handshake_was_not_reached_in_time() -> None:
 
 async def test_a_certificate_nobody_vouches_for_ends_at_once(authority: Authority) -> None:
     """It is not tried again, and the text says how to trust a private authority."""
-    async with peer(says(), tls=authority.server) as host:
+    async with peer(responds(), tls=authority.server) as host:
         error = await failure_at(f"https://localhost:{host.port}", ClientOptions())
         other_name = await failure_at(
             f"https://127.0.0.1:{host.port}", evolve(ONCE, ssl=authority.trusting)
@@ -101,11 +101,11 @@ async def test_a_certificate_nobody_vouches_for_ends_at_once(authority: Authorit
         assert one.permanent
         assert why in str(one)
         assert "ClientOptions(ssl=ssl.create_default_context(cafile=…))" in str(one)
-    assert host.asked == []
+    assert host.incoming == []
 
 
 async def test_an_authority_of_ones_own_is_trusted_when_given(authority: Authority) -> None:
-    async with peer(says(200, b'{"projects": []}'), tls=authority.server) as host:
+    async with peer(responds(200, b'{"projects": []}'), tls=authority.server) as host:
         options = ClientOptions(ssl=authority.trusting)
         async with once(f"https://localhost:{host.port}", options) as client:
             assert await client.projects.list() == []
@@ -114,10 +114,10 @@ async def test_an_authority_of_ones_own_is_trusted_when_given(authority: Authori
 @pytest.mark.parametrize(
     "action", [Drop(), LoseResponse(), Truncate(0.5)], ids=lambda action: type(action).__name__
 )
-async def test_a_connection_that_breaks_later_lost_the_answer(
+async def test_a_connection_that_breaks_later_lost_the_response(
     sandbox: Sandbox, action: Drop | LoseResponse | Truncate
 ) -> None:
-    """Before the request was read, after it, or within the answer: who knows."""
+    """Before the request was read, after it, or within the response: who knows."""
     sandbox.faults.add(Fault(path=LIST, action=action))
     error = await failure_at(sandbox.base_url, key=sandbox.api_key)
     assert type(error) is ResponseLost
@@ -125,11 +125,11 @@ async def test_a_connection_that_breaks_later_lost_the_answer(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [b"SMTP ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"],
 )
-async def test_an_answer_that_is_no_http_is_lost(answer: bytes) -> None:
-    async with peer(sends(answer)) as host:
+async def test_an_response_that_is_no_http_is_lost(response: bytes) -> None:
+    async with peer(sends(response)) as host:
         error = await failure_at(host.url())
     assert type(error) is ResponseLost
 
@@ -149,11 +149,11 @@ async def test_a_silent_server_is_left_after_the_read_timeout(
     assert "read time-out" in str(error)
 
 
-async def test_the_total_cuts_an_answer_that_trickles_in() -> None:
+async def test_the_total_cuts_an_response_that_trickles_in() -> None:
     """Each byte is in time for the read time-out; all of them are not."""
     body = b'{"projects": []}'
 
-    async def trickle(asked: object, writer: asyncio.StreamWriter) -> None:
+    async def trickle(incoming: object, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, {"content-length": len(body)}))
         for byte in body:
             writer.write(bytes([byte]))

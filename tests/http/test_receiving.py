@@ -19,7 +19,7 @@ from diffio_async._http.exchange import Attempt, Exchange
 from diffio_async._http.sessions import Sessions
 from diffio_async._protocol.requests import signed_url_request
 from tests.http.conftest import Authority
-from tests.http.peers import Asked, Script, head, peer, says, sends
+from tests.http.peers import Incoming, Script, head, peer, responds, sends
 
 MIB = 1024 * 1024
 LARGE = os.urandom(8 * MIB + 77)
@@ -56,7 +56,9 @@ async def test_large_bodies_come_whole_and_leave_the_connection_to_the_next(
 ) -> None:
     tls = authority.server if secured else None
     async with (
-        peer(says(200, LARGE), says(200, b"small"), says(200, LARGE), keep=True, tls=tls) as host,
+        peer(
+            responds(200, LARGE), responds(200, b"small"), responds(200, LARGE), keep=True, tls=tls
+        ) as host,
         transport(ClientOptions(ssl=authority.trusting)) as made,
     ):
         for expected in (LARGE, b"small", LARGE):
@@ -105,7 +107,7 @@ async def test_bytes_that_trickle_are_given_before_they_fill_a_buffer() -> None:
 def slowly(pieces: int, pause: float) -> Script:
     """Half a MiB at a time."""
 
-    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(head(200, {"content-length": pieces * MIB // 2}))
         for _number in range(pieces):
             writer.write(bytes(MIB // 2))
@@ -157,7 +159,7 @@ async def test_a_closed_client_ends_what_it_receives() -> None:
 async def test_what_nobody_takes_is_left_with_the_host() -> None:
     sent = 0
 
-    async def endless(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def endless(_: Incoming, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
         writer.write(head(200, {"content-length": 1024 * MIB}))
         for _number in range(1024):
@@ -176,16 +178,16 @@ async def test_what_nobody_takes_is_left_with_the_host() -> None:
             assert sent < 64 * MIB
 
 
-async def test_bytes_beyond_the_announced_are_not_taken_for_the_next_answer() -> None:
-    surplus = says(200, LARGE)
+async def test_bytes_beyond_the_announced_are_not_taken_for_the_next_response() -> None:
+    surplus = responds(200, LARGE)
     async with transport() as made:
 
-        async def more(asked: Asked, writer: asyncio.StreamWriter) -> None:
-            await surplus(asked, writer)
+        async def more(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
+            await surplus(incoming, writer)
             writer.write(b"HTTP/1.1 200 Smuggled\r\ncontent-length: 8\r\n\r\nsmuggled")
             await writer.drain()
 
-        async with peer(more, says(200, b"right"), keep=True) as host:
+        async with peer(more, responds(200, b"right"), keep=True) as host:
             for expected in (LARGE, b"right"):
                 came = bytearray()
                 await received(made, host.url(), came)

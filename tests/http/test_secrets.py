@@ -1,4 +1,4 @@
-"""Neither errors, nor their tracebacks, nor logs at any level hold what opens a door."""
+"""Neither errors, nor their tracebacks, nor logs at any level contain credentials."""
 
 import logging
 import traceback
@@ -116,7 +116,7 @@ async def test_a_whole_restore_full_of_failures_shows_no_secret(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"garbage\r\n\r\n",
@@ -127,14 +127,14 @@ async def test_a_whole_restore_full_of_failures_shows_no_secret(
         head(200, {"content-length": "x"}),
         head(200, {"x" * 9000: "y"}),
     ],
-    ids=lambda answer: str(answer[:24]),
+    ids=lambda response: str(response[:24]),
 )
-async def test_whatever_a_storage_host_answers_the_links_query_does_not_show(
-    sandbox: Sandbox, logged: pytest.LogCaptureFixture, answer: bytes
+async def test_whatever_a_storage_host_responses_the_links_query_does_not_show(
+    sandbox: Sandbox, logged: pytest.LogCaptureFixture, response: bytes
 ) -> None:
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=RETRYING) as client,
-        peer(sends(answer)) as host,
+        peer(sends(response)) as host,
     ):
         leads_to(sandbox, host.url("/r?signature=SECRETSECRET&v=1"))
         with pytest.raises(DiffioError) as caught:
@@ -145,7 +145,7 @@ async def test_whatever_a_storage_host_answers_the_links_query_does_not_show(
 async def test_a_link_to_nowhere_does_not_show_its_query(
     sandbox: Sandbox, logged: pytest.LogCaptureFixture
 ) -> None:
-    """A refused connection, a name that is none, an address that is none."""
+    """A refused connection, an invalid name, an invalid address."""
     for url in (
         "http://127.0.0.1:1/r?signature=SECRETSECRET",
         "https://media.invalid/r?signature=SECRETSECRET",

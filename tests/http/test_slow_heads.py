@@ -20,7 +20,7 @@ from diffio_async import (
 from diffio_async.errors import ResponseTimeout
 from diffio_async.sandbox import Fault, RespondWith
 from tests.downloads.scenes import leads_to, linked
-from tests.http.peers import Asked, head, peer, says
+from tests.http.peers import Incoming, head, peer, responds
 
 if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
@@ -38,7 +38,7 @@ def talks(kind: str) -> Script:
     """Bytes without end, each soon after the last."""
     first, more = TALK[kind]
 
-    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
             writer.write(first)
             while True:
@@ -61,7 +61,7 @@ def impatient(sandbox: Sandbox) -> AsyncDiffio:
 
 
 @pytest.mark.parametrize("kind", TALK)
-async def test_a_download_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> None:
+async def test_a_download_is_not_held_forever(sandbox: Sandbox, kind: str) -> None:
     """Twice the read time-out is enough for headers, and for the text of an error."""
     async with peer(talks(kind)) as host, impatient(sandbox) as client:
         leads_to(sandbox, host.url("/r"))
@@ -77,7 +77,7 @@ async def test_a_download_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", TALK)
-async def test_an_upload_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> None:
+async def test_an_upload_is_not_held_forever(sandbox: Sandbox, kind: str) -> None:
     """The time counts from the last byte that was sent."""
     async with peer(talks(kind)) as host, impatient(sandbox) as client:
         offers(sandbox, host.url("/put"))
@@ -88,11 +88,11 @@ async def test_an_upload_is_not_held_for_ever(sandbox: Sandbox, kind: str) -> No
 
 
 async def test_informational_responses_before_the_final_one_are_no_fault(sandbox: Sandbox) -> None:
-    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         for _ in range(5):
             writer.write(TALK["1xx"][1])
             await asyncio.sleep(0.02)
-        await says(200, b"result")(asked, writer)
+        await responds(200, b"result")(incoming, writer)
 
     async with peer(script) as host, impatient(sandbox) as client:
         leads_to(sandbox, host.url("/r"))

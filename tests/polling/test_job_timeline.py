@@ -1,4 +1,4 @@
-"""What answers tell about a job's way: its stage, and when it entered it."""
+"""What responses tell about a job's way: its stage, and when it entered it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffio_async._polling.job_timeline import JobTimeline, ProgressSample, samp
 
 
 def told(*percents: float | None, status: str = "processing") -> GenerationProgress:
-    """An answer with such percentages of `preProcessing` and `inference`; None: no such stage."""
+    """An response with such percentages of `preProcessing` and `inference`; None: no such stage."""
     stages = [None if each is None else StageProgress(progress=each) for each in percents]
     return GenerationProgress(
         generation_id="gen_1",
@@ -44,8 +44,8 @@ def test_the_stage_is_the_last_that_has_begun(
     assert sample_from(progress, 5.0) == ProgressSample(5.0, stage, percent)
 
 
-def test_a_stage_was_entered_between_two_answers() -> None:
-    """The earlier answer bounds the instant, the later one too."""
+def test_a_stage_was_entered_between_two_responses() -> None:
+    """The earlier response bounds the instant, the later one too."""
     course = with_sample(
         JobTimeline(started_at=0.0, start_known=True), sample_from(told(0, 0), 1.0)
     )

@@ -16,7 +16,7 @@ def fleet(jobs: int) -> WaitStats:
 
 
 def test_each_generation_is_counted_once_where_it_is() -> None:
-    """States follow each other, an end is for good, and the line tells what there is."""
+    """States follow each other, a terminal state is final, and the line tells what there is."""
     census = fleet(3)
     assert census.summary(0.0) == "0 of 3 ended: 3 waiting"
     census.record("gen_0", "queued", 0.0, 1.0)

@@ -239,7 +239,7 @@ def test_a_success_that_is_no_json_object_is_no_success(body: bytes) -> None:
 
 
 def test_what_need_say_nothing_may_say_nothing() -> None:
-    """An edge that answers `complete` with 204 has completed; a page in its place has not."""
+    """An edge that responses `complete` with 204 has completed; a page in its place has not."""
     for body in (b"", b" \n", b"{}"):
         decode(body, EmptyResponse, call="complete", status=204)
     with pytest.raises(InvalidResponse):
@@ -268,7 +268,7 @@ def test_objects_of_the_services_own_shape_come_as_they_are() -> None:
     assert account.extra == {"billingPolicy": "none"}
 
 
-def test_a_byte_order_mark_is_no_part_of_the_answer() -> None:
+def test_a_byte_order_mark_is_no_part_of_the_response() -> None:
     body = b"\xef\xbb\xbf" + json.dumps(ANSWER).encode()
     found = decode(body, GenerationProgress, call="progress", status=200)
     assert found.generation_id == "gen_1"
@@ -302,8 +302,8 @@ def test_an_odd_time_stamp_is_none_and_kept(stamp: object) -> None:
     assert found.extra == {"expiresAt": stamp}
 
 
-def test_an_answer_that_does_not_fit_still_tells_what_it_made() -> None:
-    """The project is there and the generation is billed, whatever else the answer says."""
+def test_an_response_that_does_not_fit_still_tells_what_it_made() -> None:
+    """The project is there and the generation is billed, whatever else the response says."""
     body = json.dumps({**ANSWER, "status": None}).encode()
     with pytest.raises(InvalidResponse) as caught:
         decode(body, Generation, call="create_generation", status=200)
@@ -313,7 +313,7 @@ def test_an_answer_that_does_not_fit_still_tells_what_it_made() -> None:
 
 @given(fields=st.dictionaries(st.sampled_from(["status", "queue", "inference", "error"]), JSON))
 def test_any_json_is_a_model_or_response_invalid(fields: dict[str, object]) -> None:
-    """No answer raises anything else, and what is accepted has kept its kinds."""
+    """No response raises anything else, and what is accepted has kept its kinds."""
     try:
         found = progress(**fields)
     except InvalidResponse:

@@ -49,7 +49,7 @@ MD5 = Digest("md5", hashlib.md5(CONTENT).digest())
 def test_the_best_digest_of_the_whole_is_found(
     headers: dict[str, str], found: Digest | None, of_a_part: Digest | None
 ) -> None:
-    """Of a part's answer only what cannot be meant of the part alone."""
+    """Of a part's response only what cannot be meant of the part alone."""
     assert digest_of(200, headers) == found
     assert digest_of(206, headers) == of_a_part
 

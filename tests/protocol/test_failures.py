@@ -1,4 +1,4 @@
-"""What an answer that is no success means."""
+"""What an response that is no success means."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_every_status_and_code_of_the_contract_has_its_class() -> None:
     assert type(failure(410, {"error": "model_retired"})) is errors.ModelRetired
 
 
-def test_what_another_host_answers_is_no_word_about_the_key() -> None:
+def test_what_another_host_responses_is_no_word_about_the_key() -> None:
     """A storage host's 403 is an expired link: no advice about scopes, keys or models."""
     for host in (Host.EDGE, Host.MEDIA):
         for status in (401, 403, 404, 410, 429):
@@ -210,7 +210,7 @@ def test_the_wait_that_is_asked_for_is_kept_and_told() -> None:
 
 
 @given(status=st.integers(300, 599), body=st.binary(max_size=60), host=st.sampled_from(Host))
-def test_any_answer_is_an_error_of_ours(status: int, body: bytes, host: Host) -> None:
+def test_any_response_is_an_error_of_ours(status: int, body: bytes, host: Host) -> None:
     error = error_from_response(status, {}, body, call="a call", host=host, now=NOW)
     assert error.status == status
     assert str(error).startswith(f"a call returned {status}")

@@ -1,4 +1,4 @@
-"""Mutated answers of a real server: every call ends with a result or with an error of ours."""
+"""Mutated responses of a real server: every call ends with a result or with an error of ours."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from diffio_async.compat.errors import DiffioInvalidResponse
 from diffio_async.errors import InvalidResponse
 from diffio_async.models import account, generations, projects, webhooks
 from diffio_async.webhooks.verifier import parse_event
-from tests.http.peers import Asked, peer, says
+from tests.http.peers import Incoming, peer, responds
 
 if TYPE_CHECKING:
     import asyncio
 
 STAMP = "2026-01-02T03:04:05Z"
 STAGE = {"jobId": "j", "jobState": "s", "status": "running", "progress": 50, "error": None}
-#: A sound answer of each kind, and the model it becomes.
+#: A sound response of each kind, and the model it becomes.
 SOUND: dict[type[Any], dict[str, Any]] = {
     generations.GenerationProgress: {
         "generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing",
@@ -122,7 +122,7 @@ def checked(model: Any) -> None:
 
 @pytest.mark.parametrize("kind", SOUND, ids=lambda kind: kind.__name__)
 def test_one_odd_value_anywhere_is_a_model_or_an_invalid_response(kind: type[Any]) -> None:
-    """And never fails an answer where its call can do without it."""
+    """And never fails an response where its call can do without it."""
     sound = SOUND[kind]
     for path in places(sound):
         for odd in ODD:
@@ -156,11 +156,11 @@ def needed(path: tuple[Any, ...]) -> bool:
 @given(data=st.data())
 def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(SOUND)))
-    answer: Any = SOUND[kind]
+    response: Any = SOUND[kind]
     for _ in range(data.draw(st.integers(1, 5))):
-        path = data.draw(st.sampled_from(places(answer)))
-        answer = mutated(answer, path, data.draw(st.sampled_from(ODD)))
-    body = json.dumps(answer).encode()
+        path = data.draw(st.sampled_from(places(response)))
+        response = mutated(response, path, data.draw(st.sampled_from(ODD)))
+    body = json.dumps(response).encode()
     for read in (
         lambda: decode(body, kind, call="c", status=200),
         lambda: [progress_from_row(row, "p").percent for row in parse_rows(body)],
@@ -169,7 +169,7 @@ def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObje
             checked(read())
         except InvalidResponse as error:
             str(error).encode()
-    if isinstance(answer, dict):
+    if isinstance(response, dict):
         event = parse_event(body, "msg_1")
         checked(event)
         for result in COMPAT:
@@ -200,8 +200,8 @@ async def test_mutated_bytes_over_a_connection_end_in_a_result_or_an_error_of_ou
     for at, new, old in cuts:
         body = body[:at] + new + body[at + old :]
 
-    async def script(asked: Asked, writer: asyncio.StreamWriter) -> None:
-        await says(status, body, **headers)(asked, writer)
+    async def script(asked: Incoming, writer: asyncio.StreamWriter) -> None:
+        await responds(status, body, **headers)(asked, writer)
 
     options = ClientOptions(retry=RetryPolicy(attempts=1))
     async with (

@@ -15,7 +15,7 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-#: What the published SDK's answers and arguments are called.
+#: What the published SDK's responses and arguments are called.
 FIELDS = words("""
 account apiKeyId apiProjectId billing contentType createdAt downloadType downloadUrl edgeBaseUrl
 error errorDetails eventId eventType expiresAt fileName generation generationCount generationId
@@ -48,7 +48,7 @@ def test_a_published_name_survives_the_way_to_snake_case_and_back() -> None:
 
 @pytest.mark.parametrize("module", [generations, projects])
 def test_every_field_of_a_decoded_model_has_a_name_of_the_contract(module: object) -> None:
-    """A mistyped field would be absent from every answer, silently."""
+    """A mistyped field would be absent from every response, silently."""
     models = [m for m in vars(module).values() if isinstance(m, type) and attrs.has(m)]
     decoded = [m for m in models if "extra" in attrs.fields_dict(m)]
     assert decoded

@@ -118,7 +118,7 @@ def test_a_masked_link_leaves_the_json_around_it_whole() -> None:
 
 
 def test_a_success_that_does_not_fit_keeps_no_token_and_no_signature() -> None:
-    answer = {
+    response = {
         "apiProjectId": None,
         "uploadUrl": "https://store/o?X-Signature=SIGNED",
         "upload": {"uploadToken": "TOKENTOKEN", "edgeBaseUrl": "https://edge"},
@@ -127,7 +127,7 @@ def test_a_success_that_does_not_fit_keeps_no_token_and_no_signature() -> None:
     }
     with pytest.raises(InvalidResponse) as caught:
         decode(
-            json.dumps(answer).encode(),
+            json.dumps(response).encode(),
             CreatedProject,
             call="create_project",
             status=200,

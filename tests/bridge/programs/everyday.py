@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from diffio_async import _bridge as bridge
 from tests.bridge.programs.stage import (
     act,
-    answer,
+    compute,
     count,
     descriptors,
     log,
-    room,
-    say,
+    output,
+    resource,
     sleeper,
     threads,
     until,
@@ -49,19 +49,19 @@ def raised(function: Callable[[], object]) -> BaseException:
 
 def inside_a_running_loop() -> None:
     async def main() -> list[int]:
-        with bridge.enter(room) as name:
-            assert name == "room"
-            return [bridge.run(answer), *bridge.iterate(count, 2)]
+        with bridge.enter(resource) as name:
+            assert name == "resource"
+            return [bridge.run(compute), *bridge.iterate(count, 2)]
 
-    say(*asyncio.run(main()), *asyncio.run(main()))
+    output(*asyncio.run(main()), *asyncio.run(main()))
 
 
 def many_threads() -> None:
     sums: list[int] = []
 
     def work(number: int) -> None:
-        total = sum(bridge.run(answer, number) for _ in range(50))
-        with bridge.enter(room):
+        total = sum(bridge.run(compute, number) for _ in range(50))
+        with bridge.enter(resource):
             total += sum(bridge.iterate(count, 5))
         sums.append(total)
 
@@ -70,7 +70,7 @@ def many_threads() -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    say(sorted(sums) == [50 * number + 10 for number in range(32)], len(threads()))
+    output(sorted(sums) == [50 * number + 10 for number in range(32)], len(threads()))
 
 
 def first_calls_at_once() -> None:
@@ -89,32 +89,32 @@ def first_calls_at_once() -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    say(len(loops), len(threads()))
+    output(len(loops), len(threads()))
 
 
 def own_thread() -> None:
     def enter() -> None:
-        with bridge.enter(room):
+        with bridge.enter(resource):
             pass
 
     begun = bridge.iterate(count, 3)
     next(begun)
-    entered = bridge.enter(room)
+    entered = bridge.enter(resource)
     entered.__enter__()
 
     async def misuse() -> None:
         for wrong in (
-            lambda: bridge.run(answer),
+            lambda: bridge.run(compute),
             lambda: next(bridge.iterate(count, 1)),
             lambda: next(begun),
             enter,
             bridge.stop,
         ):
             error = raised(wrong)
-            say(type(error).__name__, "use the async client" in str(error))
+            output(type(error).__name__, "use the async client" in str(error))
 
     bridge.run(misuse)
-    say(bridge.run(answer))
+    output(bridge.run(compute))
 
 
 def collected_in_the_loops_thread() -> None:
@@ -128,7 +128,7 @@ def collected_in_the_loops_thread() -> None:
     started = time.monotonic()
     bridge.run(drop)
     until(lambda: log == ["closed"])
-    say(time.monotonic() - started < 1)
+    output(time.monotonic() - started < 1)
 
 
 def exit_in_one_of_two_callbacks() -> None:
@@ -142,7 +142,7 @@ def exit_in_one_of_two_callbacks() -> None:
     try:
         bridge.run(both, bridge.hook(leave))
     except SystemExit as error:
-        say(error.code)
+        output(error.code)
 
 
 def callbacks() -> None:
@@ -150,28 +150,28 @@ def callbacks() -> None:
         return [] if tell is None else [await tell(number) for number in range(3)]
 
     def told(number: int) -> tuple[bool, int]:
-        return threading.current_thread() is threading.main_thread(), bridge.run(answer, number)
+        return threading.current_thread() is threading.main_thread(), bridge.run(compute, number)
 
-    say(bridge.run(job, bridge.hook(told)), bridge.run(job, bridge.hook(None)))
+    output(bridge.run(job, bridge.hook(told)), bridge.run(job, bridge.hook(None)))
 
     async def coloured(number: int) -> int:
         await asyncio.sleep(0)
         return number * 2
 
-    say(bridge.run(job, bridge.hook(coloured)))
+    output(bridge.run(job, bridge.hook(coloured)))
 
     async def many(tell: Tell) -> int:
         await asyncio.gather(*(tell(number) for number in range(10)))
         return len(seen)
 
     seen: list[int] = []
-    say(bridge.run(many, bridge.hook(seen.append)), sorted(seen) == list(range(10)))
+    output(bridge.run(many, bridge.hook(seen.append)), sorted(seen) == list(range(10)))
 
     async def steps(tell: Tell) -> AsyncIterator[object]:
         for number in range(2):
             yield await tell(number)
 
-    say(*bridge.iterate(steps, bridge.hook(told)))
+    output(*bridge.iterate(steps, bridge.hook(told)))
 
 
 def callback_errors() -> None:
@@ -191,11 +191,11 @@ def callback_errors() -> None:
     def stop_here(_: int) -> None:
         raise StopIteration
 
-    say(bridge.run(job, bridge.hook(refuse)))
+    output(bridge.run(job, bridge.hook(refuse)))
     error = raised(lambda: bridge.run(uncaught, bridge.hook(refuse)))
     names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    say(type(error).__name__, error.__context__, names[-1], names[2:4])
-    say(repr(raised(lambda: bridge.run(uncaught, bridge.hook(stop_here)))))
+    output(type(error).__name__, error.__context__, names[-1], names[2:4])
+    output(repr(raised(lambda: bridge.run(uncaught, bridge.hook(stop_here)))))
 
 
 async def _groups() -> AsyncIterator[int]:
@@ -224,7 +224,7 @@ async def _timeouts() -> AsyncIterator[int]:
 def scopes_around_a_yield() -> None:
     import anyio
 
-    say(*bridge.iterate(_groups), *bridge.iterate(_timeouts))
+    output(*bridge.iterate(_groups), *bridge.iterate(_timeouts))
     for generator in (_groups, _timeouts):
         items = bridge.iterate(generator)
         next(items)
@@ -237,19 +237,19 @@ def scopes_around_a_yield() -> None:
             yield 1
             await anyio.sleep(60)
 
-    say(repr(raised(lambda: list(bridge.iterate(hurried)))))
+    output(repr(raised(lambda: list(bridge.iterate(hurried)))))
 
 
 def partial_iteration() -> None:
     for _ in bridge.iterate(count, 10):
         break
-    say(*log)
+    output(*log)
     log.clear()
     items = bridge.iterate(count, 10)
     next(items)
     items.close()
     items.close()
-    say(list(items), *log)
+    output(list(items), *log)
 
 
 def thrown_into() -> None:
@@ -262,9 +262,9 @@ def thrown_into() -> None:
 
     items = bridge.iterate(stubborn)
     next(items)
-    say(items.throw(ValueError("it")), next(items))
+    output(items.throw(ValueError("it")), next(items))
     error = KeyError("through")
-    say(raised(lambda: items.throw(error)) is error, list(items))
+    output(raised(lambda: items.throw(error)) is error, list(items))
 
 
 def bare_iterator() -> None:
@@ -280,27 +280,29 @@ def bare_iterator() -> None:
                 raise StopAsyncIteration
             return len(log)
 
-    say(*bridge.iterate(Bare))
+    output(*bridge.iterate(Bare))
     log.clear()
     items = bridge.iterate(Bare)
     next(items)
     error = ValueError()
-    say(raised(lambda: items.throw(error)) is error)
+    output(raised(lambda: items.throw(error)) is error)
 
 
 def contexts() -> None:
-    with bridge.enter(room) as name:
-        say(name)
-    say(*log)
+    with bridge.enter(resource) as name:
+        output(name)
+    output(*log)
     for error in (ValueError("body"), StopIteration("body"), StopAsyncIteration("body")):
         log.clear()
 
         def fail(error: Exception = error) -> None:
-            with bridge.enter(room):
+            with bridge.enter(resource):
                 raise error
 
-        say(raised(fail) is error, [f.name for f in traceback.extract_tb(error.__traceback__)][-1])
-        say(*log)
+        output(
+            raised(fail) is error, [f.name for f in traceback.extract_tb(error.__traceback__)][-1]
+        )
+        output(*log)
 
     @asynccontextmanager
     async def forgiving() -> AsyncIterator[None]:
@@ -314,7 +316,7 @@ def contexts() -> None:
             raise ValueError
 
     be_forgiven()
-    say(log[-1])
+    output(log[-1])
 
     @asynccontextmanager
     async def closed() -> AsyncIterator[None]:
@@ -326,14 +328,16 @@ def contexts() -> None:
         with bridge.enter(closed):
             log.append("body")
 
-    say(repr(raised(fail_to_enter)), log[-1])
+    output(repr(raised(fail_to_enter)), log[-1])
 
 
 def any_names() -> None:
     async def names(self: int, job: int, func: int, talk: int) -> int:
         return self + job + func + talk
 
-    say(bridge.run(names, self=1, job=2, func=3, talk=4), bridge.run(names, 1, 2, func=3, talk=4))
+    output(
+        bridge.run(names, self=1, job=2, func=3, talk=4), bridge.run(names, 1, 2, func=3, talk=4)
+    )
 
 
 def context_variables() -> None:
@@ -349,7 +353,7 @@ def context_variables() -> None:
             yield tenant.get()
 
     tenant.set("me")
-    say(bridge.run(who), *bridge.iterate(each), tenant.get())
+    output(bridge.run(who), *bridge.iterate(each), tenant.get())
 
 
 def nothing_kept() -> None:
@@ -399,7 +403,7 @@ def nothing_kept() -> None:
     ):
         raised(failing)
     until(lambda: not [end for end in ends if end() is not None])
-    say(len(ends))
+    output(len(ends))
 
 
 def nothing_left_after_stop() -> None:
@@ -425,12 +429,12 @@ def nothing_left_after_stop() -> None:
     loop = bridge.run(use)
     bridge.stop()
     until(lambda: threads() == before[0])
-    say(loop.is_closed(), descriptors() == before[1], *log)
+    output(loop.is_closed(), descriptors() == before[1], *log)
     bridge.stop()
     for _ in range(20):
-        bridge.run(answer)
+        bridge.run(compute)
         bridge.stop()
-    say(threads() == before[0], descriptors() == before[1])
+    output(threads() == before[0], descriptors() == before[1])
 
 
 def stopped_meanwhile() -> None:
@@ -442,19 +446,19 @@ def stopped_meanwhile() -> None:
     items = bridge.iterate(count, 3)
     next(items)
     until(lambda: "asleep" in log)
-    with bridge.enter(room):
+    with bridge.enter(resource):
         bridge.stop()
     caller.join()
-    say(repr(errors[0]), *sorted(log))
-    say(repr(raised(lambda: next(items))), bridge.run(answer))
+    output(repr(errors[0]), *sorted(log))
+    output(repr(raised(lambda: next(items))), bridge.run(compute))
 
 
 def signal_handler_calls() -> None:
-    signal.signal(signal.SIGUSR1, lambda *_: log.append(str(bridge.run(answer))))
+    signal.signal(signal.SIGUSR1, lambda *_: log.append(str(bridge.run(compute))))
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGUSR1))
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     bridge.run(asyncio.sleep, 0.2)
-    say(*log)
+    output(*log)
 
 
 def no_place_for_a_loop() -> None:
@@ -463,9 +467,9 @@ def no_place_for_a_loop() -> None:
 
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
-    error = raised(lambda: bridge.run(answer))
+    error = raised(lambda: bridge.run(compute))
     resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
-    say(type(error).__name__, bridge.run(answer), len(threads()))
+    output(type(error).__name__, bridge.run(compute), len(threads()))
 
 
 def tracebacks() -> None:
@@ -489,13 +493,13 @@ def tracebacks() -> None:
         lambda: bridge.run(cause),
         lambda: list(bridge.iterate(items)),
         enter,
-        lambda: bridge.run(answer, nonsense=1),  # type: ignore[call-arg]
+        lambda: bridge.run(compute, nonsense=1),  # type: ignore[call-arg]
     ):
         error = raised(call)
         assert error.__context__ is None
         assert error.__cause__ is None
         frames = traceback.extract_tb(error.__traceback__)
-        say(
+        output(
             type(error).__name__,
             sum("_bridge" in frame.filename and "tests" not in frame.filename for frame in frames),
             *[frame.name for frame in frames if "everyday" in frame.filename][1:],

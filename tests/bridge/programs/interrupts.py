@@ -1,4 +1,4 @@
-"""Programs that Ctrl-C, or an exit, meets in the middle."""
+"""Programs that receive Ctrl-C or exit."""
 # ruff: noqa: PT017 - programs, which have no pytest.raises
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from diffio_async import _bridge as bridge
 from diffio_async._bridge.call_channel import manager
-from tests.bridge.programs.stage import act, answer, count, log, room, say, sleeper, threads, until
+from tests.bridge.programs.stage import (
+    act,
+    compute,
+    count,
+    log,
+    output,
+    resource,
+    sleeper,
+    threads,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,8 +33,8 @@ def call() -> None:
         bridge.run(sleeper, unwinding=0.1)
     except KeyboardInterrupt as error:
         assert error.__context__ is None
-        say(*log)
-    assert bridge.run(answer) == 42
+        output(*log)
+    assert bridge.run(compute) == 42
 
 
 def uncaught() -> None:
@@ -36,7 +46,7 @@ def unwinding_for_long() -> None:
     try:
         bridge.run(sleeper, unwinding=30)
     except KeyboardInterrupt:
-        say(log, round(time.monotonic() - started))
+        output(log, round(time.monotonic() - started))
 
 
 def unwinding_cut_short() -> None:
@@ -44,34 +54,34 @@ def unwinding_cut_short() -> None:
         bridge.run(_unwinding_aloud)
     except KeyboardInterrupt as error:
         assert error.__context__ is None
-        say(*log)
+        output(*log)
 
 
 async def _unwinding_aloud() -> None:
     try:
         await sleeper()
     finally:
-        say("again")
+        output("again")
         await sleeper()
 
 
 def entering() -> None:
     try:
-        with bridge.enter(room, 30.0):
+        with bridge.enter(resource, 30.0):
             log.append("body")
     except KeyboardInterrupt:
-        say(*log)
+        output(*log)
 
 
 def body() -> None:
     try:
-        with bridge.enter(room) as name:
-            say("ready")
+        with bridge.enter(resource) as name:
+            output("ready")
             log.append(name)
             time.sleep(30)
     except KeyboardInterrupt as error:
         assert error.__context__ is None
-        say(*log)
+        output(*log)
 
 
 def leaving() -> None:
@@ -79,7 +89,7 @@ def leaving() -> None:
         with bridge.enter(_slow_to_leave):
             pass
     except KeyboardInterrupt:
-        say(*log)
+        output(*log)
 
 
 @asynccontextmanager
@@ -95,7 +105,7 @@ def waiting_for_an_item() -> None:
         for number in bridge.iterate(_stuck):
             log.append(str(number))
     except KeyboardInterrupt:
-        say(*log)
+        output(*log)
 
 
 async def _stuck() -> AsyncIterator[int]:
@@ -106,10 +116,10 @@ async def _stuck() -> AsyncIterator[int]:
 def between_items() -> None:
     try:
         for _ in bridge.iterate(count, 3):
-            say("ready")
+            output("ready")
             time.sleep(30)
     except KeyboardInterrupt:
-        say(*log)
+        output(*log)
 
 
 async def _telling(tell: Callable[[int], Awaitable[object]]) -> None:
@@ -124,14 +134,14 @@ async def _telling(tell: Callable[[int], Awaitable[object]]) -> None:
 
 def callback() -> None:
     def dawdle(_: int) -> None:
-        say("ready")
+        output("ready")
         time.sleep(30)
 
     try:
         bridge.run(_telling, bridge.hook(dawdle))
     except KeyboardInterrupt as error:
         assert error.__context__ is None
-        say(*log)
+        output(*log)
 
 
 def callback_while_unwinding() -> None:
@@ -145,7 +155,7 @@ def callback_while_unwinding() -> None:
     try:
         bridge.run(job, bridge.hook(told.append))
     except KeyboardInterrupt:
-        say(told, *log)
+        output(told, *log)
 
 
 def exit_inside() -> None:
@@ -158,8 +168,8 @@ def exit_inside() -> None:
             bridge.run(goodbye)
         except BaseException as error:  # noqa: BLE001 - the very object
             assert error is leave
-            assert bridge.run(answer) == 42
-    say("alive")
+            assert bridge.run(compute) == 42
+    output("alive")
     bridge.run(_exit)
 
 
@@ -178,8 +188,8 @@ def exit_in_a_child_task() -> None:
     try:
         bridge.run(parent)
     except SystemExit as error:
-        say(error.code, *log)
-    assert bridge.run(answer) == 42
+        output(error.code, *log)
+    assert bridge.run(compute) == 42
 
 
 def exit_in_a_callback() -> None:
@@ -189,7 +199,7 @@ def exit_in_a_callback() -> None:
     try:
         bridge.run(_telling, bridge.hook(leave))
     except SystemExit as error:
-        say(error.code, *log)
+        output(error.code, *log)
 
 
 #: How often Ctrl-C strikes.
@@ -255,8 +265,8 @@ def at_any_moment() -> None:
     until(lambda: sorted(begun) == sorted(ended))
     until(lambda: not manager.thread().waiters)
     until(lambda: len(threads()) == 1)
-    assert bridge.run(answer) == 42
-    say(struck, bool(begun))
+    assert bridge.run(compute) == 42
+    output(struck, bool(begun))
 
 
 if __name__ == "__main__":

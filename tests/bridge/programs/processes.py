@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from diffio_async import _bridge as bridge
 from tests.bridge.programs.stage import (
     act,
-    answer,
+    compute,
     count,
     log,
-    room,
-    say,
+    output,
+    resource,
     sleeper,
     threads,
     until,
@@ -50,14 +50,14 @@ def forked(child: Callable[[], object], *, politely: bool = False) -> int:
 
 
 def fork() -> None:
-    assert bridge.run(answer) == 42
-    say(forked(lambda: say("child", bridge.run(answer, 1))))
-    say("parent", bridge.run(answer, 2))
+    assert bridge.run(compute) == 42
+    output(forked(lambda: output("child", bridge.run(compute, 1))))
+    output("parent", bridge.run(compute, 2))
 
 
 def fork_before_the_first_call() -> None:
-    say(forked(lambda: say("child", bridge.run(answer, 1))))
-    say("parent", bridge.run(answer, 2))
+    output(forked(lambda: output("child", bridge.run(compute, 1))))
+    output("parent", bridge.run(compute, 2))
 
 
 def fork_and_exit_politely() -> None:
@@ -67,8 +67,8 @@ def fork_and_exit_politely() -> None:
     until(lambda: log)
     items = bridge.iterate(count, 3)
     next(items)
-    say(forked(lambda: say("child", bridge.run(answer, 1)), politely=True))
-    say("parent", *items)
+    output(forked(lambda: output("child", bridge.run(compute, 1)), politely=True))
+    output("parent", *items)
 
 
 def fork_while_another_thread_calls() -> None:
@@ -82,19 +82,19 @@ def fork_while_another_thread_calls() -> None:
     caller = threading.Thread(target=lambda: results.append(bridge.run(slowly)))
     caller.start()
     until(lambda: log)
-    say(forked(lambda: say("child", bridge.run(answer, 1))))
+    output(forked(lambda: output("child", bridge.run(compute, 1))))
     caller.join()
-    say("parent", *results)
+    output("parent", *results)
 
 
 def fork_twice() -> None:
-    bridge.run(answer)
+    bridge.run(compute)
 
     def child() -> None:
-        bridge.run(answer)
-        say(forked(lambda: say("grandchild", bridge.run(answer, 1))))
+        bridge.run(compute)
+        output(forked(lambda: output("grandchild", bridge.run(compute, 1))))
 
-    say(forked(child))
+    output(forked(child))
 
 
 def fork_inside() -> None:
@@ -106,19 +106,19 @@ def fork_inside() -> None:
         try:
             next(items)
         except RuntimeError as error:
-            say("fork" in str(error))
+            output("fork" in str(error))
         items.close()
 
-    with bridge.enter(room):
-        say(forked(child))
-    say(*items, *log)
+    with bridge.enter(resource):
+        output(forked(child))
+    output(*items, *log)
 
     log.clear()
-    with bridge.enter(room):
+    with bridge.enter(resource):
         pid = os.fork()
-    if pid == 0:  # having left the `with`, but not the parent's room
+    if pid == 0:  # having left the `with`, but not the parent's resource
         os._exit(len(log) - 2)
-    say(os.waitpid(pid, 0)[1], *log)
+    output(os.waitpid(pid, 0)[1], *log)
 
 
 def fork_in_a_callback() -> None:
@@ -127,9 +127,9 @@ def fork_in_a_callback() -> None:
         return "done"
 
     def fork_here(_: int) -> None:
-        say(forked(lambda: say("child", bridge.run(answer, 1))))
+        output(forked(lambda: output("child", bridge.run(compute, 1))))
 
-    say(bridge.run(job, bridge.hook(fork_here)))
+    output(bridge.run(job, bridge.hook(fork_here)))
 
 
 def fork_with_a_connection() -> None:
@@ -159,9 +159,9 @@ def fork_with_a_connection() -> None:
         disowned.loop.remove_reader(there)  # as a connection does that is finalised
         gc.collect()
 
-    say(forked(child))
+    output(forked(child))
     here.send(b"x")
-    say("parent", bridge.run(wait))
+    output("parent", bridge.run(wait))
     bridge.run(_deaf, there)
     here.close()
     there.close()
@@ -180,26 +180,26 @@ async def broken() -> None:
 
 
 def _in_a_worker(number: int) -> int:
-    with bridge.enter(room):
+    with bridge.enter(resource):
         assert list(bridge.iterate(count, 2)) == [0, 1]
-        return bridge.run(answer, number)
+        return bridge.run(compute, number)
 
 
 def pools() -> None:
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
-    assert bridge.run(answer) == 42
+    assert bridge.run(compute) == 42
     for way in ("spawn", "fork", "forkserver"):
         context = multiprocessing.get_context(way)
         with ProcessPoolExecutor(2, mp_context=context) as pool:
-            say(way, *pool.map(_in_a_worker, range(3)))
-            say(pool.submit(bridge.run, answer, 7).result())
+            output(way, *pool.map(_in_a_worker, range(3)))
+            output(pool.submit(bridge.run, compute, 7).result())
             try:
                 pool.submit(bridge.run, broken).result()
             except Broken as error:
-                say(type(pickle.loads(pickle.dumps(error))).__name__, error)
-    say(bridge.run(answer))
+                output(type(pickle.loads(pickle.dumps(error))).__name__, error)
+    output(bridge.run(compute))
 
 
 def spawn() -> None:
@@ -207,11 +207,11 @@ def spawn() -> None:
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        say(pool.submit(bridge.run, answer, 7).result())
+        output(pool.submit(bridge.run, compute, 7).result())
 
 
 def idle() -> None:
-    say(bridge.run(answer))
+    output(bridge.run(compute))
 
 
 def busy() -> None:
@@ -224,16 +224,16 @@ async def _unwinding_aloud() -> None:
         await sleeper()
     finally:
         await asyncio.sleep(0.01)
-        say("unwound")
+        output("unwound")
 
 
 def busy_in_a_thread_that_is_waited_for() -> None:
     async def soon() -> None:
         await asyncio.sleep(0.1)
-        say("done")
+        output("done")
 
     # Python 3.12.1 starts no thread any more once the main one has ended: start the loop before.
-    bridge.run(answer)
+    bridge.run(compute)
     threading.Thread(target=bridge.run, args=(soon,)).start()
 
 
@@ -243,24 +243,24 @@ def unfinished() -> None:
     @asynccontextmanager
     async def lasting() -> AsyncIterator[str]:
         try:
-            async with room() as name:
+            async with resource() as name:
                 yield name
         finally:
-            say("room left")
+            output("resource left")
 
     async def items() -> AsyncIterator[int]:
         try:
             yield 0
         finally:
             await asyncio.sleep(0.01)
-            say("items closed")
+            output("items closed")
 
     async def session() -> AsyncIterator[None]:
         try:
             yield
         finally:
             await asyncio.sleep(0.01)
-            say("session closed")
+            output("session closed")
 
     async def use() -> None:
         await anext(kept[0])
@@ -269,11 +269,11 @@ def unfinished() -> None:
     bridge.run(use)
     begun = bridge.iterate(items)
     context = bridge.enter(lasting)
-    say(next(begun), context.__enter__())
+    output(next(begun), context.__enter__())
     globals().update(kept=kept, begun=begun, context=context)
-    atexit.register(lambda: say(*log))
+    atexit.register(lambda: output(*log))
     # Runs before what was registered earlier.
-    atexit.register(lambda: say("a handler still calls", bridge.run(answer)))
+    atexit.register(lambda: output("a handler still calls", bridge.run(compute)))
 
 
 def at_exit_too_late() -> None:
@@ -282,7 +282,7 @@ def at_exit_too_late() -> None:
 
 
 def _late() -> int:
-    bridge.run(answer)
+    bridge.run(compute)
     started: list[str] = []
     start = threading.Thread.start
 
@@ -298,9 +298,9 @@ def _late() -> int:
 
         manager._exit()
         try:
-            bridge.run(answer)
+            bridge.run(compute)
         except RuntimeError as error:
-            say("exiting" in str(error), started, threads())
+            output("exiting" in str(error), started, threads())
 
     atexit.register(late)
     return 0
@@ -311,7 +311,7 @@ def raising() -> None:
 
 
 def stuck() -> None:
-    """A coroutine that blocks the loop for good does not keep the process."""
+    """A coroutine that blocks the loop forever does not keep the process."""
 
     async def block() -> None:
         log.append("blocking")

@@ -1,4 +1,4 @@
-"""What the programs share: words to whoever runs them, and coroutines to call."""
+"""What the programs share: output for the tests, and coroutines to call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log: list[str] = []
 
 
-def say(*words: object) -> None:
+def output(*words: object) -> None:
     """One line on standard output, at once."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
@@ -38,7 +38,7 @@ def until(true: Callable[[], object], seconds: float = 2.0) -> None:
         time.sleep(0.002)
 
 
-async def answer(value: int = 42) -> int:
+async def compute(value: int = 42) -> int:
     """Answer at once."""
     return value
 
@@ -46,7 +46,7 @@ async def answer(value: int = 42) -> int:
 async def sleeper(unwinding: float = 0.0) -> None:
     """Sleep for long; take a while to unwind."""
     log.append("asleep")
-    say("ready")
+    output("ready")
     try:
         await asyncio.sleep(60)
     finally:
@@ -55,11 +55,11 @@ async def sleeper(unwinding: float = 0.0) -> None:
 
 
 @asynccontextmanager
-async def room(entering: float = 0.0) -> AsyncIterator[str]:
+async def resource(entering: float = 0.0) -> AsyncIterator[str]:
     """A context that keeps a log."""
     log.append("entering")
     if entering:
-        say("ready")
+        output("ready")
         try:
             await asyncio.sleep(entering)
         except BaseException:
@@ -67,7 +67,7 @@ async def room(entering: float = 0.0) -> AsyncIterator[str]:
             raise
     log.append("entered")
     try:
-        yield "room"
+        yield "resource"
     except BaseException as error:
         log.append(type(error).__name__)
         raise

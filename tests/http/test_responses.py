@@ -24,19 +24,19 @@ from diffio_async import (
     Timeouts,
 )
 from diffio_async.sandbox import Fault, RefuseBody, Sandbox
-from tests.http.peers import ONCE, Asked, Script, failure_at, head, once, peer, says
+from tests.http.peers import ONCE, Incoming, Script, failure_at, head, once, peer, responds
 
 ODD: list[tuple[Script, str]] = [
-    (says(200, b"<html>Log in to the Wi-Fi</html>", content_type="text/html"), "not JSON"),
-    (says(200, b""), "not JSON"),
-    (says(204), "not JSON"),
-    (says(200, b"[1, 2]"), "object"),
-    (says(200, b"null"), "object"),
+    (responds(200, b"<html>Log in to the Wi-Fi</html>", content_type="text/html"), "not JSON"),
+    (responds(200, b""), "not JSON"),
+    (responds(204), "not JSON"),
+    (responds(200, b"[1, 2]"), "object"),
+    (responds(200, b"null"), "object"),
 ]
 
 
 @pytest.mark.parametrize(("script", "why"), ODD)
-async def test_a_success_that_is_no_json_object_is_an_invalid_answer(
+async def test_a_success_that_is_no_json_object_is_an_invalid_response(
     script: Script, why: str
 ) -> None:
     """Scar 11: a captive portal's page is not an empty list."""
@@ -49,19 +49,19 @@ async def test_a_success_that_is_no_json_object_is_an_invalid_answer(
 async def test_json_is_json_whatever_its_content_type_says() -> None:
     for content_type in ("application/problem+json", "text/plain", "nonsense"):
         async with (
-            peer(says(200, b'{"projects": []}', content_type=content_type)) as host,
+            peer(responds(200, b'{"projects": []}', content_type=content_type)) as host,
             once(host.url()) as client,
         ):
             assert await client.projects.list() == []
 
 
-async def test_a_large_answer_is_read_whole() -> None:
-    """From some size on aiohttp does not read it: whoever took the connection over does."""
+async def test_a_large_response_is_read_whole() -> None:
+    """Large responses are not read by aiohttp, but by the receiver."""
     rows = b", ".join(
         b'{"apiProjectId": "proj_%08d", "fileName": "%s"}' % (n, b"a" * 450) for n in range(10_000)
     )
     async with (
-        peer(says(200, b'{"projects": [' + rows + b"]}")) as host,
+        peer(responds(200, b'{"projects": [' + rows + b"]}")) as host,
         once(host.url()) as client,
     ):
         projects = await client.projects.list()
@@ -69,8 +69,8 @@ async def test_a_large_answer_is_read_whole() -> None:
     assert projects[-1].api_project_id == "proj_00009999"
 
 
-async def test_an_answer_larger_than_any_of_the_apis_is_not_read() -> None:
-    async with peer(says(200, b" " * (33 * 2**20))) as host:
+async def test_an_response_larger_than_any_of_the_apis_is_not_read() -> None:
+    async with peer(responds(200, b" " * (33 * 2**20))) as host:
         error = await failure_at(host.url())
     assert type(error) is InvalidResponse
     assert "more than 33,554,432 bytes" in str(error)
@@ -79,14 +79,14 @@ async def test_an_answer_larger_than_any_of_the_apis_is_not_read() -> None:
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_of_the_api_is_not_followed(status: int) -> None:
     """The key would go along; the error names what to check instead."""
-    async with peer(says()) as other, peer(says(status, location=other.url())) as host:
+    async with peer(responds()) as other, peer(responds(status, location=other.url())) as host:
         error = await failure_at(host.url())
     assert "check the base URL" in str(error)
     assert getattr(error, "status", None) == status
-    assert other.asked == []
+    assert other.incoming == []
 
 
-async def test_an_answer_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
+async def test_an_response_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
     """A server may refuse an upload without reading it."""
     refused = RefuseBody(413, json={"error": "too large"})
     sandbox.faults.add(Fault(origin="edge", method="PUT", action=refused))
@@ -106,14 +106,14 @@ async def test_an_answer_given_before_the_body_was_read_is_heard(sandbox: Sandbo
         (bytes, ""),
     ],
 )
-async def test_an_encoded_answer_is_decoded(
+async def test_an_encoded_response_is_decoded(
     packed: Callable[[bytes], bytes], encoding: str | None
 ) -> None:
-    """Nobody asked for it; errors keep their class and their code all the same."""
+    """Nobody incoming for it; errors keep their class and their code all the same."""
     named = {} if encoding is None else {"content_encoding": encoding}
     listing, refusal = packed(b'{"projects": []}'), packed(b'{"error": "no", "code": "x"}')
     async with (
-        peer(says(200, listing, **named), says(403, refusal, **named), keep=True) as host,
+        peer(responds(200, listing, **named), responds(403, refusal, **named), keep=True) as host,
         once(host.url()) as client,
     ):
         assert await client.projects.list() == []
@@ -129,22 +129,22 @@ async def test_binary_data_is_never_shown(encoding: str, kind: str) -> None:
     body = gzip.compress(b"no")[:-9] + b"broken..." if kind == "broken" else os.urandom(3000)
     for status in (200, 404):
         for named in ({"content_encoding": encoding}, {}):
-            async with peer(says(status, body, **named)) as host:
+            async with peer(responds(status, body, **named)) as host:
                 error = await failure_at(host.url())
             assert type(error) is (NotFound if status == 404 else InvalidResponse)
             assert f"{error}{vars(error)}".isascii()
 
 
-async def test_a_bomb_is_an_answer_that_is_too_large() -> None:
+async def test_a_bomb_is_an_response_that_is_too_large() -> None:
     bomb = gzip.compress(bytes(64 * 2**20), 9)
-    async with peer(says(200, bomb, content_encoding="gzip")) as host:
+    async with peer(responds(200, bomb, content_encoding="gzip")) as host:
         error = await failure_at(host.url())
     assert type(error) is InvalidResponse
     assert "more than 33,554,432 bytes" in str(error)
 
 
 async def test_an_error_without_end_is_read_in_part() -> None:
-    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(head(403, {"content-length": 10**10}) + b'{"error": "')
         with contextlib.suppress(ConnectionError):
             while True:
@@ -178,7 +178,7 @@ async def test_an_error_whose_body_does_not_arrive_keeps_its_class(
         body = b"%x\r\n%s" % (500, body)
     start = head(status, {**framing, "retry-after": "7"}) + body
 
-    async def script(_: Asked, writer: asyncio.StreamWriter) -> None:
+    async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(start)
         await writer.drain()
         if end == "stalled":
