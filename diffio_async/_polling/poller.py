@@ -28,6 +28,7 @@ from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.push import PushHealth
 from diffio_async._polling.rate_limiter import RateLimiter, TokenBucket
 from diffio_async._polling.scheduler import Scheduler
+from diffio_async._protocol.retry import backoff
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ApiError, RateLimited
 from diffio_async.events import PollingPaused, ProgressUpdated
@@ -172,7 +173,7 @@ class Poller:
                 self.sender.emit(PollingPaused(until - now, reason))
 
     def _backoff(self, attempt: int) -> float:
-        return min(self.policy.max_interval, self.policy.min_interval * 2.0 ** min(attempt, 10))
+        return backoff(attempt + 1, self.policy.min_interval, self.policy.max_interval)
 
     @contextlib.contextmanager
     def multiplied_rate_limit(self, factor: float) -> Iterator[None]:

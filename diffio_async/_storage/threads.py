@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 import anyio
 
+from diffio_async._protocol.retry import backoff
 from diffio_async._storage.system_errors import ThreadShortage, is_thread_shortage, shortage_of
 from diffio_async.errors import ConfigurationError
 
@@ -118,18 +119,19 @@ class TrackedExecutor:
         Other work of the process may release the resource. `work` must clean up when it fails.
         """
         end = running_loop().time() + SHORTAGE_TIMEOUT
-        pause = MIN_RETRY_DELAY
+        attempt = 1
         while True:
+            delay = backoff(attempt, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
             try:
                 return await self.run(work, *args, **kwargs)
             except (OSError, MemoryError) as failure:
                 shortage = shortage_of(failure)
                 if shortage is None or not shortage.transient:
                     raise
-                if running_loop().time() + pause > end:
+                if running_loop().time() + delay > end:
                     raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_RETRY_DELAY)
+            await asyncio.sleep(delay)
+            attempt += 1
 
     def start(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Start `work` in a thread and return its future; await the future through a shield.

@@ -18,6 +18,7 @@ from attrs import define, field, frozen
 from diffio_async._logging import log
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
+from diffio_async._protocol.retry import backoff
 from diffio_async._storage.sqlite_open import now
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._validators import Rule, is_number, positive_int, unlimited
@@ -61,8 +62,8 @@ class LeasePolicy:
         """Return the seconds until the attempt after this one, None if this is the last."""
         if attempt >= self.attempts:
             return None
-        pause = min(inbox_queries.MAX_DELAY, self.retry_after * 2.0 ** min(attempt - 1, 64))
-        return pause * (0.8 + 0.2 * jitter)
+        delay = backoff(attempt, self.retry_after, inbox_queries.MAX_DELAY)
+        return delay * (0.8 + 0.2 * jitter)
 
 
 class Delivery:
