@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, what it names, how long its modules are."""
+"""The package: cost of its import, public names, length of modules."""
 
 from __future__ import annotations
 

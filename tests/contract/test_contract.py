@@ -23,7 +23,7 @@ FAILURES = (DiffioError, DiffioApiError, RuntimeError, ValueError)
 
 @pytest.fixture(params=NAMES)
 async def client(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Surface]:
-    """Each of the three, one after the other."""
+    """Each of the three clients."""
     async with surface(request.param, sandbox) as made:
         yield made
 
@@ -47,7 +47,7 @@ def status_of(failure: BaseException) -> Any:
     return getattr(failure, "status", getattr(failure, "statusCode", None))
 
 
-async def test_the_whole_path_of_the_guide(
+async def test_the_complete_path_of_the_guide(
     client: Surface, sandbox: Sandbox, recording: str, tmp_path: Path
 ) -> None:
     """Create, generate, wait, list, download: the same requests, the same values."""
@@ -108,8 +108,10 @@ async def test_account_keys_usage_and_webhooks(client: Surface) -> None:
     )
 
 
-async def test_what_may_pass_is_survived(client: Surface, sandbox: Sandbox, recording: str) -> None:
-    """Drops, 5xx and lost answers on the way: one project, one generation, one result."""
+async def test_transient_failures_are_retried(
+    client: Surface, sandbox: Sandbox, recording: str
+) -> None:
+    """Dropped connections, 5xx and lost responses: one project, one generation, one result."""
     sandbox.faults.add(
         Fault(origin="edge", path="*/start", action=RespondWith(503)),
         Fault(origin="edge", path="*/parts/1", times=2, action=Drop()),
@@ -147,7 +149,7 @@ async def test_a_failed_generation_is_raised_with_its_reason(
 
 
 async def test_a_wait_ends_in_time(client: Surface, sandbox: Sandbox) -> None:
-    """The deadline is the deadline."""
+    """The wait ends at the deadline."""
     sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises((TimeoutError, RuntimeError)):
         await client.call("generations.wait_for_complete", generation_id="gen_1", timeout=0.1)
@@ -174,7 +176,7 @@ async def test_refusals_keep_their_status(client: Surface, sandbox: Sandbox) -> 
         assert len(requests_to(sandbox, "*-generation")) == count
 
 
-async def test_progress_is_told_to_callbacks(client: Surface, sandbox: Sandbox) -> None:
+async def test_callbacks_receive_progress(client: Surface, sandbox: Sandbox) -> None:
     """Each change once, in the caller's thread, from where the client may be called."""
     sandbox.faults.add(
         *scripted(progress_body("queued"), progress_body("processing")),

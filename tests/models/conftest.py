@@ -1,13 +1,13 @@
-"""What the words need of fixtures: less than other floors."""
+"""Fixtures of the tests of models."""
 
 import pytest
 from hypothesis import settings
 
-# A slow machine is no counterexample.
+# No deadline: machines may be slow.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> None:
-    """This floor opens nothing; to look and collect after each of many small tests takes longer."""
+    """Skip the check: these tests open nothing, and it takes longer than they do."""

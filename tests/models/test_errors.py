@@ -1,4 +1,4 @@
-"""The tree of errors: who is whom, what is kept, and that all of it survives a pickle."""
+"""Error classes: hierarchy, attributes and pickling."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROGRESS = GenerationProgress(
 
 
 def every_class(root: type[DiffioError] = DiffioError) -> Iterator[type[DiffioError]]:
-    """Those of the errors' own module: other rooms may add theirs."""
+    """Yield the classes of the module `errors`; other packages may add subclasses."""
     yield root
     for kind in root.__subclasses__():
         if kind.__module__ == errors.__name__:
@@ -73,7 +73,7 @@ def same(one: BaseException, other: BaseException) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_error_pickles_and_copies_with_all_it_knows(kind: type[DiffioError]) -> None:
+def test_every_error_pickles_and_copies_with_its_attributes(kind: type[DiffioError]) -> None:
     error = made(kind)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         assert same(pickle.loads(pickle.dumps(error, protocol)), error)
@@ -83,8 +83,8 @@ def test_every_error_pickles_and_copies_with_all_it_knows(kind: type[DiffioError
 
 
 @pytest.mark.slow
-def test_an_error_comes_whole_out_of_another_process() -> None:
-    """Workers raise what callers catch: the same class, ids, notes and progress."""
+def test_an_error_of_another_process_is_complete() -> None:
+    """Callers catch what workers raise: the same class, ids, notes and progress."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for kind in KINDS:
             error = made(kind)
@@ -128,12 +128,12 @@ def test_an_error_of_the_users_own_pickles_too() -> None:
         ("WaitTimeout", [TimeoutError]),
     ],
 )
-def test_who_catches_what(kind: str, bases: list[type[BaseException]]) -> None:
+def test_classes_have_their_bases(kind: str, bases: list[type[BaseException]]) -> None:
     found: type[DiffioError] = getattr(errors, kind)
     assert issubclass(found, DiffioError)
     for base in bases:
         assert issubclass(found, base)
-    # What was never sent, what was never answered and what was refused are three things.
+    # Not sent, sent without a response, and refused are distinct.
     families: list[type[DiffioError]] = [
         errors.ConnectionFailed,
         errors.ResponseLost,
@@ -159,7 +159,7 @@ def test_who_catches_what(kind: str, bases: list[type[BaseException]]) -> None:
         (errors.RateLimited, "fewer"),
     ],
 )
-def test_what_to_do_next_is_said_where_it_is_known(kind: type[ApiError], word: str) -> None:
+def test_hints_state_what_to_do(kind: type[ApiError], word: str) -> None:
     assert word in kind.hint
     assert kind.hint.endswith(".")
     for parent in kind.__mro__[1:]:
@@ -173,6 +173,6 @@ def test_ids_are_none_until_they_are_known() -> None:
 
 
 def test_the_tables_name_subclasses_of_their_status() -> None:
-    """Whoever catches the status's class catches its codes' too."""
+    """Catching the class of a status catches those of its codes."""
     for (status, _), kind in api_errors.BY_CODE.items():
         assert issubclass(kind, api_errors.BY_STATUS[status])

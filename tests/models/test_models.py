@@ -1,4 +1,4 @@
-"""Models are inert: they pickle, hash, compare, and show no secret."""
+"""Models pickle, hash and compare, and do not show secrets."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ SECRET = {"upload_token", "upload_url", "download_url", "key"}
 
 
 def made(model: type[Any]) -> Any:
-    """The model with every field set, whatever its kind."""
-    # As written: `field.type` is another thing once something was decoded into the model.
+    """Return the model with all fields set."""
+    # The source text: `field.type` is a type once something was decoded into the model.
     kinds: dict[str, str] = {}
     for base in reversed(model.__mro__):
         kinds |= vars(base).get("__annotations__", {})
@@ -92,7 +92,7 @@ def test_a_model_is_frozen_and_slotted(model: type[Any]) -> None:
 
 
 def test_unknown_fields_take_part_in_equality() -> None:
-    """A wait tells that something changed, even where only a field it does not know did."""
+    """A change of an unknown field is a change of progress."""
     one = StageProgress(status="x", extra={"a": 1})
     assert one != attrs.evolve(one, extra={"a": 2})
 

@@ -1,4 +1,4 @@
-"""Options: refused where they mean nothing, merged field by field."""
+"""Options: validation and merging."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ NEVER_SECONDS: tuple[object, ...] = (-1, -0.001, math.nan, math.inf, -math.inf, 
         (RequestOptions, ["timeout"], (0,)),
     ],
 )
-def test_seconds_that_are_none_are_refused(
-    kind: Any, names: list[str], more: tuple[object, ...]
-) -> None:
+def test_invalid_seconds_are_refused(kind: Any, names: list[str], more: tuple[object, ...]) -> None:
     for name in names:
         for value in (*NEVER_SECONDS, *more):
             with pytest.raises(ConfigurationError, match=name):
@@ -79,18 +77,18 @@ def test_no_limit_is_none() -> None:
 
 
 @pytest.mark.parametrize("poll_interval", [0, -1, math.nan, math.inf, "1", True])
-def test_a_poll_interval_that_is_none_is_refused(poll_interval: Any) -> None:
+def test_an_invalid_poll_interval_is_refused(poll_interval: Any) -> None:
     with pytest.raises(ConfigurationError, match="poll_interval"):
         validate_wait(poll_interval, None)
 
 
 @pytest.mark.parametrize("timeout", [-1, math.nan, -math.inf, "1", True])
-def test_a_timeout_that_is_none_is_refused(timeout: Any) -> None:
+def test_an_invalid_timeout_is_refused(timeout: Any) -> None:
     with pytest.raises(ConfigurationError, match="timeout"):
         validate_wait(None, timeout)
 
 
-def test_a_wait_may_have_no_limit_or_ask_once() -> None:
+def test_a_wait_may_have_no_limit_or_poll_once() -> None:
     validate_wait(None, None)
     validate_wait(0.5, math.inf)
     validate_wait(1, 0)
@@ -116,12 +114,12 @@ def test_the_call_is_laid_over_the_client_field_by_field() -> None:
     assert some.timeouts == Timeouts(connect=1, read=2, total=9.0)
     assert some.retry is NO_RETRY
     assert some.api_key == "k"
-    whole = resolve_options(client, RequestOptions(timeout=Timeouts(total=None)))
-    assert whole.timeouts == Timeouts(total=None)
+    replaced = resolve_options(client, RequestOptions(timeout=Timeouts(total=None)))
+    assert replaced.timeouts == Timeouts(total=None)
 
 
-def test_headers_meet_in_any_case() -> None:
-    """`authorization` beside `Authorization` never sends both, however they came together."""
+def test_header_names_are_compared_in_any_case() -> None:
+    """`authorization` beside `Authorization` never sends both, however they were merged."""
     assert merge_headers({"Authorization": "A", "X": "1"}, {"authorization": "B"}) == {
         "authorization": "B",
         "X": "1",

@@ -1,4 +1,4 @@
-"""What receivers are tested with: signed deliveries, and a sink that keeps them in a list."""
+"""Helpers of the tests of receivers: signed deliveries, and a sink in memory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VERIFIER = WebhookVerifier(SECRET)
 
 
 def body_of(event_type: str = "generation.completed", **more: Any) -> bytes:
-    """A delivery's body, in the API's words."""
+    """Return the body of a delivery."""
     return json.dumps({"eventType": event_type, "generationId": "gen_1", **more}).encode()
 
 
 def headers_of(
     body: bytes, message_id: str = "msg_1", *, secret: str = SECRET, at: float | None = None
 ) -> dict[str, str]:
-    """The headers of a delivery that is signed now, or at another second of the epoch."""
+    """Return the headers of a delivery that is signed now, or `at` a second of the epoch."""
     stamp = int(time.time() if at is None else at)
     return {
         "Content-Type": "application/json",
@@ -38,23 +38,23 @@ def headers_of(
 
 
 class Kept(WebhookSink):
-    """A sink that keeps events in memory."""
+    """Sink that keeps events in memory."""
 
     def __init__(self, failure: Exception | None = None) -> None:
         self.verifier = VERIFIER
         self.failure = failure
         self.kept: dict[str, tuple[WebhookEvent, bytes]] = {}
-        self.doors: list[str] = []
+        self.lifecycle: list[str] = []
 
     async def __aenter__(self) -> Self:
-        self.doors.append("opened")
+        self.lifecycle.append("opened")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.doors.append("closed")
+        self.lifecycle.append("closed")
 
     async def store(self, event: WebhookEvent, body: bytes) -> bool:
-        """Keep it, or fail as told."""
+        """Keep the event, or raise the configured failure."""
         if self.failure is not None:
             raise self.failure
         assert event.message_id is not None
@@ -65,7 +65,7 @@ class Kept(WebhookSink):
 
 @contextlib.asynccontextmanager
 async def served(app: web.Application) -> AsyncIterator[str]:
-    """The address of an application that runs on a loopback port."""
+    """Serve an application on a loopback port, and yield its URL."""
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -78,26 +78,26 @@ async def served(app: web.Application) -> AsyncIterator[str]:
 
 
 class Clock:
-    """Seconds since the epoch that are advanced by hand, beside those that pass by themselves."""
+    """Clock in seconds since the epoch; tests advance it by `ahead`."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return time.time() + self.ahead
 
 
 async def stored(
     inbox: WebhookInbox, message_id: str, event_type: str = "generation.completed", **more: Any
 ) -> bool:
-    """Put an event into an inbox, as a receiver does; whether it was new."""
+    """Store an event as a receiver does, and return whether it was new."""
     body = body_of(event_type, **more)
     return await inbox.store(VERIFIER.verify(body, headers_of(body, message_id)), body)
 
 
 async def until(true: Callable[[], bool], seconds: float = 5) -> None:
-    """Look again and again until something is true."""
+    """Wait until something is true."""
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.005)

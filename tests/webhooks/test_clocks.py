@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 HOURS, DAYS = 3600.0, 86400.0
-#: The sender's clock, which nobody sets.
+#: The clock of the sender, which is never set.
 SENDER = time.time
 
 

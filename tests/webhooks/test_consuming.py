@@ -194,7 +194,7 @@ class _Speechless(Exception):
 
 
 @pytest.mark.parametrize(
-    ("failure", "said"),
+    ("failure", "message"),
     [
         (ValueError("half \ud83d of it\x00"), "ValueError: half \ufffd of it\x00"),
         (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"), "UnicodeEncodeError: 'utf-8'"),
@@ -202,7 +202,7 @@ class _Speechless(Exception):
     ],
 )
 async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
-    inbox: WebhookInbox, clock: Clock, failure: Exception, said: str
+    inbox: WebhookInbox, clock: Clock, failure: Exception, message: str
 ) -> None:
     """Also what cannot be encoded, or has no text: each attempt is recorded as such."""
     await stored(inbox, "msg_1")
@@ -211,10 +211,10 @@ async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
             async with await anext(inbox.deliveries()):
                 raise failure
         (entry,) = await inbox.entries()
-        assert (entry.attempts, (entry.error or "").startswith(said)) == (attempt, True)
+        assert (entry.attempts, (entry.error or "").startswith(message)) == (attempt, True)
         clock.ahead += 2**attempt
     (dead,) = await inbox.dead()
-    assert (dead.error or "").startswith(said)
+    assert (dead.error or "").startswith(message)
 
 
 async def test_a_long_text_of_a_handlers_error_is_cut_before_it_is_searched(
@@ -253,11 +253,11 @@ async def test_pauses_double_up_to_an_hour(inbox: WebhookInbox) -> None:
 
 async def test_handlers_are_found_by_type(inbox: WebhookInbox) -> None:
     """Coroutine functions on the loop, others in a thread; several of one event in turn."""
-    said: list[tuple[str, str | None, bool]] = []
+    calls: list[tuple[str, str | None, bool]] = []
     main = threading.current_thread()
 
     def note(word: str, event: WebhookEvent) -> None:
-        said.append((word, event.message_id, threading.current_thread() is main))
+        calls.append((word, event.message_id, threading.current_thread() is main))
 
     @inbox.on("generation.completed")
     async def completed(event: WebhookEvent) -> None:
@@ -275,10 +275,10 @@ async def test_handlers_are_found_by_type(inbox: WebhookInbox) -> None:
     await stored(inbox, "msg_2", "generation.failed")
     await stored(inbox, "msg_3", "project.archived")
     running = asyncio.create_task(inbox.run(concurrency=1))
-    await until(lambda: len(said) == 6)
+    await until(lambda: len(calls) == 6)
     running.cancel()
     await asyncio.wait([running])
-    assert said == [
+    assert calls == [
         *(("completed", "msg_1", True), ("ended", "msg_1", False), ("any", "msg_1", True)),
         *(("ended", "msg_2", False), ("any", "msg_2", True), ("any", "msg_3", True)),
     ]
@@ -290,18 +290,18 @@ async def test_a_handler_that_raises_is_called_again_and_the_others_go_on(
 ) -> None:
     """Sync or not; its traceback is logged."""
     async with WebhookInbox(tmp_path / "inbox.db", retry_after=0.01) as inbox:
-        tries: dict[str | None, int] = {}
+        attempts: dict[str | None, int] = {}
 
         @inbox.on("generation.completed")
         def stubborn(event: WebhookEvent) -> None:
-            tries[event.message_id] = tries.get(event.message_id, 0) + 1
-            if event.message_id == "msg_0" and tries["msg_0"] < 3:
+            attempts[event.message_id] = attempts.get(event.message_id, 0) + 1
+            if event.message_id == "msg_0" and attempts["msg_0"] < 3:
                 raise OSError("the shelf is full")
 
         running = asyncio.create_task(inbox.run())
         for number in range(5):
             await stored(inbox, f"msg_{number}")
-        await until(lambda: tries == {"msg_0": 3, **{f"msg_{n}": 1 for n in range(1, 5)}})
+        await until(lambda: attempts == {"msg_0": 3, **{f"msg_{n}": 1 for n in range(1, 5)}})
         await asyncio.sleep(0.05)
         running.cancel()
         await asyncio.wait([running])
@@ -420,7 +420,7 @@ async def test_who_watches_sees_each_event_and_takes_none(inbox: WebhookInbox) -
 
     async def look() -> None:
         async for event in inbox.watch():
-            seen.append(event.message_id)  # noqa: PERF401 - while it goes on
+            seen.append(event.message_id)  # noqa: PERF401 - the task is running
 
     looking = asyncio.create_task(look())
     await asyncio.sleep(0.05)
@@ -484,7 +484,7 @@ class _Stop(BaseException):
 async def test_a_handler_that_cancels_itself_has_failed(
     inbox: WebhookInbox, caplog: pytest.LogCaptureFixture, raised: str
 ) -> None:
-    """Only a cancellation from outside is no attempt; any other would be repeated for ever."""
+    """Only a cancellation from outside does not count as an attempt."""
     calls: list[str | None] = []
 
     async def handler(event: WebhookEvent) -> None:

@@ -34,7 +34,7 @@ EVENT = {
 BODY = json.dumps(EVENT, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def told(body: bytes = BODY, secret: str = SECRET, at: float = NOW) -> dict[str, str]:
+def signed_headers(body: bytes = BODY, secret: str = SECRET, at: float = NOW) -> dict[str, str]:
     """The headers of a delivery, signed by svix itself."""
     signature = Webhook(secret).sign(ID, datetime.fromtimestamp(at, UTC), body.decode())
     return {"svix-id": ID, "svix-timestamp": str(at), "svix-signature": signature}
@@ -43,7 +43,7 @@ def told(body: bytes = BODY, secret: str = SECRET, at: float = NOW) -> dict[str,
 def explain(
     body: bytes = BODY, headers: Any = None, *secrets: str, now: float = NOW, **options: Any
 ) -> Explanation:
-    headers = told() if headers is None else headers
+    headers = signed_headers() if headers is None else headers
     return diagnose(body, headers, secrets or (SECRET,), now=now, **options)
 
 
@@ -120,7 +120,7 @@ def test_a_changed_body_is_found_by_undoing_the_change(
 )
 def test_bodies_of_other_senders_are_found_too(signed: bytes, came: bytes, code: str) -> None:
     """Line ends of both kinds, a newline that was signed, escapes of Go and PHP, sorted keys."""
-    assert f"changed_body_{code}" in codes(explain(came, told(signed)))
+    assert f"changed_body_{code}" in codes(explain(came, signed_headers(signed)))
 
 
 def test_the_skew_of_the_clock_is_reported_in_seconds() -> None:
@@ -173,7 +173,7 @@ def test_a_wrong_secret_is_distinguished_from_a_wrong_form() -> None:
 @pytest.mark.parametrize("name", ["id", "timestamp", "signature"])
 def test_a_missing_header_is_named(name: str) -> None:
     """By the name it should have."""
-    headers = told()
+    headers = signed_headers()
     del headers[f"svix-{name}"]
     explanation = explain(BODY, headers)
     assert (explanation.reason, codes(explanation)) == ("missing_header", ["missing_header"])
@@ -182,7 +182,7 @@ def test_a_missing_header_is_named(name: str) -> None:
 
 def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
     """Names of WSGI and CGI, a list of one: reported, and the rest is verified all the same."""
-    plain = told()
+    plain = signed_headers()
     wsgi = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in plain.items()}
     explanation = explain(BODY, wsgi)
     assert codes(explanation) == ["misnamed_header"] * 3 + ["fits"]
@@ -205,31 +205,31 @@ def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
 )
 def test_other_signatures_are_distinguished(signature: str, code: str) -> None:
     """Another version's, one that was cut, one of another secret."""
-    explanation = explain(BODY, {**told(), "svix-signature": signature})
+    explanation = explain(BODY, {**signed_headers(), "svix-signature": signature})
     assert (explanation.reason, codes(explanation)) == ("bad_signature", [code])
 
 
 def test_signatures_joined_by_a_comma_are_recognised() -> None:
     """As a proxy folds repeated headers."""
-    right = told()["svix-signature"]
-    headers = {**told(), "svix-signature": f"v1,{'A' * 44},{right}"}
+    right = signed_headers()["svix-signature"]
+    headers = {**signed_headers(), "svix-signature": f"v1,{'A' * 44},{right}"}
     assert codes(explain(BODY, headers)) == ["fits"]
 
 
 def test_an_invalid_time_stamp_is_reported() -> None:
     """Milliseconds, and words."""
     for stamp, words in ((f"{NOW}000", "milliseconds"), ("soon", "whole seconds")):
-        explanation = explain(BODY, {**told(), "svix-timestamp": stamp})
+        explanation = explain(BODY, {**signed_headers(), "svix-timestamp": stamp})
         assert explanation.findings[0].code == "bad_timestamp"
         assert words in explanation.findings[0].message
-    assert codes(explain(BODY, {**told(), "svix-timestamp": f"{NOW}000"}))[1:] == ["fits"]
+    assert codes(explain(BODY, {**signed_headers(), "svix-timestamp": f"{NOW}000"}))[1:] == ["fits"]
 
 
 def test_a_body_without_an_event_is_reported() -> None:
     """Empty because it was read before; signed, but no JSON; JSON, but no object."""
     assert codes(explain(b"")) == ["empty_body", "wrong_secret"]
-    assert codes(explain(b"hello", told(b"hello"))) == ["fits", "not_json"]
-    assert codes(explain(b"[1]", told(b"[1]"))) == ["fits", "not_an_object"]
+    assert codes(explain(b"hello", signed_headers(b"hello"))) == ["fits", "not_json"]
+    assert codes(explain(b"[1]", signed_headers(b"[1]"))) == ["fits", "not_an_object"]
 
 
 @given(
@@ -237,8 +237,8 @@ def test_a_body_without_an_event_is_reported() -> None:
     | st.text(max_size=30).map(str.encode)
     | st.sampled_from([b"b'", b'{"body":', b"\x1f\x8b\x08", b"[" * 5000, b"(" * 300, b"%", b"'\\"]),
     headers=st.dictionaries(
-        st.sampled_from([*told(), "HTTP_SVIX_ID", "webhook-id"]) | st.text(max_size=5),
-        st.sampled_from([*told().values(), "v1,", "9" * 15, "-1"])
+        st.sampled_from([*signed_headers(), "HTTP_SVIX_ID", "webhook-id"]) | st.text(max_size=5),
+        st.sampled_from([*signed_headers().values(), "v1,", "9" * 15, "-1"])
         | st.text()
         | st.lists(st.text()),
     ),

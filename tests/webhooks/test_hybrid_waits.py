@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 VERIFIER = WebhookVerifier(DEFAULT_WEBHOOK_SECRET)
-QUESTIONS = ("/v1/get_generation_progress", "/v1/list_project_generations")
-#: Alone, questions would come so late that only an event can have ended a wait in time.
+POLL_PATHS = ("/v1/get_generation_progress", "/v1/list_project_generations")
+#: Polls are so rare that only an event can end a wait in time.
 LATE = WaitPolicy(min_interval=20, max_interval=20, push_check_interval=20)
 
 
@@ -50,15 +50,15 @@ COUNT = 8
 
 @frozen
 class Scene:
-    """A sandbox whose events come to an inbox, and a client that listens to it."""
+    """Sandbox that delivers events to an inbox, and a client that uses it."""
 
     sandbox: Sandbox
     client: AsyncDiffio
     path: Path
 
-    def questions(self) -> int:
-        """How often progress was asked for, in either way."""
-        return sum(len(requests_to(self.sandbox, path)) for path in QUESTIONS)
+    def polls(self) -> int:
+        """Return the number of polls, of generations and of listings."""
+        return sum(len(requests_to(self.sandbox, path)) for path in POLL_PATHS)
 
     async def started(self, count: int = 1, *, projects: int | None = None) -> list[str]:
         """The ids of generations that were just started, each in a project of its own."""
@@ -106,7 +106,7 @@ async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
         assert progress.complete
         assert (progress.generation_id, progress.has_video) == (generation, False)
         assert late < 0.5
-        assert here.questions() <= 1
+        assert here.polls() <= 1
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -127,7 +127,7 @@ async def test_a_failure_is_raised_with_the_reason_its_event_gave(tmp_path: Path
             async with asyncio.timeout(5):
                 await here.client.generations.wait_for_complete(generation_id=generation)
         assert caught.value.generation_id == generation
-        assert here.questions() == 0
+        assert here.polls() == 0
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -147,12 +147,12 @@ async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
             progress = await other.generations.wait_for_complete(generation_id=generation)
         assert progress.complete
         assert time.monotonic() - began < 0.5
-        assert here.questions() == 0
+        assert here.polls() == 0
 
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> None:
-    """At once, though events of others flow; and its end is no sign that they stopped."""
+    """At once, though events of others flow; and its end does not show that they stopped."""
     async with (
         scene(tmp_path, types="ends", duration=0.25) as here,
         WebhookInbox(tmp_path / "other.db") as other,
@@ -164,11 +164,11 @@ async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> Non
         (young,) = await here.started()
         waits, trust = client.generations, client._pacer.push_health
         busy = asyncio.create_task(waits.wait_for_complete(generation_id=young))
-        await until(lambda: here.questions() == 1)
+        await until(lambda: here.polls() == 1)
         await stored(other, "msg_1", "generation.processing", generationId=young)
         await until(lambda: trust.confirmed)
         await waits.wait_for_complete(generation_id=old)
-        assert here.questions() == 2
+        assert here.polls() == 2
         assert trust.confirmed
         await stored(other, "msg_2", generationId=young)
         assert (await busy).complete
@@ -208,7 +208,7 @@ async def test_while_events_arrive_nothing_is_polled_by_an_eager_policy(
     )
     async with scene(tmp_path, policy, duration=1) as here, asyncio.timeout(5):
         await here.client.generations.wait_many(await here.started(10))
-        assert here.questions() <= 2
+        assert here.polls() <= 2
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -220,7 +220,7 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
         async with asyncio.timeout(5):
             outcomes = await here.client.generations.wait_many(ids)
         assert [outcome.status for outcome in outcomes] == ["complete"] * COUNT
-        assert here.questions() <= 1
+        assert here.polls() <= 1
 
 
 @pytest.mark.slow
@@ -234,7 +234,7 @@ async def test_polling_resumes_if_the_endpoint_is_cut_off(tmp_path: Path) -> Non
         ids = await here.started(40)
         waiting = asyncio.create_task(here.client.generations.wait_many(ids))
         await asyncio.sleep(1.0)
-        assert here.questions() <= 3
+        assert here.polls() <= 3
         here.sandbox.state.endpoints.clear()  # nothing is delivered any more
         async with asyncio.timeout(5):  # by safety checks alone it would be ten
             outcomes = await waiting
@@ -264,7 +264,7 @@ async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 outcomes = await here.client.generations.wait_many(ids)
         assert [outcome.status for outcome in outcomes] == ["complete"] * 5
-        assert 1 <= here.questions() <= 8
+        assert 1 <= here.polls() <= 8
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -288,9 +288,9 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
             assert (
                 await client.generations.wait_for_complete(generation_id=made.generation_id)
             ).complete
-    said = [each.message for each in caplog.records if each.levelno == logging.WARNING]
-    assert len(said) == 1
-    assert "webhook inbox" in said[0]
+    warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "webhook inbox" in warnings[0]
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -341,7 +341,7 @@ async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
         (generation,) = await here.started()
         async with pickle.loads(pickle.dumps(here.client)) as other, asyncio.timeout(5):
             assert (await other.generations.wait_for_complete(generation_id=generation)).complete
-        assert here.questions() <= 1
+        assert here.polls() <= 1
 
 
 async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
@@ -349,7 +349,7 @@ async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
     async with scene(tmp_path, duration=0.1) as here, asyncio.timeout(5):
         restored = await here.client.restore(sample)
         assert restored.content
-        assert here.questions() <= 1
+        assert here.polls() <= 1
 
 
 @pytest.mark.usefixtures("_no_task_left")
@@ -365,7 +365,7 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
             assert (
                 await here.client.generations.wait_for_complete(generation_id=generation)
             ).complete
-        assert here.questions() <= 3
+        assert here.polls() <= 3
 
 
 @pytest.mark.slow
@@ -383,7 +383,7 @@ async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.8):
                 await here.client.generations.wait_many(ids)
-        assert 1 <= here.questions() <= 2
+        assert 1 <= here.polls() <= 2
 
 
 async def test_with_several_event_loops_each_handles_an_event_once(

@@ -18,7 +18,7 @@ from diffio_async import ConfigurationError, WebhookInbox, WebhookVerifier
 from diffio_async.errors import DatabaseError
 from diffio_async.webhooks import asgi_app
 from tests.webhooks.scenes import SECRET, VERIFIER, Clock, body_of, headers_of, stored
-from tests.webhooks.test_receiving import AsgiDoor
+from tests.webhooks.test_receiving import AsgiSender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -54,14 +54,14 @@ async def test_an_event_is_stored_once(inbox: WebhookInbox) -> None:
 
 async def test_an_old_id_with_a_new_signature_is_known(inbox: WebhookInbox, clock: Clock) -> None:
     """A delivery made again by hand is acknowledged and dropped; its old headers are refused."""
-    door = AsgiDoor(asgi_app(inbox))
+    send = AsgiSender(asgi_app(inbox))
     body = body_of()
     yesterday = headers_of(body, at=clock() - DAY)
     clock.ahead = -DAY
     assert await stored(inbox, "msg_1")
     clock.ahead = 0
-    assert (await door(body, yesterday)).content == {"error": "too_old"}
-    assert (await door(body, headers_of(body))).content == {"status": "duplicate"}
+    assert (await send(body, yesterday)).content == {"error": "too_old"}
+    assert (await send(body, headers_of(body))).content == {"status": "duplicate"}
 
 
 async def test_ids_are_forgotten_after_the_retention_and_not_before(
@@ -105,14 +105,14 @@ async def test_events_out_of_order_move_no_generation_backwards(
     order: tuple[int, ...], inbox: WebhookInbox
 ) -> None:
     """Whatever comes last, the end is the end."""
-    told = [
+    events = [
         ("generation.queued", {"status": "queued", "createdAt": "2026-11-22T10:00:00Z"}),
         ("generation.processing", {"status": "processing", "createdAt": "2026-11-22T10:00:01Z"}),
         ("generation.completed", {"status": "complete", "createdAt": "2026-11-22T10:00:02Z"}),
     ]
     assert await inbox.state("gen_1") is None
     for number in order:
-        event_type, more = told[number]
+        event_type, more = events[number]
         await stored(inbox, f"msg_{number}", event_type, **more)
     furthest = await inbox.state("gen_1")
     assert furthest is not None
@@ -134,17 +134,17 @@ async def test_of_equal_statuses_the_later_event_is_more_advanced(inbox: Webhook
 
 async def test_a_full_disk_results_in_503_until_there_is_space(inbox: WebhookInbox) -> None:
     """Nothing is stored partially."""
-    door = AsgiDoor(asgi_app(inbox))
+    send = AsgiSender(asgi_app(inbox))
 
     def limit(pages: int) -> Any:
         return lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
     await inbox._file.read(limit(1))  # SQLite's own way to be full: no page more
     body = body_of(note="x" * 50_000)
-    said = await door(body, headers_of(body))
-    assert (said.status, said.content) == (503, {"error": "not_stored"})
+    response = await send(body, headers_of(body))
+    assert (response.status, response.content) == (503, {"error": "not_stored"})
     await inbox._file.read(limit(1_000_000))
-    assert (await door(body, headers_of(body))).content == {"status": "stored"}
+    assert (await send(body, headers_of(body))).content == {"status": "stored"}
 
 
 @pytest.mark.parametrize(
@@ -309,14 +309,14 @@ async def test_a_file_that_is_no_longer_there_takes_no_event(
     (tmp_path / "inbox.db").rename(tmp_path / "moved.db")
     if how == "replaced":
         (tmp_path / "inbox.db").touch()
-    door, body = AsgiDoor(asgi_app(inbox)), body_of()
-    assert (await door(body, headers_of(body, "msg_2"))).status == 503
+    send, body = AsgiSender(asgi_app(inbox)), body_of()
+    assert (await send(body, headers_of(body, "msg_2"))).status == 503
     with pytest.raises(DatabaseError, match="deleted"):
         await stored(inbox, "msg_2")
 
 
 async def test_an_unreadable_row_is_dead_and_does_not_block_others(inbox: WebhookInbox) -> None:
-    """Put there by something that is no receiver."""
+    """Stored by another program."""
     event = VERIFIER.verify(body_of(), headers_of(body_of(), "msg_0"))
     await inbox.store(event, b"no JSON")
     await stored(inbox, "msg_1")
@@ -327,10 +327,10 @@ async def test_an_unreadable_row_is_dead_and_does_not_block_others(inbox: Webhoo
 
 async def test_secrets_are_rotated_without_a_restart(inbox: WebhookInbox) -> None:
     """The receiver reads the verifier of the inbox each time."""
-    door, body, new = AsgiDoor(asgi_app(inbox)), body_of(), "whsec_b3RoZXI="
-    assert (await door(body, headers_of(body, secret=new))).status == 400
+    send, body, new = AsgiSender(asgi_app(inbox)), body_of(), "whsec_b3RoZXI="
+    assert (await send(body, headers_of(body, secret=new))).status == 400
     inbox.verifier = WebhookVerifier(SECRET, new)
-    assert (await door(body, headers_of(body, secret=new))).status == 200
+    assert (await send(body, headers_of(body, secret=new))).status == 200
 
 
 ODD = st.recursive(
@@ -353,8 +353,8 @@ def test_every_genuine_event_is_stored_and_delivered(fields: dict[str, Any]) -> 
     async def kept(path: Path) -> None:
         async with WebhookInbox(path / "inbox.db", verifier=VERIFIER) as inbox:
             body = json.dumps(fields).encode()
-            said = await AsgiDoor(asgi_app(inbox))(body, headers_of(body))
-            assert (said.status, said.content) == (200, {"status": "stored"})
+            response = await AsgiSender(asgi_app(inbox))(body, headers_of(body))
+            assert (response.status, response.content) == (200, {"status": "stored"})
             taken = await anext(inbox.deliveries())
             assert taken.body == body
             if taken.event.generation_id is not None:

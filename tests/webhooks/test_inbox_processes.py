@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator
 
-STORM = Path(__file__).parents[2] / "benchmarks" / "inbox.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "inbox.py"
 
-#: Takes what comes; says so; and holds an event called `msg_heavy` until it is killed.
+#: Consumes events and prints their ids; holds an event called `msg_heavy` until it is killed.
 CONSUMER = """
 import asyncio, sys
 from diffio_async import WebhookInbox
@@ -97,18 +97,18 @@ async def test_a_killed_consumers_event_is_handled_by_another(
 async def test_no_event_is_lost_in_a_storm_with_a_killed_receiver(tmp_path: Path) -> None:
     """Duplicates, disorder, bad signatures, a SIGKILL: stored once, handled, none invalid taken."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(STORM), "--deliveries", "2000", "--rate", "250", "--kills", "1"),
+        *(sys.executable, str(BENCHMARK), "--deliveries", "2000", "--rate", "250", "--kills", "1"),
         *("--folder", str(tmp_path), "--json"),
         stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(90):
-        said = json.loads((await process.communicate())[0])
+        report = json.loads((await process.communicate())[0])
     assert process.returncode == 0
     lost = ("stored_twice", "missing", "invalid_stored", "never_handled", "left_open_or_dead")
-    assert {name: said[name] for name in lost} == dict.fromkeys(lost, 0)
-    assert not said["damaged"]
-    assert (said["valid"], said["stored"], said["kills"]) == (1500, 1500, 1)
-    assert said["answers"]["bad 400"] == 100
-    assert set(said["answers"]) == {"bad 400", "genuine 200"}
+    assert {name: report[name] for name in lost} == dict.fromkeys(lost, 0)
+    assert not report["damaged"]
+    assert (report["valid"], report["stored"], report["kills"]) == (1500, 1500, 1)
+    assert report["answers"]["bad 400"] == 100
+    assert set(report["answers"]) == {"bad 400", "genuine 200"}
     # The receiver was gone for a while, and what was not answered was sent again.
-    assert said["sent_again"] > 0
+    assert report["sent_again"] > 0

@@ -54,8 +54,8 @@ def headers(message_id: str, stamp: object, signature: str) -> dict[str, str]:
 def by_hand(secret: str, message_id: str, stamp: int, body: bytes) -> str:
     """The published algorithm in six lines: HMAC-SHA256 over `id.timestamp.body`, base64, `v1,`."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    said = f"{message_id}.{stamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(key, said, hashlib.sha256).digest()).decode()
+    content = f"{message_id}.{stamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
 
 
 def verifier(*secrets: str, at: float = STAMP, **options: Any) -> WebhookVerifier:
@@ -66,9 +66,9 @@ def verifier(*secrets: str, at: float = STAMP, **options: Any) -> WebhookVerifie
 def test_a_published_vector_verifies(vector: tuple[str, str, int, str, str]) -> None:
     """By the verifier, by svix, and by the algorithm written out: three times the same."""
     secret, message_id, stamp, body, signature = vector
-    told = headers(message_id, stamp, signature)
+    received = headers(message_id, stamp, signature)
     for form in (secret, secret.removeprefix("whsec_")):
-        assert verifier(form, at=stamp).verify(body.encode(), told).message_id == message_id
+        assert verifier(form, at=stamp).verify(body.encode(), received).message_id == message_id
     instant = datetime.fromtimestamp(stamp, UTC)
     assert Webhook(secret).sign(message_id, instant, body) == signature
     assert by_hand(secret, message_id, stamp, body.encode()) == signature
@@ -130,14 +130,14 @@ def test_whatever_is_signed_raises_nothing_but_the_rejection(raw: bytes) -> None
 
 def test_a_genuine_body_nested_too_deep_is_rejected() -> None:
     """At every depth around Python's limit, where reading may still work and writing not."""
-    told = set()
+    received = set()
     for depth in [*range(100, 1100, 7), 5000, 100_000]:
         raw = b'{"eventType":"x","z":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
         try:
             verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
         except WebhookRejected as rejected:
-            told.add(rejected.code)
-    assert told == {"not_json"}
+            received.add(rejected.code)
+    assert received == {"not_json"}
 
 
 ANY_NAME = st.sampled_from(
@@ -157,24 +157,24 @@ ANY_VALUE = (
 
 @given(
     body=st.binary() | st.text() | st.sampled_from([BODY, BODY.encode(), bytearray(b"{}"), None]),
-    told=st.dictionaries(ANY_NAME | st.text() | st.binary(), ANY_VALUE)
+    received=st.dictionaries(ANY_NAME | st.text() | st.binary(), ANY_VALUE)
     | st.lists(st.tuples(ANY_NAME, ANY_VALUE))
     | st.lists(st.tuples(st.binary(), st.binary()))
     | st.none(),
     tolerance=st.sampled_from([0, 300, math.inf]),
 )
 @settings(max_examples=150)
-def test_nothing_raises_but_the_rejection(body: Any, told: Any, tolerance: float) -> None:
+def test_nothing_raises_but_the_rejection(body: Any, received: Any, tolerance: float) -> None:
     """Whatever body and headers come, of whatever kind, as ASGI's pairs of bytes too."""
     with contextlib.suppress(WebhookRejected):
-        verifier(tolerance=tolerance).verify(body, told)
+        verifier(tolerance=tolerance).verify(body, received)
 
 
 @pytest.mark.parametrize(
     "stamp", [f"{STAMP}.0", "+1614265330", "1_614_265_330", "١٦١٤٢٦٥٣٣٠", "0x6037bd32", "1e9"]
 )
 def test_a_time_stamp_of_another_spelling_is_rejected(stamp: str) -> None:
-    """What was signed is the spelling: whole seconds, in digits."""
+    """The signature is of the text: whole seconds, in digits."""
     with pytest.raises(WebhookRejected) as caught:
         verifier().verify(BODY, headers(ID, stamp, SIGNATURE))
     assert caught.value.code == "missing_header"
@@ -206,13 +206,13 @@ def test_a_body_parsed_and_written_again_is_rejected_with_a_hint(redumped: str) 
 
 def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
     """A replay under its own id and signature is refused for its age, with the seconds."""
-    told = headers(ID, STAMP, SIGNATURE)
+    received = headers(ID, STAMP, SIGNATURE)
     for seconds, reason, words in (
         (86_400, "too_old", "86400 s old"),
         (-86_400, "too_new", "86400 s in the future"),
     ):
         with pytest.raises(WebhookRejected, match=words) as caught:
-            verifier(at=STAMP + seconds).verify(BODY, told)
+            verifier(at=STAMP + seconds).verify(BODY, received)
         assert caught.value.code == reason
         # With its time brought up to date it is another message: the old signature does not fit.
         with pytest.raises(WebhookRejected) as caught:

@@ -38,7 +38,7 @@ def _short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @frozen
-class Said:
+class Response:
     """A response."""
 
     status: int
@@ -46,17 +46,17 @@ class Said:
     headers: Mapping[str, str]
 
 
-class Door(Protocol):
+class Sender(Protocol):
     """Sends one request to a receiver."""
 
     async def __call__(
         self, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
-    ) -> Said:
-        """Its answer."""
+    ) -> Response:
+        """Return the response."""
         ...
 
 
-class AsgiDoor:
+class AsgiSender:
     """Calls an ASGI application as a server would; `handed` counts the body's bytes it took."""
 
     def __init__(self, app: Any, path: str = "/webhooks/diffio", piece: int = 64 * 1024) -> None:
@@ -67,8 +67,8 @@ class AsgiDoor:
 
     async def __call__(
         self, body: bytes, headers: Mapping[str, str], *, method: str = "POST"
-    ) -> Said:
-        """Its answer."""
+    ) -> Response:
+        """Return the response."""
         sent: list[Message] = []
         self.handed = 0
 
@@ -89,21 +89,23 @@ class AsgiDoor:
             raise ConnectionResetError
         content = b"".join(message.get("body", b"") for message in sent[1:])
         answered = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
-        return Said(sent[0]["status"], json.loads(content) if content else None, answered)
+        return Response(sent[0]["status"], json.loads(content) if content else None, answered)
 
 
 @contextlib.asynccontextmanager
-async def aiohttp_door(sink: Kept) -> AsyncIterator[Door]:
+async def aiohttp_sender(sink: Kept) -> AsyncIterator[Sender]:
     """A real server, and a real client of it."""
     async with served(aiohttp_app(sink)) as url, aiohttp.ClientSession() as session:
 
-        async def ask(body: bytes, headers: Mapping[str, str], *, method: str = "POST") -> Said:
+        async def send(
+            body: bytes, headers: Mapping[str, str], *, method: str = "POST"
+        ) -> Response:
             async with session.request(method, url, data=body, headers=headers) as answer:
                 content = await answer.read()
-                said = json.loads(content) if content else None
-                return Said(answer.status, said, answer.headers)
+                response = json.loads(content) if content else None
+                return Response(answer.status, response, answer.headers)
 
-        yield ask
+        yield send
 
 
 @pytest.fixture
@@ -113,30 +115,30 @@ def sink() -> Kept:
 
 
 @pytest.fixture(params=["aiohttp", "asgi"])
-async def door(
+async def send(
     request: pytest.FixtureRequest, sink: Kept, _no_task_left: None
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[Sender]:
     """A receiver of each kind."""
     if request.param == "asgi":
-        yield AsgiDoor(asgi_app(sink))
+        yield AsgiSender(asgi_app(sink))
     else:
-        async with aiohttp_door(sink) as opened:
+        async with aiohttp_sender(sink) as opened:
             yield opened
 
 
-async def test_a_genuine_delivery_is_stored_and_acknowledged(door: Door, sink: Kept) -> None:
+async def test_a_genuine_delivery_is_stored_and_acknowledged(send: Sender, sink: Kept) -> None:
     """With its raw body; the second time it is acknowledged and known."""
     for word in ("stored", "duplicate"):
-        said = await door(BODY, headers_of(BODY))
-        assert (said.status, said.content) == (200, {"status": word})
+        response = await send(BODY, headers_of(BODY))
+        assert (response.status, response.content) == (200, {"status": word})
     event, body = sink.kept["msg_1"]
     assert (event.event_type, event.generation_id, body) == ("generation.completed", "gen_1", BODY)
 
 
-async def test_an_event_of_an_unknown_type_is_acknowledged(door: Door, sink: Kept) -> None:
+async def test_an_event_of_an_unknown_type_is_acknowledged(send: Sender, sink: Kept) -> None:
     """An error would have it delivered for days, and the endpoint disabled."""
     body = body_of("project.archived", generationId=5)
-    assert (await door(body, headers_of(body))).status == 200
+    assert (await send(body, headers_of(body))).status == 200
     assert sink.kept["msg_1"][0].event_type == "project.archived"
 
 
@@ -177,13 +179,13 @@ REFUSED: dict[str, Callable[[], tuple[bytes, dict[str, str], int, str]]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_is_not_genuine_is_refused_with_a_reason(
-    case: str, door: Door, sink: Kept, caplog: pytest.LogCaptureFixture
+    case: str, send: Sender, sink: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A code in the response, a message in the log, the secret in neither."""
     body, headers, status, reason = REFUSED[case]()
     with caplog.at_level(logging.DEBUG):
-        said = await door(body, headers)
-    assert (said.status, said.content) == (status, {"error": reason})
+        response = await send(body, headers)
+    assert (response.status, response.content) == (status, {"error": reason})
     assert sink.kept == {}
     assert SECRET.removeprefix("whsec_") not in caplog.text
     if case == "parsed and written again":
@@ -192,45 +194,45 @@ async def test_what_is_not_genuine_is_refused_with_a_reason(
 
 @pytest.mark.parametrize("kind", [None, "application/json; charset=utf-8", "application/x+json"])
 async def test_json_may_be_called_by_its_names(kind: str | None, sink: Kept) -> None:
-    """A kind that a proxy dropped is no reason to lose an event."""
+    """An event is stored although a proxy removed its content type."""
     headers = {**headers_of(BODY), "Content-Type": kind or ""}
     if kind is None:
         del headers["Content-Type"]
-    assert (await AsgiDoor(asgi_app(sink))(BODY, headers)).status == 200
+    assert (await AsgiSender(asgi_app(sink))(BODY, headers)).status == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
-async def test_other_methods_are_rejected_with_allow(method: str, door: Door) -> None:
+async def test_other_methods_are_rejected_with_allow(method: str, send: Sender) -> None:
     """405, with `Allow`."""
-    said = await door(b"", {}, method=method)
-    assert (said.status, said.headers["Allow"]) == (405, "POST")
+    response = await send(b"", {}, method=method)
+    assert (response.status, response.headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("failure", [OSError("disk full"), ValueError("a bug")])
-async def test_a_failed_store_results_in_503(failure: Exception, door: Door, sink: Kept) -> None:
+async def test_a_failed_store_results_in_503(failure: Exception, send: Sender, sink: Kept) -> None:
     """503 whatever the reason, and 200 when it is mended."""
     sink.failure = failure
-    said = await door(BODY, headers_of(BODY))
-    assert (said.status, said.content) == (503, {"error": "not_stored"})
+    response = await send(BODY, headers_of(BODY))
+    assert (response.status, response.content) == (503, {"error": "not_stored"})
     sink.failure = None
-    assert (await door(BODY, headers_of(BODY))).status == 200
+    assert (await send(BODY, headers_of(BODY))).status == 200
 
 
 async def test_a_large_body_is_refused_by_its_length_alone(sink: Kept) -> None:
     """Not a byte of 100 MiB is read from the server."""
-    door = AsgiDoor(asgi_app(sink))
-    said = await door(bytes(100), {"Content-Length": str(100 * MIB)})
-    assert (said.status, said.content, door.handed) == (413, {"error": "too_large"}, 0)
-    assert said.headers["Connection"] == "close"
-    assert (await door(b"", {"Content-Length": "9" * 5000})).status == 413
+    send = AsgiSender(asgi_app(sink))
+    response = await send(bytes(100), {"Content-Length": str(100 * MIB)})
+    assert (response.status, response.content, send.handed) == (413, {"error": "too_large"}, 0)
+    assert response.headers["Connection"] == "close"
+    assert (await send(b"", {"Content-Length": "9" * 5000})).status == 413
 
 
 async def test_a_large_body_without_a_length_is_left_at_the_limit(sink: Kept) -> None:
     """The rest is not read."""
-    door = AsgiDoor(asgi_app(sink, max_body=1000), piece=100)
-    said = await door(bytes(100_000), {})
-    assert (said.status, door.handed) == (413, 1100)
-    assert (await door(body_of() + b" " * 900, headers_of(body_of() + b" " * 900))).status == 200
+    send = AsgiSender(asgi_app(sink, max_body=1000), piece=100)
+    response = await send(bytes(100_000), {})
+    assert (response.status, send.handed) == (413, 1100)
+    assert (await send(body_of() + b" " * 900, headers_of(body_of() + b" " * 900))).status == 200
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -263,10 +265,10 @@ async def test_expect_continue_avoids_sending_a_large_body(sink: Kept) -> None:
     """The response to `Expect: 100-continue` is 413 at once, or 100 for a body of a valid size."""
     async with served(aiohttp_app(sink)) as url:
         host, port = url.removeprefix("http://").split(":")
-        asks = {**headers_of(BODY), "Host": "x", "Expect": "100-continue"}
+        request = {**headers_of(BODY), "Host": "x", "Expect": "100-continue"}
         for length, word in ((100 * MIB, b"413"), (len(BODY), b"100")):
             reader, writer = await asyncio.open_connection(host, int(port))
-            lines = [f"{n}: {v}" for n, v in {**asks, "Content-Length": str(length)}.items()]
+            lines = [f"{n}: {v}" for n, v in {**request, "Content-Length": str(length)}.items()]
             writer.write("\r\n".join(["POST / HTTP/1.1", *lines, "", ""]).encode())
             assert word in await reader.readline()
             if word == b"100":
@@ -282,7 +284,7 @@ async def test_a_sender_that_leaves_mid_body_stores_nothing(
     sink: Kept, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no response, and nothing is logged as an error."""
-    asgi = AsgiDoor(asgi_app(sink), piece=10)
+    asgi = AsgiSender(asgi_app(sink), piece=10)
     asgi.gone_after = 20
     with pytest.raises(ConnectionResetError):
         await asgi(BODY, headers_of(BODY))
@@ -299,7 +301,7 @@ async def test_a_sender_that_leaves_mid_body_stores_nothing(
 
 
 async def test_a_body_that_trickles_is_not_waited_for(
-    door: Door, sink: Kept, monkeypatch: pytest.MonkeyPatch
+    send: Sender, sink: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """408, when the sender itself would have given up."""
     monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
@@ -309,8 +311,8 @@ async def test_a_body_that_trickles_is_not_waited_for(
             await asyncio.sleep(0.02)
             yield b"x"
 
-    said = await receiver.WebhookReceiver(sink).handle("POST", {}, trickle())
-    assert (said.status, said.content) == (408, {"error": "too_slow"})
+    response = await receiver.WebhookReceiver(sink).handle("POST", {}, trickle())
+    assert (response.status, response.content) == (408, {"error": "too_slow"})
 
 
 async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
@@ -318,18 +320,18 @@ async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
     app = aiohttp.web.Application()
     app.add_subapp("/webhooks/diffio", aiohttp_app(sink))
     async with served(app) as url, aiohttp.ClientSession() as session:
-        assert sink.doors == ["opened"]
+        assert sink.lifecycle == ["opened"]
         for path, status in (("/webhooks/diffio", 200), ("/webhooks/diffio/", 200), ("/", 404)):
             async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as answer:
                 assert answer.status == status, path
-    assert sink.doors == ["opened", "closed"]
+    assert sink.lifecycle == ["opened", "closed"]
 
 
 async def test_one_path_may_be_named(sink: Kept) -> None:
     """Every other one is not found."""
     app = asgi_app(sink, path="/hooks")
-    assert (await AsgiDoor(app, "/hooks")(BODY, headers_of(BODY))).status == 200
-    assert (await AsgiDoor(app, "/hook")(BODY, headers_of(BODY))).status == 404
+    assert (await AsgiSender(app, "/hooks")(BODY, headers_of(BODY))).status == 200
+    assert (await AsgiSender(app, "/hook")(BODY, headers_of(BODY))).status == 404
     async with (
         served(aiohttp_app(sink, path="/hooks")) as url,
         aiohttp.ClientSession() as session,
@@ -351,48 +353,48 @@ async def test_starlette_and_fastapi_mount_it(sink: Kept) -> None:
         (fast, "/hook"),
     ]
     for app, path in apps:
-        assert (await AsgiDoor(app, path)(BODY, headers_of(BODY))).status == 200
+        assert (await AsgiSender(app, path)(BODY, headers_of(BODY))).status == 200
 
 
 async def test_an_asgi_server_opens_the_sink_and_closes_it(sink: Kept) -> None:
     """By its lifespan; what stands in the way keeps the server from starting."""
-    said: list[str] = []
-    doors: list[tuple[str, ...]] = []
+    messages: list[str] = []
+    states: list[tuple[str, ...]] = []
     steps = iter(["lifespan.startup", "lifespan.shutdown"])
 
     async def receive() -> Message:
         return {"type": next(steps)}
 
     async def send(message: Message) -> None:
-        said.append(str(message["type"]))
-        doors.append(tuple(sink.doors))
+        messages.append(str(message["type"]))
+        states.append(tuple(sink.lifecycle))
 
     await asgi_app(sink)({"type": "lifespan"}, receive, send)
-    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-    assert doors == [("opened",), ("opened", "closed")]
+    assert messages == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert states == [("opened",), ("opened", "closed")]
 
     class Shut(Kept):
         async def __aenter__(self) -> Self:
             raise OSError("no such folder")
 
-    said.clear()
+    messages.clear()
     steps = iter(["lifespan.startup"])
     await asgi_app(Shut())({"type": "lifespan"}, receive, send)
-    assert said == ["lifespan.startup.failed"]
+    assert messages == ["lifespan.startup.failed"]
 
 
 async def test_a_websocket_is_closed(sink: Kept) -> None:
     """There is nothing to talk about."""
-    said: list[Message] = []
+    messages: list[Message] = []
 
     async def receive() -> Message:
         return {"type": "websocket.connect"}
 
     async def send(message: Message) -> None:
-        said.append(message)
+        messages.append(message)
 
     await asgi_app(sink)({"type": "websocket"}, receive, send)
-    assert [message["type"] for message in said] == ["websocket.close"]
+    assert [message["type"] for message in messages] == ["websocket.close"]
 
 
 def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
@@ -405,10 +407,10 @@ def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
 
 
 async def test_refusals_do_not_flood_the_log(sink: Kept, caplog: pytest.LogCaptureFixture) -> None:
-    """Anybody may send nonsense, and often: each reason is a warning once a minute."""
-    door = AsgiDoor(asgi_app(sink))
+    """Invalid deliveries are logged as a warning once a minute for each reason."""
+    send = AsgiSender(asgi_app(sink))
     for _ in range(5):
-        await door(BODY, headers_of(BODY, secret="whsec_b3RoZXI="))
-    await door(BODY, {})
+        await send(BODY, headers_of(BODY, secret="whsec_b3RoZXI="))
+    await send(BODY, {})
     warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(warnings) == 2

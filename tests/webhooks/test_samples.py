@@ -38,7 +38,7 @@ def command(sample: str, port: int) -> list[str]:
 
 @asynccontextmanager
 async def running(sample: str, folder: Path) -> AsyncIterator[tuple[Process, str]]:
-    """The sample as a process, and the URL it receives at; what it says is in files."""
+    """Run the sample as a process with its output in files, and yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,8 +109,8 @@ async def test_a_sample_receives_what_is_genuine_and_handles_it(
         process.send_signal(signal.SIGTERM)
         with anyio.fail_after(10):
             assert await process.wait() in {0, -signal.SIGTERM}
-    said = [line for line in (tmp_path / "out").read_text().splitlines() if "generation." in line]
-    assert sorted(said) == [
+    lines = [line for line in (tmp_path / "out").read_text().splitlines() if "generation." in line]
+    assert sorted(lines) == [
         "generation.completed gen_test ",
         "generation.failed gen_test a test failure",
     ]

@@ -154,13 +154,13 @@ async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None
 
 
 async def test_what_ends_the_forwarding_is_raised_as_it_is(tmp_path: Path) -> None:
-    """No group wraps it: a file that is no inbox, or a concurrency of none."""
+    """Raised without a group: the file is not an inbox, or the concurrency is 0."""
 
     @Broker().task
     async def task(body: str, message_id: str) -> None:
         """Never called."""
 
-    (tmp_path / "none").write_text("this is no inbox" * 100)
+    (tmp_path / "none").write_text("this is not an inbox" * 100)
     with pytest.raises(DatabaseError):
         await forward(WebhookInbox(tmp_path / "none"), task)
     with pytest.raises(ConfigurationError, match="concurrency"):

@@ -181,7 +181,7 @@ def test_headers_that_are_no_mapping_are_rejected(odd: Any) -> None:
 
 
 def test_genuine_bodies_without_an_event_are_distinguished() -> None:
-    """Not JSON, JSON that is no object, bytes that are no text."""
+    """Not JSON, JSON that is not an object, bytes that are not text."""
     assert reason(b"hello", signed(b"hello")) == "not_json"
     assert reason(b"[1]", signed(b"[1]")) == "not_an_object"
     assert reason(b'"text"', signed(b'"text"')) == "not_an_object"
