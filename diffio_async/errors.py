@@ -225,7 +225,7 @@ class WaitTimeout(DiffioError, TimeoutError):
     """The wait ended before the generation, which continues.
 
     Attributes:
-        progress: Its last progress, None if none was received.
+        progress: Its last progress, None before the first one.
     """
 
     def __init__(

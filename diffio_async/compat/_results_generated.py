@@ -255,7 +255,7 @@ class GenerationTranscription:
 
 @frozen(slots=False)
 class GenerationProgressResponse:
-    """Progress of a generation. Only `status` tells whether it has ended."""
+    """Progress of a generation. Only `status` shows whether it has ended."""
 
     generationId: str
     apiProjectId: str

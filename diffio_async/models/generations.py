@@ -109,7 +109,7 @@ class TranscriptionState(ApiModel):
 
 @frozen(kw_only=True)
 class GenerationProgress(ApiModel):
-    """Progress of a generation. Only `status` tells whether it has ended.
+    """Progress of a generation. Only `status` shows whether it has ended.
 
     Attributes:
         generation_id: The id.
@@ -233,8 +233,8 @@ class Outcome(Plain):
     Attributes:
         generation_id: The generation.
         api_project_id: Its project, None if unknown.
-        status: The last status received, None if none was.
-        progress: The last progress received, None if none was.
+        status: The last status received, if any.
+        progress: The last progress received, if any.
         error: None if the generation is complete, otherwise `GenerationFailed`, `WaitTimeout`,
             `NotFound` or another error.
     """

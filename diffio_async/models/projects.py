@@ -188,7 +188,7 @@ class UploadStore(Protocol):
     """
 
     async def load(self, digest: str) -> UploadRecord | None:
-        """Return the record of this content, None if there is none."""
+        """Return the record of this content, None if it does not exist."""
         ...
 
     async def save(self, record: UploadRecord) -> None:

@@ -196,7 +196,7 @@ class Delivery:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Return whether a handler failed, rather than was cancelled from outside or asked to exit.
+    """Return whether a handler failed, rather than was cancelled from outside or interrupted.
 
     A handler's own `CancelledError` (a task that it awaited was cancelled) is a failure. If it were
     released instead, its event would be leased again at once, for ever.

@@ -185,7 +185,7 @@ class WebhookInbox(WebhookSink):
                 yield event
 
     async def state(self, generation_id: str) -> WebhookEvent | None:
-        """Return the most advanced event of a generation, None if there is none.
+        """Return the most advanced event of a generation, None without events.
 
         The order of arrival does not matter. After a terminal event, later non-terminal events are
         ignored.

@@ -265,7 +265,7 @@ def renew(db: sqlite3.Connection, lease: LeasedEvent, until: float) -> bool:
 
 
 def ack(db: sqlite3.Connection, lease: LeasedEvent, now: float) -> bool:
-    """Mark a row as handled, whoever holds it now; return False if it was handled before."""
+    """Mark a row as handled, even if its lease was lost; return False if it was handled before."""
     return bool(
         db.execute(
             "UPDATE deliveries SET state = ?, due_at = ?, lease_id = NULL, error = NULL"

@@ -41,7 +41,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 async def handled(inbox: WebhookInbox) -> str | None:
-    """Return the id of the next event after acknowledging it, None if none is available."""
+    """Return the id of the next event after acknowledging it, None if no event is due."""
     with anyio.move_on_after(0.3):
         async with aclosing(inbox.deliveries()) as deliveries, await anext(deliveries) as event:
             return event.message_id

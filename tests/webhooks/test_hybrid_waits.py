@@ -1,4 +1,4 @@
-"""Waits with an inbox: ended by an event, or by polls if there is none."""
+"""Waits with an inbox: ended by an event, or by polls without events."""
 
 from __future__ import annotations
 
@@ -392,15 +392,15 @@ async def test_with_several_event_loops_each_handles_an_event_once(
     """And an end is credited once to the events, though it ends a wait on each of three loops."""
     handled = list[tuple[str, str]]()
     credited = list[None]()
-    hear, earn = Scheduler.on_push, PushHealth.credit
+    on_push, record_credit = Scheduler.on_push, PushHealth.credit
 
-    def counted(desk: Scheduler, progress: GenerationProgress) -> None:
+    def counted(scheduler: Scheduler, progress: GenerationProgress) -> None:
         handled.append((progress.generation_id, progress.status))
-        hear(desk, progress)
+        on_push(scheduler, progress)
 
     def credit(trust: PushHealth) -> None:
         credited.append(None)
-        earn(trust)
+        record_credit(trust)
 
     monkeypatch.setattr(Scheduler, "on_push", counted)
     monkeypatch.setattr(PushHealth, "credit", credit)
@@ -417,9 +417,11 @@ async def test_with_several_event_loops_each_handles_an_event_once(
 
         waits = [asyncio.to_thread(asyncio.run, wait()) for _ in range(2)]
         waiting = asyncio.gather(wait(), *waits)
-        desks = here.client._pacer._schedulers
+        schedulers = here.client._pacer._schedulers
         await until(
-            lambda: len(desks) == 3 and all(each.has_push_source for each in desks.values())
+            lambda: (
+                len(schedulers) == 3 and all(each.has_push_source for each in schedulers.values())
+            )
         )
         await stored(receiving, "msg_1", "generation.queued", generationId="gen_other")
         await until(lambda: len(handled) >= 3)

@@ -88,8 +88,8 @@ class AsgiSender:
         if not sent:
             raise ConnectionResetError
         content = b"".join(message.get("body", b"") for message in sent[1:])
-        answered = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
-        return Response(sent[0]["status"], json.loads(content) if content else None, answered)
+        found = {name.decode().title(): value.decode() for name, value in sent[0]["headers"]}
+        return Response(sent[0]["status"], json.loads(content) if content else None, found)
 
 
 @contextlib.asynccontextmanager
@@ -100,10 +100,10 @@ async def aiohttp_sender(sink: Kept) -> AsyncIterator[Sender]:
         async def send(
             body: bytes, headers: Mapping[str, str], *, method: str = "POST"
         ) -> Response:
-            async with session.request(method, url, data=body, headers=headers) as answer:
-                content = await answer.read()
+            async with session.request(method, url, data=body, headers=headers) as raw:
+                content = await raw.read()
                 response = json.loads(content) if content else None
-                return Response(answer.status, response, answer.headers)
+                return Response(raw.status, response, raw.headers)
 
         yield send
 
@@ -246,7 +246,7 @@ async def test_100_mib_are_refused_over_a_socket_without_being_read(
         reader, writer = await asyncio.open_connection(host, int(port))
         length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {100 * MIB}"
         writer.write(f"POST / HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode())
-        answer = asyncio.ensure_future(reader.readline())
+        status_line = asyncio.ensure_future(reader.readline())
         piece = bytes(MIB // 4)
         with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(5):
@@ -254,7 +254,7 @@ async def test_100_mib_are_refused_over_a_socket_without_being_read(
                     writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                     await writer.drain()
                     sent += len(piece)
-        assert b"413" in await answer
+        assert b"413" in await status_line
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
@@ -322,8 +322,8 @@ async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
     async with served(app) as url, aiohttp.ClientSession() as session:
         assert sink.lifecycle == ["opened"]
         for path, status in (("/webhooks/diffio", 200), ("/webhooks/diffio/", 200), ("/", 404)):
-            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as answer:
-                assert answer.status == status, path
+            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as response:
+                assert response.status == status, path
     assert sink.lifecycle == ["opened", "closed"]
 
 
@@ -337,8 +337,8 @@ async def test_one_path_may_be_named(sink: Kept) -> None:
         aiohttp.ClientSession() as session,
     ):
         for path, status in (("/hooks", 200), ("/hook", 404)):
-            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as answer:
-                assert answer.status == status, path
+            async with session.post(url + path, data=BODY, headers=headers_of(BODY)) as response:
+                assert response.status == status, path
 
 
 async def test_starlette_and_fastapi_mount_it(sink: Kept) -> None:

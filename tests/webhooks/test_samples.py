@@ -99,10 +99,10 @@ async def test_a_sample_receives_what_is_genuine_and_handles_it(
         body = body_of()
         async with aiohttp.ClientSession() as session:
             forged = {**headers_of(body), "svix-id": "msg_other"}
-            async with session.post(url, data=body, headers=forged) as answer:
-                assert (answer.status, await answer.json()) == (400, {"error": "bad_signature"})
-            async with session.get(url) as answer:
-                assert answer.status == 405
+            async with session.post(url, data=body, headers=forged) as response:
+                assert (response.status, await response.json()) == (400, {"error": "bad_signature"})
+            async with session.get(url) as response:
+                assert response.status == 405
         with anyio.fail_after(10):
             while (tmp_path / "out").read_text().count("generation.") < 2:
                 await anyio.sleep(0.05)

@@ -39,10 +39,10 @@ class Broker(InMemoryBroker):
         self.sent: list[TaskiqMessage] = []
         self.failures = 0
         self.stuck = False
-        self.add_middlewares(_Witness(self))
+        self.add_middlewares(_Recorder(self))
 
 
-class _Witness(TaskiqMiddleware):
+class _Recorder(TaskiqMiddleware):
     def __init__(self, broker: Broker) -> None:
         super().__init__()
         self._of = broker
