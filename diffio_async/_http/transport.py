@@ -60,41 +60,6 @@ if TYPE_CHECKING:
 
 #: Seconds until another `Date` is recorded.
 _CLOCK_SECONDS = 10.0
-_MAX_ENTRIES = 16
-
-
-class RequestContextCache:
-    """The resolved options and API headers of one client's calls; thread-safe."""
-
-    def __init__(self, key: str, options: ClientOptions) -> None:
-        self._key, self._options = key, options
-        self._known: dict[RequestOptions | None, tuple[ResolvedOptions, ApiHeaders]] = {}
-
-    def get(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
-        """Return the resolved options of a call, and its headers for the API.
-
-        Raises:
-            ConfigurationError: The key or a header cannot be sent as it is.
-        """
-        given: object = options
-        if not isinstance(given, RequestOptions | None):
-            return self._build(options)  # raises
-        if self._options.headers or (options is not None and options.headers is not None):
-            # The mappings are mutable.
-            return self._build(options)
-        try:
-            known = self._known.get(options)
-        except TypeError:  # the retry hook is not hashable
-            return self._build(options)
-        if known is None:
-            if len(self._known) >= _MAX_ENTRIES:
-                self._known.clear()
-            known = self._known[options] = self._build(options)
-        return known
-
-    def _build(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
-        under = resolve_options(self._options, options)
-        return under, build_api_headers(self._key, under)
 
 
 T = TypeVar("T")
@@ -180,7 +145,7 @@ class ApiTransport:
             min(options.max_download_connections, connections_per_host(options))
         )
         self._observers = (log_event, *options.observers)
-        self._contexts = RequestContextCache(self._key, options)
+        self._default_context: tuple[ResolvedOptions, ApiHeaders] | None = None
 
     def __reduce__(self) -> tuple[type[ApiTransport], tuple[str, str, ClientOptions]]:
         """Pickle the constructor arguments, the key included, without connections."""
@@ -232,12 +197,28 @@ class ApiTransport:
 
     def resolve(self, options: RequestOptions | None) -> ResolvedOptions:
         """Return the client's options, overridden by those of a call."""
-        return self._contexts.get(options)[0]
+        return self._context(options)[0]
+
+    def _context(self, options: RequestOptions | None) -> tuple[ResolvedOptions, ApiHeaders]:
+        """Return the resolved options of a call, and its headers for the API.
+
+        Raises:
+            ConfigurationError: The options, the key or a header are invalid.
+        """
+        # The user's headers are a mutable mapping.
+        default = options is None and not self.options.headers
+        if default and self._default_context is not None:
+            return self._default_context
+        resolved = resolve_options(self.options, options)
+        context = resolved, build_api_headers(self._key, resolved)
+        if default:
+            self._default_context = context
+        return context
 
     async def _decoded(
         self, call: ApiRequest[T], options: RequestOptions | None, body: StreamingBody | None
     ) -> tuple[Request, Exchange]:
-        under, headers = self._contexts.get(options)
+        under, headers = self._context(options)
         request = build_request(call, base_url=self.base_url, api_headers=headers)
         response = await self.send_with_retries(
             call.name,
