@@ -94,7 +94,7 @@ def _safe_name(name: str) -> str:
 async def download(request: DownloadRequest, reporter: Reporter) -> int:
     """Wait for a generation and download its result."""
     request.check()
-    with reporter:
+    with reporter.live():
         watch = RequestWatch()
         async with open_client(observer=watch) as client:
             result = await _download(client, request, reporter, watch)

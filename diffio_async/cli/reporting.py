@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import Download, DownloadType, GenerationProgress
 
 if TYPE_CHECKING:
-    from typing import Self
+    from contextlib import AbstractContextManager
 
 #: Values that progress callbacks receive.
 Progress = UploadProgress | GenerationProgress | DownloadProgress
@@ -340,7 +340,7 @@ class _Row:
 
 
 class Reporter:
-    """Context manager that displays the progress and the results of files.
+    """Displays the progress and the results of files.
 
     With `as_json`, each is an object on stdout. Otherwise successes are lines on stdout and
     failures on stderr, below which a terminal has a bar per active file. `to_stdout`: standard
@@ -352,17 +352,10 @@ class Reporter:
         self._rows: dict[Subject, _Row] = {}
         self._started_at = time.monotonic()
         self._count = self._succeeded = self._failed = 0
-        self._live = ExitStack()
 
-    def __enter__(self) -> Self:
-        """Start the bars."""
-        if not self._as_json:
-            self._live.enter_context(console.live(self.lines))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the bars."""
-        self._live.close()
+    def live(self) -> AbstractContextManager[None]:
+        """Show the bars during the body, if stderr is a terminal."""
+        return nullcontext() if self._as_json else console.live(self.lines)
 
     def expect(self, count: int) -> None:
         """Set the number of files, for the line of totals."""

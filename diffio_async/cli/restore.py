@@ -192,7 +192,7 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
             succeeded.append(result.succeeded)
             reporter.on_result(result)
 
-        stack.enter_context(reporter)
+        stack.enter_context(reporter.live())
         files = request.unique_files()
         reporter.expect(len(files))
         usable = []

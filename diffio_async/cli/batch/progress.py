@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from diffio_async._text import (
@@ -22,8 +22,8 @@ from diffio_async.cli.command import command_line, console, print_error, print_e
 from diffio_async.models.batches import LeftOutReason
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Self
 
     from diffio_async.errors import BatchStopped
     from diffio_async.models.batches import BatchProgress, FileOutcome, LeftOut
@@ -35,7 +35,7 @@ _LINE_INTERVAL, _LINE_WIDTH = 10.0, 200
 
 
 class BatchReporter:
-    """Context manager that displays the progress of a batch, each file that ends, and the totals.
+    """Displays the progress of a batch, each file that ends, and the totals.
 
     With `as_json`, each is an object on stdout. Otherwise results are lines on stdout, the rest
     goes to stderr: on a terminal below it is one live line, elsewhere a line every ten seconds.
@@ -50,17 +50,10 @@ class BatchReporter:
         self._missing_results = 0
         self._left_out = Counter[LeftOutReason]()
         self._next_report_at = time.monotonic() + (0.0 if as_json else _LINE_INTERVAL)
-        self._live = ExitStack()
 
-    def __enter__(self) -> Self:
-        """Start the live line."""
-        if self._shows_bar:
-            self._live.enter_context(console.live(self.lines))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove the live line."""
-        self._live.close()
+    def live(self) -> AbstractContextManager[None]:
+        """Show the live line during the body, if stderr is a terminal."""
+        return console.live(self.lines) if self._shows_bar else nullcontext()
 
     def lines(self, width: int) -> list[str]:
         """Return the current counts, and a bar if there is space for one."""

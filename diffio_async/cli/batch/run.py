@@ -89,7 +89,8 @@ async def restore(request: BatchRequest, *, as_json: bool) -> int:
     async with AsyncExitStack() as stack:
         watch = RequestWatch()
         client = await _open_client(request, stack, watch)
-        reporter = stack.enter_context(BatchReporter(as_json=as_json))
+        reporter = BatchReporter(as_json=as_json)
+        stack.enter_context(reporter.live())
         # The public method does not accept a service, which here may be the batch's own sandbox.
         outcomes = client._run_batch(  # noqa: SLF001
             request, on_progress=reporter.on_progress, on_left_out=reporter.on_left_out
