@@ -114,9 +114,10 @@ class WebhookInbox(WebhookSink):
             raise ConfigurationError(
                 "an event needs its message_id, by which repeated deliveries are detected"
             )
-        row = inbox_queries.new_event(event, event.message_id, body)
         retention = self._retention
-        new = await self._file.run(lambda db: inbox_queries.insert(db, row, now(db), retention))
+        new = await self._file.run(
+            lambda db: inbox_queries.insert(db, event, body, now(db), retention)
+        )
         if new:
             self._file.notifier.notify()
         return new
@@ -206,8 +207,7 @@ class WebhookInbox(WebhookSink):
             state: `waiting`, `leased`, `handled` or `dead`; None for any.
             limit: Maximum number; None for all.
         """
-        rows = await self._file.read(lambda db: inbox_queries.entries(db, state, limit))
-        return tuple(inbox_queries.entry(row) for row in rows)
+        return tuple(await self._file.read(lambda db: inbox_queries.entries(db, state, limit)))
 
     async def dead(self, *, limit: int | None = 100) -> tuple[InboxEntry, ...]:
         """Return the events whose attempts all failed, the newest first."""

@@ -7,7 +7,7 @@ the due time to its end, so the row of a dead consumer becomes due again.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -67,18 +67,6 @@ _PRUNE_LIMIT = 2
 
 
 @frozen(kw_only=True)
-class NewEvent:
-    """Columns of a new delivery."""
-
-    message_id: str
-    event_type: str
-    generation_id: str | None
-    rank: int
-    created_at: float | None
-    body: bytes
-
-
-@frozen(kw_only=True)
 class Retention:
     """Seconds for which rows are kept; None keeps unhandled rows."""
 
@@ -86,30 +74,20 @@ class Retention:
     unhandled: float | None
 
 
-def new_event(event: WebhookEvent, message_id: str, body: bytes) -> NewEvent:
-    """Return the columns for an event."""
-    return NewEvent(
-        message_id=message_id,
-        event_type=encodable(event.event_type),
-        generation_id=None if event.generation_id is None else encodable(event.generation_id),
-        rank=event_rank(event),
-        created_at=None if event.created_at is None else event.created_at.timestamp(),
-        body=body,
-    )
-
-
-def insert(db: sqlite3.Connection, event: NewEvent, now: float, retention: Retention) -> bool:
+def insert(
+    db: sqlite3.Connection, event: WebhookEvent, body: bytes, now: float, retention: Retention
+) -> bool:
     """Insert a delivery and delete expired ones; return False if its id is known."""
     new = db.execute(
         "INSERT INTO deliveries (message_id, event_type, generation_id, rank, created_at, body,"
         " received_at, due_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING",
         (
             event.message_id,
-            event.event_type,
-            event.generation_id,
-            event.rank,
-            event.created_at,
-            event.body,
+            encodable(event.event_type),
+            None if event.generation_id is None else encodable(event.generation_id),
+            event_rank(event),
+            None if event.created_at is None else event.created_at.timestamp(),
+            body,
             now,
             now,
         ),
@@ -156,31 +134,29 @@ def newest(db: sqlite3.Connection) -> tuple[int, float | None]:
     return number, found[0] if found else None
 
 
-def entries(db: sqlite3.Connection, state: str | None, limit: int | None) -> list[tuple[Any, ...]]:
-    """Return rows in a state (None: in any), the newest first, without their bodies."""
-    return db.execute(
+def entries(db: sqlite3.Connection, state: str | None, limit: int | None) -> list[InboxEntry]:
+    """Return rows in a state (None: in any), the newest first."""
+    rows = db.execute(
         "SELECT * FROM (SELECT message_id, event_type, generation_id, CASE state WHEN ? THEN"
         " 'handled' WHEN ? THEN 'dead' ELSE iif(lease_id IS NULL, 'waiting', 'leased') END AS name,"
         " attempts, received_at + clock_drift(), due_at + clock_drift(), error FROM deliveries"
         " ORDER BY number DESC)"
         " WHERE name = coalesce(?, name) LIMIT ?",
         (HANDLED, DEAD, state, -1 if limit is None else limit),
-    ).fetchall()
-
-
-def entry(row: tuple[Any, ...]) -> InboxEntry:
-    """Return a row of `entries` as a model."""
-    message_id, event_type, generation_id, state, attempts, received_at, due_at, error = row
-    return InboxEntry(
-        message_id=message_id,
-        event_type=event_type,
-        generation_id=generation_id,
-        state=state,
-        attempts=attempts,
-        received_at=datetime.fromtimestamp(received_at, UTC),
-        due_at=datetime.fromtimestamp(due_at, UTC),
-        error=error,
     )
+    return [
+        InboxEntry(
+            message_id=message_id,
+            event_type=event_type,
+            generation_id=generation_id,
+            state=name,
+            attempts=attempts,
+            received_at=datetime.fromtimestamp(times[0], UTC),
+            due_at=datetime.fromtimestamp(times[1], UTC),
+            error=error,
+        )
+        for message_id, event_type, generation_id, name, attempts, *times, error in rows
+    ]
 
 
 def data_version(db: sqlite3.Connection) -> int:
@@ -196,7 +172,7 @@ MAX_DELAY = 3600.0
 CRASH_REASON = "each consumer that leased it ended before it was handled"
 
 
-@frozen(kw_only=True)
+@frozen
 class LeasedEvent:
     """Row that is leased; `attempt` counts from 1."""
 
@@ -226,17 +202,7 @@ def acquire(
         " WHERE state = ? AND (due_at <= ? OR due_at > ?) ORDER BY due_at, number LIMIT ?",
         (OPEN, now, now + MAX_DELAY, limit),
     ).fetchall()
-    leased = [
-        LeasedEvent(
-            number=number,
-            message_id=message_id,
-            body=body,
-            received_at=received_at,
-            attempt=attempt,
-            lease_id=lease_id,
-        )
-        for number, message_id, body, received_at, attempt in rows
-    ]
+    leased = [LeasedEvent(*row, lease_id=lease_id) for row in rows]
     db.executemany(
         "UPDATE deliveries SET due_at = ?, lease_id = ?, attempts = ? WHERE number = ?",
         [(now + seconds, lease_id, each.attempt, each.number) for each in leased],

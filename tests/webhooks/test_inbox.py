@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sqlite3
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from diffio_async import ConfigurationError, WebhookInbox, WebhookVerifier
 from diffio_async.errors import DatabaseError
-from diffio_async.webhooks import asgi_app
+from diffio_async.webhooks import asgi_app, inbox_queries
 from tests.webhooks.scenes import SECRET, VERIFIER, Clock, body_of, headers_of, stored
 from tests.webhooks.test_receiving import AsgiSender
 
@@ -362,3 +363,14 @@ def test_every_genuine_event_is_stored_and_delivered(fields: dict[str, Any]) -> 
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(kept(Path(folder)))
+
+
+async def test_a_file_of_an_earlier_format_is_refused(tmp_path: Path) -> None:
+    """The message states the formats, and what to do."""
+    path = tmp_path / "inbox.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE deliveries (number INTEGER PRIMARY KEY, claim TEXT)")
+        db.execute(f"PRAGMA application_id = {inbox_queries.SCHEMA.application_id}")
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(DatabaseError, match=r"its format \(1\) is older .* move it away"):
+        await WebhookInbox(path).entries()
