@@ -176,12 +176,12 @@ CRASH_REASON = "each consumer that leased it ended before it was handled"
 class LeasedEvent:
     """Row that is leased; `attempt` counts from 1."""
 
+    lease_id: str
     number: int
     message_id: str
     body: bytes
     received_at: float
     attempt: int
-    lease_id: str
 
 
 def acquire(
@@ -202,7 +202,7 @@ def acquire(
         " WHERE state = ? AND (due_at <= ? OR due_at > ?) ORDER BY due_at, number LIMIT ?",
         (OPEN, now, now + MAX_DELAY, limit),
     ).fetchall()
-    leased = [LeasedEvent(*row, lease_id=lease_id) for row in rows]
+    leased = [LeasedEvent(lease_id, *row) for row in rows]
     db.executemany(
         "UPDATE deliveries SET due_at = ?, lease_id = ?, attempts = ? WHERE number = ?",
         [(now + seconds, lease_id, each.attempt, each.number) for each in leased],
