@@ -52,10 +52,10 @@ class Scene:
         return f"{self.group}{many} {self.direction}{' TLS' if self.tls else ''}"
 
 
-def scenes(asked: argparse.Namespace) -> list[Scene]:
+def scenes(args: argparse.Namespace) -> list[Scene]:
     """The scenes of this run."""
-    size = asked.size * MIB
-    many = 20 if asked.quick else 200
+    size = args.size * MIB
+    many = 20 if args.quick else 200
     both = [(direction, tls) for tls in (False, True) for direction in ("up", "down")]
     every = [
         *(Scene("loopback", direction, tls, 1, size) for direction, tls in both),
@@ -64,11 +64,11 @@ def scenes(asked: argparse.Namespace) -> list[Scene]:
         *(Scene("loopback", direction, True, many, SMALL) for direction in ("up", "down")),
         *(Scene("link", direction, True, many, SMALL) for direction in ("up", "down")),
     ]
-    return [scene for scene in every if any(word in scene.name for word in asked.only.split(","))]
+    return [scene for scene in every if any(word in scene.name for word in args.only.split(","))]
 
 
 @define
-class Hall:
+class Testbed:
     """Where the contenders meet: servers, files, and who is there."""
 
     folder: Path
@@ -158,19 +158,19 @@ class Hall:
         return curl(base, authority, results=targets, size=scene.size, connections=connections)
 
     def _at_once(self, scene: Scene) -> int:
-        """The most bodies that were under way at once since the last time this was asked."""
+        """The most bodies that were under way at once since the last call."""
         trust = ssl.create_default_context(cafile=self.authority) if scene.tls else None
         url = f"http{'s' * scene.tls}://localhost:{self.ports['sink', scene.tls]}/stats"
-        with urllib.request.urlopen(url, context=trust) as answer:  # noqa: S310 - our own sink
-            told: dict[str, int] = json.load(answer)
-        return told["at_once"]
+        with urllib.request.urlopen(url, context=trust) as response:  # noqa: S310 - our own sink
+            counts: dict[str, int] = json.load(response)
+        return counts["at_once"]
 
 
 def _memory_at_hand(path: Path, size: int) -> None:
     """Have the system hold so much free memory: a virtual machine gives back what it does not use.
 
     To get it again costs up to 1.5 s for a GiB (a file's pages are memory, too): it would be
-    counted for whoever runs first.
+    counted for the contender that runs first.
     """
     with path.open("wb") as file:
         for _ in range(-(-size // len(BLOCK))):
@@ -193,30 +193,30 @@ def _held_to(cores: set[int] | None) -> Iterator[None]:
 
 
 @contextmanager
-def hall(asked: argparse.Namespace) -> Iterator[Hall]:
+def testbed(args: argparse.Namespace) -> Iterator[Testbed]:
     """Servers, certificates and files, for as long as the body runs."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=asked.folder)))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
         memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
         free = shutil.disk_usage(memory).free if memory.is_dir() else 0
-        inside = memory if free > 4 * asked.size * MIB else folder
+        inside = memory if free > 4 * args.size * MIB else folder
         memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=inside)))
         authority = trustme.CA()
         authority.cert_pem.write_to_path(folder / "authority.pem")
         pem = folder / "sink.pem"
         authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(pem)
         (folder / "warm").write_bytes(b"warm" * 1000)
-        cores = sorted(os.sched_getaffinity(0)) if asked.pin else []
+        cores = sorted(os.sched_getaffinity(0)) if args.pin else []
         ports: dict[tuple[str, bool], int] = {}
         with _held_to(set(cores[:-1]) or None):
             for tls in (False, True):
                 words = [str(pem)] if tls else []
                 sink = ports["sink", tls] = stack.enter_context(running("sink", *words))
                 ports["link", tls] = stack.enter_context(running("link", str(sink)))
-        python = asked.published
-        if python is None and not asked.without_published:
+        python = args.published
+        if python is None and not args.without_published:
             python = with_published(folder / "published")
-        yield Hall(
+        yield Testbed(
             folder=folder,
             memory=memory,
             authority=folder / "authority.pem",
@@ -241,25 +241,25 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for the files; a temporary one")
     parser.add_argument("--profile", action="store_true", help="where ours spends its time")
     parser.add_argument("--json", type=Path, help="for every run's figures")
-    asked = parser.parse_args()
-    asked.size = asked.size or (64 if asked.quick else 1024)
-    asked.rounds = asked.rounds or (1 if asked.quick else 3)
+    args = parser.parse_args()
+    args.size = args.size or (64 if args.quick else 1024)
+    args.rounds = args.rounds or (1 if args.quick else 3)
     rows = []
-    with hall(asked) as place:
+    with testbed(args) as place:
         absent = {"published"} if place.python is None else set()
         absent |= {"curl"} if shutil.which("curl") is None else set()
         present = [name for name in CONTENDERS if name not in absent]
         print(heading())
-        for scene in scenes(asked):
+        for scene in scenes(args):
             runs: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
-            for _ in range(asked.rounds):
+            for _ in range(args.rounds):
                 for name in present:
                     runs[name].append(place.run(scene, name))
             for name in present:
                 rows.append(row(scene.name, name, runs[name]))
                 if name == "ours":
                     rows[-1] |= place.watched(scene, "lag")
-                    rows[-1] |= place.watched(scene, "profile") if asked.profile else {}
+                    rows[-1] |= place.watched(scene, "profile") if args.profile else {}
                 print(line(rows[-1]), flush=True)
                 if name != "ours":
                     speed, processor = against(runs["ours"], runs[name])
@@ -267,10 +267,10 @@ def main() -> None:
                     print(f"    ours has {speed:.2f} x its speed at {processor:.2f} x its CPU")
                 if "profile" in rows[-1]:
                     print(profile(rows[-1]), flush=True)
-    if asked.json:
-        about = {"python": platform.python_version(), "cores": os.cpu_count(), "pin": asked.pin}
-        text = json.dumps({**about, "size_mib": asked.size, "rows": rows}, indent=1)
-        asked.json.write_text(text + "\n", encoding="utf-8")
+    if args.json:
+        about = {"python": platform.python_version(), "cores": os.cpu_count(), "pin": args.pin}
+        text = json.dumps({**about, "size_mib": args.size, "rows": rows}, indent=1)
+        args.json.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

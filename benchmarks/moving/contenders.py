@@ -26,7 +26,7 @@ class Failed(Exception):
 def sdk(
     python: str, module: str, order: Mapping[str, object], authority: Path | None
 ) -> dict[str, Any]:
-    """What one of the two SDKs' programs tells of an order."""
+    """Run the program of one SDK, and return its result."""
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     if authority:
         environment["SSL_CERT_FILE"] = str(authority)
@@ -39,8 +39,8 @@ def sdk(
     )
     if done.returncode:
         raise Failed(f"{module}: {done.stderr[-2000:]}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def curl(
@@ -83,7 +83,7 @@ def ranges(size: int, connections: int) -> list[str]:
 
 
 def pieces(source: Path, folder: Path) -> list[Path]:
-    """A file cut into files of a part each: curl sends only whole ones."""
+    """Files of one part each: curl sends only complete files."""
     cut: list[Path] = []
     with source.open("rb") as file:
         while part := file.read(PART):

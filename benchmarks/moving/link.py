@@ -3,7 +3,7 @@
     python -m moving.link PORT [BYTES_PER_SECOND [ROUND_TRIP_SECONDS]]
 
 A relay, plain or TLS alike, one process for each connection. Bytes are taken in at the rate (a
-token bucket of 64 KiB in each direction) and handed on half a round trip later, so an answer comes
+token bucket of 64 KiB in each direction) and handed on half a round trip later, so a response comes
 a round trip after the last byte of its request; TLS pays for each of its flights. The first bytes
 wait for one round trip more: the system has shaken hands before a relay could delay that. What a
 real link has besides is not here: no slow start, no loss, and no queue that connections share.

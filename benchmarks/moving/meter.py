@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def kib(name: str) -> int | None:
-    """A figure of this process in KiB as Linux tells it: `VmRSS` now, `VmHWM` at most."""
+    """Return a figure of this process in KiB from Linux: `VmRSS` (now) or `VmHWM` (peak)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -36,7 +36,7 @@ def metered() -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     idle = kib("VmRSS")
     if idle is not None:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     processor, began = _processor(), time.perf_counter()
     yield found
     found["seconds"] = time.perf_counter() - began
@@ -45,14 +45,14 @@ def metered() -> Iterator[dict[str, Any]]:
     found["peak_mib"] = None if idle is None or peak is None else (peak - idle) / 1024
 
 
-def order() -> dict[str, Any]:
+def read_parameters() -> dict[str, Any]:
     """What this process is to do."""
-    asked: dict[str, Any] = json.loads(sys.argv[1])
-    return asked
+    parameters: dict[str, Any] = json.loads(sys.argv[1])
+    return parameters
 
 
-def tell(found: dict[str, Any]) -> None:
-    """Hand the result to who gave the order."""
+def print_result(found: dict[str, Any]) -> None:
+    """Hand the result to who gave the read_parameters."""
     print(json.dumps(found), flush=True)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moving.meter import check, metered, order, tell
+from moving.meter import check, metered, print_result, read_parameters
 from moving.profiling import profiled
 
 from diffio_async import AsyncDiffio, ClientOptions
@@ -18,7 +18,7 @@ from diffio_async import AsyncDiffio, ClientOptions
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: How many of many files are asked for at once; the client has limits of its own below that.
+#: Number of small files that are transferred at once; the client has lower limits of its own.
 AT_ONCE = 16
 _TICK = 0.002
 
@@ -55,9 +55,9 @@ def lag() -> Iterator[dict[str, Any]]:
         found["lag_busy_worst_ms"] = max(busy)
 
 
-async def move(client: AsyncDiffio, asked: dict[str, Any]) -> None:
+async def move(client: AsyncDiffio, parameters: dict[str, Any]) -> None:
     """Do what is ordered."""
-    folder = Path(asked["folder"])
+    folder = Path(parameters["folder"])
     places = asyncio.Semaphore(AT_ONCE)
 
     async def upload(path: str) -> None:
@@ -73,36 +73,40 @@ async def move(client: AsyncDiffio, asked: dict[str, Any]) -> None:
             )
 
     async with asyncio.TaskGroup() as tasks:
-        for path in asked["sources"]:
+        for path in parameters["sources"]:
             tasks.create_task(upload(path))
-        for number, size in enumerate(asked["results"]):
+        for number, size in enumerate(parameters["results"]):
             tasks.create_task(download(number, size))
 
 
 async def main() -> None:
     """Warm up, then do what is ordered."""
-    asked = order()
-    trusted = ssl.create_default_context(cafile=asked["authority"]) if asked["authority"] else None
+    parameters = read_parameters()
+    trusted = (
+        ssl.create_default_context(cafile=parameters["authority"])
+        if parameters["authority"]
+        else None
+    )
     options = ClientOptions(ssl=trusted)
-    async with AsyncDiffio("key", base_url=asked["base"], options=options) as client:
-        await client.projects.create(asked["warm_up"])
+    async with AsyncDiffio("key", base_url=parameters["base"], options=options) as client:
+        await client.projects.create(parameters["warm_up"])
         await client.generations.download(
             generation_id="g-1000",
             api_project_id="p-0",
-            download_file_path=Path(asked["folder"], "warm"),
+            download_file_path=Path(parameters["folder"], "warm"),
         )
-        if asked["also"] == "lag":
+        if parameters["also"] == "lag":
             with lag() as found:
-                await move(client, asked)
-        elif asked["also"] == "profile":
+                await move(client, parameters)
+        elif parameters["also"] == "profile":
             with profiled() as found:
-                await move(client, asked)
+                await move(client, parameters)
         else:
             with metered() as found:
-                await move(client, asked)
-        for number, size in enumerate(asked["results"]):
-            check(Path(asked["folder"], str(number)), size)
-    tell(found)
+                await move(client, parameters)
+        for number, size in enumerate(parameters["results"]):
+            check(Path(parameters["folder"], str(number)), size)
+    print_result(found)
 
 
 if __name__ == "__main__":

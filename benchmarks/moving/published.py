@@ -6,30 +6,30 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from moving.meter import check, metered, order, tell
+from moving.meter import check, metered, print_result, read_parameters
 
 
 def main() -> None:
     """Warm up, then do what is ordered, one file after the other: the SDK knows no other way."""
-    asked = order()
-    client: Any = import_module("diffio").DiffioClient(apiKey="key", baseUrl=asked["base"])
-    folder = Path(asked["folder"])
+    parameters = read_parameters()
+    client: Any = import_module("diffio").DiffioClient(apiKey="key", baseUrl=parameters["base"])
+    folder = Path(parameters["folder"])
 
     def download(size: int, path: Path) -> None:
         client.generations.download(
             generationId=f"g-{size}", apiProjectId="p-0", downloadFilePath=path, downloadType="mp3"
         )
 
-    client.create_project(filePath=asked["warm_up"])
+    client.create_project(filePath=parameters["warm_up"])
     download(1000, folder / "warm")
     with metered() as found:
-        for path in asked["sources"]:
+        for path in parameters["sources"]:
             client.create_project(filePath=path)
-        for number, size in enumerate(asked["results"]):
+        for number, size in enumerate(parameters["results"]):
             download(size, folder / str(number))
-    for number, size in enumerate(asked["results"]):
+    for number, size in enumerate(parameters["results"]):
         check(folder / str(number), size)
-    tell(found)
+    print_result(found)
 
 
 if __name__ == "__main__":

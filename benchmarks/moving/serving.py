@@ -31,7 +31,7 @@ def listening(receive_buffer: int | None = None) -> socket.socket:
 def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
     """Say the port, then hand every connection to `handle` in a process of its own.
 
-    It ends, with all those, when nobody holds the other end of its input any more: a benchmark
+    It ends, with all those, when the other end of its input is closed: a benchmark
     that is killed leaves nothing running.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them

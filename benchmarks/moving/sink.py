@@ -46,7 +46,7 @@ class Conversation:
         self._headers: dict[str, str] = {}
 
     def run(self) -> None:
-        """Answer until the client leaves."""
+        """Respond until the client disconnects."""
         while True:
             method, path = self._head()
             length = int(self._headers.get("content-length", 0))
@@ -57,7 +57,7 @@ class Conversation:
                 self._put(path, length)
             elif method == "POST":
                 body = self._body(length)
-                self._say(self._post(path, json.loads(body or b"{}")))
+                self._send_json(self._post(path, json.loads(body or b"{}")))
             elif path == "/stats":
                 self._stats()
             else:
@@ -103,23 +103,23 @@ class Conversation:
                 _bodies.value -= 1
 
     def _put(self, path: str, length: int) -> None:
-        self._say({"etag": f'"{path.partition("?")[0].rpartition("/")[2]}-{length}"'})
+        self._send_json({"etag": f'"{path.partition("?")[0].rpartition("/")[2]}-{length}"'})
 
-    def _post(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def _post(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         here = f"{self._scheme}://{self._headers['host']}"
         match path.rpartition("/")[2]:
             case "create_project":
-                return _project(asked, here, signed=path.startswith("/signed/"))
+                return _project(request, here, signed=path.startswith("/signed/"))
             case "start":
                 return {"uploadId": secrets.token_hex(8), "partSizeBytes": PART}
             case "complete_project_upload":
-                project = asked["apiProjectId"]
+                project = request["apiProjectId"]
                 size = int(project.split("-")[1])
                 return {"apiProjectId": project, "status": "uploaded", "sizeBytes": size}
             case "get_generation_download":
-                size = int(asked["generationId"].split("-")[1])
+                size = int(request["generationId"].split("-")[1])
                 return {
-                    **{name: asked[name] for name in ("generationId", "apiProjectId")},
+                    **{name: request[name] for name in ("generationId", "apiProjectId")},
                     "downloadType": "audio",
                     "downloadUrl": f"{here}/media/{size}?signature=none",
                     "fileName": "restored.mp3",
@@ -129,23 +129,23 @@ class Conversation:
             case _:
                 return {}
 
-    def _say(self, answer: dict[str, Any]) -> None:
-        body = json.dumps(answer).encode()
+    def _send_json(self, response: dict[str, Any]) -> None:
+        body = json.dumps(response).encode()
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
         self._connection.sendall(head.encode() + b"\r\n\r\n" + body)
 
     def _stats(self) -> None:
-        """The most bodies that came or went at once since the last time somebody asked."""
+        """The most bodies that came or went at once since the last request."""
         with _bodies.get_lock():
-            self._say({"at_once": _most.value})
+            self._send_json({"at_once": _most.value})
             _most.value = 0
 
     def _media(self, path: str, *, head: bool) -> None:
         total = int(path.partition("?")[0].rpartition("/")[2])
         start, end, status, extra = 0, total, "200 OK", ""
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self._headers.get("range", ""))
-        if asked is not None:
-            start, end = int(asked[1]), min(total, int(asked[2] or total) + 1)
+        request = re.fullmatch(r"bytes=(\d+)-(\d*)", self._headers.get("range", ""))
+        if request is not None:
+            start, end = int(request[1]), min(total, int(request[2] or total) + 1)
             status = "206 Partial Content"
             extra = f"Content-Range: bytes {start}-{end - 1}/{total}\r\n"
         self._connection.sendall(
@@ -168,17 +168,17 @@ class Conversation:
                 _bodies.value -= 1
 
 
-def _project(asked: dict[str, Any], here: str, *, signed: bool) -> dict[str, Any]:
-    project = f"p-{asked.get('contentLength') or 0}-{secrets.token_hex(4)}"
-    answer: dict[str, Any] = {
+def _project(request: dict[str, Any], here: str, *, signed: bool) -> dict[str, Any]:
+    project = f"p-{request.get('contentLength') or 0}-{secrets.token_hex(4)}"
+    response: dict[str, Any] = {
         "apiProjectId": project,
         "objectPath": f"uploads/{project}",
         "expiresAt": "2099-01-01T00:00:00Z",
     }
     if signed:
         url = f"{here}/bucket/{project}?signature=none"
-        return {**answer, "uploadUrl": url, "uploadMethod": "PUT", "bucket": "bucket"}
-    answer["upload"] = {
+        return {**response, "uploadUrl": url, "uploadMethod": "PUT", "bucket": "bucket"}
+    response["upload"] = {
         "uploadSessionId": project,
         "edgeBaseUrl": here,
         "uploadToken": "token",
@@ -187,7 +187,7 @@ def _project(asked: dict[str, Any], here: str, *, signed: bool) -> dict[str, Any
         "maxBytes": 2 * 1024**3,
         "expiresAt": "2099-01-01T00:00:00Z",
     }
-    return answer
+    return response
 
 
 def main() -> None:

@@ -58,6 +58,6 @@ def line(found: Mapping[str, Any]) -> str:
 def profile(found: Mapping[str, Any]) -> str:
     """Where ours spent its time: seconds of CPU each with its share."""
     kinds: Mapping[str, float] = found["profile"]
-    whole = sum(kinds.values()) or 1.0
-    lines = [f"    {kind:34}{own:8.3f} s{own / whole:6.0%}" for kind, own in kinds.items()]
+    total = sum(kinds.values()) or 1.0
+    lines = [f"    {kind:34}{own:8.3f} s{own / total:6.0%}" for kind, own in kinds.items()]
     return "\n".join(lines)
