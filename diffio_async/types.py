@@ -2,7 +2,7 @@
 
     from diffio_async.types import ProgressCallback, SourceLike
 
-This module stands on the standard library and the models alone: it loads no HTTP library.
+Importing this module does not load an HTTP library.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class BinaryReader(Protocol):
     """A binary file object: `open(path, "rb")`, `BytesIO`, `GzipFile`, a pipe, Django's upload."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, and none at the end."""
+        """Return at most `size` bytes, `b""` at the end."""
         ...
 
 
@@ -48,7 +48,7 @@ class AsyncBinaryReader(Protocol):
     """A binary file object that is awaited: `UploadFile` of Starlette, FastAPI and Litestar."""
 
     def read(self, size: int, /) -> Awaitable[bytes]:
-        """Return at most `size` bytes, and none at the end."""
+        """Return at most `size` bytes, `b""` at the end."""
         ...
 
 
@@ -58,7 +58,7 @@ class UploadWithFile(Protocol):
 
     @property
     def file(self) -> BinaryReader:
-        """The content."""
+        """Return the content."""
         ...
 
 
@@ -68,12 +68,12 @@ class UploadWithStream(Protocol):
 
     @property
     def stream(self) -> BinaryReader:
-        """The content."""
+        """Return the content."""
         ...
 
 
-#: A recording to upload: a path, bytes, a file object (read from where it stands), an upload that a
-#: web framework received, or an async iterable of bytes.
+#: A recording to upload: a path, bytes, a binary file object (read from its position), an upload
+#: received by a web framework, or an async iterable of bytes.
 SourceLike = (
     str
     | os.PathLike[str]
@@ -87,21 +87,21 @@ SourceLike = (
     | AsyncIterable[bytes]
 )
 
-#: What to do where the target exists: refuse, or replace it in one step.
+#: What to do if the target exists: raise `InvalidTarget`, or replace it atomically.
 OnConflict = Literal["error", "overwrite"]
 
-#: Receives progress; what it returns is awaited if it can be, and ignored.
+#: Receives progress. An awaitable that it returns is awaited; its result is ignored.
 Callback = Callable[[T], object]
 #: The progress callback of `restore`.
 ProgressCallback = Callback[UploadProgress | GenerationProgress | DownloadProgress]
 #: The progress callback of `restore_many`.
 BatchProgressCallback = Callback[BatchProgress]
 
-#: One thing that names recordings: a file, a folder, a glob, a manifest, or an item of its own.
+#: Source of recordings: a file, a folder, a glob, a manifest, or an item with its own settings.
 SourceName = str | os.PathLike[str] | BatchItem
-#: One of them, or many, awaited or not.
+#: One source, or an iterable of sources, asynchronous or not.
 Sources = SourceName | Iterable[SourceName] | AsyncIterable[SourceName]
-#: What a batch does where a result's file exists and is not its own.
+#: What a batch does if the file of a result exists and is not its own.
 BatchConflict = Literal["error", "overwrite", "skip"]
 #: Whether a batch continues with the other files after one failed.
 OnError = Literal["continue", "stop"]
