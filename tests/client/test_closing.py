@@ -225,6 +225,7 @@ async def test_closing_ends_the_wait_for_a_transcript_at_once(sandbox: Sandbox) 
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 async def test_a_time_out_around_the_client_is_not_stretched_by_a_hung_abort(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:

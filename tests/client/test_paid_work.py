@@ -76,6 +76,7 @@ async def test_observers_hear_of_a_generation_as_soon_as_it_is_billed(sandbox: S
     assert heard.count(started) == 1
 
 
+@pytest.mark.slow
 async def test_a_transcript_that_is_pending_is_waited_for(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:

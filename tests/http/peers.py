@@ -69,7 +69,7 @@ async def peer(
 ) -> AsyncIterator[Peer]:
     """Each request is served by the next script, those after the last by the last.
 
-    With `keep` the connection stays open after an response.
+    With `keep` the connection stays open after a response.
     """
     found = Peer(scheme="https" if tls else "http")
     running: set[asyncio.Task[None]] = set()

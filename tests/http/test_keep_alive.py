@@ -100,7 +100,7 @@ async def test_a_part_on_a_dead_connection_is_counted_once_by_each_of_us(
     assert sandbox.state.source_path(project).read_bytes() == content
 
 
-async def test_an_response_left_unread_does_not_spoil_the_connection() -> None:
+async def test_a_response_left_unread_does_not_spoil_the_connection() -> None:
     """A refusal larger than is read, and then the next call."""
     page = head(500, {"content-length": 40_000_000}) + bytes(100_000)
 

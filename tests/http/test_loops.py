@@ -148,7 +148,7 @@ async def _closed_once_asked(sandbox: Sandbox, client: AsyncDiffio) -> None:
 
 @pytest.mark.parametrize("connections", [100, 1])
 async def test_calls_in_flight_at_the_close_say_so_too(sandbox: Sandbox, connections: int) -> None:
-    """Those that wait for an response, and those that wait for a free connection."""
+    """Those that wait for a response, and those that wait for a free connection."""
     sandbox.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
     options = ClientOptions(max_connections_per_host=connections)
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)

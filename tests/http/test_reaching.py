@@ -128,7 +128,7 @@ async def test_a_connection_that_breaks_later_lost_the_response(
     "response",
     [b"SMTP ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"],
 )
-async def test_an_response_that_is_no_http_is_lost(response: bytes) -> None:
+async def test_a_response_that_is_no_http_is_lost(response: bytes) -> None:
     async with peer(sends(response)) as host:
         error = await failure_at(host.url())
     assert type(error) is ResponseLost
@@ -149,7 +149,7 @@ async def test_a_silent_server_is_left_after_the_read_timeout(
     assert "read time-out" in str(error)
 
 
-async def test_the_total_cuts_an_response_that_trickles_in() -> None:
+async def test_the_total_cuts_a_response_that_trickles_in() -> None:
     """Each byte is in time for the read time-out; all of them are not."""
     body = b'{"projects": []}'
 

@@ -69,7 +69,7 @@ async def test_a_large_response_is_read_whole() -> None:
     assert projects[-1].api_project_id == "proj_00009999"
 
 
-async def test_an_response_larger_than_any_of_the_apis_is_not_read() -> None:
+async def test_a_response_larger_than_any_of_the_apis_is_not_read() -> None:
     async with peer(responds(200, b" " * (33 * 2**20))) as host:
         error = await failure_at(host.url())
     assert type(error) is InvalidResponse
@@ -86,7 +86,7 @@ async def test_a_redirect_of_the_api_is_not_followed(status: int) -> None:
     assert other.incoming == []
 
 
-async def test_an_response_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
+async def test_a_response_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
     """A server may refuse an upload without reading it."""
     refused = RefuseBody(413, json={"error": "too large"})
     sandbox.faults.add(Fault(origin="edge", method="PUT", action=refused))
@@ -135,7 +135,7 @@ async def test_binary_data_is_never_shown(encoding: str, kind: str) -> None:
             assert f"{error}{vars(error)}".isascii()
 
 
-async def test_a_bomb_is_an_response_that_is_too_large() -> None:
+async def test_a_bomb_is_a_response_that_is_too_large() -> None:
     bomb = gzip.compress(bytes(64 * 2**20), 9)
     async with peer(responds(200, bomb, content_encoding="gzip")) as host:
         error = await failure_at(host.url())

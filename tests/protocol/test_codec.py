@@ -302,7 +302,7 @@ def test_an_odd_time_stamp_is_none_and_kept(stamp: object) -> None:
     assert found.extra == {"expiresAt": stamp}
 
 
-def test_an_response_that_does_not_fit_still_tells_what_it_made() -> None:
+def test_a_response_that_does_not_fit_still_tells_what_it_made() -> None:
     """The project is there and the generation is billed, whatever else the response says."""
     body = json.dumps({**ANSWER, "status": None}).encode()
     with pytest.raises(InvalidResponse) as caught:

@@ -1,4 +1,4 @@
-"""What an response that is no success means."""
+"""What a response that is no success means."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def checked(model: Any) -> None:
 
 @pytest.mark.parametrize("kind", SOUND, ids=lambda kind: kind.__name__)
 def test_one_odd_value_anywhere_is_a_model_or_an_invalid_response(kind: type[Any]) -> None:
-    """And never fails an response where its call can do without it."""
+    """And never fails a response where its call can do without it."""
     sound = SOUND[kind]
     for path in places(sound):
         for odd in ODD:

@@ -78,7 +78,7 @@ def test_a_tiny_part_size_does_not_fill_the_memory() -> None:
         (206, {"content-range": "bytes 3-9/10, 11-12/20"}, None),
     ],
 )
-def test_what_an_response_says_of_its_bytes(
+def test_what_a_response_says_of_its_bytes(
     status: int, headers: dict[str, str], found: ContentExtent | None
 ) -> None:
     assert parse_extent(status, headers) == found
