@@ -65,10 +65,6 @@ def _masked_url(url: str) -> str:
     return re.sub(r"(?<=://)[^/?#@]*:[^/?#]*@", "…@", url)
 
 
-class _Refused(Exception):
-    """The endpoint is not on this machine; the message contains the reason."""
-
-
 def new_secret() -> str:
     """Return a new signing secret."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(24)).decode()
@@ -246,11 +242,12 @@ class WebhookSender:
             endpoint = self._state.endpoints.get(message.endpoint_id)
             if endpoint is None:
                 break
-            try:
-                status = await self._attempt(endpoint, message, fault)
-            except _Refused as error:
-                self._log_refusal(endpoint.url, error)
+            attempt = await self._attempt(endpoint, message, fault)
+            self.attempts.append(attempt)
+            if attempt.refused is not None:
+                self._log_refusal(attempt)
                 break
+            status = attempt.status
             if status in range(200, 300):
                 if isinstance(action := fault and fault.action, Duplicate):
                     message.copies += action.copies
@@ -282,53 +279,42 @@ class WebhookSender:
 
     async def _attempt(
         self, endpoint: Endpoint, message: Message, fault: Fault | None
-    ) -> int | None:
-        """Make and record one attempt; return the status that the sender sees.
-
-        Raises:
-            _Refused: The endpoint is not on this machine.
-        """
+    ) -> DeliveryAttempt:
+        """Make one attempt; its status is the one that the sender sees."""
         status: int | None = None
         refused: str | None = None
-        try:
-            match fault and fault.action:
-                case Drop():
-                    pass
-                case RespondWith(status=status):
-                    pass
-                case LoseResponse():
-                    await self._request(endpoint, message)
-                case _:
-                    status = await self._request(endpoint, message)
-        except _Refused as error:
-            refused = str(error)
-        self.attempts.append(
-            DeliveryAttempt(
-                message_id=message.id,
-                event_type=message.event_type,
-                url=endpoint.url,
-                status=status,
-                at=time.monotonic(),
-                fault=None if fault is None else fault.name,
-                refused=refused,
-            )
+        match fault and fault.action:
+            case Drop():
+                pass
+            case RespondWith(status=status):
+                pass
+            case LoseResponse():
+                _, refused = await self._request(endpoint, message)
+            case _:
+                status, refused = await self._request(endpoint, message)
+        return DeliveryAttempt(
+            message_id=message.id,
+            event_type=message.event_type,
+            url=endpoint.url,
+            status=status,
+            at=time.monotonic(),
+            fault=None if fault is None else fault.name,
+            refused=refused,
         )
-        if refused is not None:
-            raise _Refused(refused)
-        return status
 
-    def _log_refusal(self, url: str, error: _Refused) -> None:
+    def _log_refusal(self, attempt: DeliveryAttempt) -> None:
         """Log a refused URL once, not for each event."""
-        if url not in self._warned_urls:
-            self._warned_urls.add(url)
+        if attempt.url not in self._warned_urls:
+            self._warned_urls.add(attempt.url)
             log.warning(
                 "webhooks to %r are not sent: %s, and the sandbox delivers to this machine only "
                 "(allow_remote_webhooks=True, --allow-remote-webhooks)",
-                _masked_url(url),
-                error,
+                _masked_url(attempt.url),
+                attempt.refused,
             )
 
-    async def _request(self, endpoint: Endpoint, message: Message) -> int | None:
+    async def _request(self, endpoint: Endpoint, message: Message) -> tuple[int | None, str | None]:
+        """Return the receiver's status, and why a retry is useless; None if unknown."""
         session = self._session = self._session or self._new_session()
         headers = {
             "Content-Type": "application/json",
@@ -342,17 +328,17 @@ class WebhookSender:
                     endpoint.url, data=message.body.encode(), headers=headers, allow_redirects=False
                 ) as response,
             ):
-                return response.status
+                return response.status, None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            if not self._settings.allow_remote_webhooks and (reason := refusal_reason(error)):
-                raise _Refused(reason) from error
-            log.info(
-                "webhook %s did not reach %s: %s",
-                message.id,
-                _masked_url(endpoint.url),
-                failure_reason(error),
-            )
-        return None
+            refused = None if self._settings.allow_remote_webhooks else refusal_reason(error)
+            if refused is None:
+                log.info(
+                    "webhook %s did not reach %s: %s",
+                    message.id,
+                    _masked_url(endpoint.url),
+                    failure_reason(error),
+                )
+            return None, refused
 
     def _new_session(self) -> aiohttp.ClientSession:
         remote = self._settings.allow_remote_webhooks
