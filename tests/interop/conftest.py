@@ -3,6 +3,7 @@
 These tests run only when they are named (`pytest tests/interop`).
 """
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -33,13 +34,15 @@ def python_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     def python(version: str) -> Path:
         if version not in made:
             home = tmp_path_factory.mktemp("published") / version
-            venv.create(home, with_pip=True)
+            uv = [sys.executable, "-m", "uv"] if importlib.util.find_spec("uv") else []
+            venv.create(home, with_pip=not uv)
             binary = home / ("Scripts" if os.name == "nt" else "bin") / Path(sys.executable).name
             if not binary.exists():
                 binary = binary.with_name("python")
-            subprocess.run(
-                [binary, "-m", "pip", "install", "--quiet", f"diffio=={version}"], check=True
-            )
+            pip = [*uv, "pip"] if uv else [str(binary), "-m", "pip"]
+            target = ["--python", str(binary)] if uv else []
+            install = [*pip, "install", "--quiet", *target, f"diffio=={version}"]
+            subprocess.run(install, check=True)
             made[version] = binary
         return made[version]
 
