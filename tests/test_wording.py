@@ -133,7 +133,32 @@ def area_of(file: str) -> str:
 
 
 # Banned words that are still there, by area. A number may only shrink; an area that is clean goes.
-KNOWN: dict[str, int] = {}
+KNOWN: dict[str, int] = {
+    "CHANGELOG.md": 2,
+    "benchmarks": 102,
+    "benchmarks/moving": 57,
+    "benchmarks/waits": 132,
+    "diffio_async/_downloads": 4,
+    "diffio_async/_http": 6,
+    "diffio_async/_polling": 9,
+    "diffio_async/_protocol": 15,
+    "diffio_async/_storage": 6,
+    "diffio_async/_uploads": 3,
+    "diffio_async/sandbox": 10,
+    "docs": 33,
+    "tests/benchmarks": 5,
+    "tests/bridge": 165,
+    "tests/cli": 12,
+    "tests/client": 74,
+    "tests/downloads": 291,
+    "tests/http": 172,
+    "tests/polling": 45,
+    "tests/protocol": 204,
+    "tests/sandbox": 15,
+    "tests/storage": 14,
+    "tests/uploads": 139,
+    "tests/webhooks": 2,
+}
 
 
 def test_no_banned_words() -> None:
