@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async import WaitPolicy
-from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.next_poll import next_poll_delay
+from diffio_async._polling.next_poll import estimate_end, next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
@@ -116,10 +115,10 @@ def waited(
         gaps.append((now - age, gap))
         now += gap
         if now >= duration:
-            observe_end(learned, seen, now, complete=True)
+            learned.observe_end(seen, now, complete=True, estimate=estimate_end(seen, learned))
             return Detected(now - duration, gaps)
         told = with_sample(seen, ProgressSample(now, *COURSES[course](now / duration)))
-        observe_sample(learned, seen, told)
+        learned.observe_sample(seen, told)
         seen = told
 
 

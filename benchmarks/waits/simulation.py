@@ -16,9 +16,8 @@ from attrs import evolve, frozen
 from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
-from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap
+from diffio_async._polling.next_poll import estimate_end, next_poll_delay, rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
@@ -94,10 +93,10 @@ def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
         if now >= job.ends:
             waiting -= 1
             delays.append(now - job.ends)
-            observe_end(learned, course, now, complete=True)
+            learned.observe_end(course, now, complete=True, estimate=estimate_end(course, learned))
             continue
         told = with_sample(course, _reading(job, now))
-        observe_sample(learned, course, told)
+        learned.observe_sample(course, told)
         courses[number] = told
         rate_gap = rate_limited_gap(policy, waiting, policy.max_polls_per_second)
         gap = next_poll_delay(policy, told, learned, now, chance.random(), rate_gap=rate_gap)

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from diffio_async._http.transport import response_tap
-from diffio_async._polling.eta import observe_end, observe_sample
-from diffio_async._polling.generation_rows import progress_from_row, status_rank
-from diffio_async._polling.job_timeline import LISTING, sample_from, with_failure, with_sample
-from diffio_async._polling.next_poll import next_poll_delay, sufficient_gap
+from diffio_async._polling.job_timeline import (
+    LISTING,
+    progress_from_row,
+    sample_from,
+    status_rank,
+    with_failure,
+    with_sample,
+)
+from diffio_async._polling.next_poll import estimate_end, next_poll_delay, sufficient_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._polling.subscriptions import Waiter, copy_error, result_of
 from diffio_async._protocol import endpoints
@@ -29,8 +34,7 @@ from diffio_async.errors import (
 if TYPE_CHECKING:
     from contextvars import Context
 
-    from diffio_async._polling.generation_rows import GenerationRow
-    from diffio_async._polling.job_timeline import JobTimeline, ProgressSample
+    from diffio_async._polling.job_timeline import GenerationRow, JobTimeline, ProgressSample
     from diffio_async._polling.project_listing import ProjectListing
     from diffio_async._polling.scheduler import Scheduler
     from diffio_async._polling.subscriptions import RawResponse, Subscription
@@ -228,7 +232,7 @@ class Job(Item):
         self.status_rank = max(self.status_rank, status_rank(progress.status))
         self.report_progress(progress, raw, from_single_poll=True)
         timeline = self._timeline_with(sample_from(progress, now))
-        observe_sample(scheduler.poller.model, self.timeline, timeline)
+        scheduler.poller.model.observe_sample(self.timeline, timeline)
         self.timeline = timeline
         self.schedule_next()
         for waiter in self.waiters.copy():
@@ -345,7 +349,8 @@ class Job(Item):
 
     def _observe_end(self, progress: GenerationProgress, *, exact: bool = False) -> None:
         model, now = self.scheduler.poller.model, self.scheduler.loop.time()
-        observe_end(model, self.timeline, now, complete=progress.complete, exact=exact)
+        end, complete = estimate_end(self.timeline, model), progress.complete
+        model.observe_end(self.timeline, now, complete=complete, exact=exact, estimate=end)
 
     def _finish(self, progress: GenerationProgress, raw: RawResponse) -> None:
         """End all waits with the final progress."""

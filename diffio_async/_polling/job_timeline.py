@@ -1,13 +1,22 @@
-"""Timeline of a job by the responses about it, from which the next poll is chosen. Pure data."""
+"""Observations of jobs: progress responses, rows of listings, and the timeline of a job by them.
+
+Pure data; an instant is in seconds of any steady clock.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import evolve, frozen
 
+from diffio_async._protocol.codec import parse_body
+from diffio_async.errors import InvalidResponse
+from diffio_async.models.generations import COMPLETE, FAILED, GenerationProgress
+from diffio_async.models.json_values import number, reason
+
 if TYPE_CHECKING:
-    from diffio_async.models.generations import GenerationProgress
+    from collections.abc import Iterator
 
 #: The stages of a generation in order, by the field names of `GenerationProgress`.
 _STAGES = ("pre_processing", "inference", "restored_video")
@@ -16,6 +25,11 @@ LISTING = "listed"
 #: Suffix of a stage whose percentage is 100 while no other stage has begun after it.
 STAGE_DONE = ", over"
 _ALL = 100.0
+#: Standard errors, in steps, of a number rounded down to whole steps, and of the difference of two.
+ROUNDING = 0.29
+TWO_ROUNDINGS = 0.41
+#: Intervals below so many seconds are empty.
+_INSTANT = 1e-6
 #: Stages that a job may begin with.
 _FIRST_STAGES = frozenset({"", "running", LISTING, "pre_processing", "pre_processing of a video"})
 
@@ -178,3 +192,108 @@ def with_sample(timeline: JobTimeline, sample: ProgressSample) -> JobTimeline:
 def with_failure(timeline: JobTimeline) -> JobTimeline:
     """Return the timeline after a failed poll."""
     return evolve(timeline, failures=timeline.failures + 1)
+
+
+@frozen
+class StageEta:
+    """Estimated end of a stage at its present speed, with the standard error, in seconds.
+
+    `per_percent` is the duration of one percent.
+    """
+
+    at: float
+    error: float
+    per_percent: float
+
+
+def stage_eta(timeline: JobTimeline, step: float) -> StageEta | None:
+    """Return the estimated end of the present stage, None if the percentages do not show it.
+
+    Args:
+        timeline: The timeline of the job.
+        step: The step of its percentages.
+    """
+    first, last = timeline.first, timeline.last
+    if first is None or last is None or last.percent is None or not 0 < last.percent < _ALL:
+        return None
+    origins = []
+    if first.percent is not None and last.percent > first.percent:
+        origins.append((first.at, first.percent + step / 2, TWO_ROUNDINGS * step, 0.0))
+    if timeline.entries and (timeline.start_known or len(timeline.entries) > 1):
+        entered = timeline.entries[-1]
+        origins.append((entered.middle, 0.0, ROUNDING * step, entered.error))
+    best: StageEta | None = None
+    done = min(_ALL, last.percent + step / 2)
+    for at, percent, percent_error, time_error in origins:
+        seconds, moved = last.at - at, done - percent
+        if seconds < _INSTANT or moved <= 0:
+            continue
+        per_percent = seconds / moved
+        left = (_ALL - done) * per_percent
+        relative = math.hypot(percent_error / moved, time_error / seconds)
+        error = math.hypot(left * relative, ROUNDING * step * per_percent)
+        if best is None or error < best.error:
+            best = StageEta(last.at + left, error, per_percent)
+    return best
+
+
+def queue_eta(timeline: JobTimeline) -> float | None:
+    """Return the seconds until a queued job starts by the speed of the queue, None if unknown."""
+    first, last = timeline.first, timeline.last
+    if first is None or last is None or first.position is None or last.position is None:
+        return None
+    moved, seconds = first.position - last.position, last.at - first.at
+    if moved <= 0 or seconds <= 0:
+        return None
+    return max(last.position, 0.5) * seconds / moved
+
+
+class GenerationRow(NamedTuple):
+    """One generation in a listing; `percent` is 0 to 100."""
+
+    generation_id: str
+    status: str
+    percent: float | None
+    error: str | None
+
+
+def parse_rows(body: bytes) -> Iterator[GenerationRow]:
+    """Yield the rows of a response to `list_project_generations`; invalid rows are left out.
+
+    Raises:
+        InvalidResponse: The response is not a listing.
+    """
+    content = parse_body(body)
+    if isinstance(content, dict) and "generations" in content:
+        found = content["generations"]
+        if found is None or isinstance(found, list):
+            return _checked_rows(found or [])
+    raise InvalidResponse("the response to list_project_generations has no list of generations")
+
+
+def _checked_rows(found: list[object]) -> Iterator[GenerationRow]:
+    for each in found:
+        if not isinstance(each, dict):
+            continue
+        generation_id, status = each.get("generationId"), each.get("status")
+        if isinstance(generation_id, str) and isinstance(status, str):
+            percent, error = each.get("progress"), each.get("error")
+            yield GenerationRow(generation_id, status, number(percent), reason(error))
+
+
+def status_rank(status: str) -> int:
+    """Return the position of a status in the life of a job: 0 queued, 1 running, 2 ended."""
+    if status == COMPLETE or status in FAILED:
+        return 2
+    return 0 if status == "queued" else 1
+
+
+def progress_from_row(row: GenerationRow, api_project_id: str) -> GenerationProgress:
+    """Return the progress in a row: without stages, with the percentage in `extra`."""
+    return GenerationProgress(
+        generation_id=row.generation_id,
+        api_project_id=api_project_id,
+        status=row.status,
+        error=row.error,
+        extra={} if row.percent is None else {"progress": row.percent},
+    )

@@ -16,8 +16,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from diffio_async._polling.eta import estimate_end, queue_eta, stage_eta
-from diffio_async._polling.job_timeline import completed_stage
+from diffio_async._polling.job_timeline import completed_stage, queue_eta, stage_eta
 
 if TYPE_CHECKING:
     from diffio_async._polling.job_timeline import JobTimeline
@@ -32,6 +31,9 @@ _JITTER = 0.2
 _SMALL_JITTER = 0.05
 #: Delay without any estimate, as a share of the time waited.
 _BACKOFF_SHARE = 0.1
+#: Delay of a running job while no durations are known, by the root of the price and the age: the
+#: optimum if the hazard is inversely proportional to the age.
+_UNKNOWN = 2.0
 #: Longest gap between two polls of a job that waits alone, as a share of the time waited: half of
 #: it is the mean delay without an estimate. And its lower limit, as a share of `min_interval`, for
 #: jobs that end at once.
@@ -166,7 +168,7 @@ def _cheapest_delay(
         if not timeline.start_known:
             return 0.0
         # It was created just now: it will most likely run as long as others did.
-        first = model.durations.next_poll_delay(0.0, POLL_COST * policy.min_interval)
+        first = _delay_by_durations(policy, model, 0.0)
         return min(policy.max_interval, max(0.0, first - age))
     if timeline.dequeued is None:
         return _delay_when_queued(policy, timeline, model, age, jitter)
@@ -179,7 +181,7 @@ def _cheapest_delay(
     elif estimate is not None:
         gap = _delay_by_hazard(*estimate, age, policy.min_interval, price)
     else:
-        gap = model.durations.next_poll_delay(age, price)
+        gap = _delay_by_durations(policy, model, age)
     gap = min(
         gap,
         _delay_to_stage_change(timeline, model, now, price),
@@ -234,12 +236,59 @@ def _estimate_duration(timeline: JobTimeline, model: PollModel) -> tuple[float, 
     return mean, error
 
 
+def estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Return the estimated end of a job and its standard error in seconds, None if unknown.
+
+    It follows from the speed of percentages, or else from the stages that were entered.
+    """
+    if timeline.last is None or timeline.dequeued is None or not timeline.entries:
+        return None
+    started_at = timeline.dequeued.middle
+    stage = timeline.entries[-1].stage
+    eta = stage_eta(timeline, model.step(stage))
+    if eta is None:
+        return _end_by_entry(timeline, model)
+    end, error = eta.at, eta.error
+    following = model.next_stage.get(stage)
+    if following is not None:
+        share = model.shares.get(following)
+        if share is None or not share.known:
+            return None
+        duration = (end - started_at) / share.fraction
+        error = math.hypot(error / share.fraction, duration * share.error)
+        end = started_at + duration
+    left = max(0.0, end - timeline.last.at)
+    return end, math.hypot(error, model.speed_error * left)
+
+
+def _end_by_entry(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
+    """Estimate the end by the start of the present stage, without percentages."""
+    stage, started = timeline.entries[-1], timeline.dequeued
+    share = model.shares.get(stage.stage)
+    if share is None or not share.known or started is None:
+        return None
+    passed = stage.middle - started.middle
+    if passed <= 0:
+        return None
+    duration = passed / share.fraction
+    relative = math.hypot(share.error, math.hypot(stage.error, started.error) / passed)
+    return started.middle + duration, duration * relative
+
+
 def _delay_to_eta(mean: float, error: float, age: float, min_interval: float) -> float | None:
     """Return the delay to shortly after the estimated end, None if it is not precise enough."""
     duration = math.exp(mean)
     delay = duration + _AFTER_ESTIMATE * error * duration - age
     precise = error * duration <= _PRECISE * min_interval
     return delay + _MARGIN if precise and delay > 0 else None
+
+
+def _delay_by_durations(policy: WaitPolicy, model: PollModel, age: float) -> float:
+    """Return the delay of a job of which only its age is known, in seconds."""
+    moments = model.durations.log_moments
+    if moments is None:
+        return _UNKNOWN * math.sqrt(POLL_COST * policy.min_interval * age)
+    return _delay_by_hazard(*moments, age, policy.min_interval, POLL_COST * policy.min_interval)
 
 
 def _delay_by_hazard(

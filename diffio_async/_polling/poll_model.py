@@ -1,4 +1,7 @@
-"""Model of the jobs of a client, learned from earlier responses: durations, stages, percentages."""
+"""Model of the jobs of a client, learned from earlier responses: durations, stages, percentages.
+
+Pure: instants are arguments.
+"""
 
 from __future__ import annotations
 
@@ -9,166 +12,112 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async._polling.job_timeline import completed_stage, precedes
+from diffio_async._polling.job_timeline import (
+    TWO_ROUNDINGS,
+    completed_stage,
+    precedes,
+    stage_eta,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from diffio_async._polling.job_timeline import JobTimeline
 
-#: Ages are counted in bins that grow by this ratio, from the shortest age on (seconds).
-_RATIO = 1.1
-_SHORTEST = 0.25
-_BINS = 140
-_EDGES = tuple(_SHORTEST * _RATIO**n for n in range(_BINS))
-_WIDTHS = tuple(edge - (0.0 if n == 0 else _EDGES[n - 1]) for n, edge in enumerate(_EDGES))
-#: Ends before the moments of the distribution are known.
-_MIN_ENDS = 8
+_ALL = 100.0
+#: Edges of the age bins in seconds: they grow by a constant ratio, since errors are relative.
+_RATIO = 1.06
+_EDGES = tuple(0.25 * _RATIO**n for n in range(230))
+#: Ends before durations are known.
+_MIN_ENDS = 4
 #: Ends after which all observations are halved, so that newer ones weigh more.
 _HALVED_AT = 2000
-#: Prior: a hazard of so many ends per age, with the weight of so many ends.
-_PRIOR_RATE = 0.5
-_PRIOR_ENDS = 0.3
-#: Jobs that must have reached an age for its hazard to be known to be low.
-_MIN_EXPOSURE = 0.5
-#: The sums are computed again when the observations have grown by this factor.
+#: Prior: ends per job while its age doubles or so, with the weight of so many ends.
+_PRIOR_RATE, _PRIOR_ENDS = 0.5, 0.002
+#: Moments are computed again when the observations have grown by this factor.
 _REFRESH_FACTOR = 1.1
+#: Jobs from which on the fraction of a stage is known.
+_MIN_JOBS = 3
+#: Prior variance of fractions, and the number of jobs that it counts for.
+_SHARE_SPREAD, _SHARE_COUNT = 0.05, 2.0
+_SHARE_MEMORY = 100.0
+#: Prior variance of the speed, and the number of samples that it counts for.
+_UNEVEN, _UNEVEN_COUNT = 0.02**2, 2.0
+_UNEVEN_MEMORY = 200.0
+#: Expected steps of percentages from which on two samples show the variance of the speed.
+_MIN_STEPS = 4.0
+#: Largest error of an estimate, relative to the time left, that shows the variance of the speed.
+_MAX_SPEED_ERROR = 0.3
+#: Different percentages before their step is known.
+_STEPS_SEEN = 8
+#: Standard deviation of a uniform distribution over one second.
+_UNIFORM_ERROR = 0.29
+#: Share of a duration in which a wait may start for the duration to count as observed.
+_MAX_LATE_START = 0.1
+#: Largest error of the entry into a stage, relative to the age, that the model is updated by.
+_MAX_ENTRY_ERROR = 0.2
 
 
 @define
 class DurationModel:
-    """Hazard of a running job by its age in seconds, from complete and censored durations.
+    """Lognormal distribution of durations, from complete and censored observations.
 
     Running jobs count for as long as they were observed to run. Without them the first jobs to end
     would make all others look late.
     """
 
-    ends: list[float] = field(factory=lambda: [0.0] * _BINS)
-    exposure: list[float] = field(factory=lambda: [0.0] * _BINS)
     count: float = 0.0
+    _ends: list[float] = field(factory=lambda: [0.0] * len(_EDGES))
+    #: Jobs that were observed in each bin; a part of a bin counts as a part of a job.
+    _exposure: list[float] = field(factory=lambda: [0.0] * len(_EDGES))
     _total: float = 0.0
-    _sums: list[float] | None = None
     _moments: tuple[float, float] | None = None
-    _summed_at: tuple[float, float] = (0.0, 0.0)
+    _refresh_at: tuple[float, float] = (0.0, 0.0)
 
     def observe_running(self, since: float, until: float) -> None:
-        """Record that a job was running at the ages `since` to `until`."""
-        if until <= since:
-            return
-        # Running jobs matter most while none has ended: refresh the sums for them, too.
-        self._total += math.log((until + _SHORTEST) / (since + _SHORTEST))
-        self._expire_sums()
-        index = min(bisect_left(_EDGES, since), _BINS - 1)
-        while index < _BINS:
+        """Record that a job was running at the ages `since` to `until`, in seconds."""
+        index = bisect_left(_EDGES, since)
+        while since < until and index < len(_EDGES):
             edge = _EDGES[index]
-            self.exposure[index] += min(edge, until) - since
-            if until <= edge:
-                return
-            since = edge
-            index += 1
+            part = (min(edge, until) - since) / (edge - (_EDGES[index - 1] if index else 0.0))
+            self._exposure[index] += part
+            self._total += part
+            since, index = edge, index + 1
 
     def observe_end(self, age: float) -> None:
         """Record that a job ended at about this age; call `observe_running` up to it before."""
-        self.ends[min(bisect_left(_EDGES, age), _BINS - 1)] += 1
+        self._ends[min(bisect_left(_EDGES, age), len(_EDGES) - 1)] += 1
         self.count += 1
         if self.count > _HALVED_AT:
-            self.count /= 2
-            self.ends = [each / 2 for each in self.ends]
-            self.exposure = [each / 2 for each in self.exposure]
-            self._summed_at = (0.0, 0.0)
-        self._expire_sums()
-
-    def _expire_sums(self) -> None:
-        ends, total = self._summed_at
-        if self.count > _REFRESH_FACTOR * ends or self._total > _REFRESH_FACTOR * total:
-            self._sums = self._moments = None
-
-    def hazard_rates(self) -> list[float]:
-        """Return the ends per second and job of each bin; fewer ends are smoothed more."""
-        reach = max(1, round(10 * max(1.0, self.count) ** (-1 / 3)))
-        # Relative to age, because the widths of the bins are.
-        relative = [exposure / edge for exposure, edge in zip(self.exposure, _EDGES, strict=True)]
-        hazards = []
-        for n in range(_BINS):
-            ends = exposure = 0.0
-            for other in range(max(0, n - reach), min(_BINS, n + reach + 1)):
-                weight = 1 - abs(other - n) / (reach + 1)
-                ends += weight * self.ends[other]
-                exposure += weight * relative[other]
-            rate = (ends + _PRIOR_ENDS) / (exposure + _PRIOR_ENDS / _PRIOR_RATE)
-            if relative[n] < _MIN_EXPOSURE:
-                rate = max(rate, _PRIOR_RATE)
-            hazards.append(rate / _EDGES[n])
-        return hazards
+            self.count, self._total, self._refresh_at = self.count / 2, self._total / 2, (0.0, 0.0)
+            self._ends = [each / 2 for each in self._ends]
+            self._exposure = [each / 2 for each in self._exposure]
 
     @property
     def log_moments(self) -> tuple[float, float] | None:
         """Mean and standard deviation of the logarithm of the duration; None if too few ended."""
         if self.count < _MIN_ENDS:
             return None
-        self._refresh_sums()
+        if (
+            self._moments is None
+            or self.count > self._refresh_at[0]
+            or self._total > self._refresh_at[1]
+        ):
+            self._refresh_at = _REFRESH_FACTOR * self.count, _REFRESH_FACTOR * self._total
+            self._moments = self._compute_moments()
         return self._moments
 
-    def next_poll_delay(self, age: float, price: float) -> float:
-        """Return the delay before the next poll of a job that runs since `age` seconds, in seconds.
-
-        Polls are spaced so that the integral of sqrt(hazard) between polls is constant, which
-        minimises the expected delay per poll.
-
-        Args:
-            age: Seconds that the job has run.
-            price: Seconds of delay that one poll is worth.
-        """
-        sums = self._refresh_sums()
-        aim = _interpolate(sums, age) + math.sqrt(2 * price)
-        index = bisect_left(sums, aim)
-        if index >= _BINS:
-            return math.inf
-        below = sums[index - 1] if index else 0.0
-        start = _EDGES[index - 1] if index else 0.0
-        return max(0.0, start + _WIDTHS[index] * (aim - below) / (sums[index] - below) - age)
-
-    def _refresh_sums(self) -> list[float]:
-        """Return the integral of sqrt(hazard) up to each edge; compute `_moments` with it."""
-        if self._sums is not None:
-            return self._sums
-        total, sums = 0.0, []
+    def _compute_moments(self) -> tuple[float, float]:
+        """Return the moments of the survival function that the hazard of each bin gives."""
         alive, weight, mean, square = 1.0, 0.0, 0.0, 0.0
-        for hazard, width, edge in zip(self.hazard_rates(), _WIDTHS, _EDGES, strict=True):
-            total += math.sqrt(hazard) * width
-            sums.append(total)
-            ending = alive * (1 - math.exp(-hazard * width))
-            middle = math.log(edge - width / 2)
+        prior = _PRIOR_ENDS / (_PRIOR_RATE * math.log(_RATIO))
+        for ends, exposure, edge in zip(self._ends, self._exposure, _EDGES, strict=True):
+            ending = alive * (1 - math.exp(-(ends + _PRIOR_ENDS) / (exposure + prior)))
+            middle = math.log(edge) - math.log(_RATIO) / 2
             alive -= ending
             weight += ending
             mean += ending * middle
             square += ending * middle * middle
         mean /= weight
-        self._moments = mean, math.sqrt(max(1e-4, square / weight - mean * mean))
-        self._sums, self._summed_at = sums, (self.count, self._total)
-        return sums
-
-
-def _interpolate(sums: list[float], age: float) -> float:
-    index = bisect_left(_EDGES, age)
-    if index >= _BINS:
-        return sums[-1]
-    below = sums[index - 1] if index else 0.0
-    start = _EDGES[index - 1] if index else 0.0
-    return below + (sums[index] - below) * (age - start) / _WIDTHS[index]
-
-
-#: Jobs from which on a fraction is known.
-_MIN_JOBS = 3
-#: Prior variance of fractions, and the number of jobs that it counts for.
-_SHARE_SPREAD = 0.05
-_SHARE_COUNT = 2.0
-_SHARE_MEMORY = 100.0
-#: Prior variance of the speed, and the number of samples that it counts for.
-_UNEVEN = 0.02**2
-_UNEVEN_COUNT = 2.0
-_UNEVEN_MEMORY = 200.0
-#: Percentages before their step is known, and the step of fractional ones.
-_STEPS_SEEN = 8
-FINE = 0.1
+        return mean, math.sqrt(max(1e-4, square / weight - mean * mean))
 
 
 @define
@@ -186,8 +135,7 @@ class StageFraction:
 
     def add(self, fraction: float, error: float) -> None:
         """Add the fraction of one job; `error` is its relative standard error."""
-        value = math.log(fraction)
-        delta = value - self.mean
+        delta = math.log(fraction) - self.mean
         if self.count:
             variance = delta * delta - error * error - 1 / self._weight
             self.spread += (max(-0.01, min(4.0, variance)) - self.spread) / min(
@@ -215,50 +163,26 @@ class StageFraction:
 
 
 @define
-class SpeedVariance:
-    """Relative variance of the speed of percentages from one sample to the next."""
-
-    square: float = _UNEVEN
-    _count: float = _UNEVEN_COUNT
-
-    def add(self, square: float) -> None:
-        """Add the squared relative deviation of one sample."""
-        self._count = min(self._count + 1, _UNEVEN_MEMORY)
-        self.square += (min(1.0, square) - self.square) / self._count
-
-    @property
-    def error(self) -> float:
-        """Relative standard error of the speed."""
-        return math.sqrt(max(0.0, self.square))
-
-
-@define
 class ProgressGranularity:
-    """Step of the percentages of a stage: whole numbers, tens, or finer."""
+    """Step of the percentages of a stage: the common divisor of those observed, in tenths."""
 
     count: int = 0
-    common_divisor: int = 0
-    integral: bool = True
+    _tenths: int = 0
 
     def add(self, percent: float) -> None:
         """Add a percentage between 0 and 100."""
         self.count += 1
-        if not float(percent).is_integer():
-            self.integral = False
-        else:
-            self.common_divisor = math.gcd(self.common_divisor, int(percent))
+        self._tenths = math.gcd(self._tenths, max(1, round(10 * percent)))
 
     @property
     def known(self) -> bool:
         """Whether enough percentages were observed to know the step."""
-        return not self.integral or self.count >= _STEPS_SEEN
+        return self.count >= _STEPS_SEEN
 
     @property
     def step(self) -> float:
-        """The step; 1 until more is known."""
-        if not self.integral:
-            return FINE
-        return float(self.common_divisor) if self.known else 1.0
+        """The step; at most 1 until more is known."""
+        return self._tenths / 10 if self.known else min(1.0, self._tenths / 10 or 1.0)
 
 
 @define
@@ -272,22 +196,119 @@ class PollModel:
     next_stage: dict[str, str] = field(factory=dict)
     #: By stage: the step of its percentages.
     steps: dict[str, ProgressGranularity] = field(factory=dict)
-    unevenness: SpeedVariance = field(factory=SpeedVariance)
+    #: Relative variance of the speed of percentages from one sample to the next.
+    speed_variance: float = _UNEVEN
+    _speeds: float = _UNEVEN_COUNT
+
+    @property
+    def speed_error(self) -> float:
+        """Relative standard error of the speed of percentages."""
+        return math.sqrt(max(0.0, self.speed_variance))
 
     @property
     def has_progress(self) -> bool:
         """Whether percentages between 0 and 100 were observed."""
-        return any(steps.count >= _STEPS_SEEN for steps in self.steps.values())
+        return any(steps.known for steps in self.steps.values())
 
-    def observe_stages(self, stages: Sequence[str]) -> None:
+    def step(self, stage: str) -> float:
+        """Return the step of the percentages of a stage."""
+        steps = self.steps.get(stage)
+        return 1.0 if steps is None else steps.step
+
+    def observe_sample(self, before: JobTimeline, timeline: JobTimeline) -> None:
+        """Learn from a response: the job of the timeline `before` is still running."""
+        if timeline.dequeued is None or timeline.last is None or not timeline.entries:
+            return
+        stage, percent = timeline.entries[-1].stage, timeline.last.percent
+        if percent is not None and 0 < percent < _ALL:
+            steps = self.steps.setdefault(stage, ProgressGranularity())
+            # A percentage that has not changed is no evidence of the step.
+            if timeline.last_change_at == timeline.last.at:
+                steps.add(percent)
+            if steps.known:
+                self._observe_speed(before, timeline, steps.step)
+        if timeline.start_known and timeline.last_polled_at is not None:
+            started_at = timeline.dequeued.middle
+            first = before.last_polled_at is None or before.dequeued is None
+            since = started_at if first else before.last_polled_at or 0.0
+            self.durations.observe_running(
+                max(0.0, since - started_at), timeline.last_polled_at - started_at
+            )
+
+    def _observe_speed(self, before: JobTimeline, timeline: JobTimeline, step: float) -> None:
+        """Record by how much the speed since the last sample differs from that before.
+
+        The rounding of percentages is subtracted.
+        """
+        earlier, last = before.last, timeline.last
+        if earlier is None or last is None or not earlier.percent or last.percent is None:
+            return
+        if before.entries[-1:] != timeline.entries[-1:] or last.percent < earlier.percent:
+            return
+        eta = stage_eta(before, step)
+        if eta is None:
+            return
+        expected = (last.at - earlier.at) / eta.per_percent
+        left = max(0.01, eta.at - earlier.at)
+        if expected < _MIN_STEPS * step or earlier.percent + expected > _ALL - step:
+            return
+        if eta.error > _MAX_SPEED_ERROR * left:
+            return
+        deviation = (last.percent - earlier.percent) / expected - 1
+        rounding = TWO_ROUNDINGS * step / expected
+        square = deviation * deviation - rounding**2 - (eta.error / left) ** 2
+        self._speeds = min(self._speeds + 1, _UNEVEN_MEMORY)
+        self.speed_variance += (min(1.0, square) - self.speed_variance) / self._speeds
+
+    def observe_end(
+        self,
+        timeline: JobTimeline,
+        ended: float,
+        *,
+        complete: bool,
+        exact: bool = False,
+        estimate: tuple[float, float] | None = None,
+    ) -> None:
+        """Learn from a job that ended between its last response and `ended`.
+
+        Args:
+            timeline: The timeline of the job.
+            ended: The instant at which the end was observed.
+            complete: Whether the job is complete, not failed.
+            exact: Whether the job ended just then.
+            estimate: The estimated end, with its standard error in seconds.
+        """
+        last_seen_at = timeline.last_polled_at
+        if not timeline.start_known or (timeline.dequeued is None and last_seen_at is not None):
+            return
+        started_at = timeline.started_at if timeline.dequeued is None else timeline.dequeued.middle
+        if last_seen_at is None:
+            # There was no response before the end: the duration counts if the wait was long enough.
+            late = (timeline.watch_started_at or started_at) - started_at
+            if not exact and late > _MAX_LATE_START * (ended - started_at):
+                return
+            last_seen_at = started_at
+        at, error = (last_seen_at + ended) / 2, _UNIFORM_ERROR * (ended - last_seen_at)
+        if exact:
+            at, error = ended, 0.0
+        elif estimate is not None:
+            at, error = estimate[0], min(error, estimate[1])
+        age = min(max(at, last_seen_at), ended) - started_at
+        self.durations.observe_running(max(0.0, last_seen_at - started_at), age)
+        self.durations.observe_end(max(0.0, age))
+        if not complete or age <= 0:
+            return
+        for entry in timeline.entries[1:]:
+            passed = entry.middle - started_at
+            if 0 < passed < age and entry.error < _MAX_ENTRY_ERROR * passed:
+                share = self.shares.setdefault(entry.stage, StageFraction())
+                share.add(passed / age, math.hypot(entry.error / passed, error / age))
+        self._observe_order([entry.stage for entry in timeline.entries])
+
+    def _observe_order(self, stages: list[str]) -> None:
         """Record the stages, in order, in which a job was observed that is complete now."""
         entered = [stage for stage in stages if completed_stage(stage) is None]
         for stage, following in itertools.pairwise(entered):
             # A job that was restarted is not evidence of the order of stages.
             if precedes(stage, following):
                 self.next_stage[stage] = following
-
-    def step(self, stage: str) -> float:
-        """Return the step of the percentages of a stage."""
-        steps = self.steps.get(stage)
-        return 1.0 if steps is None else steps.step

@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
-from diffio_async._polling.eta import observe_sample
-from diffio_async._polling.generation_rows import parse_rows, progress_from_row, status_rank
-from diffio_async._polling.job_timeline import LISTING, ProgressSample, with_sample
+from diffio_async._polling.job_timeline import (
+    LISTING,
+    ProgressSample,
+    parse_rows,
+    progress_from_row,
+    status_rank,
+    with_sample,
+)
 from diffio_async._polling.next_poll import max_poll_gap, rate_limited_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._protocol import endpoints
@@ -25,8 +30,8 @@ from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError,
 if TYPE_CHECKING:
     from contextvars import Context
 
-    from diffio_async._polling.generation_rows import GenerationRow
     from diffio_async._polling.job import Job
+    from diffio_async._polling.job_timeline import GenerationRow
     from diffio_async._polling.scheduler import Scheduler
     from diffio_async._polling.subscriptions import Subscription
     from diffio_async.options import RequestOptions
@@ -274,7 +279,7 @@ class ProjectListing(Item):
         elif tracked and _is_stale(job, now):
             timeline = evolve(job.timeline, last_polled_at=now, failures=0)
         if timeline is not None:
-            observe_sample(model, job.timeline, timeline)
+            model.observe_sample(job.timeline, timeline)
             job.timeline = timeline
         if job.last_row is row:
             if any(waiter.subscription.wants_progress for waiter in job.waiters):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from diffio_async._polling.generation_rows import status_rank
 from diffio_async._polling.job import Job
-from diffio_async._polling.job_timeline import JobTimeline
+from diffio_async._polling.job_timeline import JobTimeline, status_rank
 from diffio_async._polling.poll_queue import PollQueue
 from diffio_async._polling.project_listing import ProjectListing
 from diffio_async._polling.push import PushListener

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from attrs import define
 
 from diffio_async._http.transport import response_tap
-from diffio_async._polling.generation_rows import status_rank
+from diffio_async._polling.job_timeline import status_rank
 from diffio_async._protocol.redaction import masked_excerpt
 from diffio_async.errors import GenerationFailed, WaitTimeout
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.generation_rows import (
+from diffio_async._polling.job_timeline import (
     GenerationRow,
     parse_rows,
     progress_from_row,

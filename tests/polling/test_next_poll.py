@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.eta import observe_end, observe_sample
 from diffio_async._polling.job_timeline import (
     JobTimeline,
     ProgressSample,
@@ -36,7 +35,7 @@ def followed(learned: PollModel, told: list[ProgressSample], *, fresh: bool = Tr
     course = JobTimeline(started_at=0.0, start_known=fresh)
     for reading in told:
         later = with_sample(course, reading)
-        observe_sample(learned, course, later)
+        learned.observe_sample(course, later)
         course = later
     return course
 
@@ -71,7 +70,7 @@ def test_the_next_question_is_between_the_shortest_and_the_longest_pause(
     for life, complete in lives:
         ordered = [ProgressSample(*each) for each in sorted(life, key=lambda each: each[0])]
         course = followed(learned, ordered)
-        observe_end(learned, course, (course.last_polled_at or 0.0) + 1.0, complete=complete)
+        learned.observe_end(course, (course.last_polled_at or 0.0) + 1.0, complete=complete)
     ordered = [ProgressSample(*each) for each in sorted(told, key=lambda each: each[0])]
     course = followed(learned, ordered, fresh=fresh)
     for _ in range(failures):
@@ -97,7 +96,7 @@ def test_a_job_made_just_now_is_left_alone_for_as_long_as_others_lived() -> None
     for number in range(100):
         ended = 8.0 + 0.04 * number
         told = [ProgressSample(at, "running") for at in (1.0, 5.0, ended - 1)]
-        observe_end(learned, followed(learned, told), ended, complete=True)
+        learned.observe_end(followed(learned, told), ended, complete=True)
     assert 3 < gap(born, learned, 0.0) < 10
     assert gap(born, learned, 3.0) == pytest.approx(gap(born, learned, 0.0) - 3, abs=1e-6)
     assert gap(JobTimeline(started_at=0.0), learned, 0.0) == 0
@@ -107,7 +106,7 @@ def test_an_end_found_by_the_first_question_teaches_too() -> None:
     """Or else jobs that end early would never be known to."""
     learned = PollModel()
     for _ in range(10):
-        observe_end(learned, JobTimeline(started_at=0.0, start_known=True), 4.0, complete=True)
+        learned.observe_end(JobTimeline(started_at=0.0, start_known=True), 4.0, complete=True)
     shape = learned.durations.log_moments
     assert shape is not None
     assert 1 < math.exp(shape[0]) < 4.5
@@ -116,8 +115,7 @@ def test_an_end_found_by_the_first_question_teaches_too() -> None:
 def test_an_end_that_nobody_waited_for_teaches_nothing() -> None:
     """Made, and waited for an hour later: it may have ended at any time since."""
     learned = PollModel()
-    observe_end(
-        learned,
+    learned.observe_end(
         JobTimeline(started_at=0.0, start_known=True, watch_started_at=3600.0),
         3600.1,
         complete=True,
@@ -126,7 +124,7 @@ def test_an_end_that_nobody_waited_for_teaches_nothing() -> None:
     # An event tells the very instant, asked or not.
     for _ in range(100):
         course = JobTimeline(started_at=0.0, start_known=True, watch_started_at=0.1)
-        observe_end(learned, course, 20.0, complete=True, exact=True)
+        learned.observe_end(course, 20.0, complete=True, exact=True)
     shape = learned.durations.log_moments
     assert shape is not None
     assert math.exp(shape[0]) == pytest.approx(20, rel=0.25)
@@ -183,7 +181,7 @@ def test_durations_of_earlier_jobs_place_the_question() -> None:
     for number in range(20):
         ended = 38.0 + 0.2 * number
         told = [ProgressSample(at, "running") for at in (1.0, 20.0, ended - 1)]
-        observe_end(learned, followed(learned, told), ended, complete=True)
+        learned.observe_end(followed(learned, told), ended, complete=True)
     young = followed(PollModel(), [ProgressSample(1.0, "running")])
     assert gap(young, learned, 1.0) > 3
     assert gap(young, PollModel(), 1.0) < 2
@@ -215,7 +213,7 @@ def test_a_decision_costs_next_to_nothing() -> None:
     learned = PollModel()
     for number in range(50):
         told = [ProgressSample(float(at), "inference", float(at)) for at in range(1, 60, 10)]
-        observe_end(learned, followed(learned, told), 60.0 + number, complete=True)
+        learned.observe_end(followed(learned, told), 60.0 + number, complete=True)
     course = followed(
         learned, [ProgressSample(10.0, "inference", 10.0), ProgressSample(20.0, "inference", 21.0)]
     )
@@ -229,7 +227,7 @@ def lived(learned: PollModel, *, whole: float, caught: bool) -> None:
     """Learn from a job that prepares for a fifth of its life; `caught` when all was done."""
     told = [ProgressSample(part * whole, "inference", 125.0 * part - 25.0) for part in (0.6, 0.96)]
     done = [ProgressSample(0.99 * whole, "inference, over")] if caught else []
-    observe_end(learned, followed(learned, [*told, *done]), whole, complete=True)
+    learned.observe_end(followed(learned, [*told, *done]), whole, complete=True)
 
 
 @pytest.mark.parametrize("every", [100, 2])
@@ -262,10 +260,10 @@ def test_a_stage_follows_whether_or_not_its_beginning_was_awaited() -> None:
         ProgressSample(2.5, "pre_processing, over"),
         ProgressSample(9.0, "inference", 50.0),
     ]
-    observe_end(learned, followed(learned, waits), 12.0, complete=True)
+    learned.observe_end(followed(learned, waits), 12.0, complete=True)
     assert learned.next_stage == {"pre_processing": "inference"}
     for _ in range(20):
-        observe_end(learned, followed(learned, waits), 12.0, complete=True)
+        learned.observe_end(followed(learned, waits), 12.0, complete=True)
     course = followed(learned, waits[:2])
     assert gap(course, learned, 4.5) > 1.5  # and not after 0.3 of 2 s
 
@@ -278,5 +276,5 @@ def test_a_job_that_goes_back_says_nothing_of_the_others_way() -> None:
         ("inference", "pre_processing", "inference"),
     ):
         stages = [ProgressSample(at + 1.0, stage, 50.0) for at, stage in enumerate(told)]
-        observe_end(learned, followed(learned, stages), 5.0, complete=True)
+        learned.observe_end(followed(learned, stages), 5.0, complete=True)
     assert learned.next_stage == {"pre_processing": "inference"}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.generation_rows import parse_rows
+from diffio_async._polling.job_timeline import parse_rows
 from diffio_async._protocol import redaction
 from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codec import MAX_DEPTH, NotJson, decode, json_of, parse_body

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from diffio_async import AsyncDiffio, ClientOptions, DiffioError, RetryPolicy
-from diffio_async._polling.generation_rows import parse_rows, progress_from_row
+from diffio_async._polling.job_timeline import parse_rows, progress_from_row
 from diffio_async._protocol.codec import decode, parse_body
 from diffio_async.compat import types as compat
 from diffio_async.compat.errors import DiffioInvalidResponse
