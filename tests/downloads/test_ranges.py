@@ -162,7 +162,7 @@ async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connecti
     options = ClientOptions(max_download_connections=3)
     async with (
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client,
-        peer(Slow()) as host,
+        peer(Slow(content=CONTENT[:800_000])) as host,
     ):
         leads_to(sandbox, host.url("/r"))
         job = linked(client)
@@ -172,7 +172,7 @@ async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connecti
         await asyncio.gather(*(job.download(tmp_path / f"b{number}") for number in range(4)))
         assert open_then[:4] == [1, 2, 3, 4]
         assert max(open_then) == 4
-    assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT}
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT[:800_000]}
 
 
 async def test_a_host_without_ranges_continues_over_the_first_connection(

@@ -160,6 +160,7 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
 
 
 @AS_ROOT
+@pytest.mark.slow
 def test_files_of_another_user_are_refused_and_those_of_root_accepted() -> None:
     """Root can change every file in any case."""
     with tempfile.TemporaryDirectory() as folder:
