@@ -305,7 +305,7 @@ class State:
         return self.folder / "results" / generation.id
 
     def last_port(self, index: int) -> int:
-        """Return the port of the previous run on this folder; 0 if there was none."""
+        """Return the port of the previous run on this folder, or 0."""
         rows = () if self._store is None else self._store.all("port")
         return next((int(row["port"]) for row in rows if row["place"] == index), 0)
 

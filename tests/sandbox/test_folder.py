@@ -35,7 +35,7 @@ async def test_projects_generations_keys_and_results_survive_a_restart(tmp_path:
         assert (await caller.send("GET", moved)).body == b"sound"
 
 
-async def test_an_upload_in_progress_goes_on_after_a_restart(tmp_path: Path) -> None:
+async def test_an_upload_in_progress_resumes_after_a_restart(tmp_path: Path) -> None:
     async with calling(echoing(data=tmp_path, part_size=4)) as caller:
         project = await caller.ok("create_project", fileName="a.wav")
         upload_id = (await caller.edge(project, "start")).json["uploadId"]
@@ -102,7 +102,7 @@ async def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     file.write_text("not a folder")
     with pytest.raises(SandboxError, match="cannot be used"):
         await echoing(data=file).start()
-    (tmp_path / "sandbox.sqlite3").write_bytes(b"not a database, whatever its name says")
+    (tmp_path / "sandbox.sqlite3").write_bytes(b"not a database, in spite of its name")
     with pytest.raises(SandboxError, match="is not a sandbox's data"):
         await echoing(data=tmp_path).start()
 

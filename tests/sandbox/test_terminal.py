@@ -43,7 +43,7 @@ async def test_a_path_cannot_forge_a_line_of_the_log(
         async with Sandbox(engine="echo") as sandbox:
             await send_get(sandbox.base_url, FORGED)
             violations = sandbox.violations
-        log.warning("%s said: %s", "somebody", "two\nlines\x1b[2J", exc_info=ValueError("a\nb: c"))
+        log.warning("%s sent: %s", "somebody", "two\nlines\x1b[2J", exc_info=ValueError("a\nb: c"))
     finally:
         log.removeHandler(handler)
     assert [violation for violation in violations if r"\nexport" in violation]
@@ -53,10 +53,10 @@ async def test_a_path_cannot_forge_a_line_of_the_log(
     lines = shown.splitlines()
     assert all(line.isprintable() for line in lines)
     assert not [line for line in lines if line.lstrip().startswith("export")]
-    assert r"WARNING somebody said: two\nlines\x1b[2J" in lines
+    assert r"WARNING somebody sent: two\nlines\x1b[2J" in lines
     assert r"  ValueError: a\nb: c" in lines
     ours = [record for record in caplog.records if record.name == "diffio_async.sandbox"]
-    assert all(record.getMessage().isprintable() for record in ours if "said" not in record.msg)
+    assert all(record.getMessage().isprintable() for record in ours if "sent" not in record.msg)
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ async def test_events_of_a_generation_arrive_signed() -> None:
         Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
 
 
-async def test_only_what_was_asked_for_is_delivered() -> None:
+async def test_only_subscribed_events_are_delivered() -> None:
     async with receiving() as receiver, calling(echoing()) as caller:
         await configure(caller, receiver.url, eventTypes=["generation.completed"])
         await caller.restored()

@@ -175,8 +175,8 @@ class Afftdn:
 
     def __init__(self, channels: int, meter: Meter) -> None:
         # In a nearly clean recording, assume a noise floor 40 dB below speech.
-        floor = max(decibels(meter.noise), decibels(meter.active) - 40)
-        self._gain = np.float32(10 ** ((-29 - floor) / 20))
+        noise_level = max(decibels(meter.noise), decibels(meter.active) - 40)
+        self._gain = np.float32(10 ** ((-29 - noise_level) / 20))
         self._filters = Filters(channels, ("afftdn", "nr=24:nf=-20"))
 
     def feed(self, block: Block) -> Iterator[Block]:

@@ -51,14 +51,16 @@ def test_the_sample_gains_three_decibels_at_least(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("kind", "floor"), [("white", 6.0), ("pink", 4.0), ("brown and hum", 4.5)])
+@pytest.mark.parametrize(
+    ("kind", "minimum"), [("white", 6.0), ("pink", 4.0), ("brown and hum", 4.5)]
+)
 def test_other_kinds_of_noise_are_reduced(
     tmp_path: Path,
     recordings: Any,
     restored: Callable[..., Restored],
     engine: str,
     kind: str,
-    floor: float,
+    minimum: float,
 ) -> None:
     clean = recordings.clean
     mixed = clean + noise(kind, len(clean)) * clean.std() / 10 ** (5 / 20)  # 5 dB
@@ -66,7 +68,7 @@ def test_other_kinds_of_noise_are_reduced(
     result = restored(recordings.write_wav(tmp_path / "mixed.wav", mixed), engine=engine)
     sound = recordings.hear(result.audio)
     gain = recordings.si_sdr(clean, sound) - recordings.si_sdr(clean, mixed)
-    assert gain >= floor
+    assert gain >= minimum
 
 
 @pytest.mark.parametrize("engine", ENGINES)
