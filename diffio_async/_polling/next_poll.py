@@ -17,6 +17,7 @@ import math
 from typing import TYPE_CHECKING
 
 from diffio_async._polling.job_timeline import completed_stage, queue_eta, stage_eta
+from diffio_async._protocol.retry import backoff
 
 if TYPE_CHECKING:
     from diffio_async._polling.job_timeline import JobTimeline
@@ -37,15 +38,13 @@ _UNKNOWN = 2.0
 #: Longest gap between two polls of a job that waits alone, as a share of the time waited: half of
 #: it is the mean delay without an estimate. And its lower limit, as a share of `min_interval`, for
 #: jobs that end at once.
-_ALONE = 0.15
-_ALONE_MIN = 0.25
+_ALONE, _ALONE_MIN = 0.15, 0.25
 #: At most so many jobs are polled as if each waited alone.
 _FEW_JOBS = 10
 #: The same share if more jobs wait, as long as they do not reach the rate limit.
 _AMONG_OTHERS = 0.25
 #: Standard errors, and seconds, after an estimated end or start of a stage at which to poll.
-_AFTER_ESTIMATE = 1.3
-_MARGIN = 0.05
+_AFTER_ESTIMATE, _MARGIN = 1.3, 0.05
 #: Largest error, as a share of `min_interval`, of an estimate that is polled at.
 _PRECISE = 0.4
 #: Least delay of such a poll, as a share of `min_interval`.
@@ -60,11 +59,12 @@ _STALLED = 3.0
 _USEFUL = 0.7
 #: That deviation (of logarithms) while it is unknown.
 _PRIOR_DEVIATION = 0.7
+#: Largest factor of the delay after failures.
+_MAX_DOUBLING = 2.0**20
 #: Delay of a queued job, as a share of the time until its start, or until its earliest end.
 _QUEUED = 0.5
 #: Delay while the start of the next stage is searched, by its value for the estimate and its error.
-_SEARCH = 0.8
-_SEARCH_ERROR = 1.5
+_SEARCH, _SEARCH_ERROR = 0.8, 1.5
 
 _STEP = 0.05
 _Z = tuple(-4 + _STEP * n for n in range(161))
@@ -148,7 +148,7 @@ def next_poll_delay(
     max_gap = max_poll_gap(policy, waited, rate_gap)
     if timeline.failures:
         # The delay doubles after each failure, with an estimate or without.
-        doubling = 2.0 ** min(timeline.failures - 1, 20)
+        doubling = backoff(timeline.failures, 1.0, _MAX_DOUBLING)
         pause = max(policy.min_interval * doubling, waited * _BACKOFF_SHARE)
         return min(
             _with_jitter(min(policy.max_interval, pause), jitter),
@@ -168,8 +168,7 @@ def _cheapest_delay(
         if not timeline.start_known:
             return 0.0
         # It was created just now: it will most likely run as long as others did.
-        first = _delay_by_durations(policy, model, 0.0)
-        return min(policy.max_interval, max(0.0, first - age))
+        return min(policy.max_interval, max(0.0, _delay_by_durations(policy, model, 0.0) - age))
     if timeline.dequeued is None:
         return _delay_when_queued(policy, timeline, model, age, jitter)
     price = POLL_COST * policy.min_interval
@@ -205,10 +204,8 @@ def _delay_when_queued(
     """Return the delay before the next poll of a queued job, in seconds."""
     until_start = queue_eta(timeline)
     if until_start is not None:
-        return max(
-            policy.min_interval,
-            min(policy.max_interval, _with_jitter(_QUEUED * until_start, jitter)),
-        )
+        pause = min(policy.max_interval, _with_jitter(_QUEUED * until_start, jitter))
+        return max(policy.min_interval, pause)
     pause = backoff_delay(policy, waited, jitter)
     moments = model.durations.log_moments
     if moments is None or not model.has_progress:
