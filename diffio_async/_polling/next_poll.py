@@ -282,10 +282,10 @@ def _delay_to_eta(mean: float, error: float, age: float, min_interval: float) ->
 
 def _delay_by_durations(policy: WaitPolicy, model: PollModel, age: float) -> float:
     """Return the delay of a job of which only its age is known, in seconds."""
-    moments = model.durations.log_moments
+    moments, price = model.durations.log_moments, POLL_COST * policy.min_interval
     if moments is None:
-        return _UNKNOWN * math.sqrt(POLL_COST * policy.min_interval * age)
-    return _delay_by_hazard(*moments, age, policy.min_interval, POLL_COST * policy.min_interval)
+        return _UNKNOWN * math.sqrt(price * age) + price
+    return _delay_by_hazard(*moments, age, policy.min_interval, price)
 
 
 def _delay_by_hazard(
