@@ -126,7 +126,7 @@ def main() -> None:
         calls = {name: stack.enter_context(way()) for name, way in ways.items()}
         for call in calls.values():
             times(call, given.calls // 4)  # warm
-        # In turns, so that a noisy moment of the machine meets them all.
+        # Alternately, so that noise affects all of them.
         for _ in range(given.rounds):
             for name, call in calls.items():
                 taken[name] += times(call, given.calls)

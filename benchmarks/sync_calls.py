@@ -1,4 +1,4 @@
-"""Cost of a blocking call on loopback: ours, its coroutine, and that of the published SDK.
+"""Cost of a blocking call on loopback: of this package, its coroutine, and the published SDK.
 
     python benchmarks/sync_calls.py [--rounds 20] [--calls 50] [--threads 8] [--json FILE]
 

@@ -1,8 +1,8 @@
-"""Files up and down: ours, the published SDK's, curl's: `python benchmarks/transfers.py`.
+"""Uploads and downloads by this package, the published SDK and curl.
 
     python benchmarks/transfers.py [--quick] [--only "disk,link up"] [--json FILE] [--profile]
 
-The sink is a process of its own, and so is each run of a contender; they take turns. Every run
+The server is a separate process, and so is each run of a contender; they take turns. Every run
 warms up with one small file each way first. What each figure means is in docs/benchmarks.md.
 """
 
@@ -37,7 +37,7 @@ CONTENDERS = ("ours", "published", "curl")
 
 @frozen
 class Scene:
-    """What is moved, and over what: `files` files of `size` bytes."""
+    """One measurement: `files` files of `size` bytes over one kind of link."""
 
     group: str
     direction: str
@@ -47,13 +47,13 @@ class Scene:
 
     @property
     def name(self) -> str:
-        """As in the table."""
+        """Return the name in the table."""
         many = " small" if self.files > 1 else ""
         return f"{self.group}{many} {self.direction}{' TLS' if self.tls else ''}"
 
 
 def scenes(args: argparse.Namespace) -> list[Scene]:
-    """The scenes of this run."""
+    """Return the scenes of this run."""
     size = args.size * MIB
     many = 20 if args.quick else 200
     both = [(direction, tls) for tls in (False, True) for direction in ("up", "down")]
@@ -69,7 +69,7 @@ def scenes(args: argparse.Namespace) -> list[Scene]:
 
 @define
 class Testbed:
-    """Where the contenders meet: servers, files, and who is there."""
+    """Servers, files and contenders of a run."""
 
     folder: Path
     memory: Path
@@ -81,12 +81,12 @@ class Testbed:
     also: str | None = None
 
     def base(self, scene: Scene) -> str:
-        """The address of the scene's server, or of the link to it."""
+        """Return the URL of the scene's server, or of the link to it."""
         kind = "link" if scene.group == "link" else "sink"
         return f"http{'s' * scene.tls}://localhost:{self.ports[kind, scene.tls]}"
 
     def run(self, scene: Scene, contender: str) -> dict[str, Any]:
-        """One run: its figures."""
+        """Run one contender, and return its figures."""
         self._at_once(scene)
         found = self._moved(scene, contender)
         total = scene.files * scene.size
@@ -98,7 +98,7 @@ class Testbed:
         return found
 
     def watched(self, scene: Scene, what: str) -> dict[str, Any]:
-        """A run of ours that is not timed, with a meter in it: `lag` or `profile`."""
+        """Run this package untimed, with the meter `lag` or `profile`."""
         self.also = what
         try:
             return self._moved(scene, "ours")
@@ -106,7 +106,7 @@ class Testbed:
             self.also = None
 
     def _moved(self, scene: Scene, contender: str) -> dict[str, Any]:
-        # A disk would be what is measured, and ours alone waits until it has everything.
+        # A real disk would dominate the times, and only this package waits for `fsync`.
         folder = self.folder if scene.group == "disk" else self.memory
         results = folder / "results"
         results.mkdir()
@@ -140,7 +140,7 @@ class Testbed:
         return sdk(python, contender, order, self.authority if scene.tls else None)
 
     def _curl(self, scene: Scene, _: str, results: Path) -> dict[str, Any]:
-        """As many connections as ours had on the link; one elsewhere, where more only cost."""
+        """Use as many connections as this package had on the link, and otherwise one."""
         connections = self.connections.get(scene.name, 1) if scene.group == "link" else 1
         authority = self.authority if scene.tls else None
         base = self.base(scene)
@@ -158,7 +158,7 @@ class Testbed:
         return curl(base, authority, results=targets, size=scene.size, connections=connections)
 
     def _at_once(self, scene: Scene) -> int:
-        """The most bodies that were under way at once since the last call."""
+        """Return the maximum number of concurrent bodies since the last call."""
         trust = ssl.create_default_context(cafile=self.authority) if scene.tls else None
         url = f"http{'s' * scene.tls}://localhost:{self.ports['sink', scene.tls]}/stats"
         with urllib.request.urlopen(url, context=trust) as response:  # noqa: S310 - our own sink
@@ -167,10 +167,10 @@ class Testbed:
 
 
 def _memory_at_hand(path: Path, size: int) -> None:
-    """Have the system hold so much free memory: a virtual machine gives back what it does not use.
+    """Make the system keep that much free memory, since a virtual machine returns unused memory.
 
-    To get it again costs up to 1.5 s for a GiB (a file's pages are memory, too): it would be
-    counted for the contender that runs first.
+    Obtaining it again takes up to 1.5 s per GiB (also for file pages), which would be
+    attributed to the contender that runs first.
     """
     with path.open("wb") as file:
         for _ in range(-(-size // len(BLOCK))):
@@ -180,7 +180,7 @@ def _memory_at_hand(path: Path, size: int) -> None:
 
 @contextmanager
 def _held_to(cores: set[int] | None) -> Iterator[None]:
-    """Children made meanwhile run on these cores only."""
+    """Restrict child processes that are started meanwhile to these cores."""
     if cores is None:
         yield
         return
@@ -194,7 +194,7 @@ def _held_to(cores: set[int] | None) -> Iterator[None]:
 
 @contextmanager
 def testbed(args: argparse.Namespace) -> Iterator[Testbed]:
-    """Servers, certificates and files, for as long as the body runs."""
+    """Provide servers, certificates and files while the body runs."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.folder)))
         memory = Path("/dev/shm")  # noqa: S108 - a folder of our own in it

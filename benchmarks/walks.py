@@ -64,7 +64,7 @@ class Walk:
 
 @contextmanager
 def sandbox() -> Iterator[dict[str, str]]:
-    """Run a sandbox in a process of its own; yield its environment."""
+    """Run a sandbox in a separate process; yield its environment."""
     command = [sys.executable, "-c", SANDBOX]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         if process.stdout is None:

@@ -50,7 +50,7 @@ BANNED = {
     r"ears": "push listener",
     r"bears?|born": "create, record_created",
     r"bur(y|ied|ies)": "reclaim, close",
-    r"(?<!noise )(?<!math\.)floors?": "minimum",
+    r"(?<!noise[ _])(?<!math\.)floors?": "minimum",
     r"houses?|rooms?|doors?|workshops?": "context, package, entry point, codegen",
     r"misfortunes?|errands?|guests?|witness(es)?": "fault, callback, waiter, request log",
     r"(the|a) (server|api|service)'s word": "the API decides",
@@ -67,7 +67,8 @@ CASED = {
 ALLOWED = (
     ("", r"\bAnswer\b(?=[(,`\].:)| ]|$)|\.Answer\b|LoseAnswer"),  # public faults of the sandbox
     ("", r"known[_ -]answers?"),  # known-answer tests are called that in cryptography
-    ("samples/", r"somebody answered"),  # the text of the recording
+    ("", r"\.tell\(\)"),  # the method of file objects
+    ("", r"somebody answered"),  # the text of the sample recording
 )
 
 
@@ -134,29 +135,17 @@ def area_of(file: str) -> str:
 
 # Banned words that are still there, by area. A number may only shrink; an area that is clean goes.
 KNOWN: dict[str, int] = {
-    "CHANGELOG.md": 2,
-    "benchmarks": 56,
-    "benchmarks/moving": 1,
+    "benchmarks": 32,
     "benchmarks/waits": 132,
-    "diffio_async/_downloads": 4,
-    "diffio_async/_http": 1,
     "diffio_async/_polling": 10,
-    "diffio_async/_protocol": 1,
-    "diffio_async/_storage": 6,
-    "diffio_async/_uploads": 3,
-    "diffio_async/sandbox": 7,  # noise_floor
-    "docs": 25,
+    "docs": 13,
     "tests/benchmarks": 5,
     "tests/bridge": 40,
     "tests/client": 56,
-    "tests/downloads": 26,
+    "tests/downloads": 23,
     "tests/http": 47,
     "tests/polling": 121,
-    "tests/protocol": 72,
-    "tests/sandbox": 2,
-    "tests/storage": 1,
-    "tests/uploads": 7,
-    "tests/webhooks": 2,
+    "tests/uploads": 6,
 }
 
 

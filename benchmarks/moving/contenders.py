@@ -1,4 +1,4 @@
-"""Who moves the bytes: ours, the published SDK, curl. Each run is a process of its own."""
+"""Contenders: this package, the published SDK and curl. Each run is a separate process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 1024 * 1024
 
 
 class Failed(Exception):
-    """A contender did not get through."""
+    """A contender failed."""
 
 
 def sdk(
@@ -52,7 +52,7 @@ def curl(
     size: int = 0,
     connections: int = 1,
 ) -> dict[str, Any]:
-    """Bodies alone, by one curl: files to the edge, or spans (`0-99`) of a result of `size`."""
+    """Transfer bodies with one curl: files to the edge, or ranges (`0-99`) of a result."""
     words = ["curl", "--silent", "--show-error", "--fail", "--http1.1", "--header", "Expect:"]
     if authority:
         words += ["--cacert", str(authority)]
@@ -77,13 +77,13 @@ def curl(
 
 
 def ranges(size: int, connections: int) -> list[str]:
-    """So many spans of a result, of one length but the last."""
+    """Return the ranges of a result for some connections, equally long but for the last."""
     step = -(-size // connections)
     return [f"{at}-{min(size, at + step) - 1}" for at in range(0, size, step)]
 
 
 def pieces(source: Path, folder: Path) -> list[Path]:
-    """Files of one part each: curl sends only complete files."""
+    """Split a file into files of one part each, since curl sends only complete files."""
     cut: list[Path] = []
     with source.open("rb") as file:
         while part := file.read(PART):
@@ -94,7 +94,7 @@ def pieces(source: Path, folder: Path) -> list[Path]:
 
 
 def with_published(folder: Path) -> str:
-    """An environment with `diffio==0.3.10`: its Python."""
+    """Create an environment with `diffio==0.3.10`; return the path of its Python."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603
     python = str(folder / "bin" / "python")
     install = [python, "-m", "pip", "install", "--quiet", "diffio==0.3.10"]

@@ -1,12 +1,12 @@
-"""A long link to a server: each connection has a rate and a delay of its own.
+"""Simulated long link to a server: each connection has its own rate and delay.
 
     python -m moving.link PORT [BYTES_PER_SECOND [ROUND_TRIP_SECONDS]]
 
 A relay, plain or TLS alike, one process for each connection. Bytes are taken in at the rate (a
-token bucket of 64 KiB in each direction) and handed on half a round trip later, so a response comes
+token bucket of 64 KiB in each direction) and forwarded half a round trip later, so a response comes
 a round trip after the last byte of its request; TLS pays for each of its flights. The first bytes
-wait for one round trip more: the system has shaken hands before a relay could delay that. What a
-real link has besides is not here: no slow start, no loss, and no queue that connections share.
+wait for another round trip, because the relay cannot delay the system's TCP handshake. Slow start,
+packet loss and a queue shared by connections are not simulated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from moving.serving import listening, serve
 RATE = 20_000_000
 ROUND_TRIP = 0.040
 _CHUNK = 64 * 1024
-#: What may be under way, and what the near socket may hold for us: a window, not a warehouse.
+#: Maximum of bytes in flight, and buffer size of the near socket.
 _WINDOW = 1024 * 1024
 
 
@@ -40,7 +40,7 @@ class Lane:
         self._ended = False
 
     def readable_in(self, now: float) -> float | None:
-        """Seconds until the source may be read; None: not before something is written."""
+        """Return the seconds until the source may be read; None if a write comes first."""
         if self._ended or self._size >= 2 * _WINDOW:
             return None
         self._tokens = min(_CHUNK, self._tokens + (now - self._filled) * self._rate)
@@ -48,11 +48,11 @@ class Lane:
         return max(0.0, (_CHUNK / 2 - self._tokens) / self._rate)
 
     def writable_in(self, now: float) -> float | None:
-        """Seconds until something is due at the target; None: nothing is held."""
+        """Return the seconds until the next write to the target; None if nothing is buffered."""
         return max(0.0, self._held[0][0] - now) if self._held else None
 
     def read(self, now: float, more: float) -> None:
-        """Take in what the tokens pay for; it is due after the delay and `more` seconds."""
+        """Read what the tokens allow; it is written after the delay plus `more` seconds."""
         data = self.source.recv(int(self._tokens))
         self._tokens -= len(data)
         self._size += len(data)
@@ -60,7 +60,7 @@ class Lane:
         self._held.append((now + self._delay + more, memoryview(data)))
 
     def write(self) -> bool:
-        """Hand on what is due first; False once the end was handed on."""
+        """Write the first buffered bytes; return False once the end was written."""
         due, data = self._held.popleft()
         if not data:
             self.target.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""What a process used for a piece of work. Standard library only: every contender imports it."""
+"""Resource usage of a process. Standard library only, since every contender imports it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _processor() -> float:
 
 @contextmanager
 def metered() -> Iterator[dict[str, Any]]:
-    """Meter the body: seconds, CPU seconds of all threads, and the peak over idle in MiB."""
+    """Measure the body: seconds, CPU seconds of all threads, and peak memory over idle in MiB."""
     found: dict[str, Any] = {}
     idle = kib("VmRSS")
     if idle is not None:
@@ -46,18 +46,18 @@ def metered() -> Iterator[dict[str, Any]]:
 
 
 def read_parameters() -> dict[str, Any]:
-    """What this process is to do."""
+    """Return the parameters of this process, from its standard input."""
     parameters: dict[str, Any] = json.loads(sys.argv[1])
     return parameters
 
 
 def print_result(found: dict[str, Any]) -> None:
-    """Hand the result to who gave the read_parameters."""
+    """Print the result for the parent process."""
     print(json.dumps(found), flush=True)
 
 
 def check(path: Path, size: int) -> None:
-    """Look whether a downloaded file is what the sink served: its size, and some of its bytes."""
+    """Check the size and some bytes of a downloaded file."""
     found = path.stat().st_size
     if found != size:
         raise RuntimeError(f"{found:,} of {size:,} bytes are in the file")

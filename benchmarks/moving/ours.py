@@ -1,4 +1,4 @@
-"""This package moves files, with its default options."""
+"""Transfers by this package, with its default options."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _TICK = 0.002
 
 @contextmanager
 def lag() -> Iterator[dict[str, Any]]:
-    """Meter how late the loop is, in milliseconds; `_busy_ms` is what code of ours held it.
+    """Measure the delay of the event loop in milliseconds; `_busy_ms` is the part due to our code.
 
-    A machine with few cores stops the whole process now and then: then no CPU is used, and what
-    is late is not the loop's fault.
+    On a machine with few cores, the process is suspended now and then. It uses no CPU then, and
+    the delay is not caused by the loop.
     """
     late: list[float] = []
     busy: list[float] = []
@@ -56,7 +56,7 @@ def lag() -> Iterator[dict[str, Any]]:
 
 
 async def move(client: AsyncDiffio, parameters: dict[str, Any]) -> None:
-    """Do what is ordered."""
+    """Make the requested transfers."""
     folder = Path(parameters["folder"])
     places = asyncio.Semaphore(AT_ONCE)
 
@@ -80,7 +80,7 @@ async def move(client: AsyncDiffio, parameters: dict[str, Any]) -> None:
 
 
 async def main() -> None:
-    """Warm up, then do what is ordered."""
+    """Warm up, then make the requested transfers."""
     parameters = read_parameters()
     trusted = (
         ssl.create_default_context(cafile=parameters["authority"])

@@ -1,4 +1,4 @@
-"""Where the loop's thread spends its CPU: one kind of work for each line of a profile."""
+"""CPU profile of the event loop's thread, by kind of work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: The first whose word is in a function's file or name has its time.
+#: Kinds of work; the first one with a word in a function's file or name applies.
 KINDS = (
     ("TLS: encrypting and decrypting", ("_ssl._SSLSocket",)),
     ("TLS: to and from its buffers", ("_ssl.MemoryBIO", "sslproto.py", "/ssl.py")),
@@ -25,13 +25,13 @@ KINDS = (
 
 
 def kind_of(function: str) -> str:
-    """Which kind of work a function is."""
+    """Return the kind of work of a function."""
     return next((kind for kind, words in KINDS if any(word in function for word in words)), "other")
 
 
 @contextmanager
 def profiled() -> Iterator[dict[str, Any]]:
-    """Profile the thread of the body; the CPU seconds of each kind, and of the other threads."""
+    """Profile the thread of the body; yield CPU seconds by kind, and of the other threads."""
     found: dict[str, Any] = {}
     profile = cProfile.Profile(time.thread_time)
     before, here = _processor(), time.thread_time()

@@ -1,4 +1,4 @@
-"""The published SDK moves files: run by an environment that has it, and nothing of ours."""
+"""Transfers by the published SDK, in an environment with only that SDK installed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moving.meter import check, metered, print_result, read_parameters
 
 
 def main() -> None:
-    """Warm up, then do what is ordered, one file after the other: the SDK knows no other way."""
+    """Warm up, then transfer the files one after the other."""
     parameters = read_parameters()
     client: Any = import_module("diffio").DiffioClient(apiKey="key", baseUrl=parameters["base"])
     folder = Path(parameters["folder"])

@@ -1,4 +1,4 @@
-"""A process for each connection: none waits for another's interpreter lock."""
+"""Server with a process per connection, so that connections share no interpreter lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def listening(receive_buffer: int | None = None) -> socket.socket:
-    """A socket that listens on loopback; connections inherit the buffer's size, in bytes."""
+    """Return a listening loopback socket; connections inherit its buffer size, in bytes."""
     listener = socket.socket()
     if receive_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -29,12 +29,12 @@ def listening(receive_buffer: int | None = None) -> socket.socket:
 
 
 def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
-    """Say the port, then hand every connection to `handle` in a process of its own.
+    """Print the port, then serve every connection with `handle` in a separate process.
 
-    It ends, with all those, when the other end of its input is closed: a benchmark
+    All of them end when the other end of the standard input is closed, so a benchmark
     that is killed leaves nothing running.
     """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the system buries them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombie processes
     print(listener.getsockname()[1], flush=True)
     while True:
         readable, _, _ = select.select([listener, sys.stdin], [], [])
@@ -47,17 +47,17 @@ def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> N
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 handle(connection)
             except (OSError, EOFError):
-                pass  # the peer left
+                pass  # the peer disconnected
             finally:
                 os._exit(0)
         connection.close()
 
 
 @contextmanager
-def running(module: str, *words: str) -> Iterator[int]:
-    """A server of this folder in a process group of its own; yields its port."""
+def running(module: str, *arguments: str) -> Iterator[int]:
+    """Run a server of this folder in its own process group; yield its port."""
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", f"moving.{module}", *words],
+        [sys.executable, "-m", f"moving.{module}", *arguments],
         env={**os.environ, "PYTHONPATH": str(HERE.parent)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,8 +1,8 @@
-"""As much of the API and its hosts as a transfer needs, and nothing that costs time.
+"""Minimal fast server: the parts of the API and its hosts that a transfer needs.
 
     python -m moving.sink [CERTIFICATE.pem]
 
-What comes is counted and dropped; what goes is one block of noise, over and over. Sizes are in
+Received bytes are counted and dropped; sent bytes repeat one block of noise. Sizes are encoded in
 the ids, so that the processes of the connections need no memory in common but two counters.
 """
 
@@ -31,7 +31,7 @@ _most = multiprocessing.Value("i", 0)
 
 
 def content(start: int, length: int) -> bytes:
-    """What the sink serves between two offsets of a result."""
+    """Return the bytes between two offsets of a result."""
     block = start % len(BLOCK)
     return (BLOCK[block:] + BLOCK * (length // len(BLOCK) + 1))[:length]
 
@@ -135,7 +135,7 @@ class Conversation:
         self._connection.sendall(head.encode() + b"\r\n\r\n" + body)
 
     def _stats(self) -> None:
-        """The most bodies that came or went at once since the last request."""
+        """Send the maximum number of concurrent bodies since the last request."""
         with _bodies.get_lock():
             self._send_json({"at_once": _most.value})
             _most.value = 0

@@ -1,4 +1,4 @@
-"""What was measured, as a table."""
+"""Table of the measurements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-#: Each column: its head, the figure, and how it is written.
+#: Columns: heading, name of the figure, format.
 COLUMNS = (
     ("MB/s", "mb_per_s", "{:,.0f}"),
     ("s", "seconds", "{:.2f}"),
@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def row(scene: str, contender: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Medians of several runs, and the runs; of memory the worst counts."""
+    """Return the medians of several runs (for memory the maximum), and the runs."""
     found: dict[str, Any] = {"scene": scene, "contender": contender}
     for _, name, _ in COLUMNS:
         values = [run[name] for run in runs if run.get(name) is not None]
@@ -35,19 +35,19 @@ def row(scene: str, contender: str, runs: Sequence[Mapping[str, Any]]) -> dict[s
 def against(
     ours: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]
 ) -> tuple[float, float]:
-    """How ours compares, run by run in pairs, at the median: times its speed, times its CPU."""
+    """Return the median ratios of speed and CPU time, over pairs of runs."""
     pairs = list(zip(ours, other, strict=True))
     speed = statistics.median(mine["mb_per_s"] / its["mb_per_s"] for mine, its in pairs)
     return speed, statistics.median(mine["cpu_seconds"] / its["cpu_seconds"] for mine, its in pairs)
 
 
 def heading() -> str:
-    """The first line."""
+    """Return the heading of the table."""
     return f"{'':26}{'':12}" + "".join(f"{head:>14}" for head, _, _ in COLUMNS)
 
 
 def line(found: Mapping[str, Any]) -> str:
-    """One line of it."""
+    """Return one line of the table."""
     cells = (
         form.format(found[name]) if found.get(name) is not None else "-"
         for _, name, form in COLUMNS
@@ -56,7 +56,7 @@ def line(found: Mapping[str, Any]) -> str:
 
 
 def profile(found: Mapping[str, Any]) -> str:
-    """Where ours spent its time: seconds of CPU each with its share."""
+    """Return the CPU time by kind of work: seconds and percentage."""
     kinds: Mapping[str, float] = found["profile"]
     total = sum(kinds.values()) or 1.0
     lines = [f"    {kind:34}{own:8.3f} s{own / total:6.0%}" for kind, own in kinds.items()]

@@ -308,7 +308,7 @@ class Downloader:
         """
         if self._running > 1:
             if self.version is not None and self.version.etag == version.etag:
-                raise RangeIgnored("the host sent all where a part was asked for")
+                raise RangeIgnored("the host sent all bytes in response to a range request")
             raise RestartRequired("the result changed while it was downloaded")
         await self.sink.restart(version)
         self.version, self._done, self._reported_at = version, 0, 0

@@ -194,11 +194,11 @@ class RangeRequest:
         """Return the first response that is not a redirect. Requests carry no credentials."""
         sender, options = self.download.sender, self.download.options
         for _ in range(_MAX_REDIRECTS + 1):
-            with sender.emit_request("download", self.attempt, request) as answered:
+            with sender.emit_request("download", self.attempt, request) as emit_response:
                 exchange = await stack.enter_async_context(
                     Exchange(sender.sessions, Attempt(request=request, timeouts=options.timeouts))
                 )
-                answered(exchange)
+                emit_response(exchange)
             location = exchange.headers.get("location")
             if exchange.status not in _REDIRECTS or location is None:
                 return exchange

@@ -71,7 +71,7 @@ def validate_target(target: Path, on_conflict: OnConflict) -> None:
         if on_conflict != "overwrite":
             raise already_exists(target)
         if not stat.S_ISREG(mode):
-            raise InvalidTarget(f"{str(target)!r} is no regular file and is not replaced")
+            raise InvalidTarget(f"{str(target)!r} is not a regular file and is not replaced")
     # Permissions are not enough: a file system may be read-only or over its quota.
     now = time.monotonic()
     if now - _writable_cache.get(folder, -math.inf) < _WRITABLE_TTL:

@@ -40,7 +40,7 @@ class Proxies:
         self._bypassed = NoProxy(environment.get("no_proxy") or environment.get("NO_PROXY") or "")
 
     def address_for(self, url: str) -> str | None:
-        """Return the proxy for a URL; None for this machine, and where none is configured.
+        """Return the proxy for a URL; None for this machine, or without a configured proxy.
 
         Raises:
             ConfigurationError: The environment names an invalid proxy.

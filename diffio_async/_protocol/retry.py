@@ -127,7 +127,7 @@ def _call_hook(hook: Callable[[DiffioError], object], failure: DiffioError) -> b
 def retry_after(
     headers: Mapping[str, str], now: datetime, *, clock_known: bool = True
 ) -> float | None:
-    """Return the delay that a response requests, in seconds; None if there is none.
+    """Return the delay that a response requests, in seconds; None if absent.
 
     That is `Retry-After-Ms`, or `Retry-After` as seconds or a date; of several values the largest.
     A date is compared with the response's own `Date`, because the clock of this machine may be

@@ -186,7 +186,7 @@ def _check_status(
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise UnexpectedFile("it is no regular file")
+        raise UnexpectedFile("it is not a regular file")
     if _EFFECTIVE_USER is None:
         return
     if status.st_nlink > 1:

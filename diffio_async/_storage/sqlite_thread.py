@@ -135,7 +135,7 @@ class SqliteThread:
         await wait_all_uncancelled(self._request_close())
 
     def _request_close(self) -> list[asyncio.Future[Callable[[], None]]]:
-        """Ask the thread to close the file after pending jobs; return the future to wait for."""
+        """Let the thread close the file after pending jobs; return the future to wait for."""
         if self._process != os.getpid():
             return []
         with self._lock:
@@ -238,9 +238,9 @@ def _deliver(outcomes: Sequence[tuple[_Job, _Outcome]]) -> None:
 
 
 def _deliver_all(outcomes: Sequence[tuple[asyncio.Future[_Outcome], _Outcome]]) -> None:
-    for answer, outcome in outcomes:
-        if not answer.done():
-            answer.set_result(outcome)
+    for future, outcome in outcomes:
+        if not future.done():
+            future.set_result(outcome)
 
 
 def _raiser(failure: Exception) -> _Outcome:

@@ -47,7 +47,7 @@ _PERMANENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
 def shortage_of(failure: BaseException | None) -> Shortage | None:
-    """Return the shortage among the causes of a failure, or None if there is none."""
+    """Return the shortage among the causes of a failure, or None if absent."""
     for cause in _chain(failure):
         found = _shortage(cause)
         if found is not None:

@@ -203,7 +203,7 @@ def _open_regular_file(path: str, descriptors: list[int]) -> tuple[int, FileFing
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError("it is no regular file (for a pipe, pass an open file object)")
+        raise OSError("it is not a regular file (for a pipe, pass an open file object)")
     return descriptor, (status.st_size, status.st_mtime_ns)
 
 

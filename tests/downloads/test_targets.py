@@ -34,11 +34,11 @@ def unwritable(tmp_path: Path) -> Iterator[Path]:
 
 
 async def _refused_early(
-    client: AsyncDiffio, sandbox: Sandbox, target: str | Path, says: str, **more: str
+    client: AsyncDiffio, sandbox: Sandbox, target: str | Path, message: str, **more: str
 ) -> None:
-    with pytest.raises(InvalidTarget, match=says):
+    with pytest.raises(InvalidTarget, match=message):
         await linked(client).download(target, **more)
-    with pytest.raises(InvalidTarget, match=says):
+    with pytest.raises(InvalidTarget, match=message):
         await client.restore(b"speech", target, **more)  # type: ignore[arg-type]
     assert sandbox.requests == []
 
@@ -85,7 +85,7 @@ async def test_a_target_that_is_not_a_regular_file_is_neither_written_nor_replac
         if kind == "link":
             elsewhere.write_bytes(b"precious")
     await _refused_early(client, sandbox, target, "exists")
-    await _refused_early(client, sandbox, target, "no regular file", on_conflict="overwrite")
+    await _refused_early(client, sandbox, target, "not a regular file", on_conflict="overwrite")
     if kind == "link":
         assert elsewhere.read_bytes() == b"precious"
 

@@ -1,6 +1,6 @@
 """The undocumented parts of aiohttp and asyncio exist, and nothing depends on them where not.
 
-CI runs these tests, and those of closed loops (`test_ended_loops`), on the lowest supported version
+CI runs these tests and those of closed loops (`test_closed_loops`) on the lowest supported version
 of aiohttp and on the newest.
 """
 

@@ -1,4 +1,4 @@
-"""Fixtures of the protocol layer's tests."""
+"""Fixtures of the protocol tests."""
 
 import pytest
 from hypothesis import settings
@@ -10,4 +10,4 @@ settings.load_profile("protocol")
 
 @pytest.fixture(autouse=True)
 def _nothing_left_open() -> None:
-    """Check nothing: these tests open nothing, and a collection after each takes longer."""
+    """Skip the check: these tests open nothing, and it takes longer than they do."""

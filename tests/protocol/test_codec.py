@@ -1,4 +1,4 @@
-"""Answers to models: strict about what matters, tolerant of what is yet to come."""
+"""Decoding of responses: strict about required fields, tolerant of everything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from diffio_async.models.projects import (
     UploadConfirmation,
 )
 
-ANSWER = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing"}
+RESPONSE = {"generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing"}
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 JSON = st.recursive(
     SCALARS,
@@ -36,7 +36,7 @@ JSON = st.recursive(
 
 
 def progress(**fields: object) -> GenerationProgress:
-    body = json.dumps({**ANSWER, **fields}).encode()
+    body = json.dumps({**RESPONSE, **fields}).encode()
     return decode(body, GenerationProgress, call="progress", status=200)
 
 
@@ -46,15 +46,15 @@ def uploaded(size: object) -> int | None:
 
 
 @pytest.mark.parametrize("stage", ["preProcessing", "inference", "restoredVideo", "transcription"])
-@pytest.mark.parametrize("given_as", ["absent", "null", "{}", "null inside"])
-def test_an_optional_stage_may_be_absent_null_or_empty(stage: str, given_as: str) -> None:
+@pytest.mark.parametrize("text", ["absent", "null", "{}", "null inside"])
+def test_an_optional_stage_may_be_absent_null_or_empty(stage: str, text: str) -> None:
     forms = {"null": None, "{}": {}, "null inside": {"progress": None, "status": None}}
-    found = progress(**({} if given_as == "absent" else {stage: forms[given_as]}))
+    found = progress(**({} if text == "absent" else {stage: forms[text]}))
     assert found.status == "processing"
     assert found.percent == 0
 
 
-def test_a_number_may_come_as_a_string() -> None:
+def test_a_number_may_be_a_string() -> None:
     stage = progress(inference={"progress": "12.5"}).inference
     assert stage is not None
     assert stage.progress == 12.5
@@ -74,8 +74,8 @@ ODD_STATUSES: list[object] = [None, 5, True, {"x": 1}, []]
         *(("status", odd) for odd in ODD_STATUSES),
     ],
 )
-def test_a_required_field_is_refused_by_its_path(field: str, value: object) -> None:
-    """An id is a printable text that nothing was lost from; a status is any text."""
+def test_an_invalid_required_field_is_reported_by_its_path(field: str, value: object) -> None:
+    """An id is non-empty printable text; a status is any text."""
     with pytest.raises(InvalidResponse, match=f"contract: {field}") as caught:
         progress(**{field: value})
     assert caught.value.status == 200
@@ -96,8 +96,10 @@ def test_a_required_field_is_refused_by_its_path(field: str, value: object) -> N
         ("transcription", "pending"),
     ],
 )
-def test_an_odd_value_elsewhere_is_none_and_kept(field: str, value: object) -> None:
-    """Nothing is coerced (a "false" is not True) and nothing is lost."""
+def test_an_invalid_value_in_an_optional_field_is_none_and_kept_in_extra(
+    field: str, value: object
+) -> None:
+    """Values are not coerced ("false" is not a boolean), and the original value is kept."""
     for status in ("processing", "complete"):
         found = progress(status=status, **{field: value})
         assert found.status == status
@@ -110,7 +112,7 @@ def test_an_odd_value_elsewhere_is_none_and_kept(field: str, value: object) -> N
     "number",
     [5.7, True, "many", "", [], {}, 10**400, -(2**63) - 1, "1" * 400, float("nan"), float("inf")],
 )
-def test_an_odd_number_is_none_and_kept(number: object) -> None:
+def test_an_invalid_number_is_none_and_kept_in_extra(number: object) -> None:
     """Of the place in the queue; all but 5.7 also of a percentage."""
     body = {"queue": {"position": number}, "inference": {"progress": number, "status": "running"}}
     found = progress(**body)
@@ -120,11 +122,11 @@ def test_an_odd_number_is_none_and_kept(number: object) -> None:
     assert found.inference is not None
     assert found.inference.status == "running"
     assert 0 <= found.percent <= 100
-    # What is kept is JSON still: no NaN, no Infinity.
+    # The kept value is valid JSON: neither NaN nor Infinity.
     json.dumps(found.queue.extra, allow_nan=False)
 
 
-def test_a_failure_with_an_object_for_its_error_is_a_failure_with_a_reason() -> None:
+def test_an_error_object_in_a_failed_generation_becomes_its_reason() -> None:
     for error, reason in (
         ({"code": "X"}, "X"),
         ({"code": "X", "message": "no speech found"}, "no speech found"),
@@ -140,7 +142,7 @@ def test_a_failure_with_an_object_for_its_error_is_a_failure_with_a_reason() -> 
     assert progress(status="failed", inference={"error": {"code": "Z"}}).reason == "Z"
 
 
-def test_the_path_of_a_misfit_in_a_row_names_the_row() -> None:
+def test_the_path_of_an_invalid_field_in_a_row_contains_the_index() -> None:
     rows = [{"generationId": "g", "status": "x"}, {"status": "x"}]
     body = json.dumps({"generations": rows}).encode()
     with pytest.raises(InvalidResponse, match=r"generations\.1\.generationId is missing"):
@@ -154,7 +156,7 @@ def test_a_row_without_its_id_is_an_invalid_response(row: object) -> None:
         decode(body, ProjectList, call="list", status=200)
 
 
-def test_an_odd_row_loses_nothing_but_the_odd_field() -> None:
+def test_an_invalid_field_does_not_affect_the_rest_of_its_row() -> None:
     rows = [
         {"apiProjectId": "p1", "status": "uploaded", "createdAt": "", "generationCount": "2"},
         {"apiProjectId": "p2", "status": None, "hasVideo": "yes", "createdAt": 1767225600},
@@ -174,31 +176,31 @@ def test_an_odd_row_loses_nothing_but_the_odd_field() -> None:
     assert found.extra == {"nextPageToken": "t2"}
 
 
-def test_a_null_list_is_empty_and_a_list_inside_keeps_what_fits() -> None:
+def test_null_is_an_empty_list_and_invalid_items_of_a_nested_list_are_dropped() -> None:
     empty = decode(b'{"projects": null}', ProjectList, call="list", status=200)
     assert empty.projects == ()
     scopes = ["keys:read", 5, None, "keys:write"]
-    for given_as, read, kept in (
+    for text, read, kept in (
         (scopes, ("keys:read", "keys:write"), {"scopes": scopes}),
         (None, (), {}),
         ("keys:read", (), {"scopes": "keys:read"}),
     ):
-        body = json.dumps({"keys": [{"keyId": "k", "scopes": given_as}]}).encode()
+        body = json.dumps({"keys": [{"keyId": "k", "scopes": text}]}).encode()
         (key,) = decode(body, ApiKeyList, call="list", status=200).keys
         assert key.scopes == read
         assert key.extra == kept
 
 
 @pytest.mark.parametrize("rows", ["abc", {}, 5, False])
-def test_a_list_is_a_list(rows: object) -> None:
-    """Neither a string's letters nor an object pass for rows."""
+def test_rows_that_are_not_a_list_are_refused(rows: object) -> None:
+    """Neither a string nor an object is accepted."""
     with pytest.raises(InvalidResponse, match="projects"):
         decode(json.dumps({"projects": rows}).encode(), ProjectList, call="list", status=200)
     with pytest.raises(InvalidResponse, match="projects is missing"):
         decode(b"{}", ProjectList, call="list", status=200)
 
 
-def test_usage_without_billing_is_usage() -> None:
+def test_usage_without_billing_is_accepted() -> None:
     body = {"usage": {"periods": [{"periodId": 5, "totalCents": "12.5"}]}, "billing": None}
     found = decode(json.dumps(body).encode(), UsageSummary, call="usage", status=200)
     (period,) = found.usage.periods
@@ -206,8 +208,8 @@ def test_usage_without_billing_is_usage() -> None:
     assert found.billing == Billing()
 
 
-def test_what_a_call_cannot_do_without_is_refused_where_it_is_absent() -> None:
-    """The secret of a new key is shown once: a response without it is not a success."""
+def test_a_missing_required_field_is_refused() -> None:
+    """A response to the creation of a key must contain its secret, which is shown only once."""
     for body in (b'{"keyId": "k"}', b'{"keyId": "k", "key": ""}', b'{"keyId": "k", "key": null}'):
         with pytest.raises(InvalidResponse, match="key is missing"):
             decode(body, ApiKey, call="api_keys/create", status=200, needs=["key"])
@@ -230,23 +232,23 @@ def test_what_a_call_cannot_do_without_is_refused_where_it_is_absent() -> None:
         b'{"projects": [], "x":' + b"[" * 200 + b"]" * 200 + b"}",
     ],
 )
-def test_a_success_that_is_no_json_object_is_no_success(body: bytes) -> None:
-    """A captive portal's page does not become an empty list of projects."""
+def test_a_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
+    """The page of a captive portal does not become an empty list of projects."""
     with pytest.raises(InvalidResponse, match="not a JSON object") as caught:
         decode(body, ProjectList, call="list", status=200)
     kept = caught.value.body
     assert not isinstance(kept, str) or len(kept) <= 2000
 
 
-def test_what_need_say_nothing_may_say_nothing() -> None:
-    """An edge that responses `complete` with 204 has completed; a page in its place has not."""
+def test_an_empty_body_is_accepted_if_no_field_is_required() -> None:
+    """The edge may respond to `complete` with 204; an HTML page is refused."""
     for body in (b"", b" \n", b"{}"):
         decode(body, EmptyResponse, call="complete", status=204)
     with pytest.raises(InvalidResponse):
         decode(b"<html>", EmptyResponse, call="complete", status=200)
 
 
-def test_unknown_fields_and_words_are_kept() -> None:
+def test_unknown_fields_and_values_are_kept() -> None:
     found = progress(status="dreaming", extra=1, generation_id="x", restoration={"engine": "e"})
     assert found.status == "dreaming"
     assert not found.complete
@@ -257,7 +259,7 @@ def test_unknown_fields_and_words_are_kept() -> None:
     assert nested.extra == {"mood": "good"}
 
 
-def test_objects_of_the_services_own_shape_come_as_they_are() -> None:
+def test_free_form_objects_are_unchanged() -> None:
     policy = {"type": "spendLimit", "limitCents": 100, "new": [1, {"a": None}]}
     body = {"account": {"billingPolicy": policy}}
     found = decode(json.dumps(body).encode(), AccountSettings, call="account", status=200)
@@ -268,8 +270,8 @@ def test_objects_of_the_services_own_shape_come_as_they_are() -> None:
     assert account.extra == {"billingPolicy": "none"}
 
 
-def test_a_byte_order_mark_is_no_part_of_the_response() -> None:
-    body = b"\xef\xbb\xbf" + json.dumps(ANSWER).encode()
+def test_a_byte_order_mark_is_ignored() -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(RESPONSE).encode()
     found = decode(body, GenerationProgress, call="progress", status=200)
     assert found.generation_id == "gen_1"
 
@@ -283,7 +285,7 @@ def test_a_byte_order_mark_is_no_part_of_the_response() -> None:
         ("2026-01-02T05:04:05+02:00", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
     ],
 )
-def test_time_stamps_are_aware(text: str, instant: datetime) -> None:
+def test_timestamps_are_aware(text: str, instant: datetime) -> None:
     body = json.dumps({"apiProjectId": "p", "expiresAt": text}).encode()
     found = decode(body, CreatedProject, call="create", status=200).expires_at
     assert found == instant
@@ -295,16 +297,16 @@ def test_time_stamps_are_aware(text: str, instant: datetime) -> None:
     "stamp",
     ["soon", "", "2026-13-01T00:00:00Z", "1767225600", 1767225600, "0001-01-01T00:00:00+14:00"],
 )
-def test_an_odd_time_stamp_is_none_and_kept(stamp: object) -> None:
+def test_an_invalid_timestamp_is_none_and_kept_in_extra(stamp: object) -> None:
     body = json.dumps({"apiProjectId": "p", "expiresAt": stamp}).encode()
     found = decode(body, CreatedProject, call="create", status=200)
     assert found.expires_at is None
     assert found.extra == {"expiresAt": stamp}
 
 
-def test_a_response_that_does_not_fit_still_tells_what_it_made() -> None:
-    """The project is there and the generation is billed, whatever else the response says."""
-    body = json.dumps({**ANSWER, "status": None}).encode()
+def test_an_invalid_response_keeps_the_ids_that_it_contains() -> None:
+    """The project exists and the generation is billed, whatever the other fields contain."""
+    body = json.dumps({**RESPONSE, "status": None}).encode()
     with pytest.raises(InvalidResponse) as caught:
         decode(body, Generation, call="create_generation", status=200)
     assert caught.value.api_project_id == "proj_1"
@@ -312,8 +314,8 @@ def test_a_response_that_does_not_fit_still_tells_what_it_made() -> None:
 
 
 @given(fields=st.dictionaries(st.sampled_from(["status", "queue", "inference", "error"]), JSON))
-def test_any_json_is_a_model_or_response_invalid(fields: dict[str, object]) -> None:
-    """No response raises anything else, and what is accepted has kept its kinds."""
+def test_any_json_is_a_model_or_an_invalid_response(fields: dict[str, object]) -> None:
+    """No other exception is raised, and accepted fields have their declared types."""
     try:
         found = progress(**fields)
     except InvalidResponse:
@@ -326,6 +328,6 @@ def test_any_json_is_a_model_or_response_invalid(fields: dict[str, object]) -> N
 
 
 @given(body=st.binary(max_size=40))
-def test_any_bytes_are_a_model_or_response_invalid(body: bytes) -> None:
+def test_any_bytes_are_a_model_or_an_invalid_response(body: bytes) -> None:
     with pytest.raises(InvalidResponse):
         decode(body, GenerationProgress, call="progress", status=200)

@@ -1,4 +1,4 @@
-"""What a file is is decided by a table of our own, on every machine alike."""
+"""Media types of files, from the package's own table rather than from the system's."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from diffio_async.sandbox import Sandbox
 async def main(folder):
     async with Sandbox(engine="echo") as sandbox:
         async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
-            for ending in sys.argv[2:]:
-                path = folder / f"talk.{ending}"
+            for suffix in sys.argv[2:]:
+                path = folder / f"talk.{suffix}"
                 path.write_bytes(b"sound")
                 project = await client.projects.create(path)
-                print(ending, project.content_type)
+                print(suffix, project.content_type)
             with gzip.open(folder / "talk.wav.gz", "wb") as file:
                 file.write(b"sound")
             with gzip.open(folder / "talk.wav.gz") as file:
@@ -73,8 +73,8 @@ EXPECTED = {
 
 
 @pytest.mark.slow
-def test_an_empty_table_of_the_machine_changes_nothing(tmp_path: object) -> None:
-    """Content types, names of what is packed, and what a folder holds."""
+def test_media_types_do_not_depend_on_the_systems_table(tmp_path: object) -> None:
+    """Content types, names of compressed files, and the recordings found in a folder."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(tmp_path), *EXPECTED],
         check=False,
@@ -87,39 +87,38 @@ def test_an_empty_table_of_the_machine_changes_nothing(tmp_path: object) -> None
     assert lines[-3:] == [
         "talk.wav audio/x-wav",
         "packed application/octet-stream",
-        " ".join(sorted(f".{ending}" for ending in EXPECTED)),
+        " ".join(sorted(f".{suffix}" for suffix in EXPECTED)),
     ]
 
 
 @pytest.mark.slow
-def test_the_package_asks_no_machine_what_a_file_is() -> None:
-    """`mimetypes` is imported nowhere."""
+def test_the_package_does_not_import_mimetypes() -> None:
     from tests.test_layers import package_imports
 
     assert [each for each in package_imports() if each.imported.startswith("mimetypes")] == []
 
 
-def test_every_ending_has_a_type_here_and_a_place_in_the_sandbox() -> None:
-    """The sandbox imports nothing of the package, and so has a table of its own."""
+def test_package_and_sandbox_know_the_same_suffixes() -> None:
+    """The sandbox imports nothing of the package, so it has its own table."""
     assert RECORDINGS == RECORDING_ENDINGS
-    for ending in RECORDING_ENDINGS:
-        assert content_type_of(f"a{ending.upper()}").startswith(
+    for suffix in RECORDING_ENDINGS:
+        assert content_type_of(f"a{suffix.upper()}").startswith(
             ("audio/", "video/", "application/")
         )
-        assert media_suffix(f"a{ending}") == ending
+        assert media_suffix(f"a{suffix}") == suffix
 
 
 @pytest.mark.parametrize(
-    ("kind", "ending"),
+    ("media_type", "suffix"),
     [("video/mp4", ".mp4"), ("VIDEO/QuickTime; x=y", ".mov"), ("text/html", None), ("", None)],
 )
-def test_a_type_has_a_usual_ending(kind: str, ending: str | None) -> None:
-    """For a result whose name has none."""
-    assert ending_of(kind) == ending
+def test_a_media_type_has_a_usual_suffix(media_type: str, suffix: str | None) -> None:
+    """It is used for results without a suffix."""
+    assert ending_of(media_type) == suffix
 
 
-def test_what_is_packed_is_no_recording() -> None:
-    """Its ending says so, in any letters."""
+def test_a_compressed_file_is_not_a_recording() -> None:
+    """It is recognised by its suffix, in any case."""
     assert is_packed("a.wav.GZ")
     assert not is_packed("a.wav")
     assert content_type_of("a.wav.gz") == content_type_of("a") == "application/octet-stream"

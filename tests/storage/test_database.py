@@ -214,7 +214,7 @@ async def test_an_unwritable_path_is_explained(tmp_path: Path) -> None:
 async def test_what_is_not_a_regular_file_is_refused(tmp_path: Path) -> None:
     """A named pipe is an example: SQLite itself only reports a disk error."""
     os.mkfifo(tmp_path / "notes.db")
-    with pytest.raises(DatabaseError, match="it is no regular file"):
+    with pytest.raises(DatabaseError, match="it is not a regular file"):
         await SqliteThread.open(tmp_path / "notes.db", FIRST)
 
 

@@ -75,7 +75,7 @@ def nowhere(path: Path) -> None:
         (short, "is not a resume file: name another file"),
         (damaged, "damaged in line 2: remove it to start over"),
         (newer, "another version of diffio_async"),
-        (pipe, "no regular file"),
+        (pipe, "not a regular file"),
         (nowhere, "Not a directory"),
     ],
 )

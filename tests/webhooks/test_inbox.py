@@ -19,7 +19,7 @@ from diffio_async import ConfigurationError, WebhookInbox, WebhookVerifier
 from diffio_async.errors import DatabaseError
 from diffio_async.webhooks import asgi_app, inbox_queries
 from tests.webhooks.scenes import SECRET, VERIFIER, Clock, body_of, headers_of, stored
-from tests.webhooks.test_receiving import AsgiSender
+from tests.webhooks.test_receivers import AsgiSender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -108,7 +108,7 @@ async def test_no_event_is_lost_under_load_with_a_killed_receiver(tmp_path: Path
     assert {name: report[name] for name in lost} == dict.fromkeys(lost, 0)
     assert not report["damaged"]
     assert (report["valid"], report["stored"], report["kills"]) == (1500, 1500, 1)
-    assert report["answers"]["bad 400"] == 100
-    assert set(report["answers"]) == {"bad 400", "genuine 200"}
+    assert report["responses"]["forged 400"] == 100
+    assert set(report["responses"]) == {"forged 400", "genuine 200"}
     # The receiver was gone for a while, and deliveries without a response were repeated.
     assert report["sent_again"] > 0

@@ -1,4 +1,4 @@
-"""Work on hostile text is linear and bounded, and what is kept of it is a few KB."""
+"""Hostile input takes linear, bounded time, and a few KB of it are kept."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRETS = ["KEY-OF-CLIENT" * 3, "Bearer " + "KEY-OF-CLIENT" * 3]
-#: Pieces that look like the beginning of a secret, or of what is searched for around one.
+#: Beginnings of secrets, and of the patterns that are searched for around them.
 PIECES = [
     *("-eyJaaaaaaaa", "eyJ", "eyJaaaaaaaaaaa.", "diffio_", "-diffio_a", "diffio_a_", "whsec_"),
     *("http://", "https://a@", "//", "?", "sig=", "x-amz-", "token", "&", "\\ud83d", "KEY-OF-"),
@@ -40,7 +40,7 @@ PIECES = [
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:
-    """CPU seconds, the least of several measurements: noise only adds."""
+    """Return the minimum CPU time of several runs, in seconds: noise only adds to it."""
     found = []
     for _ in range(times):
         began = time.thread_time()
@@ -54,7 +54,7 @@ def failure(body: bytes) -> Exception:
 
 
 def hostile(piece: str, size: int) -> dict[str, bytes]:
-    """Bodies of errors that consist of a piece: as text, and in several places of JSON."""
+    """Return error bodies that repeat `piece`: as text, and in several positions of JSON."""
     text = piece * (size // len(piece))
     contents = {
         "json": json.dumps({"error": text}),
@@ -66,7 +66,7 @@ def hostile(piece: str, size: int) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("piece", PIECES)
-def test_an_error_of_any_text_takes_time_in_proportion(piece: str) -> None:
+def test_an_error_body_is_processed_in_linear_time(piece: str) -> None:
     """Four times the size takes less than eight times as long."""
     small, large = hostile(piece, 25_000), hostile(piece, 100_000)
     for form in small:
@@ -76,8 +76,8 @@ def test_an_error_of_any_text_takes_time_in_proportion(piece: str) -> None:
 
 
 @pytest.mark.parametrize("piece", PIECES)
-def test_looking_for_secrets_takes_time_in_proportion(piece: str) -> None:
-    """Even where texts were not cut: the patterns themselves are linear."""
+def test_redaction_takes_linear_time(piece: str) -> None:
+    """The patterns themselves are linear, even for text that is not truncated."""
     text = piece * (100_000 // len(piece))
     scrubber = Scrubber(SECRETS)
     once = seconds(lambda: scrubber.text(text[:25_000], 10**9))
@@ -90,17 +90,17 @@ def test_looking_for_secrets_takes_time_in_proportion(piece: str) -> None:
     limit=st.integers(1, 80),
     around=st.text(alphabet="ab -", max_size=5),
 )
-def test_a_secret_at_the_cut_shows_in_no_part(
+def test_no_part_of_a_truncated_secret_is_shown(
     before: int, secret: str, limit: int, around: str
 ) -> None:
-    """Neither its beginning, though what stands before it shrinks when it is masked."""
+    """Masking shortens the text before it, which moves the position of the cut."""
     text = "https://h/p?" + "q" * before + " " + around + secret * 3 + around
     shown = redact(text, [secret], limit)
     assert len(shown) <= limit
     assert "KEY-" not in shown
 
 
-def test_what_is_kept_of_a_body_is_a_few_kilobytes() -> None:
+def test_a_kept_body_has_at_most_a_few_kilobytes() -> None:
     bodies: list[object] = [
         {"error": "x" * 10**6},
         {"projects": [{}] * 30_000},
@@ -117,8 +117,8 @@ def test_what_is_kept_of_a_body_is_a_few_kilobytes() -> None:
         assert len(repr(vars(error))) < 40_000
 
 
-def test_the_code_and_the_text_of_an_error_are_found_behind_much_else() -> None:
-    """What is kept is cut; what is looked for is not."""
+def test_code_and_message_are_found_at_the_end_of_a_large_body() -> None:
+    """The body is truncated only after they have been extracted."""
     body = {"a": ["x" * 1000] * 100, "error": {"message": "no", "code": "spendLimitExceeded"}}
     error = error_from_response(
         402, {}, json.dumps(body).encode(), call="c", host=Host.API, now=NOW
@@ -151,7 +151,7 @@ DEEP = [
 
 
 @pytest.mark.parametrize("body", DEEP, ids=range(len(DEEP)))
-def test_json_nested_too_deep_is_an_error_of_ours(body: bytes, tmp_path: Path) -> None:
+def test_json_nested_too_deeply_raises_an_error_of_the_package(body: bytes, tmp_path: Path) -> None:
     with pytest.raises(NotJson):
         json_of(body)
     assert isinstance(parse_body(body), str)
@@ -173,22 +173,22 @@ def test_json_nested_too_deep_is_an_error_of_ours(body: bytes, tmp_path: Path) -
         list(read_manifest(str(tmp_path / "m.jsonl")))
 
 
-def test_as_deep_as_may_be_is_read() -> None:
+def test_json_of_the_maximum_depth_is_read() -> None:
     body = b'{"generationId": "g", "apiProjectId": "p", "status": "x", "more": '
     body += b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}"
     found = decode(body, GenerationProgress, call="c", status=200)
     assert json.dumps(found.extra)
 
 
-def test_json_of_too_many_values_is_an_error_of_ours() -> None:
+def test_json_of_too_many_values_raises_an_error_of_the_package() -> None:
     for piece in (b"[],", b"1,", b'"",', b"{},"):
         body = b'{"projects": [' + piece * 2_000_001 + b"1]}"
         with pytest.raises(InvalidResponse, match="not a JSON object"):
             decode(body, ProjectList, call="c", status=200)
 
 
-def test_numbers_without_end_are_read_in_time() -> None:
-    """Python itself takes quadratic time for them; they stay the text that they are."""
+def test_very_long_numbers_are_read_in_linear_time() -> None:
+    """Python's own conversion takes quadratic time; the numbers stay text."""
     body = b'{"n": ' + b"9" * 10**6 + b', "f": 1' + b"0" * 10**6 + b'.5, "e": 1e999999999}'
     assert seconds(lambda: json_of(body), 1) < 2
     found = json_of(body)
@@ -197,8 +197,8 @@ def test_numbers_without_end_are_read_in_time() -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_files_without_end_are_not_read_whole(tmp_path: Path) -> None:
-    """A manifest or a plan of gigabytes is refused by its first line, or its size."""
+def test_very_large_files_are_not_read_completely(tmp_path: Path) -> None:
+    """A manifest or a fault plan of gigabytes is refused by its first line or its size."""
     for name in ("m.csv", "m.jsonl", "plan.json"):
         with (tmp_path / name).open("wb") as file:
             file.write(b'{"source": "')
@@ -214,12 +214,12 @@ def test_files_without_end_are_not_read_whole(tmp_path: Path) -> None:
     assert peak < 100 * 2**20
 
 
-def test_a_handle_without_end_is_refused() -> None:
+def test_a_handle_file_that_is_too_large_is_refused() -> None:
     with pytest.raises(ConfigurationError) as caught:
         ids_of("dgh1." + "a" * 10**7)
     assert len(str(caught.value)) < 1000
 
 
-def test_masks_cover_tokens_that_were_cut() -> None:
+def test_truncated_tokens_are_masked() -> None:
     assert redact("see eyJhbGciOiJIUzI1NiJ9", limit=24) == f"see {MASK}"
     assert redaction.MAX_TEXT >= 2000

@@ -1,4 +1,4 @@
-"""Keys, addresses, models and headers: refused before a byte is sent, and never shown."""
+"""Validation of API keys, URLs, model names and headers, before a request is sent."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from diffio_async.errors import ConfigurationError
         "SECRET\r\nX-Evil: 1",
     ],
 )
-def test_a_key_that_cannot_be_a_header_is_refused_and_not_shown(key: str) -> None:
-    """A trailing newline does not put the key into the exception's text."""
+def test_a_key_that_is_not_a_valid_header_value_is_refused_and_not_shown(key: str) -> None:
+    """The key is in neither the message nor the context of the error."""
     with pytest.raises(ConfigurationError) as caught:
         api_key(key)
     assert "SEC" not in repr(caught.value)
@@ -44,18 +44,18 @@ def test_a_key_that_cannot_be_a_header_is_refused_and_not_shown(key: str) -> Non
 
 
 @pytest.mark.parametrize("key", [None, "", b"bytes", 5])
-def test_a_key_that_is_none_names_the_way_out(key: Any) -> None:
+def test_a_missing_or_mistyped_key_is_refused_with_a_hint(key: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"DIFFIO_API_KEY|is a string"):
         api_key(key)
 
 
 @given(key=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1))
-def test_any_printable_key_is_taken_as_it_is(key: str) -> None:
+def test_any_printable_key_is_accepted_unchanged(key: str) -> None:
     assert api_key(key) == key
 
 
 @pytest.mark.parametrize(
-    ("given_as", "meant"),
+    ("url", "expected"),
     [
         ("https://api.diffio.ai", "https://api.diffio.ai/v1"),
         ("https://api.diffio.ai/", "https://api.diffio.ai/v1"),
@@ -73,9 +73,9 @@ def test_any_printable_key_is_taken_as_it_is(key: str) -> None:
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443/v1"),
     ],
 )
-def test_a_base_url_means_the_same_with_and_without_v1(given_as: str, meant: str) -> None:
-    assert api_base_url(given_as) == meant
-    assert api_base_url(meant) == meant
+def test_v1_is_appended_to_a_base_url_if_it_is_missing(url: str, expected: str) -> None:
+    assert api_base_url(url) == expected
+    assert api_base_url(expected) == expected
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_base_url_means_the_same_with_and_without_v1(given_as: str, meant: str
         "http://127.0.0.1#@evil.com",
     ],
 )
-def test_nothing_goes_in_the_clear_to_a_host_that_is_not_this_machine(url: str) -> None:
+def test_plain_http_is_refused_except_for_loopback(url: str) -> None:
     with pytest.raises(ConfigurationError):
         api_base_url(url)
 
@@ -131,7 +131,7 @@ def test_nothing_goes_in_the_clear_to_a_host_that_is_not_this_machine(url: str) 
         "https://\uff48ost",
     ],
 )
-def test_what_is_no_base_url_is_refused(url: str) -> None:
+def test_an_invalid_base_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         api_base_url(url)
 
@@ -149,7 +149,7 @@ def test_what_is_no_base_url_is_refused(url: str) -> None:
         "ftp://me:PASSWORD@host?PASSWORD",
     ],
 )
-def test_a_refused_address_does_not_show_what_may_be_a_password(url: str) -> None:
+def test_the_error_for_an_invalid_url_shows_no_password(url: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         api_base_url(url)
     assert "PASSWORD" not in str(caught.value)
@@ -157,7 +157,7 @@ def test_a_refused_address_does_not_show_what_may_be_a_password(url: str) -> Non
 
 
 @given(url=st.text() | st.text().map("https://".__add__) | st.text().map("http://".__add__))
-def test_any_text_is_an_address_or_refused_in_our_words(url: str) -> None:
+def test_any_text_is_a_base_url_or_a_configuration_error(url: str) -> None:
     try:
         found = api_base_url(url)
     except ConfigurationError:
@@ -167,12 +167,12 @@ def test_any_text_is_an_address_or_refused_in_our_words(url: str) -> None:
 
 
 @given(host=st.text(st.characters(categories=("Ll", "Nd"), max_codepoint=0x7E), min_size=1))
-def test_whatever_stands_before_another_domain_is_not_local(host: str) -> None:
+def test_a_loopback_name_as_a_prefix_of_another_domain_is_not_local(host: str) -> None:
     assert not is_local(f"localhost.{host}.com")
     assert not is_local(f"127.0.0.1.{host}a")
 
 
-def test_a_signed_link_is_taken_to_the_letter() -> None:
+def test_a_signed_url_is_not_normalized() -> None:
     link = "https://store/o%2Fa+b?X-Sig=%2f&x=é"
     assert require_secure_url(link, "the link") == link
 
@@ -189,8 +189,8 @@ def test_a_signed_link_is_taken_to_the_letter() -> None:
         ("diffio-99-next", "/diffio-99-next-generation"),
     ],
 )
-def test_every_model_of_the_right_shape_is_sent(model: str, path: str) -> None:
-    """The list is open: which models are served is the server's word."""
+def test_any_well_formed_model_name_is_accepted(model: str, path: str) -> None:
+    """The API decides which models are available."""
     assert generation_path(model) == path
 
 
@@ -210,7 +210,7 @@ def test_every_model_of_the_right_shape_is_sent(model: str, path: str) -> None:
         ),
     ],
 )
-def test_a_name_that_is_no_models_is_refused(model: Any) -> None:
+def test_a_malformed_model_name_is_refused(model: Any) -> None:
     with pytest.raises(ConfigurationError, match="cannot be a model"):
         generation_path(model)
 
@@ -233,14 +233,12 @@ def test_a_name_that_is_no_models_is_refused(model: Any) -> None:
         ("Transfer-Encoding", "chunked"),
     ],
 )
-def test_a_header_that_cannot_be_sent_is_refused_and_its_value_not_shown(
-    name: Any, value: Any
-) -> None:
+def test_an_invalid_header_is_refused_and_its_value_not_shown(name: Any, value: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         validate_headers({name: value})
     assert "SECRET" not in str(caught.value)
 
 
-def test_ordinary_headers_pass_as_they_are() -> None:
+def test_valid_headers_are_unchanged() -> None:
     headers = {"X-Trace": "a\tb c", "authorization": "Bearer x", "X-Empty": ""}
     assert validate_headers(headers) == headers

@@ -1,4 +1,4 @@
-"""Content codings: what is a coding is decoded within bounds, and what is not changes nothing."""
+"""Decoding of content codings, with a limit on the expansion."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def decoded(body: bytes, *names: str, step: int = 1 << 20) -> tuple[bytes, bool]
         ("br", ("br",)),
     ],
 )
-def test_only_codings_are_codings(header: str, names: tuple[str, ...]) -> None:
+def test_unknown_words_are_not_content_codings(header: str, names: tuple[str, ...]) -> None:
     assert codings_of(header) == names
 
 
 @pytest.mark.parametrize("step", [1, 2, 7, 1 << 20])
-def test_each_coding_is_decoded_in_pieces_of_any_size(step: int) -> None:
+def test_each_coding_is_decoded_in_chunks_of_any_size(step: int) -> None:
     packed = gzip.compress(CONTENT)
     for body, names in (
         (packed, ["gzip"]),
@@ -56,24 +56,24 @@ def test_each_coding_is_decoded_in_pieces_of_any_size(step: int) -> None:
         (raw_deflate(CONTENT), ["deflate"]),
         (gzip.compress(zlib.compress(CONTENT)), ["deflate", "gzip"]),
         (CONTENT, []),
-        (CONTENT, ["gzip"]),  # it was labelled so, and is not
+        (CONTENT, ["gzip"]),  # wrongly labelled
     ):
         found, complete = decoded(body, *names, step=step)
         assert found == CONTENT + (b"second member" if names == ["x-gzip"] else b"")
         assert complete
 
 
-def test_what_is_behind_the_end_is_left_out() -> None:
+def test_bytes_after_the_end_of_the_stream_are_ignored() -> None:
     assert decoded(gzip.compress(b"abc") + bytes(600), "gzip") == (b"abc", True)
     assert decoded(zlib.compress(b"abc") + b"rest", "deflate") == (b"abc", True)
 
 
-def test_what_was_cut_off_is_not_complete() -> None:
+def test_truncated_content_is_not_complete() -> None:
     for at in (1, 20, len(gzip.compress(CONTENT)) - 1):
         assert not decoded(gzip.compress(CONTENT)[:at], "gzip")[1]
 
 
-def test_what_cannot_be_decoded_says_so() -> None:
+def test_undecodable_content_raises() -> None:
     for names in (["br"], ["zstd", "gzip"], ["gzip"] * 4):
         with pytest.raises(Undecodable, match="not requested"):
             Decoder(tuple(names))
@@ -83,21 +83,21 @@ def test_what_cannot_be_decoded_says_so() -> None:
         decoded(bytes(broken), "gzip")
 
 
-def test_a_decompression_bomb_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends when it has grown a hundredfold, with no more than a piece of it in memory."""
+def test_a_decompression_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding stops at a hundredfold expansion, with at most one chunk in memory."""
     monkeypatch.setattr(codings, "_HARMLESS", 1 << 20)
     bomb = gzip.compress(bytes(1 << 26), 9)
-    given_out = 0
-    with pytest.raises(Undecodable, match="grows"):  # noqa: PT012 - how far it came is asked
-        for piece in Decoder(("gzip",)).decode(bomb):
-            assert len(piece) <= 1 << 20
-            given_out += len(piece)
-    assert given_out <= 100 * len(bomb)
+    decoded_size = 0
+    with pytest.raises(Undecodable, match="grows"):  # noqa: PT012 - the size before the error is checked
+        for chunk in Decoder(("gzip",)).decode(bomb):
+            assert len(chunk) <= 1 << 20
+            decoded_size += len(chunk)
+    assert decoded_size <= 100 * len(bomb)
     with pytest.raises(Undecodable, match="grows"):
         decoded(gzip.compress(gzip.compress(bytes(1 << 24), 9), 9), "gzip", "gzip")
 
 
 @given(body=st.binary(max_size=60), name=st.sampled_from(["gzip", "deflate"]))
-def test_any_bytes_decode_or_do_not(body: bytes, name: str) -> None:
+def test_any_bytes_decode_or_raise_undecodable(body: bytes, name: str) -> None:
     with contextlib.suppress(Undecodable):
         decoded(body, name)

@@ -1,4 +1,4 @@
-"""The API's names in camelCase and ours in snake_case, there and back."""
+"""Conversion of field names between the API's camelCase and the package's snake_case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def words(text: str) -> list[str]:
     return text.split()
 
 
-#: What the published SDK's responses and arguments are called.
+#: Names of fields and parameters in the published SDK.
 FIELDS = words("""
 account apiKeyId apiProjectId billing contentType createdAt downloadType downloadUrl edgeBaseUrl
 error errorDetails eventId eventType expiresAt fileName generation generationCount generationId
@@ -33,25 +33,25 @@ params parent payload pollInterval progressRequestOptions projectParams raiseOnE
 resourceBounds retryBackoff retryStatusCodes samplePayload sampling scopes secret showProgress
 timeout timeoutInSeconds url
 """)
-#: Names of the contract that the published SDK does not have.
-MORE = words("uploadUrl uploadMethod bucket uploadId etag position message")
+#: Names in the contract that the published SDK lacks.
+OTHER = words("uploadUrl uploadMethod bucket uploadId etag position message")
 
 
 def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
-def test_a_published_name_survives_the_way_to_snake_case_and_back() -> None:
-    names = {*FIELDS, *PARAMETERS, *MORE}
+def test_published_names_round_trip_through_snake_case() -> None:
+    names = {*FIELDS, *PARAMETERS, *OTHER}
     assert {name: camel(snake(name)) for name in names} == {name: name for name in names}
 
 
 @pytest.mark.parametrize("module", [generations, projects])
-def test_every_field_of_a_decoded_model_has_a_name_of_the_contract(module: object) -> None:
-    """A mistyped field would be absent from every response, silently."""
+def test_every_model_field_exists_in_the_contract(module: object) -> None:
+    """A misspelled field would silently be missing from every response."""
     models = [m for m in vars(module).values() if isinstance(m, type) and attrs.has(m)]
     decoded = [m for m in models if "extra" in attrs.fields_dict(m)]
     assert decoded
     for model in decoded:
         names = {camel(field.name) for field in attrs.fields(model)} - {"extra"}
-        assert names <= {*FIELDS, *MORE}, model.__name__
+        assert names <= {*FIELDS, *OTHER}, model.__name__

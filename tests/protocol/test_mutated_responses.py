@@ -1,4 +1,4 @@
-"""Mutated responses of a real server: every call ends with a result or with an error of ours."""
+"""Mutated responses: every call ends with a result or an error of the package."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 STAMP = "2026-01-02T03:04:05Z"
 STAGE = {"jobId": "j", "jobState": "s", "status": "running", "progress": 50, "error": None}
-#: A sound response of each kind, and the model it becomes.
-SOUND: dict[type[Any], dict[str, Any]] = {
+#: A valid response for each model.
+VALID: dict[type[Any], dict[str, Any]] = {
     generations.GenerationProgress: {
         "generationId": "gen_1", "apiProjectId": "proj_1", "status": "processing",
         "hasVideo": False, "preProcessing": STAGE, "inference": STAGE, "error": None,
@@ -92,18 +92,18 @@ ODD: list[Any] = [
 ]
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Every place in a JSON value."""
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of every value within a JSON value."""
     inner: list[tuple[Any, ...]] = []
     if isinstance(value, dict):
-        inner = [place for k, v in value.items() for place in places(v, (*path, k))]
+        inner = [below for k, v in value.items() for below in paths_in(v, (*path, k))]
     elif isinstance(value, list):
-        inner = [place for n, v in enumerate(value) for place in places(v, (*path, n))]
+        inner = [below for n, v in enumerate(value) for below in paths_in(v, (*path, n))]
     return [path, *inner]
 
 
 def mutated(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
-    """The value with something odd in one place."""
+    """Return the JSON value with the value at `path` replaced by `odd`."""
     if not path:
         return odd
     key, *rest = path
@@ -112,41 +112,41 @@ def mutated(value: Any, path: tuple[Any, ...], odd: Any) -> Any:
     return [mutated(v, tuple(rest), odd) if n == key else v for n, v in enumerate(value)]
 
 
-def checked(model: Any) -> None:
-    """It can be stored, shown, logged and sent."""
+def check_model(model: Any) -> None:
+    """Check that a model can be pickled, printed and hashed."""
     repr(model).encode("utf-8")
     assert pickle.loads(pickle.dumps(model)) == model
     if not isinstance(model, list):
         hash(model)
 
 
-@pytest.mark.parametrize("kind", SOUND, ids=lambda kind: kind.__name__)
-def test_one_odd_value_anywhere_is_a_model_or_an_invalid_response(kind: type[Any]) -> None:
-    """And never fails a response where its call can do without it."""
-    sound = SOUND[kind]
-    for path in places(sound):
+@pytest.mark.parametrize("kind", VALID, ids=lambda kind: kind.__name__)
+def test_one_invalid_value_gives_a_model_or_an_invalid_response(kind: type[Any]) -> None:
+    """An invalid value in an optional field does not fail the response."""
+    valid = VALID[kind]
+    for path in paths_in(valid):
         for odd in ODD:
-            body = json.dumps(mutated(sound, path, odd)).encode()
+            body = json.dumps(mutated(valid, path, odd)).encode()
             found = refused = None
             try:
                 found = decode(body, kind, call="c", status=200)
             except InvalidResponse as error:
                 refused = str(error).encode()
-            assert found is not None or needed(path), f"{path} = {odd!r:.60}: {refused!r}"
-            checked(found)
+            assert found is not None or is_required(path), f"{path} = {odd!r:.60}: {refused!r}"
+            check_model(found)
 
 
-#: What a call cannot do without: ids, statuses of one thing, lists and objects that are asked for.
-_NEEDED = {"generationId", "apiProjectId", "status", "downloadUrl", "keyId", "svixMessageId"}
-_ASKED = {"generations", "projects", "keys", "account", "usage", "webhook"}
+#: Required fields: ids, the status of a single object, and the requested lists and objects.
+_REQUIRED = {"generationId", "apiProjectId", "status", "downloadUrl", "keyId", "svixMessageId"}
+_REQUESTED = {"generations", "projects", "keys", "account", "usage", "webhook"}
 
 
-def needed(path: tuple[Any, ...]) -> bool:
+def is_required(path: tuple[Any, ...]) -> bool:
     match path:
         case ():
             return True
         case (name,) | (("generations" | "projects" | "keys"), int(), name):
-            return name in _NEEDED | _ASKED
+            return name in _REQUIRED | _REQUESTED
         case (("generations" | "projects" | "keys"), int()):
             return True
     return False
@@ -154,11 +154,11 @@ def needed(path: tuple[Any, ...]) -> bool:
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(list(SOUND)))
-    response: Any = SOUND[kind]
+def test_several_invalid_values_give_a_model_or_an_invalid_response(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(list(VALID)))
+    response: Any = VALID[kind]
     for _ in range(data.draw(st.integers(1, 5))):
-        path = data.draw(st.sampled_from(places(response)))
+        path = data.draw(st.sampled_from(paths_in(response)))
         response = mutated(response, path, data.draw(st.sampled_from(ODD)))
     body = json.dumps(response).encode()
     for read in (
@@ -166,21 +166,21 @@ def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObje
         lambda: [progress_from_row(row, "p").percent for row in parse_rows(body)],
     ):
         try:
-            checked(read())
+            check_model(read())
         except InvalidResponse as error:
             str(error).encode()
     if isinstance(response, dict):
         event = parse_event(body, "msg_1")
-        checked(event)
+        check_model(event)
         for result in COMPAT:
             with contextlib.suppress(DiffioInvalidResponse):
-                checked(result.from_dict(parse_body(body)))
+                check_model(result.from_dict(parse_body(body)))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    text=st.sampled_from([json.dumps(each) for each in SOUND.values()]),
-    cuts=st.lists(
+    text=st.sampled_from([json.dumps(each) for each in VALID.values()]),
+    edits=st.lists(
         st.tuples(st.integers(0, 400), st.binary(max_size=6), st.integers(0, 8)), max_size=4
     ),
     status=st.sampled_from([200, 200, 200, 204, 301, 400, 409, 429, 503]),
@@ -193,15 +193,15 @@ def test_several_odd_values_are_a_model_or_an_invalid_response(data: st.DataObje
         },
     ),
 )
-async def test_mutated_bytes_over_a_connection_end_in_a_result_or_an_error_of_ours(
-    text: str, cuts: list[tuple[int, bytes, int]], status: int, headers: dict[str, str]
+async def test_mutated_bytes_from_a_server_give_a_result_or_an_error_of_the_package(
+    text: str, edits: list[tuple[int, bytes, int]], status: int, headers: dict[str, str]
 ) -> None:
     body = text.encode()
-    for at, new, old in cuts:
+    for at, new, old in edits:
         body = body[:at] + new + body[at + old :]
 
-    async def script(asked: Incoming, writer: asyncio.StreamWriter) -> None:
-        await responds(status, body, **headers)(asked, writer)
+    async def script(request: Incoming, writer: asyncio.StreamWriter) -> None:
+        await responds(status, body, **headers)(request, writer)
 
     options = ClientOptions(retry=RetryPolicy(attempts=1))
     async with (

@@ -1,4 +1,4 @@
-"""A secret that a server writes back shows in no message, no body and no repr."""
+"""Redaction: secrets in responses are in no message, body or repr."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-# Printable ASCII, as a key is; long enough not to be found in a mask.
+# Printable ASCII, like a key, and too long to be part of the mask.
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=11, max_size=40)
 TOKEN = 'to/ken+with="quotes"&more'
 
 
 @given(secret=SECRETS, before=st.text(), after=st.text())
-def test_a_secret_placed_anywhere_in_a_text_is_gone(secret: str, before: str, after: str) -> None:
+def test_a_secret_is_removed_from_any_text(secret: str, before: str, after: str) -> None:
     assert secret not in redact(f"{before}{secret}{after}", [secret])
 
 
 @given(secrets=st.lists(SECRETS, max_size=4), texts=st.lists(st.text(), max_size=4))
-def test_secrets_that_begin_with_each_other_are_all_gone(
+def test_secrets_that_are_prefixes_of_each_other_are_removed(
     secrets: list[str], texts: list[str]
 ) -> None:
     secrets += [secret[:11] for secret in secrets]
@@ -44,7 +44,7 @@ def test_secrets_that_begin_with_each_other_are_all_gone(
 
 
 @given(text=st.text())
-def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
+def test_redaction_is_idempotent(text: str) -> None:
     once = redact(f"{text} https://h/p?a=b token=abc", ["s3cret-s3cret"])
     assert redact(once, ["s3cret-s3cret"]) == once
 
@@ -63,12 +63,12 @@ def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
         "eyJhbGciOiJIUzI1NiJ9.SECRETSECRET.SECRETSECRET",
     ],
 )
-def test_what_looks_like_a_secret_is_masked_unasked(text: str) -> None:
+def test_patterns_of_secrets_are_masked_by_default(text: str) -> None:
     assert "SECRETSECRET" not in redact(text)
     assert MASK in redact(text)
 
 
-def test_ordinary_words_are_left_alone() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     for text in ("a bearer token is missing", "see https://diffio.ai/docs?", "diffio-4.6-flash"):
         assert redact(text) == text
 
@@ -77,26 +77,28 @@ def test_an_empty_secret_masks_nothing() -> None:
     assert redact("abc", [""]) == "abc"
 
 
-SPELLINGS: dict[str, Callable[[str], str]] = {
-    "as it is": lambda s: json.dumps({"error": f"bad {s}!"}),
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "plain": lambda s: json.dumps({"error": f"bad {s}!"}),
     "escaped": lambda s: json.dumps({"error": s}).replace("/", "\\/").replace("&", "\\u0026"),
-    "every letter escaped": lambda s: '{"error": "' + "".join(f"\\u{ord(c):04x}" for c in s) + '"}',
-    "a name": lambda s: json.dumps({s: 1}),
-    "deep": lambda s: json.dumps({"error": {"message": "x", "details": [[{"a": s}]]}}),
+    "every character escaped": lambda s: (
+        '{"error": "' + "".join(f"\\u{ord(c):04x}" for c in s) + '"}'
+    ),
+    "as a key": lambda s: json.dumps({s: 1}),
+    "nested": lambda s: json.dumps({"error": {"message": "x", "details": [[{"a": s}]]}}),
     "html": lambda s: f"<p>{html.escape(s)}</p>",
     "url": lambda s: f"/path?x={quote(s, safe='')}",
     "text": lambda s: f"unknown {s}",
     "straddling the cut": lambda s: "x" * 1990 + s,
-    "json in a text": lambda s: f"<pre>{json.dumps(s)}</pre>",
+    "json in text": lambda s: f"<pre>{json.dumps(s)}</pre>",
 }
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_no_spelling_brings_a_secret_into_an_error(spelling: str) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_an_error_contains_a_secret_in_no_encoding(encoding: str) -> None:
     error = error_from_response(
         403,
         {"x-request-id": f"req {TOKEN}"},
-        SPELLINGS[spelling](TOKEN).encode(),
+        ENCODINGS[encoding](TOKEN).encode(),
         call="a call",
         host=Host.API,
         now=NOW,
@@ -105,19 +107,19 @@ def test_no_spelling_brings_a_secret_into_an_error(spelling: str) -> None:
     for shown in (str(error), repr(error), repr(error.body), repr(error.request_id)):
         for way in (TOKEN, json.dumps(TOKEN)[1:-1], html.escape(TOKEN), quote(TOKEN, safe="")):
             assert way not in shown
-        # Nor its beginning, where a text was cut.
+        # Nor its beginning, if the text was truncated.
         assert "to/ken" not in shown
 
 
-def test_a_masked_link_leaves_the_json_around_it_whole() -> None:
-    """A link before an escaped quote must not eat the escape, or the code would be lost."""
+def test_masking_a_url_does_not_damage_the_json_around_it() -> None:
+    """A URL before an escaped quote must not consume the escape, or the code would be lost."""
     body = json.dumps({"error": 'see "https://h/p?sig=abc"', "code": "spendLimitExceeded"})
     error = error_from_response(402, {}, body.encode(), call="c", host=Host.API, now=NOW)
     assert error.code == "spendLimitExceeded"
     assert "abc" not in str(error)
 
 
-def test_a_success_that_does_not_fit_keeps_no_token_and_no_signature() -> None:
+def test_an_invalid_response_keeps_neither_tokens_nor_signatures() -> None:
     response = {
         "apiProjectId": None,
         "uploadUrl": "https://store/o?X-Signature=SIGNED",
@@ -139,12 +141,12 @@ def test_a_success_that_does_not_fit_keeps_no_token_and_no_signature() -> None:
     assert "https://edge" in dump
 
 
-def test_masking_changes_nothing_else() -> None:
+def test_values_without_secrets_are_unchanged() -> None:
     value = {"a": [1, 2.5, None, True, {"b": "text"}], "token": None, "apiKey": "k"}
     assert redacted_excerpt(value) == {**value, "apiKey": MASK}
 
 
-def test_what_is_nested_too_deeply_is_not_kept() -> None:
+def test_values_nested_too_deeply_are_not_kept() -> None:
     deep: object = "s3cret-s3cret"
     for _ in range(5000):
         deep = [deep]
@@ -162,10 +164,10 @@ def test_what_is_nested_too_deeply_is_not_kept() -> None:
         ("", "(no address)"),
     ],
 )
-def test_a_shown_url_has_neither_user_nor_query(url: str, shown: str) -> None:
+def test_a_public_url_has_neither_user_nor_query(url: str, shown: str) -> None:
     assert public_url(url) == shown
 
 
 @given(url=st.text())
-def test_any_text_can_be_asked_for_its_public_url(url: str) -> None:
+def test_any_text_has_a_public_url_without_a_query(url: str) -> None:
     assert "?" not in public_url(url)

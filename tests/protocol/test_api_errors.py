@@ -1,4 +1,4 @@
-"""What a response that is no success means."""
+"""Errors made from unsuccessful responses."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ TABLE = [
 ]
 
 
-def test_every_status_and_code_of_the_contract_has_its_class() -> None:
-    """Exactly that class, whether the code stands beside the words, in them, or is the words."""
+def test_each_status_and_code_of_the_contract_has_its_class() -> None:
+    """The code may be beside the message, in an error object, or be the message itself."""
     for status, code, kind in TABLE:
-        bodies: list[object] = [{"error": "words"}]
+        bodies: list[object] = [{"error": "message"}]
         if code is not None:
             bodies = [
-                {"error": "words", "code": code},
-                {"error": {"code": code, "message": "words"}},
-                {"error": {"code": None, "message": "words"}, "code": code},
+                {"error": "message", "code": code},
+                {"error": {"code": code, "message": "message"}},
+                {"error": {"code": None, "message": "message"}, "code": code},
             ]
         for body in bodies:
             found = failure(status, body)
             assert type(found) is kind, (status, body)
             assert (found.status, found.code) == (status, code)
-            assert "words" in str(found)
+            assert "message" in str(found)
             assert found.hint in str(found)
     assert type(failure(404, {"error": "TRANSCRIPT_UNAVAILABLE"})) is errors.TranscriptUnavailable
     assert type(failure(410, {"error": "model_retired"})) is errors.ModelRetired
 
 
-def test_what_another_host_responses_is_no_word_about_the_key() -> None:
-    """A storage host's 403 is an expired link: no advice about scopes, keys or models."""
+def test_errors_of_edge_and_media_hosts_do_not_concern_the_api_key() -> None:
+    """A 403 of a storage host is an expired link: no hints about keys or models."""
     for host in (Host.EDGE, Host.MEDIA):
         for status in (401, 403, 404, 410, 429):
             assert type(failure(status, b"<Error/>", host)) is errors.ApiError
@@ -78,7 +78,7 @@ def test_what_another_host_responses_is_no_word_about_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "code", "words"),
+    ("body", "code", "message"),
     [
         (b'{"error": "no such project", "code": "x"}', "x", "a call returned 400 x: no such"),
         (b'{"error": {"code": "bad", "message": "no part"}}', "bad", "400 bad: no part"),
@@ -97,27 +97,29 @@ def test_what_another_host_responses_is_no_word_about_the_key() -> None:
         (b"[" * 100_000, None, "returned 400"),
     ],
 )
-def test_bodies_of_apis_edges_proxies_and_stores(body: bytes, code: str | None, words: str) -> None:
+def test_code_and_message_are_extracted_from_each_kind_of_body(
+    body: bytes, code: str | None, message: str
+) -> None:
     error = failure(400, body)
     assert error.code == code
-    assert words in str(error)
+    assert message in str(error)
     assert "<" not in str(error)
     assert len(str(error)) < 600
 
 
-def test_a_page_is_kept_in_the_body_and_cut() -> None:
+def test_a_long_page_is_truncated_in_the_body() -> None:
     error = failure(502, b"<html>" + b"x" * 100_000)
     assert isinstance(error.body, str)
     assert len(error.body) == 2000
     assert "<html>" not in str(error)
 
 
-def test_a_terminal_obeys_nothing_in_a_message() -> None:
+def test_control_characters_in_a_message_are_escaped() -> None:
     error = failure(400, {"error": "\x1b[2Jgone\r\n\x00over\u202e", "code": "\x1b[31m"})
     assert str(error).isprintable()
 
 
-def test_a_redirect_is_explained_and_shows_no_location() -> None:
+def test_a_redirect_is_explained_without_its_location() -> None:
     error = failure(302, b"", location="https://elsewhere/?token=abc")
     assert "base URL" in str(error)
     assert "abc" not in str(error)
@@ -157,12 +159,12 @@ def test_the_request_id_is_kept() -> None:
         ({}, None),
     ],
 )
-def test_retry_after_in_three_spellings(headers: dict[str, str], seconds: float | None) -> None:
+def test_retry_after_in_each_of_its_formats(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
 
 
-def test_a_distant_date_is_ignored_where_the_clock_of_the_server_is_unknown() -> None:
-    """The clock of this machine may be days off: plain backoff, not a refusal."""
+def test_a_distant_retry_after_date_is_ignored_if_the_server_clock_is_unknown() -> None:
+    """The local clock may be wrong by days, so the usual backoff applies."""
     far = {"retry-after": "Fri, 02 Jan 2026 00:00:00 GMT"}
     near = {"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}
     assert retry_after(far, NOW, clock_known=False) is None
@@ -172,7 +174,7 @@ def test_a_distant_date_is_ignored_where_the_clock_of_the_server_is_unknown() ->
 
 
 @given(text=st.text(), ms=st.text())
-def test_any_retry_after_is_a_finite_wait_or_none(text: str, ms: str) -> None:
+def test_any_retry_after_is_a_finite_delay_or_none(text: str, ms: str) -> None:
     found = retry_after({"retry-after": text, "retry-after-ms": ms}, NOW)
     assert found is None or 0 <= found < float("inf")
 
@@ -182,9 +184,9 @@ DATES = st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)).map
 )
 
 
-@given(sent=DATES, ours=DATES, seconds=st.integers(-(10**6), 10**6))
-def test_our_clock_does_not_matter_where_the_response_has_a_date(
-    sent: datetime, ours: datetime, seconds: int
+@given(sent=DATES, local=DATES, seconds=st.integers(-(10**6), 10**6))
+def test_the_local_clock_is_not_used_if_the_response_has_a_date(
+    sent: datetime, local: datetime, seconds: int
 ) -> None:
     assume(sent.year < 9998)
     later = sent + timedelta(seconds=seconds)
@@ -192,25 +194,25 @@ def test_our_clock_does_not_matter_where_the_response_has_a_date(
         "date": format_datetime(sent, usegmt=True),
         "retry-after": format_datetime(later, usegmt=True),
     }
-    assert retry_after(headers, ours) == max(0, seconds)
+    assert retry_after(headers, local) == max(0, seconds)
 
 
 @given(date=st.datetimes(min_value=datetime(1900, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_any_date_is_a_wait_until_then(date: datetime) -> None:
-    """Dates have whole seconds; one that has passed asks for no wait."""
+def test_a_retry_after_date_is_a_delay_until_that_date(date: datetime) -> None:
+    """Dates have whole seconds; a date in the past is a delay of 0."""
     date = date.replace(microsecond=0)
     found = retry_after({"retry-after": format_datetime(date, usegmt=True)}, NOW)
     assert found == max(0.0, (date - NOW).total_seconds())
 
 
-def test_the_wait_that_is_asked_for_is_kept_and_told() -> None:
+def test_the_requested_delay_is_an_attribute_and_in_the_message() -> None:
     error = failure(429, {"error": "slow down"}, retry_after="7")
     assert error.retry_after == 7
     assert "wait 7 s" in str(error)
 
 
 @given(status=st.integers(300, 599), body=st.binary(max_size=60), host=st.sampled_from(Host))
-def test_any_response_is_an_error_of_ours(status: int, body: bytes, host: Host) -> None:
+def test_any_response_is_an_api_error(status: int, body: bytes, host: Host) -> None:
     error = error_from_response(status, {}, body, call="a call", host=host, now=NOW)
     assert error.status == status
     assert str(error).startswith(f"a call returned {status}")

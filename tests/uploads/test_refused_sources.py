@@ -55,7 +55,7 @@ async def test_a_path_to_a_pipe_or_a_device_is_refused_at_once(on: Scene, tmp_pa
     """Opening a named pipe does not wait for a writer; the message describes the alternative."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero"):
-        with pytest.raises(InvalidSource, match=r"no regular file \(for a pipe, pass an"):
+        with pytest.raises(InvalidSource, match=r"not a regular file \(for a pipe, pass an"):
             await on.client.projects.create(path)
 
 

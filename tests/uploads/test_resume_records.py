@@ -1,4 +1,4 @@
-"""The lines of a resume file: wherever they are cut, the steps before the cut hold."""
+"""Encoding of resume files: a truncated file keeps the entries before the cut."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def loaded(content: bytes) -> dict[str, UploadRecord]:
 
 
 @given(RECORDS)
-def test_a_record_is_the_same_after_json(record: UploadRecord) -> None:
+def test_a_record_round_trips_through_json(record: UploadRecord) -> None:
     assert record_from_json(json.loads(json.dumps(record_as_json(record)))) == record
 
 
@@ -74,7 +74,7 @@ def test_a_record_is_the_same_after_json(record: UploadRecord) -> None:
     steps=st.lists(RECORDS | st.sampled_from(["a" * 64, "b" * 64]), max_size=8),
     cut=st.floats(0, 1),
 )
-def test_a_file_that_is_cut_anywhere_has_the_steps_before_the_cut(
+def test_a_truncated_file_has_the_entries_before_the_cut(
     steps: list[UploadRecord | str], cut: float
 ) -> None:
     content, records = encode_entries(HEADER), dict[str, UploadRecord]()
@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_anywhere_has_the_steps_before_the_cut(
 
 
 def test_a_part_adds_a_short_line() -> None:
-    """A long upload has thousands of parts; the whole record each time would be gigabytes."""
+    """A long upload has thousands of parts: writing the complete record each time is too much."""
     before = attrs.evolve(PLAIN, etags=dict.fromkeys(range(1, 1000), "e"))
     entry = encode_update(attrs.evolve(before, etags={**before.etags, 1000: "last"}), before)
     assert entry == {"digest": PLAIN.digest, "etags": {"1000": "last"}}
@@ -135,6 +135,6 @@ def test_invalid_etags_are_damage(etags: object) -> None:
         loaded(encode_entries(HEADER, encode_update(PLAIN, None), update))
 
 
-def test_a_record_shows_no_secret() -> None:
+def test_the_repr_of_a_record_shows_no_secret() -> None:
     record = attrs.evolve(PLAIN, upload_url="https://h/SECRET")
     assert "SECRET" not in repr(record)

@@ -1,4 +1,4 @@
-"""Every call's body, field by field, as the contract has it."""
+"""Requests of each endpoint: method, path, body and retry safety, as in the contract."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ CASES: list[tuple[ApiRequest[Any], str, object, type, RetrySafety]] = [
 ]
 
 
-def test_each_call_is_what_the_contract_says() -> None:
+def test_api_requests_match_the_contract() -> None:
     for call, path, body, returns, replay in CASES:
         assert (call.path, call.json, call.returns, call.retry_safety) == (
             path,
@@ -114,8 +114,8 @@ def test_each_call_is_what_the_contract_says() -> None:
         assert (call.method, call.host, call.bearer) == ("POST", Host.API, None)
 
 
-def test_the_edges_calls_are_what_the_contract_says() -> None:
-    """Each may be sent twice: a part replaces itself, a second `complete` or `abort` is no harm."""
+def test_edge_requests_match_the_contract() -> None:
+    """All are idempotent: a part replaces itself, and `complete` and `abort` may be repeated."""
     base = "https://edge/base/v1/uploads/"
     cases: list[tuple[ApiRequest[Any], str, str, object]] = [
         (endpoints.start_upload(OFFER), "POST", "start", {}),
@@ -151,19 +151,19 @@ def test_an_idempotency_key_has_1_to_255_characters_after_trimming(key: str) -> 
 
 
 @pytest.mark.parametrize("key", ["", " \n", "k" * 256, None, 5, b"k"])
-def test_a_key_that_is_none_is_refused(key: Any) -> None:
+def test_an_invalid_idempotency_key_is_refused(key: Any) -> None:
     with pytest.raises(ConfigurationError, match="idempotency key"):
         endpoints.idempotency_key(key)
     assert endpoints.idempotency_key(" " + "k" * 255 + " ") == "k" * 255
 
 
-def circle() -> dict[str, object]:
+def circular_object() -> dict[str, object]:
     found: dict[str, object] = {}
     found["self"] = found
     return found
 
 
-def abyss() -> dict[str, object]:
+def deeply_nested_object() -> dict[str, object]:
     found: dict[str, object] = {}
     for _ in range(100_000):
         found = {"a": found}
@@ -181,31 +181,31 @@ def abyss() -> dict[str, object]:
         {("a", "b"): 1},
         "text",
         5,
-        circle(),
+        circular_object(),
         {"a": 10**5000},
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_params_that_are_no_json_object_are_refused_before_the_upload(params: Any) -> None:
-    for made in (
+def test_params_that_are_not_a_json_object_are_refused(params: Any) -> None:
+    for build in (
         lambda: endpoints.create_project(**PROJECT, params=params),
         lambda: endpoints.create_generation(**GENERATION, params=params),
         lambda: endpoints.create_generation(**GENERATION, sampling=params),
     ):
         with pytest.raises(ConfigurationError, match="JSON object"):
-            made()
+            build()
 
 
 def test_params_nested_too_deeply_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="JSON object"):
-        endpoints.create_generation(**GENERATION, params=abyss())
+        endpoints.create_generation(**GENERATION, params=deeply_nested_object())
 
 
-def test_the_users_object_is_copied() -> None:
-    """What is changed after the check is not sent."""
+def test_params_are_copied() -> None:
+    """Changes after validation are not sent."""
     params: dict[str, object] = {"a": 1}
     call = endpoints.create_generation(**GENERATION, params=params)
-    params["a"] = b"no JSON"
+    params["a"] = b"not JSON"
     assert call.json is not None
     assert call.json["params"] == {"a": 1}
 
@@ -221,7 +221,7 @@ NEED_AN_ID: list[Callable[[Any], object]] = [
 
 
 @pytest.mark.parametrize("value", ["", " \n", None, 5, b"p"])
-def test_an_id_that_is_none_is_refused_in_our_words(value: Any) -> None:
+def test_an_invalid_id_is_refused(value: Any) -> None:
     for call in NEED_AN_ID:
         with pytest.raises(ConfigurationError, match="non-empty string"):
             call(value)
@@ -229,6 +229,6 @@ def test_an_id_that_is_none_is_refused_in_our_words(value: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["Audio", "wav", "", None, [], 5])
 def test_an_unknown_download_type_is_refused(kind: Any) -> None:
-    """Before the billed job, not after it."""
+    """It is refused before the generation is billed."""
     with pytest.raises(ConfigurationError, match="not a download type"):
         endpoints.normalize_download_type(kind)
