@@ -143,7 +143,6 @@ KNOWN: dict[str, int] = {
     "tests/bridge": 40,
     "tests/client": 56,
     "tests/downloads": 23,
-    "tests/http": 47,
     "tests/polling": 121,
     "tests/uploads": 6,
 }

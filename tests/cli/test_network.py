@@ -62,7 +62,7 @@ async def test_every_command_that_uses_the_network_uses_the_proxy(
         ]
         for number, (options, env) in enumerate(ways, 1):
             done = await run(*WAIT, *trust, *options, env={**KEY, **env})
-            assert (done.returncode, len(between.incoming)) == (0, number), done.stderr
+            assert (done.returncode, len(between.requests)) == (0, number), done.stderr
         for options, env in (
             (("--proxy", ""), {"HTTPS_PROXY": address}),
             ((), {"HTTPS_PROXY": address, "NO_PROXY": ".diffio.test"}),
@@ -70,7 +70,7 @@ async def test_every_command_that_uses_the_network_uses_the_proxy(
         ):
             done = await run(*WAIT, *trust, *options, env={**KEY, **env})
             assert done.returncode == 1
-            assert len(between.incoming) == len(ways)
+            assert len(between.requests) == len(ways)
 
 
 async def test_certificates_are_named_by_the_option_or_the_environment(
@@ -205,7 +205,7 @@ async def test_no_proxy_is_read_as_curl_reads_it() -> None:
     """Each entry is compared with curl, through a proxy that responds itself."""
     async with peer(responds(200, b"")) as server:
         for host, no_proxy, spared in ENTRIES:
-            before = len(server.incoming)
+            before = len(server.requests)
             curl = await asyncio.create_subprocess_exec(
                 *("curl", "--silent", "--max-time", "0.4", f"http://{host}/"),
                 env={
@@ -216,7 +216,7 @@ async def test_no_proxy_is_read_as_curl_reads_it() -> None:
                 stdout=subprocess.DEVNULL,
             )
             await curl.wait()
-            assert (len(server.incoming) == before) is spared, (host, no_proxy)
+            assert (len(server.requests) == before) is spared, (host, no_proxy)
 
 
 def test_a_proxy_without_a_port_uses_the_default_of_curl(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,5 +250,5 @@ async def test_events_are_forwarded_through_the_proxy(monkeypatch: pytest.Monkey
         for url in ("http://app.test/hook", f"http://127.0.0.1:{local.port}/hook"):
             async with Forwarder(url, ["whsec_MDEyMzQ1Njc4OTAxMjM0NQ=="]) as forwarder:
                 assert await forwarder.send("msg_1", b"{}") == 200
-    assert [request.target for request in between.incoming] == ["http://app.test/hook"]
-    assert [request.target for request in local.incoming] == ["/hook"]
+    assert [request.target for request in between.requests] == ["http://app.test/hook"]
+    assert [request.target for request in local.requests] == ["/hook"]

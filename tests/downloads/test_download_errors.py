@@ -64,7 +64,7 @@ async def test_a_result_with_another_digest_is_refused(
         assert "kept beside" not in "\n".join(getattr(caught.value, "__notes__", []))
         with pytest.raises(DownloadFailed, match="damaged"):
             await linked(client).download()
-    assert len(host.incoming) == 2
+    assert len(host.requests) == 2
     assert entries(tmp_path) == []
 
 
@@ -166,7 +166,7 @@ async def test_a_host_that_sends_short_ranges_gets_requests_without_a_pause(
     async with peer(short_ranges) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
-    assert len(host.incoming) == 10
+    assert len(host.requests) == 10
 
 
 async def test_a_link_may_expire_again_and_again_while_bytes_come(
@@ -176,7 +176,7 @@ async def test_a_link_may_expire_again_and_again_while_bytes_come(
 
     async def expiring(request: Incoming, writer: asyncio.StreamWriter) -> None:
         start = int(request.headers.get("range", "bytes=0-")[len("bytes=") : -1])
-        if len(host.incoming) % 2 == 0:
+        if len(host.requests) % 2 == 0:
             await responds(403, b"<Error><Code>ExpiredToken</Code></Error>")(request, writer)
             return
         fields: dict[str, object] = {"content-length": len(CONTENT) - start, "etag": '"one"'}

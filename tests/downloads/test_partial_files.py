@@ -172,8 +172,8 @@ async def test_another_version_is_fetched_from_its_start(
     async with peer(responds(200, other, etag='"two"')) as host:
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(target, resume=True)
-    assert host.incoming[0].headers["if-range"] == '"one"'
-    assert host.incoming[0].headers["range"] == "bytes=400000-"
+    assert host.requests[0].headers["if-range"] == '"one"'
+    assert host.requests[0].headers["range"] == "bytes=400000-"
     assert target.read_bytes() == other
     assert entries(tmp_path) == ["voice.mp3"]
 

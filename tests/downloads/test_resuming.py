@@ -66,7 +66,7 @@ async def test_a_body_cut_short_is_resumed_from_where_it_broke(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3", on_progress=reports.append)
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.incoming] == [
+    assert [(one.headers.get("range"), one.headers.get("if-range")) for one in host.requests] == [
         (None, None),
         ("bytes=400000-", '"one"'),
         ("bytes=800000-", '"one"'),
@@ -129,7 +129,7 @@ async def test_attempts_are_counted_only_without_progress(
     async with peer(ranged(CONTENT, '"one"', most=82_000, reports=reports)) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download(on_progress=reports.append)).content == CONTENT
-    assert len(host.incoming) == 11
+    assert len(host.requests) == 11
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ async def test_a_result_that_changed_is_fetched_again_completely(
         result = await linked(client).download(target, on_progress=arrived.append)
     assert (tmp_path / "voice.mp3").read_bytes() == OTHER
     assert result.size == len(OTHER)
-    assert host.incoming[1].headers["if-range"] == '"one"'
+    assert host.requests[1].headers["if-range"] == '"one"'
 
 
 @pytest.mark.parametrize(
@@ -186,8 +186,8 @@ async def test_a_range_of_another_version_is_not_combined(
         leads_to(sandbox, host.url("/r"))
         result = await linked(client).download(on_progress=arrived.append)
     assert result.content == OTHER
-    assert "range" in host.incoming[1].headers
-    assert "range" not in host.incoming[2].headers
+    assert "range" in host.requests[1].headers
+    assert "range" not in host.requests[2].headers
 
 
 @pytest.mark.parametrize("etag", [{}, {"etag": 'W/"one"'}, {"etag": "one"}])
@@ -199,7 +199,7 @@ async def test_without_a_strong_etag_a_broken_download_starts_over(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == OTHER
-    assert "range" not in host.incoming[1].headers
+    assert "range" not in host.requests[1].headers
 
 
 async def test_a_download_from_a_host_that_ignores_ranges_restarts(
@@ -215,7 +215,7 @@ async def test_a_download_from_a_host_that_ignores_ranges_restarts(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="broke before the whole response arrived"):
             await linked(client).download()
-    assert len(host.incoming) == RetryPolicy().attempts
+    assert len(host.requests) == RetryPolicy().attempts
 
 
 async def test_everything_is_requested_again_after_a_refused_range(
@@ -228,4 +228,4 @@ async def test_everything_is_requested_again_after_a_refused_range(
         await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == b"short"
     assert entries(tmp_path) == ["voice.mp3"]
-    assert ["range" in one.headers for one in host.incoming] == [False, True, False]
+    assert ["range" in one.headers for one in host.requests] == [False, True, False]

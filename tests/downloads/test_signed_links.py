@@ -135,13 +135,13 @@ async def test_redirects_are_followed_within_a_host_and_to_another(
             leads_to(sandbox, host.url("/files/first?signature=a"))
             await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert [one.target for one in host.incoming] == [
+    assert [one.target for one in host.requests] == [
         "/files/first?signature=a",
         "/files/next?signature=b",
         "/files/first?signature=a",
     ]
-    assert [one.headers.get("range") for one in other.incoming] == [None, "bytes=100000-"]
-    for one in (*host.incoming, *other.incoming):
+    assert [one.headers.get("range") for one in other.requests] == [None, "bytes=100000-"]
+    for one in (*host.requests, *other.requests):
         assert not {"authorization", "x-api-key", "cookie"} & set(one.headers)
 
 
@@ -161,7 +161,7 @@ async def test_redirects_in_a_circle_end(client: AsyncDiffio, sandbox: Sandbox) 
         leads_to(sandbox, host.url("/again?signature=SECRET"))
         with pytest.raises(DownloadFailed, match="more than 5 redirects") as caught:
             await linked(client).download()
-    assert len(host.incoming) == 6
+    assert len(host.requests) == 6
     assert "SECRET" not in str(caught.value)
 
 
@@ -183,4 +183,4 @@ async def test_a_link_or_redirect_to_where_it_could_be_overheard_is_not_followed
             with pytest.raises(DownloadFailed, match=says_what) as caught:
                 await linked(client).download()
             assert "SECRET" not in str(caught.value)
-    assert len(host.incoming) == 1
+    assert len(host.requests) == 1

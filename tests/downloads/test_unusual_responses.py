@@ -37,7 +37,7 @@ async def test_a_result_without_any_length_is_refused(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="does not announce where the result ends"):
             await linked(client).download(tmp_path / "voice.mp3")
-    assert len(host.incoming) == 1
+    assert len(host.requests) == 1
     assert entries(tmp_path) == []
 
 
@@ -50,7 +50,7 @@ async def test_a_chunked_result_is_complete_after_its_last_chunk(
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert result.size == len(CONTENT)
-    assert len(host.incoming) == 2
+    assert len(host.requests) == 2
 
 
 @pytest.mark.parametrize("coding", ["chunked, identity", "chunked,chunked", "gzip", "x, chunked"])
@@ -119,7 +119,7 @@ async def test_an_encoded_result_is_decoded(
         result = await linked(client).download(tmp_path / "voice.mp3")
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
     assert result.size == len(CONTENT)
-    assert [request.headers.get("range") for request in host.incoming] == [None, None]
+    assert [request.headers.get("range") for request in host.requests] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ async def test_an_invalid_encoding_name_is_ignored(
     async with peer(responds(200, CONTENT, content_encoding=encoding, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
-    assert len(host.incoming) == 1
+    assert len(host.requests) == 1
 
 
 async def test_a_result_that_is_wrongly_labelled_as_encoded_is_kept_unchanged(
@@ -164,7 +164,7 @@ async def test_an_encoding_that_was_not_requested_is_refused(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed, match="encoding that was not requested"):
             await linked(client).download()
-    assert host.incoming[0].headers["accept-encoding"] == "identity"
+    assert host.requests[0].headers["accept-encoding"] == "identity"
 
 
 async def test_a_result_that_is_itself_compressed_is_kept_unchanged(
@@ -196,7 +196,7 @@ async def test_a_response_that_is_not_a_complete_result_is_not_saved(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download(tmp_path / "voice.mp3")
-    assert len(host.incoming) == 1
+    assert len(host.requests) == 1
     assert entries(tmp_path) == []
 
 
@@ -208,7 +208,7 @@ async def test_a_first_part_that_was_not_requested_is_completed(
     async with peer(sends(part + b"some "), sends(rest + b"part")) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == b"some part"
-    assert host.incoming[1].headers["range"] == "bytes=5-"
+    assert host.requests[1].headers["range"] == "bytes=5-"
 
 
 @pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
@@ -261,7 +261,7 @@ async def test_a_host_that_always_sends_the_same_part_ends_the_download(
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download()
-    assert len(host.incoming) < 12
+    assert len(host.requests) < 12
 
 
 async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
@@ -281,7 +281,7 @@ async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.4):
                     await linked(patient).download()
-    assert 1 < len(host.incoming) <= 14
+    assert 1 < len(host.requests) <= 14
 
 
 @pytest.mark.parametrize(

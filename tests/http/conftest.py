@@ -1,4 +1,4 @@
-"""A certificate authority of the tests' own."""
+"""Fixture with a private certificate authority."""
 
 import ssl
 from pathlib import Path
@@ -10,7 +10,7 @@ from attrs import frozen
 
 @frozen
 class Authority:
-    """An authority, what a server of `localhost` and `api.diffio.test` shows, and who trusts it."""
+    """Contexts of a server with a certificate and of a client that trusts it; the CA file."""
 
     server: ssl.SSLContext
     trusting: ssl.SSLContext
@@ -19,7 +19,7 @@ class Authority:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Made once: keys take a while."""
+    """A certificate authority, shared by all tests since its keys take a while to create."""
     root = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     root.issue_cert("localhost", "api.diffio.test", "media.diffio.test").configure_cert(server)

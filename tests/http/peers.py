@@ -1,4 +1,4 @@
-"""Servers made of bare sockets, for what the sandbox is too well-behaved to do."""
+"""Scripted servers on bare sockets, for responses that the sandbox cannot send."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from diffio_async import AsyncDiffio, ClientOptions, DiffioError, RetryPolicy
 
 @frozen
 class Incoming:
-    """A request as it came; header names are lower-case."""
+    """A received request; header names are in lower case."""
 
     method: str
     target: str
@@ -26,19 +26,19 @@ Script = Callable[[Incoming, asyncio.StreamWriter], Awaitable[None]]
 
 
 def head(status: int, headers: Mapping[str, object] | None = None) -> bytes:
-    """A status line and headers, to the letter: nothing is added."""
+    """Return a status line and exactly these headers."""
     lines = [f"HTTP/1.1 {status} Scripted", *(f"{n}: {v}" for n, v in (headers or {}).items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 def responds(status: int = 200, body: bytes = b"", **headers: object) -> Script:
-    """A whole response with its length; `content_type` becomes `content-type`."""
+    """Return a script for a complete response; `content_type` becomes `content-type`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return sends(head(status, {"content-length": len(body), **named}) + body)
 
 
 def sends(*pieces: bytes, then: float = 0.0) -> Script:
-    """These bytes, and after `then` seconds of silence the end."""
+    """Return a script that sends these bytes, waits `then` seconds, and closes the connection."""
 
     async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         for piece in pieces:
@@ -51,15 +51,15 @@ def sends(*pieces: bytes, then: float = 0.0) -> Script:
 
 @define
 class Peer:
-    """A server under way: what it was incoming, and how many connections it had."""
+    """A running server, its requests, and its number of connections."""
 
     port: int = 0
     scheme: str = "http"
-    incoming: list[Incoming] = field(factory=list)
+    requests: list[Incoming] = field(factory=list)
     connections: int = 0
 
     def url(self, path: str = "/") -> str:
-        """An address here."""
+        """Return the URL of a path on this server."""
         return f"{self.scheme}://127.0.0.1:{self.port}{path}"
 
 
@@ -67,51 +67,53 @@ class Peer:
 async def peer(
     *scripts: Script, keep: bool = False, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Peer]:
-    """Each request is served by the next script, those after the last by the last.
+    """Serve each request by the next script, and further requests by the last script.
 
-    With `keep` the connection stays open after a response.
+    With `keep`, the connection stays open after a response.
     """
-    found = Peer(scheme="https" if tls else "http")
-    running: set[asyncio.Task[None]] = set()
+    running_peer = Peer(scheme="https" if tls else "http")
+    tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        found.connections += 1
-        number = found.connections
+        running_peer.connections += 1
+        number = running_peer.connections
         task = asyncio.current_task()
         assert task is not None
-        running.add(task)
+        tasks.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 while True:
                     incoming = await request(reader, number)
-                    found.incoming.append(incoming)
-                    await scripts[min(len(found.incoming), len(scripts)) - 1](incoming, writer)
+                    running_peer.requests.append(incoming)
+                    await scripts[min(len(running_peer.requests), len(scripts)) - 1](
+                        incoming, writer
+                    )
                     if not keep:
                         break
         except asyncio.CancelledError:
             pass  # the test is over
         finally:
-            running.discard(task)
+            tasks.discard(task)
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    found.port = server.sockets[0].getsockname()[1]
+    running_peer.port = server.sockets[0].getsockname()[1]
     try:
-        yield found
+        yield running_peer
     finally:
         server.close()
-        for task in list(running):
+        for task in list(tasks):
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)
 
 
 async def request(reader: asyncio.StreamReader, connection: int) -> Incoming:
-    """Read one request whole."""
+    """Read one complete request."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     method, target, _ = lines[0].split(" ")
-    pairs = (line.partition(":") for line in lines[1:] if line)
-    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    fields = (line.partition(":") for line in lines[1:] if line)
+    headers = {name.lower(): value.strip() for name, _, value in fields}
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     return Incoming(method, target, headers, body, connection)
 
@@ -128,7 +130,7 @@ def once(base_url: str, options: ClientOptions = ONCE, key: str = _KEY) -> Async
 
 
 async def failure_at(base_url: str, options: ClientOptions = ONCE, key: str = _KEY) -> DiffioError:
-    """Return the error that a call there ends with."""
+    """Return the error of a call to this base URL."""
     async with once(base_url, options, key) as client:
         with pytest.raises(DiffioError) as caught:
             await client.projects.list()

@@ -1,4 +1,4 @@
-"""The undocumented parts of aiohttp and asyncio exist, and nothing depends on them where not.
+"""Use of undocumented parts of aiohttp and asyncio, and the fallback without them.
 
 CI runs these tests and those of closed loops (`test_closed_loops`) on the lowest supported version
 of aiohttp and on the newest.
@@ -48,14 +48,14 @@ async def test_a_large_body_is_received_directly() -> None:
 
 
 @pytest.mark.parametrize("name", ["read_timeout", "start_timeout"])
-async def test_without_the_names_of_the_handler_aiohttp_reads_the_body(
+async def test_without_the_handlers_attributes_aiohttp_reads_the_body(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The result is the same: the connection stays with aiohttp."""
 
     def take_over(response: Any, stall: float | None) -> BodyReceiver | None:
-        lacking: Any = _Without(response, name)
-        return take_over_connection(lacking, stall)
+        incomplete: Any = _Without(response, name)
+        return take_over_connection(incomplete, stall)
 
     monkeypatch.setattr("diffio_async._http.exchange.take_over_connection", take_over)
     async with peer(responds(200, BODY)) as host:
@@ -76,7 +76,7 @@ class _Without:
 
 
 async def test_bytes_before_a_failure_can_be_read() -> None:
-    """Aiohttp itself raises the failure first."""
+    """Aiohttp itself would raise the failure first."""
     loop = asyncio.get_running_loop()
     content = aiohttp.StreamReader(ResponseHandler(loop), 2**16, loop=loop)
     content.feed_data(b"before ")
@@ -89,7 +89,7 @@ async def test_bytes_before_a_failure_can_be_read() -> None:
     assert unread_bytes(content) == b""
 
 
-def test_what_has_no_such_names_is_left_as_it_is() -> None:
+def test_objects_without_these_attributes_are_left_unchanged() -> None:
     content: Any = object()
     assert unread_bytes(content) == b""
     abort_connections(None)

@@ -1,4 +1,4 @@
-"""Loops that are just closed, one after the other, leave nothing: no socket, no memory, no word."""
+"""Event loops that are closed without `aclose` leave neither sockets nor memory behind."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from tests.http.conftest import Authority
 
 DESCRIPTORS = Path("/proc/self/fd")
-#: What a worker of a task queue does for each task; warnings are errors of its.
+#: A worker of a task queue, with a new loop for each task; warnings are errors.
 WORKER = """
 import asyncio, gc, logging, os, sys
 from diffio_async import AsyncDiffio
 
-# A slow machine makes asyncio's debug mode talk of slow steps: not what is listened for here.
+# Ignore the warnings about slow steps of asyncio's debug mode.
 logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))
 
 client = AsyncDiffio()
@@ -44,11 +44,11 @@ print(sum(os.readlink(f"/proc/self/fd/{n}").startswith("socket:")
 asyncio.run(client.aclose())
 """
 
-pytestmark = pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="nobody tells the descriptors")
+pytestmark = pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc/self/fd")
 
 
 def sockets() -> int:
-    """How many sockets this process has open."""
+    """Return the number of open sockets of this process."""
     found = 0
     for entry in DESCRIPTORS.iterdir():
         try:
@@ -58,8 +58,8 @@ def sockets() -> int:
     return found
 
 
-class Elsewhere:
-    """A loop in another thread, for servers."""
+class LoopThread:
+    """An event loop in another thread, for servers."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -67,11 +67,11 @@ class Elsewhere:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """Its result."""
+        """Run a coroutine on the loop, and return its result."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
 
     def close(self) -> None:
-        """End it."""
+        """Stop the thread and close the loop."""
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
@@ -79,38 +79,42 @@ class Elsewhere:
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Elsewhere]:
-    """A loop for servers, so that loops may come and go here."""
-    made = Elsewhere()
-    yield made
-    made.close()
+def loop_thread() -> Iterator[LoopThread]:
+    """A loop thread for servers, so that this thread can create and close loops."""
+    thread = LoopThread()
+    yield thread
+    thread.close()
 
 
 @pytest.fixture
-def remote(elsewhere: Elsewhere) -> Iterator[Sandbox]:
-    """A sandbox on it."""
+def remote(loop_thread: LoopThread) -> Iterator[Sandbox]:
+    """A sandbox that runs on the loop thread."""
     sandbox = Sandbox(engine="echo")
-    elsewhere.run(sandbox.start())
+    loop_thread.run(sandbox.start())
     yield sandbox
-    elsewhere.run(sandbox.close())
+    loop_thread.run(sandbox.close())
 
 
-def briefly(work: Coroutine[Any, Any, object]) -> weakref.ref[asyncio.AbstractEventLoop]:
-    """Run it on a loop that is closed without a clean end."""
+def run_and_close(work: Coroutine[Any, Any, object]) -> weakref.ref[asyncio.AbstractEventLoop]:
+    """Run a coroutine on a loop that is closed without shutting down."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(work)
     loop.close()
     return weakref.ref(loop)
 
 
-def test_the_sockets_and_the_memory_of_a_closed_loop_go_with_the_next_call(
+def test_sockets_and_memory_of_a_closed_loop_are_released_by_the_next_call(
     remote: Sandbox,
 ) -> None:
     client = AsyncDiffio(remote.api_key, base_url=remote.base_url)
-    briefly(client.projects.list())
+    run_and_close(client.projects.list())
     before = sockets()
-    # Calls of both kinds, those on kept connections and those that take a fresh one.
-    loops = [briefly(call) for _ in range(10) for call in (client.projects.list(), made(client))]
+    # Requests on kept-alive connections, and requests that open a new one.
+    loops = [
+        run_and_close(call)
+        for _ in range(10)
+        for call in (client.projects.list(), create_project(client))
+    ]
     gc.collect()
     assert sockets() <= before + 2
     assert sum(loop() is not None for loop in loops) <= 2
@@ -120,54 +124,54 @@ def test_the_sockets_and_the_memory_of_a_closed_loop_go_with_the_next_call(
     assert client._sender.sessions.open == 0
 
 
-async def made(client: AsyncDiffio) -> None:
-    """A call that is not replayed."""
+async def create_project(client: AsyncDiffio) -> None:
+    """Make a request that is not retried."""
     await client.projects.create(b"speech")
 
 
-def test_tls_connections_of_a_closed_loop_go_too(
-    elsewhere: Elsewhere, authority: Authority
+def test_tls_connections_of_a_closed_loop_are_released(
+    loop_thread: LoopThread, authority: Authority
 ) -> None:
     serving = peer(responds(200, b'{"projects": []}'), keep=True, tls=authority.server)
-    host = elsewhere.run(serving.__aenter__())
+    host = loop_thread.run(serving.__aenter__())
     options = ClientOptions(retry=ONCE.retry, ssl=authority.trusting)
     url = f"https://localhost:{host.port}"
     client = AsyncDiffio("diffio_key_1234567890", base_url=url, options=options)
-    loops = [briefly(client.projects.list()) for _ in range(5)]
+    loops = [run_and_close(client.projects.list()) for _ in range(5)]
     asyncio.run(client.aclose())
     gc.collect()
     assert [loop() for loop in loops] == [None] * 5
     assert host.connections == 5
-    elsewhere.run(serving.__aexit__(None, None, None))
+    loop_thread.run(serving.__aexit__(None, None, None))
 
 
-def test_a_call_that_a_closed_loop_left_in_the_middle_leaves_no_socket(
-    elsewhere: Elsewhere,
+def test_a_call_interrupted_by_closing_its_loop_leaves_no_socket(
+    loop_thread: LoopThread,
 ) -> None:
-    """Its connection was in use: it is closed all the same."""
+    """Its connection is closed although it was in use."""
 
     async def never(*_: object) -> None:
         await asyncio.sleep(60)
 
     serving = peer(never)
-    host = elsewhere.run(serving.__aenter__())
+    host = loop_thread.run(serving.__aenter__())
     client = AsyncDiffio("diffio_key_1234567890", base_url=host.url("/v1"), options=ONCE)
     before, loop = sockets(), asyncio.new_event_loop()
     task = loop.create_task(client.projects.list())
     loop.run_until_complete(asyncio.sleep(0.2))
-    assert host.incoming
+    assert host.requests
     loop.close()
     asyncio.run(client.aclose())
     assert sockets() <= before + 1  # the server's end
-    # Nobody can run it any more; without this asyncio logs that it was never run to its end.
+    # The task can never finish; without this, asyncio logs that it is pending.
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     del task, loop
-    elsewhere.run(serving.__aexit__(None, None, None))
+    loop_thread.run(serving.__aexit__(None, None, None))
 
 
 @pytest.mark.slow
-def test_a_worker_that_makes_a_loop_for_each_task_keeps_no_sockets(remote: Sandbox) -> None:
-    """And says nothing, with all warnings on."""
+def test_a_worker_with_a_loop_per_task_keeps_no_sockets(remote: Sandbox) -> None:
+    """It prints no warnings, although all are enabled."""
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", WORKER],
         env={**os.environ, **remote.environment},

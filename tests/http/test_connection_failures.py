@@ -1,4 +1,4 @@
-"""Whether a request may have been accepted: never reached, response lost, or answered."""
+"""Failed connections: whether the host was reached, or the response was lost."""
 
 import asyncio
 import socket
@@ -32,27 +32,27 @@ LIST = "*list_projects"
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port without a listener."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
-async def test_a_refused_connection_was_not_reached() -> None:
+async def test_a_refused_connection_is_a_failed_connection() -> None:
     error = await failure_at(f"http://127.0.0.1:{free_port()}")
     assert type(error) is ConnectionFailed
     assert "Connection refused" in str(error)
     assert not error.permanent
 
 
-async def test_a_name_that_is_none_was_not_reached() -> None:
+async def test_an_unknown_host_name_is_a_failed_connection() -> None:
     error = await failure_at("https://api.diffio.invalid/v1")
     assert type(error) is ConnectionFailed
     assert "its name cannot be resolved" in str(error)
 
 
-async def test_a_host_that_never_accepts_was_not_reached_in_time() -> None:
-    """Its queue is full: connecting takes forever."""
+async def test_a_host_that_never_accepts_ends_with_the_connect_timeout() -> None:
+    """Its backlog is full, so that connecting never finishes."""
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -60,18 +60,18 @@ async def test_a_host_that_never_accepts_was_not_reached_in_time() -> None:
         for one in waiting:
             one.setblocking(False)
             one.connect_ex(full.getsockname())
-        began = time.monotonic()
+        started_at = time.monotonic()
         options = evolve(ONCE, timeouts=Timeouts(connect=0.2))
         error = await failure_at(f"http://127.0.0.1:{full.getsockname()[1]}", options)
         for one in waiting:
             one.close()
     assert type(error) is ConnectionFailed
     assert "in time" in str(error)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - started_at < 2
 
 
-async def test_a_host_silent_in_the_handshake_was_not_reached_in_time() -> None:
-    """Connecting has TLS in it."""
+async def test_a_host_silent_during_the_tls_handshake_ends_with_the_connect_timeout() -> None:
+    """The connect timeout includes the TLS handshake."""
     release = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -89,8 +89,8 @@ async def test_a_host_silent_in_the_handshake_was_not_reached_in_time() -> None:
     assert "in time" in str(error)
 
 
-async def test_a_certificate_nobody_vouches_for_ends_at_once(authority: Authority) -> None:
-    """It is not tried again, and the text says how to trust a private authority."""
+async def test_an_untrusted_certificate_is_a_permanent_failure(authority: Authority) -> None:
+    """It is not retried, and the message explains how to trust a private authority."""
     async with peer(responds(), tls=authority.server) as host:
         error = await failure_at(f"https://localhost:{host.port}", ClientOptions())
         other_name = await failure_at(
@@ -101,10 +101,10 @@ async def test_a_certificate_nobody_vouches_for_ends_at_once(authority: Authorit
         assert one.permanent
         assert why in str(one)
         assert "ClientOptions(ssl=ssl.create_default_context(cafile=…))" in str(one)
-    assert host.incoming == []
+    assert host.requests == []
 
 
-async def test_an_authority_of_ones_own_is_trusted_when_given(authority: Authority) -> None:
+async def test_a_private_authority_can_be_trusted(authority: Authority) -> None:
     async with peer(responds(200, b'{"projects": []}'), tls=authority.server) as host:
         options = ClientOptions(ssl=authority.trusting)
         async with once(f"https://localhost:{host.port}", options) as client:
@@ -114,10 +114,10 @@ async def test_an_authority_of_ones_own_is_trusted_when_given(authority: Authori
 @pytest.mark.parametrize(
     "action", [Drop(), LoseResponse(), Truncate(0.5)], ids=lambda action: type(action).__name__
 )
-async def test_a_connection_that_breaks_later_lost_the_response(
+async def test_a_connection_that_breaks_after_the_request_loses_the_response(
     sandbox: Sandbox, action: Drop | LoseResponse | Truncate
 ) -> None:
-    """Before the request was read, after it, or within the response: who knows."""
+    """It breaks before the request is read, after it, or within the response."""
     sandbox.faults.add(Fault(path=LIST, action=action))
     error = await failure_at(sandbox.base_url, key=sandbox.api_key)
     assert type(error) is ResponseLost
@@ -128,29 +128,29 @@ async def test_a_connection_that_breaks_later_lost_the_response(
     "response",
     [b"SMTP ready\r\n\r\n", b"HTTP/1.1 200 OK\r\nBad Header\r\n\r\n", b"HTTP/1.1 200 OK\r\nConte"],
 )
-async def test_a_response_that_is_no_http_is_lost(response: bytes) -> None:
+async def test_a_response_that_is_not_http_is_lost(response: bytes) -> None:
     async with peer(sends(response)) as host:
         error = await failure_at(host.url())
     assert type(error) is ResponseLost
 
 
 @pytest.mark.parametrize("action", [Delay(30), Stall(0, 30), Stall(5, 30)])
-async def test_a_silent_server_is_left_after_the_read_timeout(
+async def test_a_silent_server_ends_with_the_read_timeout(
     sandbox: Sandbox, action: Delay | Stall
 ) -> None:
     sandbox.faults.add(Fault(path=LIST, action=action))
-    began = time.monotonic()
+    started_at = time.monotonic()
     error = await failure_at(
         sandbox.base_url, evolve(ONCE, timeouts=Timeouts(read=0.2)), sandbox.api_key
     )
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - started_at < 2
     assert type(error) is ResponseTimeout
     assert isinstance(error, TimeoutError)
     assert "read time-out" in str(error)
 
 
-async def test_the_total_cuts_a_response_that_trickles_in() -> None:
-    """Each byte is in time for the read time-out; all of them are not."""
+async def test_the_total_timeout_ends_a_response_that_trickles() -> None:
+    """Each byte arrives within the read timeout."""
     body = b'{"projects": []}'
 
     async def trickle(incoming: object, writer: asyncio.StreamWriter) -> None:
@@ -160,14 +160,14 @@ async def test_the_total_cuts_a_response_that_trickles_in() -> None:
             await asyncio.sleep(0.1)
 
     async with peer(trickle) as host, once(host.url()) as client:
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(ResponseTimeout, match=r"not send its whole response within 0\.3 s"):
             await client.projects.list(options=RequestOptions(timeout=0.3))
-        assert 0.25 < time.monotonic() - began < 1
+        assert 0.25 < time.monotonic() - started_at < 1
 
 
-async def test_waiting_for_a_free_connection_is_cut_by_the_total_alone(sandbox: Sandbox) -> None:
-    """However short connecting may be; and then nothing was sent."""
+async def test_only_the_total_timeout_ends_waiting_for_a_free_connection(sandbox: Sandbox) -> None:
+    """The connect timeout does not apply, and nothing was sent."""
     sandbox.faults.add(Fault(path=LIST, action=Delay(0.4)))
     options = evolve(ONCE, max_connections_per_host=1, timeouts=Timeouts(connect=0.1))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:

@@ -1,4 +1,4 @@
-"""Connections that are kept: what may be sent again over a new one, and what must not be."""
+"""Kept-alive connections: which requests are retried on a new one, and which are not."""
 
 import asyncio
 import contextlib
@@ -23,25 +23,25 @@ async def test_calls_share_a_connection() -> None:
     assert host.connections == 1
 
 
-async def test_what_must_happen_once_gets_a_connection_of_its_own() -> None:
-    """On a kept one, a request the server never saw cannot be told from one it accepted."""
+async def test_a_non_idempotent_request_gets_a_new_connection() -> None:
+    """On a kept-alive one, a request that was not received looks like one that was accepted."""
     project = responds(200, b'{"apiProjectId": "proj_1"}')
     async with peer(PROJECTS, project, keep=True) as host, once(host.url()) as client:
         await client.projects.list()
         for _ in range(2):
-            with contextlib.suppress(DiffioError):  # it offers no upload
+            with contextlib.suppress(DiffioError):  # the response contains no upload offer
                 await client.projects.create(b"speech", file_name="a.wav")
-    assert [one.target for one in host.incoming] == ["/v1/list_projects", CREATE, CREATE]
-    assert [one.connection for one in host.incoming] == [1, 2, 3]
+    assert [one.target for one in host.requests] == ["/v1/list_projects", CREATE, CREATE]
+    assert [one.connection for one in host.requests] == [1, 2, 3]
 
 
-async def test_a_connection_the_server_closed_while_idle_disturbs_nobody() -> None:
-    async def hangs_up(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
+async def test_a_connection_closed_by_the_server_while_idle_is_replaced() -> None:
+    async def close_when_idle(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         await PROJECTS(incoming, writer)
         await asyncio.sleep(0.05)
         writer.close()
 
-    async with peer(hangs_up) as host, once(host.url()) as client:
+    async with peer(close_when_idle) as host, once(host.url()) as client:
         for _ in range(3):
             assert await client.projects.list() == []
             await asyncio.sleep(0.1)
@@ -59,11 +59,11 @@ async def test_a_project_is_not_created_twice_when_the_response_is_lost(
     assert len(requests_to(sandbox, CREATE)) == 1
 
 
-async def test_calls_that_share_a_context_do_not_take_each_other_for_themselves(
+async def test_calls_that_share_a_context_are_distinguished(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Whether a request may have been accepted is known of each by itself."""
-    await client.projects.list()  # what follows connects while the other call has a connection
+    """Whether a request may have been accepted is tracked for each one."""
+    await client.projects.list()  # the next call connects while this connection is in use
     sandbox.faults.add(Fault(path=CREATE, action=LoseResponse()))
     shared = contextvars.copy_context()
     creating = asyncio.create_task(
@@ -75,7 +75,7 @@ async def test_calls_that_share_a_context_do_not_take_each_other_for_themselves(
     assert len(requests_to(sandbox, CREATE)) == 1
 
 
-async def test_a_generation_is_asked_for_again_under_its_key_and_made_once(
+async def test_a_generation_is_retried_with_its_key_and_created_once(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     project_id = await uploaded(client)
@@ -87,10 +87,10 @@ async def test_a_generation_is_asked_for_again_under_its_key_and_made_once(
     assert len(sandbox.state.generations) == 1
 
 
-async def test_a_part_on_a_dead_connection_is_counted_once_by_each_of_us(
+async def test_a_part_on_a_dead_connection_is_retried_by_the_retry_policy_alone(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Aiohttp would send a `PUT` again by itself: our own retry loop does it, and says so."""
+    """Aiohttp itself would retry a `PUT`; here the retry loop does, and reports it."""
     content = os.urandom(3_000_000)
     sandbox.faults.add(Fault(origin="edge", method="PUT", times=2, action=Drop()))
     project_id = await uploaded(client, content)
@@ -100,15 +100,15 @@ async def test_a_part_on_a_dead_connection_is_counted_once_by_each_of_us(
     assert sandbox.state.source_path(project).read_bytes() == content
 
 
-async def test_a_response_left_unread_does_not_spoil_the_connection() -> None:
-    """A refusal larger than is read, and then the next call."""
+async def test_a_connection_with_an_unread_response_is_not_reused() -> None:
+    """The call is cancelled while it reads a large response."""
     page = head(500, {"content-length": 40_000_000}) + bytes(100_000)
 
-    async def spill(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
+    async def send_page(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(page)
         await asyncio.sleep(0.2)
 
-    async with peer(spill, PROJECTS, keep=True) as host, once(host.url()) as client:
+    async with peer(send_page, PROJECTS, keep=True) as host, once(host.url()) as client:
         with pytest.raises((DiffioError, TimeoutError)):
             async with asyncio.timeout(0.1):
                 await client.projects.list()

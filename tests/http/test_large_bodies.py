@@ -1,4 +1,4 @@
-"""Large bodies, which are received into buffers of ours."""
+"""Large bodies, which are received into the package's own buffers."""
 
 import asyncio
 import contextlib
@@ -27,89 +27,89 @@ LARGE = os.urandom(8 * MIB + 77)
 
 @contextlib.asynccontextmanager
 async def transport(options: ClientOptions | None = None) -> AsyncIterator[Sessions]:
-    made = Sessions(options or ClientOptions())
+    sessions = Sessions(options or ClientOptions())
     try:
-        yield made
+        yield sessions
     finally:
-        await made.aclose()
+        await sessions.aclose()
 
 
 async def received(
-    made: Sessions, url: str, into: bytearray, read: float | None = 60.0
+    sessions: Sessions, url: str, into: bytearray, read: float | None = 60.0
 ) -> list[int]:
-    """Fetch; what came is in `into`, whatever is raised. The sizes of the pieces."""
+    """Fetch a body into `into`, also if an error is raised; return the sizes of the chunks."""
     attempt = Attempt(request=signed_url_request("GET", url, {}), timeouts=Timeouts(read=read))
     sizes = []
     async with (
-        Exchange(made, attempt) as exchange,
-        contextlib.aclosing(exchange.iter_bytes()) as pieces,
+        Exchange(sessions, attempt) as exchange,
+        contextlib.aclosing(exchange.iter_bytes()) as chunks,
     ):
-        async for piece in pieces:
-            into += piece
-            sizes.append(len(piece))
+        async for chunk in chunks:
+            into += chunk
+            sizes.append(len(chunk))
     return sizes
 
 
-@pytest.mark.parametrize("secured", [False, True])
-async def test_large_bodies_come_whole_and_leave_the_connection_to_the_next(
-    authority: Authority, secured: bool
+@pytest.mark.parametrize("use_tls", [False, True])
+async def test_large_bodies_are_complete_and_their_connection_is_reused(
+    authority: Authority, use_tls: bool
 ) -> None:
-    tls = authority.server if secured else None
+    tls = authority.server if use_tls else None
     async with (
         peer(
             responds(200, LARGE), responds(200, b"small"), responds(200, LARGE), keep=True, tls=tls
         ) as host,
-        transport(ClientOptions(ssl=authority.trusting)) as made,
+        transport(ClientOptions(ssl=authority.trusting)) as sessions,
     ):
         for expected in (LARGE, b"small", LARGE):
-            came = bytearray()
-            sizes = await received(made, host.url().replace("127.0.0.1", "localhost"), came)
-            assert came == expected
+            body = bytearray()
+            sizes = await received(sessions, host.url().replace("127.0.0.1", "localhost"), body)
+            assert body == expected
             assert max(sizes) <= MIB
             assert len(sizes) < 60
     assert host.connections == 1
 
 
-@pytest.mark.parametrize("given", [5 * MIB, 5 * MIB + 1])
-async def test_what_came_before_the_connection_ended_is_given_first(given: int) -> None:
-    announced = head(200, {"content-length": len(LARGE)})
-    came = bytearray()
-    async with peer(sends(announced, LARGE[:given])) as host, transport() as made:
+@pytest.mark.parametrize("size", [5 * MIB, 5 * MIB + 1])
+async def test_bytes_before_a_broken_connection_are_delivered(size: int) -> None:
+    headers = head(200, {"content-length": len(LARGE)})
+    body = bytearray()
+    async with peer(sends(headers, LARGE[:size])) as host, transport() as sessions:
         with pytest.raises(ResponseLost):
-            await received(made, host.url(), came)
-    assert came == LARGE[:given]
+            await received(sessions, host.url(), body)
+    assert body == LARGE[:size]
 
 
-async def test_a_host_that_falls_silent_is_left_after_the_read_timeout() -> None:
-    announced = head(200, {"content-length": len(LARGE)})
-    came = bytearray()
-    began = asyncio.get_running_loop().time()
-    async with peer(sends(announced, LARGE[:-1], then=30)) as host, transport() as made:
+async def test_a_host_that_becomes_silent_ends_with_the_read_timeout() -> None:
+    headers = head(200, {"content-length": len(LARGE)})
+    body = bytearray()
+    started_at = asyncio.get_running_loop().time()
+    async with peer(sends(headers, LARGE[:-1], then=30)) as host, transport() as sessions:
         with pytest.raises(ResponseTimeout):
-            await received(made, host.url(), came, read=0.3)
-    assert came == LARGE[:-1]
-    assert asyncio.get_running_loop().time() - began < 5
+            await received(sessions, host.url(), body, read=0.3)
+    assert body == LARGE[:-1]
+    assert asyncio.get_running_loop().time() - started_at < 5
 
 
-async def test_bytes_that_trickle_are_given_before_they_fill_a_buffer() -> None:
-    announced = head(200, {"content-length": len(LARGE)})
-    came = bytearray()
-    async with peer(sends(announced, LARGE[:1000], then=30)) as host, transport() as made:
-        task = asyncio.create_task(received(made, host.url(), came))
+async def test_a_partly_filled_buffer_is_delivered() -> None:
+    headers = head(200, {"content-length": len(LARGE)})
+    body = bytearray()
+    async with peer(sends(headers, LARGE[:1000], then=30)) as host, transport() as sessions:
+        task = asyncio.create_task(received(sessions, host.url(), body))
         async with asyncio.timeout(5):
-            while len(came) < 1000:
+            while len(body) < 1000:
                 await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert came == LARGE[:1000]
+    assert body == LARGE[:1000]
 
 
-def slowly(pieces: int, pause: float) -> Script:
-    """Half a MiB at a time."""
+def slowly(chunks: int, pause: float) -> Script:
+    """Return a script that sends half a MiB at a time."""
 
     async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
-        writer.write(head(200, {"content-length": pieces * MIB // 2}))
-        for _number in range(pieces):
+        writer.write(head(200, {"content-length": chunks * MIB // 2}))
+        for _number in range(chunks):
             writer.write(bytes(MIB // 2))
             await writer.drain()
             await asyncio.sleep(pause)
@@ -117,46 +117,46 @@ def slowly(pieces: int, pause: float) -> Script:
     return script
 
 
-async def test_a_host_that_takes_its_time_is_no_silent_one() -> None:
-    came = bytearray()
-    async with peer(slowly(12, 0.04)) as host, transport() as made:
-        await received(made, host.url(), came, read=0.25)
-    assert len(came) == 6 * MIB
+async def test_a_slow_host_does_not_exceed_the_read_timeout() -> None:
+    body = bytearray()
+    async with peer(slowly(12, 0.04)) as host, transport() as sessions:
+        await received(sessions, host.url(), body, read=0.25)
+    assert len(body) == 6 * MIB
 
 
-async def test_a_cancelled_reader_is_given_what_came() -> None:
-    announced = head(200, {"content-length": len(LARGE)})
-    came = bytearray()
-    async with peer(sends(announced, LARGE[: 5 * MIB], then=30)) as host, transport() as made:
-        task = asyncio.create_task(received(made, host.url(), came))
+async def test_a_cancelled_reader_has_the_received_bytes() -> None:
+    headers = head(200, {"content-length": len(LARGE)})
+    body = bytearray()
+    async with peer(sends(headers, LARGE[: 5 * MIB], then=30)) as host, transport() as sessions:
+        task = asyncio.create_task(received(sessions, host.url(), body))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert LARGE.startswith(came)
-    assert came
+    assert LARGE.startswith(body)
+    assert body
 
 
-async def test_a_closed_client_ends_what_it_receives() -> None:
-    announced = head(200, {"content-length": len(LARGE)})
+async def test_closing_ends_a_body_that_is_being_received() -> None:
+    headers = head(200, {"content-length": len(LARGE)})
     ended: list[DiffioError] = []
-    async with peer(sends(announced, LARGE[: 5 * MIB], then=30)) as host, transport() as made:
+    async with peer(sends(headers, LARGE[: 5 * MIB], then=30)) as host, transport() as sessions:
 
         async def reading() -> None:
             try:
-                await received(made, host.url(), bytearray())
+                await received(sessions, host.url(), bytearray())
             except DiffioError as failure:
                 ended.append(failure)
 
         task = asyncio.create_task(reading())
         await asyncio.sleep(0.2)
-        await made.aclose()
+        await sessions.aclose()
         async with asyncio.timeout(5):
             await task
     assert [type(failure) for failure in ended] == [ClientClosed]
 
 
-async def test_what_nobody_takes_is_left_with_the_host() -> None:
+async def test_a_body_that_is_not_consumed_stops_the_host() -> None:
     sent = 0
 
     async def endless(_: Incoming, writer: asyncio.StreamWriter) -> None:
@@ -167,20 +167,20 @@ async def test_what_nobody_takes_is_left_with_the_host() -> None:
             await writer.drain()
             sent += MIB
 
-    async with peer(endless) as host, transport() as made:
+    async with peer(endless) as host, transport() as sessions:
         attempt = Attempt(request=signed_url_request("GET", host.url(), {}), timeouts=Timeouts())
         async with (
-            Exchange(made, attempt) as exchange,
-            contextlib.aclosing(exchange.iter_bytes()) as pieces,
+            Exchange(sessions, attempt) as exchange,
+            contextlib.aclosing(exchange.iter_bytes()) as chunks,
         ):
-            assert await anext(pieces)
+            assert await anext(chunks)
             await asyncio.sleep(0.3)
             assert sent < 64 * MIB
 
 
-async def test_bytes_beyond_the_announced_are_not_taken_for_the_next_response() -> None:
+async def test_bytes_after_the_content_length_are_not_the_next_response() -> None:
     surplus = responds(200, LARGE)
-    async with transport() as made:
+    async with transport() as sessions:
 
         async def more(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
             await surplus(incoming, writer)
@@ -189,7 +189,7 @@ async def test_bytes_beyond_the_announced_are_not_taken_for_the_next_response() 
 
         async with peer(more, responds(200, b"right"), keep=True) as host:
             for expected in (LARGE, b"right"):
-                came = bytearray()
-                await received(made, host.url(), came)
-                assert came == expected
+                body = bytearray()
+                await received(sessions, host.url(), body)
+                assert body == expected
                 await asyncio.sleep(0.05)

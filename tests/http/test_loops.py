@@ -1,4 +1,4 @@
-"""One client on several loops: one after the other, in threads, after a fork; and its end."""
+"""One client on several event loops: in sequence, in threads, after a fork, and when closed."""
 
 import asyncio
 import gc
@@ -17,8 +17,8 @@ LIST = "*list_projects"
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[Sandbox]:
-    """A sandbox on a loop and a thread of its own, so that loops may come and go here."""
+def remote() -> Iterator[Sandbox]:
+    """A sandbox in another thread, so that this thread can create and close loops."""
     sandbox = Sandbox(engine="echo")
     ready, over = threading.Event(), threading.Event()
 
@@ -38,9 +38,9 @@ def elsewhere() -> Iterator[Sandbox]:
         thread.join()
 
 
-def test_a_client_made_before_any_loop_serves_several_in_turn(elsewhere: Sandbox) -> None:
-    """Each gets connections of its own, and nothing warns though nobody closed the client."""
-    client = AsyncDiffio(elsewhere.api_key, base_url=elsewhere.base_url)
+def test_a_client_created_without_a_loop_works_on_several_in_sequence(remote: Sandbox) -> None:
+    """Each loop gets its own connections, and the unclosed client causes no warning."""
+    client = AsyncDiffio(remote.api_key, base_url=remote.base_url)
     for _ in range(3):
         assert asyncio.run(client.projects.list()) == []
     assert client._sender.sessions.open == 0
@@ -48,18 +48,18 @@ def test_a_client_made_before_any_loop_serves_several_in_turn(elsewhere: Sandbox
     gc.collect()
 
 
-def test_a_client_serves_two_threads_at_once(elsewhere: Sandbox) -> None:
-    client = AsyncDiffio(elsewhere.api_key, base_url=elsewhere.base_url)
+def test_a_client_works_in_two_threads_at_once(remote: Sandbox) -> None:
+    client = AsyncDiffio(remote.api_key, base_url=remote.base_url)
     failures: list[BaseException] = []
 
-    async def much() -> None:
+    async def make_calls() -> None:
         for _ in range(10):
             await asyncio.gather(*(client.projects.list() for _ in range(5)))
 
     def work() -> None:
         try:
-            asyncio.run(much())
-        except Exception as failure:  # noqa: BLE001 - it is looked at below
+            asyncio.run(make_calls())
+        except Exception as failure:  # noqa: BLE001 - checked below
             failures.append(failure)
 
     threads = [threading.Thread(target=work) for _ in range(2)]
@@ -70,20 +70,20 @@ def test_a_client_serves_two_threads_at_once(elsewhere: Sandbox) -> None:
     assert failures == []
 
 
-def test_closing_in_one_thread_ends_the_calls_of_another(elsewhere: Sandbox) -> None:
-    elsewhere.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
-    client = AsyncDiffio(elsewhere.api_key, base_url=elsewhere.base_url)
+def test_closing_in_one_thread_ends_the_calls_of_another(remote: Sandbox) -> None:
+    remote.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
+    client = AsyncDiffio(remote.api_key, base_url=remote.base_url)
     outcomes: list[BaseException] = []
 
     def work() -> None:
         try:
             asyncio.run(client.projects.list())
-        except Exception as outcome:  # noqa: BLE001 - it is looked at below
+        except Exception as outcome:  # noqa: BLE001 - checked below
             outcomes.append(outcome)
 
     thread = threading.Thread(target=work)
     thread.start()
-    while not elsewhere.requests:
+    while not remote.requests:
         time.sleep(0.01)
     asyncio.run(client.aclose())
     thread.join(5)
@@ -92,9 +92,9 @@ def test_closing_in_one_thread_ends_the_calls_of_another(elsewhere: Sandbox) -> 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_after_a_fork_the_child_and_the_parent_both_go_on(elsewhere: Sandbox) -> None:
+def test_after_a_fork_child_and_parent_can_both_use_the_client(remote: Sandbox) -> None:
     """The child shares the parent's descriptors: it must neither use nor close them."""
-    client = AsyncDiffio(elsewhere.api_key, base_url=elsewhere.base_url)
+    client = AsyncDiffio(remote.api_key, base_url=remote.base_url)
 
     async def main() -> int:
         assert await client.projects.list() == []
@@ -118,7 +118,7 @@ def test_after_a_fork_the_child_and_the_parent_both_go_on(elsewhere: Sandbox) ->
     assert asyncio.run(asyncio.wait_for(main(), 20)) == 0
 
 
-async def test_after_aclose_every_call_says_that_the_client_is_closed(
+async def test_after_aclose_every_call_raises_client_closed(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     await client.projects.list()
@@ -135,7 +135,7 @@ async def test_after_aclose_every_call_says_that_the_client_is_closed(
     assert len(sandbox.requests) == 1
 
 
-async def _closed_once_asked(sandbox: Sandbox, client: AsyncDiffio) -> None:
+async def _check_close_ends_calls(sandbox: Sandbox, client: AsyncDiffio) -> None:
     calls = [asyncio.create_task(client.projects.list()) for _ in range(4)]
     while not sandbox.requests:
         await asyncio.sleep(0.01)
@@ -147,24 +147,26 @@ async def _closed_once_asked(sandbox: Sandbox, client: AsyncDiffio) -> None:
 
 
 @pytest.mark.parametrize("connections", [100, 1])
-async def test_calls_in_flight_at_the_close_say_so_too(sandbox: Sandbox, connections: int) -> None:
-    """Those that wait for a response, and those that wait for a free connection."""
+async def test_closing_ends_calls_in_flight_with_client_closed(
+    sandbox: Sandbox, connections: int
+) -> None:
+    """Calls wait for a response, or for a free connection."""
     sandbox.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
     options = ClientOptions(max_connections_per_host=connections)
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
-    await _closed_once_asked(sandbox, client)
+    await _check_close_ends_calls(sandbox, client)
 
 
-async def test_a_call_that_waits_for_its_next_try_says_so_too(sandbox: Sandbox) -> None:
+async def test_closing_ends_a_call_that_waits_for_its_next_attempt(sandbox: Sandbox) -> None:
     sandbox.faults.add(
         Fault(path=LIST, times=None, action=RespondWith(503, {"Retry-After": "0.1"}))
     )
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
-    await _closed_once_asked(sandbox, client)
+    await _check_close_ends_calls(sandbox, client)
 
 
-async def test_a_client_left_open_while_its_loop_runs_is_named(sandbox: Sandbox) -> None:
-    """Once, by our name; and its connections are closed all the same."""
+async def test_a_client_left_open_while_its_loop_runs_causes_a_warning(sandbox: Sandbox) -> None:
+    """The warning names the client, and its connections are closed nevertheless."""
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
     await client.projects.list()
     with warnings.catch_warnings(record=True) as caught:

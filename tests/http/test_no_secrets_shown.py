@@ -30,8 +30,8 @@ RETRYING = ClientOptions(
 )
 
 
-def everything(error: BaseException | None) -> str:
-    """All that an error shows of itself: text, notes, fields, contexts, tracebacks."""
+def all_text_of(error: BaseException | None) -> str:
+    """Return everything that an error shows: text, notes, attributes, contexts, tracebacks."""
     if error is None:
         return ""
     shown = "".join(traceback.format_exception(error))
@@ -49,7 +49,7 @@ def everything(error: BaseException | None) -> str:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """Everything that anything logs."""
+    """Capture all log records at debug level."""
     with caplog.at_level(logging.DEBUG):
         for name in ("aiohttp", "asyncio", "diffio_async", "aiohttp.client", "aiohttp.internal"):
             caplog.set_level(logging.DEBUG, logger=name)
@@ -57,7 +57,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
 
 
 def text_of(caplog: pytest.LogCaptureFixture) -> str:
-    """The log, tracebacks too, without what the sandbox writes for itself."""
+    """Return the log with tracebacks, without the records of the sandbox."""
     formatter = logging.Formatter("%(name)s %(message)s %(args)s")
     return "\n".join(
         f"{formatter.format(record)} {record.args}"
@@ -67,7 +67,7 @@ def text_of(caplog: pytest.LogCaptureFixture) -> str:
 
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
-    """The key, and every upload token and link signature that went over the wire."""
+    """Return the key and every upload token and link signature that was sent."""
     found = {sandbox.api_key}
     for seen in sandbox.requests:
         found.add(seen.headers.get("authorization", "").removeprefix("Bearer "))
@@ -80,10 +80,10 @@ ECHO = "no: {} and https://media.test/x?signature=SECRETSECRET"
 
 
 @pytest.mark.parametrize("era", get_args(UploadMode))
-async def test_a_whole_restore_full_of_failures_shows_no_secret(
+async def test_a_restore_with_every_kind_of_failure_shows_no_secret(
     logged: pytest.LogCaptureFixture, tmp_path: Path, era: UploadMode
 ) -> None:
-    """Scars 7 and 24: each kind of failure once, on every host, and at last one that stays."""
+    """Each failure occurs once, on every host, and finally a permanent one."""
     events: list[Event] = []
     async with Sandbox(engine="echo", api_key=KEY, uploads=[era]) as sandbox:
         quoting = RespondWith(503, json={"error": ECHO.format(KEY)})
@@ -110,7 +110,7 @@ async def test_a_whole_restore_full_of_failures_shows_no_secret(
         secrets = secrets_of(sandbox) | {"SECRETSECRET"}
         assert sandbox.violations == []
     assert len(secrets) >= 4
-    shown = everything(caught.value) + text_of(logged) + repr(events) + repr(client)
+    shown = all_text_of(caught.value) + text_of(logged) + repr(events) + repr(client)
     assert "RetryScheduled" in shown
     assert [secret for secret in secrets if secret in shown] == []
 
@@ -129,7 +129,7 @@ async def test_a_whole_restore_full_of_failures_shows_no_secret(
     ],
     ids=lambda response: str(response[:24]),
 )
-async def test_whatever_a_storage_host_responses_the_links_query_does_not_show(
+async def test_the_query_of_a_link_is_not_shown_whatever_the_host_responds(
     sandbox: Sandbox, logged: pytest.LogCaptureFixture, response: bytes
 ) -> None:
     async with (
@@ -139,13 +139,13 @@ async def test_whatever_a_storage_host_responses_the_links_query_does_not_show(
         leads_to(sandbox, host.url("/r?signature=SECRETSECRET&v=1"))
         with pytest.raises(DiffioError) as caught:
             await linked(client).download()
-    assert "SECRETSECRET" not in everything(caught.value) + text_of(logged)
+    assert "SECRETSECRET" not in all_text_of(caught.value) + text_of(logged)
 
 
-async def test_a_link_to_nowhere_does_not_show_its_query(
+async def test_an_unreachable_link_does_not_show_its_query(
     sandbox: Sandbox, logged: pytest.LogCaptureFixture
 ) -> None:
-    """A refused connection, an invalid name, an invalid address."""
+    """The connection is refused, or the name or the URL is invalid."""
     for url in (
         "http://127.0.0.1:1/r?signature=SECRETSECRET",
         "https://media.invalid/r?signature=SECRETSECRET",
@@ -162,10 +162,10 @@ async def test_a_link_to_nowhere_does_not_show_its_query(
         ) as client:
             with pytest.raises(DiffioError) as caught:
                 await linked(client).download()
-        assert "SECRETSECRET" not in everything(caught.value) + text_of(logged), url
+        assert "SECRETSECRET" not in all_text_of(caught.value) + text_of(logged), url
 
 
-async def test_a_proxys_password_shows_nowhere(
+async def test_the_password_of_a_proxy_is_not_shown(
     authority: Authority, logged: pytest.LogCaptureFixture
 ) -> None:
     shown = ""
@@ -175,7 +175,7 @@ async def test_a_proxys_password_shows_nowhere(
             async with once("https://api.diffio.test", options) as client:
                 with pytest.raises(DiffioError) as caught:
                     await client.projects.list()
-                shown += everything(caught.value) + repr(client) + repr(options)
+                shown += all_text_of(caught.value) + repr(client) + repr(options)
     shown += text_of(logged)
     assert "s3cr3tpass" not in shown
     assert "bWU6czNjcjN0cGFzcw" not in shown

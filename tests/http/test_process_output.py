@@ -1,4 +1,4 @@
-"""What a process says at its end: nothing of ours, and never a word of the library below."""
+"""Warnings and log output of processes that end with or without closing the client."""
 
 import asyncio
 import subprocess
@@ -12,54 +12,54 @@ from diffio_async.sandbox import Sandbox
 
 _START = """
 import asyncio, gc, logging, os, sys, warnings
-# A slow machine makes asyncio's debug mode talk of slow steps: not what is listened for here.
+# Ignore the warnings about slow steps of asyncio's debug mode.
 logging.getLogger("asyncio").addFilter(lambda record: not record.msg.startswith("Executing"))
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
 client = AsyncDiffio("diffio_sandbox_key", base_url=sys.argv[1])
-async def ask():
+async def call():
     return await client.projects.list()
 """
 
 QUIET = {
-    "closed": "async def main():\n  async with client: await ask()\nasyncio.run(main())",
-    "left open by a run that ended": "asyncio.run(ask()); asyncio.run(ask())",
-    "left open and collected after the run": "asyncio.run(ask()); del client; gc.collect()",
+    "closed": "async def main():\n  async with client: await call()\nasyncio.run(main())",
+    "left open by a finished run": "asyncio.run(call()); asyncio.run(call())",
+    "left open and collected after the run": "asyncio.run(call()); del client; gc.collect()",
     "never used": "",
-    "closed after the run": "asyncio.run(ask()); asyncio.run(client.aclose())",
-    "ended by an error": """
+    "closed after the run": "asyncio.run(call()); asyncio.run(client.aclose())",
+    "failed": """
 async def main():
-  await ask(); raise LookupError
+  await call(); raise LookupError
 try: asyncio.run(main())
 except LookupError: pass
 """,
-    "ended in the middle of a call": """
+    "ended during a call": """
 async def main():
-  task = asyncio.create_task(ask()); await asyncio.sleep(0.01)
+  task = asyncio.create_task(call()); await asyncio.sleep(0.01)
 asyncio.run(main())
 """,
-    "a loop closed by hand": """
+    "a manually closed loop": """
 loop = asyncio.new_event_loop()
-loop.run_until_complete(ask())
+loop.run_until_complete(call())
 loop.run_until_complete(loop.shutdown_asyncgens())
 loop.close()
 """,
-    "a loop closed by hand, after aclose": """
+    "a manually closed loop, after aclose": """
 loop = asyncio.new_event_loop()
-loop.run_until_complete(ask())
+loop.run_until_complete(call())
 loop.run_until_complete(client.aclose())
 loop.close()
 """,
-    "a fork whose child ends as a process does": """
+    "a fork whose child ends like a process": """
 async def main():
-  await ask()
+  await call()
   child = os.fork()
   if child == 0:
     asyncio.events._set_running_loop(None)
     asyncio.set_event_loop(None)
-    asyncio.run(ask())
+    asyncio.run(call())
     os._exit(0)
   os.waitpid(child, 0)
-  await ask()
+  await call()
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 asyncio.run(main())
 """,
@@ -68,56 +68,56 @@ asyncio.run(main())
 
 @pytest.fixture
 async def sandbox(anyio_backend: str) -> AsyncIterator[Sandbox]:
-    """One for a child process: what it leaves open must not be looked for here."""
+    """A sandbox for a child process, without the check for tasks left in this process."""
     async with Sandbox(engine="echo") as running:
         yield running
 
 
-async def _said(sandbox: Sandbox, script: str) -> str:
+async def output_of(sandbox: Sandbox, script: str) -> str:
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-X", "dev", "-W", "error", "-c", _START + script, sandbox.base_url),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=Path(__file__).parents[2],
     )
-    said, _ = await child.communicate()
-    return said.decode()
+    printed, _ = await child.communicate()
+    return printed.decode()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", QUIET.values(), ids=QUIET)
-async def test_a_process_ends_without_a_word(sandbox: Sandbox, script: str) -> None:
-    """In development mode, with warnings as errors."""
-    assert await _said(sandbox, script) == ""
+async def test_a_process_prints_nothing(sandbox: Sandbox, script: str) -> None:
+    """It runs in development mode, with warnings as errors."""
+    assert await output_of(sandbox, script) == ""
 
 
 @pytest.mark.slow
-async def test_a_client_dropped_on_a_running_loop_is_named_and_nothing_else_is(
+async def test_only_a_warning_about_the_client_is_printed_if_it_is_dropped_on_a_running_loop(
     sandbox: Sandbox,
 ) -> None:
     script = """
 async def main():
   global client
-  await ask()
+  await call()
   del client
   gc.collect()
   await asyncio.sleep(0.05)
 asyncio.run(main())
 """
-    said = await _said(sandbox, script)
-    assert "AsyncDiffio(base_url=" in said
-    assert "was left open" in said
-    for foreign in ("Unclosed", "client session", "connector", "transport", "Task"):
-        assert foreign not in said
+    output = await output_of(sandbox, script)
+    assert "AsyncDiffio(base_url=" in output
+    assert "was left open" in output
+    for word in ("Unclosed", "client session", "connector", "transport", "Task"):
+        assert word not in output
 
 
 @pytest.mark.slow
-async def test_a_client_left_open_by_a_loop_without_a_clean_end_is_named(
+async def test_a_warning_names_the_client_if_its_loop_was_closed_without_shutting_down(
     sandbox: Sandbox,
 ) -> None:
-    said = await _said(
+    output = await output_of(
         sandbox,
-        "loop = asyncio.new_event_loop(); loop.run_until_complete(ask()); loop.close()\n"
+        "loop = asyncio.new_event_loop(); loop.run_until_complete(call()); loop.close()\n"
         "del client; gc.collect()",
     )
-    assert "AsyncDiffio(base_url=" in said
+    assert "AsyncDiffio(base_url=" in output

@@ -1,4 +1,4 @@
-"""Proxies: used beyond this machine only, by tunnel, with a password that shows nowhere."""
+"""Proxies: tunnels for hosts other than this machine, without showing passwords."""
 
 import asyncio
 import base64
@@ -22,17 +22,17 @@ EMPTY = responds(200, b'{"projects": []}')
 
 @define
 class Proxy:
-    """A proxy that tunnels everything to one port of this machine."""
+    """A running proxy that tunnels all connections to one local port."""
 
     port: int = 0
-    incoming: list[Incoming] = field(factory=list)
+    requests: list[Incoming] = field(factory=list)
 
 
 @contextlib.asynccontextmanager
 async def proxy(to: int, *, status: int = 200, silent: bool = False) -> AsyncIterator[Proxy]:
-    """The proxy; it responses `CONNECT` with `status`, or never."""
-    found = Proxy()
-    running: set[asyncio.Task[None]] = set()
+    """Run a proxy that responds to `CONNECT` with `status`, or never if `silent`."""
+    running_proxy = Proxy()
+    tasks: set[asyncio.Task[None]] = set()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -44,68 +44,70 @@ async def proxy(to: int, *, status: int = 200, silent: bool = False) -> AsyncIte
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        running.add(task)
+        tasks.add(task)
         try:
-            found.incoming.append(await request(reader, 1))
+            running_proxy.requests.append(await request(reader, 1))
             if silent:
                 await asyncio.sleep(30)
-            writer.write(b"HTTP/1.1 %d Said\r\n\r\n" % status)
+            writer.write(b"HTTP/1.1 %d Scripted\r\n\r\n" % status)
             if status == 200:
-                there, away = await asyncio.open_connection("127.0.0.1", to)
+                reader_out, writer_out = await asyncio.open_connection("127.0.0.1", to)
                 try:
-                    await asyncio.gather(copy(reader, away), copy(there, writer))
+                    await asyncio.gather(copy(reader, writer_out), copy(reader_out, writer))
                 finally:
-                    away.close()
+                    writer_out.close()
         except (asyncio.CancelledError, asyncio.IncompleteReadError):
             pass
         finally:
-            running.discard(task)
+            tasks.discard(task)
             writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    found.port = server.sockets[0].getsockname()[1]
+    running_proxy.port = server.sockets[0].getsockname()[1]
     try:
-        yield found
+        yield running_proxy
     finally:
         server.close()
-        for task in list(running):
+        for task in list(tasks):
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)
 
 
-async def test_a_proxy_tunnels_and_sees_no_more_than_the_hosts_name(authority: Authority) -> None:
-    """Its own password goes to it, in the one header it is for; the key does not."""
-    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
+async def test_a_proxy_receives_only_the_host_name_and_its_own_password(
+    authority: Authority,
+) -> None:
+    """The API key and other headers are sent inside the tunnel only."""
+    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as tunnel:
         options = evolve(
-            ONCE, ssl=authority.trusting, proxy=f"http://me:s3cr3tpass@127.0.0.1:{between.port}"
+            ONCE, ssl=authority.trusting, proxy=f"http://me:s3cr3tpass@127.0.0.1:{tunnel.port}"
         )
         async with once(API, options) as client:
             assert await client.projects.list() == []
-    (incoming,) = between.incoming
-    assert (incoming.method, incoming.target) == ("CONNECT", "api.diffio.test:443")
-    given = incoming.headers["proxy-authorization"].removeprefix("Basic ")
-    assert base64.b64decode(given) == b"me:s3cr3tpass"
-    assert "authorization" not in incoming.headers
-    assert host.incoming[0].headers["authorization"] == "Bearer diffio_key_1234567890"
-    assert "proxy-authorization" not in host.incoming[0].headers
+    (request_,) = tunnel.requests
+    assert (request_.method, request_.target) == ("CONNECT", "api.diffio.test:443")
+    credentials = request_.headers["proxy-authorization"].removeprefix("Basic ")
+    assert base64.b64decode(credentials) == b"me:s3cr3tpass"
+    assert "authorization" not in request_.headers
+    assert host.requests[0].headers["authorization"] == "Bearer diffio_key_1234567890"
+    assert "proxy-authorization" not in host.requests[0].headers
 
 
-async def test_this_machine_is_never_asked_for_through_a_proxy(sandbox: Sandbox) -> None:
-    async with proxy(1) as between:
-        options = ClientOptions(proxy=f"http://127.0.0.1:{between.port}")
+async def test_requests_to_this_machine_never_use_a_proxy(sandbox: Sandbox) -> None:
+    async with proxy(1) as tunnel:
+        options = ClientOptions(proxy=f"http://127.0.0.1:{tunnel.port}")
         async with AsyncDiffio(
             sandbox.api_key, base_url=sandbox.base_url, options=options
         ) as client:
             assert await client.projects.list() == []
-    assert between.incoming == []
+    assert tunnel.requests == []
 
 
 @pytest.mark.parametrize(("status", "permanent"), [(407, True), (403, True), (502, False)])
-async def test_a_proxy_that_refuses_means_not_reached(status: int, permanent: bool) -> None:
-    """A password it does not like will not be liked the next time either."""
-    async with proxy(1, status=status) as between:
-        address = f"http://me:s3cr3tpass@127.0.0.1:{between.port}"
+async def test_a_refusal_of_the_proxy_is_a_failed_connection(status: int, permanent: bool) -> None:
+    """A refused password is a permanent failure."""
+    async with proxy(1, status=status) as tunnel:
+        address = f"http://me:s3cr3tpass@127.0.0.1:{tunnel.port}"
         error = await failure_at(API, evolve(ONCE, proxy=address))
     assert isinstance(error, ConnectionFailed)
     assert f"it returned {status}" in str(error)
@@ -113,36 +115,36 @@ async def test_a_proxy_that_refuses_means_not_reached(status: int, permanent: bo
     assert "s3cr3tpass" not in repr(error)
 
 
-async def test_a_proxy_that_is_not_there_means_not_reached() -> None:
+async def test_a_missing_proxy_is_a_failed_connection() -> None:
     error = await failure_at(API, evolve(ONCE, proxy="http://127.0.0.1:1"))
     assert isinstance(error, ConnectionFailed)
     assert "the proxy for https://api.diffio.test" in str(error)
 
 
-async def test_a_proxy_that_says_nothing_is_left_when_connecting_took_too_long() -> None:
-    """Downloads have no total: nothing else would end them."""
-    async with proxy(1, silent=True) as between:
+async def test_a_silent_proxy_ends_with_the_connect_timeout() -> None:
+    """Downloads have no total timeout that would end them."""
+    async with proxy(1, silent=True) as tunnel:
         options = evolve(
             ONCE,
-            proxy=f"http://127.0.0.1:{between.port}",
+            proxy=f"http://127.0.0.1:{tunnel.port}",
             timeouts=Timeouts(connect=0.2, total=None),
         )
-        began = time.monotonic()
+        started_at = time.monotonic()
         error = await failure_at(API, options)
     assert isinstance(error, ConnectionFailed)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - started_at < 2
 
 
 @pytest.mark.parametrize(
     "address", ["socks5://me:s3cr3tpass@host:1", "http://:s3cr3tpass@", "x://"]
 )
-def test_a_proxy_of_another_kind_is_refused_without_showing_its_password(address: str) -> None:
+def test_an_unsupported_proxy_is_refused_without_showing_its_password(address: str) -> None:
     with pytest.raises(ConfigurationError, match="proxy cannot be used") as caught:
         AsyncDiffio("diffio_key_1234567890", options=ClientOptions(proxy=address))
     assert "s3cr3tpass" not in repr(caught.value)
 
 
-async def test_the_environment_is_read_when_trusted_and_netrc_never(
+async def test_the_environment_is_used_with_trust_env_and_netrc_never(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / ".netrc"
@@ -150,20 +152,20 @@ async def test_the_environment_is_read_when_trusted_and_netrc_never(
     netrc.chmod(0o600)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(netrc))
-    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as between:
-        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{between.port}")
+    async with peer(EMPTY, tls=authority.server) as host, proxy(host.port) as tunnel:
+        monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{tunnel.port}")
         options = evolve(ONCE, ssl=authority.trusting, trust_env=True)
         async with once(API, options) as client:
             assert await client.projects.list() == []
         untrusting = await failure_at(API, evolve(options, trust_env=False))
     assert isinstance(untrusting, ConnectionFailed)
-    assert len(between.incoming) == 1
-    assert "proxy-authorization" not in between.incoming[0].headers
-    assert host.incoming[0].headers["authorization"] == "Bearer diffio_key_1234567890"
+    assert len(tunnel.requests) == 1
+    assert "proxy-authorization" not in tunnel.requests[0].headers
+    assert host.requests[0].headers["authorization"] == "Bearer diffio_key_1234567890"
 
 
 @pytest.mark.parametrize(
-    ("no_proxy", "spared"),
+    ("no_proxy", "bypassed"),
     [
         ("api.diffio.test", True),
         (".diffio.test", True),
@@ -177,9 +179,9 @@ async def test_the_environment_is_read_when_trusted_and_netrc_never(
     ],
 )
 def test_no_proxy_names_hosts_domains_and_ports(
-    monkeypatch: pytest.MonkeyPatch, no_proxy: str, spared: bool
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str, bypassed: bool
 ) -> None:
-    """And is read with the rest, once."""
+    """The environment is read once, when the client is created."""
     for name in ("NO_PROXY", "HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -187,5 +189,5 @@ def test_no_proxy_names_hosts_domains_and_ports(
     monkeypatch.setenv("ALL_PROXY", "http://proxy.test:3128")
     proxies = Proxies(None, trust_env=True)
     monkeypatch.setenv("NO_PROXY", "")
-    assert proxies.address_for(API) == (None if spared else "http://proxy.test:3128")
+    assert proxies.address_for(API) == (None if bypassed else "http://proxy.test:3128")
     assert Proxies(None, trust_env=False).address_for(API) is None

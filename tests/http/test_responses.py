@@ -1,4 +1,4 @@
-"""Answers that arrive and are no use: no JSON, too large, pointing elsewhere, too early."""
+"""Unusable responses: not JSON, too large, redirects, early or incomplete ones."""
 
 import asyncio
 import contextlib
@@ -36,17 +36,17 @@ ODD: list[tuple[Script, str]] = [
 
 
 @pytest.mark.parametrize(("script", "why"), ODD)
-async def test_a_success_that_is_no_json_object_is_an_invalid_response(
+async def test_a_body_that_is_not_a_json_object_is_an_invalid_response(
     script: Script, why: str
 ) -> None:
-    """Scar 11: a captive portal's page is not an empty list."""
+    """The page of a captive portal is not an empty list."""
     async with peer(script) as host:
         error = await failure_at(host.url())
     assert type(error) is InvalidResponse
     assert error.status in {200, 204}
 
 
-async def test_json_is_json_whatever_its_content_type_says() -> None:
+async def test_the_content_type_of_json_is_ignored() -> None:
     for content_type in ("application/problem+json", "text/plain", "nonsense"):
         async with (
             peer(responds(200, b'{"projects": []}', content_type=content_type)) as host,
@@ -55,7 +55,7 @@ async def test_json_is_json_whatever_its_content_type_says() -> None:
             assert await client.projects.list() == []
 
 
-async def test_a_large_response_is_read_whole() -> None:
+async def test_a_large_response_is_read_completely() -> None:
     """Large responses are not read by aiohttp, but by the receiver."""
     rows = b", ".join(
         b'{"apiProjectId": "proj_%08d", "fileName": "%s"}' % (n, b"a" * 450) for n in range(10_000)
@@ -69,7 +69,7 @@ async def test_a_large_response_is_read_whole() -> None:
     assert projects[-1].api_project_id == "proj_00009999"
 
 
-async def test_a_response_larger_than_any_of_the_apis_is_not_read() -> None:
+async def test_a_response_over_the_size_limit_is_not_read() -> None:
     async with peer(responds(200, b" " * (33 * 2**20))) as host:
         error = await failure_at(host.url())
     assert type(error) is InvalidResponse
@@ -78,15 +78,15 @@ async def test_a_response_larger_than_any_of_the_apis_is_not_read() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_a_redirect_of_the_api_is_not_followed(status: int) -> None:
-    """The key would go along; the error names what to check instead."""
+    """It would disclose the key; the message names what to check."""
     async with peer(responds()) as other, peer(responds(status, location=other.url())) as host:
         error = await failure_at(host.url())
     assert "check the base URL" in str(error)
     assert getattr(error, "status", None) == status
-    assert other.incoming == []
+    assert other.requests == []
 
 
-async def test_a_response_given_before_the_body_was_read_is_heard(sandbox: Sandbox) -> None:
+async def test_a_response_before_the_body_was_read_is_received(sandbox: Sandbox) -> None:
     """A server may refuse an upload without reading it."""
     refused = RefuseBody(413, json={"error": "too large"})
     sandbox.faults.add(Fault(origin="edge", method="PUT", action=refused))
@@ -96,7 +96,7 @@ async def test_a_response_given_before_the_body_was_read_is_heard(sandbox: Sandb
 
 
 @pytest.mark.parametrize(
-    ("packed", "encoding"),
+    ("compress", "encoding"),
     [
         (gzip.compress, "gzip"),
         (gzip.compress, "GZIP, aws-chunked"),
@@ -107,11 +107,11 @@ async def test_a_response_given_before_the_body_was_read_is_heard(sandbox: Sandb
     ],
 )
 async def test_an_encoded_response_is_decoded(
-    packed: Callable[[bytes], bytes], encoding: str | None
+    compress: Callable[[bytes], bytes], encoding: str | None
 ) -> None:
-    """Nobody incoming for it; errors keep their class and their code all the same."""
+    """The encoding was not requested; errors keep their class and code."""
     named = {} if encoding is None else {"content_encoding": encoding}
-    listing, refusal = packed(b'{"projects": []}'), packed(b'{"error": "no", "code": "x"}')
+    listing, refusal = compress(b'{"projects": []}'), compress(b'{"error": "no", "code": "x"}')
     async with (
         peer(responds(200, listing, **named), responds(403, refusal, **named), keep=True) as host,
         once(host.url()) as client,
@@ -125,7 +125,7 @@ async def test_an_encoded_response_is_decoded(
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
 @pytest.mark.parametrize("kind", ["broken", "random"])
 async def test_binary_data_is_never_shown(encoding: str, kind: str) -> None:
-    """Neither what cannot be decoded, nor what is no text."""
+    """Neither undecodable content nor content that is not text is in the message."""
     body = gzip.compress(b"no")[:-9] + b"broken..." if kind == "broken" else os.urandom(3000)
     for status in (200, 404):
         for named in ({"content_encoding": encoding}, {}):
@@ -135,7 +135,7 @@ async def test_binary_data_is_never_shown(encoding: str, kind: str) -> None:
             assert f"{error}{vars(error)}".isascii()
 
 
-async def test_a_bomb_is_a_response_that_is_too_large() -> None:
+async def test_a_decompression_bomb_is_a_response_over_the_limit() -> None:
     bomb = gzip.compress(bytes(64 * 2**20), 9)
     async with peer(responds(200, bomb, content_encoding="gzip")) as host:
         error = await failure_at(host.url())
@@ -143,7 +143,7 @@ async def test_a_bomb_is_a_response_that_is_too_large() -> None:
     assert "more than 33,554,432 bytes" in str(error)
 
 
-async def test_an_error_without_end_is_read_in_part() -> None:
+async def test_an_endless_error_body_is_read_partially() -> None:
     async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         writer.write(head(403, {"content-length": 10**10}) + b'{"error": "')
         with contextlib.suppress(ConnectionError):
@@ -167,10 +167,10 @@ async def test_an_error_without_end_is_read_in_part() -> None:
         (402, PaymentRequired, "cut in a chunk"),
     ],
 )
-async def test_an_error_whose_body_does_not_arrive_keeps_its_class(
+async def test_an_error_with_an_incomplete_body_keeps_its_class(
     status: int, kind: type[DiffioError], end: str
 ) -> None:
-    """The status line and headers of an error are enough; what arrived of the body is kept."""
+    """The status line and headers are enough; the received part of the body is kept."""
     body = b'{"error": "unfinished'
     framing: dict[str, object] = {"content-length": 500}
     if end == "cut in a chunk":

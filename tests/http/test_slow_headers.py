@@ -1,4 +1,4 @@
-"""A server that never comes to the point is left in time, though it is never silent."""
+"""Servers that never finish their headers are abandoned, although they keep sending."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
     from tests.http.peers import Script
 
-#: Headers that trickle, informational responses without end, an error page that trickles.
-TALK = {
+#: Trickling headers, endless informational responses, a trickling error page.
+ENDLESS = {
     "headers": (b"HTTP/1.1 200 OK\r\n", b"x-more: 1\r\n"),
     "1xx": (b"", b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"),
     "error page": (head(500, {"content-length": 10**9}), b"<p>"),
 }
 
 
-def talks(kind: str) -> Script:
-    """Bytes without end, each soon after the last."""
-    first, more = TALK[kind]
+def sends_endlessly(kind: str) -> Script:
+    """Return a script that sends bytes endlessly, with short pauses."""
+    first, more = ENDLESS[kind]
 
     async def script(_: Incoming, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -49,10 +49,10 @@ def talks(kind: str) -> Script:
     return script
 
 
-def offers(sandbox: Sandbox, url: str) -> None:
-    """The next project's recording goes by a signed PUT to this address."""
-    made = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": "PUT"}
-    sandbox.faults.add(Fault(path="/v1/create_project", action=RespondWith(json=made)))
+def offer_upload(sandbox: Sandbox, url: str) -> None:
+    """Make the next project offer a signed PUT to this URL."""
+    body = {"apiProjectId": "proj_1", "uploadUrl": url, "uploadMethod": "PUT"}
+    sandbox.faults.add(Fault(path="/v1/create_project", action=RespondWith(json=body)))
 
 
 def impatient(sandbox: Sandbox) -> AsyncDiffio:
@@ -60,15 +60,15 @@ def impatient(sandbox: Sandbox) -> AsyncDiffio:
     return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
 
 
-@pytest.mark.parametrize("kind", TALK)
-async def test_a_download_is_not_held_forever(sandbox: Sandbox, kind: str) -> None:
-    """Twice the read time-out is enough for headers, and for the text of an error."""
-    async with peer(talks(kind)) as host, impatient(sandbox) as client:
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_a_download_does_not_wait_for_endless_headers(sandbox: Sandbox, kind: str) -> None:
+    """Headers, and the body of an error, may take twice the read timeout."""
+    async with peer(sends_endlessly(kind)) as host, impatient(sandbox) as client:
         leads_to(sandbox, host.url("/r"))
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(DownloadFailed) as caught:
             await linked(client).download()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - started_at < 4
         if kind == "error page":
             assert "500" in str(caught.value)
         else:
@@ -76,21 +76,21 @@ async def test_a_download_is_not_held_forever(sandbox: Sandbox, kind: str) -> No
             assert "did not send the headers of its response" in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", TALK)
-async def test_an_upload_is_not_held_forever(sandbox: Sandbox, kind: str) -> None:
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_an_upload_does_not_wait_for_endless_headers(sandbox: Sandbox, kind: str) -> None:
     """The time counts from the last byte that was sent."""
-    async with peer(talks(kind)) as host, impatient(sandbox) as client:
-        offers(sandbox, host.url("/put"))
-        began = time.monotonic()
+    async with peer(sends_endlessly(kind)) as host, impatient(sandbox) as client:
+        offer_upload(sandbox, host.url("/put"))
+        started_at = time.monotonic()
         with pytest.raises(UploadFailed):
             await client.projects.create(b"speech " * 1000, file_name="a.wav")
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - started_at < 4
 
 
-async def test_informational_responses_before_the_final_one_are_no_fault(sandbox: Sandbox) -> None:
+async def test_informational_responses_before_the_final_one_are_ignored(sandbox: Sandbox) -> None:
     async def script(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         for _ in range(5):
-            writer.write(TALK["1xx"][1])
+            writer.write(ENDLESS["1xx"][1])
             await asyncio.sleep(0.02)
         await responds(200, b"result")(incoming, writer)
 
