@@ -11,7 +11,7 @@ from typing import Self
 
 from attrs import evolve
 
-from diffio_async._http.error_context import INTERRUPTIONS
+from diffio_async._error_base import INTERRUPTIONS
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.redaction import public_url

@@ -12,7 +12,7 @@ from typing import TypedDict, Unpack
 from attrs import frozen
 
 from diffio_async._downloads.sinks import check_target
-from diffio_async._http.error_context import attach_ids, attach_started
+from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._polling.waits import TranscriptWait
 from diffio_async._protocol.endpoints import (
     create_generation,

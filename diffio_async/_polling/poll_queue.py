@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from contextvars import Context
 
-    from diffio_async._polling.rate_limiter import TokenBucket
     from diffio_async._polling.subscriptions import Waiter
+    from diffio_async._protocol.limits import TokenBucket
 
 #: Polls in flight at once, those at a fixed interval not counted.
 MAX_CONCURRENT_POLLS = 64

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 from diffio_async._polling.next_poll import rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.push import PushHealth
-from diffio_async._polling.rate_limiter import RateLimiter, TokenBucket
 from diffio_async._polling.scheduler import Scheduler
+from diffio_async._protocol.limits import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ApiError, RateLimited

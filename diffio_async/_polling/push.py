@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from diffio_async._logging import log
-from diffio_async._polling.rate_limiter import TokenBucket
+from diffio_async._protocol.limits import TokenBucket
 from diffio_async.errors import DatabaseError
 
 if TYPE_CHECKING:

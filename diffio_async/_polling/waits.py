@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterable, Collection
 from typing import TYPE_CHECKING
 
-from diffio_async._http.error_context import concerning_many
+from diffio_async._error_base import concerning_many
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._http.transfers import call_progress_callback
 from diffio_async._polling.next_poll import backoff_delay

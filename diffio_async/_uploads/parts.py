@@ -12,7 +12,7 @@ from attrs import frozen
 
 from diffio_async._http.request_body import InFlightPart, StreamingBody
 from diffio_async._http.transfers import ThroughputMeter, call_progress_callback
-from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
+from diffio_async._protocol.limits import ConcurrencyLimit
 from diffio_async._storage.threads import wait_uncancelled
 from diffio_async._uploads.source import CHUNK, Source
 from diffio_async.errors import ApiError, InvalidResponse, ResponseTimeout

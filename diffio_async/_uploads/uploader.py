@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 
 from attrs import define, evolve, frozen
 
-from diffio_async._http.error_context import attach_ids
+from diffio_async._error_base import attach_ids
 from diffio_async._protocol.requests import ApiRequest
 from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
-from diffio_async._protocol import concurrency_limit
+from diffio_async._protocol import limits
 from diffio_async._protocol.codec import encodable
-from diffio_async._protocol.concurrency_limit import ConcurrencyLimit
+from diffio_async._protocol.limits import ConcurrencyLimit
 from diffio_async._protocol.retry import THROTTLE_STATUSES, is_retryable
 from diffio_async._storage.system_errors import caused_by, shortage_of
 from diffio_async.errors import (
@@ -203,7 +203,7 @@ class CongestionControl:
         now, root = time.monotonic(), root_cause(failure)
         self._limit.on_throttled(now, started_at=now - _DEBOUNCE_SECONDS)
         retry_after = root.retry_after if isinstance(root, ApiError) else None
-        if self._limit.pause(now, retry_after or concurrency_limit.MIN_PAUSE):
+        if self._limit.pause(now, retry_after or limits.MIN_PAUSE):
             self._explain(failure)
 
     def _explain(self, failure: DiffioError) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from attrs import evolve
 
-from diffio_async._http.error_context import attach_ids
+from diffio_async._error_base import attach_ids
 from diffio_async._http.transfers import call_progress_callback, print_progress
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 
 from diffio_async._downloads.download import download_result
-from diffio_async._http.error_context import attach_ids, attach_started
+from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.api_errors import idempotency_conflict
 from diffio_async.events import DownloadProgress, GenerationStarted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from diffio_async._http.error_context import attach_ids
+from diffio_async._error_base import attach_ids
 from diffio_async._http.transport import ApiTransport
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.media_types import content_type_of

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy, WaitPolicy, _bridge
-from diffio_async._protocol import concurrency_limit
+from diffio_async._protocol import limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,8 +31,8 @@ def _bridge_is_started() -> None:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause a batch for hundredths of a second after a failure, instead of seconds."""
-    monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.02)
-    monkeypatch.setattr(concurrency_limit, "MAX_PAUSE", 0.1)
+    monkeypatch.setattr(limits, "MIN_PAUSE", 0.02)
+    monkeypatch.setattr(limits, "MAX_PAUSE", 0.1)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions, RetryPolicy
-from diffio_async._protocol import concurrency_limit
+from diffio_async._protocol import limits
 from diffio_async._storage import sqlite_open
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async.batch import file_queries
@@ -52,7 +52,7 @@ async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
     ahead: float,
 ) -> None:
     """A requeued file is retried after its delay."""
-    monkeypatch.setattr(concurrency_limit, "MIN_PAUSE", 0.15)
+    monkeypatch.setattr(limits, "MIN_PAUSE", 0.15)
     source = recordings(tmp_path / "in", "a.wav")
     sandbox.faults.add(Fault(path="*/create_project", times=2, action=RespondWith(503)))
     options = ClientOptions(retry=RetryPolicy(attempts=1), wait=QUICK.wait)

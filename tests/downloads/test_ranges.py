@@ -17,7 +17,7 @@ from diffio_async import (
 )
 from diffio_async._downloads import download
 from diffio_async._http.transfers import ConnectionCounter
-from diffio_async._protocol import concurrency_limit
+from diffio_async._protocol import limits
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
 from tests.http.peers import Incoming, head, peer
@@ -31,15 +31,15 @@ STEP = 16_384
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use several connections for small results, and consider each of them useful at once.
 
-    `tests/protocol/test_concurrency_limit.py` tests when more connections help.
+    `tests/protocol/test_limits.py` tests when more connections help.
     """
     monkeypatch.setattr(download, "_MIN_SEGMENT", 50_000)
     monkeypatch.setattr(download, "_SAMPLE_SECONDS", 0.005)
-    monkeypatch.setattr(concurrency_limit, "SETTLE_SECONDS", 0.01)
-    monkeypatch.setattr(concurrency_limit, "MEASURE_SECONDS", 0.01)
-    monkeypatch.setattr(concurrency_limit, "MIN_SECONDS_LEFT", 0.02)
-    monkeypatch.setattr(concurrency_limit, "LARGE_GAIN", 0.0)
-    monkeypatch.setattr(concurrency_limit, "MAX_CPU_SHARE", 100.0)
+    monkeypatch.setattr(limits, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "MEASURE_SECONDS", 0.01)
+    monkeypatch.setattr(limits, "MIN_SECONDS_LEFT", 0.02)
+    monkeypatch.setattr(limits, "LARGE_GAIN", 0.0)
+    monkeypatch.setattr(limits, "MAX_CPU_SHARE", 100.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._polling.rate_limiter import RateLimiter
+from diffio_async._protocol.limits import RateLimiter
 
 RATES = st.sampled_from([0.2, 0.5, 1.0, 3.3, 10.0, 100.0])
 BURSTS = st.integers(0, 20)

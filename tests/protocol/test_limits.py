@@ -12,7 +12,7 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from diffio_async._protocol.concurrency_limit import MAX_PAUSE, ConcurrencyLimit
+from diffio_async._protocol.limits import MAX_PAUSE, ConcurrencyLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
