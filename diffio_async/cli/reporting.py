@@ -140,10 +140,11 @@ class Succeeded:
     succeeded: bool = True
 
     def lines(self) -> list[str]:
-        """Return the path of the result, and the measured change if it is known."""
+        """Return the path of the result, and the measured change and the warnings if any."""
         line = f"{self.subject} -> {self.path or 'standard output'}"
         change = _measured_change(self.progress)
-        return [line, f"  {change}"] if change else [line]
+        warnings = [f"  warning: {text}" for text in _warnings(self.progress)]
+        return [line, *([f"  {change}"] if change else []), *warnings]
 
     def json(self) -> dict[str, object]:
         """Return a `restored` or `downloaded` event."""
@@ -253,6 +254,13 @@ class Interrupted:
 
 
 TaskResult = Succeeded | Failed | Interrupted
+
+
+def _warnings(progress: GenerationProgress) -> list[str]:
+    """Return what was not restored or not kept, if the server reports it (the sandbox does)."""
+    measured = progress.extra.get("restoration")
+    warnings = measured.get("warnings") if isinstance(measured, Mapping) else None
+    return [str(text) for text in warnings] if isinstance(warnings, list) else []
 
 
 def _measured_change(progress: GenerationProgress) -> str | None:

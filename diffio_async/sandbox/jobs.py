@@ -50,6 +50,9 @@ _MIME = {
     ".mov": "video/quicktime",
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
+    ".avi": "video/x-msvideo",
+    ".wmv": "video/x-ms-wmv",
+    ".flv": "video/x-flv",
 }
 
 
@@ -260,11 +263,13 @@ class Jobs:
                 "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
                 "etag": await self._disk.run(content_etag, results / name),
             }
+        generation.has_video = result["video"] is not None
         generation.transcription = "available" if result["transcript"] else "unavailable"
         generation.restoration = {
             "engine": result["engine"],
             "transcriptEngine": result["transcriptEngine"],
             "seconds": result["seconds"],
+            "warnings": result["warnings"],
             **{
                 measure: dict(zip(("before", "after"), result[measure], strict=True))
                 for measure in ("noiseFloorDb", "speechToNoiseDb")

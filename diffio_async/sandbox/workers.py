@@ -262,6 +262,7 @@ def _restore(request: dict[str, Any], out: TextIO) -> None:
                     "transcriptEngine": result.transcript_engine,
                     "noiseFloorDb": list(result.noise_floor_db),
                     "speechToNoiseDb": list(result.speech_to_noise_db),
+                    "warnings": result.warnings,
                 }
             },
         )

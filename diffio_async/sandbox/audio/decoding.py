@@ -1,11 +1,12 @@
-"""Decoding of recordings into blocks of one or two channels.
+"""Opening of recordings: allowed formats and codecs, limits, and the choice of streams.
 
 FFmpeg also reads formats that are programs (SBaGen generates sound from a few bytes of text), that
 name other files or hosts (playlists), and that any text is valid in (terminal art). Uploads are
 therefore opened with whitelists of formats, codecs and protocols.
 """
 
-from collections.abc import Callable, Iterator
+import errno
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
-import numpy as np
 from attrs import frozen
 from av.audio.stream import AudioStream
 from av.codec import Codec
@@ -21,7 +21,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from diffio_async.sandbox.audio.sound import RATE, Block, as_block, layout_name
+from diffio_async.sandbox.audio.sound import RATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 class CannotRestore(Exception):
     """The recording cannot be restored; the message is for its owner."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error means that a disk or a quota is full."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 @frozen
@@ -110,9 +115,6 @@ def _size(count: int) -> str:
     return f"{count / GiB:.1f} GiB" if count >= GiB else f"{count / MiB:.1f} MiB"
 
 
-#: Above this many channels, ffmpeg can only mix layouts that have a name.
-_MAX_UNNAMED = 8
-
 _FORMATS = frozenset(
     """aac ac3 aiff amr amrnb amrwb ape asf ast au avi caf dsf dts dtshd dv eac3 flac flv
     g722 g729 gsm ircam ivf loas matroska mlp mov mp3 mpc mpc8 mpeg mpegts mxf nistsphere
@@ -170,9 +172,6 @@ def _join(names: "Iterable[str]") -> str:
     return ",".join(sorted(names))
 
 
-_MAX_CHANNELS = 2
-_DAMAGED = "the recording is damaged: none of its sound can be decoded"
-
 # Metadata in an odd encoding does not make a recording unusable. PyAV before version 19 needs an
 # option for that; later versions have no such option.
 _LENIENT_SINCE = 19
@@ -184,25 +183,122 @@ _LENIENT: dict[str, Any] = (
 
 
 @contextmanager
-def open_media(source: Path) -> Iterator[InputContainer]:
+def open_media(source: Path, link: "Link | None" = None) -> Iterator[InputContainer]:
     """Open a recording; its format is detected from its content.
 
+    Args:
+        source: The recording.
+        link: The part of a chained Ogg file to open, or None for the complete file.
+
     Raises:
-        CannotRestore: The file is empty, or is not an audio or video file.
+        CannotRestore: The file is empty, is not an audio or video file, or is encrypted.
         OSError: The file cannot be read.
     """
     if source.stat().st_size == 0:
         raise CannotRestore("the file is empty")
     try:
-        container = av.open(f"file:{source}", "r", options=whitelist_options(), **_LENIENT)
+        file = f"file:{source}" if link is None else _Part(source, link)
+        container = av.open(file, "r", options=whitelist_options(), **_LENIENT)
     except (FileNotFoundError, PermissionError):
         raise
     except (av.error.FFmpegError, ValueError) as error:
+        if _is_protected_asf(source):
+            raise CannotRestore(ENCRYPTED) from error
         raise CannotRestore(
             "the file is not a recording, or damaged: no audio or video format fits its content"
         ) from error
     with container:
         yield container
+
+
+ENCRYPTED = "the recording is encrypted (DRM); restore a copy without copy protection"
+_PROTECTED_TAGS = frozenset({"drms", "drmi", "enca", "encv", "aavd"})
+# The GUIDs of the two content encryption objects of ASF.
+_PROTECTED_ASF = (
+    bytes.fromhex("FBB3112223BDD211B4B700A0C955FC6E"),
+    bytes.fromhex("14E68A292226174CB935DAE07EE9289C"),
+)
+_HEAD = 64 * 1024
+
+
+def _is_protected_asf(source: Path) -> bool:
+    with source.open("rb") as file:
+        head = file.read(_HEAD)
+    return head.startswith(b"\x30\x26\xb2\x75") and any(guid in head for guid in _PROTECTED_ASF)
+
+
+def check_encryption(container: InputContainer, stream: AudioStream, source: Path) -> None:
+    """Check that the headers of a recording do not declare its sound as encrypted.
+
+    Raises:
+        CannotRestore: The sound is encrypted.
+    """
+    tag = stream.codec_context.codec_tag if is_decodable(stream) else ""
+    if (
+        tag in _PROTECTED_TAGS
+        or "enc_key_id" in stream.metadata
+        or (container.format.name == "asf" and _is_protected_asf(source))
+    ):
+        raise CannotRestore(ENCRYPTED)
+
+
+@frozen
+class Link:
+    """One of the Ogg files that were joined: its first byte, and the byte after its last."""
+
+    start: int
+    end: int
+
+
+_PAGE_HEADER = 27  # bytes
+_FIRST_PAGE = 2  # flag of a page that begins a stream
+
+
+def ogg_links(source: Path) -> list[Link]:
+    """Return the parts of a chained Ogg file; an empty list for every other file.
+
+    FFmpeg stops at a part with another number of channels, so that each part is opened by itself.
+    """
+    starts: list[int] = []
+    in_headers = False
+    with source.open("rb") as file:
+        size = file.seek(0, 2)
+        position = file.seek(0)
+        while (header := file.read(_PAGE_HEADER)).startswith(b"OggS") and header[-1:]:
+            begins = bool(header[5] & _FIRST_PAGE)
+            if begins and not in_headers:
+                starts.append(position)
+            in_headers = begins
+            position += len(header) + header[-1] + sum(file.read(header[-1]))
+            file.seek(position)
+    ends = [*starts[1:], size]
+    return [Link(*span) for span in zip(starts, ends, strict=True)] if starts[1:] else []
+
+
+class _Part:
+    """A part of a file, as a file for PyAV."""
+
+    def __init__(self, source: Path, link: Link) -> None:
+        self._file = source.open("rb")
+        self._link = link
+        self.seek(0)
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes, none at the end."""
+        return self._file.read(max(0, min(size, self._link.end - self._file.tell())))
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a byte of the part, and return its position."""
+        base = (self._link.start, self._file.tell(), self._link.end)[whence]
+        return self._file.seek(base + offset) - self._link.start
+
+    def tell(self) -> int:
+        """Return the position within the part."""
+        return self._file.tell() - self._link.start
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def find_video(container: InputContainer) -> VideoStream | None:
@@ -219,6 +315,8 @@ def find_audio(container: InputContainer) -> AudioStream:
     """
     best = container.streams.best("audio")
     if not isinstance(best, AudioStream) or not is_decodable(best):
+        best = next((s for s in container.streams.audio if is_decodable(s)), None)
+    if best is None:
         if container.streams.audio:
             raise CannotRestore("the sound in this file is in a format that cannot be decoded")
         raise CannotRestore("there is no audio stream in this file")
@@ -248,101 +346,3 @@ def probe(source: Path) -> Probed:
             has_video=find_video(container) is not None,
             seconds=container.duration / 1e6 if container.duration else None,
         )
-
-
-def output_channels(stream: AudioStream) -> int:
-    """Return the number of channels of the restored sound: one or two."""
-    return min(max(1, stream.codec_context.channels), _MAX_CHANNELS)
-
-
-def decode_blocks(
-    container: InputContainer,
-    stream: AudioStream,
-    limits: Limits,
-    on_progress: Callable[[float], None],
-) -> Iterator[Block]:
-    """Yield the sound at 48 kHz in one or two channels, without the packets that are damaged.
-
-    Args:
-        container: An open recording.
-        stream: The stream that `find_audio` returned.
-        limits: Limits of the recording.
-        on_progress: Called with the fraction that is done, from 0 to 1.
-
-    Raises:
-        CannotRestore: Most of the sound cannot be decoded, or its sampling rate is too low.
-    """
-    channels = output_channels(stream)
-    resampler: av.AudioResampler | None = None
-    previous_format: tuple[str, str, int] | None = None
-    decoded = failed = 0
-    for packet in _packets(container, stream):
-        try:
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            failed += 1
-            continue
-        for given in frames:
-            decoded += 1
-            frame = _mixable(given)
-            frame_format = (frame.format.name, frame.layout.name, frame.sample_rate)
-            limits.check_rate(frame.sample_rate)
-            if (
-                resampler is None or frame_format != previous_format
-            ):  # formats may change within a stream
-                yield from _resample(resampler, None)
-                resampler = av.AudioResampler("flt", layout_name(channels), RATE)
-                previous_format = frame_format
-            frame.pts = None
-            yield from _resample(resampler, frame)
-        on_progress(_fraction_done(packet, container, stream))
-    yield from _resample(resampler, None)
-    if failed > decoded:
-        raise CannotRestore(_DAMAGED)
-
-
-def _packets(container: InputContainer, stream: AudioStream) -> Iterator["av.Packet[AudioStream]"]:
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            return  # truncated: restore what came before
-        if packet is None:
-            return
-        yield packet
-
-
-def _resample(resampler: av.AudioResampler | None, frame: av.AudioFrame | None) -> Iterator[Block]:
-    if resampler is not None:
-        for out in resampler.resample(frame):
-            yield np.nan_to_num(as_block(out), posinf=1.0, neginf=-1.0)
-
-
-def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
-    """Return a frame that ffmpeg can mix: of many channels without a layout, their mean."""
-    count = frame.layout.nb_channels
-    if count <= _MAX_UNNAMED or frame.layout.name != f"{count} channels":
-        return frame
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, count).T
-    mean = samples.mean(axis=0, dtype=np.float64)
-    if samples.dtype.kind == "u":
-        mean = (mean - 128.0) / 128.0
-    elif samples.dtype.kind == "i":
-        mean /= 2.0 ** (8 * samples.dtype.itemsize - 1)
-    mixed = av.AudioFrame.from_ndarray(mean.astype(np.float32)[np.newaxis], "flt", "mono")
-    mixed.sample_rate = frame.sample_rate
-    return mixed
-
-
-def _fraction_done(
-    packet: "av.Packet[AudioStream]", container: InputContainer, stream: AudioStream
-) -> float:
-    if packet.pts is not None and container.duration and stream.time_base is not None:
-        start = stream.start_time or 0
-        return min(1.0, float((packet.pts - start) * stream.time_base) * 1e6 / container.duration)
-    if packet.pos is not None and container.size > 0:
-        return min(1.0, packet.pos / container.size)
-    return 0.0

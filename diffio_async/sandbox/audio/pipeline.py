@@ -11,19 +11,17 @@ from attrs import evolve, frozen
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
-    decode_blocks,
-    find_audio,
     find_video,
+    is_disk_full,
     open_media,
-    output_channels,
 )
 from diffio_async.sandbox.audio.denoising import denoise, engine_for
+from diffio_async.sandbox.audio.film import write_video
 from diffio_async.sandbox.audio.results import (
     RECOGNISER,
     recogniser_installed,
     write_mp3,
     write_transcript,
-    write_video,
 )
 from diffio_async.sandbox.audio.sound import (
     RATE,
@@ -35,6 +33,8 @@ from diffio_async.sandbox.audio.sound import (
     high_pass,
     normalise,
 )
+from diffio_async.sandbox.audio.timeline import Decoder
+from diffio_async.sandbox.audio.tracks import choose_track
 
 
 @frozen
@@ -43,7 +43,8 @@ class Restored:
 
     Attributes:
         audio: The restored sound, an MP3.
-        video: The original video with the restored sound, or None if there is no video.
+        video: The original video with the restored sound; None if there is no video, or if it
+            cannot be copied.
         transcript: JSON with words and their times, or None without a speech recogniser.
         has_video: Whether the recording has video.
         seconds: Duration of the decoded sound.
@@ -52,6 +53,7 @@ class Restored:
         speech_to_noise_db: Estimated signal-to-noise ratio in dB, before and after.
         engine: The denoiser: "rnnoise" or "afftdn".
         transcript_engine: The speech recogniser, or None.
+        warnings: What is not restored or not kept, one sentence each.
     """
 
     audio: Path
@@ -63,6 +65,7 @@ class Restored:
     speech_to_noise_db: tuple[float, float]
     engine: str
     transcript_engine: str | None
+    warnings: list[str]
 
 
 StageCallback = Callable[[str, float], None]
@@ -149,6 +152,10 @@ def restore(
     try:
         result = _restore(source, working, report, engine, transcribe=transcribe, limits=limits)
         return _publish(result, out_dir)
+    except OSError as error:
+        if is_disk_full(error):
+            raise CannotRestore("the disk of the sandbox is full") from error
+        raise
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
@@ -162,10 +169,12 @@ def _restore(
     transcribe: bool,
     limits: Limits,
 ) -> Restored:
-    with open_media(source) as container:
-        channels = output_channels(find_audio(container))
+    track = choose_track(source, limits)
+    channels = track.channels
     with SoundFile(working / "sound.f32", channels) as sound:
-        measured = _measure(source, sound, report, limits)
+        decoder = Decoder(source, track, limits)
+        measured = _measure(source, decoder, sound, report, limits)
+        warnings = decoder.warnings
         transcribe = transcribe and recogniser_installed()
         # Share of the time: speech recognition takes far longer than everything else.
         denoised, encoded = (0.1, 0.2) if transcribe else (0.6, 1.0)
@@ -180,7 +189,7 @@ def _restore(
             return _with_progress(normalise(sound, gain), sound.length, on_progress)
 
         audio = working / "restored.mp3"
-        write_mp3(restored_blocks(stage.callback(denoised, encoded)), channels, audio)
+        write_mp3(restored_blocks(stage.callback(denoised, encoded)), channels, source, audio)
         transcript = working / "transcript.json" if transcribe else None
         if transcript is not None:
             write_transcript(sound, after, gain, transcript, stage.callback(encoded, 1))
@@ -188,7 +197,19 @@ def _restore(
         video = None
         if measured.has_video:
             stage = Progress(report, "restoredVideo")
-            video = write_video(source, restored_blocks, channels, working, stage.callback(0, 1))
+            try:
+                film = write_video(
+                    source,
+                    track,
+                    decoder.start or 0.0,
+                    restored_blocks,
+                    working,
+                    stage.callback(0, 1),
+                )
+                video = film.path
+                warnings += film.warnings
+            except CannotRestore as reason:  # the sound is restored nevertheless
+                warnings.append(f"the video is missing: {reason}")
             stage.finish()
         return Restored(
             audio=audio,
@@ -200,23 +221,26 @@ def _restore(
             speech_to_noise_db=(measured.before.speech_to_noise_db, after.speech_to_noise_db),
             engine=denoiser.name,
             transcript_engine=RECOGNISER if transcribe else None,
+            warnings=warnings,
         )
 
 
-def _measure(source: Path, sound: SoundFile, report: StageCallback, limits: Limits) -> _Measured:
+def _measure(
+    source: Path, decoder: Decoder, sound: SoundFile, report: StageCallback, limits: Limits
+) -> _Measured:
     """Decode the recording into the scratch file, high-pass it, and measure it."""
     stage = Progress(report, "preProcessing")
     before, filtered = Meter(), Meter()
+    size = source.stat().st_size
+    blocks = before.watch(decoder.blocks(stage.callback(0, 1)))
+    for block in filtered.watch(high_pass(blocks, sound.channels)):
+        limits.check(
+            samples=sound.length + len(block),
+            decoded_bytes=sound.size + block.nbytes,
+            file_size=size,
+        )
+        sound.append(block)
     with open_media(source) as container:
-        stream, size = find_audio(container), source.stat().st_size
-        blocks = before.watch(decode_blocks(container, stream, limits, stage.callback(0, 1)))
-        for block in filtered.watch(high_pass(blocks, sound.channels)):
-            limits.check(
-                samples=sound.length + len(block),
-                decoded_bytes=sound.size + block.nbytes,
-                file_size=size,
-            )
-            sound.append(block)
         has_video = find_video(container) is not None
     if sound.length < _MIN_SECONDS * RATE:
         raise CannotRestore(

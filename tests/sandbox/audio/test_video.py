@@ -32,7 +32,7 @@ def picture(path: Path) -> tuple[list[float], list[bytes]]:
     ("name", "video", "audio", "kept_in"),
     [
         ("a.mp4", "libx264", "aac", ".mp4"),
-        ("a.mov", "mpeg4", "aac", ".mp4"),
+        ("a.mov", "mpeg4", "aac", ".mov"),
         ("a.webm", "libvpx", "libopus", ".webm"),
         ("a.mkv", "libx264", "aac", ".mkv"),
         ("a.avi", "mpeg4", "libmp3lame", ".mp4"),
