@@ -24,7 +24,7 @@ from diffio_async._polling.job_timeline import (
 from diffio_async._polling.next_poll import max_poll_gap, rate_limited_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._protocol import endpoints
-from diffio_async._protocol.retry import is_retryable
+from diffio_async._protocol.retry import backoff, is_retryable
 from diffio_async.errors import AuthenticationFailed, ClientClosed, DiffioError, PermissionDenied
 
 if TYPE_CHECKING:
@@ -299,7 +299,8 @@ class ProjectListing(Item):
             self.failures += 1
             self.scheduler.poller.on_failure(failure)
             if self.failures < MAX_FAILURES:
-                self.schedule(self.scheduler.poller.policy.min_interval * 2.0**self.failures)
+                min_interval = self.scheduler.poller.policy.min_interval
+                self.schedule(backoff(self.failures + 1, min_interval, math.inf))
             else:
                 self._pause(PAUSE_SECONDS)
             return

@@ -173,7 +173,7 @@ class Disk:
         declared = incoming.declared_length
         if declared is not None and declared > limit:
             raise too_large(limit)
-        file = await self.run(_PartialFile, target)
+        file = _PartialFile(target)
         try:
             return await self._receive(incoming, file, limit)
         except BaseException:
@@ -210,37 +210,49 @@ def too_large(limit: int) -> HttpError:
 
 
 class _PartialFile:
-    """A file that is written under a temporary name; used by one thread at a time."""
+    """A file that is written under a temporary name; used by one thread at a time.
+
+    The first write creates it, so that `discard` always has the file to close.
+    """
 
     def __init__(self, target: Path) -> None:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._target = target
         self._temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.partial")
-        self._file: IO[bytes] = self._temporary.open("xb")
+        self._file: IO[bytes] | None = None
         self._digest = hashlib.sha256()
         self._lock = threading.Lock()
+        self._discarded = False
         self._size = 0
 
     def write(self, chunks: Sequence[bytes]) -> None:
         with self._lock:
-            if self._file.closed:  # discarded while this waited for the lock
-                return
-            batch = b"".join(chunks)
-            self._file.write(batch)
-            self._digest.update(batch)
-            self._size += len(batch)
+            self._append(chunks)
+
+    def _append(self, chunks: Sequence[bytes]) -> None:
+        if self._discarded:  # while this waited for the lock
+            return
+        if self._file is None:
+            self._target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = self._temporary.open("xb")
+        batch = b"".join(chunks)
+        self._file.write(batch)
+        self._digest.update(batch)
+        self._size += len(batch)
 
     def finish(self, chunks: Sequence[bytes]) -> Received:
-        self.write(chunks)
         with self._lock:
-            self._file.close()
-            self._temporary.replace(self._target)
+            self._append(chunks)
+            if self._file is not None:
+                self._file.close()
+                self._temporary.replace(self._target)
         return Received(self._size, self._digest.hexdigest()[:32])
 
     def discard(self) -> None:
         with self._lock:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._discarded = True
+            if self._file is not None:
+                self._file.close()
+                self._temporary.unlink(missing_ok=True)
 
 
 def join_parts(parts: Sequence[Path], target: Path) -> None:

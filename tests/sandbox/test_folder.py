@@ -4,14 +4,18 @@ import asyncio
 import socket
 import stat
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import aiohttp
 import pytest
 from raw_caller import calling, echoing
 
 from diffio_async.sandbox import Sandbox, SandboxError
+from diffio_async.sandbox.storage import Disk
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
 
@@ -52,6 +56,37 @@ async def test_an_upload_in_progress_resumes_after_a_restart(tmp_path: Path) -> 
         ).status == 200
         done = await caller.ok("complete_project_upload", apiProjectId=project["apiProjectId"])
         assert done["sizeBytes"] == 6
+
+
+async def test_a_body_that_is_cancelled_while_its_file_is_created_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    opened, released = threading.Event(), threading.Event()
+    open_file, files = Path.open, []
+
+    def open_slowly(path: Path, *arguments: Any) -> Any:
+        opened.set()
+        released.wait(10)
+        files.append(open_file(path, *arguments))
+        return files[-1]
+
+    chunks = iter([b"some", b""])
+
+    async def read_some() -> bytes:
+        return next(chunks)
+
+    incoming: Any = SimpleNamespace(declared_length=None, read_some=read_some)
+    disk = Disk()
+    with mock.patch.object(Path, "open", open_slowly):
+        receiving = asyncio.create_task(disk.receive(incoming, tmp_path / "body", limit=10))
+        await asyncio.to_thread(opened.wait, 10)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        released.set()
+        await asyncio.to_thread(disk.close)
+    assert [file.closed for file in files] == [True]
+    # The thread that created the file may have completed it before it was discarded.
+    assert {path.name for path in tmp_path.iterdir()} <= {"body"}
 
 
 async def test_an_unfinished_generation_is_started_again(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from diffio_async._http.proxies import Proxies
+from diffio_async._protocol.retry import backoff
 from diffio_async._version import __version__
 from diffio_async.cli.client import client_options
 from diffio_async.errors import ConfigurationError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Maximum seconds to a response, equal to the sender's.
 _FORWARD_TIMEOUT = 15.0
+#: Seconds between the first two attempts.
+_MIN_DELAY = 0.25
 #: Age in seconds after which a signature is replaced: verifiers allow 300.
 _MAX_SIGNATURE_AGE = 240.0
 #: Number of received signatures to keep; without one, the delivery is signed again.
@@ -112,9 +115,12 @@ class Forwarder:
         Raises:
             NotForwarded: The last attempt failed.
         """
-        clock, delay = asyncio.get_running_loop().time, 0.25
+        clock = asyncio.get_running_loop().time
         deadline = clock() + timeout
+        attempt = 0
         while True:
+            attempt += 1
+            delay = backoff(attempt, _MIN_DELAY, timeout)
             try:
                 async with asyncio.timeout_at(deadline):
                     return await self.send(message_id, body)
@@ -124,7 +130,6 @@ class Forwarder:
                 if clock() + delay > deadline:
                     raise
             await asyncio.sleep(delay)
-            delay *= 2
 
     def _signature(self, message_id: str, body: bytes) -> dict[str, str]:
         """Return the received signature headers, or new ones if they are missing or too old.
