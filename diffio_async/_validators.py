@@ -116,3 +116,13 @@ optional_unlimited = Rule(non_negative.requirement, lambda v: v is None or unlim
 positive_int = Rule("1 or more", lambda v: _is_int(v) and v >= 1)
 non_negative_int = Rule("0 or more", lambda v: _is_int(v) and v >= 0)
 positive_number = Rule("above 0", lambda v: is_number(v) and v > 0)
+
+
+def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
+    """Check the times of a wait, in seconds.
+
+    Raises:
+        ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
+    """
+    optional_positive.check("poll_interval", poll_interval)
+    optional_unlimited.check("timeout", timeout)

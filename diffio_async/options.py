@@ -280,13 +280,3 @@ def merge_headers(first: Mapping[str, str], second: Mapping[str, str]) -> dict[s
     for name, value in (*first.items(), *second.items()):
         merged[name.lower()] = (name, value)
     return dict(merged.values())
-
-
-def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
-    """Check the times of a wait, in seconds.
-
-    Raises:
-        ConfigurationError: `poll_interval` is not above 0, or `timeout` is below 0.
-    """
-    optional_positive.check("poll_interval", poll_interval)
-    optional_unlimited.check("timeout", timeout)

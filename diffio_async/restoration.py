@@ -24,6 +24,7 @@ from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._storage.local_paths import local_path, suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import content_of, file_name_of
+from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import (
@@ -33,7 +34,7 @@ from diffio_async.models.generations import (
     Isolation,
     Restoration,
 )
-from diffio_async.options import RequestOptions, WaitPolicy, validate_wait
+from diffio_async.options import RequestOptions, WaitPolicy
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import UNNAMED, AsyncProjects
 from diffio_async.types import Callback, OnConflict, SourceLike

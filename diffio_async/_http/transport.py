@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from attrs import define
+from attrs import define, evolve
 
 from diffio_async._http.exchange import Attempt, fetch
 from diffio_async._http.sessions import Sessions
@@ -47,7 +47,7 @@ from diffio_async.events import (
     UploadRestarted,
     UploadResumed,
 )
-from diffio_async.options import RequestOptions, resolve_options
+from diffio_async.options import NO_RETRY, RequestOptions, resolve_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -170,13 +170,14 @@ class ApiTransport:
         options: RequestOptions | None = None,
         *,
         body: StreamingBody | None = None,
+        retry: bool = True,
     ) -> T:
-        """Send a call with retries, and decode its response.
+        """Send a call, with retries unless `retry` is false, and decode its response.
 
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        request, response = await self._decoded(call, options, body)
+        request, response = await self._exchange(call, options, body, retry=retry)
         model = decode(
             response.body,
             call.returns,
@@ -191,8 +192,8 @@ class ApiTransport:
         return model
 
     async def body(self, call: ApiRequest[T], options: RequestOptions | None = None) -> bytes:
-        """Send a call like `send`, and return the body of its response."""
-        _, response = await self._decoded(call, options, None)
+        """Send a call once, and return the body of its response."""
+        _, response = await self._exchange(call, options, None, retry=False)
         return response.body
 
     def resolve(self, options: RequestOptions | None) -> ResolvedOptions:
@@ -215,10 +216,17 @@ class ApiTransport:
             self._default_context = context
         return context
 
-    async def _decoded(
-        self, call: ApiRequest[T], options: RequestOptions | None, body: StreamingBody | None
+    async def _exchange(
+        self,
+        call: ApiRequest[T],
+        options: RequestOptions | None,
+        body: StreamingBody | None,
+        *,
+        retry: bool,
     ) -> tuple[Request, Exchange]:
         under, headers = self._context(options)
+        if not retry:
+            under = evolve(under, retry=NO_RETRY)
         request = build_request(call, base_url=self.base_url, api_headers=headers)
         response = await self.send_with_retries(
             call.name,

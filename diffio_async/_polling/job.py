@@ -66,7 +66,7 @@ class Job(Item):
     number: int
     generation_id: str
     api_project_id: str | None
-    options: RequestOptions
+    options: RequestOptions | None
     timeline: JobTimeline
     waiters: list[Waiter] = field(factory=list)
     listing: ProjectListing | None = None
@@ -201,7 +201,7 @@ class Job(Item):
         call = endpoints.get_generation_progress(self.generation_id, self.api_project_id)
         sent_at = time.monotonic()
         try:
-            progress = await self.scheduler.poller.sender.send(call, self.options)
+            progress = await self.scheduler.poller.sender.send(call, self.options, retry=False)
         except DiffioError as failure:
             self._on_failure(failure)
         except Exception as bug:  # noqa: BLE001 - raised by the waiting call, where it is seen

@@ -65,7 +65,7 @@ class ProjectListing(Item):
 
     scheduler: Scheduler
     api_project_id: str
-    options: RequestOptions
+    options: RequestOptions | None
     members: dict[str, Job] = field(factory=dict)
     active: bool = False
     #: The listing is unavailable until this instant: its jobs are polled individually.

@@ -34,14 +34,14 @@ class Scheduler:
     def __init__(self, poller: Poller) -> None:
         self.poller = poller
         self.loop = running_loop()
-        self.jobs: dict[tuple[RequestOptions, str], Job] = {}
-        self.listings: dict[tuple[RequestOptions, str], ProjectListing] = {}
+        self.jobs: dict[tuple[RequestOptions | None, str], Job] = {}
+        self.listings: dict[tuple[RequestOptions | None, str], ProjectListing] = {}
         self._numbers = itertools.count()
         #: Jobs that are polled by a listing of their project, not counting the first of each.
         self.listed = 0
         #: Jobs that are polled early to learn how long jobs take.
         self.probes: set[Job] = set()
-        self._shared_options: set[RequestOptions] = set()
+        self._shared_options: set[RequestOptions | None] = set()
         self.queue = PollQueue(self, self.loop, poller)
         self._push_listener: PushListener | None = None
 

@@ -34,7 +34,7 @@ class Subscription:
 
     def __init__(
         self,
-        options: RequestOptions,
+        options: RequestOptions | None,
         *,
         timeout: float | None,
         poll_interval: float | None,

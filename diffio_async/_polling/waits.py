@@ -57,7 +57,7 @@ class SingleWait(Subscription):
 
     def __init__(
         self,
-        options: RequestOptions,
+        options: RequestOptions | None,
         *,
         timeout: float | None,
         poll_interval: float | None,
@@ -121,7 +121,7 @@ async def follow(
     poller: Poller,
     generation_id: str,
     api_project_id: str | None,
-    options: RequestOptions,
+    options: RequestOptions | None,
     *,
     timeout: float | None,
     poll_interval: float | None = None,
@@ -156,7 +156,7 @@ class MultiWait(Subscription):
     """Wait for many generations, each of which may be given several times."""
 
     def __init__(
-        self, options: RequestOptions, *, timeout: float | None, wants_progress: bool
+        self, options: RequestOptions | None, *, timeout: float | None, wants_progress: bool
     ) -> None:
         super().__init__(
             options, timeout=timeout, poll_interval=None, wants_progress=wants_progress
@@ -226,7 +226,7 @@ async def iter_outcomes(
     poller: Poller,
     generations: Iterable[object] | AsyncIterable[object],
     api_project_id: str | None,
-    options: RequestOptions,
+    options: RequestOptions | None,
     *,
     timeout: float | None,
     on_progress: Callback[GenerationProgress] | None = None,

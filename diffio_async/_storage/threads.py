@@ -119,19 +119,19 @@ class TrackedExecutor:
         Other work of the process may release the resource. `work` must clean up when it fails.
         """
         end = running_loop().time() + SHORTAGE_TIMEOUT
-        attempt = 1
+        attempt = 0
         while True:
-            delay = backoff(attempt, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
+            attempt += 1
             try:
                 return await self.run(work, *args, **kwargs)
             except (OSError, MemoryError) as failure:
                 shortage = shortage_of(failure)
                 if shortage is None or not shortage.transient:
                     raise
+                delay = backoff(attempt, MIN_RETRY_DELAY, MAX_RETRY_DELAY)
                 if running_loop().time() + delay > end:
                     raise
             await asyncio.sleep(delay)
-            attempt += 1
 
     def start(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """Start `work` in a thread and return its future; await the future through a shield.

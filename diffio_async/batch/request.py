@@ -22,6 +22,7 @@ from diffio_async._validators import (
     one_of,
     optional_unlimited,
     several,
+    validate_wait,
 )
 from diffio_async.batch.naming import DEFAULT_NAME, Naming
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
@@ -29,7 +30,7 @@ from diffio_async.batch.sources import RECORDINGS, check_sources
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
-from diffio_async.options import ClientOptions, RequestOptions, validate_wait
+from diffio_async.options import ClientOptions, RequestOptions
 from diffio_async.types import BatchConflict, OnError, Sources
 
 if TYPE_CHECKING:

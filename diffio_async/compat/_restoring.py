@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from diffio_async import _bridge as bridge
 from diffio_async._protocol.endpoints import normalize_download_type
+from diffio_async._validators import validate_wait
 from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
 from diffio_async.compat._quirks import file_at, isolate, project_of, served
 from diffio_async.compat.errors import (
@@ -21,7 +22,6 @@ from diffio_async.compat.types import (
     GenerationProgressResponse,
     RestoreInfo,
 )
-from diffio_async.options import validate_wait
 from diffio_async.restoration import check_recording
 
 if TYPE_CHECKING:

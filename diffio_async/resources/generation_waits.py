@@ -14,10 +14,10 @@ from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._polling.wait_display import NullDisplay, make_display
 from diffio_async._polling.waits import follow, iter_outcomes
-from diffio_async._validators import positive_int
+from diffio_async._validators import positive_int, validate_wait
 from diffio_async.errors import BatchFailed
 from diffio_async.models.generations import GenerationProgress, Outcome, ids_in
-from diffio_async.options import NO_RETRY, RequestOptions, validate_wait
+from diffio_async.options import RequestOptions
 from diffio_async.types import Callback
 
 
@@ -62,7 +62,7 @@ class AsyncGenerationWaits:
             self._pacer,
             generation_id,
             api_project_id,
-            _poll_once(options),
+            _poll_options(options),
             timeout=self._limit(timeout),
             poll_interval=poll_interval,
             wants_progress=show_progress or on_progress is not None,
@@ -102,8 +102,8 @@ class AsyncGenerationWaits:
         """
         validate_wait(None, timeout)
         generation_id, api_project_id = ids_in(generation_id, api_project_id)
-        limit, once = self._limit(timeout), _poll_once(options)
-        steps = follow(self._pacer, generation_id, api_project_id, once, timeout=limit)
+        limit, polled = self._limit(timeout), _poll_options(options)
+        steps = follow(self._pacer, generation_id, api_project_id, polled, timeout=limit)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
             async with contextlib.aclosing(steps):
                 async for progress in steps:
@@ -160,7 +160,7 @@ class AsyncGenerationWaits:
             self._pacer,
             generations,
             api_project_id,
-            _poll_once(options),
+            _poll_options(options),
             timeout=self._limit(timeout),
             on_progress=report if show_progress or on_progress is not None else None,
             on_subscribed=subscribed,
@@ -212,12 +212,12 @@ class AsyncGenerationWaits:
         """
         validate_wait(None, timeout)
         positive_int.check("max_pending", max_pending)
-        limit, once = self._limit(timeout), _poll_once(options)
+        limit, polled = self._limit(timeout), _poll_options(options)
         steps = iter_outcomes(
             self._pacer,
             generations,
             api_project_id,
-            once,
+            polled,
             timeout=limit,
             on_progress=on_progress,
             max_pending=max_pending,
@@ -231,6 +231,7 @@ class AsyncGenerationWaits:
         return None if limit == math.inf else limit
 
 
-def _poll_once(options: RequestOptions | None) -> RequestOptions:
-    # The wait repeats failed polls, so that their failures slow down polling.
-    return evolve(options or RequestOptions(), retry=NO_RETRY)
+def _poll_options(options: RequestOptions | None) -> RequestOptions | None:
+    """Return the options of polls; waits whose options are equal share them."""
+    polled = None if options is None else evolve(options, retry=None)
+    return None if polled == RequestOptions() else polled

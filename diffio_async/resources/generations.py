@@ -10,6 +10,7 @@ from diffio_async._downloads.download import download_result
 from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.api_errors import idempotency_conflict
+from diffio_async._validators import validate_wait
 from diffio_async.events import DownloadProgress, GenerationStarted
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
@@ -20,7 +21,7 @@ from diffio_async.models.generations import (
     GenerationProgress,
     ids_of,
 )
-from diffio_async.options import RequestOptions, validate_wait
+from diffio_async.options import RequestOptions
 from diffio_async.resources.generation_waits import AsyncGenerationWaits
 from diffio_async.types import Callback, OnConflict
 

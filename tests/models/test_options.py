@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError
 from diffio_async.options import (
     NO_RETRY,
@@ -17,7 +18,6 @@ from diffio_async.options import (
     WaitPolicy,
     merge_headers,
     resolve_options,
-    validate_wait,
 )
 
 NEVER_SECONDS: tuple[object, ...] = (-1, -0.001, math.nan, math.inf, -math.inf, "1", True, [], 1j)
