@@ -1,15 +1,14 @@
-"""Waiting for fleets of generations: ours, a naïve loop for each, and the published SDK.
+"""Benchmark of waiting for fleets of jobs: this client, a naive loop per job, the published SDK.
 
-    python benchmarks/waiting.py [--only WORDS] [--json FILE] [--published PYTHON]
-    python benchmarks/waiting.py --quick       a smoke run of some seconds
-    python benchmarks/waiting.py --simulate    the decision alone, on a virtual clock
-    python benchmarks/waiting.py --plot FILE   the curve of delay against requests, as SVG
+    python benchmarks/waiting.py [--only TEXT] [--json FILE] [--published PYTHON]
+    python benchmarks/waiting.py --quick       a smoke run of a few seconds
+    python benchmarks/waiting.py --simulate    simulate the poll decision only
+    python benchmarks/waiting.py --plot FILE   plot delay against requests as SVG
 
-The service is a process of its own, and so is each contender; a fleet is the same for all. Some
-fleets run on a faster clock, so that an hour fits into minutes: durations, and all of the policy
-that is in seconds, are divided by `speed`, the budget is multiplied by it, and what is reported is
-in the fleet's own seconds, but for CPU seconds. A round trip is not scaled, so a fast clock makes
-delays look longer, never shorter.
+The service and each contender are separate processes, and all contenders wait for equal fleets.
+Some fleets run on a faster clock: durations and the intervals of the policy are divided by `speed`,
+the rate limit is multiplied by it, and figures are in simulated seconds, except CPU seconds. Round
+trips are not scaled, so a faster clock makes delays seem longer, never shorter.
 """
 
 from __future__ import annotations
@@ -23,24 +22,24 @@ from pathlib import Path
 from typing import Any
 
 from moving.contenders import with_published
-from waits import lone
+from waits import single_job
 from waits.fleets import Fleet
 from waits.plot import plot
-from waits.running import Row, measured
+from waits.running import Row, measure
 from waits.simulation import lines
 
 ONE, MANY = "one project", "a project each"
 
 
 def rows() -> list[Row]:
-    """All that is measured."""
+    """Return all rows of the table."""
     single = Fleet(jobs=1, median=20)
     hundred = Fleet(jobs=100, projects=100, median=20)
     thousand = Fleet(jobs=1000, projects=1000)
     together = Fleet(jobs=1000)
-    jumps = Fleet(jobs=1000, projects=1000, way="jumps")
-    later = Fleet(jobs=1000, projects=1000, way="jumps", over=600)
-    twelve = Fleet(jobs=256, projects=256, median=12, within=0.8)
+    jumps = Fleet(jobs=1000, projects=1000, progress="jumps")
+    later = Fleet(jobs=1000, projects=1000, progress="jumps", created_over=600)
+    twelve = Fleet(jobs=256, projects=256, median=12, spread=0.8)
     return [
         Row(title="1 job, median 20 s", who="ours", fleet=single),
         Row(title="1 job, median 20 s", who="naive", fleet=single),
@@ -50,20 +49,20 @@ def rows() -> list[Row]:
         Row(title="1,000 jobs, median 60 s", who="naive", fleet=thousand, speed=2),
         *(
             Row(
-                title=f"1,000 jobs, median 60 s, {MANY}{how}, budget {budget}/s",
+                title=f"1,000 jobs, median 60 s, {MANY}{how}, rate limit {rate}/s",
                 who="ours",
                 fleet=fleet,
-                policy={"max_polls_per_second": float(budget), "burst": 50},
+                policy={"max_polls_per_second": float(rate), "burst": 50},
                 speed=speed,
             )
-            for how, fleet, budget, speed in (
+            for how, fleet, rate, speed in (
                 ("", thousand, 150, 2),
                 (", stages jump", jumps, 400, 1),
-                (", stages jump, begun over 10 min", later, 150, 4),
+                (", stages jump, created over 10 min", later, 150, 4),
             )
         ),
         Row(
-            title=f"1,000 jobs, median 60 s, {MANY}, default budget",
+            title=f"1,000 jobs, median 60 s, {MANY}, default rate limit",
             who="ours",
             fleet=thousand,
             speed=2,
@@ -85,7 +84,7 @@ def rows() -> list[Row]:
                 who="ours",
                 fleet=Fleet(jobs=10_000, projects=projects, median=7200, sigma=0.2),
                 stop_after=60,
-                look_after=20,
+                sample_after=20,
             )
             for where, projects in ((ONE, 1), (MANY, 10_000))
         ),
@@ -102,13 +101,13 @@ def rows() -> list[Row]:
 
 
 def quick() -> list[Row]:
-    """Some seconds of it."""
+    """Return the rows of a smoke run."""
     few = Fleet(jobs=60, projects=6, median=2)
     return [Row(title="60 jobs, median 2 s", who=who, fleet=few) for who in ("ours", "naive")]
 
 
 def line(figures: dict[str, Any]) -> str:
-    """A row for people."""
+    """Return the figures of a row as text."""
 
     def number(name: str, form: str) -> str:
         value = figures[name]
@@ -120,48 +119,52 @@ def line(figures: dict[str, Any]) -> str:
         f"delay {number('delay_mean', '.2f')} / {number('delay_p50', '.2f')} / "
         f"{number('delay_p95', '.2f')} s  cpu {figures['cpu_seconds']:.2f} s  "
         f"peak {figures['peak_mib']:.0f} MiB  bytes/job {number('bytes_per_job', '.0f')}  "
-        f"worst second {figures['most_in_a_second']}  "
-        f"unasked {figures['longest_unasked']:.1f} s  "
-        f"beat of that delay {number('beat_of_that_delay', '')}"
+        f"max. requests per second {figures['max_per_second']}  "
+        f"longest gap {figures['longest_gap']:.1f} s  "
+        f"requests of a fixed interval with that delay {number('fixed_interval_requests', '')}"
     )
 
 
 def main() -> None:
-    """Measure, and print a table: delays are mean / p50 / p95."""
+    """Measure, and print a table; delays are mean / p50 / p95."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", metavar="WORDS", help="rows whose line holds these words")
+    parser.add_argument(
+        "--only", metavar="TEXT", help="only rows whose title or contender contains this"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--simulate", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1000, help="simulated")
-    parser.add_argument("--median", type=float, default=60.0, help="simulated, in seconds")
+    parser.add_argument("--jobs", type=int, default=1000, help="number of simulated jobs")
+    parser.add_argument(
+        "--median", type=float, default=60.0, help="median duration of simulated jobs, in seconds"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE")
-    parser.add_argument("--published", metavar="PYTHON", help="that has diffio==0.3.10 already")
+    parser.add_argument("--published", metavar="PYTHON", help="interpreter with diffio==0.3.10")
     parser.add_argument("--without-published", action="store_true")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    if asked.simulate:
-        for each in chain(lines(asked.jobs, asked.median), lone.lines()):
+    arguments = parser.parse_args()
+    if arguments.simulate:
+        for each in chain(lines(arguments.jobs, arguments.median), single_job.lines()):
             print(each, flush=True)
-    if asked.plot:
-        asked.plot.write_text(plot(asked.jobs), encoding="utf-8")
-    if asked.simulate or asked.plot:
+    if arguments.plot:
+        arguments.plot.write_text(plot(arguments.jobs), encoding="utf-8")
+    if arguments.simulate or arguments.plot:
         return
-    wanted = quick() if asked.quick else rows()
-    wanted = [row for row in wanted if (asked.only or "") in f"{row.title} {row.who}"]
-    if asked.without_published:
-        wanted = [row for row in wanted if row.who != "published"]
-    found = []
+    selected = quick() if arguments.quick else rows()
+    selected = [row for row in selected if (arguments.only or "") in f"{row.title} {row.who}"]
+    if arguments.without_published:
+        selected = [row for row in selected if row.who != "published"]
+    results = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in wanted:
+        for row in selected:
             python = sys.executable
             if row.who == "published":
-                python = asked.published or with_published(Path(folder))
-            found.append(measured(row, python))
-            print(line(found[-1]), flush=True)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+                python = arguments.published or with_published(Path(folder))
+            results.append(measure(row, python))
+            print(line(results[-1]), flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""One who waits, in a process of its own: `ours` or `naive`.
+"""Contender of the benchmark of waiting: a process that waits for a fleet.
 
     python contender.py ours|naive
 
-It reads a line of JSON (what to wait for, and how), writes `ready`, reads a line (the instant the
-fleet began), waits, and writes a line of JSON: when it learned of which end, and what that took.
+It reads a line of JSON (jobs and options), writes `ready`, reads a line (the instant at which the
+fleet was started), waits, and writes a line of JSON: when each end was detected, CPU and memory.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ Ends = list[tuple[str, float]]
 
 
 async def ours(spec: dict[str, Any], ends: Ends) -> None:
-    """One `as_completed` over all of them."""
+    """Wait for all jobs with one `as_completed`."""
     from diffio_async import AsyncDiffio, ClientOptions, WaitPolicy
     from diffio_async.models.generations import handle_of
 
     options = ClientOptions(wait=WaitPolicy(**spec["policy"]))
 
-    async def begun() -> AsyncIterator[str]:
-        for handle, begins in sorted(handles, key=itemgetter(1)):
-            await until(spec, begins)
+    async def created() -> AsyncIterator[str]:
+        for handle, created_at in sorted(handles, key=itemgetter(1)):
+            await sleep_until(spec, created_at)
             yield handle
 
-    handles = [(handle_of(job, project), begins) for job, project, begins in spec["jobs"]]
+    handles = [(handle_of(job, project), created_at) for job, project, created_at in spec["jobs"]]
     async with AsyncDiffio("diffio_live_none", base_url=spec["url"], options=options) as client:
         await ready(spec)
-        late = any(begins for _, begins in handles)
-        waited = begun() if late else [handle for handle, _ in handles]
-        async for outcome in client.generations.as_completed(waited):
+        gradual = any(created_at for _, created_at in handles)
+        jobs = created() if gradual else [handle for handle, _ in handles]
+        async for outcome in client.generations.as_completed(jobs):
             if outcome.error is not None:
                 raise outcome.error
             ends.append((outcome.generation_id, time.monotonic()))
 
 
 async def naive(spec: dict[str, Any], ends: Ends) -> None:
-    """A task for each, that asks on a beat, as is written in a minute."""
+    """Poll each job with a fixed interval in a task of its own."""
     import aiohttp
 
-    beat, url = spec["beat"], spec["url"] + "/get_generation_progress"
+    interval, url = spec["interval"], spec["url"] + "/get_generation_progress"
 
-    async def follow(generation: str, project: str, begins: float) -> None:
-        # Fairer than it often is: the loops are not in step.
-        await until(spec, begins + beat * random.random())  # noqa: S311 - no secret
+    async def follow(generation: str, project: str, created_at: float) -> None:
+        # The loops are not synchronised.
+        await sleep_until(spec, created_at + interval * random.random())  # noqa: S311 - no secret
         body = {"generationId": generation, "apiProjectId": project}
         while True:
-            async with session.post(url, json=body) as answer:
-                if (await answer.json())["status"] == "complete":
+            async with session.post(url, json=body) as response:
+                if (await response.json())["status"] == "complete":
                     break
-            await asyncio.sleep(beat)
+            await asyncio.sleep(interval)
         ends.append((generation, time.monotonic()))
 
     async with aiohttp.ClientSession() as session:
@@ -72,61 +72,63 @@ async def naive(spec: dict[str, Any], ends: Ends) -> None:
 
 
 async def ready(spec: dict[str, Any]) -> None:
-    """Wait for the word to go; from here on it counts."""
+    """Report that the contender is ready, and wait for the start; the measurement begins here."""
     print("ready", flush=True)
-    spec["began"] = float(await asyncio.to_thread(sys.stdin.readline))
-    spec["before"] = cost()
-    spec["going"].set()
+    spec["started_at"] = float(await asyncio.to_thread(sys.stdin.readline))
+    spec["usage_at_start"] = usage()
+    spec["started"].set()
 
 
-async def until(spec: dict[str, Any], instant: float) -> None:
-    """Wait for an instant of the fleet."""
-    left = spec["began"] + instant - time.monotonic()
-    if left > 0:
-        await asyncio.sleep(left)
+async def sleep_until(spec: dict[str, Any], instant: float) -> None:
+    """Sleep until an instant in seconds since the start of the fleet."""
+    seconds = spec["started_at"] + instant - time.monotonic()
+    if seconds > 0:
+        await asyncio.sleep(seconds)
 
 
-def cost() -> tuple[float, int]:
-    """CPU seconds so far, and the memory that is resident now, in bytes."""
+def usage() -> tuple[float, int]:
+    """Return the CPU seconds so far and the resident memory in bytes."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return used.ru_utime + used.ru_stime, pages * resource.getpagesize()
 
 
-async def run(way: Callable[[dict[str, Any], Ends], Awaitable[None]], spec: dict[str, Any]) -> Ends:
-    """Wait to the end, or for as long as is wanted; look at the memory while all wait."""
+async def run(
+    contender: Callable[[dict[str, Any], Ends], Awaitable[None]], spec: dict[str, Any]
+) -> Ends:
+    """Wait for all jobs, or for `stop_after` seconds; measure the memory after `sample_after`."""
     ends: Ends = []
 
-    spec["going"] = asyncio.Event()
+    spec["started"] = asyncio.Event()
 
-    async def look() -> None:
-        await spec["going"].wait()
-        await asyncio.sleep(spec["look_after"])
-        spec["waiting"] = cost()
+    async def sample() -> None:
+        await spec["started"].wait()
+        await asyncio.sleep(spec["sample_after"])
+        spec["usage_while_waiting"] = usage()
 
-    looking = asyncio.create_task(look())
-    waiting = asyncio.ensure_future(way(spec, ends))
+    sampling = asyncio.create_task(sample())
+    waiting = asyncio.ensure_future(contender(spec, ends))
     try:
         await asyncio.wait_for(waiting, spec["stop_after"])
     except TimeoutError:
         pass
     finally:
-        looking.cancel()
+        sampling.cancel()
     return ends
 
 
 def main() -> None:
-    """Be the contender of the first argument."""
+    """Run the contender that the first argument names."""
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
     ends = asyncio.run(run({"ours": ours, "naive": naive}[sys.argv[1]], spec))
-    cpu, resident = cost()
-    before, waiting = spec["before"], spec.get("waiting", (0.0, resident))
+    cpu, resident = usage()
+    before, waiting = spec["usage_at_start"], spec.get("usage_while_waiting", (0.0, resident))
     result = {
         "ends": ends,
         "cpu": cpu - before[0],
         "resident_before": before[1],
         "resident_waiting": waiting[1],
-        "resident_most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "resident_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     print(json.dumps(result), flush=True)
 

@@ -1,22 +1,22 @@
-"""The curve of delay against requests, ours and fixed beats, as an SVG made by hand."""
+"""Plot of delay against requests of adaptive and fixed intervals, as SVG."""
 
 from __future__ import annotations
 
 import math
 
 from attrs import evolve
-from waits.simulation import FIRSTS, FLEETS, UNLIMITED, asked_by_us, asked_on_a_beat
+from waits.simulation import FLEETS, MIN_INTERVALS, UNLIMITED, simulate_adaptive, simulate_fixed
 
-#: What is drawn, and in which colour; the last is the beat's.
-_DRAWN = {
+#: Colours of the fleets that are drawn.
+_COLOURS = {
     "even percentages": "#1a7f37",
     "uneven percentages": "#0969da",
-    "stages jump, shares alike": "#8250df",
-    "stages jump, shares tell nothing": "#9a6700",
+    "stages jump, equal shares": "#8250df",
+    "stages jump, unpredictable shares": "#9a6700",
 }
-_BEAT = "#cf222e"
-_BEATS = (0.5, 1.0, 2.0, 4.0, 8.0)
-#: The picture, its margins, and what the axes span: requests a job, and seconds.
+_FIXED_COLOUR = "#cf222e"
+_FIXED_INTERVALS = (0.5, 1.0, 2.0, 4.0, 8.0)
+#: Size and margins in pixels; ranges of the axes in requests per job and in seconds.
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 760, 460, 64, 40, 24, 56
 _X, _Y = (5.0, 150.0), (0.15, 8.0)
 _X_TICKS, _Y_TICKS = (5, 10, 20, 50, 100), (0.2, 0.5, 1, 2, 5)
@@ -25,19 +25,20 @@ Point = tuple[float, float]
 
 
 def plot(jobs: int) -> str:
-    """Simulate, and draw."""
+    """Simulate the fleets, and return the plot."""
     curves: list[tuple[str, str, list[Point]]] = []
-    for name, colour in _DRAWN.items():
-        fleet = evolve(FLEETS[name], jobs=jobs, over=600)
+    for name, colour in _COLOURS.items():
+        fleet = evolve(FLEETS[name], jobs=jobs, created_over=600)
         points = []
-        for first in FIRSTS:
-            ours = asked_by_us(fleet, evolve(UNLIMITED, min_interval=first))
-            points.append((ours.requests / jobs, ours.mean))
+        for seconds in MIN_INTERVALS:
+            adaptive = simulate_adaptive(fleet, evolve(UNLIMITED, min_interval=seconds))
+            points.append((adaptive.requests / jobs, adaptive.mean_delay))
         curves.append((name, colour, points))
     fleet = evolve(FLEETS["even percentages"], jobs=jobs)
-    beats = [asked_on_a_beat(fleet, beat) for beat in _BEATS]
-    curves.append(("a fixed beat", _BEAT, [(b.requests / jobs, b.mean) for b in beats]))
-    return _picture(jobs, curves)
+    fixed = [simulate_fixed(fleet, interval) for interval in _FIXED_INTERVALS]
+    points = [(polls.requests / jobs, polls.mean_delay) for polls in fixed]
+    curves.append(("fixed interval", _FIXED_COLOUR, points))
+    return _svg(jobs, curves)
 
 
 def _x(requests: float) -> float:
@@ -50,11 +51,11 @@ def _y(seconds: float) -> float:
     return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def _text(x: float, y: float, words: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{words}</text>'
+def _text(x: float, y: float, text: str, attributes: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {attributes}>{text}</text>'
 
 
-def _picture(jobs: int, curves: list[tuple[str, str, list[Point]]]) -> str:
+def _svg(jobs: int, curves: list[tuple[str, str, list[Point]]]) -> str:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
@@ -63,7 +64,7 @@ def _picture(jobs: int, curves: list[tuple[str, str, list[Point]]]) -> str:
         _text(
             _LEFT,
             22,
-            f"Mean delay against requests: {jobs:,} jobs in projects of their own, median 60 s",
+            f"Mean delay against requests: {jobs:,} jobs in separate projects, median 60 s",
             'font-size="14" font-weight="bold"',
         ),
     ]
@@ -75,12 +76,14 @@ def _picture(jobs: int, curves: list[tuple[str, str, list[Point]]]) -> str:
         y = _y(seconds)
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="#d0d7de"/>')
         parts.append(_text(_LEFT - 8, y + 4, f"{seconds:g} s", 'text-anchor="end"'))
-    parts.append(_text((_LEFT + right) / 2, bottom + 40, "requests a job", 'text-anchor="middle"'))
+    parts.append(
+        _text((_LEFT + right) / 2, bottom + 40, "requests per job", 'text-anchor="middle"')
+    )
     for number, (name, colour, points) in enumerate(curves):
-        places = [(_x(x), _y(y)) for x, y in points]
-        way = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
-        parts.append(f'<path d="M{way}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in places]
+        dots = [(_x(x), _y(y)) for x, y in points]
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in dots)
+        parts.append(f'<path d="M{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour}"/>' for x, y in dots]
         key = _TOP + 18 + 18 * number
         parts.append(
             f'<rect x="{right - 236}" y="{key - 9}" width="12" height="4" fill="{colour}"/>'

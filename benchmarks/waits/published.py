@@ -1,4 +1,4 @@
-"""The published SDK, with threads, as `contender.py` is run; it imports nothing of ours."""
+"""Contender with the published SDK and threads; run like `contender.py`, without this package."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from typing import Any
 
 
 def resident() -> int:
-    """Bytes that are resident now."""
+    """Return the resident memory in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()
 
 
 def cpu() -> float:
-    """CPU seconds so far."""
+    """Return the CPU seconds so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
-    """A thread waits for each job, for as many as there are threads at a time."""
+    """Wait for each job in a thread of a pool."""
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
     client = import_module("diffio").DiffioClient(apiKey="diffio_live_none", baseUrl=spec["url"])
     print("ready", flush=True)
     sys.stdin.readline()
-    used, held, waiting, ends = cpu(), resident(), [0], []
+    cpu_at_start, resident_at_start, ends = cpu(), resident(), []
 
     def follow(job: list[Any]) -> None:
         client.wait_for_generation(
-            generationId=job[0], apiProjectId=job[1], pollInterval=spec["beat"]
+            generationId=job[0], apiProjectId=job[1], pollInterval=spec["interval"]
         )
         ends.append((job[0], time.monotonic()))
 
     with ThreadPoolExecutor(spec["threads"]) as pool:
         pending = [pool.submit(follow, job) for job in spec["jobs"]]
-        time.sleep(spec["look_after"])
-        waiting[0] = resident()
+        time.sleep(spec["sample_after"])
+        resident_waiting = resident()
         for each in pending:
             each.result()
     result = {
         "ends": ends,
-        "cpu": cpu() - used,
-        "resident_before": held,
-        "resident_waiting": waiting[0],
-        "resident_most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "cpu": cpu() - cpu_at_start,
+        "resident_before": resident_at_start,
+        "resident_waiting": resident_waiting,
+        "resident_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
     print(json.dumps(result), flush=True)
 

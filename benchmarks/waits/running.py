@@ -1,4 +1,4 @@
-"""Runs one contender on one fleet: the service and the contender in processes of their own."""
+"""Measurement of one contender with one fleet: contender and service have their own processes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, field, frozen
 from waits.fleets import Fleet
-from waits.simulation import asked_on_a_beat, most_within, quantile
+from waits.simulation import max_within, quantile, simulate_fixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-BEAT = 2.0
-#: Of fewer jobs, what one takes cannot be told from what waiting takes at all.
-_MANY = 1000
-#: What `WaitPolicy` has in seconds, and a second.
+#: Seconds between the polls of a loop with a fixed interval.
+FIXED_INTERVAL = 2.0
+#: With fewer jobs, the memory of one job is lost in that of the process.
+_MIN_JOBS_FOR_MEMORY = 1000
+#: Fields of `WaitPolicy` in seconds, and per second.
 _SECONDS, _RATES = (
     ("min_interval", "max_interval", "push_check_interval"),
     ("max_polls_per_second",),
@@ -38,17 +39,17 @@ DEFAULTS = {
 
 @frozen(kw_only=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes:
-        title: What the fleet is.
+        title: Description of the fleet.
         who: `ours`, `naive` or `published`.
-        fleet: In its own seconds.
-        policy: Ours: what differs from the defaults of `WaitPolicy`, in the fleet's seconds.
-        speed: How many times as fast the clock is; what is reported is in the fleet's seconds.
-        stop_after: Real seconds after which waiting is ended, where it is not waited out.
-        look_after: Real seconds after which memory is looked at.
-        threads: The published SDK's.
+        fleet: Fleet in simulated seconds.
+        policy: Values that differ from `DEFAULTS`, in simulated seconds.
+        speed: Simulated seconds per real second; figures are in simulated seconds.
+        stop_after: Real seconds after which the run is stopped; None: when all jobs have ended.
+        sample_after: Real seconds after which memory is measured.
+        threads: Number of threads of the published SDK.
     """
 
     title: str
@@ -57,52 +58,52 @@ class Row:
     policy: dict[str, float] = field(factory=dict)
     speed: float = 1.0
     stop_after: float | None = None
-    look_after: float = 4.0
+    sample_after: float = 4.0
     threads: int = 256
 
     def spec(self, url: str) -> dict[str, Any]:
-        """What the contender is told."""
+        """Return the input of the contender."""
         policy: dict[str, float] = {**DEFAULTS, **self.policy}
         for name in _SECONDS:
             policy[name] /= self.speed
         for name in _RATES:
             policy[name] *= self.speed
-        jobs = self.fleet.faster(self.speed).made()
+        jobs = self.fleet.faster(self.speed).make_jobs()
         return {
             "url": url,
-            "jobs": [[job.generation_id, job.api_project_id, job.begins] for job in jobs],
+            "jobs": [[job.generation_id, job.api_project_id, job.created_at] for job in jobs],
             "policy": policy,
-            "beat": BEAT / self.speed,
+            "interval": FIXED_INTERVAL / self.speed,
             "threads": self.threads,
             "stop_after": self.stop_after,
-            "look_after": self.look_after,
+            "sample_after": self.sample_after,
         }
 
 
 @contextmanager
 def service() -> Iterator[str]:
-    """The service's address."""
+    """Run the service, and yield its address."""
     command = [sys.executable, str(HERE / "server.py")]
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     with subprocess.Popen(  # noqa: S603
         command, stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
         if process.stdout is None:
-            raise RuntimeError("the service has no output")
+            raise RuntimeError("the service did not print its port")
         try:
             yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
         finally:
             process.terminate()
 
 
-def _post(url: str, said: dict[str, Any]) -> Any:
-    request = urllib.request.Request(url, json.dumps(said).encode())  # noqa: S310 - loopback
-    with urllib.request.urlopen(request) as answer:  # noqa: S310 - loopback
-        return json.load(answer)
+def _post(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310 - loopback
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
+        return json.load(response)
 
 
-def measured(row: Row, python: str) -> dict[str, Any]:
-    """Run a row with an interpreter: its figures, in the fleet's seconds."""
+def measure(row: Row, python: str) -> dict[str, Any]:
+    """Run a row with an interpreter, and return its figures in simulated seconds."""
     script = ["published.py"] if row.who == "published" else ["contender.py", row.who]
     command = [python, str(HERE / script[0]), *script[1:]]
     with (
@@ -113,27 +114,28 @@ def measured(row: Row, python: str) -> dict[str, Any]:
     ):
         stdin, stdout = process.stdin, process.stdout
         if stdin is None or stdout is None:
-            raise RuntimeError("the contender cannot be talked to")
+            raise RuntimeError("the contender has no standard input or output")
         try:
             stdin.write(json.dumps(row.spec(url)) + "\n")
             stdin.flush()
             if stdout.readline().strip() != "ready":
-                raise RuntimeError(f"{row.who} did not get ready")
-            began = _post(url + "/begin", asdict(row.fleet.faster(row.speed)))["began"]
-            stdin.write(f"{began}\n")
+                raise RuntimeError(f"{row.who} did not print `ready`: run {script[0]} to see why")
+            fleet = asdict(row.fleet.faster(row.speed))
+            started_at = _post(url + "/start", fleet)["started_at"]
+            stdin.write(f"{started_at}\n")
             stdin.flush()
             result = json.loads(stdout.readline())
         finally:
             process.kill()
-        return _figures(row, began, result, _post(url + "/figures", {}))
+        return _figures(row, started_at, result, _post(url + "/figures", {}))
 
 
 def _figures(
-    row: Row, began: float, result: dict[str, Any], asked: dict[str, Any]
+    row: Row, started_at: float, result: dict[str, Any], requests: dict[str, Any]
 ) -> dict[str, Any]:
-    ends = {job.generation_id: job.ends for job in row.fleet.made()}
-    delays = [(at - began) * row.speed - ends[name] for name, at in result["ends"]]
-    instants = [at * row.speed for at in asked["singles"] + asked["listings"]]
+    ends = {job.generation_id: job.ended_at for job in row.fleet.make_jobs()}
+    delays = [(at - started_at) * row.speed - ends[name] for name, at in result["ends"]]
+    instants = [at * row.speed for at in requests["single"] + requests["listings"]]
     jobs, mean = row.fleet.jobs, sum(delays) / len(delays) if delays else None
     grown = result["resident_waiting"] - result["resident_before"]
     figures: dict[str, Any] = {
@@ -144,19 +146,19 @@ def _figures(
         "speed": row.speed,
         "ended": len(delays),
         "requests": len(instants),
-        "listings": len(asked["listings"]),
+        "listings": len(requests["listings"]),
         "delay_mean": mean,
         "delay_p50": quantile(delays, 0.5) if delays else None,
         "delay_p95": quantile(delays, 0.95) if delays else None,
         "cpu_seconds": result["cpu"],
-        "peak_mib": result["resident_most"] / 2**20,
-        "bytes_per_job": grown / jobs if jobs >= _MANY else None,
-        # As they arrive: what was sent a little more than a second apart may arrive within one.
-        "most_in_a_second": most_within(instants, 1.0),
-        "longest_unasked": asked["longest_unasked"] * row.speed,
-        "beat_of_that_delay": None,
+        "peak_mib": result["resident_max"] / 2**20,
+        "bytes_per_job": grown / jobs if jobs >= _MIN_JOBS_FOR_MEMORY else None,
+        # By arrival: requests sent slightly more than a second apart may arrive within one.
+        "max_per_second": max_within(instants, 1.0),
+        "longest_gap": requests["longest_gap"] * row.speed,
+        "fixed_interval_requests": None,
     }
     if mean and row.stop_after is None:
-        # What a fixed beat of the same mean delay would have asked.
-        figures["beat_of_that_delay"] = asked_on_a_beat(row.fleet, 2 * mean).requests
+        # Requests of a fixed interval with the same mean delay.
+        figures["fixed_interval_requests"] = simulate_fixed(row.fleet, 2 * mean).requests
     return figures

@@ -1,7 +1,7 @@
-"""Fleets on a virtual clock, asked by the pure decision alone: requests against delay.
+"""Simulated fleets: requests and delay of `next_poll_delay` and of fixed intervals.
 
-No socket, no loop: what `next_poll_delay` decides, under a budget, and what that costs beside a
-fixed beat. An answer takes no time here.
+There are no sockets and no event loop. `next_poll_delay` decides when to poll, within the rate
+limit, and a response takes no time.
 """
 
 from __future__ import annotations
@@ -31,116 +31,116 @@ _NAMES = {PREPARING: "pre_processing", INFERENCE: "inference"}
 
 
 @frozen
-class Asked:
-    """What it cost to wait for a fleet: instants of all questions, and each job's delay."""
+class SimulatedPolls:
+    """Result of a simulation: the instants of all polls, and the delay of each job."""
 
     instants: list[float]
     delays: list[float]
 
     @property
     def requests(self) -> int:
-        """How many questions were asked."""
+        """Return the number of polls."""
         return len(self.instants)
 
     @property
-    def mean(self) -> float:
-        """Seconds from an end to the answer that told it."""
+    def mean_delay(self) -> float:
+        """Return the mean time from an end to its detection, in seconds."""
         return statistics.fmean(self.delays)
 
     @property
-    def p95(self) -> float:
-        """The delay that one in twenty exceeds."""
+    def p95_delay(self) -> float:
+        """Return the 95th percentile of the delays."""
         return quantile(self.delays, 0.95)
 
     @property
-    def most_in_a_second(self) -> int:
-        """Questions in the worst second."""
-        return most_within(self.instants, 1.0)
+    def max_per_second(self) -> int:
+        """Return the largest number of polls within one second."""
+        return max_within(self.instants, 1.0)
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value that so many of them do not exceed."""
+    """Return a quantile of the values; `share` is from 0 to 1."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def most_within(instants: list[float], seconds: float) -> int:
-    """The most of them that lie within so many seconds."""
-    ordered, most, first = sorted(instants), 0, 0
+def max_within(instants: list[float], seconds: float) -> int:
+    """Return the largest number of instants within so many seconds."""
+    ordered, largest, first = sorted(instants), 0, 0
     for last, instant in enumerate(ordered):
         while instant - ordered[first] >= seconds:
             first += 1
-        most = max(most, last - first + 1)
-    return most
+        largest = max(largest, last - first + 1)
+    return largest
 
 
-def asked_by_us(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Asked:
-    """Wait for a fleet as the pacer does, one question a job, within the policy's budget."""
-    chance, learned, jobs = random.Random(seed), PollModel(), fleet.made()  # noqa: S311 - no secret
-    courses = [JobTimeline(started_at=job.begins, start_known=True) for job in jobs]
-    due = [(job.begins, number) for number, job in enumerate(jobs)]
-    heapq.heapify(due)
+def simulate_adaptive(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> SimulatedPolls:
+    """Poll each job of a fleet individually, as the scheduler does, within the rate limit."""
+    rng, model, jobs = random.Random(seed), PollModel(), fleet.make_jobs()  # noqa: S311 - no secret
+    timelines = [JobTimeline(started_at=job.created_at, start_known=True) for job in jobs]
+    queue = [(job.created_at, number) for number, job in enumerate(jobs)]
+    heapq.heapify(queue)
     instants: list[float] = []
     delays: list[float] = []
-    # The instant up to which the budget is spent: a bucket that holds `burst` questions.
+    # A token bucket: the rate limit is used up to the instant `spent`, and `burst` polls more.
     spent, waiting = 0.0, 0
-    while due:
-        wanted, number = heapq.heappop(due)
-        now = max(wanted, spent - policy.burst / policy.max_polls_per_second)
+    while queue:
+        run_at, number = heapq.heappop(queue)
+        now = max(run_at, spent - policy.burst / policy.max_polls_per_second)
         spent = max(spent, now) + 1 / policy.max_polls_per_second
         instants.append(now)
-        job, course = jobs[number], courses[number]
-        waiting += course.last_polled_at is None
-        if now >= job.ends:
+        job, timeline = jobs[number], timelines[number]
+        waiting += timeline.last_polled_at is None
+        if now >= job.ended_at:
             waiting -= 1
-            delays.append(now - job.ends)
-            learned.observe_end(course, now, complete=True, estimate=estimate_end(course, learned))
+            delays.append(now - job.ended_at)
+            model.observe_end(timeline, now, complete=True, estimate=estimate_end(timeline, model))
             continue
-        told = with_sample(course, _reading(job, now))
-        learned.observe_sample(course, told)
-        courses[number] = told
+        later = with_sample(timeline, _sample(job, now))
+        model.observe_sample(timeline, later)
+        timelines[number] = later
         rate_gap = rate_limited_gap(policy, waiting, policy.max_polls_per_second)
-        gap = next_poll_delay(policy, told, learned, now, chance.random(), rate_gap=rate_gap)
-        heapq.heappush(due, (now + gap, number))
-    return Asked(instants, delays)
+        gap = next_poll_delay(policy, later, model, now, rng.random(), rate_gap=rate_gap)
+        heapq.heappush(queue, (now + gap, number))
+    return SimulatedPolls(instants, delays)
 
 
-def _reading(job: Job, at: float) -> ProgressSample:
-    status, stages = job.told(at)
+def _sample(job: Job, at: float) -> ProgressSample:
+    status, stages = job.progress_at(at)
     if status == "queued":
-        return ProgressSample(at, "", None, job.place(at))
+        return ProgressSample(at, "", None, job.queue_position(at))
     stage = [*stages][-1]
     if stages[stage] == _ALL:
         return ProgressSample(at, _NAMES[stage] + STAGE_DONE)
     return ProgressSample(at, _NAMES[stage], stages[stage])
 
 
-def asked_on_a_beat(fleet: Fleet, beat: float, *, seed: int = 1) -> Asked:
-    """Wait for a fleet as loops do that ask every `beat` seconds."""
-    chance = random.Random(seed)  # noqa: S311 - no secret
+def simulate_fixed(fleet: Fleet, interval: float, *, seed: int = 1) -> SimulatedPolls:
+    """Poll each job of a fleet in a loop with a fixed interval."""
+    rng = random.Random(seed)  # noqa: S311 - no secret
     instants: list[float] = []
     delays: list[float] = []
-    for job in fleet.made():
-        # The first question follows the start by anything up to a beat: loops are not in step.
-        now = job.begins + beat * chance.random()
+    for job in fleet.make_jobs():
+        # The first poll follows the creation by up to one interval: loops are not synchronised.
+        now = job.created_at + interval * rng.random()
         instants.append(now)
-        while now < job.ends:
-            now += beat
+        while now < job.ended_at:
+            now += interval
             instants.append(now)
-        delays.append(now - job.ends)
-    return Asked(instants, delays)
+        delays.append(now - job.ended_at)
+    return SimulatedPolls(instants, delays)
 
 
-def advantage(fleet: Fleet, ours: Asked) -> float:
-    """How many times as many requests a fixed beat takes for the same mean delay."""
-    return asked_on_a_beat(fleet, 2 * ours.mean).requests / ours.requests
+def advantage(fleet: Fleet, adaptive: SimulatedPolls) -> float:
+    """Return how many times as many requests a fixed interval takes for the same mean delay."""
+    return simulate_fixed(fleet, 2 * adaptive.mean_delay).requests / adaptive.requests
 
 
-def bound(sigma: float) -> float:
-    """The most `advantage` can be by knowledge of lognormal durations alone.
+def max_advantage(sigma: float) -> float:
+    """Return the largest possible `advantage` if only lognormal durations are known.
 
-    With questions at a rate r(age), requests are ∫ r S and the mean delay is ∫ f / 2r, where f is
-    the density of durations and S the share that lasts longer. A beat's product of the two is
-    E[T] / 2, the least of any r is (∫ √(f S))² / 2, and the advantage is their quotient.
+    With polls at a rate r(age), requests are ∫ r S and the mean delay is ∫ f / 2r, where f is the
+    density of durations and S the share that lasts longer. For a fixed interval the product of the
+    two is E[T] / 2, its minimum over all r is (∫ √(f S))² / 2, and the advantage is their quotient.
     """
     step, total = 0.001, 0.0
     for n in range(int(-6 / step), int(6 / step)):
@@ -152,33 +152,33 @@ def bound(sigma: float) -> float:
     return math.exp(sigma * sigma / 2) / (total * total)
 
 
-#: What is simulated: a name, and what differs from even percentages.
+#: Simulated fleets by name.
 FLEETS = {
-    "even percentages": Fleet(jobs=1000, way="even"),
-    "even percentages, in tens": Fleet(jobs=1000, way="tens"),
-    "uneven percentages": Fleet(jobs=1000, way="uneven"),
-    "even percentages, 1 % at 100": Fleet(jobs=1000, way="even", tail=0.01),
-    "even percentages, 10 % at 100": Fleet(jobs=1000, way="even", tail=0.1),
-    "stages jump, shares alike": Fleet(jobs=1000, way="jumps"),
-    "stages jump, shares ± 10 %": Fleet(jobs=1000, way="jumps", loose=0.1),
-    "stages jump, shares ± 20 %": Fleet(jobs=1000, way="jumps", loose=0.2),
-    "stages jump, shares tell nothing": Fleet(jobs=1000, way="jumps", loose=1.0),
+    "even percentages": Fleet(jobs=1000, progress="even"),
+    "even percentages, in tens": Fleet(jobs=1000, progress="tens"),
+    "uneven percentages": Fleet(jobs=1000, progress="uneven"),
+    "even percentages, 1 % at 100": Fleet(jobs=1000, progress="even", tail=0.01),
+    "even percentages, 10 % at 100": Fleet(jobs=1000, progress="even", tail=0.1),
+    "stages jump, equal shares": Fleet(jobs=1000, progress="jumps"),
+    "stages jump, shares ± 10 %": Fleet(jobs=1000, progress="jumps", preparing_sigma=0.1),
+    "stages jump, shares ± 20 %": Fleet(jobs=1000, progress="jumps", preparing_sigma=0.2),
+    "stages jump, unpredictable shares": Fleet(jobs=1000, progress="jumps", preparing_sigma=1.0),
 }
-#: The knob of the curve: a question costs as much as a share of the shortest pause.
-FIRSTS = (0.25, 0.5, 1.0, 2.0, 4.0)
+#: Values of `min_interval` on a curve of delay against requests.
+MIN_INTERVALS = (0.25, 0.5, 1.0, 2.0, 4.0)
 UNLIMITED = WaitPolicy(max_polls_per_second=1e6)
 
 
 def lines(jobs: int, median: float) -> Iterator[str]:
-    """What the fleets cost with the policy's defaults, and the bound, in words."""
-    bounds = ", ".join(f"{sigma}: {bound(sigma):.2f}" for sigma in (0.2, 0.3, 0.5, 0.8))
-    yield f"most that durations alone can gain over a beat, by sigma: {bounds}"
+    """Yield requests and delay of the fleets with the default policy, and the bounds, as text."""
+    bounds = ", ".join(f"{sigma}: {max_advantage(sigma):.2f}" for sigma in (0.2, 0.3, 0.5, 0.8))
+    yield f"max. advantage of durations alone over a fixed interval, by sigma: {bounds}"
     for name, fleet in FLEETS.items():
-        for over, begun in ((0.0, "at once"), (600.0, "over 10 min")):
-            sized = evolve(fleet, jobs=jobs, median=median, over=over)
-            ours = asked_by_us(sized, UNLIMITED)
+        for seconds, label in ((0.0, "at once"), (600.0, "over 10 min")):
+            sized = evolve(fleet, jobs=jobs, median=median, created_over=seconds)
+            adaptive = simulate_adaptive(sized, UNLIMITED)
             yield (
-                f"{name:33} {begun:12} requests/job {ours.requests / jobs:5.1f}  "
-                f"delay mean {ours.mean:5.2f} s, p95 {ours.p95:5.2f} s  "
-                f"a beat of that delay asks {advantage(sized, ours):4.1f} times as often"
+                f"{name:34} {label:12} requests/job {adaptive.requests / jobs:5.1f}  "
+                f"delay mean {adaptive.mean_delay:5.2f} s, p95 {adaptive.p95_delay:5.2f} s  "
+                f"requests of a fixed interval with that delay: x{advantage(sized, adaptive):4.1f}"
             )

@@ -1,9 +1,9 @@
-"""Shared code of tests of waits for many: fleets of real generations, and their requests."""
+"""Clients of a sandbox with real generations, and bodies of listings."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from diffio_async import AsyncDiffio, ClientOptions, Generation, WaitPolicy
 from diffio_async.sandbox import Sandbox
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LISTING = "/v1/list_project_generations"
-#: Pauses short enough for tests; the budget is not what they are about.
-BRISK = WaitPolicy(min_interval=0.1, max_interval=1.0, max_polls_per_second=100, burst=50)
+#: Intervals short enough for tests, and a rate limit that they do not reach.
+BRISK = WaitPolicy(min_interval=0.03, max_interval=0.3, max_polls_per_second=300, burst=50)
 
 
 @contextlib.asynccontextmanager
 async def place(
     *, duration: float = 0.0, wait: WaitPolicy = BRISK, **more: object
 ) -> AsyncIterator[tuple[AsyncDiffio, Sandbox]]:
-    """A client of a sandbox whose generations take `duration` seconds."""
+    """Run a client and a sandbox whose generations take `duration` seconds."""
     options = ClientOptions(retry=QUICK, wait=wait, **more)  # type: ignore[arg-type]
     async with Sandbox(engine="echo", duration=duration) as sandbox:
         async with AsyncDiffio(
@@ -33,9 +33,22 @@ async def place(
 
 
 async def begun(client: AsyncDiffio, projects: int, each: int) -> list[Generation]:
-    """Generations that were just begun, project by project."""
-    made = []
+    """Create so many projects with `each` generations, and return these."""
+    generations = []
     for _ in range(projects):
         project = await uploaded(client)
-        made += [await client.generations.create(api_project_id=project) for _ in range(each)]
-    return made
+        generations += [
+            await client.generations.create(api_project_id=project) for _ in range(each)
+        ]
+    return generations
+
+
+def listing_body(*rows: tuple[str, str, float | None]) -> dict[str, Any]:
+    """Return the body of a listing with rows of ids, statuses and percentages."""
+    return {
+        "apiProjectId": "proj_1",
+        "generations": [
+            {"generationId": id_, "status": status, "progress": percent}
+            for id_, status, percent in rows
+        ],
+    }

@@ -13,7 +13,7 @@ from diffio_async import AsyncDiffio, ConfigurationError, ServerError, WaitTimeo
 from diffio_async.sandbox import Delay, Fault, Sandbox
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted
 
-#: What a busy machine may add; the scars were of seconds.
+#: Seconds that a busy machine may add.
 LEEWAY = 1.0
 
 
@@ -22,34 +22,32 @@ async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbo
     sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="had no response") as caught:
-        await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.3)
-    assert 0.3 <= time.monotonic() - began < 0.3 + LEEWAY
+        await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.2)
+    assert 0.2 <= time.monotonic() - began < 0.2 + LEEWAY
     assert caught.value.progress is None
     assert caught.value.generation_id == "gen_1"
 
 
-async def test_a_long_pause_does_not_cross_the_deadline(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
+async def test_a_long_interval_ends_at_the_deadline(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """With an interval of an hour the wait still ends on time, after one last poll."""
     sandbox.faults.add(forever(progress_body("processing")))
     began = time.monotonic()
     with pytest.raises(WaitTimeout, match="'processing'") as caught:
         await client.generations.wait_for_complete(
-            generation_id="gen_1", timeout=0.5, poll_interval=3600
+            generation_id="gen_1", timeout=0.3, poll_interval=3600
         )
-    assert 0.5 <= time.monotonic() - began < 0.5 + LEEWAY
+    assert 0.3 <= time.monotonic() - began < 0.3 + LEEWAY
     assert caught.value.progress is not None
     assert len(requests_to(sandbox, PROGRESS)) >= 2
 
 
-async def test_a_result_that_arrives_in_the_last_pause_is_no_timeout(
+async def test_a_result_during_the_last_interval_is_not_a_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The last poll is just before the deadline, not after it."""
     sandbox.faults.add(*scripted(progress_body("processing")), forever(progress_body("complete")))
     progress = await client.generations.wait_for_complete(
-        generation_id="gen_1", timeout=0.6, poll_interval=3600
+        generation_id="gen_1", timeout=0.3, poll_interval=3600
     )
     assert progress.complete
 
@@ -65,7 +63,7 @@ async def test_a_timeout_of_zero_polls_once(client: AsyncDiffio, sandbox: Sandbo
     assert len(requests_to(sandbox, PROGRESS)) == 2
 
 
-async def test_no_limit_is_spelled_inf(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_an_infinite_timeout_waits_to_the_end(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`math.inf` waits as long as it takes."""
     sandbox.faults.add(*scripted(progress_body("processing"), progress_body("complete")))
     progress = await client.generations.wait_for_complete(
@@ -90,14 +88,14 @@ async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox
     """`asyncio.timeout` and anyio's scopes cancel a wait and its polls."""
     sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(TimeoutError) as caught:
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(0.1):
             await client.generations.wait_for_complete(generation_id="gen_1")
     assert not isinstance(caught.value, WaitTimeout)
-    with anyio.move_on_after(0.2) as scope:
+    with anyio.move_on_after(0.1) as scope:
         await client.generations.wait_for_complete(generation_id="gen_1")
     assert scope.cancelled_caught
     before = len(requests_to(sandbox, PROGRESS))
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.15)
     assert len(requests_to(sandbox, PROGRESS)) == before
 
 
@@ -112,7 +110,7 @@ async def test_an_invalid_poll_interval_is_rejected(
 
 
 @pytest.mark.parametrize("seconds", [-1, math.nan])
-async def test_a_timeout_that_is_none_is_refused(client: AsyncDiffio, seconds: float) -> None:
+async def test_an_invalid_timeout_is_rejected(client: AsyncDiffio, seconds: float) -> None:
     """A deadline in the past is a mistake."""
     with pytest.raises(ConfigurationError, match="timeout"):
         await client.generations.wait_for_complete(generation_id="g", timeout=seconds)

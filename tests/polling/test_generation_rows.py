@@ -1,4 +1,4 @@
-"""Listings read lightly, and handles: odd ones are passed over or refused, whole ones come back."""
+"""Rows of listings, and handles of generations."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from diffio_async.models.generations import handle_of, ids_in, ids_of
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
-    max_leaves=8,
+    max_leaves=4,
 )
 IDS = st.text(min_size=1, max_size=40).filter(lambda text: text.strip() == text)
 
 
-def test_rows_say_what_is_needed() -> None:
-    """The id, the status, the percentage where it is a number, the reason where there is one."""
+def test_rows_contain_id_status_percentage_and_reason() -> None:
+    """The percentage is None unless it is a number, the reason if absent."""
     body = {
         "generations": [
             {"generationId": "a", "status": "processing", "progress": 12, "modelKey": "m"},
@@ -41,19 +41,19 @@ def test_rows_say_what_is_needed() -> None:
     ]
 
 
-@given(st.lists(JSON, max_size=4))
-def test_odd_rows_are_passed_over(odd: list[object]) -> None:
-    """Whatever they are, the others are read."""
-    whole = {"generationId": "a", "status": "complete", "progress": 100}
-    read = list(parse_rows(json.dumps({"generations": [*odd, whole]}).encode()))
-    assert read[-1] == GenerationRow("a", "complete", 100, None)
+@given(st.lists(JSON, max_size=3))
+def test_invalid_rows_are_skipped(invalid: list[object]) -> None:
+    """The others are parsed."""
+    valid = {"generationId": "a", "status": "complete", "progress": 100}
+    rows = list(parse_rows(json.dumps({"generations": [*invalid, valid]}).encode()))
+    assert rows[-1] == GenerationRow("a", "complete", 100, None)
 
 
 @pytest.mark.parametrize(
     "number", ["1" + "0" * 400, "1" * 5000, "1e999", "NaN", "Infinity", "true", '"many"', "{}"]
 )
-def test_a_percentage_that_is_no_number_is_none(number: str) -> None:
-    """The row says what else it says, as it does in `list_generations`: one filter for both."""
+def test_an_invalid_percentage_is_none(number: str) -> None:
+    """The rest of the row is kept, as in `list_generations`, which has the same filter."""
     listing = f'{{"generationId": "a", "status": "processing", "progress": {number}}}'
     (row,) = parse_rows(f'{{"generations": [{listing}]}}'.encode())
     assert row == GenerationRow("a", "processing", None, None)
@@ -72,16 +72,16 @@ def test_an_error_object_is_a_reason() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"generations": {}}', b"{}"])
-def test_what_is_no_listing_is_refused(body: bytes) -> None:
+def test_other_bodies_are_rejected(body: bytes) -> None:
     """A portal's page must not look like a project without generations."""
     with pytest.raises(InvalidResponse, match="list_project_generations"):
         parse_rows(body)
 
 
 def test_statuses_have_an_order() -> None:
-    """Words of tomorrow mean: at work."""
+    """An unknown status ranks as running."""
     assert [
-        status_rank(word) for word in ("queued", "processing", "dreaming", "complete", "error")
+        status_rank(status) for status in ("queued", "processing", "dreaming", "complete", "error")
     ] == [
         *(0, 1, 1),
         *(2, 2),
@@ -91,8 +91,8 @@ def test_statuses_have_an_order() -> None:
 
 
 @given(IDS, IDS)
-def test_a_handle_gives_the_ids_back(generation_id: str, api_project_id: str) -> None:
-    """Whatever is in them; and it can stand in a URL as it is."""
+def test_a_handle_contains_both_ids(generation_id: str, api_project_id: str) -> None:
+    """Any characters are allowed in them, and a handle can be part of a URL as it is."""
     handle = handle_of(generation_id, api_project_id)
     assert ids_of(handle) == (generation_id, api_project_id)
     assert ids_in(f" {handle}\n", "another") == (generation_id, api_project_id)
@@ -100,7 +100,7 @@ def test_a_handle_gives_the_ids_back(generation_id: str, api_project_id: str) ->
 
 
 @given(st.text(max_size=30))
-def test_what_is_no_handle_is_refused(text: str) -> None:
-    """With a word on what to give."""
+def test_other_text_is_not_accepted_as_a_handle(text: str) -> None:
+    """The error explains what a handle is."""
     with pytest.raises(ConfigurationError, match="handle"):
         ids_of(text)

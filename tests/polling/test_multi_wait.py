@@ -19,7 +19,7 @@ from diffio_async import (
     WaitPolicy,
     WaitTimeout,
 )
-from tests.polling.scenes import LISTING, begun, place
+from tests.polling.scenes import LISTING, begun, listing_body, place
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ async def test_an_invalid_item_is_rejected_before_any_request(
 
 async def test_one_listing_polls_all_generations_of_a_project() -> None:
     """Fifty jobs of one project cost a few listings, and no single polls."""
-    async with place(duration=1.0) as (client, sandbox):
+    async with place(duration=0.4) as (client, sandbox):
         generations = await begun(client, 1, 50)
         before = len(sandbox.requests)
         outcomes = await client.generations.wait_many(generations)
@@ -76,7 +76,7 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
 
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
-    async with place(duration=0.5) as (client, sandbox):
+    async with place(duration=0.15) as (client, sandbox):
         generations = await begun(client, 3, 2) + await begun(client, 1, 1)
         ids = [generation.generation_id for generation in generations]
         outcomes = await client.generations.wait_many(ids)
@@ -88,36 +88,40 @@ async def test_one_alone_and_a_few_of_another_project() -> None:
 
 async def test_completions_are_reported_as_they_occur() -> None:
     """The first to end is reported first, while others of its project continue."""
-    async with place(duration=0.8) as (client, _):
-        early = await begun(client, 1, 2)
-        await asyncio.sleep(0.4)
-        late = [await client.generations.create(api_project_id=early[0].api_project_id)]
-        ended = [
-            outcome.generation_id
-            async for outcome in client.generations.as_completed([*late, *early])
-        ]
-        assert set(ended[:2]) == {generation.generation_id for generation in early}
-        assert ended[2] == late[0].generation_id
+    async with place() as (client, sandbox):
+        early = [("gen_1", "complete", 100.0), ("gen_2", "complete", 100.0)]
+        sandbox.faults.add(
+            *scripted(listing_body(("gen_3", "processing", 50.0), *early), path=LISTING),
+            forever(listing_body(("gen_3", "complete", 100.0), *early), path=LISTING),
+            *scripted(progress_body("processing", generationId="gen_3")),
+            forever(progress_body("complete", generationId="gen_3")),
+        )
+        stream = client.generations.as_completed(
+            ["gen_3", "gen_1", "gen_2"], api_project_id="proj_1"
+        )
+        ended = [outcome.generation_id async for outcome in stream]
+        assert set(ended[:2]) == {"gen_1", "gen_2"}
+        assert ended[2] == "gen_3"
 
 
-async def test_an_endless_iterable_is_taken_as_far_as_there_is_room() -> None:
-    """`ahead` bounds what is in flight; leaving the loop leaves nothing behind."""
+async def test_an_endless_iterable_is_read_up_to_max_pending() -> None:
+    """`max_pending` bounds the generations that are waited for; leaving the loop ends all tasks."""
     async with place() as (client, _):
         project = await uploaded(client)
-        made = 0
+        created = 0
 
         async def endless() -> AsyncIterator[str]:
-            nonlocal made
+            nonlocal created
             while True:
                 generation = await client.generations.create(api_project_id=project)
-                made += 1
+                created += 1
                 yield generation.handle
 
         seen = 0
         stream = client.generations.as_completed(endless(), max_pending=4)
         async for outcome in stream:
             assert outcome.ok
-            assert made - seen <= 6
+            assert created - seen <= 6
             seen += 1
             if seen == 12:
                 break
@@ -126,22 +130,22 @@ async def test_an_endless_iterable_is_taken_as_far_as_there_is_room() -> None:
 
 
 async def test_an_iterator_that_blocks_does_not_block_the_loop() -> None:
-    """It runs in a thread: here each item is given only after the outcome of the one before."""
+    """It runs in a thread: here each item follows the outcome of the one before."""
     async with place() as (client, _):
         generations = await begun(client, 1, 3)
-        over = asyncio.Event()
+        ended = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def one_by_one() -> Iterator[str]:
             for generation in generations:
                 yield generation.generation_id
-                asyncio.run_coroutine_threadsafe(over.wait(), loop).result(10)
-                loop.call_soon_threadsafe(over.clear)
+                asyncio.run_coroutine_threadsafe(ended.wait(), loop).result(10)
+                loop.call_soon_threadsafe(ended.clear)
 
         seen = []
         async for outcome in client.generations.as_completed(one_by_one()):
             seen.append(outcome.generation_id)
-            over.set()
+            ended.set()
         assert seen == [generation.generation_id for generation in generations]
 
 
@@ -172,13 +176,13 @@ async def test_failures_are_outcomes_or_one_error_of_all(
     assert "no speech" in str(failure)
 
 
-async def test_time_outs_are_outcomes_on_time() -> None:
+async def test_timeouts_are_outcomes_on_time() -> None:
     """A generation that does not end in time has a timeout with its last progress."""
     async with place(duration=30) as (client, _):
         generations = await begun(client, 1, 3) + await begun(client, 2, 1)
         began = time.monotonic()
-        outcomes = await client.generations.wait_many(generations, timeout=0.7)
-        assert 0.7 <= time.monotonic() - began < 1.7
+        outcomes = await client.generations.wait_many(generations, timeout=0.3)
+        assert 0.3 <= time.monotonic() - began < 1.3
         assert all(isinstance(outcome.error, WaitTimeout) for outcome in outcomes)
         assert {outcome.status for outcome in outcomes} == {"processing"}
 
@@ -194,8 +198,8 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
 
 
 async def test_progress_of_many_is_reported() -> None:
-    """`on_progress` hears of each of them, listings or not."""
-    async with place(duration=0.6) as (client, _):
+    """`on_progress` receives the progress of each, from listings and from single polls."""
+    async with place(duration=0.35) as (client, _):
         generations = await begun(client, 1, 3) + await begun(client, 1, 1)
         seen: dict[str, list[float]] = {}
 
@@ -240,8 +244,8 @@ async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
 
 async def test_two_waits_for_one_generation_share_its_polls() -> None:
     """A second waiter costs hardly any polls, and gets the same result."""
-    policy = WaitPolicy(min_interval=0.4, max_interval=1.0, max_polls_per_second=100, burst=50)
-    async with place(duration=0.6, wait=policy) as (client, sandbox):
+    policy = WaitPolicy(min_interval=0.2, max_interval=0.5, max_polls_per_second=200, burst=50)
+    async with place(duration=0.3, wait=policy) as (client, sandbox):
         (generation,) = await begun(client, 1, 1)
         wait = client.generations.wait_for_complete
         both = await asyncio.gather(*(wait(generation_id=generation.handle) for _ in range(20)))
@@ -257,14 +261,14 @@ async def test_cancelling_one_wait_leaves_the_other() -> None:
         one = asyncio.ensure_future(
             client.generations.wait_for_complete(generation_id=generations[0].handle)
         )
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
         many.cancel()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
         assert not one.done()
         one.cancel()
         await asyncio.gather(many, one, return_exceptions=True)
         before = len(sandbox.requests)
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(0.15)
         assert len(sandbox.requests) == before
         assert many.cancelled()
         assert one.cancelled()
@@ -287,7 +291,7 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
             asyncio.ensure_future(wait)
             for wait in (client.generations.wait_many(generations), watched(), ended())
         ]
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         began = time.monotonic()
         await client.aclose()
         results = await asyncio.gather(*waits, return_exceptions=True)
@@ -297,8 +301,8 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
             await client.generations.wait_many(generations)
 
 
-async def test_without_time_to_wait_all_are_polled_at_once() -> None:
-    """Generations that were just made too, though they cannot have ended."""
+async def test_with_a_timeout_of_zero_all_new_generations_are_polled_at_once() -> None:
+    """So are generations that were just created, though they cannot have ended."""
     policy = WaitPolicy(min_interval=5.0, max_polls_per_second=100, burst=50)
     async with place(duration=30, wait=policy) as (client, _):
         generations = await begun(client, 6, 1)

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
 
 
-def pacer(client: AsyncDiffio) -> Poller:
+def poller_of(client: AsyncDiffio) -> Poller:
     return client._pacer
 
 
-def news(status: str, generation_id: str = "gen_1", **more: object) -> GenerationProgress:
+def progress_of(status: str, generation_id: str = "gen_1", **more: object) -> GenerationProgress:
     return GenerationProgress(
         generation_id=generation_id,
         api_project_id="proj_1",
@@ -38,18 +38,18 @@ def news(status: str, generation_id: str = "gen_1", **more: object) -> Generatio
     )
 
 
-async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_an_event_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Also from another thread, and reported twice, without a poll."""
     sandbox.faults.add(forever(progress_body("processing")))
     wait = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
     before, began = len(sandbox.requests), time.monotonic()
 
-    def tell() -> None:
-        pacer(client).on_push(news("complete"))
-        pacer(client).on_push(news("complete"))
+    def push() -> None:
+        poller_of(client).on_push(progress_of("complete"))
+        poller_of(client).on_push(progress_of("complete"))
 
-    thread = threading.Thread(target=tell)
+    thread = threading.Thread(target=push)
     thread.start()
     assert (await wait).complete
     thread.join()
@@ -57,51 +57,56 @@ async def test_a_signal_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbo
     assert len(sandbox.requests) == before
 
 
-async def test_a_signal_of_a_failure_has_its_reason(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_an_event_of_a_failure_contains_its_reason(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
     """Every wait for that generation ends with it, and no other."""
     sandbox.faults.add(forever(progress_body("processing")))
     one = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
-    many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.8))
-    await asyncio.sleep(0.2)
-    pacer(client).on_push(news("error", error="the tape is empty"))
+    many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.4))
+    await asyncio.sleep(0.1)
+    poller_of(client).on_push(progress_of("error", error="the tape is empty"))
     with pytest.raises(GenerationFailed, match="tape is empty"):
         await one
     outcomes = await many
     assert [outcome.status for outcome in outcomes] == ["error", "processing"]
 
 
-async def test_signals_come_out_of_order(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_events_may_arrive_out_of_order(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Progress that is behind the known progress is not reported."""
     sandbox.faults.add(forever(progress_body("processing")))
     seen: list[str] = []
 
     async def watch() -> None:
-        seen.extend([each.status async for each in client.generations.watch("gen_1")])
+        async for progress in client.generations.watch("gen_1"):
+            seen.append(progress.status)  # noqa: PERF401 - read while the loop runs
 
     watching = asyncio.ensure_future(watch())
-    await asyncio.sleep(0.2)
+    while not seen:
+        await asyncio.sleep(0.01)
     for status in ("queued", "processing", "complete"):
-        pacer(client).on_push(news(status))
+        poller_of(client).on_push(progress_of(status))
     await watching
     assert seen == ["processing", "complete"]
 
 
+@pytest.mark.slow
 async def test_polls_are_rare_while_events_arrive_and_resume_when_one_is_missed() -> None:
     """After the first event there are only checks; a missed event ends that."""
     policy = WaitPolicy(
         min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=0.8
     )
     async with place(duration=1.2, wait=policy) as (client, sandbox):
-        heard, missed, late = await begun(client, 3, 1)
-        with pacer(client).push_active():
-            wait = asyncio.ensure_future(client.generations.wait_many([heard, missed, late]))
+        reported, missed, late = await begun(client, 3, 1)
+        with poller_of(client).push_active():
+            wait = asyncio.ensure_future(client.generations.wait_many([reported, missed, late]))
             await asyncio.sleep(0.3)
-            pacer(client).on_push(news("processing", heard.generation_id))
+            poller_of(client).on_push(progress_of("processing", reported.generation_id))
             await asyncio.sleep(0.15)
             before = len(requests_to(sandbox, PROGRESS))
             await asyncio.sleep(0.4)
             assert len(requests_to(sandbox, PROGRESS)) - before <= 3
-            pacer(client).on_push(news("complete", heard.generation_id))
+            poller_of(client).on_push(progress_of("complete", reported.generation_id))
             outcomes = await asyncio.wait_for(wait, 4)
         assert [outcome.ok for outcome in outcomes] == [True] * 3
 
@@ -114,12 +119,12 @@ async def test_polling_resumes_without_a_listener(sandbox: Sandbox) -> None:
     options = ClientOptions(retry=QUICK, wait=policy)
     sandbox.faults.add(forever(progress_body("processing")))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
-        with pacer(client).push_active():
-            pacer(client).on_push(news("processing", "gen_9"))
+        with poller_of(client).push_active():
+            poller_of(client).on_push(progress_of("processing", "gen_9"))
             wait = asyncio.ensure_future(
                 client.generations.wait_for_complete(generation_id="gen_1")
             )
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.25)
             assert len(requests_to(sandbox, PROGRESS)) == 1
         sandbox.faults.clear()
         sandbox.faults.add(forever(progress_body("complete")))

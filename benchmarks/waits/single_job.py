@@ -1,7 +1,7 @@
-"""One job that is waited for alone, on a virtual clock: how late its end is detected.
+"""Simulated waits for one job: how late its end is detected.
 
-The progress of real jobs stalls, jumps and runs backwards. Each course below is one such way; it is
-polled by the pure decision alone. A response takes no time here.
+The progress of real jobs stalls, jumps and goes backwards. Each pattern below is one such kind of
+progress. `next_poll_delay` alone decides when to poll, and a response takes no time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _ALL = 100.0
-#: Part of a job's life that is spent in the stage before the last.
+#: Share of a job's duration that is spent in the stage before the last.
 _PREPARING = 0.1
 
-#: What a running job reports when a part (0 to 1) of its life is over.
+#: Stage, percentage and queue position that a running job reports.
 Reports = tuple[str, float | None, int | None]
 
 
 def _staged(part: float, percent: Callable[[float], float]) -> Reports:
-    """Two stages, the second of which reports `percent` (0 to 100) of the part that is over."""
+    """Report one of two stages when a part (0 to 1) of the duration is over."""
     if part < _PREPARING:
         return "pre_processing", float(int(_ALL * part / _PREPARING)), None
     done = int(min(_ALL, max(0.0, percent((part - _PREPARING) / (1 - _PREPARING)))))
@@ -42,13 +42,13 @@ def _staged(part: float, percent: Callable[[float], float]) -> Reports:
 
 
 def _queued(part: float, share: float, places: int | None) -> Reports:
-    """Queued for a share of its life, then even."""
+    """Report a queued job for a share of the duration, then even progress."""
     if part < share:
         return "", None, None if places is None else math.ceil(places * (1 - part / share))
     return _staged((part - share) / (1 - share), lambda done: _ALL * done)
 
 
-COURSES: dict[str, Callable[[float], Reports]] = {
+PATTERNS: dict[str, Callable[[float], Reports]] = {
     "even": lambda part: _staged(part, lambda done: min(99, _ALL * done)),
     "even, in steps of 25": lambda part: _staged(part, lambda done: 25 * int(4 * done)),
     "accelerating": lambda part: _staged(part, lambda done: min(99, _ALL * done**3)),
@@ -65,7 +65,7 @@ COURSES: dict[str, Callable[[float], Reports]] = {
     ),
     "leaps to 90 %, then slow": lambda part: _staged(part, lambda done: 90 + 9 * done),
     "runs backwards": lambda part: _staged(part, lambda done: _ALL * abs(0.9 - 1.6 * done)),
-    "starts again twice": lambda part: _staged(part, lambda done: 99 * ((3 * done) % 1)),
+    "restarts twice": lambda part: _staged(part, lambda done: 99 * ((3 * done) % 1)),
     "rests at 100 %": lambda part: _staged(part, lambda done: 300 * done),
     "stages jump": lambda part: _staged(part, lambda _: 0),
     "no progress at all": lambda _: ("running", None, None),
@@ -78,77 +78,80 @@ DURATIONS = (0.05, 0.3, 1.0, 2.0, 3.0, 5.0, 7.0, 12.0, 20.0, 60.0, 300.0, 1800.0
 
 @frozen
 class Detected:
-    """How one wait went: seconds from the job's end to the response that told it, and all gaps."""
+    """Result of one wait: seconds from the end of the job to its detection, and all gaps."""
 
-    late: float
+    delay: float
     #: Seconds waited before each gap, and the gap.
     gaps: list[tuple[float, float]]
 
 
-def waited(
-    course: str,
+def simulate_wait(
+    pattern: str,
     duration: float,
     *,
-    learned: PollModel | None = None,
-    fresh: bool = True,
+    model: PollModel | None = None,
+    start_known: bool = True,
     age: float = 0.0,
     seed: int = 1,
     policy: WaitPolicy | None = None,
 ) -> Detected:
-    """Wait for one job alone.
+    """Simulate the wait for one job.
 
     Args:
-        course: One of `COURSES`.
+        pattern: One of `PATTERNS`.
         duration: Seconds from its creation to its end.
-        learned: What the client knows of earlier jobs; it learns from this one.
-        fresh: Whether the client created the job itself, and so knows its age.
+        model: Learned from earlier jobs; updated by this one.
+        start_known: Whether the client created the job itself, and so knows its age.
         age: Seconds since its creation when the wait begins.
-        seed: Of the jitter.
+        seed: Seed of the jitter.
         policy: The defaults if None.
     """
-    chance = random.Random(seed)  # noqa: S311 - no secret
-    policy, learned = policy or WaitPolicy(), learned or PollModel()
-    seen = JobTimeline(0.0 if fresh else age, start_known=fresh, watch_started_at=age)
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    policy, model = policy or WaitPolicy(), model or PollModel()
+    timeline = JobTimeline(
+        0.0 if start_known else age, start_known=start_known, watch_started_at=age
+    )
     now, gaps = age, list[tuple[float, float]]()
     while True:
-        gap = next_poll_delay(policy, seen, learned, now, chance.random())
+        gap = next_poll_delay(policy, timeline, model, now, rng.random())
         gaps.append((now - age, gap))
         now += gap
         if now >= duration:
-            learned.observe_end(seen, now, complete=True, estimate=estimate_end(seen, learned))
+            model.observe_end(timeline, now, complete=True, estimate=estimate_end(timeline, model))
             return Detected(now - duration, gaps)
-        told = with_sample(seen, ProgressSample(now, *COURSES[course](now / duration)))
-        learned.observe_sample(seen, told)
-        seen = told
+        later = with_sample(timeline, ProgressSample(now, *PATTERNS[pattern](now / duration)))
+        model.observe_sample(timeline, later)
+        timeline = later
 
 
 def delays(
-    course: str, duration: float, *, jobs: int = 40, learned: PollModel | None = None
+    pattern: str, duration: float, *, jobs: int = 40, model: PollModel | None = None
 ) -> list[float]:
-    """Delays of some jobs of about this duration, each waited for alone, in a client of its own.
+    """Return the delays of jobs of about this duration, each in a client of its own.
 
-    Each client knows what `learned` knows, and no more.
+    Each client starts with a copy of `model`.
     """
     durations = [duration * (1 + 0.4 * (number / jobs - 0.5)) for number in range(jobs)]
     return [
-        waited(course, each, learned=copy.deepcopy(learned), seed=number).late
+        simulate_wait(pattern, each, model=copy.deepcopy(model), seed=number).delay
         for number, each in enumerate(durations)
     ]
 
 
-def taught(course: str, duration: float, jobs: int = 25) -> PollModel:
-    """What a client knows that waited for jobs of this kind, one after another."""
-    learned = PollModel()
+def trained_model(pattern: str, duration: float, jobs: int = 25) -> PollModel:
+    """Return the model of a client that waited for such jobs, one after another."""
+    model = PollModel()
     for number in range(jobs):
-        waited(course, duration * (0.85 + 0.3 * number / jobs), learned=learned, seed=number)
-    return learned
+        simulate_wait(pattern, duration * (0.85 + 0.3 * number / jobs), model=model, seed=number)
+    return model
 
 
 def lines(durations: Sequence[float] = (0.3, 2.0, 7.0, 20.0, 60.0, 1800.0)) -> Iterator[str]:
-    """Polls, and mean and worst delay, of each course and duration."""
-    for course, duration in itertools.product(COURSES, durations):
-        late, polls = delays(course, duration), len(waited(course, duration).gaps)
+    """Yield the polls, and the mean and worst delay, of each pattern and duration."""
+    for pattern, duration in itertools.product(PATTERNS, durations):
+        late = delays(pattern, duration)
+        polls = len(simulate_wait(pattern, duration).gaps)
         yield (
-            f"alone: {course:40} {duration:6g} s  polls {polls:4}  "
+            f"alone: {pattern:40} {duration:6g} s  polls {polls:4}  "
             f"delay mean {statistics.fmean(late):6.2f} s, worst {max(late):6.2f} s"
         )
