@@ -227,15 +227,22 @@ def _is_protected_asf(source: Path) -> bool:
     return head.startswith(b"\x30\x26\xb2\x75") and any(guid in head for guid in _PROTECTED_ASF)
 
 
+def codec_tag(stream: AudioStream | VideoStream) -> str:
+    """Return the four characters that a file has for a codec; empty if they are not ASCII."""
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        return ""
+
+
 def check_encryption(container: InputContainer, stream: AudioStream, source: Path) -> None:
     """Check that the headers of a recording do not declare its sound as encrypted.
 
     Raises:
         CannotRestore: The sound is encrypted.
     """
-    tag = stream.codec_context.codec_tag if is_decodable(stream) else ""
     if (
-        tag in _PROTECTED_TAGS
+        codec_tag(stream) in _PROTECTED_TAGS
         or "enc_key_id" in stream.metadata
         or (container.format.name == "asf" and _is_protected_asf(source))
     ):
@@ -273,6 +280,19 @@ def ogg_links(source: Path) -> list[Link]:
             file.seek(position)
     ends = [*starts[1:], size]
     return [Link(*span) for span in zip(starts, ends, strict=True)] if starts[1:] else []
+
+
+_MAX_RIFF = 0x7FFF_0000  # more is written where the size was not known
+
+
+def riff_share(source: Path) -> float:
+    """Return how many times the size of a WAV or AVI file its header declares; 1 for others."""
+    with source.open("rb") as file:
+        head = file.read(8)
+    declared = int.from_bytes(head[4:], "little")
+    if head[:4] != b"RIFF" or declared > _MAX_RIFF:
+        return 1.0
+    return declared / source.stat().st_size
 
 
 class _Part:

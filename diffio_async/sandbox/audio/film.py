@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
+    codec_tag,
     find_video,
     is_decodable,
     is_disk_full,
@@ -41,7 +42,8 @@ WEBM = VideoFormat("webm", ".webm", "libopus")
 MATROSKA = VideoFormat("matroska", ".mkv", "aac")
 WMV = VideoFormat("asf", ".wmv", "wmav2")
 FLV = VideoFormat("flv", ".flv", "aac")
-AVI = VideoFormat("avi", ".avi", "libmp3lame")
+# AVI stores no encoder delay; that of AC-3 is 5 ms.
+AVI = VideoFormat("avi", ".avi", "ac3")
 
 _WEBM_CODECS = frozenset({"vp8", "vp9", "av1"})
 # MP4 takes these, but few players read them from it.
@@ -209,8 +211,9 @@ class _Writer:
         picture = out.add_stream_from_template(video, opaque=True)
         picture.metadata.update(_metadata(video.metadata))
         # Players of Apple know HEVC by the tag hvc1 only, and variants of ProRes have tags.
-        if "mov" in media.format.name.split(",") and self._format in {MP4, MOV}:
-            picture.codec_context.codec_tag = video.codec_context.codec_tag
+        tag = codec_tag(video)
+        if tag and "mov" in media.format.name.split(",") and self._format in {MP4, MOV}:
+            picture.codec_context.codec_tag = tag
         return picture
 
     def _add_others(self, media: InputContainer, out: OutputContainer, video: VideoStream) -> None:

@@ -24,6 +24,7 @@ from diffio_async.sandbox.audio.decoding import (
     find_audio,
     find_video,
     open_media,
+    riff_share,
 )
 from diffio_async.sandbox.audio.sound import RATE, Block, as_block, layout_name, silence
 
@@ -127,11 +128,12 @@ def _is_unspecified(layout: av.AudioLayout) -> bool:
 _TOLERANCE = 0.03  # seconds: less is the rounding or jitter of time stamps
 _MAX_TRIMMED_SHARE = 0.1  # over this, the time stamps are wrong, not the sound
 _MIN_TRIMMED = 2.0  # seconds
+_MIN_HOLES = 0.2  # seconds
 _MIN_MISSING = 0.5  # seconds
 _MIN_MISSING_SHARE = 0.02
 # Their headers contain the duration; for others FFmpeg guesses it.
 _DECLARING = frozenset(
-    {"mov", "matroska", "wav", "w64", "flac", "asf", "avi", "caf", "aiff", "tta"}
+    "mov matroska w64 flac asf flv caf aiff tta wv ape tak mpc mpc8".split()  # noqa: SIM905
 )
 
 
@@ -153,9 +155,10 @@ class Decoder:
         self._resampler: av.AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
         self._end = 0.0  # of the last frame, in seconds on the clock
+        self._picture_end = 0.0  # of the last packet
         self._written = 0  # samples
         self._decoded = self._failed = 0  # frames, packets
-        self._trimmed = self._seconds = self._damaged = 0.0  # seconds
+        self._trimmed = self._seconds = self._missing = 0.0  # seconds
 
     def blocks(self, on_progress: Callable[[float], None]) -> Iterator[Block]:
         """Yield the sound at 48 kHz in one or two channels.
@@ -184,10 +187,10 @@ class Decoder:
                     self._warn_of_missing(container, streams)
         if self._failed > self._decoded:
             raise CannotRestore("the recording is damaged: none of its sound can be decoded")
-        if self._failed:
+        if self._missing > _MIN_HOLES:
             self.warnings.append(
-                f"{self._failed} damaged pieces of the sound, {self._damaged:.1f} s in total,"
-                " were replaced by silence"
+                f"{self._missing:.1f} s of sound are missing or damaged in the file: silence in"
+                " the result"
             )
 
     def _decode(
@@ -205,13 +208,13 @@ class Decoder:
                 shift = self._end - max(0.0, float(packet.pts * packet.time_base))
             time = clock.adjust(packet, shift or 0.0)
             if packet.stream.index not in indices:
+                self._picture_end = max(self._picture_end, time or 0.0)
                 continue
             first = time if first is None else first
             try:
                 frames: list[Any] = [*packet.decode()]
             except av.error.FFmpegError:
                 self._failed += 1
-                self._damaged += float((packet.duration or 0) * packet.time_base)
                 continue
             blocks = (block for frame in frames for block in self._place(frame))
             yield _fraction_done(packet, time, first, container), blocks
@@ -236,6 +239,7 @@ class Decoder:
         elif ahead > _TOLERANCE:
             yield from self._flush()
             missing = round((time - self.start) * RATE) - self._written
+            self._missing += ahead
             while missing > 0:
                 yield self._count(silence(min(missing, RATE), self._track.channels))
                 missing -= RATE
@@ -267,34 +271,33 @@ class Decoder:
         return np.nan_to_num(block, posinf=1.0, neginf=-1.0)
 
     def _warn_of_missing(self, container: InputContainer, streams: list[Any]) -> None:
-        read = self._written / RATE
-        if self.start is None or not self._declares_duration(container):
+        if self.start is None:
             return
+        read = self._written / RATE
         durations = [
             float(stream.duration * stream.time_base)
             for stream in streams
             if stream.duration and stream.time_base
         ]
-        sound_alone = find_video(container) is None
-        if len(durations) == len(streams):
-            declared = sum(durations)
-        elif container.duration:
-            declared = container.duration / 1e6
-        else:
-            return
-        if read > declared - max(_MIN_MISSING, _MIN_MISSING_SHARE * declared):
-            return
-        if durations or sound_alone:
-            self.warnings.append(f"only {read:.1f} of {declared:.1f} s could be read")
-        else:
+        expected = read * max(1.0, riff_share(self._source))
+        everything = max(read, self._picture_end - self.start)
+        if self._declares_duration(container):
+            declared = sum(durations) or _duration(container)
+            # Without a duration of its own, the sound may be shorter than the picture.
+            if _is_far_below(read if durations else everything, declared):
+                expected = max(expected, declared)
+        if _is_far_below(read, expected):
+            self.warnings.append(f"only {read:.1f} of {expected:.1f} s could be read")
+        elif _is_far_below(self._end, self._picture_end):
             self.warnings.append(
-                f"there is sound for {read:.1f} s, but the recording has {declared:.1f} s"
+                f"the sound ends at {self._end - self.start:.1f} s, the picture at"
+                f" {self._picture_end - self.start:.1f} s"
             )
 
     def _declares_duration(self, container: InputContainer) -> bool:
         formats = set(container.format.name.split(","))
         if "mp3" not in formats:
-            return bool(formats & (_DECLARING | _BROADCAST))
+            return bool(formats & _DECLARING)
         with self._source.open("rb") as file:
             head = file.read(10)
             size = 0
@@ -305,6 +308,16 @@ class Decoder:
             file.seek(size)
             head = file.read(4096)
         return b"Xing" in head or b"Info" in head
+
+
+def _duration(container: InputContainer) -> float:
+    """Return the declared duration in seconds, or 0; Matroska counts from 0, not from the start."""
+    start = (container.start_time or 0) if "matroska" in container.format.name else 0
+    return max(0, (container.duration or 0) - start) / 1e6
+
+
+def _is_far_below(seconds: float, expected: float) -> bool:
+    return seconds < expected - max(_MIN_MISSING, _MIN_MISSING_SHARE * expected)
 
 
 def _fraction_done(
