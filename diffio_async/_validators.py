@@ -1,8 +1,10 @@
-"""Validators of options and arguments; their errors name the parameter and what it must be."""
+"""Validators of options, arguments and local paths; errors name the parameter and the rule."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard, get_args
 
@@ -126,3 +128,102 @@ def validate_wait(poll_interval: float | None, timeout: float | None) -> None:
     """
     optional_positive.check("poll_interval", poll_interval)
     optional_unlimited.check("timeout", timeout)
+
+
+#: At least two letters: a single one is a Windows drive.
+_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+):(/+)")
+_DATA = re.compile(r"\s*data:[\w.+-]+/[\w.+-]+[;,]", re.IGNORECASE)
+
+#: Schemes that are recognised even after `pathlib` has collapsed two slashes into one.
+_KNOWN_SCHEMES = frozenset(
+    {
+        *("http", "https", "ftp", "ftps", "sftp", "scp", "ssh", "smb", "nfs", "dav", "davs"),
+        *("s3", "s3a", "s3n", "gs", "gcs", "az", "abfs", "abfss", "adl", "wasb", "wasbs"),
+        *("azure", "b2", "r2", "oci", "oss", "cos", "swift", "minio", "hdfs", "webhdfs", "dbfs"),
+        *("file", "gdrive", "dropbox", "hf", "ipfs", "rclone", "memory"),
+    }
+)
+
+
+def local_path(path: str | os.PathLike[str], what: str) -> str:
+    """Return a local path as text.
+
+    File names, and folders that exist, may contain colons.
+
+    Args:
+        path: Path given by the user.
+        what: Purpose of the path, such as "the source"; the error message begins with it.
+
+    Raises:
+        ConfigurationError: It is a URL, or of another type. Nothing is made under its name.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise ConfigurationError(f"{what} must be a path, not {type(path).__name__}") from None
+    scheme = _scheme_of(text)
+    if scheme is None:
+        return text
+    raise ConfigurationError(
+        f"{what} is a URL ({_redacted_url(path, text, scheme)}), and only local paths are "
+        f"accepted: {_advice(text, scheme)}"
+    )
+
+
+def optional_local_path(path: str | os.PathLike[str] | None, what: str) -> str | None:
+    """Return a local path as `local_path` does, or None if `path` is None."""
+    return None if path is None else local_path(path, what)
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether the text is valid Unicode: undecodable bytes and half characters are not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _scheme_of(text: str) -> str | None:
+    if _DATA.match(text):
+        return "data"
+    found = _SCHEME.match(text)
+    if found is None:
+        return None
+    scheme, slashes = found[1].lower(), found[2]
+    if len(slashes) > 1 or scheme in _KNOWN_SCHEMES:
+        return scheme
+    # `pathlib` collapses two slashes, so this may have been a URL, or a folder named "Talks:".
+    return None if _is_folder(found[0].rstrip("/")) else scheme
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return os.path.isdir(name)  # noqa: PTH112 - accepts any text
+    except ValueError:
+        return False
+
+
+def _redacted_url(path: str | os.PathLike[str], text: str, scheme: str) -> str:
+    """The URL up to its path, as it was given: a query or a user may hold credentials."""
+    if scheme == "data":
+        return "data:…"
+    name, _, rest = text.partition("?")[0].partition("#")[0].partition(":")
+    address = rest.lstrip("/")
+    slashes = rest[: len(rest) - len(address)]
+    if isinstance(path, os.PathLike):
+        # `pathlib` makes one slash of several.
+        slashes = "///" if scheme == "file" else "//"
+    shown = f"{name.lstrip()}:{slashes}{address.rpartition('@')[2]}"
+    return shown if len(shown) <= _MAX_DISPLAYED else f"{shown[:_MAX_DISPLAYED]}…"
+
+
+def _advice(text: str, scheme: str) -> str:
+    if scheme == "file":
+        return f"leave out {'file://' if '://' in text else 'file:'}"
+    if scheme == "data":
+        return "decode it, and pass the bytes"
+    return (
+        "download a recording first, or pass its bytes; write a result to a local folder, and "
+        "upload it from there"
+    )

@@ -21,10 +21,10 @@ from diffio_async._protocol.endpoints import (
 )
 from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._protocol.media_types import HEAD, check_video_possible
-from diffio_async._storage.local_paths import local_path, suffix_of, truncate_name
+from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import content_of, file_name_of
-from diffio_async._validators import validate_wait
+from diffio_async._validators import local_path, validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import (

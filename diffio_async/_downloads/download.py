@@ -24,8 +24,8 @@ from diffio_async._protocol.limits import ConcurrencyLimit
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
 from diffio_async._storage.files import transfer_slot
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._validators import local_path
 from diffio_async.errors import (
     ClientClosed,
     ConfigurationError,

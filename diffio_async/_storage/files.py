@@ -1,4 +1,4 @@
-"""Files: atomic writes, private files with a lock, and the limit of open descriptors."""
+"""Files: names, atomic writes, private files with a lock, and the limit of open descriptors."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from diffio_async._storage.local_paths import truncate_name
 from diffio_async._storage.system_errors import descriptor_limit
 from diffio_async._storage.threads import running_loop
 
@@ -25,6 +25,43 @@ if TYPE_CHECKING:
 
 if sys.platform == "darwin":
     import fcntl
+
+
+#: Longest file name in bytes that common file systems accept.
+NAME_MAX = 255
+
+#: Longer suffixes, or ones with other characters, are not treated as file suffixes.
+_SUFFIX = re.compile(r"\.[A-Za-z0-9_+-]{1,16}")
+
+
+def truncate_name(stem: str, suffix: str = "") -> str:
+    """Return `stem` plus `suffix`; cut the stem between two characters if it is too long."""
+    suffix = _truncate(suffix, NAME_MAX - 1)
+    return _truncate(stem, NAME_MAX - _byte_length(suffix)) + suffix
+
+
+def suffix_of(name: str | None) -> str:
+    """Return the file suffix of an untrusted name, or "" if it has no plausible one."""
+    suffix = PurePosixPath(name or "").suffix
+    return suffix if _SUFFIX.fullmatch(suffix) else ""
+
+
+def _truncate(text: str, max_bytes: int) -> str:
+    if len(text) * 4 <= max_bytes:
+        return text
+    used = 0
+    for number, character in enumerate(text):
+        used += _byte_length(character)
+        if used > max_bytes:
+            return text[:number]
+    return text
+
+
+def _byte_length(text: str) -> int:
+    """Return the length on disk in bytes; an undecodable byte counts as one."""
+    return sum(
+        1 if "\udc80" <= c <= "\udcff" else len(c.encode("utf-8", "surrogatepass")) for c in text
+    )
 
 
 def sync_file(descriptor: int) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import frozen
 
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_open import connect, database_error, translate_error
 from diffio_async._storage.system_errors import ThreadShortage, reason_of
 from diffio_async._storage.threads import running_loop, start_thread, wait_all_uncancelled
+from diffio_async._validators import local_path
 
 if TYPE_CHECKING:
     from diffio_async._storage.sqlite_open import Clock, Schema

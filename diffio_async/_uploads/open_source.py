@@ -16,7 +16,6 @@ from attrs import frozen
 
 from diffio_async._protocol.media_types import is_packed
 from diffio_async._storage.files import transfer_slot
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.source import (
@@ -31,6 +30,7 @@ from diffio_async._uploads.source import (
     read_blocks,
     spool,
 )
+from diffio_async._validators import local_path
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.options import MIB
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from attrs import asdict, evolve
 
 from diffio_async._protocol.urls import api_base_url
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_thread import SqliteThread
 from diffio_async._storage.threads import wait_uncancelled
+from diffio_async._validators import local_path
 from diffio_async.batch import leases
 from diffio_async.batch.naming import fold_name
 from diffio_async.batch.request import JournalIdentity, RunOptions

@@ -8,8 +8,8 @@ import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._validators import local_path
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async._storage.local_paths import is_encodable, local_path, truncate_name
+from diffio_async._storage.files import truncate_name
 from diffio_async._storage.system_errors import shortage_of
+from diffio_async._validators import is_encodable, local_path
 from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA, decode_path, encode_path
 from diffio_async.errors import ConfigurationError
 

@@ -15,10 +15,11 @@ from diffio_async._protocol.endpoints import (
     create_project,
     normalize_download_type,
 )
-from diffio_async._storage.local_paths import is_encodable, local_path
 from diffio_async._validators import (
     displayed,
     int_between,
+    is_encodable,
+    local_path,
     one_of,
     optional_unlimited,
     several,

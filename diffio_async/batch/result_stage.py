@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define
 
-from diffio_async._storage.files import sibling_path
-from diffio_async._storage.local_paths import suffix_of, truncate_name
+from diffio_async._storage.files import sibling_path, suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch import file_queries, job_queries

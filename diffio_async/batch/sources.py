@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._protocol.media_types import RECORDING_ENDINGS
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of, shortage_of
+from diffio_async._validators import local_path
 from diffio_async.batch.journal_queries import describe_left_out
 from diffio_async.batch.manifest import is_manifest, read_manifest
 from diffio_async.batch.naming import EarlierBatch

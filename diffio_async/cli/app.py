@@ -316,7 +316,7 @@ def sandbox(
     ] = 0.0,
 ) -> None:
     """Serve a local Diffio until Ctrl-C, and print the environment for its clients."""
-    from diffio_async._storage.local_paths import optional_local_path
+    from diffio_async._validators import optional_local_path
     from diffio_async.errors import ConfigurationError
     from diffio_async.sandbox import Sandbox, read_plan
 

@@ -16,7 +16,7 @@ from diffio_async._http.proxies import Proxies
 from diffio_async._polling.wait_display import format_duration
 from diffio_async._protocol.redaction import MASK, redact
 from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
-from diffio_async._storage.local_paths import local_path
+from diffio_async._validators import local_path
 from diffio_async.cli.command import console, network_options
 from diffio_async.client import AsyncDiffio
 from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._polling.waits import TranscriptWait
-from diffio_async._storage.local_paths import optional_local_path, suffix_of, truncate_name
+from diffio_async._storage.files import suffix_of, truncate_name
+from diffio_async._validators import optional_local_path
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import RequestWatch, check_environment, check_generation, open_client
 from diffio_async.cli.command import mark_interruption_reported

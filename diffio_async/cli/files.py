@@ -15,11 +15,11 @@ from attrs import frozen
 
 from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.media_types import HEAD, ending_by_content
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import DedicatedThread, TrackedExecutor
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source
+from diffio_async._validators import local_path
 from diffio_async.cli.command import console
 from diffio_async.errors import ConfigurationError, InvalidSource, InvalidTarget
 from diffio_async.models.generations import DownloadType

@@ -14,10 +14,10 @@ import anyio
 from attrs import evolve, frozen
 
 from diffio_async._protocol.endpoints import generation_path
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
+from diffio_async._validators import local_path
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
 from diffio_async.cli.command import mark_interruption_reported

@@ -233,5 +233,7 @@ class AsyncGenerationWaits:
 
 def _poll_options(options: RequestOptions | None) -> RequestOptions | None:
     """Return the options of polls; waits whose options are equal share them."""
-    polled = None if options is None else evolve(options, retry=None)
+    if options is None:
+        return None
+    polled = evolve(options, retry=None)
     return None if polled == RequestOptions() else polled

@@ -9,9 +9,8 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self, cast
 
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.sqlite_open import now
-from diffio_async._validators import Rule, unlimited
+from diffio_async._validators import Rule, local_path, unlimited
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event

@@ -10,7 +10,7 @@ import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError
 from diffio_async import _bridge as bridge
-from diffio_async._storage.local_paths import local_path
+from diffio_async._validators import local_path
 from diffio_async.compat import DiffioApiError, DiffioClient
 from diffio_async.webhooks import WebhookInbox
 from tests.batch.scenes import restored

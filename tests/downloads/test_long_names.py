@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async._storage.files import sibling_path
-from diffio_async._storage.local_paths import suffix_of, truncate_name
+from diffio_async._storage.files import sibling_path, suffix_of, truncate_name
 from diffio_async.batch.naming import Naming
 from diffio_async.restoration import result_name
 from tests.downloads.scenes import entries, finished

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from diffio_async._protocol.urls import allows_insecure_http
-from diffio_async._storage.local_paths import local_path, optional_local_path
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._validators import local_path, optional_local_path
 from diffio_async.batch.journal import (
     SANDBOX,
     Journal,

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from diffio_async._storage.local_paths import local_path
 from diffio_async._storage.system_errors import reason_of
+from diffio_async._validators import local_path
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
 from diffio_async.cli.command import console, exit_code_after_output, print_event
