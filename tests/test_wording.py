@@ -141,7 +141,6 @@ KNOWN: dict[str, int] = {
     "docs": 13,
     "tests/benchmarks": 5,
     "tests/bridge": 40,
-    "tests/client": 56,
     "tests/downloads": 23,
     "tests/polling": 121,
     "tests/uploads": 6,

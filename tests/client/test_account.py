@@ -1,4 +1,4 @@
-"""Account, keys, usage and webhooks against the sandbox."""
+"""Account, API keys, usage and webhooks, against the sandbox."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from diffio_async.sandbox import Fault, LoseResponse, RespondWith, Sandbox
 from tests.scripts import requests_to, uploaded
 
 
-async def test_the_account_is_read_and_its_policy_changed(
+async def test_the_billing_policy_is_read_and_updated(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The policy is the API's own object, and stays what was set."""
+    """The policy is a free-form object, which is sent unchanged."""
     settings = await client.account.get_settings()
     assert settings.api_key_id
     assert settings.account.user_id
@@ -37,33 +37,33 @@ async def test_the_account_is_read_and_its_policy_changed(
     assert requests_to(sandbox, "/v1/account/settings/update")[0].json == {"billingPolicy": policy}
 
 
-async def test_a_key_lives_and_dies(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Made, listed without its secret, rotated, revoked; the secret is in no repr."""
-    made = await client.api_keys.create(label="worker", scopes=["projects:read"])
-    assert made.key
-    assert made.key not in repr(made)
-    assert made.scopes == ("projects:read",)
-    with_key = RequestOptions(api_key=made.key)
+async def test_the_life_cycle_of_an_api_key(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """It is created, listed without its secret, rotated and revoked; no repr has the secret."""
+    created = await client.api_keys.create(label="worker", scopes=["projects:read"])
+    assert created.key
+    assert created.key not in repr(created)
+    assert created.scopes == ("projects:read",)
+    with_key = RequestOptions(api_key=created.key)
     assert await client.projects.list(options=with_key) == []
     with pytest.raises(PermissionDenied, match="scope"):
         await client.api_keys.list(options=with_key)
     listed = {key.key_id: key for key in await client.api_keys.list()}
-    assert listed[made.key_id].key is None
-    rotated = await client.api_keys.rotate(key_id=made.key_id)
-    assert rotated.key not in {None, made.key}
+    assert listed[created.key_id].key is None
+    rotated = await client.api_keys.rotate(key_id=created.key_id)
+    assert rotated.key not in {None, created.key}
     with pytest.raises(AuthenticationFailed):
         await client.projects.list(options=with_key)
-    revoked = await client.api_keys.revoke(key_id=made.key_id)
+    revoked = await client.api_keys.revoke(key_id=created.key_id)
     assert revoked.status == "revoked"
     with pytest.raises((AuthenticationFailed, PermissionDenied)):
         await client.projects.list(options=RequestOptions(api_key=rotated.key))
 
 
 @pytest.mark.parametrize("action", [LoseResponse(), RespondWith(500)])
-async def test_keys_are_never_made_twice_for_one_call(
+async def test_creating_and_rotating_keys_is_not_retried(
     client: AsyncDiffio, sandbox: Sandbox, action: LoseResponse | RespondWith
 ) -> None:
-    """A lost response is raised, not repeated: of several live keys nobody would know."""
+    """After a lost response, a retry would create another valid key unknown to the caller."""
     from diffio_async import ServerError
 
     for _ in range(3):
@@ -72,28 +72,28 @@ async def test_keys_are_never_made_twice_for_one_call(
         await client.api_keys.create(label="x", scopes=["projects:read"])
     assert len(requests_to(sandbox, "/v1/api_keys/create")) == 1
     sandbox.faults.clear()
-    made = await client.api_keys.create(label="y", scopes=["projects:read"])
+    created = await client.api_keys.create(label="y", scopes=["projects:read"])
     for _ in range(3):
         sandbox.faults.add(Fault(path="/v1/api_keys/rotate", action=action))
     with pytest.raises((ResponseLost, ServerError)):
-        await client.api_keys.rotate(key_id=made.key_id)
+        await client.api_keys.rotate(key_id=created.key_id)
     assert len(requests_to(sandbox, "/v1/api_keys/rotate")) == 1
 
 
 def cents(summary: UsageSummary) -> float:
-    """What all periods come to."""
+    """Return the total of all periods."""
     return sum(period.total_cents or 0.0 for period in summary.usage.periods)
 
 
-async def test_usage_is_counted_once_a_generation(client: AsyncDiffio) -> None:
-    """A minute at the least is billed for each."""
+async def test_a_generation_is_added_to_the_usage(client: AsyncDiffio) -> None:
+    """At least a minute is billed for each generation."""
     before = cents(await client.usage.summary())
     await client.restore(b"speech")
     assert cents(await client.usage.summary()) > before
 
 
-async def test_a_webhook_is_configured_and_tested(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """The endpoint comes back as it was set, and a test event has a message id."""
+async def test_a_webhook_is_configured(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The response contains the endpoint that was requested."""
     endpoint = await client.webhooks.configure(
         mode="test",
         url="https://example.com/webhooks/diffio",
@@ -109,10 +109,10 @@ async def test_a_webhook_is_configured_and_tested(client: AsyncDiffio, sandbox: 
     }
 
 
-async def test_bad_words_are_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_refused_before_a_request(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A mode, a URL, a list or a label that cannot be right."""
+    """The mode, the URL, the list or the label is invalid."""
     url, types = "https://example.com/x", ["generation.completed"]
     for mode, address, events in (
         ("prod", url, types),
@@ -136,10 +136,10 @@ async def test_bad_words_are_refused_before_anything_is_sent(
     assert list(sandbox.requests) == []
 
 
-async def test_what_the_server_refuses_has_its_own_class_and_advice(
+async def test_errors_of_the_server_have_their_own_class_and_hint(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """An unknown project, a retired model, an unknown key, a wrong scope."""
+    """The project, key or scope is unknown, or the model retired."""
     with pytest.raises(NotFound, match=r"Check the id"):
         await client.projects.list_generations(api_project_id="proj_none")
     with pytest.raises(NotFound):
@@ -147,16 +147,18 @@ async def test_what_the_server_refuses_has_its_own_class_and_advice(
     with pytest.raises(BadRequest):
         await client.api_keys.create(label="x", scopes=["no:such"])
     project = await uploaded(client)
-    gone = {"error": "gone", "code": "model_retired"}
-    sandbox.faults.add(Fault(path="/v1/diffio-2.0-generation", action=RespondWith(410, json=gone)))
+    retired = {"error": "retired", "code": "model_retired"}
+    sandbox.faults.add(
+        Fault(path="/v1/diffio-2.0-generation", action=RespondWith(410, json=retired))
+    )
     with pytest.raises(ModelRetired, match=r"diffio-4\.6-flash"):
         await client.generations.create(api_project_id=project, model="diffio-2")
 
 
-async def test_a_listing_keeps_what_its_response_says_beside_the_rows(
+async def test_a_listing_keeps_the_other_fields_of_its_response(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A list like any other, in which a page token has not vanished; null is no rows."""
+    """The page token is in `extra`; null is an empty list."""
     page = {"nextPageToken": "t2"}
     for path, name, row in (
         ("list_projects", "projects", {"apiProjectId": "p", "createdAt": ""}),

@@ -1,4 +1,4 @@
-"""Arguments are taken in every sensible form, and refused in words in every other."""
+"""Accepted forms of arguments, and `ConfigurationError` for all others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from diffio_async.sandbox import Sandbox
 
-SEVERAL: dict[str, Callable[[list[str]], Iterable[str]]] = {
+ITERABLES: dict[str, Callable[[list[str]], Iterable[str]]] = {
     "a deque": deque,
     "a generator": lambda words: (word for word in words),
     "the keys of a dict": lambda words: dict.fromkeys(words).keys(),
@@ -33,38 +33,38 @@ SEVERAL: dict[str, Callable[[list[str]], Iterable[str]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SEVERAL)
-async def test_several_words_may_be_any_iterable(
+@pytest.mark.parametrize("kind", ITERABLES)
+async def test_several_strings_may_be_any_iterable(
     kind: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Download types, endings, scopes and types of events."""
-    several: Any = SEVERAL[kind]
-    if kind == "a generator":  # can be read once only
+    """Download types, suffixes, scopes and event types."""
+    make_iterable: Any = ITERABLES[kind]
+    if kind == "a generator":  # can be iterated only once
         source = recordings(tmp_path / "in", "a.wav", "b.txt")
         found = await restored(
             client,
             source,
             tmp_path / "out",
-            download_types=several(["audio", "transcript"]),
-            suffixes=several([".wav"]),
+            download_types=make_iterable(["audio", "transcript"]),
+            suffixes=make_iterable([".wav"]),
         )
         assert states(found) == {"a.wav": "done"}
         assert below(tmp_path / "out") == ["a.restored.json", "a.restored.mp3"]
-    made = await client.api_keys.create(label="x", scopes=several(["projects:read"]))
-    assert made.scopes == ("projects:read",)
+    created = await client.api_keys.create(label="x", scopes=make_iterable(["projects:read"]))
+    assert created.scopes == ("projects:read",)
     configured = await client.webhooks.configure(
         mode="test",
         url="https://localhost:1/hooks",
-        event_types=several(["generation.completed", "generation.failed"]),
+        event_types=make_iterable(["generation.completed", "generation.failed"]),
     )
     assert {*configured.event_types} == {"generation.completed", "generation.failed"}
 
 
 @pytest.mark.parametrize("odd", ["audio", b"audio", None, 5, [5], [""], [None]])
-async def test_what_is_not_several_words_is_refused(
+async def test_arguments_that_are_not_several_strings_are_refused(
     odd: Any, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """One string alone has letters, not words."""
+    """A single string is refused, as it would be iterated by characters."""
     source = recordings(tmp_path / "in", "a.wav")
     for argument in ("download_types", "suffixes"):
         with pytest.raises(ConfigurationError, match=f"{argument} must be"):
@@ -74,14 +74,14 @@ async def test_what_is_not_several_words_is_refused(
     assert sandbox.requests == []
 
 
-async def test_endings_may_lack_their_dot(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_suffixes_may_lack_the_dot(client: AsyncDiffio, tmp_path: Path) -> None:
     source = recordings(tmp_path / "in", "a.wav", "b.mp3")
     found = await restored(client, source, tmp_path / "out", suffixes=["WAV"])
     assert states(found) == {"a.wav": "done"}
 
 
-async def test_none_stands_for_the_default_in_every_option(sandbox: Sandbox) -> None:
-    """Wrappers pass what they were given, and often that is None."""
+async def test_none_means_the_default_for_every_option(sandbox: Sandbox) -> None:
+    """Wrappers often pass None for arguments that their caller omitted."""
     nothing = ClientOptions(headers=None, timeouts=None, retry=None, wait=None, observers=None)
     assert nothing == ClientOptions()
     request = RequestOptions(headers=None, timeout=None, retry=None, api_key=None)
@@ -119,27 +119,27 @@ async def test_none_stands_for_the_default_in_every_option(sandbox: Sandbox) -> 
 
 
 async def test_observers_may_be_one_or_any_iterable(sandbox: Sandbox) -> None:
-    facts: list[object] = []
-    for observers in (facts.append, [facts.append], iter([facts.append])):
-        facts.clear()
+    events: list[object] = []
+    for observers in (events.append, [events.append], iter([events.append])):
+        events.clear()
         options = ClientOptions(observers=observers)
         async with AsyncDiffio(
             sandbox.api_key, base_url=sandbox.base_url, options=options
         ) as client:
             await client.projects.list()
-        assert len(facts) == 2
+        assert len(events) == 2
 
 
 @pytest.mark.parametrize("odd", [{"timeout": 5}, ClientOptions(), 5])
-async def test_options_of_another_kind_are_refused_in_words(odd: Any, client: AsyncDiffio) -> None:
+async def test_options_of_another_type_are_refused(odd: Any, client: AsyncDiffio) -> None:
     with pytest.raises(ConfigurationError, match="must be RequestOptions, not a"):
         await client.projects.list(options=odd)
     with pytest.raises(ConfigurationError, match="headers must be a mapping"):
         RequestOptions(headers=[("a", "b")])  # type: ignore[arg-type]
 
 
-def test_under_another_event_loop_asyncio_is_asked_for(tmp_path: Path) -> None:
-    """Whatever is used first, with and without `async with`: trio runs coroutines like this."""
+def test_asyncio_is_required_under_another_event_loop(tmp_path: Path) -> None:
+    """Any first call raises, with and without `async with`; trio runs coroutines like this."""
     client = AsyncDiffio("key", base_url="http://127.0.0.1:1")
 
     async def entered() -> None:
@@ -169,10 +169,10 @@ def test_under_another_event_loop_asyncio_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [uuid.uuid4(), Path("x.wav"), b"x", ["x"], 5, {"a": 1}])
-async def test_a_wrong_type_is_refused_in_words_of_the_package(
+async def test_a_wrong_type_is_a_configuration_error(
     client: AsyncDiffio, sandbox: Sandbox, wrong: Any
 ) -> None:
-    """Nothing is sent, and no AttributeError or TypeError of the inside comes out."""
+    """Nothing is sent, and no internal AttributeError or TypeError is raised."""
     attempts: list[Awaitable[object]] = [
         client.restore(b"x", idempotency_key=wrong),
         client.restore(b"x", file_name=wrong),
@@ -193,7 +193,7 @@ async def test_a_wrong_type_is_refused_in_words_of_the_package(
     assert sandbox.requests == []
 
 
-async def test_a_long_argument_is_quoted_shortened(client: AsyncDiffio) -> None:
+async def test_a_long_argument_is_shortened_in_the_message(client: AsyncDiffio) -> None:
     long: Any = "x" * 100_000
     for attempt in (
         client.generations.create(api_project_id="p", model=long),

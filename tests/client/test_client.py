@@ -1,4 +1,4 @@
-"""The client itself: its key, its address, its life."""
+"""The client: its key, its base URL, its headers, and closing it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 KEY = "diffio_live_very_secret_1234"
 
 
-async def test_key_and_address_come_from_the_environment(
+async def test_key_and_base_url_are_read_from_the_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The two lines the sandbox prints are all a program needs."""
+    """The variables that the sandbox prints are sufficient."""
     for name, value in sandbox.environment.items():
         monkeypatch.setenv(name, value)
     async with AsyncDiffio() as client:
         assert await client.projects.list() == []
 
 
-def test_without_a_key_both_ways_out_are_named() -> None:
-    """Get a key, or run the sandbox."""
+def test_without_a_key_both_remedies_are_named() -> None:
+    """The user can create a key, or run the sandbox."""
     with pytest.raises(ConfigurationError, match=r"DIFFIO_API_KEY.*diffio-async sandbox"):
         AsyncDiffio()
 
 
 @pytest.mark.parametrize("bad", [f"{KEY}\n", f" {KEY}", f"{KEY}\x00", f"{KEY}é", "", "\t"])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(bad: str) -> None:
-    """A newline from a file must not put the key into a traceback."""
+    """A key with the newline of a file must not appear in a traceback."""
     with pytest.raises(ConfigurationError) as caught:
         AsyncDiffio(bad)
     assert KEY not in "".join(traceback.format_exception(caught.value, chain=True))
@@ -51,14 +51,14 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(bad: str) -> None:
     "url",
     ["http://api.diffio.ai/v1", "http://10.0.0.7:8000", "ftp://x", "api.diffio.ai", "http://"],
 )
-def test_an_address_that_is_not_secure_is_refused(url: str) -> None:
-    """The key never crosses a network unencrypted."""
+def test_an_insecure_base_url_is_refused(url: str) -> None:
+    """The key is never sent unencrypted over a network."""
     with pytest.raises(ConfigurationError, match="https://"):
         AsyncDiffio(KEY, base_url=url)
 
 
 async def test_the_base_url_may_end_in_v1_or_not(sandbox: Sandbox) -> None:
-    """With, without, and with a slash mean the same."""
+    """With `/v1`, without it, and with a slash mean the same."""
     bare = sandbox.base_url.removesuffix("/v1")
     for url in (sandbox.base_url, bare, f"{bare}/", f"{sandbox.base_url}/"):
         async with AsyncDiffio(sandbox.api_key, base_url=url) as client:
@@ -66,8 +66,8 @@ async def test_the_base_url_may_end_in_v1_or_not(sandbox: Sandbox) -> None:
     assert {seen.path for seen in sandbox.requests} == {"/v1/list_projects"}
 
 
-async def test_a_wrong_key_is_told_without_being_shown(sandbox: Sandbox) -> None:
-    """401 is its own class, and says what to check."""
+async def test_a_wrong_key_is_reported_without_being_shown(sandbox: Sandbox) -> None:
+    """401 has its own class, and the message names what to check."""
     async with AsyncDiffio(KEY, base_url=sandbox.base_url) as client:
         with pytest.raises(AuthenticationFailed, match="DIFFIO_API_KEY") as caught:
             await client.projects.list()
@@ -79,7 +79,7 @@ async def test_a_wrong_key_is_told_without_being_shown(sandbox: Sandbox) -> None
 async def test_one_call_may_use_another_key_and_more_headers(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Options of a call are laid over the client's, and end with it."""
+    """Options of a call are combined with the client's, for this call only."""
     options = RequestOptions(api_key=KEY, headers={"X-Trace": "7"})
     with pytest.raises(AuthenticationFailed):
         await client.projects.list(options=options)
@@ -93,10 +93,10 @@ async def test_one_call_may_use_another_key_and_more_headers(
 
 
 @pytest.mark.parametrize("name", ["authorization", "X-Api-Key", "XI-API-KEY"])
-async def test_a_credential_header_of_the_users_is_the_only_one(
+async def test_a_credential_header_of_the_user_replaces_the_key(
     sandbox: Sandbox, name: str
 ) -> None:
-    """In whatever case it is given, two credentials are never sent."""
+    """Two credentials are never sent, whatever the case of the header name."""
     value = f"Bearer {sandbox.api_key}" if name == "authorization" else sandbox.api_key
     options = ClientOptions(headers={name: value})
     async with AsyncDiffio(KEY, base_url=sandbox.base_url, options=options) as client:
@@ -111,8 +111,8 @@ async def test_a_credential_header_of_the_users_is_the_only_one(
         assert KEY not in str(seen.headers)
 
 
-async def test_the_sdk_names_itself(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """As the contract asks of an SDK."""
+async def test_requests_identify_the_sdk(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The contract requires these headers."""
     from diffio_async import __version__
 
     await client.projects.list()
@@ -123,8 +123,8 @@ async def test_the_sdk_names_itself(client: AsyncDiffio, sandbox: Sandbox) -> No
     assert headers["x-diffio-sdk-version"] == __version__
 
 
-async def test_a_closed_client_says_so(sandbox: Sandbox) -> None:
-    """Before any request, and as often as it is closed."""
+async def test_a_closed_client_raises(sandbox: Sandbox) -> None:
+    """It raises before any request, and may be closed several times."""
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url)
     await client.projects.list()
     await client.aclose()

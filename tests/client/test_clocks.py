@@ -1,4 +1,4 @@
-"""The time of day on this machine may be wrong, and may be set at any moment."""
+"""Independence of the local clock, which may be wrong or be set at any time."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ HOURS = 3600.0
 
 @pytest.fixture
 def server_ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sandbox, float], None]:
-    """Sets a server's clock so many seconds ahead of this machine's."""
+    """Function that sets a server's clock some seconds ahead of the local clock."""
 
     def set_ahead(sandbox: Sandbox, seconds: float) -> None:
         def clock() -> float:
             return time.time() + seconds
 
         monkeypatch.setattr(sandbox.state, "now", clock)
-        # What the server writes into `Date`.
+        # The time in the `Date` header of the server.
         monkeypatch.setattr("aiohttp.helpers.time", SimpleNamespace(time=clock, gmtime=time.gmtime))
 
     return set_ahead
 
 
 def http(at: datetime) -> str:
-    """A time as a header has it."""
+    """Format a time for a header."""
     return format_datetime(at, usegmt=True)
 
 
@@ -48,7 +48,7 @@ def http(at: datetime) -> str:
 async def test_a_retry_after_date_is_measured_by_the_responses_own_date(
     sandbox: Sandbox, ahead: float
 ) -> None:
-    """The delay that a server requests does not depend on the clock of this machine."""
+    """The delay that a server requests does not depend on the local clock."""
     server = datetime.now(UTC) + timedelta(seconds=ahead)
     headers = {"Date": http(server), "Retry-After": http(server + timedelta(seconds=1))}
     sandbox.faults.add(
@@ -62,7 +62,7 @@ async def test_a_retry_after_date_is_measured_by_the_responses_own_date(
 
 
 async def test_a_retry_after_date_alone_is_measured_by_an_earlier_date(sandbox: Sandbox) -> None:
-    """A response without `Date` is judged by the server's clock as it was seen before."""
+    """Without `Date`, the clock of an earlier response of the server is used."""
     server = datetime.now(UTC) + timedelta(hours=1)
     options = ClientOptions(retry=RetryPolicy(attempts=1))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
@@ -82,11 +82,11 @@ async def test_a_retry_after_date_alone_is_measured_by_an_earlier_date(sandbox: 
 async def test_an_upload_is_resumed_although_the_clocks_differ(
     tmp_path: Path, server_ahead: Callable[[Sandbox, float], None], ahead: float
 ) -> None:
-    """Whether an upload session has expired is judged by the server's clock alone."""
+    """Expiry of an upload session is determined by the server's clock alone."""
     content, state = sound(3 * PART), tmp_path / "talk.resume"
-    facts: list[object] = []
+    events: list[object] = []
     stuck = Fault(path="*/parts/3", times=None, action=Delay(60))
-    async with scene(faults=[stuck], observers=(facts.append,)) as on:
+    async with scene(faults=[stuck], observers=(events.append,)) as on:
         server_ahead(on.sandbox, ahead)
         uploading = asyncio.create_task(on.client.projects.create(content, resume=state))
         with anyio.fail_after(10):
@@ -99,5 +99,5 @@ async def test_an_upload_is_resumed_although_the_clocks_differ(
         on.sandbox.faults.clear()
         project = await on.client.projects.create(content, resume=state)
         assert on.landed(project) == content
-    assert any(isinstance(fact, UploadResumed) for fact in facts)
-    assert not any(isinstance(fact, UploadRestarted) for fact in facts)
+    assert any(isinstance(event, UploadResumed) for event in events)
+    assert not any(isinstance(event, UploadRestarted) for event in events)

@@ -1,4 +1,4 @@
-"""Errors survive `type(e)(*e.args)`, copies, pickles, and JSON in between."""
+"""Errors are equal after `type(e)(*e.args)`, copying, pickling and JSON."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ from diffio_async.models.generations import GenerationProgress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-KINDS: list[type[Any]] = [
-    kind
+CLASSES: list[type[Any]] = [
+    error_class
     for module, root in ((errors, errors.DiffioError), (compat, compat.DiffioApiError))
-    for _, kind in sorted(inspect.getmembers(module, inspect.isclass))
-    if issubclass(kind, root) and kind.__module__ == module.__name__
+    for _, error_class in sorted(inspect.getmembers(module, inspect.isclass))
+    if issubclass(error_class, root) and error_class.__module__ == module.__name__
 ]
 BODY = {"error": "no such project", "code": "x"}
 
 
-def made(kind: type[Any]) -> Any:
-    """An error of each kind with all that it can have."""
+def example_of(error_class: type[Any]) -> Any:
+    """Return an error of a class with all its attributes set."""
     error: Any
-    if kind is errors.BatchFailed:
-        error = kind("two of two failed", [made(errors.NotFound), made(errors.WaitTimeout)])
-    elif issubclass(kind, errors.ApiError):
-        error = kind("create returned 404", status=404, code="x", body=BODY, retry_after=1.5)
-    elif issubclass(kind, compat.DiffioApiError):
-        error = kind("no such project", 404, BODY)
+    if error_class is errors.BatchFailed:
+        error = error_class(
+            "two of two failed", [example_of(errors.NotFound), example_of(errors.WaitTimeout)]
+        )
+    elif issubclass(error_class, errors.ApiError):
+        error = error_class("create returned 404", status=404, code="x", body=BODY, retry_after=1.5)
+    elif issubclass(error_class, compat.DiffioApiError):
+        error = error_class("no such project", 404, BODY)
         error.code, error.apiProjectId = "x", "proj_1"
-    elif issubclass(kind, errors.InvalidResponse):
-        error = kind("it does not fit", status=200, body=BODY)
-    elif issubclass(kind, errors.ConnectionFailed):
-        error = kind("no certificate", permanent=True)
-    elif issubclass(kind, errors.WebhookRejected):
-        error = kind("too old", code="too_old")
-    elif issubclass(kind, (errors.GenerationFailed, errors.WaitTimeout)):
+    elif issubclass(error_class, errors.InvalidResponse):
+        error = error_class("it does not fit", status=200, body=BODY)
+    elif issubclass(error_class, errors.ConnectionFailed):
+        error = error_class("no certificate", permanent=True)
+    elif issubclass(error_class, errors.WebhookRejected):
+        error = error_class("too old", code="too_old")
+    elif issubclass(error_class, (errors.GenerationFailed, errors.WaitTimeout)):
         progress = GenerationProgress(generation_id="g", api_project_id="p", status="failed")
-        error = kind("it ended", progress=progress)
+        error = error_class("it ended", progress=progress)
     else:
-        error = kind("something \ud83d happened\nhere")
+        error = error_class("something \ud83d happened\nhere")
     if isinstance(error, DiffioError):
         error.api_project_id, error.generation_id = "proj_1", "gen_1"
     if isinstance(error, errors.BatchStopped):
@@ -54,8 +56,8 @@ def made(kind: type[Any]) -> Any:
     return error
 
 
-def plain(error: Any) -> dict[str, Any]:
-    """Its attributes that are plain data."""
+def plain_attributes(error: Any) -> dict[str, Any]:
+    """Return the attributes of an error that are plain data."""
     return {
         name: value
         for name, value in vars(error).items()
@@ -63,7 +65,7 @@ def plain(error: Any) -> dict[str, Any]:
     }
 
 
-WAYS: dict[str, Callable[[Any], Any]] = {
+COPIES: dict[str, Callable[[Any], Any]] = {
     "args": lambda e: type(e)(*e.args),
     "args through JSON": lambda e: type(e)(*json.loads(json.dumps(e.args, default=repr))),
     "message": lambda e: type(e)(e.args[0]),
@@ -75,35 +77,35 @@ WAYS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__qualname__)
-def test_an_error_is_the_same_afterwards(kind: type[Any], way: str) -> None:
-    """Of the same class, with the same text, and with its ids, its status and its body."""
-    error = made(kind)
-    again = WAYS[way](error)
-    assert type(again) is kind
-    if way == "message" and issubclass(kind, compat.DiffioApiError):
-        assert str(again) == error.message
+@pytest.mark.parametrize("method", COPIES)
+@pytest.mark.parametrize("error_class", CLASSES, ids=lambda error_class: error_class.__qualname__)
+def test_a_copied_error_equals_the_original(error_class: type[Any], method: str) -> None:
+    """It has the same class, message, ids, status and body."""
+    error = example_of(error_class)
+    copied = COPIES[method](error)
+    assert type(copied) is error_class
+    if method == "message" and issubclass(error_class, compat.DiffioApiError):
+        assert str(copied) == error.message
         return
-    if kind is errors.BatchFailed:
-        assert again.message == error.message
-        assert all(isinstance(each, DiffioError) for each in again.exceptions)
+    if error_class is errors.BatchFailed:
+        assert copied.message == error.message
+        assert all(isinstance(each, DiffioError) for each in copied.exceptions)
         return
-    assert str(again) == str(error)
-    if way != "message":
-        assert plain(again) == plain(error)
+    assert str(copied) == str(error)
+    if method != "message":
+        assert plain_attributes(copied) == plain_attributes(error)
 
 
-def test_a_message_is_an_error_of_every_kind() -> None:
-    for kind in KINDS:
-        assert "it broke" in str(kind("it broke"))
+def test_every_error_class_can_be_created_from_a_message() -> None:
+    for error_class in CLASSES:
+        assert "it broke" in str(error_class("it broke"))
 
 
-def test_a_batch_that_failed_keeps_its_errors_in_a_process() -> None:
-    error = made(errors.BatchFailed)
-    for again in (type(error)(*error.args), copy.copy(error), pickle.loads(pickle.dumps(error))):
-        assert [type(each) for each in again.exceptions] == [errors.NotFound, errors.WaitTimeout]
-        assert str(again) == str(error)
-    missed = error.split(errors.NotFound)[0]
-    assert missed is not None
-    assert len(missed.exceptions) == 1
+def test_a_copied_batch_failed_keeps_its_errors() -> None:
+    error = example_of(errors.BatchFailed)
+    for copied in (type(error)(*error.args), copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert [type(each) for each in copied.exceptions] == [errors.NotFound, errors.WaitTimeout]
+        assert str(copied) == str(error)
+    not_found = error.split(errors.NotFound)[0]
+    assert not_found is not None
+    assert len(not_found.exceptions) == 1

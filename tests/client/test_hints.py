@@ -1,4 +1,4 @@
-"""Each message about a refused call names what was refused, and what to do about that."""
+"""Hints in errors: each names what was refused, and what to do."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ DOWNLOAD = "/v1/get_generation_download"
 
 
 async def refused(call: Callable[[], Awaitable[object]]) -> ApiError:
-    """The error of a call that the API refuses."""
+    """Return the error of a call that the API refuses."""
     with pytest.raises(ApiError) as caught:
         await call()
     return caught.value
 
 
-async def test_a_409_is_about_what_the_call_names(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Only where a generation is not complete is it to be waited for."""
+async def test_a_409_hints_at_waiting_only_for_generations(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Other calls with a 409 have no hint about waiting."""
     project = await uploaded(client)
     started = await client.generations.create(api_project_id=project)
     for path in ("api_keys/rotate", "webhooks/send_test_event", "account/settings/update"):
@@ -61,10 +63,10 @@ async def test_a_409_is_about_what_the_call_names(client: AsyncDiffio, sandbox: 
     assert WAIT in str(error)
 
 
-async def test_an_upload_that_has_not_landed_is_an_upload_incomplete(
+async def test_a_409_for_a_missing_upload_is_upload_incomplete(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """409 `uploadNotLanded`, from either call: the upload is named, not a generation."""
+    """For `uploadNotLanded`, the message names the upload, not a generation."""
     not_landed = RespondWith(
         409, json={"error": "the upload has not landed", "code": "uploadNotLanded"}
     )
@@ -82,8 +84,10 @@ async def test_an_upload_that_has_not_landed_is_an_upload_incomplete(
         assert "upload is complete" in str(error)
 
 
-async def test_a_failed_generation_is_not_waited_for(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """409 `generationFailed`: there will be no result."""
+async def test_a_409_for_a_failed_generation_does_not_hint_at_waiting(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """The code is `generationFailed`; there will be no result."""
     failed = RespondWith(409, json={"error": "it failed", "code": "generationFailed"})
     sandbox.faults.add(Fault(path=DOWNLOAD, action=failed))
     error = await refused(
@@ -97,7 +101,7 @@ async def test_a_failed_generation_is_not_waited_for(client: AsyncDiffio, sandbo
 async def test_a_404_of_a_result_names_the_result(
     client: AsyncDiffio, sandbox: Sandbox, body: dict[str, str]
 ) -> None:
-    """The generation was waited for: its ids are right, and it has no video."""
+    """The ids are correct, as the generation was waited for; it has no video."""
     sandbox.faults.add(Fault(path=DOWNLOAD, action=RespondWith(404, json=body)))
     with pytest.raises(NotFound) as caught:
         await client.restore(b"speech " * 100, download_type="video", file_name="talk.mp4")
@@ -107,7 +111,7 @@ async def test_a_404_of_a_result_names_the_result(
 
 
 async def test_a_404_names_the_id_of_its_call(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """A project, a key, a webhook's endpoint: what was not found is what to check."""
+    """The message names the project, the key or the webhook endpoint to check."""
     for call, word in (
         (lambda: client.projects.list_generations(api_project_id="proj_9"), "id of the project"),
         (lambda: client.api_keys.revoke(key_id="key_9"), "key_id"),
@@ -126,8 +130,10 @@ async def test_a_404_names_the_id_of_its_call(client: AsyncDiffio, sandbox: Sand
     assert "the response is not from the API" in str(error)
 
 
-async def test_what_is_gone_is_no_retired_model(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """410 without a code is about a model only where one was asked for."""
+async def test_a_410_without_a_model_is_not_a_retired_model(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """A 410 without a code concerns a model only if the request named one."""
     sandbox.faults.add(forever(410, DOWNLOAD), forever(410, "/v1/*-generation"))
     error = await refused(
         lambda: client.generations.get_download(generation_id="gen_1", api_project_id="proj_1")
@@ -173,8 +179,8 @@ def test_every_hint_is_a_sentence() -> None:
         ("sk-ant-0123", "another service"),
     ],
 )
-def test_what_is_wrong_with_a_key_is_named_and_the_key_is_not_shown(key: str, cause: str) -> None:
-    """What a shell would have removed, and what belongs to the key's surroundings."""
+def test_the_problem_of_a_key_is_named_and_the_key_not_shown(key: str, cause: str) -> None:
+    """Quotes that a shell would remove, and text copied together with the key."""
     with pytest.raises(ConfigurationError, match="the API key") as caught:
         AsyncDiffio(key)
     assert cause in str(caught.value)
@@ -182,18 +188,18 @@ def test_what_is_wrong_with_a_key_is_named_and_the_key_is_not_shown(key: str, ca
 
 
 @pytest.mark.parametrize("key", ["dfk_0123", "sk-0123", "ABCD=", "a.b-c_d~e+f/g==", "0"])
-def test_a_key_of_any_other_shape_is_the_servers_to_judge(key: str) -> None:
+def test_other_keys_are_validated_by_the_server_only(key: str) -> None:
     AsyncDiffio(key)
 
 
 @pytest.mark.parametrize("url", ['"https://api.example/v1"', "DIFFIO_API_BASE_URL=https://a.b"])
-def test_what_is_wrong_with_a_base_url_is_named(url: str) -> None:
+def test_the_problem_of_a_base_url_is_named(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"quotes|assignment"):
         AsyncDiffio("dfk_0123", base_url=url)
 
 
-async def test_a_long_header_is_read(sandbox: Sandbox) -> None:
-    """Gateways add headers of more than 8 KiB; one beyond any reason is named as the cause."""
+async def test_long_headers_are_read_up_to_a_limit(sandbox: Sandbox) -> None:
+    """Gateways add headers of more than 8 KiB; the message names a header over the limit."""
     options = ClientOptions(retry=QUICK)
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         response: dict[str, object] = {"projects": []}

@@ -1,4 +1,4 @@
-"""Plain http to another machine: refused, unless it is asked for; and never for other hosts."""
+"""Plain HTTP to other machines: allowed by an option, and only for the API's host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INSECURE = ClientOptions(allow_insecure_http=True)
 
 
 @pytest.fixture(autouse=True)
-def _warned_of_nothing() -> None:
+def _reset_warnings() -> None:
     _warn_of_plain_http.cache_clear()
 
 
@@ -30,10 +30,10 @@ def by_name(sandbox: Sandbox) -> str:
 
 
 @pytest.mark.parametrize("uploads", [("signed",), ("edge",)])
-async def test_with_the_option_a_sandbox_on_another_machine_restores(
+async def test_with_the_option_a_sandbox_on_another_machine_can_be_used(
     sample: Path, caplog: pytest.LogCaptureFixture, uploads: Any
 ) -> None:
-    """By its name, uploads and downloads included; one warning, however many clients."""
+    """Uploads and downloads use its name; several clients cause one warning."""
     loop = asyncio.get_running_loop()
     real = loop.getaddrinfo
 
@@ -52,14 +52,14 @@ async def test_with_the_option_a_sandbox_on_another_machine_restores(
             assert sandbox.violations == []
     finally:
         loop.getaddrinfo = real  # type: ignore[method-assign]
-    warned = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert [r.getMessage() for r in warned] == [
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert [r.getMessage() for r in warnings] == [
         f"the API key and recordings are sent unencrypted to {url}/v1: allow_insecure_http is on"
     ]
 
 
 @pytest.mark.parametrize("make", [AsyncDiffio, Diffio])
-def test_without_it_plain_http_is_refused_with_both_ways_to_allow_it(make: Any) -> None:
+def test_without_the_option_the_error_names_both_ways_to_allow_plain_http(make: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         make("k", base_url="http://sandbox:8490")
     assert "allow_insecure_http=True or DIFFIO_ALLOW_INSECURE_HTTP=1" in str(caught.value)
@@ -68,7 +68,7 @@ def test_without_it_plain_http_is_refused_with_both_ways_to_allow_it(make: Any) 
 @pytest.mark.parametrize(
     ("value", "on"), [("1", True), (" True ", True), ("0", False), ("", False)]
 )
-async def test_the_environment_turns_it_on(
+async def test_an_environment_variable_enables_plain_http(
     monkeypatch: pytest.MonkeyPatch, value: str, on: bool
 ) -> None:
     monkeypatch.setenv("DIFFIO_ALLOW_INSECURE_HTTP", value)
@@ -89,8 +89,10 @@ async def test_the_environment_turns_it_on(
         ("http://sandbox:1", "http://localhost:1/x", "leads to localhost, this machine"),
     ],
 )
-def test_the_server_is_not_allowed_what_the_user_was(base: str, url: str, why: str) -> None:
-    """Its URLs may use plain http for its own host alone, and never lead back to this machine."""
+def test_plain_http_urls_of_the_server_are_limited_to_its_own_host(
+    base: str, url: str, why: str
+) -> None:
+    """Other hosts require HTTPS, and no URL may lead to this machine."""
     with pytest.raises(ConfigurationError, match=why):
         server_url(url, "the signed link", base_url=base)
     assert server_url(f"{base}/x", "the link", base_url=base)
@@ -100,18 +102,18 @@ def test_the_server_is_not_allowed_what_the_user_was(base: str, url: str, why: s
 
 @pytest.mark.parametrize("url", ["https://localhost/x", "http://127.0.0.1/x", "https://[::1]/x"])
 def test_a_remote_api_cannot_lead_to_this_machine(url: str) -> None:
-    """`localhost` is for the user who names it as the API; a server that says it is refused."""
+    """Only the user may name `localhost`, as the base URL; a server may not."""
     with pytest.raises(ConfigurationError, match="this machine, and the API at api"):
         server_url(url, "the signed link", base_url="https://api.diffio.ai/v1")
     assert server_url(url, "the link", base_url="http://localhost:8490/v1")
 
 
-async def test_an_upload_url_of_another_host_is_refused_before_a_byte_is_sent(
+async def test_a_plain_http_upload_url_of_another_host_is_refused(
     sample: Path,
 ) -> None:
-    """On a plain sandbox of this machine, a URL of another host must not receive recordings."""
-    away = {"apiProjectId": "p", "uploadUrl": "http://elsewhere/x", "uploadMethod": "PUT"}
-    fault = Fault(path="*create_project", action=RespondWith(json=away))
+    """A sandbox on this machine uses plain HTTP, but must not redirect recordings elsewhere."""
+    offer = {"apiProjectId": "p", "uploadUrl": "http://elsewhere/x", "uploadMethod": "PUT"}
+    fault = Fault(path="*create_project", action=RespondWith(json=offer))
     async with Sandbox(engine="echo", faults=[fault]) as sandbox:
         async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
             with pytest.raises(Exception, match="unencrypted to elsewhere"):
@@ -119,15 +121,15 @@ async def test_an_upload_url_of_another_host_is_refused_before_a_byte_is_sent(
         assert [seen.path for seen in sandbox.requests] == ["/v1/create_project"]
 
 
-async def test_a_webhook_of_another_machine_may_have_plain_http_too() -> None:
-    """Among containers a receiver has a name and no certificate."""
+async def test_a_webhook_url_may_use_plain_http_with_the_option() -> None:
+    """In a container network, a receiver has a name and no certificate."""
     async with Sandbox(engine="echo", allow_remote_webhooks=True) as sandbox:
         base, key = sandbox.base_url, sandbox.api_key
         async with AsyncDiffio(key, base_url=base, options=INSECURE) as client:
-            made = await client.webhooks.configure(
+            configured = await client.webhooks.configure(
                 mode="live", url="http://app:8000/hook", event_types=["generation.completed"]
             )
-            assert made.url == "http://app:8000/hook"
+            assert configured.url == "http://app:8000/hook"
         async with AsyncDiffio(key, base_url=base) as client:
             with pytest.raises(ConfigurationError, match="unencrypted to app"):
                 await client.webhooks.configure(
@@ -143,8 +145,8 @@ async def test_a_webhook_of_another_machine_may_have_plain_http_too() -> None:
         *("[::1]", "[::]", "[::ffff:127.0.0.1]", "169.254.169.254", "[fe80::1]"),
     ],
 )
-def test_a_server_leads_nobody_to_this_machine_in_any_spelling(host: str) -> None:
-    """Nor to what only a link of this machine leads to, such as the metadata of a cloud."""
+def test_a_server_url_for_this_machine_is_refused_in_every_notation(host: str) -> None:
+    """Link-local addresses are refused too, such as the metadata service of a cloud."""
     for base in ("https://api.diffio.ai/v1", "http://sandbox:8490/v1"):
         with pytest.raises(ConfigurationError, match="this machine"):
             server_url(f"https://{host}/x", "the signed link", base_url=base)

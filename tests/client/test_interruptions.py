@@ -92,12 +92,14 @@ class Caller:
             await asyncio.sleep(0.05)
             process.send_signal(signal.SIGINT)
             line = await process.stdout.readline()
-        found: dict[str, Any] = json.loads(line)
+        interruption: dict[str, Any] = json.loads(line)
         # A generation that the call started is also logged, in one line.
         starts = call in STARTING
-        assert len(found["log"].splitlines()) == starts, found["log"]
-        assert ("may" in found["log"] and "run and be billed" in found["log"]) is starts
-        return found
+        assert len(interruption["log"].splitlines()) == starts, interruption["log"]
+        assert (
+            "may" in interruption["log"] and "run and be billed" in interruption["log"]
+        ) is starts
+        return interruption
 
 
 @contextlib.asynccontextmanager
@@ -148,23 +150,23 @@ async def test_ctrl_c_names_the_generation_that_continues(
 
     async def pairs() -> set[tuple[str, str]]:
         return {
-            (row.api_project_id, made.generation_id)
+            (row.api_project_id, created.generation_id)
             for row in await client.projects.list()
-            for made in await client.projects.list_generations(api_project_id=row.api_project_id)
+            for created in await client.projects.list_generations(api_project_id=row.api_project_id)
         }
 
     async with calling(sandbox, tmp_path) as caller:
         for call, path in CALLS.items():
             earlier = await pairs()
-            known = await client.generations.create(api_project_id=project)
+            existing = await client.generations.create(api_project_id=project)
             sandbox.faults.clear()
             sandbox.faults.add(
                 Fault(path=path, times=None, action=Stall(seconds=60))
                 if path == DOWNLOAD or call == "get_progress"
                 else forever(progress_body("processing"))
             )
-            found = await caller.interrupted(call, path, project, known.generation_id)
-            notes = "\n".join(found["notes"])
+            interruption = await caller.interrupted(call, path, project, existing.generation_id)
+            notes = "\n".join(interruption["notes"])
             named = [both for both in await pairs() - earlier if all(id_ in notes for id_ in both)]
             assert len(named) == 1, (call, notes)
             compat = call.startswith("compat")
@@ -172,7 +174,7 @@ async def test_ctrl_c_names_the_generation_that_continues(
             assert ("generation_id" in notes) is not compat, call
             if call not in {"wait_many", "as_completed", "restore_many"}:
                 name = "generationId" if compat else "generation_id"
-                assert f"{name}={found['seen'][name]}" in found["notes"], call
+                assert f"{name}={interruption['seen'][name]}" in interruption["notes"], call
 
 
 async def test_ctrl_c_while_a_generation_is_requested_names_its_key(
@@ -183,9 +185,9 @@ async def test_ctrl_c_while_a_generation_is_requested_names_its_key(
     sandbox.faults.add(Fault(path=GENERATION, times=None, action=Stall(seconds=60)))
     async with calling(sandbox, tmp_path) as caller:
         for call in ("create", "isolate", "compat_isolate"):
-            found = await caller.interrupted(call, "*-generation", project, "-")
+            interruption = await caller.interrupted(call, "*-generation", project, "-")
             projects = [row.api_project_id for row in await client.projects.list()]
-            notes = "\n".join(found["notes"])
+            notes = "\n".join(interruption["notes"])
             assert any(each in notes for each in projects)
             name = "idempotencyKey=" if call.startswith("compat") else "idempotency_key="
             assert name in notes
@@ -221,18 +223,18 @@ async def test_generations_of_cancelled_siblings_are_logged(
             await group()
     lines = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
     assert sorted(lines) == sorted(
-        f"interrupted; generation {made.id} of project {made.project_id} may still run "
+        f"interrupted; generation {created.id} of project {created.project_id} may still run "
         "and be billed"
-        for made in sandbox.state.generations.values()
+        for created in sandbox.state.generations.values()
     )
     assert len(lines) == 2
     assert {row.name for row in caplog.records if row.levelname == "WARNING"} == {"diffio_async"}
 
 
-async def test_many_generations_are_named_up_to_a_hundred(
+async def test_at_most_a_hundred_generations_are_listed(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A cancelled wait for many names them, and says how many more there are."""
+    """The notes of a cancelled wait list a hundred ids and the number of others."""
     sandbox.faults.add(forever(progress_body("processing")))
     waiting = asyncio.create_task(
         client.generations.wait_many([f"gen_{n}" for n in range(120)], api_project_id=None)

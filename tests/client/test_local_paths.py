@@ -1,4 +1,4 @@
-"""A URL where a path is taken is refused, and makes no folder of its name."""
+"""URLs in place of local paths are refused, and create no folders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUCKET = "s3://bucket/out"
 
 @pytest.fixture(autouse=True)
 def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recording in the working folder."""
+    """Recording in the working folder."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "talk.wav"
     path.write_bytes(b"speech " * 100)
@@ -52,7 +52,7 @@ def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_urls_are_refused(path: Any) -> None:
-    """Also where `pathlib` made one slash of two; the message says what to do."""
+    """Also if `pathlib` merged two slashes; the message names the remedy."""
     with pytest.raises(ConfigurationError, match="the source is a URL"):
         local_path(path, "the source")
 
@@ -76,12 +76,12 @@ def test_urls_are_refused(path: Any) -> None:
         "\\\\server\\share\\a.wav",
     ],
 )
-def test_paths_with_colons_stay_paths(path: str) -> None:
+def test_paths_with_colons_are_accepted(path: str) -> None:
     assert local_path(path, "the source") == path
 
 
-def test_a_folder_with_a_colon_is_a_folder() -> None:
-    """A folder named `Talks:` that exists is meant, though it looks like a scheme."""
+def test_an_existing_folder_with_a_colon_is_accepted() -> None:
+    """An existing folder `Talks:` is used, though it looks like a scheme."""
     with pytest.raises(ConfigurationError):
         local_path("Talks:/a.wav", "the source")
     Path("Talks:").mkdir()
@@ -95,10 +95,10 @@ def test_credentials_of_a_url_are_not_shown() -> None:
     assert "https://host/a.wav" in str(caught.value)
 
 
-async def test_every_call_refuses_them_before_anything_is_sent(
+async def test_every_call_refuses_urls_before_a_request(
     client: AsyncDiffio, sandbox: Sandbox, talk: Path
 ) -> None:
-    """Sources, targets, journals, inboxes, resume files: the library's."""
+    """Sources, targets, journals, inboxes and resume files."""
     Path("rows.csv").write_text(f"source\n{BUCKET}\n")
     Path("names.jsonl").write_text(json.dumps({"source": "talk.wav", "to": BUCKET}))
     calls: list[Callable[[], Any]] = [
@@ -129,8 +129,8 @@ async def test_every_call_refuses_them_before_anything_is_sent(
     assert not Path("s3:").exists()
 
 
-def test_the_guides_client_refuses_them(talk: Path) -> None:
-    """Nobody listens at that address: nothing is sent."""
+def test_the_compat_client_refuses_urls(talk: Path) -> None:
+    """The base URL has no listener, so a request would fail."""
     client = DiffioClient(apiKey="k", baseUrl="http://127.0.0.1:9")
     with pytest.raises(DiffioApiError, match="URL"):
         client.create_project(filePath=BUCKET)
@@ -156,8 +156,8 @@ def test_the_guides_client_refuses_them(talk: Path) -> None:
         ("https://me:hush@host/x", "(https://host/x)"),
     ],
 )
-def test_a_url_is_shown_as_it_was_typed(given: str | Path, shown: str) -> None:
-    """Credentials aside; what is left without the scheme is the path that was meant."""
+def test_the_message_shows_the_url_as_typed(given: str | Path, shown: str) -> None:
+    """Without credentials; the rest without the scheme is the suggested path."""
     with pytest.raises(ConfigurationError) as caught:
         local_path(given, "the source")
     assert shown in str(caught.value)

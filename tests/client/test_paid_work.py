@@ -1,4 +1,4 @@
-"""What was uploaded or billed is never out of reach, and nothing is billed for nothing."""
+"""Uploaded and billed work stays reachable, and nothing is billed unnecessarily."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SPEECH = b"speech " * 1000
 
 
-async def test_every_later_error_has_the_key_and_the_ids() -> None:
-    """Given or made, the key is in the error of each stage; used again it leads to the first."""
+async def test_errors_after_the_generation_started_have_its_key_and_ids() -> None:
+    """Reusing the key from the error leads to the first generation."""
     options = ClientOptions(retry=QUICK)
     async with (
         Sandbox(engine="echo") as sandbox,
@@ -38,19 +38,19 @@ async def test_every_later_error_has_the_key_and_the_ids() -> None:
         sandbox.faults.add(forever(500, "/v1/get_generation_download"))
         with pytest.raises(ServerError) as caught:
             await client.restore(SPEECH)
-        first = caught.value
-        assert first.idempotency_key
-        assert first.generation_id
-        with pytest.raises(IdempotencyConflict) as again:
-            await client.restore(SPEECH, idempotency_key=first.idempotency_key)
-        assert again.value.generation_id == first.generation_id
-        assert again.value.api_project_id == first.api_project_id
+        error = caught.value
+        assert error.idempotency_key
+        assert error.generation_id
+        with pytest.raises(IdempotencyConflict) as conflict:
+            await client.restore(SPEECH, idempotency_key=error.idempotency_key)
+        assert conflict.value.generation_id == error.generation_id
+        assert conflict.value.api_project_id == error.api_project_id
 
 
-async def test_a_cancelled_restoration_notes_what_goes_on(
+async def test_a_cancelled_restoration_notes_the_running_generation(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A deadline of the caller's cuts the wait; the paid generation's ids are noted."""
+    """The caller's timeout ends the wait; notes contain the ids of the billed generation."""
     sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.2):
@@ -62,10 +62,10 @@ async def test_a_cancelled_restoration_notes_what_goes_on(
     assert any(note.startswith("generation_id=") for note in notes)
 
 
-async def test_observers_hear_of_a_generation_as_soon_as_it_is_billed(sandbox: Sandbox) -> None:
-    """A program that is killed later has written down what to pick up."""
-    heard: list[object] = []
-    options = ClientOptions(observers=(heard.append,))
+async def test_observers_are_notified_when_a_generation_is_billed(sandbox: Sandbox) -> None:
+    """A program can record the ids, to resume after it was killed."""
+    events: list[object] = []
+    options = ClientOptions(observers=(events.append,))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         result = await client.restore(SPEECH, idempotency_key="mine")
     started = GenerationStarted(
@@ -73,14 +73,12 @@ async def test_observers_hear_of_a_generation_as_soon_as_it_is_billed(sandbox: S
         api_project_id=result.project.api_project_id,
         idempotency_key="mine",
     )
-    assert heard.count(started) == 1
+    assert events.count(started) == 1
 
 
 @pytest.mark.slow
-async def test_a_transcript_that_is_pending_is_waited_for(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
-    """The generation is complete, the transcript is not: asked again, within the timeout."""
+async def test_a_pending_transcript_is_waited_for(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The generation is complete, so the transcript is requested again within the timeout."""
     pending = RespondWith(409, json={"error": "pending", "code": "TRANSCRIPT_PENDING"})
     link = "/v1/get_generation_download"
     sandbox.faults.add(Fault(path=link, action=pending))
@@ -92,19 +90,19 @@ async def test_a_transcript_that_is_pending_is_waited_for(
 
 
 async def test_an_empty_stream_starts_no_generation(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """What is empty is known only when it was read; it is not billed."""
+    """That it is empty is known only after reading it; nothing is billed."""
     with pytest.raises(InvalidSource, match="no generation was started"):
         await client.restore(io.BytesIO(b""))
     assert requests_to(sandbox, "*-generation") == []
 
 
-async def test_a_video_for_a_folder_is_refused_before_the_upload_where_it_exists(
+async def test_an_existing_video_in_the_target_folder_is_refused_before_the_upload(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """A video keeps its ending, so its name is known beforehand."""
+    """A video keeps its suffix, so its name is known in advance."""
     source = tmp_path / "talk.mp4"
     source.write_bytes(SPEECH)
-    (tmp_path / "talk.restored.mp4").write_bytes(b"yesterday")
+    (tmp_path / "talk.restored.mp4").write_bytes(b"existing")
     with pytest.raises(InvalidTarget, match="exists"):
         await client.restore(source, tmp_path, download_type="video")
     assert list(sandbox.requests) == []
@@ -118,17 +116,17 @@ VIDEOS = [
 ]
 
 
-async def test_a_video_for_a_folder_gets_the_ending_that_the_service_chose(
+async def test_a_video_in_a_folder_gets_the_suffix_that_the_service_chose(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The stem is the source's, the ending that of the container the service chose."""
-    first = await client.restore(SPEECH)
+    """The stem is that of the source, the suffix that of the chosen container."""
+    error = await client.restore(SPEECH)
     for number, (name, sent, written) in enumerate(VIDEOS):
         link = {
-            "generationId": first.generation.generation_id,
-            "apiProjectId": first.project.api_project_id,
+            "generationId": error.generation.generation_id,
+            "apiProjectId": error.project.api_project_id,
             "downloadType": "video",
-            "downloadUrl": first.download.download_url,
+            "downloadUrl": error.download.download_url,
             "fileName": sent,
         }
         sandbox.faults.clear()

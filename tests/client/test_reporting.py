@@ -1,4 +1,4 @@
-"""Progress displays, callbacks, observers and log handlers: none of them ends paid work."""
+"""Failures of displays, callbacks, observers and log handlers do not end billed work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Broken(io.StringIO):
-    """A stream on which everything fails with an error of its own."""
+    """A stream whose methods raise a given error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
@@ -53,16 +53,16 @@ class Broken(io.StringIO):
         raise self.error
 
 
-class NoTerminal(Broken):
-    """A terminal that went away after it was looked at."""
+class LostTerminal(Broken):
+    """A terminal that is closed after it was checked."""
 
     def isatty(self) -> bool:
-        """It was one."""
+        """Return True."""
         return True
 
 
 def closed() -> io.StringIO:
-    """A stream that was closed."""
+    """Return a closed stream."""
     stream = io.StringIO()
     stream.close()
     return stream
@@ -71,21 +71,21 @@ def closed() -> io.StringIO:
 STREAMS: dict[str, Any] = {
     "none": None,
     "closed": closed(),
-    "no stream at all": object(),
+    "not a stream": object(),
     "broken pipe": Broken(BrokenPipeError(32, "Broken pipe")),
     "full": Broken(OSError(28, "No space left on device")),
     "would block": Broken(BlockingIOError(11, "try again")),
-    "a bug": Broken(ZeroDivisionError()),
-    "a terminal that went away": NoTerminal(OSError(5, "Input/output error")),
+    "a programming error": Broken(ZeroDivisionError()),
+    "a lost terminal": LostTerminal(OSError(5, "Input/output error")),
     "ascii": io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
 }
 
 
 @pytest.mark.parametrize("case", STREAMS)
-async def test_a_display_that_fails_ends_no_wait(
+async def test_a_failing_display_does_not_end_a_wait(
     client: AsyncDiffio, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`show_progress=True` shows what it can; the waits for one and for many come to their end."""
+    """With `show_progress=True`, waits for one and for many generations succeed."""
     generation = await client.generations.create(api_project_id=await uploaded(client))
     monkeypatch.setattr(sys, "stderr", STREAMS[case])
     progress = await client.generations.wait_for_complete(
@@ -100,7 +100,7 @@ async def test_a_display_that_fails_ends_no_wait(
 
 
 class _Raising(logging.Handler):
-    """A handler of the user's with a bug."""
+    """A log handler that raises."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Fail."""
@@ -109,7 +109,7 @@ class _Raising(logging.Handler):
 
 @pytest.fixture
 def raising_log() -> Iterator[None]:
-    """The package's log has a handler that raises on everything."""
+    """Add a log handler that raises for every record of the package."""
     logger, handler = logging.getLogger("diffio_async"), _Raising()
     level = logger.level
     logger.addHandler(handler)
@@ -120,23 +120,23 @@ def raising_log() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("raising_log")
-async def test_a_log_handler_that_raises_ends_nothing(
+async def test_a_raising_log_handler_does_not_end_a_restoration(
     client: AsyncDiffio, tmp_path: Path, sample: Path
 ) -> None:
-    """Not even where it is told of a callback that raised."""
+    """It also receives the record about a callback that raised."""
 
     def fail(_: object) -> None:
-        raise ValueError("a bug of the user's")
+        raise ValueError("a bug in the callback")
 
     restored = await client.restore(sample, tmp_path / "x.mp3", on_progress=fail)
     assert restored.path is not None
     assert restored.path.stat().st_size
 
 
-async def test_callbacks_and_observers_that_are_cancelled_end_nothing(
+async def test_a_cancelled_error_in_a_callback_or_observer_does_not_end_a_restoration(
     sandbox: Sandbox, tmp_path: Path, sample: Path
 ) -> None:
-    """A `CancelledError` of a future they looked at is theirs: nobody cancelled the restoration."""
+    """It comes from a future that they used; the restoration was not cancelled."""
     future = asyncio.get_running_loop().create_future()
     future.cancel()
 
@@ -153,30 +153,30 @@ async def test_callbacks_and_observers_that_are_cancelled_end_nothing(
     assert restored.path.stat().st_size
 
 
-async def test_a_cancellation_during_a_callback_is_one(
+async def test_a_wait_can_be_cancelled_during_a_callback(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Who cancels a wait while its callback runs cancels the wait."""
+    """Cancelling the wait while its callback runs cancels the wait."""
     sandbox.faults.add(forever(progress_body("processing")))
-    begun = asyncio.Event()
+    called = asyncio.Event()
 
     async def callback(_: object) -> None:
-        begun.set()
+        called.set()
         await asyncio.sleep(60)
 
     wait = asyncio.create_task(
         client.generations.wait_for_complete(generation_id="gen_1", on_progress=callback)
     )
-    await begun.wait()
+    await called.wait()
     wait.cancel()
     with pytest.raises(asyncio.CancelledError):
         await wait
 
 
-async def test_what_is_logged_cannot_forge_lines(
+async def test_log_records_cannot_contain_forged_lines(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Words of the server are escaped in log records, and in the errors that quote them."""
+    """Text from the server is escaped in log records and error messages."""
     reason = "no\x1b]0;owned\x07\r\nERROR forged\u202e"
     sandbox.faults.add(forever(progress_body("failed", error=reason)))
     with caplog.at_level(logging.DEBUG), pytest.raises(GenerationFailed) as caught:
@@ -196,7 +196,7 @@ def test_errors_are_one_printable_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("talk.wav", "talk.wav"),
         ("интервью 面试 👩‍👩‍👧.wav", "интервью 面试 👩‍👩‍👧.wav"),
@@ -209,14 +209,14 @@ def test_errors_are_one_printable_line() -> None:
         ("\U000e0041", r"\U000e0041"),
     ],
 )
-def test_text_is_shown_and_not_obeyed(text: str, shown: str) -> None:
-    """What terminals obey is escaped; letters, spaces and joiners of names are left alone."""
-    assert printable(text) == shown
+def test_control_characters_are_escaped_for_terminals(text: str, expected: str) -> None:
+    """Letters, spaces and joiners in names are unchanged."""
+    assert printable(text) == expected
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r+", " =", "＝"])  # noqa: RUF001
-def test_spreadsheets_run_no_cell(start: str) -> None:
-    """Text that begins like a formula begins with a quote; numbers stay numbers."""
+def test_csv_cells_cannot_be_formulas(start: str) -> None:
+    """Text that looks like a formula gets a leading quote; numbers are unchanged."""
     cell = csv_cell(f"{start}cmd|' /C calc'!A0")
     assert isinstance(cell, str)
     assert cell.startswith("'")
@@ -225,15 +225,15 @@ def test_spreadsheets_run_no_cell(start: str) -> None:
     assert csv_cell("a-b") == "a-b"
 
 
-def test_commands_can_be_copied() -> None:
-    """Words of a shell line are quoted as usual, and by `$'…'` where they are not printable."""
+def test_shell_lines_are_quoted() -> None:
+    """Words are quoted as usual, and by `$'…'` if they are not printable."""
     assert shell_line(["rm", "a b", "c"]) == "rm 'a b' c"
     assert shell_line(["a'\n\\é"]) == r"$'a\x27\x0a\x5c\xc3\xa9'"
 
 
 @pytest.mark.parametrize("width", range(1, 45))
-def test_lines_fit(width: int) -> None:
-    """A line of numbers is never wider than asked, and keeps them all from twenty columns on."""
+def test_progress_lines_fit_the_width(width: int) -> None:
+    """A line never exceeds the width, and has all numbers from twenty columns on."""
     line = fit_line(ProgressCounts(123, 4567, 12, 8_000), ["5 up, 8 restoring", "x" * 50], width)
     assert cells(line) <= width
     assert width < 20 or ("123/4567" in line and "12" in line and "2:13:20" in line)
@@ -249,7 +249,7 @@ def test_names_are_shortened_by_columns(width: int) -> None:
 
 
 def test_streams_are_looked_up_when_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A caller that replaces `sys.stderr` gets what is written from then on."""
+    """A replaced `sys.stderr` receives everything written from then on."""
     console = Console()
     first, second = io.StringIO(), io.StringIO()
     for stream in (first, second):

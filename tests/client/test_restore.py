@@ -1,4 +1,4 @@
-"""One recording, from upload to download."""
+"""Restoring one recording, from upload to download."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 SPEECH = bytes(range(256)) * 1000
 
 
-async def test_a_recording_comes_back_restored_in_one_call(
+async def test_restore_uploads_generates_and_downloads(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """The result carries the project, the generation, its progress, the link and the path."""
+    """The result contains the project, the generation, its progress, the link and the path."""
     source, target = tmp_path / "talk.wav", tmp_path / "talk.mp3"
     source.write_bytes(SPEECH)
     seen: list[object] = []
@@ -50,7 +50,7 @@ async def test_a_recording_comes_back_restored_in_one_call(
     assert result.progress.complete
     assert result.download.download_type == "audio"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["talk.mp3", "talk.wav"]
-    kinds = [type(fact) for fact in seen]
+    kinds = [type(event) for event in seen]
     assert kinds[0] is UploadProgress
     assert GenerationProgress in kinds
     assert kinds[-1] is DownloadProgress
@@ -61,20 +61,20 @@ async def test_a_recording_comes_back_restored_in_one_call(
 
 
 async def test_without_a_target_the_result_is_in_memory(client: AsyncDiffio) -> None:
-    """Bytes, a file object and an async iterator go in; bytes come out."""
+    """The source is bytes, a file object or an async iterator."""
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         yield SPEECH[:1000]
         yield SPEECH[1000:]
 
-    for source in (SPEECH, io.BytesIO(SPEECH), pieces()):
+    for source in (SPEECH, io.BytesIO(SPEECH), chunks()):
         result = await client.restore(source)
         assert result.content == SPEECH
         assert result.path is None
 
 
-async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Names, formats, parameters and the key arrive where the contract has them."""
+async def test_all_arguments_are_sent(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Names, formats, parameters and the key are in the fields of the contract."""
     await client.restore(
         SPEECH,
         model="diffio-4.6-pro",
@@ -100,10 +100,10 @@ async def test_the_words_of_the_call_reach_the_wire(client: AsyncDiffio, sandbox
     assert generation.json["idempotencyKey"] == "key-1"
 
 
-async def test_a_folder_as_target_gets_a_name_from_the_source(
+async def test_the_file_in_a_target_folder_is_named_after_the_source(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """`{stem}.restored` and the ending of what was asked for."""
+    """It is `{stem}.restored` with the suffix of the requested type."""
     source = tmp_path / "talk.one.wav"
     source.write_bytes(SPEECH)
     folder = tmp_path / "out"
@@ -143,20 +143,20 @@ BAD: list[tuple[dict[str, Any], type[DiffioError], str]] = [
 
 
 @pytest.mark.parametrize(("bad", "kind", "words"), BAD, ids=[repr(row[0])[:40] for row in BAD])
-async def test_bad_input_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_refused_before_a_request(
     client: AsyncDiffio, sandbox: Sandbox, bad: dict[str, Any], kind: type[DiffioError], words: str
 ) -> None:
-    """A wrong word never costs an upload, let alone a generation."""
+    """They cost neither an upload nor a generation."""
     arguments = {"source": SPEECH, **bad}
     with pytest.raises(kind, match=words):
         await client.restore(arguments.pop("source"), **arguments)
     assert list(sandbox.requests) == []
 
 
-async def test_a_failed_upload_keeps_the_project_and_the_key(
+async def test_the_error_of_a_failed_upload_has_the_project_and_the_key(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """What is up there is not out of reach."""
+    """The project can still be used."""
     sandbox.faults.add(Fault(origin="edge", path="*/parts/*", times=None, action=RespondWith(400)))
     with pytest.raises(UploadFailed) as caught:
         await client.restore(SPEECH, idempotency_key="mine")
@@ -166,10 +166,10 @@ async def test_a_failed_upload_keeps_the_project_and_the_key(
     assert f"api_project_id={project.api_project_id}" in caught.value.__notes__
 
 
-async def test_a_refused_generation_keeps_the_project_and_the_key(
+async def test_the_error_of_a_refused_generation_has_the_project_and_the_key(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """With both, the same generation can be asked for again and is billed once."""
+    """With both, the generation can be requested again and is billed once."""
     sandbox.faults.add(forever(500, GENERATION))
     with pytest.raises(ServerError) as caught:
         await client.restore(SPEECH)
@@ -183,8 +183,10 @@ async def test_a_refused_generation_keeps_the_project_and_the_key(
     assert again.idempotent_replay is True
 
 
-async def test_a_failed_generation_says_why(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """The reason of the service, the project, the generation."""
+async def test_the_error_of_a_failed_generation_has_its_reason(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """It also has the ids of the project and the generation."""
     sandbox.faults.add(forever(progress_body("error", error="there is no speech in it")))
     with pytest.raises(GenerationFailed, match="there is no speech in it") as caught:
         await client.restore(SPEECH)
@@ -192,10 +194,8 @@ async def test_a_failed_generation_says_why(client: AsyncDiffio, sandbox: Sandbo
     assert caught.value.generation_id
 
 
-async def test_a_wait_that_timed_out_can_be_taken_up_again(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
-    """The ids in the error are all it needs."""
+async def test_a_timed_out_wait_can_be_continued(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """The ids in the error are sufficient."""
     sandbox.faults.add(forever(progress_body("processing")))
     with pytest.raises(WaitTimeout) as caught:
         await client.restore(SPEECH, timeout=0.2)
@@ -211,7 +211,7 @@ async def test_a_wait_that_timed_out_can_be_taken_up_again(
 async def test_a_cancelled_restoration_leaves_nothing_behind(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Neither a file nor a question afterwards."""
+    """No file is left, and no further request is sent."""
     sandbox.faults.add(forever(progress_body("processing")))
     with anyio.move_on_after(0.4):
         await client.restore(SPEECH, tmp_path / "x.mp3")
@@ -221,8 +221,8 @@ async def test_a_cancelled_restoration_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_isolate_uploads_and_starts_without_waiting(client: AsyncDiffio) -> None:
-    """The guide's shortcut responses with the project and the generation."""
+async def test_isolate_does_not_wait_for_the_generation(client: AsyncDiffio) -> None:
+    """It returns the project and the generation."""
     isolated = await client.audio_isolation.isolate(SPEECH, model="diffio-4.6-pro")
     assert isolated.generation.api_project_id == isolated.project.api_project_id
     assert isolated.generation.status == "queued"

@@ -1,4 +1,4 @@
-"""The retry loop, as the server sees it and as observers are told."""
+"""Retries of API requests: which are repeated, for how long, and the emitted events."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ LIST = "/v1/list_projects"
 CREATE = "/v1/create_project"
 
 
-async def test_a_read_is_repeated_until_it_is_answered(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
-    """Every way of failing that may pass: statuses, drops, lost responses."""
+async def test_a_read_is_retried_until_it_succeeds(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Transient failures are error statuses, dropped connections and lost responses."""
     sandbox.faults.add(
         Fault(path=LIST, action=RespondWith(503)),
         Fault(path=LIST, action=Drop()),
@@ -58,10 +56,10 @@ async def test_the_last_failure_is_raised_with_the_earlier_ones_as_notes(
 
 
 @pytest.mark.parametrize("action", [LoseResponse(), RespondWith(500), RespondWith(503), Drop()])
-async def test_creating_a_project_is_never_repeated_when_it_may_have_been_accepted(
+async def test_creating_a_project_is_not_retried_if_it_may_have_been_accepted(
     client: AsyncDiffio, sandbox: Sandbox, action: LoseResponse | RespondWith | Drop
 ) -> None:
-    """There is no call to delete an orphan: one call makes one project at the most."""
+    """Orphaned projects cannot be deleted, so one call creates at most one project."""
     sandbox.faults.add(Fault(path=CREATE, action=action))
     with pytest.raises((ResponseLost, ServerError)):
         await client.projects.create(b"x")
@@ -69,20 +67,20 @@ async def test_creating_a_project_is_never_repeated_when_it_may_have_been_accept
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_creating_a_project_is_repeated_when_the_server_says_not_now(
+async def test_creating_a_project_is_retried_after_429_and_503_with_retry_after(
     client: AsyncDiffio, sandbox: Sandbox, status: int
 ) -> None:
-    """`Retry-After` on 429 and 503 says that nothing was accepted."""
+    """These responses mean that the request was not accepted."""
     busy = RespondWith(status, headers={"Retry-After": "0.05"})
     sandbox.faults.add(Fault(path=CREATE, action=busy))
     await client.projects.create(b"x")
     assert len(requests_to(sandbox, CREATE)) == 2
 
 
-async def test_a_generation_whose_response_was_lost_is_asked_for_again_under_its_key(
+async def test_a_generation_with_a_lost_response_is_retried_with_its_key(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Accepted, response lost, sent again: one generation, billed once."""
+    """The retry returns the accepted generation, which is billed once."""
     project = await uploaded(client)
     sandbox.faults.add(Fault(path=GENERATION, action=LoseResponse()))
     generation = await client.generations.create(api_project_id=project)
@@ -94,7 +92,7 @@ async def test_a_generation_whose_response_was_lost_is_asked_for_again_under_its
 
 
 async def test_two_calls_are_two_generations(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """A key that the caller did not give is new for every call."""
+    """Without a key of the caller, each call uses a new one."""
     project = await uploaded(client)
     for _ in range(2):
         await client.generations.create(api_project_id=project)
@@ -102,10 +100,10 @@ async def test_two_calls_are_two_generations(client: AsyncDiffio, sandbox: Sandb
     assert len(keys) == 2
 
 
-async def test_a_key_that_belongs_to_another_project_is_told(
+async def test_a_key_of_another_project_is_an_idempotency_conflict(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The response is somebody else's generation: raised, not returned."""
+    """The generation of the other project is not returned."""
     first, second = await uploaded(client), await uploaded(client)
     theirs = await client.generations.create(api_project_id=first, idempotency_key="k")
     body = {
@@ -122,10 +120,10 @@ async def test_a_key_that_belongs_to_another_project_is_told(
     assert caught.value.api_project_id == first
 
 
-async def test_a_hook_that_fails_costs_neither_the_error_nor_its_ids(
+async def test_a_failing_retry_hook_is_logged_and_ignored(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A hook that raises, or is a coroutine function, is logged; the policy decides."""
+    """The hook raises, or is a coroutine function; the policy decides."""
 
     def broken(_: DiffioError) -> bool:
         raise ZeroDivisionError
@@ -140,7 +138,7 @@ async def test_a_hook_that_fails_costs_neither_the_error_nor_its_ids(
     assert caplog.text.count("retry hook") == 2
 
 
-async def test_retry_after_beyond_the_cap_is_raised_at_once(
+async def test_a_retry_after_over_the_maximum_is_raised_at_once(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """The error has the delay that the server requests."""
@@ -151,42 +149,42 @@ async def test_retry_after_beyond_the_cap_is_raised_at_once(
     assert len(requests_to(sandbox, LIST)) == 1
 
 
-async def test_the_budget_ends_the_attempts_and_cuts_the_one_in_flight(
+async def test_the_total_timeout_ends_retries_and_the_current_attempt(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """A budget of seconds holds, whatever the number of attempts."""
+    """It applies whatever the number of attempts."""
     sandbox.faults.add(Fault(path=LIST, times=None, action=Delay(30)))
     policy = RetryPolicy(attempts=1000, total_timeout=0.4, initial_delay=0.01)
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(ResponseTimeout):
         await client.projects.list(options=RequestOptions(retry=policy))
-    assert 0.3 <= time.monotonic() - began < 1.5
+    assert 0.3 <= time.monotonic() - started_at < 1.5
 
 
-async def test_a_timeout_of_one_call_is_seconds_in_all(
+async def test_a_timeout_of_a_call_limits_each_attempt(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """`RequestOptions(timeout=0.2)` cuts an attempt after 0.2 s; the next one succeeds."""
+    """`RequestOptions(timeout=0.2)` ends an attempt after 0.2 s; the next one succeeds."""
     sandbox.faults.add(Fault(path=LIST, action=Delay(30)))
-    began = time.monotonic()
+    started_at = time.monotonic()
     assert await client.projects.list(options=RequestOptions(timeout=0.2)) == []
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - started_at < 2
     sandbox.faults.add(Fault(path=LIST, action=Delay(30)))
     slow = RequestOptions(timeout=Timeouts(read=0.2), retry=RetryPolicy(attempts=1))
     with pytest.raises(ResponseTimeout, match="may have been accepted"):
         await client.projects.list(options=slow)
 
 
-async def test_a_hook_may_decide(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """It can repeat what the policy would not, and stop what it would."""
+async def test_a_retry_hook_overrides_the_policy(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """It can retry final failures, and stop retries of transient ones."""
     project = "/v1/list_project_generations"
     sandbox.faults.add(
         Fault(path=project, action=RespondWith(404)), Fault(path=LIST, action=Drop())
     )
-    told: list[DiffioError] = []
+    failures: list[DiffioError] = []
 
     def on(failure: DiffioError) -> bool:
-        told.append(failure)
+        failures.append(failure)
         return not isinstance(failure, ResponseLost)
 
     options = RequestOptions(retry=RetryPolicy(initial_delay=0.01, on=on))
@@ -194,34 +192,38 @@ async def test_a_hook_may_decide(client: AsyncDiffio, sandbox: Sandbox) -> None:
     await client.projects.list_generations(api_project_id=created, options=options)
     with pytest.raises(ResponseLost):
         await client.projects.list(options=options)
-    assert len(told) == 2
+    assert len(failures) == 2
 
 
-async def test_observers_are_told_every_attempt_without_secrets(sandbox: Sandbox) -> None:
-    """Sent, answered, to be retried: facts with a call, a URL without query, and a time."""
-    told: list[Event] = []
+async def test_observers_receive_every_attempt_without_secrets(sandbox: Sandbox) -> None:
+    """Events have the name of the call, a URL without its query, and times."""
+    events: list[Event] = []
 
     def broken(_: Event) -> None:
-        raise RuntimeError("an observer of the user's")
+        raise RuntimeError("a bug in the observer")
 
     sandbox.faults.add(Fault(path=LIST, action=RespondWith(500)))
-    options = ClientOptions(retry=RetryPolicy(initial_delay=0.01), observers=(broken, told.append))
+    options = ClientOptions(
+        retry=RetryPolicy(initial_delay=0.01), observers=(broken, events.append)
+    )
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         await client.projects.list()
-    kinds = [RequestSent, ResponseReceived, RetryScheduled, RequestSent, ResponseReceived]
-    assert [type(event) for event in told] == kinds
-    assert told[0] == RequestSent(
+    expected = [RequestSent, ResponseReceived, RetryScheduled, RequestSent, ResponseReceived]
+    assert [type(event) for event in events] == expected
+    assert events[0] == RequestSent(
         call="list_projects", method="POST", url=f"{sandbox.base_url}/list_projects", attempt=1
     )
-    answered = told[1]
-    assert isinstance(answered, ResponseReceived)
-    assert answered.status == 500
-    assert answered.seconds > 0
-    assert sandbox.api_key not in repr(told)
+    received = events[1]
+    assert isinstance(received, ResponseReceived)
+    assert received.status == 500
+    assert received.seconds > 0
+    assert sandbox.api_key not in repr(events)
 
 
-async def test_a_spend_limit_says_what_to_do(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """402 `spendLimitExceeded` is its own class, is not repeated, and gives advice."""
+async def test_a_spend_limit_is_not_retried_and_has_a_hint(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """402 `spendLimitExceeded` has its own class."""
     project = await uploaded(client)
     body = {"error": "The limit is reached.", "code": "spendLimitExceeded"}
     sandbox.faults.add(Fault(path=GENERATION, times=None, action=RespondWith(402, json=body)))
@@ -230,8 +232,8 @@ async def test_a_spend_limit_says_what_to_do(client: AsyncDiffio, sandbox: Sandb
     assert len(requests_to(sandbox, "*-generation")) == 1
 
 
-async def test_headers_that_the_user_changes_are_sent_as_they_are_now(sandbox: Sandbox) -> None:
-    """What a client remembers of its options is not what is the user's own mapping."""
+async def test_changes_to_the_users_header_mappings_are_sent(sandbox: Sandbox) -> None:
+    """The client caches resolved options, but not the mappings of the user."""
     mine, one = dict[str, str](), dict[str, str]()
     options, call = ClientOptions(headers=mine), RequestOptions(headers=one)
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
@@ -247,8 +249,8 @@ async def test_headers_that_the_user_changes_are_sent_as_they_are_now(sandbox: S
     assert [each.get("x-team") for each in seen] == [None, None, None, None, "b"]
 
 
-async def test_a_retry_hook_may_be_anything_that_can_be_called(sandbox: Sandbox) -> None:
-    """Something that has no hash, too."""
+async def test_a_retry_hook_may_be_any_callable(sandbox: Sandbox) -> None:
+    """It may be unhashable."""
 
     class Hook(list[DiffioError]):
         def __call__(self, failure: DiffioError, /) -> bool:

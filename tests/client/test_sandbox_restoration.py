@@ -1,4 +1,4 @@
-"""The sandbox as it comes: sound in, restored sound out."""
+"""Restorations by the sandbox with its default engine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from diffio_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Real sound takes real work.
+#: Restoring real recordings takes seconds.
 pytestmark = pytest.mark.slow
 
 
-async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> None:
-    """The sandbox as it comes: an MP3 of the same length with less noise, and a transcript."""
+async def test_the_sample_is_restored(sample: Path, tmp_path: Path) -> None:
+    """The results are an MP3 with less noise, and a transcript."""
     async with (
         Sandbox() as sandbox,
         AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client,
     ):
         result = await client.restore(sample, tmp_path)
         assert result.path == tmp_path / "noisy-speech.restored.mp3"
-        gained: Any = result.progress.extra["restoration"]
-        assert gained["noiseFloorDb"]["after"] < gained["noiseFloorDb"]["before"] - 10
+        restoration: Any = result.progress.extra["restoration"]
+        assert restoration["noiseFloorDb"]["after"] < restoration["noiseFloorDb"]["before"] - 10
         transcript = await client.generations.download(
             generation_id=result.generation.generation_id,
             api_project_id=result.project.api_project_id,
@@ -37,7 +37,7 @@ async def test_the_sample_is_really_restored(sample: Path, tmp_path: Path) -> No
 
 
 async def test_a_text_file_renamed_to_wav_fails_with_the_reason(tmp_path: Path) -> None:
-    """The sandbox cannot decode it; the client says so, and does not wait forever."""
+    """The sandbox cannot decode it; the wait ends with the reason."""
     source = tmp_path / "notes.wav"
     source.write_text("These are notes, not sound.\n" * 50, encoding="utf-8")
     async with (

@@ -1,4 +1,4 @@
-"""A video of a sound recording is refused before the upload; what may have pictures is not."""
+"""Requests for a video of an audio recording are refused before the upload."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ MP4 = b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00" + bytes(100)
         ("talk.wav", WAV),
     ],
 )
-async def test_sound_alone_is_refused_before_any_byte(
+async def test_an_audio_recording_is_refused_before_the_upload(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, name: str, content: bytes
 ) -> None:
-    """By the ending of its name, unless its first bytes say otherwise."""
+    """It is recognised by its suffix, unless its first bytes are those of a video."""
     source = tmp_path / name
     source.write_bytes(content)
     with pytest.raises(InvalidSource, match="no video: fetch the audio"):
@@ -42,8 +42,8 @@ async def test_sound_alone_is_refused_before_any_byte(
     assert list(sandbox.requests) == []
 
 
-def test_the_guides_client_refuses_it_too(tmp_path: Path) -> None:
-    """`restore_audio` says so in its dict, or raises; nobody listens at that address."""
+def test_the_compat_client_refuses_an_audio_recording(tmp_path: Path) -> None:
+    """`restore_audio` returns the error in its dict, or raises; the base URL has no listener."""
     source = tmp_path / "talk.wav"
     source.write_bytes(WAV)
     client = DiffioClient(apiKey="k", baseUrl="http://127.0.0.1:9")
@@ -70,20 +70,20 @@ def test_the_guides_client_refuses_it_too(tmp_path: Path) -> None:
         ("a.wav", "application/octet-stream"),
     ],
 )
-def test_what_may_have_pictures_is_for_the_service_to_say(
+def test_files_that_may_contain_video_are_left_to_the_service(
     name: str, content_type: str | None
 ) -> None:
     assert not holds_only_sound(name, content_type)
 
 
-def test_a_film_under_the_name_of_a_sound_is_a_film() -> None:
-    """Where the first bytes are known to be a film's, the name does not count."""
+def test_a_video_with_an_audio_suffix_is_a_video() -> None:
+    """The first bytes take precedence over the name."""
     assert not holds_only_sound("talk.wav", None, MP4)
     assert not holds_only_sound("talk.m4a", None, MP4)
 
 
 @pytest.mark.parametrize(
-    ("head", "ending"),
+    ("head", "suffix"),
     [
         (WAV, ".wav"),
         (b"RIFF\x00\x00\x00\x00AVI LIST", ".avi"),
@@ -108,14 +108,14 @@ def test_a_film_under_the_name_of_a_sound_is_a_film() -> None:
         (b"\xff\xfe\x00\x00", None),
     ],
 )
-def test_containers_are_known_by_their_first_bytes(head: bytes, ending: str | None) -> None:
-    assert ending_by_content(head[:64]) == ending
+def test_containers_are_recognised_by_their_first_bytes(head: bytes, suffix: str | None) -> None:
+    assert ending_by_content(head[:64]) == suffix
 
 
-async def test_a_batch_of_videos_alone_refuses_sound_and_restores_the_rest(
+async def test_a_batch_of_videos_refuses_audio_and_restores_the_rest(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Nothing is uploaded for the sound; where its audio is wanted too, that is restored."""
+    """Audio files are not uploaded unless their audio is requested too."""
     source = recordings(tmp_path / "in", "a.wav", "b.mp4")
     found = await restored(client, source, tmp_path / "out", download_types=("video",))
     assert found["a.wav"].state == "failed"
