@@ -139,11 +139,7 @@ KNOWN: dict[str, int] = {
     "benchmarks/waits": 132,
     "diffio_async/_polling": 10,
     "docs": 13,
-    "tests/benchmarks": 5,
-    "tests/bridge": 40,
-    "tests/downloads": 23,
     "tests/polling": 121,
-    "tests/uploads": 6,
 }
 
 

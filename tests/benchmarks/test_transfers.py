@@ -1,4 +1,4 @@
-"""The benchmark of transfers goes through, small: its figures are judged by people."""
+"""A quick run of the transfer benchmark; the figures themselves are not checked."""
 
 import json
 import shutil
@@ -12,21 +12,21 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "transfers.py"
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is metered as Linux tells it")
-def test_every_scene_of_a_quick_run_has_the_figures_of_every_contender(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured by /proc")
+def test_a_quick_run_reports_every_scene_and_contender(tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    words = ["--quick", "--size", "16", "--without-published"]
-    words += ["--folder", str(tmp_path), "--json", str(out)]
-    subprocess.run([sys.executable, PROGRAM, *words], check=True, timeout=120)
-    told = json.loads(out.read_text())
-    scenes = {row["scene"] for row in told["rows"]}
+    arguments = ["--quick", "--size", "16", "--without-published"]
+    arguments += ["--folder", str(tmp_path), "--json", str(out)]
+    subprocess.run([sys.executable, PROGRAM, *arguments], check=True, timeout=120)
+    report = json.loads(out.read_text())
+    scenes = {row["scene"] for row in report["rows"]}
     kinds = {scene.split()[0] for scene in scenes}
     contenders = {"ours", "curl"} if shutil.which("curl") else {"ours"}
     assert kinds == {"loopback", "disk", "link"}
-    assert {(row["scene"], row["contender"]) for row in told["rows"]} == {
+    assert {(row["scene"], row["contender"]) for row in report["rows"]} == {
         (scene, contender) for scene in scenes for contender in contenders
     }
-    for row in told["rows"]:
+    for row in report["rows"]:
         assert row["mb_per_s"] > 0
         assert row["cpu_s_per_gb"] > 0
         if row["contender"] == "ours":

@@ -1,4 +1,4 @@
-"""Processes that receive signals."""
+"""Runs the programs of these tests as processes, and sends them signals."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 20
 
 
-class Ended(NamedTuple):
-    """The end of a program: its exit code, and the lines that it wrote."""
+class Result(NamedTuple):
+    """Exit code and output of a finished program."""
 
     code: int
     lines: list[str]
@@ -41,28 +41,28 @@ class Running:
         )
 
     def next_line(self) -> str:
-        """Return its next line."""
+        """Return the next line of the program's output."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
-        assert line, self.ends().errors
+        assert line, self.wait().errors
         return line
 
     def send(self, number: signal.Signals = signal.SIGINT) -> None:
-        """Send it a signal."""
+        """Send a signal to the program."""
         self._process.send_signal(number)
 
-    def ends(self) -> Ended:
-        """Wait for it."""
+    def wait(self) -> Result:
+        """Wait for the end of the program."""
         try:
             out, errors = self._process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             self._process.send_signal(signal.SIGABRT)
             out, errors = self._process.communicate()
             pytest.fail(f"it hangs:\n{out}\n{errors}")
-        return Ended(self._process.returncode, out.splitlines(), errors)
+        return Result(self._process.returncode, out.splitlines(), errors)
 
     def close(self) -> None:
-        """End the program."""
+        """Kill the program if it is running."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()

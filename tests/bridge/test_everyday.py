@@ -1,4 +1,4 @@
-"""Calls, iterations, contexts and callbacks from threads that block, each in a real process."""
+"""Blocking calls, iterations, contexts and callbacks, each in a separate process."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 
 def output_of(start: Start, scene: str) -> list[str]:
     """Return the output of a scene that succeeds, with nothing on standard error."""
-    ended = start("everyday", scene, "-W", "error").ends()
-    assert (ended.code, ended.errors) == (0, "")
-    return ended.lines
+    result = start("everyday", scene, "-W", "error").wait()
+    assert (result.code, result.errors) == (0, "")
+    return result.lines
 
 
 def test_inside_a_running_loop(start: Start) -> None:
-    """Where a loop already runs, as in a notebook, a blocking call works all the same."""
+    """If a loop is already running, as in a notebook, a blocking call works nevertheless."""
     assert output_of(start, "inside_a_running_loop") == ["42 0 1 42 0 1"]
 
 
-def test_many_threads(start: Start) -> None:
+def test_calls_in_many_threads(start: Start) -> None:
     """32 threads call, enter and iterate at once, over one loop thread."""
     assert output_of(start, "many_threads") == ["True 1"]
 
 
 @pytest.mark.slow
 def test_first_calls_at_once(start: Start) -> None:
-    """Threads whose first calls come together start one loop between them."""
+    """Concurrent first calls of several threads start a single loop."""
     assert output_of(start, "first_calls_at_once") == ["1 1"]
 
 
-def test_own_thread(start: Start) -> None:
-    """A blocking call in the loop's own thread raises, and says what to use there."""
+def test_call_in_the_loops_own_thread(start: Start) -> None:
+    """A blocking call in the loop's own thread raises, and the message names the alternative."""
     assert output_of(start, "own_thread") == ["RuntimeError True"] * 5 + ["42"]
 
 
@@ -83,19 +83,19 @@ def test_partial_iteration(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_thrown_into(start: Start) -> None:
-    """What is thrown into an iteration is raised at the generator's `yield`."""
+def test_throwing_into_an_iteration(start: Start) -> None:
+    """An exception thrown into an iteration is raised at the generator's `yield`."""
     assert output_of(start, "thrown_into") == ["caught it item", "True []"]
 
 
 @pytest.mark.slow
-def test_bare_iterator(start: Start) -> None:
-    """An asynchronous iterator that is no generator is iterated as well."""
+def test_an_iterator_that_is_not_a_generator(start: Start) -> None:
+    """An asynchronous iterator that is not a generator can be iterated."""
     assert output_of(start, "bare_iterator") == ["1 2 3", "True"]
 
 
 def test_contexts(start: Start) -> None:
-    """A context sees its body's error, may swallow it, and else lets it through untouched."""
+    """A context receives the error of its body, and suppresses it or raises it unchanged."""
     lines = ["resource", "entering entered left"]
     for error in ("ValueError", "StopIteration", "StopAsyncIteration"):
         lines += ["True fail", f"entering entered {error} left"]
@@ -104,31 +104,31 @@ def test_contexts(start: Start) -> None:
 
 @pytest.mark.slow
 def test_any_names(start: Start) -> None:
-    """The names of a coroutine's parameters are its own: none clashes with the bridge's."""
+    """Parameters of a coroutine may have any names, also those that the bridge uses."""
     assert output_of(start, "any_names") == ["10 10"]
 
 
 @pytest.mark.slow
 def test_context_variables(start: Start) -> None:
-    """Coroutines see the caller's context variables; what they set stays theirs."""
+    """Coroutines have the caller's context variables; their changes are not visible outside."""
     assert output_of(start, "context_variables") == ["me me me me"]
 
 
-def test_nothing_kept(start: Start) -> None:
+def test_no_references_are_kept(start: Start) -> None:
     """Arguments, results and errors are freed with their last user, without the collector."""
-    assert output_of(start, "nothing_kept") == ["9"]
+    assert output_of(start, "no_references_kept") == ["9"]
 
 
 @pytest.mark.slow
 def test_nothing_left_after_stop(start: Start) -> None:
-    """Stopped, it leaves no thread, no descriptor and no open loop; generators are finalised."""
+    """A stopped bridge leaves no thread, descriptor or open loop; generators are finalised."""
     assert output_of(start, "nothing_left_after_stop") == ["True True finalised", "True True"]
 
 
-def test_stopped_meanwhile(start: Start) -> None:
+def test_stop_during_calls(start: Start) -> None:
     """A stop during calls, iterations and contexts unwinds each; the callers get an error."""
     stopped = "RuntimeError('the event loop that ran this was stopped')"
-    assert output_of(start, "stopped_meanwhile") == [
+    assert output_of(start, "stop_during_calls") == [
         "ready",
         f"{stopped} CancelledError asleep closed entered entering left unwound",
         f"{stopped} 42",
@@ -142,12 +142,12 @@ def test_signal_handler_calls(start: Start) -> None:
 
 
 @pytest.mark.slow
-def test_no_place_for_a_loop(start: Start) -> None:
-    """Out of descriptors, the first call raises the system's error, and the next one works."""
-    assert output_of(start, "no_place_for_a_loop") == ["OSError 42 1"]
+def test_no_descriptors_for_a_loop(start: Start) -> None:
+    """Without free descriptors, a call raises the system's error, and the next one works."""
+    assert output_of(start, "no_descriptors_for_a_loop") == ["OSError 42 1"]
 
 
-def test_tracebacks(start: Start) -> None:
+def test_tracebacks_are_short(start: Start) -> None:
     """A traceback is the user's line, a frame or two of ours, and the cause; nothing is chained."""
     assert output_of(start, "tracebacks") == [
         "FileNotFoundError 1 <lambda> cause",

@@ -1,4 +1,4 @@
-"""Fork, spawn and exit: the child's calls work, the parent's still do, and everybody ends."""
+"""Fork, spawn and exit: calls work in child and parent, and both processes end."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not
 def output_of(start: Start, scene: str) -> list[str]:
     """Return the output of a scene that succeeds, with nothing on standard error."""
     # Python warns of every fork beside a thread.
-    ended = start("processes", scene, "-W", "error", "-W", "ignore::DeprecationWarning").ends()
-    assert (ended.code, ended.errors) == (0, "")
-    return ended.lines
+    result = start("processes", scene, "-W", "error", "-W", "ignore::DeprecationWarning").wait()
+    assert (result.code, result.errors) == (0, "")
+    return result.lines
 
 
 @forks
@@ -34,22 +34,27 @@ def test_fork(start: Start, scene: str) -> None:
 
 
 @forks
-def test_fork_and_exit_politely(start: Start) -> None:
-    """A child that runs its exit handlers ends in silence and disturbs nothing of the parent's."""
-    assert output_of(start, "fork_and_exit_politely") == ["ready", "child 1", "0", "parent 1 2"]
+def test_fork_and_exit_with_handlers(start: Start) -> None:
+    """A child that runs its exit handlers prints nothing and does not affect the parent."""
+    assert output_of(start, "fork_and_exit_with_handlers") == [
+        "ready",
+        "child 1",
+        "0",
+        "parent 1 2",
+    ]
 
 
 @forks
 @pytest.mark.slow
 def test_fork_while_another_thread_calls(start: Start) -> None:
-    """A fork beside a thread that is in a call: the child calls, the thread gets its compute."""
+    """A fork beside a thread that is in a call: the child calls, the thread gets its result."""
     assert output_of(start, "fork_while_another_thread_calls") == ["child 1", "0", "parent 5"]
 
 
 @pytest.mark.slow
 @forks
 def test_fork_twice(start: Start) -> None:
-    """A child's child calls as well."""
+    """A child of a child can make calls."""
     assert output_of(start, "fork_twice") == ["grandchild 1", "0", "0"]
 
 
@@ -91,12 +96,12 @@ def test_pools(start: Start) -> None:
 
 @pytest.mark.slow
 def test_spawn(start: Start) -> None:
-    """A spawned process calls, and is itself given a blocking call by pickle."""
+    """A spawned process makes calls, including a pickled blocking call."""
     assert output_of(start, "spawn") == ["7"]
 
 
 def test_exit_while_idle(start: Start) -> None:
-    """A process that called, and closed nothing, ends at once."""
+    """A process that made a call and closed nothing ends at once."""
     started = time.monotonic()
     assert output_of(start, "idle") == ["42"]
     assert time.monotonic() - started < 3
@@ -113,7 +118,7 @@ def test_exit_waits_for_threads_that_are_waited_for(start: Start) -> None:
 
 
 def test_exit_without_close(start: Start) -> None:
-    """What was begun and never closed is left at exit; handlers still call before that."""
+    """Whatever was not closed is closed at exit; exit handlers can make calls before that."""
     lines = output_of(start, "unfinished")
     assert lines[:3] == ["0 resource", "a handler still calls 42", "entering entered"]
     assert sorted(lines[3:]) == ["items closed", "resource left", "session closed"]
@@ -125,17 +130,17 @@ def test_no_thread_is_started_at_exit(start: Start) -> None:
 
 
 def test_uncaught_error(start: Start) -> None:
-    """What the interpreter prints of an error ends with the user's line, one of ours, the cause."""
-    ended = start("processes", "raising").ends()
-    assert ended.code == 1
-    lines = [line for line in ended.errors.splitlines() if "File " in line]
+    """The printed traceback ends with the user's line, one of the package, and the cause."""
+    result = start("processes", "raising").wait()
+    assert result.code == 1
+    lines = [line for line in result.errors.splitlines() if "File " in line]
     assert [line.rpartition(" in ")[2] for line in lines[-3:]] == ["raising", "run", "broken"]
-    assert ended.errors.rstrip().endswith("Broken: here")
+    assert result.errors.rstrip().endswith("Broken: here")
 
 
 @pytest.mark.slow
 def test_exit_while_the_loop_is_blocked(start: Start) -> None:
-    """A coroutine that blocks the loop forever delays the end of the process, not forever."""
+    """A coroutine that blocks the loop forever delays the exit for a limited time."""
     started = time.monotonic()
     assert output_of(start, "stuck") == []
     assert time.monotonic() - started < 9

@@ -98,6 +98,6 @@ async def test_an_upload_is_resumed_although_the_clocks_differ(
         assert state.exists()
         on.sandbox.faults.clear()
         project = await on.client.projects.create(content, resume=state)
-        assert on.landed(project) == content
+        assert on.uploaded_bytes(project) == content
     assert any(isinstance(event, UploadResumed) for event in events)
     assert not any(isinstance(event, UploadRestarted) for event in events)

@@ -41,7 +41,7 @@ async def test_cancelled_after_any_number_of_steps_nothing_is_left(
 async def test_cancelled_while_the_host_stalls_nothing_is_left(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """By the cancellation of a task, and of a scope, which repeats it."""
+    """A task is cancelled, or a scope, which repeats the cancellation."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=RESULT, times=None, action=Stall(after=300_000, seconds=30)))
     with pytest.raises(TimeoutError):
@@ -74,7 +74,7 @@ async def test_cancelled_from_its_own_callback_nothing_is_left(
 async def test_a_callback_that_was_cancelled_does_not_end_the_download(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
-    """It awaited something that was cancelled; the download itself was not."""
+    """It awaited a cancelled future; the download itself was not cancelled."""
     job = await finished(client, CONTENT)
 
     async def cancelled(_: DownloadProgress) -> None:
@@ -88,7 +88,7 @@ async def test_a_callback_that_was_cancelled_does_not_end_the_download(
 async def test_closing_the_client_ends_the_download(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, path: str
 ) -> None:
-    """While it requests the link or fetches the bytes; with `ClientClosed`, and without files."""
+    """While it requests the link or fetches bytes, it raises `ClientClosed` and leaves no file."""
     job = await finished(client, CONTENT)
     sandbox.faults.add(Fault(path=path, times=None, action=Stall(after=100, seconds=30)))
     task = asyncio.create_task(job.download(tmp_path / "voice.mp3"))
@@ -174,7 +174,7 @@ async def test_a_small_download_cancelled_while_it_saves_its_bytes_can_be_resume
     await asyncio.sleep(0.15)
     task.cancel()
     await asyncio.sleep(0.05)
-    task.cancel()  # once more, in the middle of the keeping
+    task.cancel()  # again, while it saves the bytes
     with pytest.raises(asyncio.CancelledError):
         await task
     await job.download(target, resume=True)

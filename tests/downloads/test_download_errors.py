@@ -1,4 +1,4 @@
-"""Incorrect hosts, full disks and removed folders: a clear error, and no file."""
+"""Errors of downloads by incorrect hosts, full disks and removed folders."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ from diffio_async.sandbox import Sandbox
 from tests.disks import disk
 from tests.downloads.scenes import LINK, entries, finished, leads_to, linked
 from tests.http.peers import Incoming, head, peer, responds, sends
-from tests.scripts import requests_to as asked_for
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
 
@@ -68,7 +68,7 @@ async def test_a_result_with_another_digest_is_refused(
     assert entries(tmp_path) == []
 
 
-async def test_a_digest_is_that_of_the_complete_result_however_often_it_broke(
+async def test_a_digest_is_compared_with_the_complete_result_after_retries(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Announced in the first response, and compared after the last byte."""
@@ -91,7 +91,7 @@ async def test_a_digest_is_that_of_the_complete_result_however_often_it_broke(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_bytes_after_the_announced_length_are_not_the_results(
+async def test_bytes_after_the_announced_length_are_ignored(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """Sent at once they are invalid HTTP; sent later, they are not read."""
@@ -114,7 +114,7 @@ async def test_bytes_after_the_announced_length_are_not_the_results(
     assert result.size == 9
 
 
-async def test_a_part_longer_than_announced_is_refused(
+async def test_a_range_longer_than_announced_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     """In a chunked response, only the announced length limits it."""
@@ -137,7 +137,7 @@ async def test_a_part_longer_than_announced_is_refused(
         {"content-length": 500_000, "content-range": "bytes 400000-400099/900000"},
     ],
 )
-async def test_a_part_of_another_length_than_it_names_is_not_used(
+async def test_a_range_with_an_inconsistent_length_is_not_used(
     client: AsyncDiffio, sandbox: Sandbox, headers: dict[str, object]
 ) -> None:
     first = sends(
@@ -169,7 +169,7 @@ async def test_a_host_that_sends_short_ranges_gets_requests_without_a_pause(
     assert len(host.requests) == 10
 
 
-async def test_a_link_may_expire_again_and_again_while_bytes_come(
+async def test_a_link_may_expire_repeatedly_if_bytes_were_received(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     headers: list[DownloadProgress] = []
@@ -191,7 +191,7 @@ async def test_a_link_may_expire_again_and_again_while_bytes_come(
         leads_to(sandbox, host.url("/r"))
         await linked(client).download(tmp_path / "voice.mp3", on_progress=headers.append)
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert len(asked_for(sandbox, LINK)) == 25
+    assert len(requests_to(sandbox, LINK)) == 25
 
 
 @pytest.fixture
@@ -242,11 +242,11 @@ async def test_a_removed_folder_loses_the_kept_bytes(client: AsyncDiffio, tmp_pa
     folder = tmp_path / "results"
     folder.mkdir()
 
-    def vanish(_: DownloadProgress) -> None:
+    def remove_folder(_: DownloadProgress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
     with pytest.raises(InvalidTarget, match="cannot be written: No such file"):
-        await job.download(folder / "voice.mp3", resume=True, on_progress=vanish)
+        await job.download(folder / "voice.mp3", resume=True, on_progress=remove_folder)
     assert not folder.exists()
     folder.mkdir()
     await job.download(folder / "voice.mp3", resume=True)

@@ -33,7 +33,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def _large(sandbox: Sandbox, mib: int) -> tuple[list[str], bytes]:
-    """The arguments of a program that downloads so many MiB, and the MiB they repeat."""
+    """Return the arguments of a program that downloads so many MiB, and the repeated MiB."""
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
         job = await finished(client, b"small")
     pattern = os.urandom(2**20)
@@ -75,10 +75,10 @@ async def test_a_killed_process_is_resumed_by_the_next(sandbox: Sandbox, tmp_pat
 
 
 @pytest.mark.slow
-async def test_a_download_killed_at_any_time_is_resumed_by_the_next(
+async def test_a_download_killed_at_a_random_time_is_resumed_by_the_next(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """Six times at random; at most the bytes that were not yet safe are fetched again."""
+    """It is killed six times; at most the bytes that were not yet safe are fetched again."""
     arguments, pattern = await _large(sandbox, 250)
     target, chance = tmp_path / "voice.mp3", random.Random(7)
     killed = 0
@@ -90,9 +90,9 @@ async def test_a_download_killed_at_any_time_is_resumed_by_the_next(
     assert killed >= 4
     with target.open("rb") as file:
         assert hashlib.file_digest(file, "sha256").digest() == _digest(pattern, 250)
-    asked_from = [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in media(sandbox)]
-    assert asked_from == sorted(asked_from)
-    assert asked_from[-1] > 0
+    offsets = [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in media(sandbox)]
+    assert offsets == sorted(offsets)
+    assert offsets[-1] > 0
     assert entries(tmp_path) == ["voice.mp3"]
 
 

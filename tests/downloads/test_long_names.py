@@ -1,4 +1,4 @@
-"""Names are shortened by bytes, between two characters, and keep their suffix."""
+"""Long names are shortened by bytes, between two characters, and keep their suffix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-def test_a_name_is_as_long_as_fits(text: str) -> None:
+def test_a_shortened_name_has_the_maximum_length(text: str) -> None:
     """At most 255 bytes, and at most one character less than possible."""
     for ending in ("", ".restored.mp3", ".ü"):
         name = truncate_name(text, ending)
@@ -40,7 +40,7 @@ def test_a_name_is_as_long_as_fits(text: str) -> None:
         assert text.startswith(name.removesuffix(ending))
 
 
-def test_short_names_stay() -> None:
+def test_short_names_are_unchanged() -> None:
     """A suffix that is too long by itself is cut."""
     assert truncate_name("talk", ".mp3") == "talk.mp3"
     assert len(truncate_name("talk", "." + "x" * 400)) == 255
@@ -64,7 +64,7 @@ def test_an_untrusted_suffix_is_checked(name: str | None, suffix: str) -> None:
     assert suffix_of(name) == suffix
 
 
-def test_templates_and_results_fit() -> None:
+def test_names_from_templates_fit() -> None:
     """Text of the template is kept; the name of the recording is cut."""
     naming = Naming("{type}/{stem}.clean.{name}{ext}", Path("/out"))
     path = naming.result(PurePath("a") / ("ü" * 120 + ".wav"), "audio")

@@ -22,16 +22,16 @@ from tests.http.peers import Incoming, head, peer
 MIB = 2**20
 SIZE = int(os.environ.get("DIFFIO_FAULTS_MIB", "64")) * MIB + 12_345
 FAULTS = 200
-# A period that no multiple of a buffer's length is: bytes in a wrong place are other bytes.
+# The period is not a multiple of a buffer's size, so misplaced bytes are detected.
 PATTERN = os.urandom(MIB + 7)
 
 
 def _content(start: int, end: int) -> Iterator[bytes]:
     while start < end:
         at = start % len(PATTERN)
-        piece = PATTERN[at : at + min(end - start, 65_536)]
-        yield piece
-        start += len(piece)
+        chunk = PATTERN[at : at + min(end - start, 65_536)]
+        yield chunk
+        start += len(chunk)
 
 
 @define
@@ -40,14 +40,14 @@ class Faulty:
 
     Attributes:
         faults: Faults of the next requests: an ending and the bytes before it.
-        served: Bytes sent in all.
-        twice: Requested bytes that were sent before, where the connection was closed
-            in order and where it was not.
+        served: Number of bytes sent.
+        repeated: Requested bytes that had been sent before, by whether the connection was closed
+            in order or reset.
     """
 
     faults: list[tuple[str, int]]
     served: int = 0
-    twice: dict[str, int] = field(factory=lambda: {"closed": 0, "reset": 0})
+    repeated: dict[str, int] = field(factory=lambda: {"closed": 0, "reset": 0})
     _last: tuple[str, int] = ("closed", 0)
 
     async def __call__(self, request: Incoming, writer: asyncio.StreamWriter) -> None:
@@ -59,19 +59,19 @@ class Faulty:
             writer.write(head(int(ending), {"content-length": 0}))
             return
         how, reached = self._last
-        self.twice[how] += max(0, reached - at)
-        reports: dict[str, object] = {
+        self.repeated[how] += max(0, reached - at)
+        headers: dict[str, object] = {
             "etag": '"one"',
             "accept-ranges": "bytes",
             "content-length": end - at,
         }
         if "range" in request.headers:
-            reports["content-range"] = f"bytes {at}-{end - 1}/{SIZE}"
-        writer.write(head(206 if "range" in request.headers else 200, reports))
-        for piece in _content(at, min(end, at + before)):
-            writer.write(piece)
-            self.served += len(piece)
-            at += len(piece)
+            headers["content-range"] = f"bytes {at}-{end - 1}/{SIZE}"
+        writer.write(head(206 if "range" in request.headers else 200, headers))
+        for chunk in _content(at, min(end, at + before)):
+            writer.write(chunk)
+            self.served += len(chunk)
+            at += len(chunk)
             self._last = ending, at
             await writer.drain()
         if ending == "reset":
@@ -82,12 +82,12 @@ class Faulty:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 8])
-async def test_two_hundred_faults_cost_hardly_a_byte(
+async def test_two_hundred_faults_repeat_few_bytes(
     sandbox: Sandbox, tmp_path: Path, at_once: int
 ) -> None:
     """Drops, resets and 5xx; bytes in flight at a reset may be sent again."""
     chance = random.Random(4)
-    # Never five failures without a byte between them: so often the policy tries.
+    # Never five failures without a byte between them, as the policy has five attempts.
     endings = ["closed", "reset", "503", "closed", "500", "reset", "closed", "502", "504", "closed"]
     host_of = Faulty(
         [(each, chance.randrange(1000, SIZE // FAULTS * 2)) for each in endings * (FAULTS // 10)]
@@ -107,12 +107,12 @@ async def test_two_hundred_faults_cost_hardly_a_byte(
     assert host_of.faults == []
     assert len([event for event in events if isinstance(event, DownloadResumed)]) >= FAULTS - 10
     expected = hashlib.sha256()
-    for piece in _content(0, SIZE):
-        expected.update(piece)
+    for chunk in _content(0, SIZE):
+        expected.update(chunk)
     with (tmp_path / "voice.mp3").open("rb") as file:
         assert hashlib.file_digest(file, "sha256").digest() == expected.digest()
     assert entries(tmp_path) == ["voice.mp3"]
     if at_once == 1:
-        assert host_of.twice["closed"] == 0
-    # The system throws away what both ends have buffered of a connection that is reset.
+        assert host_of.repeated["closed"] == 0
+    # The system discards the buffers of both ends when a connection is reset.
     assert host_of.served - SIZE < 40 * 4 * MIB

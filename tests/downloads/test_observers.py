@@ -26,7 +26,7 @@ CONTENT = os.urandom(400_000)
 
 
 def watched(sandbox: Sandbox, events: list[Event]) -> AsyncDiffio:
-    """A client and its events."""
+    """Return a client that appends its events to a list."""
     options = ClientOptions(retry=QUICK, observers=(events.append,))
     return AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options)
 

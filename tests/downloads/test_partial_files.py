@@ -30,7 +30,7 @@ HALF = len(CONTENT) // 2
 BROKEN = Fault(path=RESULT, times=None, action=RespondWith(503))
 
 
-async def left_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
+async def download_half(job: Job, sandbox: Sandbox, target: Path) -> list[str]:
     """Download half of the result and fail; return the names left in the folder."""
     half = Fault(path=RESULT, action=Truncate(0.5))
     sandbox.faults.add(half, BROKEN)
@@ -47,7 +47,7 @@ async def test_a_later_download_resumes_from_the_bytes_of_an_earlier_one(
 ) -> None:
     """From a hidden file and its log, which are removed at the end."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    left = await left_half(job, sandbox, target)
+    left = await download_half(job, sandbox, target)
     assert [(name[:11], name[-5:]) for name in left] == [
         (".voice.mp3.", ".kept"),
         (".voice.mp3.", ".part"),
@@ -70,7 +70,7 @@ async def test_observers_receive_the_offset_of_a_resumed_download(
     )
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         job = await finished(client, CONTENT)
-        await left_half(job, sandbox, tmp_path / "voice.mp3")
+        await download_half(job, sandbox, tmp_path / "voice.mp3")
         events.clear()
         await job.download(tmp_path / "voice.mp3", resume=True)
     resumed = [event for event in events if isinstance(event, DownloadResumed)]
@@ -87,7 +87,7 @@ async def test_without_resume_nothing_is_left_and_nothing_is_resumed(
     assert "kept" not in "\n".join(caught.value.__notes__)
     assert entries(tmp_path) == []
     sandbox.faults.clear()
-    left = await left_half(job, sandbox, target)
+    left = await download_half(job, sandbox, target)
     before = len(media(sandbox))
     await job.download(target)
     assert "range" not in media(sandbox)[before].headers
@@ -97,7 +97,7 @@ async def test_without_resume_nothing_is_left_and_nothing_is_resumed(
 async def test_a_cancelled_download_is_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """By the cancellation of a task, and of a scope, which repeats it."""
+    """A task is cancelled, or a scope, which repeats the cancellation."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     sandbox.faults.add(Fault(path=RESULT, times=2, action=Stall(after=300_000, seconds=30)))
     with pytest.raises(TimeoutError):
@@ -141,7 +141,7 @@ async def test_another_generation_or_type_does_not_resume_it(
 ) -> None:
     first, other = await finished(client, CONTENT), await finished(client, CONTENT[::-1])
     target = tmp_path / "voice.mp3"
-    left = await left_half(first, sandbox, target)
+    left = await download_half(first, sandbox, target)
     before = len(media(sandbox))
     await other.download(target, resume=True)
     assert target.read_bytes() == CONTENT[::-1]
@@ -198,12 +198,12 @@ async def test_a_complete_part_file_requests_one_byte(
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
     target.write_bytes(b"in the way")
 
-    def away(_: DownloadProgress) -> None:
+    def remove_target(_: DownloadProgress) -> None:
         target.write_bytes(b"in the way")
 
     target.unlink()
     with pytest.raises(InvalidTarget, match="exists"):
-        await job.download(target, resume=True, on_progress=away)
+        await job.download(target, resume=True, on_progress=remove_target)
     target.unlink()
     before = len(media(sandbox))
     await job.download(target, resume=True)
@@ -222,7 +222,7 @@ async def test_an_incomplete_line_of_the_log_is_ignored(
 ) -> None:
     """Entries before it are valid, and so are later ones."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    journal, _ = (tmp_path / name for name in await left_half(job, sandbox, target))
+    journal, _ = (tmp_path / name for name in await download_half(job, sandbox, target))
     with journal.open("ab") as file:
         file.write(b"[[0,8999")
     left = Fault(path=RESULT, action=Truncate(0.5))
@@ -245,15 +245,15 @@ def _empty(part: Path, journal: Path) -> None:
     journal.write_bytes(b"")
 
 
-def _gone(part: Path, journal: Path) -> None:
+def _missing_log(part: Path, journal: Path) -> None:
     journal.unlink()
 
 
-def _no_part(part: Path, journal: Path) -> None:
+def _missing_part(part: Path, journal: Path) -> None:
     part.unlink()
 
 
-def _odd(part: Path, journal: Path) -> None:
+def _wrong_types(part: Path, journal: Path) -> None:
     header = journal.read_bytes().split(b"\n")[0]
     journal.write_bytes(header + b'\n[[0], "x"]\n')
 
@@ -264,14 +264,14 @@ def _second_name(part: Path, journal: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_torn, _foreign, _empty, _gone, _no_part, _odd, _second_name],
+    [_torn, _foreign, _empty, _missing_log, _missing_part, _wrong_types, _second_name],
     ids=lambda f: f.__name__,
 )
 async def test_bytes_that_may_be_wrong_are_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, damage: Callable[[Path, Path], None]
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    journal, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    journal, part = (tmp_path / name for name in await download_half(job, sandbox, target))
     before = len(media(sandbox))
     damage(part, journal)
     await job.download(target, resume=True)
@@ -280,11 +280,11 @@ async def test_bytes_that_may_be_wrong_are_fetched_again(
     assert [name for name in entries(tmp_path) if name.startswith(".")] == []
 
 
-async def test_a_file_shorter_than_its_log_records_is_trusted_as_far_as_it_goes(
+async def test_a_file_shorter_than_recorded_is_resumed_at_its_end(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    _, part = (tmp_path / name for name in await download_half(job, sandbox, target))
     os.truncate(part, 1000)
     await job.download(target, resume=True)
     assert target.read_bytes() == CONTENT
@@ -293,11 +293,11 @@ async def test_a_file_shorter_than_its_log_records_is_trusted_as_far_as_it_goes(
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder"])
-async def test_a_trap_under_the_hidden_name_is_refused(
+async def test_a_link_or_folder_in_place_of_the_part_file_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, kind: str
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    journal, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    journal, part = (tmp_path / name for name in await download_half(job, sandbox, target))
     precious = tmp_path / "precious"
     precious.write_bytes(b"precious")
     for trap in (part, journal):
@@ -319,7 +319,7 @@ async def test_damaged_bytes_are_found_by_the_digest_and_not_kept(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    _, part = (tmp_path / name for name in await download_half(job, sandbox, target))
     with part.open("r+b") as file:
         file.seek(1000)
         file.write(b"rot")
@@ -350,7 +350,7 @@ async def test_two_downloads_at_once_do_not_share_one_partial_file(
     assert entries(tmp_path) == ["voice.mp3"]
 
 
-async def test_there_is_nothing_to_resume_in_memory(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_downloads_to_memory_cannot_be_resumed(client: AsyncDiffio, sandbox: Sandbox) -> None:
     with pytest.raises(ConfigurationError, match="only a file is resumed"):
         await linked(client).download(resume=True)
     assert requests_to(sandbox, LINK) == []
@@ -368,10 +368,10 @@ async def test_where_there_are_no_locks_downloads_work_nevertheless(
     def no_locks(*_: object) -> None:
         raise OSError(failure, os.strerror(failure))
 
-    # The system's own call, for want of such a file system wherever tests run.
+    # Patch the system call, since no such file system is available in tests.
     monkeypatch.setattr("fcntl.flock", no_locks)
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    await left_half(job, sandbox, target)
+    await download_half(job, sandbox, target)
     await job.download(target, resume=True)
     assert media(sandbox)[-1].headers["range"] == f"bytes={HALF}-"
     assert target.read_bytes() == CONTENT
@@ -385,7 +385,7 @@ async def test_a_file_of_another_user_is_not_resumed(
 ) -> None:
     """Another user may have prepared it, in a shared folder or in a folder of theirs."""
     job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
-    _, part = (tmp_path / name for name in await left_half(job, sandbox, target))
+    _, part = (tmp_path / name for name in await download_half(job, sandbox, target))
     os.chown(part, 65534, 65534)
     for _ in range(2):
         with pytest.raises(InvalidTarget, match="is in the way: remove it"):

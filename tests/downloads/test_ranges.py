@@ -21,14 +21,14 @@ from diffio_async._protocol import limits
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked
 from tests.http.peers import Incoming, head, peer
-from tests.scripts import requests_to as asked_for
+from tests.scripts import requests_to
 
 CONTENT = os.urandom(1_500_000)
 STEP = 16_384
 
 
 @pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use several connections for small results, and consider each of them useful at once.
 
     `tests/protocol/test_limits.py` tests when more connections help.
@@ -43,7 +43,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def client(sandbox: Sandbox, soon: None) -> AsyncIterator[AsyncDiffio]:
+async def client(sandbox: Sandbox, eager: None) -> AsyncIterator[AsyncDiffio]:
     """A client of the sandbox."""
     options = ClientOptions(retry=RetryPolicy(initial_delay=0.01, max_delay=0.05))
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as made:
@@ -55,7 +55,7 @@ class Slow:
     """A host that sends `STEP` bytes every few milliseconds over each connection.
 
     Attributes:
-        most: Maximum of requests served at once.
+        most: Maximum number of concurrent requests.
         served: Number of bytes sent.
     """
 
@@ -65,7 +65,7 @@ class Slow:
     ranges: bool = True
     #: Connections at once above which it responds with 503.
     limit: int = 100
-    #: Bytes after which it hangs up, the first time so many connections are open.
+    #: Bytes after which it closes a connection, the first time so many connections are open.
     drops: int | None = None
     now: int = 0
     most: int = 0
@@ -139,7 +139,7 @@ async def test_ranges_are_combined_in_memory_too(client: AsyncDiffio, sandbox: S
 
 
 async def test_one_range_in_flight_is_one_connection(
-    sandbox: Sandbox, soon: None, tmp_path: Path
+    sandbox: Sandbox, eager: None, tmp_path: Path
 ) -> None:
     options = ClientOptions(max_download_connections=1)
     slow = Slow(pause=0.001)
@@ -149,7 +149,7 @@ async def test_one_range_in_flight_is_one_connection(
 
 
 async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connection(
-    sandbox: Sandbox, soon: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, eager: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_then: list[int] = []
     counted = ConnectionCounter.track
@@ -224,7 +224,7 @@ async def test_a_result_that_changes_during_the_download_is_fetched_again(
 async def test_a_host_with_changing_etags_gets_one_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """As mirrors behind one address do: after the first difference, ranges are not combined."""
+    """Mirrors behind one host name do so; after the first difference, ranges are not combined."""
     slow = Slow(pause=0.002)
 
     async def renaming(request: Incoming, writer: asyncio.StreamWriter) -> None:
@@ -263,10 +263,10 @@ async def test_connections_whose_link_expired_request_one_new_link(
         await linked(client).download(tmp_path / "voice.mp3")
     assert expired
     assert (tmp_path / "voice.mp3").read_bytes() == CONTENT
-    assert len(asked_for(sandbox, LINK)) == 2
+    assert len(requests_to(sandbox, LINK)) == 2
 
 
-async def test_holes_of_a_killed_download_are_filled_by_the_next(
+async def test_gaps_of_a_killed_download_are_filled_by_the_next(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     slow = Slow()

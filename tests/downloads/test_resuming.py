@@ -24,9 +24,9 @@ from tests.http.peers import Incoming, Script, head, peer, responds, sends
 from tests.scripts import requests_to
 
 CONTENT = os.urandom(900_000)
-#: Nobody tells how much arrived.
-NOBODY: Sequence[DownloadProgress] = ()
-WHOLE = {"content-length": len(CONTENT), "etag": '"one"'}
+#: No reports of the received bytes.
+NO_REPORTS: Sequence[DownloadProgress] = ()
+COMPLETE = {"content-length": len(CONTENT), "etag": '"one"'}
 
 
 def ranged(
@@ -34,9 +34,9 @@ def ranged(
     etag: str,
     *,
     most: int | None = None,
-    reports: Sequence[DownloadProgress] = NOBODY,
+    reports: Sequence[DownloadProgress] = NO_REPORTS,
 ) -> Script:
-    """A host that serves ranges of one version, `most` bytes at a time and then hangs up.
+    """A host that serves ranges of one version, `most` bytes per connection.
 
     It waits until `reports` shows that they arrived: buffered bytes are lost with the connection.
     """
@@ -51,7 +51,7 @@ def ranged(
         status = 206 if "content-range" in headers else 200
         end = len(version) if most is None else min(start + most, len(version))
         await sends(head(status, headers) + version[start:end])(request, writer)
-        while reports is not NOBODY and (not reports or reports[-1].received < end):
+        while reports is not NO_REPORTS and (not reports or reports[-1].received < end):
             await asyncio.sleep(0.001)
 
     return script
@@ -98,9 +98,9 @@ async def test_a_stalled_host_is_left_after_the_read_timeout(sandbox: Sandbox) -
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as client:
         job = await finished(client, CONTENT)
         sandbox.faults.add(Fault(path=RESULT, action=Stall(after=400_000, seconds=30)))
-        began = time.monotonic()
+        started_at = time.monotonic()
         assert (await job.download()).content == CONTENT
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - started_at < 3
     assert [seen.headers.get("range") for seen in media(sandbox)] == [None, "bytes=400000-"]
     resumed = [event for event in events if isinstance(event, DownloadResumed)]
     assert [event.offset for event in resumed] == [400_000]
@@ -206,7 +206,7 @@ async def test_a_download_from_a_host_that_ignores_ranges_restarts(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """A host that never sends more than before ends the download."""
-    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.02)
+    cut = sends(head(200, COMPLETE) + CONTENT[:400_000], then=0.02)
     async with peer(cut, responds(200, CONTENT, etag='"one"')) as host:
         leads_to(sandbox, host.url("/r"))
         assert (await linked(client).download()).content == CONTENT
@@ -221,7 +221,7 @@ async def test_a_download_from_a_host_that_ignores_ranges_restarts(
 async def test_everything_is_requested_again_after_a_refused_range(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    cut = sends(head(200, WHOLE) + CONTENT[:400_000], then=0.05)
+    cut = sends(head(200, COMPLETE) + CONTENT[:400_000], then=0.05)
     refused = responds(416, b"<Error/>", content_range="bytes */5")
     async with peer(cut, refused, responds(200, b"short", etag='"two"')) as host:
         leads_to(sandbox, host.url("/r"))

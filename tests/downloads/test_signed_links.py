@@ -166,7 +166,7 @@ async def test_redirects_in_a_circle_end(client: AsyncDiffio, sandbox: Sandbox) 
 
 
 @pytest.mark.parametrize(
-    ("location", "says_what"),
+    ("location", "message"),
     [
         ("http://media.example.com/r?signature=SECRET", "unencrypted to media.example.com"),
         ("ftp://media.example.com/r?signature=SECRET", "not an address"),
@@ -174,13 +174,13 @@ async def test_redirects_in_a_circle_end(client: AsyncDiffio, sandbox: Sandbox) 
         ("https://media.example.com:99999/?signature=SECRET", "not an address"),
     ],
 )
-async def test_a_link_or_redirect_to_where_it_could_be_overheard_is_not_followed(
-    client: AsyncDiffio, sandbox: Sandbox, location: str, says_what: str
+async def test_an_insecure_link_or_redirect_is_not_followed(
+    client: AsyncDiffio, sandbox: Sandbox, location: str, message: str
 ) -> None:
     async with peer(responds(302, location=location)) as host:
         leads_to(sandbox, host.url("/r"), location)
         for _ in range(2):
-            with pytest.raises(DownloadFailed, match=says_what) as caught:
+            with pytest.raises(DownloadFailed, match=message) as caught:
                 await linked(client).download()
             assert "SECRET" not in str(caught.value)
     assert len(host.requests) == 1

@@ -104,7 +104,7 @@ async def test_a_name_the_file_system_refuses_is_found_before_any_request(
 )
 @pytest.mark.slow
 def test_a_folder_that_may_not_be_entered_is_an_invalid_target(tmp_path: Path) -> None:
-    """Even checking its existence is refused: in a process without rights."""
+    """A process without permissions cannot even check whether it exists."""
     script = """
 import asyncio, os, sys
 from pathlib import Path
@@ -137,11 +137,11 @@ async def test_a_folder_that_is_removed_during_the_download_is_an_invalid_target
     folder = tmp_path / "results"
     folder.mkdir()
 
-    def vanish(_: DownloadProgress) -> None:
+    def remove_folder(_: DownloadProgress) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
     with pytest.raises(InvalidTarget, match="cannot be written: No such file") as caught:
-        await job.download(folder / "voice.mp3", on_progress=vanish)
+        await job.download(folder / "voice.mp3", on_progress=remove_folder)
     assert caught.value.generation_id == job.generation_id
     assert not folder.exists()
 

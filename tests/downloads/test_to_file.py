@@ -71,11 +71,11 @@ async def test_a_file_that_appears_during_the_download_is_not_replaced(
     job = await finished(client, CONTENT)
     target = tmp_path / "voice.mp3"
 
-    def somebody_else(_: DownloadProgress) -> None:
+    def create_file(_: DownloadProgress) -> None:
         target.write_bytes(b"precious")
 
     with pytest.raises(InvalidTarget, match="exists"):
-        await job.download(target, on_progress=somebody_else)
+        await job.download(target, on_progress=create_file)
     assert target.read_bytes() == b"precious"
     assert entries(tmp_path) == ["voice.mp3"]
 
@@ -98,7 +98,7 @@ async def test_two_downloads_to_one_name_leave_one_complete_file(
 
 
 @pytest.mark.parametrize("failure", [errno.EPERM, errno.EOPNOTSUPP, None])
-async def test_where_there_are_no_hard_links_the_name_is_still_used_only_once(
+async def test_without_hard_links_an_existing_file_is_still_not_replaced(
     client: AsyncDiffio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: int | None
 ) -> None:
     def no_links(*_: object, **__: object) -> None:
@@ -107,18 +107,18 @@ async def test_where_there_are_no_hard_links_the_name_is_still_used_only_once(
         raise OSError(failure, os.strerror(failure))
 
     job = await finished(client, CONTENT)
-    # The system's own call, for want of such a file system wherever tests run.
+    # Patch the system call, since no such file system is available in tests.
     monkeypatch.setattr(os, "link", no_links)
     target = tmp_path / "voice.mp3"
     await job.download(target)
     assert target.read_bytes() == CONTENT
     target.unlink()
 
-    def somebody_else(_: DownloadProgress) -> None:
+    def create_file(_: DownloadProgress) -> None:
         target.write_bytes(b"precious")
 
     with pytest.raises(InvalidTarget, match="exists"):
-        await job.download(target, on_progress=somebody_else)
+        await job.download(target, on_progress=create_file)
     assert target.read_bytes() == b"precious"
     assert entries(tmp_path) == ["voice.mp3"]
 
@@ -136,7 +136,7 @@ async def test_a_name_may_have_the_maximum_length(
     assert entries(tmp_path) == [name]
 
 
-async def test_no_file_has_the_name_before_the_end(
+async def test_the_target_does_not_exist_before_the_end(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     job = await finished(client, CONTENT)
@@ -155,12 +155,12 @@ async def test_progress_grows_to_the_total(client: AsyncDiffio) -> None:
     job = await finished(client, CONTENT)
     reports: list[DownloadProgress] = []
 
-    async def tell(progress: DownloadProgress) -> None:
+    async def report(progress: DownloadProgress) -> None:
         await asyncio.sleep(0)
         reports.append(progress)
         raise LookupError("a bug in a callback")
 
-    assert (await job.download(on_progress=tell)).content == CONTENT
+    assert (await job.download(on_progress=report)).content == CONTENT
     received = [progress.received for progress in reports]
     assert received == sorted(set(received))
     assert {progress.total for progress in reports} == {len(CONTENT)}

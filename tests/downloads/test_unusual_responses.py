@@ -58,8 +58,8 @@ async def test_chunks_are_an_end_only_where_they_are_the_only_coding(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, coding: str
 ) -> None:
     """With other codings the body ends with the connection, and may be incomplete."""
-    answer = chunked(CONTENT, complete=False).replace(b"chunked", coding.encode(), 1)
-    async with peer(sends(answer)) as host:
+    response = chunked(CONTENT, complete=False).replace(b"chunked", coding.encode(), 1)
+    async with peer(sends(response)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download(tmp_path / "voice.mp3")
@@ -158,7 +158,7 @@ async def test_an_encoded_result_that_ends_early_is_incomplete(
 async def test_an_encoding_that_was_not_requested_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, encoding: str
 ) -> None:
-    """An unsupported one."""
+    """It is not supported."""
     packed = gzip.compress(CONTENT)
     async with peer(responds(200, packed, content_encoding=encoding)) as host:
         leads_to(sandbox, host.url("/r"))
@@ -177,7 +177,7 @@ async def test_a_result_that_is_itself_compressed_is_kept_unchanged(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         head(206, {"content-length": 9}) + b"some part",
         head(206, {"content-length": 9, "content-range": "bytes 5-13/14"}) + b"some part",
@@ -190,9 +190,9 @@ async def test_a_result_that_is_itself_compressed_is_kept_unchanged(
     ],
 )
 async def test_a_response_that_is_not_a_complete_result_is_not_saved(
-    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, answer: bytes
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, response: bytes
 ) -> None:
-    async with peer(sends(answer)) as host:
+    async with peer(sends(response)) as host:
         leads_to(sandbox, host.url("/r"))
         with pytest.raises(DownloadFailed):
             await linked(client).download(tmp_path / "voice.mp3")
@@ -211,11 +211,11 @@ async def test_a_first_part_that_was_not_requested_is_completed(
     assert host.requests[1].headers["range"] == "bytes=5-"
 
 
-@pytest.mark.parametrize("answer", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
+@pytest.mark.parametrize("response", [b"\x00\x01garbage\r\n\r\n", b"", b"SSH-2.0-OpenSSH_9\r\n"])
 async def test_a_response_that_is_not_http_ends_as_a_failed_download(
-    client: AsyncDiffio, sandbox: Sandbox, answer: bytes
+    client: AsyncDiffio, sandbox: Sandbox, response: bytes
 ) -> None:
-    async with peer(sends(answer)) as host:
+    async with peer(sends(response)) as host:
         leads_to(sandbox, host.url("/r?signature=SECRET"))
         with pytest.raises(DownloadFailed, match="could not be downloaded") as caught:
             await linked(client).download()
@@ -304,7 +304,7 @@ async def test_a_page_or_nothing_is_not_saved_as_the_result(
     assert entries(tmp_path) == []
 
 
-async def test_a_download_that_is_cut_off_does_not_speak_of_acceptance(
+async def test_the_error_of_a_broken_download_does_not_mention_acceptance(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """A GET changes nothing at the server."""

@@ -79,13 +79,13 @@ def secrets_of(sandbox: Sandbox) -> set[str]:
 ECHO = "no: {} and https://media.test/x?signature=SECRETSECRET"
 
 
-@pytest.mark.parametrize("era", get_args(UploadMode))
+@pytest.mark.parametrize("upload_mode", get_args(UploadMode))
 async def test_a_restore_with_every_kind_of_failure_shows_no_secret(
-    logged: pytest.LogCaptureFixture, tmp_path: Path, era: UploadMode
+    logged: pytest.LogCaptureFixture, tmp_path: Path, upload_mode: UploadMode
 ) -> None:
     """Each failure occurs once, on every host, and finally a permanent one."""
     events: list[Event] = []
-    async with Sandbox(engine="echo", api_key=KEY, uploads=[era]) as sandbox:
+    async with Sandbox(engine="echo", api_key=KEY, uploads=[upload_mode]) as sandbox:
         quoting = RespondWith(503, json={"error": ECHO.format(KEY)})
         sandbox.faults.add(
             *(Fault(path=p, action=quoting) for p in ("*list*", "*progress*", "*download*")),

@@ -22,31 +22,31 @@ PART = 64 * KIB
 
 
 def sound(size: int) -> bytes:
-    """Bytes that no mistake in order, offset or length leaves as they are."""
+    """Return random bytes, in which errors of order, offset or length are detected."""
     return random.Random(size).randbytes(size)
 
 
 @frozen
 class Scene:
-    """A sandbox, and a client of it."""
+    """A sandbox and a client of it."""
 
     sandbox: Sandbox
     client: AsyncDiffio
 
-    def landed(self, project: Project | str) -> bytes:
-        """The bytes that landed for a project."""
+    def uploaded_bytes(self, project: Project | str) -> bytes:
+        """Return the uploaded bytes of a project."""
         project_id = project if isinstance(project, str) else project.api_project_id
-        world = self.sandbox.state
-        assert world.projects[project_id].received
-        return world.source_path(world.projects[project_id]).read_bytes()
+        state = self.sandbox.state
+        assert state.projects[project_id].received
+        return state.source_path(state.projects[project_id]).read_bytes()
 
     def only_project(self) -> str:
-        """The id of the one project there is."""
+        """Return the id of the only project."""
         (project_id,) = self.sandbox.state.projects
         return project_id
 
     def seen(self, end: str, **fields: Any) -> list[RecordedRequest]:
-        """The requests to paths that end so, and have these fields."""
+        """Return the requests whose paths end with `end`, and that have these fields."""
         return [
             seen
             for seen in self.sandbox.requests
@@ -55,15 +55,15 @@ class Scene:
         ]
 
     def parts(self) -> list[RecordedRequest]:
-        """The parts that were sent, in the order of their arrival."""
+        """Return the requests for parts, in order."""
         return [seen for seen in self.sandbox.requests if seen.method == "PUT"]
 
     def part_numbers(self) -> list[int]:
-        """The numbers of the parts that were sent, sorted."""
+        """Return the sorted numbers of the parts that were sent."""
         return sorted(int(seen.path.rsplit("/", 1)[1]) for seen in self.parts())
 
     def fail(self, *faults: Fault) -> None:
-        """Put faults in force."""
+        """Add faults to the sandbox."""
         self.sandbox.faults.add(*faults)
 
 
@@ -76,14 +76,14 @@ async def scene(
     max_bytes: int = 64 * 1024 * KIB,
     **options: Any,
 ) -> AsyncIterator[Scene]:
-    """A sandbox and a client with these `ClientOptions`; the sandbox has nothing to complain of."""
-    made = ClientOptions(**{"retry": QUICK, **options})
+    """Provide a sandbox and a client with these options; check for violations afterwards."""
+    client_options = ClientOptions(**{"retry": QUICK, **options})
     sandbox = Sandbox(
         engine="echo", uploads=uploads, part_size=part_size, faults=faults, max_bytes=max_bytes
     )
     async with (
         sandbox,
-        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=made) as client,
+        AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=client_options) as client,
     ):
         yield Scene(sandbox, client)
         assert sandbox.violations == []
@@ -99,12 +99,12 @@ async def cancelled_at(on: Scene, end: str, call: Coroutine[Any, Any, object]) -
     await asyncio.gather(task, return_exceptions=True)
 
 
-def most_at_once(requests: Iterable[RecordedRequest]) -> int:
-    """How many of the requests were under way at the same time, at most."""
-    turns = [(seen.at, 1) for seen in requests]
-    turns += [(seen.responded_at, -1) for seen in requests if seen.responded_at is not None]
-    under_way = most = 0
-    for _, change in sorted(turns):
-        under_way += change
-        most = max(most, under_way)
-    return most
+def max_concurrency(requests: Iterable[RecordedRequest]) -> int:
+    """Return the maximum number of requests that were in flight at the same time."""
+    changes = [(seen.at, 1) for seen in requests]
+    changes += [(seen.responded_at, -1) for seen in requests if seen.responded_at is not None]
+    in_flight = maximum = 0
+    for _, change in sorted(changes):
+        in_flight += change
+        maximum = max(maximum, in_flight)
+    return maximum

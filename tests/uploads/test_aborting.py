@@ -1,4 +1,4 @@
-"""An upload that ends early leaves nothing open at the edge."""
+"""Interrupted and failed uploads are aborted at the edge."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 
 def aborted(on: Scene) -> bool:
-    """Whether exactly one abort was sent, and did its work."""
+    """Return whether exactly one abort was sent, and succeeded."""
     statuses = [seen.status for seen in on.seen(ABORT)]
     return statuses == [200] and on.sandbox.state.uploads == {}
 
 
 async def until_seen(on: Scene, end: str) -> None:
-    """Wait until a request to a path that ends so has arrived."""
+    """Wait until a request to a path that ends with `end` has arrived."""
     with anyio.fail_after(10):
         while not on.seen(end):
             await anyio.sleep(0.005)
 
 
 async def test_a_part_that_is_refused_aborts_the_upload() -> None:
-    """The first refusal ends the other parts too; the id of the project survives in the error."""
+    """The other parts are cancelled, and the error has the id of the project."""
     refused = Fault(path="*/parts/2", action=RespondWith(403, json={"error": {"code": "gone"}}))
     async with scene(faults=[refused, NEVER]) as on:
         with pytest.raises(UploadFailed, match="upload parts/2 returned 403 gone") as caught:
@@ -50,7 +50,7 @@ async def test_a_part_that_is_refused_aborts_the_upload() -> None:
         assert aborted(on)
 
 
-async def test_an_abort_that_fails_does_not_hide_what_went_wrong() -> None:
+async def test_a_failing_abort_does_not_hide_the_original_error() -> None:
     refused = Fault(path="*/parts/2", action=RespondWith(403))
     broken = Fault(path=f"*{ABORT}", times=None, action=RespondWith(500))
     async with scene(faults=[refused, broken]) as on:
@@ -123,7 +123,7 @@ async def by_a_sibling(work: Callable[[], Coroutine[Any, Any, object]], on: Scen
 
 
 @pytest.mark.parametrize(
-    "cut",
+    "interrupt",
     [
         by_timeout,
         by_wait_for,
@@ -134,12 +134,12 @@ async def by_a_sibling(work: Callable[[], Coroutine[Any, Any, object]], on: Scen
         by_a_sibling,
     ],
 )
-async def test_an_interrupted_upload_is_aborted(cut: Any) -> None:
+async def test_an_interrupted_upload_is_aborted(interrupt: Any) -> None:
     """The task can continue after any kind of interruption."""
     async with scene(faults=[NEVER]) as on:
-        await cut(lambda: on.client.projects.create(CONTENT), on)
+        await interrupt(lambda: on.client.projects.create(CONTENT), on)
         assert aborted(on)
-        # The task can continue after any kind of interruption.
+        # The task is not left cancelled.
         await anyio.lowlevel.checkpoint()
         await asyncio.sleep(0)
 
@@ -156,16 +156,16 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
         assert on.parts() == []
 
 
-async def test_an_abort_takes_five_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_abort_takes_at_most_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interruption does not wait for a host; the five seconds are shortened here."""
     monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.05)
     for stuck in (START, ABORT):
-        gone = Fault(path=f"*{stuck}", times=None, action=Delay(60))
-        async with scene(faults=[gone, NEVER]) as on:
-            began = time.monotonic()
+        hanging = Fault(path=f"*{stuck}", times=None, action=Delay(60))
+        async with scene(faults=[hanging, NEVER]) as on:
+            started_at = time.monotonic()
             with anyio.move_on_after(0.1):
                 await on.client.projects.create(CONTENT)
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - started_at < 2
 
 
 @pytest.mark.parametrize("stuck", [START, ABORT])
@@ -178,12 +178,12 @@ async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
     if stuck == ABORT:
         faults.append(Fault(method="PUT", times=1, action=Delay(60)))
     async with scene(faults=faults) as on:
-        began = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await on.client.projects.create(sound(PART))
-        assert time.monotonic() - began < 0.6
-        assert on.landed(await on.client.projects.create(sound(PART))) == sound(PART)
+        assert time.monotonic() - started_at < 0.6
+        assert on.uploaded_bytes(await on.client.projects.create(sound(PART))) == sound(PART)
         # Closing the client waits for the abort.
         await on.client.aclose()
         assert aborted(on)
@@ -194,13 +194,13 @@ async def test_an_abort_that_never_ends_does_not_keep_the_client_open(
 ) -> None:
     """Closing waits five seconds at most; they are shortened here."""
     monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.2)
-    gone = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
-    async with scene(faults=[gone, NEVER]) as on:
+    hanging = Fault(path=f"*{ABORT}", times=None, action=Delay(60))
+    async with scene(faults=[hanging, NEVER]) as on:
         with anyio.move_on_after(0.1):
             await on.client.projects.create(CONTENT)
-        began = time.monotonic()
+        started_at = time.monotonic()
         await on.client.aclose()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - started_at < 2
 
 
 async def test_a_lost_abort_is_sent_again() -> None:
@@ -212,13 +212,13 @@ async def test_a_lost_abort_is_sent_again() -> None:
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """Return the number of open descriptors of this process."""
     return len(list(DESCRIPTORS.iterdir()))
 
 
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="needs /proc")
-async def test_an_interrupted_transfer_lets_go_of_its_connection() -> None:
-    """The host does not read megabytes that are waiting: they and their socket are released."""
+async def test_an_interrupted_transfer_closes_its_connection() -> None:
+    """The host does not read the buffered megabytes; they and the socket are released."""
     async with scene(uploads=("signed",), faults=[NEVER]) as on:
         uploading = asyncio.create_task(on.client.projects.create(sound(16 * 1024 * 1024)))
         with anyio.fail_after(10):
@@ -242,11 +242,11 @@ async def test_an_upload_that_ends_frees_its_slots() -> None:
         with anyio.move_on_after(0.2):
             await on.client.projects.create(sound(4 * PART))
         project = await on.client.projects.create(CONTENT)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
 
 
 async def test_closing_the_client_aborts_its_uploads_first() -> None:
-    """`aclose` in the middle of an upload leaves nothing open at the edge: `ClientClosed`."""
+    """During an upload, `aclose` aborts it at the edge, and the call raises `ClientClosed`."""
     async with scene(faults=[NEVER]) as on:
         upload = asyncio.create_task(on.client.projects.create(CONTENT))
         await until_seen(on, "/parts/1")

@@ -1,4 +1,4 @@
-"""Files that change during the upload: it fails and is aborted."""
+"""Files that change during an upload: it fails and is aborted."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT = sound(8 * PART)
 
 
 def shrink(path: Path) -> None:
-    """Cut the file in the middle."""
+    """Truncate the file."""
     os.truncate(path, 4 * PART)
 
 
@@ -31,38 +31,38 @@ def grow(path: Path) -> None:
 
 
 def touch(path: Path) -> None:
-    """Write the same length again."""
+    """Overwrite the file with other content of the same length."""
     os.utime(path, (1, 1))
 
 
 @pytest.mark.parametrize("change", [shrink, grow, touch])
-@pytest.mark.parametrize("era", ["signed", "edge"])
+@pytest.mark.parametrize("upload_mode", ["signed", "edge"])
 @pytest.mark.parametrize("opened", [False, True], ids=["path", "file"])
-async def test_a_file_that_changes_on_the_way_is_refused(
-    change: Callable[[Path], None], era: str, opened: bool, tmp_path: Path
+async def test_a_file_that_changes_during_the_upload_is_refused(
+    change: Callable[[Path], None], upload_mode: str, opened: bool, tmp_path: Path
 ) -> None:
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
     changed = False
 
-    def at_the_first_word(progress: UploadProgress) -> None:
+    def change_once(progress: UploadProgress) -> None:
         nonlocal changed
         if not changed:
             changed = True
             change(path)
 
-    async with scene(uploads=(era,), max_concurrent_parts=1) as on:
+    async with scene(uploads=(upload_mode,), max_concurrent_parts=1) as on:
         with path.open("rb") as file, pytest.raises(InvalidSource, match="changed") as caught:
-            await on.client.projects.create(file if opened else path, on_progress=at_the_first_word)
+            await on.client.projects.create(file if opened else path, on_progress=change_once)
         assert "'talk.wav' changed while it was uploaded" in str(caught.value)
         assert caught.value.api_project_id == on.only_project()
         assert on.sandbox.state.uploads == {}
         assert on.seen("/uploads/complete") == []
-        # It is not the network's fault: nothing is sent again.
+        # It is not a network failure, so nothing is retried.
         assert len(on.parts()) == len({seen.path for seen in on.parts()})
 
 
-async def test_a_file_that_is_replaced_or_removed_is_sent_as_it_was(tmp_path: Path) -> None:
+async def test_a_file_that_is_replaced_or_removed_is_sent_unchanged(tmp_path: Path) -> None:
     """The open file is uploaded, even if its name refers to another one."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
@@ -74,19 +74,19 @@ async def test_a_file_that_is_replaced_or_removed_is_sent_as_it_was(tmp_path: Pa
 
     async with scene() as on:
         project = await on.client.projects.create(path, on_progress=replace)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
         path.write_bytes(CONTENT)
         project = await on.client.projects.create(
             path, on_progress=lambda _: path.unlink(missing_ok=True)
         )
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
 
 
-async def test_a_file_that_the_user_closes_on_the_way_is_sent_completely(tmp_path: Path) -> None:
-    """The upload has a descriptor of its own."""
+async def test_a_file_that_the_user_closes_is_sent_completely(tmp_path: Path) -> None:
+    """The upload has its own descriptor."""
     path = tmp_path / "talk.wav"
     path.write_bytes(CONTENT)
     file = path.open("rb")
     async with scene() as on:
         project = await on.client.projects.create(file, on_progress=lambda _: file.close())
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT

@@ -1,4 +1,4 @@
-"""Completion of an upload: a lost response aborts no finished upload, a refused one is aborted."""
+"""Completion of uploads: after a lost response, finished uploads are not aborted."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ABORT = "/uploads/abort"
 
 
 def fault(path: str, action: object, times: int | None = 1) -> Fault:
-    """A fault that strikes requests to a path that ends so."""
+    """Return a fault for requests to paths that end with `path`."""
     return Fault(path=f"*{path}", times=times, action=action)  # type: ignore[arg-type]
 
 
 async def created(on: Scene) -> None:
-    """Upload; check that all bytes arrived and nothing finished was aborted."""
+    """Upload, and check that all bytes arrived and no finished upload was aborted."""
     project = await on.client.projects.create(CONTENT)
     assert project.status == "uploaded"
-    assert on.landed(project) == CONTENT
+    assert on.uploaded_bytes(project) == CONTENT
     assert on.seen(ABORT) == []
     assert on.sandbox.state.uploads == {}
 
@@ -55,7 +55,7 @@ async def test_after_an_uncertain_complete_storage_may_take_a_moment() -> None:
         assert [seen.status for seen in on.seen(CONFIRM)] == [409, 409, 200]
 
 
-async def test_a_complete_that_gets_a_page_is_confirmed_with_the_api() -> None:
+async def test_a_complete_with_an_html_response_is_confirmed_with_the_api() -> None:
     """A proxy sends a page in place of the response of the edge, which has finished."""
     page = RespondWith(200, text="<html>")
     async with scene(faults=[fault(COMPLETE, LoseResponse()), fault(COMPLETE, page)]) as on:
@@ -63,7 +63,7 @@ async def test_a_complete_that_gets_a_page_is_confirmed_with_the_api() -> None:
 
 
 async def test_a_complete_that_never_arrived_is_sent_again() -> None:
-    """Dropped or overloaded: nothing is known to be wrong with the upload."""
+    """The connection was dropped, or the host overloaded; the upload itself is valid."""
     faults = [fault(COMPLETE, Drop()), fault(COMPLETE, RespondWith(503))]
     async with scene(faults=faults) as on:
         await created(on)
@@ -133,7 +133,7 @@ async def test_a_cancelled_complete_that_was_finished_is_not_aborted() -> None:
         with pytest.raises(asyncio.CancelledError):
             await uploading
         assert on.seen(ABORT) == []
-        assert on.landed(on.only_project()) == CONTENT
+        assert on.uploaded_bytes(on.only_project()) == CONTENT
 
 
 async def test_a_cancelled_complete_that_was_not_finished_is_aborted() -> None:
@@ -157,7 +157,7 @@ async def test_complete_upload_keeps_the_project_in_its_errors() -> None:
 async def test_a_recording_that_arrived_incomplete_is_an_error(
     output: dict[str, object],
 ) -> None:
-    """The reported size is checked: a generation of half a recording would be billed as well."""
+    """The reported size is checked, as a generation of a partial recording would be billed."""
     body = {"apiProjectId": "proj_1", "status": "uploaded", **output}
     async with scene(faults=[fault(CONFIRM, RespondWith(json=body))]) as on:
         with pytest.raises(UploadFailed, match="but the API reports") as caught:

@@ -29,13 +29,13 @@ CREATE = "/v1/create_project"
 
 
 def create(action: Any, times: int | None = 1) -> Fault:
-    """A fault of `create_project`."""
+    """Return a fault of `create_project`."""
     return Fault(path=CREATE, times=times, action=action)
 
 
 @pytest.mark.parametrize("action", [LoseResponse(), Truncate(0.5)], ids=["lost", "cut"])
-async def test_a_lost_response_is_never_repeated(action: Any) -> None:
-    """One project exists, and the error mentions that it may."""
+async def test_a_request_with_a_lost_response_is_not_retried(action: Any) -> None:
+    """One project exists, and the error states that it may."""
     async with scene(faults=[create(action)]) as on:
         with pytest.raises(ResponseLost, match="may have been accepted"):
             await on.client.projects.create(b"x")
@@ -43,7 +43,7 @@ async def test_a_lost_response_is_never_repeated(action: Any) -> None:
         assert len(on.sandbox.state.projects) == 1
 
 
-async def test_a_late_response_is_never_repeated() -> None:
+async def test_a_request_that_timed_out_is_not_retried() -> None:
     async with scene(faults=[create(Delay(5))], timeouts=Timeouts(total=0.2)) as on:
         with pytest.raises(ResponseTimeout):
             await on.client.projects.create(b"x")
@@ -51,7 +51,7 @@ async def test_a_late_response_is_never_repeated() -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 429, 408])
-async def test_an_error_that_may_have_been_accepted_is_never_repeated(status: int) -> None:
+async def test_a_request_that_may_have_been_accepted_is_not_retried(status: int) -> None:
     async with scene(faults=[create(RespondWith(status))]) as on:
         with pytest.raises(ApiError) as caught:
             await on.client.projects.create(b"x")
@@ -60,7 +60,7 @@ async def test_an_error_that_may_have_been_accepted_is_never_repeated(status: in
 
 
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_response_with_retry_after_is_repeated(status: int) -> None:
+async def test_a_request_is_retried_after_a_response_with_retry_after(status: int) -> None:
     """With `Retry-After`, 429 and 503 mean "not accepted"."""
     busy = create(RespondWith(status, {"Retry-After": "0"}), times=2)
     async with scene(faults=[busy]) as on:
@@ -69,7 +69,7 @@ async def test_a_response_with_retry_after_is_repeated(status: int) -> None:
         assert on.only_project() == project.api_project_id
 
 
-async def test_a_request_that_never_arrived_is_repeated() -> None:
+async def test_a_request_that_was_not_sent_is_retried() -> None:
     """The port is closed at first, and then opened."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -102,7 +102,7 @@ async def test_the_declared_metadata_is_sent() -> None:
     content = sound(PART + 1)
     async with scene() as on:
         await on.client.projects.create(
-            content, file_name="a.wav", file_format="wav", params={"room": 7}
+            content, file_name="a.wav", file_format="wav", params={"meeting": 7}
         )
         (request,) = on.seen(CREATE)
         assert request.json == {
@@ -110,22 +110,22 @@ async def test_the_declared_metadata_is_sent() -> None:
             "contentType": "audio/x-wav",
             "contentLength": len(content),
             "fileFormat": "wav",
-            "params": {"room": 7},
+            "params": {"meeting": 7},
         }
 
 
-@pytest.mark.parametrize("era", ["signed", "edge"])
-async def test_a_failed_upload_keeps_the_project(era: str) -> None:
+@pytest.mark.parametrize("upload_mode", ["signed", "edge"])
+async def test_a_failed_upload_keeps_the_project(upload_mode: str) -> None:
     """The error and its notes contain the id and the cause, also after pickling."""
     refused = Fault(method="PUT", times=None, action=RespondWith(403, text="<Error/>"))
-    async with scene(uploads=(era,), faults=[refused]) as on:
+    async with scene(uploads=(upload_mode,), faults=[refused]) as on:
         with pytest.raises(UploadFailed, match="could not be uploaded") as caught:
             await on.client.projects.create(b"x", file_name="a.wav")
         failure = caught.value
         assert failure.api_project_id == on.only_project()
         assert f"api_project_id={on.only_project()}" in failure.__notes__
-        again = pickle.loads(pickle.dumps(failure))
-        assert again.api_project_id == on.only_project()
+        copied = pickle.loads(pickle.dumps(failure))
+        assert copied.api_project_id == on.only_project()
         assert getattr(failure.__cause__, "status", None) == 403
 
 

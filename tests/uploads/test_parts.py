@@ -1,4 +1,4 @@
-"""Parts: their size is that of the offer, several are in flight, each is retried alone."""
+"""Parts of an upload: their size, concurrency and retries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffio_async import (
     UploadFailed,
 )
 from diffio_async.sandbox import Delay, Drop, DropAfter, Fault, LoseResponse, RespondWith
-from tests.uploads.scenes import PART, most_at_once, scene, sound
+from tests.uploads.scenes import PART, max_concurrency, scene, sound
 
 if TYPE_CHECKING:
     from diffio_async.sandbox.faults import Action
@@ -29,20 +29,20 @@ SLOW = Fault(method="PUT", times=None, action=Delay(0.02))
 
 
 def at_part(number: int, action: Action, times: int | None = 1) -> Fault:
-    """A fault that strikes one part."""
+    """Return a fault for one part."""
     return Fault(origin="edge", method="PUT", path=f"*/parts/{number}", times=times, action=action)
 
 
-async def test_the_edge_is_preferred_where_both_are_offered() -> None:
+async def test_the_edge_is_preferred_if_both_methods_are_offered() -> None:
     async with scene(uploads=("signed", "edge")) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
         assert {seen.origin for seen in on.parts()} == {"edge"}
         (confirmed,) = on.seen("/complete_project_upload")
         assert confirmed.status == 200
 
 
-async def test_parts_are_cut_in_the_size_the_start_response_sets() -> None:
-    """The offer's size is only a forecast: `start` has the last word."""
+async def test_the_part_size_of_the_start_response_is_used() -> None:
+    """The response to `start` overrides the size in the offer."""
     async with scene() as on:
         on.fail(
             Fault(path="*create_project", action=RespondWith(json=_offer(on.sandbox.edge_url, 7))),
@@ -55,7 +55,7 @@ async def test_parts_are_cut_in_the_size_the_start_response_sets() -> None:
         assert sorted(seen.bytes_received for seen in on.parts()) == [50, 100, 100]
 
 
-async def test_parts_are_cut_in_the_offers_size_where_the_start_names_none() -> None:
+async def test_the_part_size_of_the_offer_is_used_without_one_in_the_start_response() -> None:
     async with scene() as on:
         on.fail(
             Fault(
@@ -85,12 +85,12 @@ def _landed() -> dict[str, object]:
     return {"apiProjectId": "proj_1", "status": "uploaded", "sizeBytes": 250}
 
 
-@pytest.mark.parametrize("era", ["edge", "signed"])
-async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
-    async with scene(uploads=(era,), faults=[SLOW], max_concurrent_parts=2) as on:
+@pytest.mark.parametrize("upload_mode", ["edge", "signed"])
+async def test_all_uploads_of_a_client_share_one_limit(upload_mode: str) -> None:
+    async with scene(uploads=(upload_mode,), faults=[SLOW], max_concurrent_parts=2) as on:
         create = on.client.projects.create
         await asyncio.gather(create(CONTENT), create(CONTENT), create(CONTENT))
-        assert most_at_once(on.parts()) == 2
+        assert max_concurrency(on.parts()) == 2
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ async def test_all_uploads_of_a_client_share_one_limit(era: str) -> None:
 async def test_a_part_that_fails_is_sent_again_alone(action: Action) -> None:
     """The others are sent once, and the etags are listed in the order of the parts."""
     async with scene(faults=[at_part(2, action)]) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
         numbers = on.part_numbers()
         assert numbers.count(2) > 1
         assert [number for number in numbers if number != 2] == [1, 3, 4, 5, 6]
@@ -130,7 +130,7 @@ async def test_a_part_is_sent_again_by_the_retry_policy_alone() -> None:
 async def test_a_signed_upload_that_breaks_is_sent_again_from_its_first_byte() -> None:
     broken = Fault(origin="media", action=DropAfter(3 * PART))
     async with scene(uploads=("signed",), faults=[broken]) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
         assert len(on.parts()) > 1
         assert on.seen("/complete_project_upload") == []
 
@@ -140,11 +140,11 @@ async def test_a_part_is_retried_however_long_the_first_attempt_took() -> None:
     policy = RetryPolicy(initial_delay=0.01, total_timeout=0.05)
     late = [at_part(1, Delay(0.1)), at_part(1, RespondWith(503))]
     async with scene(faults=late, retry=policy) as on:
-        assert on.landed(await on.client.projects.create(b"x")) == b"x"
+        assert on.uploaded_bytes(await on.client.projects.create(b"x")) == b"x"
         assert on.part_numbers() == [1, 1]
 
 
-async def test_a_part_without_an_etag_ends_the_upload_with_clear_words() -> None:
+async def test_a_part_without_an_etag_ends_the_upload() -> None:
     for response in ({}, {"etag": ""}, {"etag": None}):
         async with scene(faults=[at_part(3, RespondWith(json=response))]) as on:
             with pytest.raises(UploadFailed, match="etag") as caught:
@@ -183,7 +183,7 @@ async def test_options_of_one_call_reach_its_parts() -> None:
 
 @pytest.mark.parametrize("etag", [5, ["e"], {"e": "e"}, True])
 async def test_an_etag_that_is_not_text_ends_the_upload(etag: object) -> None:
-    """Nothing is left open at the edge, and the place that did not fit is named."""
+    """The upload is aborted, and the message contains the path of the invalid field."""
     async with scene(faults=[at_part(3, RespondWith(json={"etag": etag}))]) as on:
         with pytest.raises(UploadFailed, match="etag: expected a string") as caught:
             await on.client.projects.create(CONTENT)
@@ -191,7 +191,7 @@ async def test_an_etag_that_is_not_text_ends_the_upload(etag: object) -> None:
         assert on.sandbox.state.uploads == {}
 
 
-async def test_an_edge_that_does_not_know_what_it_started_ends_the_upload() -> None:
+async def test_an_unknown_upload_session_ends_the_upload() -> None:
     """The error contains its message, and the upload is aborted."""
     lie = {"uploadId": "u", "partSizeBytes": 2 * PART}
     async with scene(faults=[Fault(path="*/start", action=RespondWith(json=lie))]) as on:
@@ -204,5 +204,5 @@ async def test_a_part_that_stalls_is_sent_again() -> None:
     """Its response does not arrive: after the read time-out it is retried; the others continue."""
     stalled = at_part(2, Delay(60))
     async with scene(faults=[stalled], timeouts=Timeouts(read=0.3)) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
         assert on.part_numbers().count(2) == 2

@@ -27,7 +27,7 @@ CONTENT = sound(6 * PART + 5)
 
 
 class Pipe:
-    """A pipe: an open file to read from, and a descriptor to write to."""
+    """A pipe, with an open file to read from and a descriptor to write to."""
 
     def __init__(self, buffering: int = -1, *, blocking: bool = True) -> None:
         reading, self.writing = os.pipe()
@@ -35,7 +35,7 @@ class Pipe:
         self.source: Any = os.fdopen(reading, "rb", buffering)
 
     def feed(self, content: bytes, *, pause: float = 0.0) -> None:
-        """Write all of it and close, in a thread."""
+        """Write everything and close the writing end, in a thread."""
         writing, self.writing = self.writing, -1
 
         def write() -> None:
@@ -55,24 +55,24 @@ class Pipe:
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
-    """A pipe as `open(…, 'rb')` and `sys.stdin.buffer` give it."""
+    """A pipe like those of `open(…, 'rb')` and `sys.stdin.buffer`."""
     made = Pipe()
     yield made
     made.close()
 
 
-@pytest.mark.parametrize("era", ["signed", "edge"])
-async def test_a_pipe_arrives_byte_by_byte(era: str, pipe: Pipe) -> None:
+@pytest.mark.parametrize("upload_mode", ["signed", "edge"])
+async def test_a_pipe_arrives_byte_by_byte(upload_mode: str, pipe: Pipe) -> None:
     pipe.feed(CONTENT)
-    async with scene(uploads=(era,)) as on:
+    async with scene(uploads=(upload_mode,)) as on:
         project = await on.client.projects.create(pipe.source)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
 
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("buffering", [-1, 0])
 async def test_a_slow_pipe_is_read_to_its_end(buffering: int, blocking: bool) -> None:
-    """A pipe that has nothing yet is not at its end, whether reading it would block or not."""
+    """An empty pipe is not at its end, whether reading it would block or not."""
     pipe = Pipe(buffering, blocking=blocking)
     pipe.feed(CONTENT, pause=0.01)
     async with open_source(pipe.source, max_bytes=10 * PART) as found:
@@ -80,8 +80,8 @@ async def test_a_slow_pipe_is_read_to_its_end(buffering: int, blocking: bool) ->
     pipe.close()
 
 
-async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
-    """The user read a header; the buffer of the object contains more than that."""
+async def test_buffered_bytes_of_a_pipe_are_not_lost(pipe: Pipe) -> None:
+    """The user read a header, and the buffer contains more bytes."""
     pipe.feed(b"RIFF" + CONTENT)
     assert pipe.source.read(4) == b"RIFF"
     async with open_source(pipe.source, max_bytes=10 * PART) as found:
@@ -90,17 +90,17 @@ async def test_what_was_read_ahead_of_a_pipe_is_not_lost(pipe: Pipe) -> None:
 
 async def test_reading_a_pipe_without_writer_can_be_cancelled(pipe: Pipe) -> None:
     """An interruption does not wait for a writer."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     async with scene() as on:
         with anyio.move_on_after(0.05):
             await on.client.projects.create(pipe.source)
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(on.client.projects.create(pipe.source), 0.05)
         assert on.sandbox.requests == []
-    assert time.monotonic() - began < 0.8
+    assert time.monotonic() - started_at < 0.8
 
 
-async def test_many_pipes_that_wait_do_not_keep_files_from_being_read(tmp_path: Path) -> None:
+async def test_many_waiting_pipes_do_not_block_files(tmp_path: Path) -> None:
     pipes = [Pipe() for _ in range(40)]
     (tmp_path / "talk.wav").write_bytes(CONTENT)
     async with scene() as on, anyio.create_task_group() as group:
@@ -108,14 +108,14 @@ async def test_many_pipes_that_wait_do_not_keep_files_from_being_read(tmp_path: 
             group.start_soon(on.client.projects.create, pipe.source)
         await anyio.sleep(0.05)
         project = await on.client.projects.create(tmp_path / "talk.wav")
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
         group.cancel_scope.cancel()
     for pipe in pipes:
         pipe.close()
 
 
-async def test_a_pipe_over_the_limit_is_refused_without_reading_on(pipe: Pipe) -> None:
-    """The writer is stopped by the pipe: an endless one does not fill the disk."""
+async def test_reading_a_pipe_stops_at_the_limit(pipe: Pipe) -> None:
+    """An endless writer does not fill the disk."""
     written = 0
 
     def write() -> None:
@@ -143,10 +143,10 @@ async def test_a_terminal_or_device_that_cannot_be_watched_is_read() -> None:
             assert found.size == 0
 
 
-async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
+async def test_an_object_whose_read_never_returns_is_abandoned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its thread is the user's to end; the call is not held up for long."""
+    """The user has to end its thread; the call does not wait for it."""
     monkeypatch.setattr("diffio_async._uploads.source.READ_TIMEOUT", 0.1)
     end = threading.Event()
 
@@ -156,15 +156,15 @@ async def test_an_object_whose_read_never_returns_is_left_after_a_moment(
             return b""
 
     stuck: Any = Stuck()
-    began = time.monotonic()
+    started_at = time.monotonic()
     with anyio.move_on_after(0.05):
         async with open_source(stuck, max_bytes=PART):
             pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - started_at < 3
     end.set()
 
 
-async def test_a_temporary_file_is_gone_with_the_call(
+async def test_the_temporary_file_of_a_call_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The temporary file never has a name, and its space is released."""

@@ -51,12 +51,12 @@ STRANGER = 65534
 
 
 async def open_journal(path: Path) -> None:
-    """As a batch does."""
+    """Open a journal, like a batch."""
     await (await Journal.open(path)).close()
 
 
 async def open_inbox(path: Path) -> None:
-    """As a receiver of webhooks does."""
+    """Open an inbox, like a receiver of webhooks."""
     inbox = WebhookInbox(path)
     try:
         await inbox.entries()
@@ -65,35 +65,35 @@ async def open_inbox(path: Path) -> None:
 
 
 async def open_resume_file(path: Path) -> None:
-    """As an upload does."""
+    """Open a resume file, like an upload."""
     async with scene() as on:
         await on.client.projects.create(b"x", resume=path)
 
 
 def foreign(path: Path) -> None:
-    """Another user's."""
+    """Give the file to another user."""
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     os.chown(path, STRANGER, STRANGER)
 
 
 def symbolic(path: Path) -> None:
-    """A link to a file elsewhere."""
+    """Replace the file by a symbolic link."""
     path.rename(path.with_name("elsewhere"))
     path.symlink_to("elsewhere")
 
 
 def second_name(path: Path) -> None:
-    """A hard link."""
+    """Add a hard link to the file."""
     path.with_name("elsewhere").hardlink_to(path)
 
 
-def loose(path: Path) -> None:
-    """Anybody may write to it."""
+def writable(path: Path) -> None:
+    """Make the file writable for everybody."""
     path.chmod(0o666)
 
 
-@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, loose])
+@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, writable])
 @pytest.mark.parametrize("use", [open_journal, open_inbox, open_resume_file])
 async def test_a_file_that_another_user_may_have_written_is_refused(
     use: Callable[[Path], Awaitable[None]], trap: Callable[[Path], None], tmp_path: Path
@@ -110,12 +110,12 @@ async def test_a_file_that_another_user_may_have_written_is_refused(
     with pytest.raises((DatabaseError, ResumeFileError)) as caught:
         await use(path)
     assert str(path) in str(caught.value)
-    assert "name another file" in str(caught.value) or trap in {symbolic, loose}
+    assert "name another file" in str(caught.value) or trap in {symbolic, writable}
     assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("ending", ["-wal", "-shm", "-journal"])
-@pytest.mark.parametrize("trap", [foreign, symbolic, loose])
+@pytest.mark.parametrize("trap", [foreign, symbolic, writable])
 async def test_files_beside_a_database_are_checked_too(
     trap: Callable[[Path], None], ending: str, tmp_path: Path
 ) -> None:
@@ -130,10 +130,10 @@ async def test_files_beside_a_database_are_checked_too(
 
 
 @AS_ROOT
-async def test_a_planted_journal_makes_a_batch_do_nothing(
+async def test_a_journal_of_another_user_stops_a_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """In a folder that others may write to, it would name any file to be uploaded."""
+    """In a folder that others may write to, it could name any file for upload."""
     secret = tmp_path / "id_ed25519.wav"
     secret.write_bytes(content("secret"))
     shared = tmp_path / "shared"
@@ -164,10 +164,10 @@ async def test_a_planted_journal_makes_a_batch_do_nothing(
 def test_files_of_another_user_are_refused_and_those_of_root_accepted() -> None:
     """Root can change every file in any case."""
     with tempfile.TemporaryDirectory() as folder:
-        _looked_at_by_another_user(Path(folder))
+        _check_as_another_user(Path(folder))
 
 
-def _looked_at_by_another_user(tmp_path: Path) -> None:
+def _check_as_another_user(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     for number, owner in ((1, 12345), (2, 0)):
         path = tmp_path / f"{number}.sqlite"
@@ -228,8 +228,8 @@ async def test_a_partial_download_with_a_journal_of_loose_mode_is_refused(
         await job.download(target, resume=True)
 
 
-@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, loose])
-async def test_the_data_of_a_sandbox_is_its_owners(
+@pytest.mark.parametrize("trap", [foreign, symbolic, second_name, writable])
+async def test_the_data_of_a_sandbox_is_private(
     trap: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """Its file holds keys and the secrets of webhooks."""
@@ -257,7 +257,7 @@ async def test_an_upload_is_resumed_where_there_are_no_locks(
         with pytest.raises(DiffioError):
             await on.client.projects.create(recording, resume=tmp_path / "kept")
         project = await on.client.projects.create(recording, resume=tmp_path / "kept")
-        assert on.landed(project) == recording
+        assert on.uploaded_bytes(project) == recording
     assert list(tmp_path.iterdir()) == []
 
 
@@ -297,7 +297,9 @@ DAMAGES = [
 ]
 
 
-async def test_a_journal_of_odd_content_is_explained(client: AsyncDiffio, tmp_path: Path) -> None:
+async def test_a_journal_with_invalid_content_is_explained(
+    client: AsyncDiffio, tmp_path: Path
+) -> None:
     """A damaged journal causes an error of the package, or none; no other exception is raised."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")
     path = tmp_path / "out" / DEFAULT_JOURNAL
@@ -308,7 +310,7 @@ async def test_a_journal_of_odd_content_is_explained(client: AsyncDiffio, tmp_pa
         with contextlib.closing(sqlite3.connect(path)) as journal:
             try:
                 journal.executescript(damage)
-            except sqlite3.IntegrityError:  # the schema itself forbids it
+            except sqlite3.IntegrityError:  # the schema forbids the statement
                 forbidden += 1
                 continue
         try:
@@ -321,8 +323,8 @@ async def test_a_journal_of_odd_content_is_explained(client: AsyncDiffio, tmp_pa
     assert forbidden < len(DAMAGES) / 2
 
 
-async def test_a_schema_that_is_not_text_is_damage_with_a_way_out(tmp_path: Path) -> None:
-    """It escaped as `UnicodeDecodeError`."""
+async def test_a_schema_that_is_not_text_is_reported_as_damage(tmp_path: Path) -> None:
+    """No `UnicodeDecodeError` is raised."""
     path = tmp_path / "journal.sqlite"
     await open_journal(path)
     with sqlite3.connect(path) as journal:
@@ -333,8 +335,8 @@ async def test_a_schema_that_is_not_text_is_damage_with_a_way_out(tmp_path: Path
         await open_journal(path)
 
 
-async def test_a_file_of_ours_without_its_tables_is_damage(tmp_path: Path) -> None:
-    """The mark and the version are right, and nothing else."""
+async def test_a_database_without_its_tables_is_reported_as_damage(tmp_path: Path) -> None:
+    """Only the application id and the version are correct."""
     path = tmp_path / "journal.sqlite"
     with sqlite3.connect(path) as journal:
         journal.execute(f"PRAGMA application_id = {SCHEMA.application_id}")
@@ -347,8 +349,8 @@ async def test_a_file_of_ours_without_its_tables_is_damage(tmp_path: Path) -> No
     await database.close()
 
 
-def test_the_error_names_no_errno(tmp_path: Path) -> None:
-    """It is text for people."""
+def test_the_message_has_no_errno(tmp_path: Path) -> None:
+    """The message is text for users."""
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(UnexpectedFile, match=r"^it is a symbolic link"):
         open_private(tmp_path / "link")

@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_no_task_left")]
 
 MIB = 1024 * 1024
 
-#: Uploads the file it is given in the way it is reports, and prints by how many bytes its greatest
-#: memory grew meanwhile. A first, small upload pays for imports and buffers.
+#: Uploads a file in the given way, and prints by how many bytes its peak
+#: memory grew meanwhile. A small upload before that loads modules and buffers.
 MEASURED = """
 import asyncio, sys
 from pathlib import Path
@@ -46,7 +46,7 @@ async def main():
 asyncio.run(main())
 """
 
-#: Uploads for ever; where the tests run with Ctrl-C ignored, this must not.
+#: Uploads forever, with the default handler for Ctrl-C, which the test runner may ignore.
 INTERRUPTED = """
 import asyncio, signal
 from diffio_async import AsyncDiffio
@@ -65,15 +65,17 @@ asyncio.run(main())
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize(
-    ("era", "how"), [("edge", "path"), ("signed", "path"), ("edge", "generator")]
+    ("upload_mode", "how"), [("edge", "path"), ("signed", "path"), ("edge", "generator")]
 )
-async def test_memory_is_bounded_whatever_the_size(era: str, how: str, tmp_path: Path) -> None:
-    """256 MiB in four parts at once grow the process by less than 64 MiB."""
+async def test_memory_is_bounded_whatever_the_size(
+    upload_mode: str, how: str, tmp_path: Path
+) -> None:
+    """Uploading 256 MiB with four concurrent parts needs less than 64 MiB."""
     path = tmp_path / "long.wav"
     with path.open("wb") as file:
         for _ in range(256):
             file.write(sound(MIB))
-    async with scene(uploads=(era,), part_size=32 * MIB, max_bytes=300 * MIB) as on:
+    async with scene(uploads=(upload_mode,), part_size=32 * MIB, max_bytes=300 * MIB) as on:
         done = await anyio.run_process(
             [sys.executable, "-c", MEASURED, str(path), how],
             env={**os.environ, **on.sandbox.environment},
@@ -86,7 +88,7 @@ async def test_memory_is_bounded_whatever_the_size(era: str, how: str, tmp_path:
 
 
 async def test_ctrl_c_aborts_the_uploads_of_a_process() -> None:
-    """Both uploads are aborted before the process ends, and it ends by the signal's exception."""
+    """Both uploads are aborted before the process ends with `KeyboardInterrupt`."""
     never = Fault(method="PUT", times=None, action=Delay(60))
     async with scene(faults=[never]) as on:
         process = await anyio.open_process(

@@ -1,4 +1,4 @@
-"""Progress of uploads: correct, in order, and harmless if the callback fails."""
+"""Progress of uploads: values, order, and failing callbacks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 CONTENT = sound(5 * PART + 1)
 
 
-@pytest.mark.parametrize("era", ["signed", "edge"])
-async def test_progress_grows_to_the_total(era: str) -> None:
+@pytest.mark.parametrize("upload_mode", ["signed", "edge"])
+async def test_progress_grows_to_the_total(upload_mode: str) -> None:
     reports: list[UploadProgress] = []
-    async with scene(uploads=(era,)) as on:
+    async with scene(uploads=(upload_mode,)) as on:
         await on.client.projects.create(CONTENT, on_progress=reports.append)
     sent = [progress.sent for progress in reports]
     assert sent == sorted(set(sent))
@@ -32,14 +32,14 @@ async def test_progress_grows_to_the_total(era: str) -> None:
     assert reports[-1].percent == 100.0
 
 
-async def test_progress_of_nothing_is_everything() -> None:
+async def test_the_progress_of_an_empty_file_is_complete() -> None:
     reports: list[UploadProgress] = []
     async with scene() as on:
         await on.client.projects.create(b"", on_progress=reports.append)
     assert [(progress.sent, progress.percent) for progress in reports] == [(0, 100.0)]
 
 
-async def test_a_part_that_is_sent_again_is_counted_once() -> None:
+async def test_a_retried_part_is_counted_once() -> None:
     reports: list[UploadProgress] = []
     again = Fault(method="PUT", path="*/parts/2", action=RespondWith(503))
     async with scene(faults=[again], max_concurrent_parts=1) as on:
@@ -63,7 +63,7 @@ async def test_a_coroutine_callback_is_called_one_at_a_time() -> None:
 
     async with scene() as on:
         project = await on.client.projects.create(CONTENT, on_progress=slow)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
     assert reports == sorted(set(reports))
     assert reports[-1] == len(CONTENT)
 
@@ -81,7 +81,7 @@ async def test_a_callback_that_raises_does_not_end_the_upload(
         with caplog.at_level(logging.ERROR, "diffio_async"):
             for callback in (broken, broken_too):
                 project = await on.client.projects.create(CONTENT, on_progress=callback)
-                assert on.landed(project) == CONTENT
+                assert on.uploaded_bytes(project) == CONTENT
     assert "a bug of the user's" in caplog.text
 
 
@@ -97,13 +97,13 @@ async def test_a_callback_may_use_the_client() -> None:
 
 
 async def test_progress_contains_the_rate() -> None:
-    """Bytes a second, once there is a while to look back on."""
+    """The rate is in bytes per second, once there are enough samples."""
     reports: list[UploadProgress] = []
     slowly = Fault(method="PUT", times=None, action=Delay(0.06))
     async with scene(faults=[slowly], max_concurrent_parts=1) as on:
-        began = time.monotonic()
+        started_at = time.monotonic()
         await on.client.projects.create(CONTENT, on_progress=reports.append)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started_at
     assert reports[0].rate is None
     rate = reports[-1].rate
     assert rate is not None

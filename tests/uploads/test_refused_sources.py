@@ -1,4 +1,4 @@
-"""Errors of a source are raised before anything is sent."""
+"""Errors of sources are raised before a request is sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 @pytest.fixture
 async def on() -> AsyncIterator[Scene]:
-    """A scene at whose end the sandbox has seen no request at all."""
+    """A scene whose sandbox must not receive any request."""
     async with scene(max_upload_bytes=PART) as made:
         yield made
         assert made.sandbox.requests == []
@@ -77,7 +77,7 @@ async def test_a_file_without_permission_is_refused(on: Scene) -> None:
 
 
 async def test_an_unreadable_file_object_is_refused(on: Scene, tmp_path: Path) -> None:
-    """Write-only, closed, or failing as it is read: a `InvalidSource`, never a raw error."""
+    """It is write-only or closed, or fails when read; the original error is the cause."""
     path = tmp_path / "talk.wav"
     path.write_bytes(b"x")
     closed = path.open("rb")
@@ -101,7 +101,7 @@ async def test_an_unreadable_file_object_is_refused(on: Scene, tmp_path: Path) -
 
 
 async def test_a_folder_that_cannot_be_read_as_a_file_object_is_refused(on: Scene) -> None:
-    """A socket that was reset: its error becomes ours."""
+    """The error of a reset socket becomes `InvalidSource`."""
     ours, theirs = socket.socketpair()
     with ours, theirs, ours.makefile("rb") as source:
         ours.settimeout(0.01)
@@ -123,8 +123,8 @@ async def test_an_unsupported_source_is_refused(on: Scene) -> None:
             await on.client.projects.create(source)
 
 
-async def test_words_that_cannot_be_sent_are_refused_before_the_source_is_read(on: Scene) -> None:
-    """A source that can be read but once is not spent on a call that cannot be made."""
+async def test_invalid_arguments_are_refused_before_the_source_is_read(on: Scene) -> None:
+    """A source that can be read only once is not consumed by a call that must fail."""
     read = False
 
     async def once() -> AsyncIterator[bytes]:
@@ -148,7 +148,9 @@ async def test_a_source_over_the_offers_limit_sends_no_byte() -> None:
         assert [seen.path for seen in on.sandbox.requests] == ["/v1/create_project"]
 
 
-async def test_a_full_disk_is_the_sources_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_full_disk_while_spooling_is_an_invalid_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """If a read-once source cannot be spooled, the message has the reason and a remedy."""
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
 
@@ -170,7 +172,7 @@ async def test_a_closed_client_raises() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -5])
-async def test_a_limit_that_no_recording_meets_is_ignored(
+async def test_an_impossible_limit_is_ignored(
     client: AsyncDiffio, sandbox: Sandbox, limit: int
 ) -> None:
     """An invalid limit in the offer is ignored."""
@@ -182,7 +184,7 @@ async def test_a_limit_that_no_recording_meets_is_ignored(
 
 
 @pytest.mark.parametrize("address", ["{}/#f", "{}/?a=b", "http://u:p@127.0.0.1/e"])
-async def test_an_upload_address_that_cannot_be_extended_is_refused(
+async def test_an_upload_url_that_cannot_be_extended_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, address: str
 ) -> None:
     sandbox.faults.add(offer(sandbox, edgeBaseUrl=address.format(sandbox.edge_url)))

@@ -25,45 +25,45 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 CONTENT = sound(3 * PART)
 
 
-async def broken_off(on: Scene, kept: Path) -> None:
-    """A first attempt that fails at its second part."""
+async def fail_first_attempt(on: Scene, resume_file: Path) -> None:
+    """Make a first attempt that fails at its second part."""
     on.fail(Fault(path="*/parts/2", action=RespondWith(403)))
     with pytest.raises(UploadFailed):
-        await on.client.projects.create(CONTENT, resume=kept)
+        await on.client.projects.create(CONTENT, resume=resume_file)
 
 
 def folder(path: Path) -> None:
-    """A folder is there."""
+    """Create a folder in place of the file."""
     path.mkdir()
 
 
 def recording(path: Path) -> None:
-    """The wrong argument: a recording, which must stay as it is."""
+    """Create a recording, as if passed by mistake; it must not be changed."""
     path.write_bytes(CONTENT)
 
 
 def short(path: Path) -> None:
-    """A few bytes of something else."""
+    """Write a few bytes of another format."""
     path.write_bytes(b"RIFF")
 
 
 def damaged(path: Path) -> None:
-    """A line in the middle is not valid."""
+    """Write a resume file with an invalid line."""
     path.write_bytes(encode_entries(HEADER) + b'{"rec\n{"forgotten": "x"}\n')
 
 
 def newer(path: Path) -> None:
-    """A later version wrote it."""
+    """Write a resume file of a newer version."""
     path.write_bytes(encode_entries({**HEADER, "version": 2}) + b"what is not known yet\n")
 
 
 def pipe(path: Path) -> None:
-    """A named pipe, which must not block."""
+    """Create a named pipe, whose opening must not block."""
     os.mkfifo(path)
 
 
 def nowhere(path: Path) -> None:
-    """The path leads through a file."""
+    """Create a file in place of the parent folder."""
     path.symlink_to(Path(__file__) / "there")
 
 
@@ -82,26 +82,26 @@ def nowhere(path: Path) -> None:
 async def test_a_file_that_cannot_be_used_is_left_as_it_is(
     there: Callable[[Path], None], words: str, tmp_path: Path
 ) -> None:
-    kept = tmp_path / "kept"
-    there(kept)
-    before = kept.read_bytes() if kept.is_file() else None
+    resume_file = tmp_path / "resume_file"
+    there(resume_file)
+    before = resume_file.read_bytes() if resume_file.is_file() else None
     async with scene() as on:
         with pytest.raises(ResumeFileError, match=words) as caught:
-            await on.client.projects.create(CONTENT, resume=kept)
-        assert str(kept) in str(caught.value)
+            await on.client.projects.create(CONTENT, resume=resume_file)
+        assert str(resume_file) in str(caught.value)
         assert on.sandbox.requests == []
     if before is not None:
-        assert kept.read_bytes() == before
-    assert kept.is_symlink() or kept.exists()
+        assert resume_file.read_bytes() == before
+    assert resume_file.is_symlink() or resume_file.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every file")
 async def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
-    kept.touch(mode=0o000)
+    resume_file = tmp_path / "resume_file"
+    resume_file.touch(mode=0o000)
     async with scene() as on:
         with pytest.raises(ResumeFileError, match="Permission denied"):
-            await on.client.projects.create(CONTENT, resume=kept)
+            await on.client.projects.create(CONTENT, resume=resume_file)
 
 
 @pytest.mark.parametrize("wrong", [True, 5, "", object(), b"path", {}])
@@ -123,62 +123,65 @@ async def test_a_resume_argument_that_is_neither_path_nor_store_is_refused(wrong
     await source.aclose()
 
 
-async def test_the_file_is_for_its_owner_alone_and_shows_in_no_message(tmp_path: Path) -> None:
-    """It holds the token of the upload."""
-    kept = tmp_path / "kept"
+async def test_the_file_is_private_and_its_content_in_no_message(tmp_path: Path) -> None:
+    """It contains the token of the upload."""
+    resume_file = tmp_path / "resume_file"
     old = os.umask(0)
     try:
         async with scene(max_concurrent_parts=1) as on:
-            await broken_off(on, kept)
+            await fail_first_attempt(on, resume_file)
     finally:
         os.umask(old)
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert b"uploadToken" in kept.read_bytes()
+    assert stat.S_IMODE(resume_file.stat().st_mode) == 0o600
+    assert b"uploadToken" in resume_file.read_bytes()
 
 
-async def test_a_last_line_that_was_never_finished_is_not_damage(tmp_path: Path) -> None:
-    """The process was killed while it wrote it: the steps before it hold."""
-    kept = tmp_path / "kept"
+async def test_an_incomplete_last_line_is_not_damage(tmp_path: Path) -> None:
+    """The process was killed while writing it; earlier entries are valid."""
+    resume_file = tmp_path / "resume_file"
     async with scene(max_concurrent_parts=1) as on:
-        await broken_off(on, kept)
-        with kept.open("ab") as file:
+        await fail_first_attempt(on, resume_file)
+        with resume_file.open("ab") as file:
             file.write(b'{"digest": "0123')
-        await broken_off(on, kept)
-        project = await on.client.projects.create(CONTENT, resume=kept)
-        assert on.landed(project) == CONTENT
+        await fail_first_attempt(on, resume_file)
+        project = await on.client.projects.create(CONTENT, resume=resume_file)
+        assert on.uploaded_bytes(project) == CONTENT
         assert on.part_numbers() == [1, 2, 2, 2, 3]
 
 
-async def test_an_empty_file_is_where_to_begin(tmp_path: Path) -> None:
-    """As a process leaves it that was killed when it had just made it."""
-    kept = tmp_path / "kept"
-    kept.touch()
+async def test_an_empty_file_is_accepted(tmp_path: Path) -> None:
+    """A process that was killed after creating the file leaves it empty."""
+    resume_file = tmp_path / "resume_file"
+    resume_file.touch()
     async with scene() as on:
-        assert on.landed(await on.client.projects.create(CONTENT, resume=kept)) == CONTENT
-    assert not kept.exists()
+        assert (
+            on.uploaded_bytes(await on.client.projects.create(CONTENT, resume=resume_file))
+            == CONTENT
+        )
+    assert not resume_file.exists()
 
 
 async def test_a_second_upload_with_the_same_file_is_refused(tmp_path: Path) -> None:
     """The first one continues."""
-    kept = tmp_path / "kept"
+    resume_file = tmp_path / "resume_file"
     async with scene(faults=[Fault(path="*/parts/2", action=Delay(0.1))]) as on:
-        first = asyncio.create_task(on.client.projects.create(CONTENT, resume=kept))
+        first = asyncio.create_task(on.client.projects.create(CONTENT, resume=resume_file))
         with anyio.fail_after(5):
             while not on.parts():
                 await asyncio.sleep(0.005)
         with pytest.raises(ResumeFileError, match="in use by another upload"):
-            await on.client.projects.create(b"another", resume=kept)
-        assert on.landed(await first) == CONTENT
+            await on.client.projects.create(b"another", resume=resume_file)
+        assert on.uploaded_bytes(await first) == CONTENT
         assert len(on.sandbox.state.projects) == 1
-        # And when it has ended the file is free.
-        assert on.landed(await on.client.projects.create(b"x", resume=kept)) == b"x"
+        # The file can be used again when the first upload has ended.
+        assert on.uploaded_bytes(await on.client.projects.create(b"x", resume=resume_file)) == b"x"
 
 
 async def test_a_source_that_is_refused_leaves_no_file(tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
+    resume_file = tmp_path / "resume_file"
     async with scene() as on:
         with pytest.raises(UploadFailed):
-            await on.client.projects.create(tmp_path / "missing.wav", resume=kept)
+            await on.client.projects.create(tmp_path / "missing.wav", resume=resume_file)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,15 +192,15 @@ async def test_a_disk_that_is_full_ends_the_upload_before_its_first_part(
     real = os.write
 
     def full(descriptor: int, data: Any) -> int:
-        if os.path.samestat(os.fstat(descriptor), kept.stat()):
+        if os.path.samestat(os.fstat(descriptor), resume_file.stat()):
             raise OSError(28, "No space left on device")
         return real(descriptor, data)
 
-    kept = tmp_path / "kept"
+    resume_file = tmp_path / "resume_file"
     async with scene() as on:
         monkeypatch.setattr(os, "write", full)
         with pytest.raises(ResumeFileError, match="cannot be written: No space left") as caught:
-            await on.client.projects.create(CONTENT, resume=kept)
+            await on.client.projects.create(CONTENT, resume=resume_file)
         monkeypatch.undo()
         assert caught.value.api_project_id == on.only_project()
         assert on.parts() == []

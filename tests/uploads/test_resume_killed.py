@@ -27,11 +27,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_no_task_left")]
 MIB = 1024 * 1024
 KILLS = int(os.environ.get("DIFFIO_KILLS", "5"))
 SIZE = int(os.environ.get("DIFFIO_KILLED_MIB", "12")) * MIB
-#: So many parts, whatever the size.
+#: Number of parts, for any size.
 PARTS = 32
 AT_ONCE = 4
 
-#: Uploads the file it is given and prints the project's id.
+#: Uploads a file, and prints the id of the project.
 PROGRAM = f"""
 import asyncio, sys
 from diffio_async import AsyncDiffio, ClientOptions
@@ -47,19 +47,19 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recording that takes a while."""
+    """A recording whose upload takes a while."""
     path = tmp_path_factory.mktemp("recording") / "long.wav"
     with path.open("wb") as file:
         for number in range(SIZE // MIB):
-            file.write(random.Random(number).randbytes(MIB))  # no two are alike
+            file.write(random.Random(number).randbytes(MIB))  # all are different
         file.write(b"not a whole part")
     return path
 
 
-async def uploading(on: Scene, recording: Path, kept: Path) -> anyio.abc.Process:
-    """A process that uploads."""
+async def uploading(on: Scene, recording: Path, resume_file: Path) -> anyio.abc.Process:
+    """Start a process that uploads the recording."""
     return await anyio.open_process(
-        [sys.executable, "-c", PROGRAM, str(recording), str(kept)],
+        [sys.executable, "-c", PROGRAM, str(recording), str(resume_file)],
         env={**os.environ, **on.sandbox.environment},
         stdout=subprocess.PIPE,
         stderr=None,
@@ -70,21 +70,21 @@ async def uploading(on: Scene, recording: Path, kept: Path) -> anyio.abc.Process
 async def test_a_killed_upload_is_finished_by_the_next_attempt(
     kill: int, recording: Path, tmp_path: Path
 ) -> None:
-    """One project, the right bytes, and no part sent again that had been acknowledged."""
+    """There is one project with the right bytes, and no acknowledged part is sent again."""
     chance = random.Random()
-    # Not so late that the first one may be through.
+    # Early enough that the first attempt cannot have finished.
     after, pause = chance.randrange(1, PARTS - 12), chance.random() * 0.03
-    kept = tmp_path / "long.upload"
+    resume_file = tmp_path / "long.upload"
     slowly = Fault(method="PUT", times=None, action=Delay(0.02))
     async with scene(part_size=SIZE // PARTS, max_bytes=2 * SIZE, faults=[slowly]) as on:
-        async with await uploading(on, recording, kept) as first:
+        async with await uploading(on, recording, resume_file) as first:
             with anyio.fail_after(120):
                 while len(on.parts()) < after:
                     await anyio.sleep(0.005)
                 await anyio.sleep(pause)
             first.kill()
         on.sandbox.faults.clear()
-        async with await uploading(on, recording, kept) as second:
+        async with await uploading(on, recording, resume_file) as second:
             with anyio.fail_after(120):
                 assert second.stdout is not None
                 output = b"".join([piece async for piece in second.stdout]).decode().strip()
@@ -94,29 +94,27 @@ async def test_a_killed_upload_is_finished_by_the_next_attempt(
         project = on.sandbox.state.projects[output]
         assert project.received
         with (
-            on.sandbox.state.source_path(project).open("rb") as landed,
+            on.sandbox.state.source_path(project).open("rb") as uploaded,
             recording.open("rb") as sent,
         ):
-            digests = [hashlib.file_digest(file, "sha256").digest() for file in (landed, sent)]
+            digests = [hashlib.file_digest(file, "sha256").digest() for file in (uploaded, sent)]
         assert digests[0] == digests[1], where
-        again = [number for number, times in Counter(on.part_numbers()).items() if times > 1]
-        assert len(again) <= AT_ONCE, where
-        assert not kept.exists()
+        repeated = [number for number, times in Counter(on.part_numbers()).items() if times > 1]
+        assert len(repeated) <= AT_ONCE, where
+        assert not resume_file.exists()
 
 
-async def test_two_processes_with_one_file_do_not_spoil_each_other(
-    recording: Path, tmp_path: Path
-) -> None:
-    """The second is refused, in clear words, and the first one finishes."""
-    kept = tmp_path / "long.upload"
+async def test_two_processes_cannot_use_one_resume_file(recording: Path, tmp_path: Path) -> None:
+    """The second one is refused, and the first one finishes."""
+    resume_file = tmp_path / "long.upload"
     slowly = Fault(method="PUT", times=None, action=Delay(0.1))
     async with scene(part_size=SIZE // PARTS, max_bytes=2 * SIZE, faults=[slowly]) as on:
-        async with await uploading(on, recording, kept) as first:
+        async with await uploading(on, recording, resume_file) as first:
             with anyio.fail_after(30):
                 while not on.parts():
                     await anyio.sleep(0.005)
             second = await anyio.run_process(
-                [sys.executable, "-c", PROGRAM, str(recording), str(kept)],
+                [sys.executable, "-c", PROGRAM, str(recording), str(resume_file)],
                 env={**os.environ, **on.sandbox.environment},
                 check=False,
             )

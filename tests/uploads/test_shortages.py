@@ -1,4 +1,4 @@
-"""Shortages of threads, memory or ports: their messages, and waiting where that helps."""
+"""Shortages of threads, memory or ports: their messages, and retries where they help."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_connection_that_the_system_refuses_is_not_a_fault_of_a_file(number: i
     "raw", [MemoryError(), RuntimeError("can't start new thread")], ids=["memory", "threads"]
 )
 def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
-    """Whether before there is a connection or after."""
+    """They are recognised before and after a connection is established."""
     for established in (False, True):
         failure = map_exception(
             raw, established=established, payload_failure=None, closed=False, url="https://x"
@@ -52,8 +52,8 @@ def test_memory_and_threads_are_shortages_too(raw: Exception) -> None:
 
 @NOT_ON_WINDOWS
 @pytest.mark.slow
-def test_work_is_done_by_the_threads_there_are() -> None:
-    """Where the system starts none at all, that is an error of the system's, by its name."""
+def test_work_is_done_by_the_available_threads() -> None:
+    """If the system starts no thread at all, its error is raised."""
     done = in_another_users_process(
         limited("NPROC", 1)
         + "from diffio_async._storage.threads import TrackedExecutor\n"
@@ -69,7 +69,7 @@ def test_work_is_done_by_the_threads_there_are() -> None:
 @NOT_ON_WINDOWS
 @pytest.mark.slow
 def test_one_thread_is_enough() -> None:
-    """Sixteen are wanted, and the system starts two."""
+    """The system starts two of sixteen threads."""
     done = in_another_users_process(
         "import resource; resource.setrlimit(resource.RLIMIT_NPROC, (3, 3))\n"
         "from diffio_async._storage.threads import TrackedExecutor\n"
@@ -84,7 +84,7 @@ def test_one_thread_is_enough() -> None:
 @NOT_ON_WINDOWS
 @pytest.mark.anyio
 @pytest.mark.slow
-async def test_a_file_is_opened_when_others_were_closed(tmp_path: Path) -> None:
+async def test_a_file_is_opened_when_descriptors_become_available(tmp_path: Path) -> None:
     """Opening is retried until other work releases descriptors."""
     source = tmp_path / "a.wav"
     source.write_bytes(b"abc")

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 
-#: No multiple of a part, and more parts than are sent at once.
+#: Not a multiple of the part size, and more parts than are sent at once.
 CONTENT = sound(6 * PART + 12_345)
 HEAD = b"what was read already"
 
 
-class _Kept:
-    """Opens things in a folder, and closes them."""
+class _SourceFiles:
+    """A recording in a folder, and files opened from it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "talk.wav"
@@ -57,9 +57,9 @@ class _Kept:
         return file
 
     def zipped(self) -> Any:
-        packed = self.path.with_name("talk.wav.gz")
-        packed.write_bytes(gzip.compress(HEAD + CONTENT, 1))
-        file = self.opened(gzip.open(packed))  # noqa: SIM115 - `close` does it  # noqa: SIM115 - `close` does it
+        compressed = self.path.with_name("talk.wav.gz")
+        compressed.write_bytes(gzip.compress(HEAD + CONTENT, 1))
+        file = self.opened(gzip.open(compressed))  # noqa: SIM115 - closed by `close`
         file.read(len(HEAD))
         return file
 
@@ -70,7 +70,7 @@ class _Kept:
         return file
 
     def unwritten(self) -> Any:
-        """The head still in the object's own buffer, as it was written over what was read."""
+        """Return a file whose first bytes are still in its write buffer."""
         self.path.write_bytes(bytes(100) + CONTENT[100:])
         file = self.opened(self.path.open("r+b"))
         file.read(200)
@@ -80,22 +80,22 @@ class _Kept:
         return file
 
     def temporary(self) -> Any:
-        file = self.opened(tempfile.NamedTemporaryFile())  # noqa: SIM115 - `close` does it  # noqa: SIM115 - `close` does it
+        file = self.opened(tempfile.NamedTemporaryFile())  # noqa: SIM115 - closed by `close`
         file.write(CONTENT)
         file.seek(0)
         return file
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Iterator[_Kept]:
-    """A file of the content, and whatever is opened of it; closed after the test."""
-    made = _Kept(tmp_path)
-    yield made
-    made.close()
+def files(tmp_path: Path) -> Iterator[_SourceFiles]:
+    """A recording, and files opened from it, which are closed after the test."""
+    source_files = _SourceFiles(tmp_path)
+    yield source_files
+    source_files.close()
 
 
 class _OnlyReads:
-    """The least that a file object can be."""
+    """A file object with only a `read` method."""
 
     def __init__(self) -> None:
         self._inner = io.BytesIO(CONTENT)
@@ -105,7 +105,7 @@ class _OnlyReads:
 
 
 async def _generated() -> AsyncIterator[bytes | bytearray | memoryview]:
-    """Blocks of all sizes and kinds; the view's items are of four bytes."""
+    """Yield chunks of several sizes and types; the items of the memoryview have four bytes."""
     yield CONTENT[:1]
     yield b""
     yield bytearray(CONTENT[1:3])
@@ -119,40 +119,42 @@ def _advanced() -> io.BytesIO:
     return buffer
 
 
-KINDS: dict[str, Callable[[_Kept], Any]] = {
-    "a path": lambda kept: kept.path,
-    "a str": lambda kept: str(kept.path),
-    "bytes": lambda kept: CONTENT,
-    "a bytearray": lambda kept: bytearray(CONTENT),
-    "a memoryview": lambda kept: memoryview(CONTENT),
-    "a memoryview with gaps": lambda kept: memoryview(bytes(2 * len(CONTENT)))[::2],
-    "a BytesIO not at its start": lambda kept: _advanced(),
-    "an open file": lambda kept: kept.opened(kept.path.open("rb")),
-    "a file not at its start": lambda kept: kept.not_at_its_start(),
-    "an unbuffered file": lambda kept: kept.not_at_its_start(buffering=0),
-    "a file just written": lambda kept: kept.half_written(),
-    "a file with unwritten bytes": lambda kept: kept.unwritten(),
-    "a temporary file": lambda kept: kept.temporary(),
-    "a GzipFile not at its start": lambda kept: kept.zipped(),
-    "an object that reads": lambda kept: _OnlyReads(),
-    "an async generator": lambda kept: _generated(),
+KINDS: dict[str, Callable[[_SourceFiles], Any]] = {
+    "a path": lambda files: files.path,
+    "a str": lambda files: str(files.path),
+    "bytes": lambda files: CONTENT,
+    "a bytearray": lambda files: bytearray(CONTENT),
+    "a memoryview": lambda files: memoryview(CONTENT),
+    "a memoryview with gaps": lambda files: memoryview(bytes(2 * len(CONTENT)))[::2],
+    "a BytesIO not at its start": lambda files: _advanced(),
+    "an open file": lambda files: files.opened(files.path.open("rb")),
+    "a file not at its start": lambda files: files.not_at_its_start(),
+    "an unbuffered file": lambda files: files.not_at_its_start(buffering=0),
+    "a file just written": lambda files: files.half_written(),
+    "a file with unwritten bytes": lambda files: files.unwritten(),
+    "a temporary file": lambda files: files.temporary(),
+    "a GzipFile not at its start": lambda files: files.zipped(),
+    "an object that reads": lambda files: _OnlyReads(),
+    "an async generator": lambda files: _generated(),
 }
 
 
-@pytest.mark.parametrize("era", ["signed", "edge"])
+@pytest.mark.parametrize("upload_mode", ["signed", "edge"])
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_source_arrives_byte_by_byte(era: str, kind: str, kept: _Kept) -> None:
-    source = KINDS[kind](kept)
-    due = bytes(len(CONTENT)) if "gaps" in kind else CONTENT
-    async with scene(uploads=(era,)) as on:
+async def test_a_source_arrives_byte_by_byte(
+    upload_mode: str, kind: str, files: _SourceFiles
+) -> None:
+    source = KINDS[kind](files)
+    expected = bytes(len(CONTENT)) if "gaps" in kind else CONTENT
+    async with scene(uploads=(upload_mode,)) as on:
         project = await on.client.projects.create(source, file_name="talk.wav")
-        assert on.landed(project) == due
-        assert project.size_bytes == len(due)
-        assert len(on.parts()) == (1 if era == "signed" else 7)
+        assert on.uploaded_bytes(project) == expected
+        assert project.size_bytes == len(expected)
+        assert len(on.parts()) == (1 if upload_mode == "signed" else 7)
 
 
-async def test_a_file_object_keeps_its_place_and_stays_open(kept: _Kept) -> None:
-    file = kept.not_at_its_start()
+async def test_a_file_object_keeps_its_position_and_stays_open(files: _SourceFiles) -> None:
+    file = files.not_at_its_start()
     async with scene() as on:
         await on.client.projects.create(file)
         assert file.tell() == len(HEAD)
@@ -171,16 +173,18 @@ async def test_memory_is_released_after_the_upload() -> None:
 async def test_a_buffer_beyond_its_end_is_empty() -> None:
     (buffer := io.BytesIO(b"short")).seek(100)
     async with scene() as on:
-        assert on.landed(await on.client.projects.create(buffer)) == b""
+        assert on.uploaded_bytes(await on.client.projects.create(buffer)) == b""
 
 
-async def test_names_and_types_are_the_sources_own(kept: _Kept, tmp_path: Path) -> None:
+async def test_names_and_types_are_taken_from_the_source(
+    files: _SourceFiles, tmp_path: Path
+) -> None:
     """A GzipFile has the name of its content; a name that is not UTF-8 is made valid."""
     odd = os.fsdecode(bytes(tmp_path) + b"/t\xe4lk.mp3")
     Path(odd).write_bytes(b"x")
     async with scene(uploads=("signed",)) as on:
         create = on.client.projects.create
-        project = await create(kept.zipped())
+        project = await create(files.zipped())
         assert (project.file_name, project.content_type) == ("talk.wav", "audio/x-wav")
         project = await create(tmp_path / "talk.wav.gz")
         assert project.content_type == "application/octet-stream"
@@ -194,9 +198,9 @@ async def test_names_and_types_are_the_sources_own(kept: _Kept, tmp_path: Path) 
 
 async def test_an_empty_file_is_one_empty_part(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
-    for era in ("signed", "edge"):
-        async with scene(uploads=(era,)) as on:
-            assert on.landed(await on.client.projects.create(tmp_path / "empty.wav")) == b""
+    for upload_mode in ("signed", "edge"):
+        async with scene(uploads=(upload_mode,)) as on:
+            assert on.uploaded_bytes(await on.client.projects.create(tmp_path / "empty.wav")) == b""
             (part,) = on.parts()
             assert part.headers["content-length"] == "0"
 
@@ -219,7 +223,7 @@ async def test_an_error_of_the_users_generator_is_raised_unchanged() -> None:
     assert ended
 
 
-async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
+async def test_a_generator_is_closed_if_the_upload_ends_early() -> None:
     ended = False
 
     async def endless() -> AsyncIterator[bytes]:
@@ -237,7 +241,7 @@ async def test_a_generator_is_closed_where_the_upload_ends_early() -> None:
     assert ended
 
 
-async def test_text_is_refused(kept: _Kept) -> None:
+async def test_text_is_refused(files: _SourceFiles) -> None:
     """A text-mode file, a generator of str and a reader of str are refused."""
 
     async def words() -> AsyncIterator[str]:
@@ -248,7 +252,7 @@ async def test_text_is_refused(kept: _Kept) -> None:
             return "la"
 
     sources: list[Any] = [
-        kept.opened(kept.path.open(encoding="latin-1")),
+        files.opened(files.path.open(encoding="latin-1")),
         io.StringIO("la"),
         words(),
         Words(),
@@ -261,7 +265,7 @@ async def test_text_is_refused(kept: _Kept) -> None:
 
 
 class FileField:
-    """As aiohttp's `FileField`, or with `stream` Werkzeug's `FileStorage`; `name` is the form's."""
+    """Imitation of aiohttp's `FileField`, or with `stream` of Werkzeug's `FileStorage`."""
 
     def __init__(self, at: str, file: BinaryIO) -> None:
         setattr(self, at, file)
@@ -269,7 +273,7 @@ class FileField:
 
 
 class DjangoUpload:
-    """As Django's `UploadedFile`: `read` and the name that the browser gave."""
+    """Imitation of Django's `UploadedFile`."""
 
     def __init__(self, content: bytes, content_type: str) -> None:
         self.name, self.content_type = "talk.mp3", content_type
@@ -277,28 +281,32 @@ class DjangoUpload:
 
     @property
     def read(self) -> Callable[[int], bytes]:
-        """Of the file within."""
+        """Return the method of the inner file."""
         return self._file.read
 
 
-def received(**more: Any) -> Any:
-    """Starlette's upload, which is FastAPI's as well."""
+def starlette_file(**more: Any) -> Any:
+    """Return an `UploadFile` of Starlette, which FastAPI uses too."""
     return starlette_upload(io.BytesIO(CONTENT), **more)
 
 
 FLAC = Headers({"content-type": "audio/x-flac"})
 UPLOADS: dict[str, tuple[Callable[[], Any], str, str]] = {
     "starlette": (
-        lambda: received(filename="talk.flac", headers=FLAC),
+        lambda: starlette_file(filename="talk.flac", headers=FLAC),
         "talk.flac",
         "audio/x-flac",
     ),
     "starlette, without a type": (
-        lambda: received(filename="x/talk.mp3"),
+        lambda: starlette_file(filename="x/talk.mp3"),
         "talk.mp3",
         "audio/mpeg",
     ),
-    "starlette, without a name": (lambda: received(headers=FLAC), "recording", "audio/x-flac"),
+    "starlette, without a name": (
+        lambda: starlette_file(headers=FLAC),
+        "recording",
+        "audio/x-flac",
+    ),
     "litestar": (
         lambda: litestar_upload("audio/x-flac; charset=x", "talk.flac", CONTENT),
         "talk.flac",
@@ -322,12 +330,12 @@ UPLOADS: dict[str, tuple[Callable[[], Any], str, str]] = {
 
 @pytest.mark.parametrize("kind", UPLOADS)
 async def test_uploads_of_web_frameworks_are_sources(kind: str) -> None:
-    """With the file name and the content type that the browser sent."""
-    made, name, content_type = UPLOADS[kind]
-    source = made()
+    """The file name and the content type are those that the browser sent."""
+    create_source, name, content_type = UPLOADS[kind]
+    source = create_source()
     async with scene() as on:
         project = await on.client.projects.create(source)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
         assert (project.file_name, project.content_type) == (name, content_type)
     if hasattr(source, "close"):
         await source.close()
@@ -343,7 +351,7 @@ async def test_a_part_of_a_multipart_request_is_a_source() -> None:
             part = await (await request.multipart()).next()
             assert isinstance(part, aiohttp.BodyPartReader)
             project = await on.client.projects.create(part)
-            assert on.landed(project) == CONTENT
+            assert on.uploaded_bytes(project) == CONTENT
             return web.json_response(project.to_dict())
 
         app = web.Application(client_max_size=2**30)
@@ -353,39 +361,41 @@ async def test_a_part_of_a_multipart_request_is_a_source() -> None:
     assert (response["file_name"], response["content_type"]) == ("talk.flac", "audio/x-flac")
 
 
-async def test_an_asynchronous_file_is_read_by_the_block(kept: _Kept) -> None:
-    """Not line by line, as iterating over it would."""
-    async with scene() as on, await anyio.open_file(kept.path, "rb") as file:
+async def test_an_asynchronous_file_is_read_in_chunks(files: _SourceFiles) -> None:
+    """It is not read line by line, as by iteration."""
+    async with scene() as on, await anyio.open_file(files.path, "rb") as file:
         project = await on.client.projects.create(file)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
         assert project.file_name == "talk.wav"
 
 
 @pytest.mark.parametrize("kind", ["a SpooledTemporaryFile", "a member of a zip file", "mmap"])
-async def test_file_objects_of_the_standard_library_are_sources(kind: str, kept: _Kept) -> None:
+async def test_file_objects_of_the_standard_library_are_sources(
+    kind: str, files: _SourceFiles
+) -> None:
     async with scene() as on:
         with contextlib.ExitStack() as stack:
             source: Any
             if kind == "mmap":
-                file = stack.enter_context(kept.path.open("rb"))
+                file = stack.enter_context(files.path.open("rb"))
                 source = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             elif kind == "a SpooledTemporaryFile":
                 source = stack.enter_context(tempfile.SpooledTemporaryFile(max_size=10))
                 source.write(CONTENT)
                 source.seek(0)
             else:
-                packed = kept.path.with_suffix(".zip")
-                with zipfile.ZipFile(packed, "w") as archive:
-                    archive.write(kept.path, "folder/talk.wav")
-                archive = stack.enter_context(zipfile.ZipFile(packed))
+                compressed = files.path.with_suffix(".zip")
+                with zipfile.ZipFile(compressed, "w") as archive:
+                    archive.write(files.path, "folder/talk.wav")
+                archive = stack.enter_context(zipfile.ZipFile(compressed))
                 source = stack.enter_context(archive.open("folder/talk.wav"))
             project = await on.client.projects.create(source)
-        assert on.landed(project) == CONTENT
+        assert on.uploaded_bytes(project) == CONTENT
         assert project.file_name == ("talk.wav" if "zip" in kind else "recording")
 
 
 async def test_an_upload_of_text_is_refused() -> None:
-    """Whether it is read at once or awaited."""
+    """The `read` method may be synchronous or asynchronous."""
 
     class Awaited:
         async def read(self, size: int) -> str:

@@ -1,4 +1,4 @@
-"""Sources whose `read` blocks forever delay no other upload, and not the exit."""
+"""Sources whose `read` blocks forever delay neither other uploads nor the exit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 CONTENT = sound(3 * PART + 5)
 
-#: One call gives up on a socket that nobody writes to; another is interrupted while it waits.
+#: One call times out on a silent socket; another is interrupted while it waits.
 PROGRAM = """
 import asyncio, os, signal, socket, threading
 from diffio_async import AsyncDiffio, Diffio
@@ -57,7 +57,7 @@ class Stuck:
         self._end = end
 
     def read(self, size: int = -1) -> bytes:
-        """Nothing, at last."""
+        """Return nothing after `end` is set."""
         self._end.wait()
         return b""
 
@@ -80,7 +80,7 @@ def test_a_process_ends_while_a_source_blocks() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "gave up\ninterrupted\n", "")
 
 
-async def test_stuck_sources_do_not_keep_others_from_being_sent(
+async def test_blocked_sources_do_not_delay_other_uploads(
     end: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files are uploaded however many sources block, and the blocked calls can be cancelled."""
@@ -92,7 +92,7 @@ async def test_stuck_sources_do_not_keep_others_from_being_sent(
         await anyio.sleep(0.1)
         with anyio.fail_after(10):
             project = await on.client.projects.create(tmp_path / "talk.wav")
-            assert on.landed(project) == CONTENT
+            assert on.uploaded_bytes(project) == CONTENT
             for upload in uploads:
                 upload.cancel()
             await asyncio.wait(uploads)
@@ -120,7 +120,7 @@ async def _opened(source: Any) -> None:
 
 
 def socketfile(content: bytes) -> Any:
-    """What a socket gives, as a file object."""
+    """Return a file object of a socket that receives `content`."""
     ours, theirs = socket.socketpair()
 
     def send() -> None:
@@ -135,7 +135,7 @@ def socketfile(content: bytes) -> Any:
 
 @pytest.mark.parametrize("failure", [StopIteration("x"), OSError("gone"), ValueError("closed")])
 async def test_any_exception_of_read_is_reported(failure: Exception) -> None:
-    """`StopIteration` too, which a future does not take."""
+    """This includes `StopIteration`, which a future does not accept."""
 
     class Broken:
         def read(self, size: int = -1) -> bytes:

@@ -1,4 +1,4 @@
-"""Waiting for threads although the waiter is cancelled, inside and outside anyio's scopes."""
+"""Waiting for threads despite cancellation, inside and outside anyio's cancel scopes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ pytestmark = pytest.mark.usefixtures("_no_task_left")
 
 
 class Work:
-    """Blocking work of some seconds, with a flag for its end."""
+    """Blocking work of some seconds, with an event for its end."""
 
     def __init__(self, seconds: float = 0.1) -> None:
         self.seconds, self.ended = seconds, threading.Event()
 
     def __call__(self) -> str:
-        """Do it."""
+        """Block, then set the event."""
         time.sleep(self.seconds)
         self.ended.set()
         return "done"
 
 
-async def settling(threads: TrackedExecutor, *works: Work) -> None:
-    """Begin the work, leave it, and settle: what a cancelled upload does."""
+async def run_and_drain(threads: TrackedExecutor, *works: Work) -> None:
+    """Start work, cancel the tasks, and wait for the threads, like a cancelled upload."""
     running = [asyncio.create_task(threads.run(work)) for work in works]
     await asyncio.sleep(0)
     for task in running:
@@ -40,7 +40,7 @@ async def settling(threads: TrackedExecutor, *works: Work) -> None:
         await threads.drain()
 
 
-async def test_a_cancelled_caller_leaves_at_once_and_settle_waits() -> None:
+async def test_a_cancelled_caller_returns_at_once_and_drain_waits() -> None:
     threads, work = TrackedExecutor(), Work(0.2)
     with anyio.move_on_after(0.02):
         await threads.run(work)
@@ -49,9 +49,9 @@ async def test_a_cancelled_caller_leaves_at_once_and_settle_waits() -> None:
     assert work.ended.is_set()
 
 
-async def test_settle_waits_through_any_number_of_cancellations() -> None:
+async def test_drain_waits_despite_repeated_cancellation() -> None:
     threads, works = TrackedExecutor(), [Work(0.05), Work(0.15), Work(0.1)]
-    task = asyncio.create_task(settling(threads, *works))
+    task = asyncio.create_task(run_and_drain(threads, *works))
     for _ in range(3):
         await asyncio.sleep(0.02)
         task.cancel()
@@ -60,22 +60,22 @@ async def test_settle_waits_through_any_number_of_cancellations() -> None:
     assert all(work.ended.is_set() for work in works)
 
 
-async def test_settle_waits_in_a_scope_that_is_cancelled() -> None:
+async def test_drain_waits_in_a_cancelled_scope() -> None:
     threads, works = TrackedExecutor(), [Work(0.05), Work(0.1)]
     with anyio.move_on_after(0.02) as scope:
-        await settling(threads, *works)
+        await run_and_drain(threads, *works)
         await anyio.sleep(1)
     assert scope.cancelled_caught
     assert all(work.ended.is_set() for work in works)
 
 
-async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
+async def test_drain_waits_if_scope_and_task_are_both_cancelled() -> None:
     threads, work = TrackedExecutor(), Work()
 
     async def within() -> None:
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(0.02, scope.cancel)
-            await settling(threads, work)
+            await run_and_drain(threads, work)
 
     task = asyncio.create_task(within())
     await asyncio.sleep(0.04)
@@ -85,19 +85,19 @@ async def test_settle_waits_where_scope_and_task_are_both_cancelled() -> None:
     assert work.ended.is_set()
 
 
-async def test_a_waiter_can_continue_after_its_time_out() -> None:
-    """After a time-out, the task is not being cancelled any more."""
+async def test_a_waiter_can_continue_after_its_timeout() -> None:
+    """After the timeout, the task is no longer being cancelled."""
     threads, work = TrackedExecutor(), Work()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
-            await settling(threads, work)
+            await run_and_drain(threads, work)
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
     assert work.ended.is_set()
 
 
-async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
+async def test_waiting_accepts_failed_and_cancelled_futures() -> None:
     """Its error is not logged as never retrieved."""
     loop = asyncio.get_running_loop()
     failed, cancelled = loop.create_future(), loop.create_future()
@@ -108,16 +108,16 @@ async def test_a_future_that_failed_or_was_cancelled_is_settled_too() -> None:
     await wait_all_uncancelled([])
 
 
-async def test_patience_ends() -> None:
+async def test_waiting_ends_with_its_timeout() -> None:
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    began = time.monotonic()
+    started_at = time.monotonic()
     await wait_all_uncancelled([never], timeout=0.05)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - started_at < 1
     never.cancel()
 
 
-async def test_together_raises_the_first_failure_as_it_is() -> None:
-    """No group wraps it, the others are stopped, and one that stops badly does not hide it."""
+async def test_run_workers_raises_the_first_failure_unchanged() -> None:
+    """It is not wrapped in a group, and failures of the cancelled workers do not hide it."""
     stopped = 0
     numbers = iter(range(3))
 

@@ -1,4 +1,4 @@
-"""Limit of the parts in flight: it grows where that helps, and shrinks when throttled."""
+"""Limit of the parts in flight: it grows with throughput, and shrinks when throttled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from diffio_async._http.request_body import InFlightPart
 from diffio_async._uploads.parts import UploadLimiter
 from diffio_async.errors import ApiError, ResponseTimeout
 from diffio_async.sandbox import Delay, Fault, RespondWith
-from tests.uploads.scenes import PART, most_at_once, scene, sound
+from tests.uploads.scenes import PART, max_concurrency, scene, sound
 
 if TYPE_CHECKING:
     from diffio_async.errors import DiffioError
@@ -24,22 +24,22 @@ CONTENT = sound(32 * PART)
 SLOW = Fault(method="PUT", times=None, action=Delay(0.02))
 
 
-def patient(attempts: int = 5) -> RetryPolicy:
+def policy_with_short_delays(attempts: int = 5) -> RetryPolicy:
     """Return a retry policy with short delays."""
     return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
-async def test_more_parts_are_in_flight_where_that_helps() -> None:
-    """Each part takes the same time: four in flight are twice as fast as two."""
+async def test_the_limit_grows_while_throughput_grows() -> None:
+    """Each part takes the same time, so four in flight are twice as fast as two."""
     async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
-        assert on.landed(await on.client.projects.create(CONTENT)) == CONTENT
-        assert most_at_once(on.parts()[:4]) == 2
-        assert most_at_once(on.parts()) == 4
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
+        assert max_concurrency(on.parts()[:4]) == 2
+        assert max_concurrency(on.parts()) == 4
 
 
 @pytest.mark.slow
 async def test_a_larger_limit_without_gain_is_given_up() -> None:
-    """The host serves one part at a time: two in flight are as fast as eight."""
+    """The host serves one part at a time, so two in flight are as fast as eight."""
     turns = asyncio.Lock()
     limiter = UploadLimiter(4)
 
@@ -75,7 +75,7 @@ async def test_all_uploads_share_one_limit_in_turn() -> None:
         assert not large.done()
         assert len(on.parts()) < 12
         await large
-        assert most_at_once(on.parts()) == 2
+        assert max_concurrency(on.parts()) == 2
 
 
 async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
@@ -85,31 +85,35 @@ async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
         Fault(method="PUT", times=5, action=RespondWith(503)),
     ]
     slow = Fault(method="PUT", times=20, action=Delay(0.05))
-    async with scene(faults=[slow], max_concurrent_parts=8, retry=patient(50)) as on:
+    async with scene(
+        faults=[slow], max_concurrent_parts=8, retry=policy_with_short_delays(50)
+    ) as on:
         uploading = asyncio.create_task(on.client.projects.create(CONTENT))
-        while most_at_once(on.parts()) < 4:
+        while max_concurrency(on.parts()) < 4:
             await asyncio.sleep(0.005)
         on.fail(*faults_in_turn)
-        assert on.landed(await uploading) == CONTENT
+        assert on.uploaded_bytes(await uploading) == CONTENT
         refused = [seen for seen in on.parts() if seen.status in {429, 503}]
         assert len(refused) == 10
         after = [seen for seen in on.parts() if seen.at > refused[-1].at]
-        assert most_at_once(after) <= 2
+        assert max_concurrency(after) <= 2
 
 
 async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
     """One is refused for a while; the others are sent in its place."""
     late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.4"}))
     async with scene(faults=[late, SLOW], max_concurrent_parts=3) as on:
-        assert on.landed(await on.client.projects.create(sound(12 * PART))) == sound(12 * PART)
+        assert on.uploaded_bytes(await on.client.projects.create(sound(12 * PART))) == sound(
+            12 * PART
+        )
         first, again = (seen for seen in on.parts() if seen.path.endswith("/parts/1"))
         meanwhile = [seen for seen in on.parts() if first.at < seen.at < again.at]
-        assert most_at_once(meanwhile) == 2
+        assert max_concurrency(meanwhile) == 2
         assert len(meanwhile) >= 10
 
 
 class UnrelatedError(Exception):
-    """Some other end."""
+    """An exception that does not concern throttling."""
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,7 @@ async def test_slots_are_granted_in_turn_among_uploads() -> None:
     async with asyncio.TaskGroup() as tasks:
         for upload in "aaaabbc":
             tasks.create_task(part(upload))
-    # The first one did not wait; then one of each in turn.
+    # The first one does not wait; after it, uploads alternate.
     assert "".join(order) == "aabcaba"
 
 
@@ -201,4 +205,4 @@ async def test_an_upload_that_fails_frees_its_slots() -> None:
         with pytest.raises(UploadFailed):
             await on.client.projects.create(CONTENT)
         project = await on.client.projects.create(sound(4 * PART))
-        assert on.landed(project) == sound(4 * PART)
+        assert on.uploaded_bytes(project) == sound(4 * PART)

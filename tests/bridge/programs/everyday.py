@@ -1,4 +1,4 @@
-"""Programs in which nothing goes wrong, or only what is asked for."""
+"""Programs without interruptions."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from tests.bridge.programs.stage import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    Tell = Callable[[int], Awaitable[object]]
+    Callback = Callable[[int], Awaitable[object]]
 
 
 class Thing:
-    """Something whose end can be seen."""
+    """Object whose deallocation is observed by weak references."""
 
 
 def raised(function: Callable[[], object]) -> BaseException:
-    """What a function raises."""
+    """Return the exception that a function raises."""
     try:
         function()
     except BaseException as error:  # noqa: BLE001 - whatever it is
@@ -118,12 +118,12 @@ def own_thread() -> None:
 
 
 def collected_in_the_loops_thread() -> None:
-    """A generator that the loop's own thread happens to collect is closed without a wait."""
-    held = [bridge.iterate(count, 3)]
-    next(held[0])
+    """The loop's own thread collects a generator, which is closed without waiting."""
+    items = [bridge.iterate(count, 3)]
+    next(items[0])
 
     async def drop() -> None:
-        held.clear()
+        items.clear()
 
     started = time.monotonic()
     bridge.run(drop)
@@ -146,44 +146,44 @@ def exit_in_one_of_two_callbacks() -> None:
 
 
 def callbacks() -> None:
-    async def job(tell: Tell | None) -> list[object]:
-        return [] if tell is None else [await tell(number) for number in range(3)]
+    async def job(callback: Callback | None) -> list[object]:
+        return [] if callback is None else [await callback(number) for number in range(3)]
 
-    def told(number: int) -> tuple[bool, int]:
+    def call_back(number: int) -> tuple[bool, int]:
         return threading.current_thread() is threading.main_thread(), bridge.run(compute, number)
 
-    output(bridge.run(job, bridge.hook(told)), bridge.run(job, bridge.hook(None)))
+    output(bridge.run(job, bridge.hook(call_back)), bridge.run(job, bridge.hook(None)))
 
-    async def coloured(number: int) -> int:
+    async def coroutine_callback(number: int) -> int:
         await asyncio.sleep(0)
         return number * 2
 
-    output(bridge.run(job, bridge.hook(coloured)))
+    output(bridge.run(job, bridge.hook(coroutine_callback)))
 
-    async def many(tell: Tell) -> int:
-        await asyncio.gather(*(tell(number) for number in range(10)))
+    async def many(callback: Callback) -> int:
+        await asyncio.gather(*(callback(number) for number in range(10)))
         return len(seen)
 
     seen: list[int] = []
     output(bridge.run(many, bridge.hook(seen.append)), sorted(seen) == list(range(10)))
 
-    async def steps(tell: Tell) -> AsyncIterator[object]:
+    async def steps(callback: Callback) -> AsyncIterator[object]:
         for number in range(2):
-            yield await tell(number)
+            yield await callback(number)
 
-    output(*bridge.iterate(steps, bridge.hook(told)))
+    output(*bridge.iterate(steps, bridge.hook(call_back)))
 
 
 def callback_errors() -> None:
-    async def job(tell: Tell) -> str:
+    async def job(callback: Callback) -> str:
         try:
-            await tell(1)
+            await callback(1)
         except ValueError as error:
             return f"caught {error}"
         return "nothing"
 
-    async def uncaught(tell: Tell) -> None:
-        await tell(1)
+    async def uncaught(callback: Callback) -> None:
+        await callback(1)
 
     def refuse(_: int) -> None:
         raise ValueError("no")
@@ -268,7 +268,7 @@ def thrown_into() -> None:
 
 
 def bare_iterator() -> None:
-    """An asynchronous iterator that is no generator has nothing to close or to throw into."""
+    """An asynchronous iterator that is not a generator has neither `aclose` nor `athrow`."""
 
     class Bare:
         def __aiter__(self) -> Bare:
@@ -356,32 +356,32 @@ def context_variables() -> None:
     output(bridge.run(who), *bridge.iterate(each), tenant.get())
 
 
-def nothing_kept() -> None:
-    """Results, arguments and errors end with their last user, without the collector's help."""
+def no_references_kept() -> None:
+    """Results, arguments and errors are freed without the garbage collector."""
     gc.disable()
-    ends: list[weakref.ref[Any]] = []
+    references: list[weakref.ref[Any]] = []
 
-    def watched() -> Thing:
+    def observed() -> Thing:
         thing = Thing()
-        ends.append(weakref.ref(thing))
+        references.append(weakref.ref(thing))
         return thing
 
     async def give(_: Thing) -> Thing:
-        return watched()
+        return observed()
 
     async def fail(thing: Thing) -> None:
         raise LookupError(thing)
 
     async def items() -> AsyncIterator[Thing]:
         for _ in range(2):
-            yield watched()
+            yield observed()
 
     @asynccontextmanager
     async def context() -> AsyncIterator[Thing]:
-        yield watched()
+        yield observed()
 
-    async def tell(told: Callable[[Thing], Awaitable[object]]) -> None:
-        await told(watched())
+    async def callback(call_back: Callable[[Thing], Awaitable[object]]) -> None:
+        await call_back(observed())
 
     def refuse(thing: Thing) -> None:
         raise LookupError(thing)
@@ -390,20 +390,20 @@ def nothing_kept() -> None:
         with bridge.enter(context) as thing:
             raise LookupError(thing)
 
-    bridge.run(give, watched())
+    bridge.run(give, observed())
     list(bridge.iterate(items))
     with bridge.enter(context) as thing:
         pass
     del thing
     for failing in (
-        lambda: bridge.run(fail, watched()),
-        lambda: bridge.run(tell, bridge.hook(refuse)),
-        lambda: bridge.run(fail, watched(), 1),  # type: ignore[call-arg]
+        lambda: bridge.run(fail, observed()),
+        lambda: bridge.run(callback, bridge.hook(refuse)),
+        lambda: bridge.run(fail, observed(), 1),  # type: ignore[call-arg]
         fail_in_body,
     ):
         raised(failing)
-    until(lambda: not [end for end in ends if end() is not None])
-    output(len(ends))
+    until(lambda: not [end for end in references if end() is not None])
+    output(len(references))
 
 
 def nothing_left_after_stop() -> None:
@@ -437,7 +437,7 @@ def nothing_left_after_stop() -> None:
     output(threads() == before[0], descriptors() == before[1])
 
 
-def stopped_meanwhile() -> None:
+def stop_during_calls() -> None:
     errors: list[BaseException] = []
     caller = threading.Thread(
         target=lambda: errors.append(raised(lambda: bridge.run(sleeper))), daemon=True
@@ -461,8 +461,8 @@ def signal_handler_calls() -> None:
     output(*log)
 
 
-def no_place_for_a_loop() -> None:
-    """The error of a system that is out of descriptors is the caller's, and the next call works."""
+def no_descriptors_for_a_loop() -> None:
+    """The system has no free descriptors: the error is raised, and the next call works."""
     import resource
 
     before, most = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -51,13 +51,13 @@ def unwinding_for_long() -> None:
 
 def unwinding_cut_short() -> None:
     try:
-        bridge.run(_unwinding_aloud)
+        bridge.run(_unwinding_with_output)
     except KeyboardInterrupt as error:
         assert error.__context__ is None
         output(*log)
 
 
-async def _unwinding_aloud() -> None:
+async def _unwinding_with_output() -> None:
     try:
         await sleeper()
     finally:
@@ -122,9 +122,9 @@ def between_items() -> None:
         output(*log)
 
 
-async def _telling(tell: Callable[[int], Awaitable[object]]) -> None:
+async def _call_back(callback: Callable[[int], Awaitable[object]]) -> None:
     try:
-        await tell(1)
+        await callback(1)
     except BaseException as error:
         log.append(type(error).__name__)
         raise
@@ -133,39 +133,39 @@ async def _telling(tell: Callable[[int], Awaitable[object]]) -> None:
 
 
 def callback() -> None:
-    def dawdle(_: int) -> None:
+    def block(_: int) -> None:
         output("ready")
         time.sleep(30)
 
     try:
-        bridge.run(_telling, bridge.hook(dawdle))
+        bridge.run(_call_back, bridge.hook(block))
     except KeyboardInterrupt as error:
         assert error.__context__ is None
         output(*log)
 
 
 def callback_while_unwinding() -> None:
-    async def job(tell: Callable[[int], Awaitable[object]]) -> None:
+    async def job(callback: Callable[[int], Awaitable[object]]) -> None:
         try:
             await sleeper()
         finally:
-            await _telling(tell)
+            await _call_back(callback)
 
-    told: list[int] = []
+    calls: list[int] = []
     try:
-        bridge.run(job, bridge.hook(told.append))
+        bridge.run(job, bridge.hook(calls.append))
     except KeyboardInterrupt:
-        output(told, *log)
+        output(calls, *log)
 
 
 def exit_inside() -> None:
     for leave in (SystemExit(3), KeyboardInterrupt()):
 
-        async def goodbye(leave: BaseException = leave) -> None:
+        async def exit_with(leave: BaseException = leave) -> None:
             raise leave
 
         try:
-            bridge.run(goodbye)
+            bridge.run(exit_with)
         except BaseException as error:  # noqa: BLE001 - the very object
             assert error is leave
             assert bridge.run(compute) == 42
@@ -197,39 +197,39 @@ def exit_in_a_callback() -> None:
         raise SystemExit(5)
 
     try:
-        bridge.run(_telling, bridge.hook(leave))
+        bridge.run(_call_back, bridge.hook(leave))
     except SystemExit as error:
         output(error.code, *log)
 
 
-#: How often Ctrl-C strikes.
+#: Number of interruptions.
 ROUNDS = 200
 
 
 def at_any_moment() -> None:
-    """Ctrl-C hundreds of times, each at another moment of a call, a context and an iteration."""
-    begun: list[str] = []
+    """Ctrl-C hundreds of times, at random moments of a call, a context and an iteration."""
+    started: list[str] = []
     ended: list[str] = []
     armed = False
 
-    def strike(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         nonlocal armed
         if armed:
             armed = False
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGALRM, strike)
+    signal.signal(signal.SIGALRM, interrupt)
 
     @asynccontextmanager
     async def context() -> AsyncIterator[None]:
-        begun.append("context")
+        started.append("context")
         try:
             yield
         finally:
             ended.append("context")
 
     async def items() -> AsyncIterator[int]:
-        begun.append("items")
+        started.append("items")
         try:
             for number in range(3):
                 yield number
@@ -237,7 +237,7 @@ def at_any_moment() -> None:
             ended.append("items")
 
     async def once() -> None:
-        begun.append("once")
+        started.append("once")
         ended.append("once")
 
     chance = random.Random(4)
@@ -253,24 +253,24 @@ def at_any_moment() -> None:
         bridge.run(once)
         until(lambda: not armed)
 
-    struck = 0
+    interrupted = 0
     for number in range(ROUNDS):
         try:
             try_all()
         except KeyboardInterrupt:
-            struck += 1
+            interrupted += 1
         if number % 2:
-            bridge.stop()  # and strike while the next loop is being started
+            bridge.stop()  # and interrupt while the next loop is being started
     gc.collect()
-    until(lambda: sorted(begun) == sorted(ended))
+    until(lambda: sorted(started) == sorted(ended))
     until(lambda: not manager.thread().waiters)
     until(lambda: len(threads()) == 1)
     assert bridge.run(compute) == 42
-    output(struck, bool(begun))
+    output(interrupted, bool(started))
 
 
 if __name__ == "__main__":
-    # As from a terminal, wherever this was started.
+    # As if started from a terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     scenes: dict[str, Any] = dict(globals())
     act(scenes)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 
-def forked(child: Callable[[], object], *, politely: bool = False) -> int:
-    """Run a function in a fork that has five seconds; its status."""
+def forked(child: Callable[[], object], *, run_handlers: bool = False) -> int:
+    """Run a function in a forked process for at most five seconds; return its status."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -43,7 +43,7 @@ def forked(child: Callable[[], object], *, politely: bool = False) -> int:
             child()
             code = 0
         finally:
-            if not politely or code:
+            if not run_handlers or code:
                 os._exit(code)
         sys.exit(0)
     return os.waitpid(pid, 0)[1]
@@ -60,14 +60,14 @@ def fork_before_the_first_call() -> None:
     output("parent", bridge.run(compute, 2))
 
 
-def fork_and_exit_politely() -> None:
-    """With calls and iterations under way in the parent; the child runs its exit handlers."""
+def fork_and_exit_with_handlers() -> None:
+    """The parent has calls and iterations in progress; the child runs its exit handlers."""
     caller = threading.Thread(target=bridge.run, args=(sleeper,), daemon=True)
     caller.start()
     until(lambda: log)
     items = bridge.iterate(count, 3)
     next(items)
-    output(forked(lambda: output("child", bridge.run(compute, 1)), politely=True))
+    output(forked(lambda: output("child", bridge.run(compute, 1)), run_handlers=True))
     output("parent", *items)
 
 
@@ -116,14 +116,14 @@ def fork_inside() -> None:
     log.clear()
     with bridge.enter(resource):
         pid = os.fork()
-    if pid == 0:  # having left the `with`, but not the parent's resource
+    if pid == 0:  # the `with` was left, but not the resource of the parent
         os._exit(len(log) - 2)
     output(os.waitpid(pid, 0)[1], *log)
 
 
 def fork_in_a_callback() -> None:
-    async def job(tell: Callable[[int], Any]) -> str:
-        await tell(1)
+    async def job(callback: Callable[[int], Any]) -> str:
+        await callback(1)
         return "done"
 
     def fork_here(_: int) -> None:
@@ -141,33 +141,33 @@ def fork_with_a_connection() -> None:
         reader = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_reader(there, reader.set)
-        heard.append(reader)
+        events.append(reader)
         return there
 
     async def wait() -> bool:
         async with asyncio.timeout(3):
-            await heard[0].wait()
+            await events[0].wait()
         return True
 
-    heard: list[asyncio.Event] = []
+    events: list[asyncio.Event] = []
     bridge.run(listen)
 
     def child() -> None:
         from diffio_async._bridge.call_channel import manager
 
         (disowned,) = manager._abandoned
-        disowned.loop.remove_reader(there)  # as a connection does that is finalised
+        disowned.loop.remove_reader(there)  # like the finaliser of a connection
         gc.collect()
 
     output(forked(child))
     here.send(b"x")
     output("parent", bridge.run(wait))
-    bridge.run(_deaf, there)
+    bridge.run(_remove_reader, there)
     here.close()
     there.close()
 
 
-async def _deaf(end: socket.socket) -> None:
+async def _remove_reader(end: socket.socket) -> None:
     asyncio.get_running_loop().remove_reader(end)
 
 
@@ -190,10 +190,10 @@ def pools() -> None:
     from concurrent.futures import ProcessPoolExecutor
 
     assert bridge.run(compute) == 42
-    for way in ("spawn", "fork", "forkserver"):
-        context = multiprocessing.get_context(way)
+    for method in ("spawn", "fork", "forkserver"):
+        context = multiprocessing.get_context(method)
         with ProcessPoolExecutor(2, mp_context=context) as pool:
-            output(way, *pool.map(_in_a_worker, range(3)))
+            output(method, *pool.map(_in_a_worker, range(3)))
             output(pool.submit(bridge.run, compute, 7).result())
             try:
                 pool.submit(bridge.run, broken).result()
@@ -215,11 +215,11 @@ def idle() -> None:
 
 
 def busy() -> None:
-    threading.Thread(target=bridge.run, args=(_unwinding_aloud,), daemon=True).start()
+    threading.Thread(target=bridge.run, args=(_unwinding_with_output,), daemon=True).start()
     until(lambda: log)
 
 
-async def _unwinding_aloud() -> None:
+async def _unwinding_with_output() -> None:
     try:
         await sleeper()
     finally:
@@ -228,17 +228,17 @@ async def _unwinding_aloud() -> None:
 
 
 def busy_in_a_thread_that_is_waited_for() -> None:
-    async def soon() -> None:
+    async def finish_soon() -> None:
         await asyncio.sleep(0.1)
         output("done")
 
-    # Python 3.12.1 starts no thread any more once the main one has ended: start the loop before.
+    # Python 3.12.1 starts no threads after the main one has ended, so start the loop first.
     bridge.run(compute)
-    threading.Thread(target=bridge.run, args=(soon,)).start()
+    threading.Thread(target=bridge.run, args=(finish_soon,)).start()
 
 
 def unfinished() -> None:
-    """An iteration, a context and a session that were begun, and that nobody closes."""
+    """An iteration, a context and a session that are never closed."""
 
     @asynccontextmanager
     async def lasting() -> AsyncIterator[str]:
@@ -267,17 +267,17 @@ def unfinished() -> None:
 
     kept = [session()]
     bridge.run(use)
-    begun = bridge.iterate(items)
+    started_items = bridge.iterate(items)
     context = bridge.enter(lasting)
-    output(next(begun), context.__enter__())
-    globals().update(kept=kept, begun=begun, context=context)
+    output(next(started_items), context.__enter__())
+    globals().update(kept=kept, started_items=started_items, context=context)
     atexit.register(lambda: output(*log))
-    # Runs before what was registered earlier.
+    # It runs before handlers that were registered earlier.
     atexit.register(lambda: output("a handler still calls", bridge.run(compute)))
 
 
 def at_exit_too_late() -> None:
-    """A handler registered before the bridge was imported runs after it has stopped."""
+    """A handler that was registered before the bridge was imported runs after it has stopped."""
     raise SystemExit(_late())
 
 
@@ -286,14 +286,14 @@ def _late() -> int:
     started: list[str] = []
     start = threading.Thread.start
 
-    def noted(thread: threading.Thread) -> None:
+    def record_start(thread: threading.Thread) -> None:
         started.append(thread.name)
         start(thread)
 
-    setattr(threading.Thread, "read_prefix", noted)  # noqa: B010 - for a type checker's peace
+    setattr(threading.Thread, "start", record_start)  # noqa: B010 - type checkers reject an assignment
 
     def late() -> None:
-        # Runs first: stops the bridge as its own handler would have.
+        # It runs first, and stops the bridge like its own handler.
         from diffio_async._bridge.call_channel import manager
 
         manager._exit()
@@ -315,7 +315,7 @@ def stuck() -> None:
 
     async def block() -> None:
         log.append("blocking")
-        time.sleep(60)  # noqa: ASYNC251 - the mistake this is about
+        time.sleep(60)  # noqa: ASYNC251 - blocks the loop on purpose
 
     threading.Thread(target=bridge.run, args=(block,), daemon=True).start()
     until(lambda: log)

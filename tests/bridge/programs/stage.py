@@ -1,4 +1,4 @@
-"""What the programs share: output for the tests, and coroutines to call."""
+"""Helpers of the programs: output for the tests, and coroutines to call."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-#: What happened, in order.
+#: Events in order.
 log: list[str] = []
 
 
 def output(*words: object) -> None:
-    """One line on standard output, at once."""
+    """Print one line, and flush."""
     sys.stdout.write(" ".join(map(str, words)) + "\n")
     sys.stdout.flush()
 
@@ -30,16 +30,16 @@ def act(scenes: dict[str, object]) -> None:
     scene()
 
 
-def until(true: Callable[[], object], seconds: float = 2.0) -> None:
-    """Wait for something another thread does."""
+def until(condition: Callable[[], object], seconds: float = 2.0) -> None:
+    """Wait for a condition that another thread makes true."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, f"never came true; so far: {log}"
+    while not condition():
+        assert time.monotonic() < end, f"the condition did not become true; log: {log}"
         time.sleep(0.002)
 
 
 async def compute(value: int = 42) -> int:
-    """Answer at once."""
+    """Return the value at once."""
     return value
 
 
@@ -56,7 +56,7 @@ async def sleeper(unwinding: float = 0.0) -> None:
 
 @asynccontextmanager
 async def resource(entering: float = 0.0) -> AsyncIterator[str]:
-    """A context that keeps a log."""
+    """Context that logs its steps."""
     log.append("entering")
     if entering:
         output("ready")
@@ -77,7 +77,7 @@ async def resource(entering: float = 0.0) -> AsyncIterator[str]:
 
 
 async def count(to: int, pause: float = 0.0) -> AsyncIterator[int]:
-    """Count, and note when the generator is closed."""
+    """Count, and log when the generator is closed."""
     try:
         for number in range(to):
             await asyncio.sleep(pause)
@@ -88,10 +88,10 @@ async def count(to: int, pause: float = 0.0) -> AsyncIterator[int]:
 
 
 def threads() -> list[str]:
-    """Names of the threads that run, without the main one."""
+    """Return the names of the running threads except the main thread."""
     return [thread.name for thread in threading.enumerate() if thread.name != "MainThread"]
 
 
 def descriptors() -> list[str]:
-    """Descriptors of this process."""
+    """Return the open descriptors of this process."""
     return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names alone
