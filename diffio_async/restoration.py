@@ -14,6 +14,7 @@ from attrs import frozen
 from diffio_async._downloads.sinks import check_target
 from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._polling.waits import TranscriptWait
+from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._protocol.endpoints import (
     create_generation,
     normalize_download_type,
@@ -158,6 +159,7 @@ async def restore(
                 on_progress=on_progress,
                 options=options,
             )
+            check_has_picture(kind, progress.has_video)
             path = None if target is None else target.path
             if target is not None and not target.named:
                 link = await generations.get_download(

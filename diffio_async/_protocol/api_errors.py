@@ -181,6 +181,34 @@ def idempotency_conflict(generation: Generation, key: str) -> IdempotencyConflic
     return error
 
 
+#: The API's error code for a download type that a generation does not have.
+DOWNLOAD_UNAVAILABLE = "downloadUnavailable"
+_AUDIO_INSTEAD = "download the audio instead (download_type='audio')"
+
+
+def check_has_picture(kind: str, has_video: bool | None) -> None:
+    """Check, before a result is requested, that a completed generation can have it.
+
+    Args:
+        kind: The download type, by the API's name.
+        has_video: Whether the recording has a picture, as its progress reports; None if unknown.
+
+    Raises:
+        NotFound: The type is video, and the recording has no picture.
+    """
+    if kind == "video" and has_video is False:
+        reason = "the recording has no picture, so there is no video"
+        # The status, code and body are those of the response to a request for the video.
+        error = NotFound(
+            f"{reason}: {_AUDIO_INSTEAD}",
+            status=404,
+            code=DOWNLOAD_UNAVAILABLE,
+            body={"error": reason, "code": DOWNLOAD_UNAVAILABLE},
+        )
+        error.hint = f"{_AUDIO_INSTEAD.capitalize()}."
+        raise error
+
+
 _ACCOUNT = "and that the key belongs to the account that made it."
 _NO_ENDPOINT = (
     "Check the base URL (DIFFIO_API_BASE_URL): there is no such endpoint at that address."
@@ -269,13 +297,14 @@ def hint_for(call: str, status: int, code: str | None, about: str = "") -> str |
         about: What was requested, such as a download type.
     """
     if call == "get_generation_download" and status == 404:  # noqa: PLR2004 - not found
-        return _no_result(about, certain=code == "downloadUnavailable")
+        return _no_result(about, certain=code == DOWNLOAD_UNAVAILABLE)
     return _OF_CODES.get((status, code or ""), _OF_CALLS.get(call, {}).get(status))
 
 
 def _no_result(kind: str, *, certain: bool) -> str:
     """Return the advice on a missing result; the ids of a generation that completed are valid."""
     what = f"The {kind}" if kind else "A result of this type"
-    instead = "" if kind == "audio" else ": download the audio instead (download_type='audio')"
+    reason = ", usually because the recording has no picture" if kind == "video" else ""
+    instead = "" if kind == "audio" else f"{reason}: {_AUDIO_INSTEAD}"
     ids = "" if certain else " If the ids were kept elsewhere, check them too."
     return f"{what} is not available for this generation{instead}.{ids}"

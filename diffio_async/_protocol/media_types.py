@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 from diffio_async.errors import InvalidSource
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
 _UNKNOWN = "application/octet-stream"
 #: The first ending of a type is its usual one. Containers that can hold a video have a video type;
 #: the service detects whether they hold one.
 _ENDINGS_BY_TYPE = {
-    "audio/mpeg": "mp3 mpga mp2 m2a",
+    "audio/mpeg": "mp3 mpga mpa mp2 m2a mp1 m1a",
     "audio/x-wav": "wav wave bwf rf64",
     "audio/flac": "flac",
-    "audio/mp4": "m4a m4b m4r",
-    "audio/aac": "aac adts",
-    "audio/ogg": "ogg oga opus spx",
+    "audio/mp4": "m4a m4b m4r m4p isma",
+    "audio/3gpp": "3ga",
+    "audio/quicktime": "qta",
+    "audio/aac": "aac adts loas latm",
+    "audio/ogg": "ogg oga opus spx mogg",
     "audio/webm": "weba",
     "audio/x-matroska": "mka",
     "audio/x-aiff": "aiff aif aifc",
@@ -30,25 +32,41 @@ _ENDINGS_BY_TYPE = {
     "audio/x-ape": "ape",
     "audio/x-wavpack": "wv",
     "audio/x-tta": "tta",
+    "audio/x-tak": "tak",
+    "audio/x-musepack": "mpc",
+    "audio/x-dsf": "dsf",
     "audio/x-w64": "w64",
+    "audio/x-voc": "voc",
+    "audio/x-gsm": "gsm",
+    "audio/x-nist": "sph nist",
+    "audio/x-ircam": "ircam",
+    "audio/x-oma": "oma aa3",
+    "audio/x-sox": "sox",
+    "audio/x-xwma": "xwma",
     "audio/basic": "au snd",
     "audio/ac3": "ac3",
-    "audio/eac3": "eac3",
-    "audio/vnd.dts": "dts",
-    "video/mp4": "mp4 m4v f4v",
+    "audio/eac3": "eac3 ec3",
+    "audio/vnd.dts": "dts dtshd",
+    "audio/vnd.dolby.mlp": "mlp thd truehd",
+    "audio/g722": "g722",
+    "audio/vnd.rn-realaudio": "ra",
+    "video/mp4": "mp4 m4v f4v mp4v mj2 ismv",
     "video/quicktime": "mov qt",
-    "video/x-matroska": "mkv",
+    "video/x-matroska": "mkv mk3d",
     "video/webm": "webm",
-    "video/x-msvideo": "avi divx",
-    "video/mpeg": "mpg mpeg mpe m2v vob",
-    "video/mp2t": "ts mts m2ts m2t",
-    "video/3gpp": "3gp",
-    "video/3gpp2": "3g2",
-    "video/ogg": "ogv ogm",
+    "video/x-msvideo": "avi divx xvid amv",
+    "video/mpeg": "mpg mpeg mpe m2v m2p vob vro evo mod",
+    "video/mp2t": "ts mts m2ts m2t tp trp tod",
+    "video/3gpp": "3gp 3gpp",
+    "video/3gpp2": "3g2 3gp2",
+    "video/ogg": "ogv ogm ogx",
     "video/x-flv": "flv",
-    "video/x-ms-wmv": "wmv",
-    "video/x-ms-asf": "asf",
-    "video/dv": "dv",
+    "video/x-ms-wmv": "wmv wm",
+    "video/x-ms-asf": "asf dvr-ms",
+    "video/x-ms-wtv": "wtv",
+    "video/dv": "dv dif",
+    "video/x-nut": "nut",
+    "application/vnd.rn-realmedia": "rm rmvb",
     "application/mxf": "mxf",
 }
 _TYPES = {
@@ -56,6 +74,10 @@ _TYPES = {
 }
 #: The lower-case endings of recordings in a folder.
 RECORDING_ENDINGS = frozenset(_TYPES)
+#: Those of containers that can hold a video.
+VIDEO_ENDINGS = frozenset(
+    ending for ending, kind in _TYPES.items() if not kind.startswith("audio/")
+)
 #: Endings of compressed files.
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".z", ".br", ".zst", ".lzma"})
 
@@ -135,6 +157,50 @@ def _ending_of_frames(head: bytes) -> str | None:
         return ".aac"
     layer_3, reserved_version = head[1] & 0x06 == 0x02, head[1] & 0x18 == 0x08  # noqa: PLR2004
     return ".mp3" if layer_3 and not reserved_version else None
+
+
+#: Bytes that `is_recording` looks at, and the least number of transport packets among them.
+SNIFFED = 2048
+_MIN_PACKETS = 3
+#: Packets of a transport stream: plain, with a time code (cameras), with error correction.
+_PACKET_SIZES = (188, 192, 204)
+_SYNC = 0x47
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    """Return whether each packet begins with the sync byte, from some first packet on."""
+    return any(
+        len(every := head[first::size]) >= _MIN_PACKETS and every.count(_SYNC) == len(every)
+        for size in _PACKET_SIZES
+        for first in range(size)
+    )
+
+
+def _is_program_stream(head: bytes) -> bool:
+    return head.startswith(b"\x00\x00\x01\xba")
+
+
+def _is_binary(head: bytes) -> bool:
+    return b"\0" in head
+
+
+#: Endings that mostly belong to other files: TypeScript, modules, device trees, patches, meshes.
+_AMBIGUOUS: Mapping[str, Callable[[bytes], bool]] = {
+    **dict.fromkeys((".ts", ".mts", ".tp", ".trp", ".tod"), _is_transport_stream),
+    ".mod": _is_program_stream,
+    **dict.fromkeys((".dts", ".dif", ".mlp"), _is_binary),
+}
+
+
+def is_ambiguous(ending: str) -> bool:
+    """Return whether files with this lower-case ending are often not recordings."""
+    return ending in _AMBIGUOUS
+
+
+def is_recording(ending: str, head: bytes) -> bool:
+    """Return whether the first `SNIFFED` bytes fit the lower-case ending of a recording."""
+    fits = _AMBIGUOUS.get(ending)
+    return fits is None or fits(head)
 
 
 def holds_only_sound(name: str, content_type: str | None = None, head: bytes = b"") -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from diffio_async._protocol import limits
+from diffio_async._protocol.api_errors import DOWNLOAD_UNAVAILABLE
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.limits import ConcurrencyLimit
 from diffio_async._protocol.retry import THROTTLE_STATUSES, is_retryable
@@ -119,8 +120,6 @@ def disk_is_full(failure: DiffioError) -> bool:
 
 #: Characters of an error message that the journal stores.
 _MAX_ERROR_LENGTH = 4000
-#: The API's error code for a download type that a generation does not have.
-_TYPE_UNAVAILABLE = "downloadUnavailable"
 
 
 def error_record(failure: Exception) -> ErrorRecord:
@@ -130,7 +129,7 @@ def error_record(failure: Exception) -> ErrorRecord:
 
 def generation_is_unknown(failure: DiffioError) -> bool:
     """Whether the service does not know the generation (not just one download type)."""
-    return type(failure) is NotFound and failure.code != _TYPE_UNAVAILABLE
+    return type(failure) is NotFound and failure.code != DOWNLOAD_UNAVAILABLE
 
 
 def lost_generation_record(

@@ -207,8 +207,14 @@ def record_generation(
     )
 
 
-def record_completion(connection: sqlite3.Connection, run_id: int, job: int) -> None:
-    """Record the completed generation; its results can be downloaded now."""
+def record_completion(
+    connection: sqlite3.Connection, run_id: int, job: int, no_video: ErrorRecord | None = None
+) -> int:
+    """Record the completed generation; its results can be downloaded now.
+
+    `no_video` is why it has no video, None if it may have one: videos fail with it at once.
+    Return the number of those that failed.
+    """
     change_job(
         connection,
         run_id,
@@ -221,6 +227,17 @@ def record_completion(connection: sqlite3.Connection, run_id: int, job: int) -> 
         " (SELECT id FROM file WHERE job_id = ? AND state = 'joined')",
         (job,),
     )
+    failed = list[tuple[int]]()
+    if no_video is not None:
+        failed = connection.execute(
+            "UPDATE result SET state = 'failed', error_type = ?, error = ?, retryable = 0"
+            " WHERE state = 'ready' AND type = 'video' AND file_id IN"
+            " (SELECT id FROM file WHERE job_id = ? AND state = 'joined') RETURNING file_id",
+            (*no_video, job),
+        ).fetchall()
+        for (file,) in failed:
+            finish_if_complete(connection, file)
+    return len(failed)
 
 
 def requeue_job(

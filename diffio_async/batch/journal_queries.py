@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
+from diffio_async._storage.files import suffix_of
 from diffio_async.batch.leases import count_live_runs
 from diffio_async.batch.schema import decode_path
 from diffio_async.models.batches import FileOutcome, FileState, LeftOut, LeftOutReason
@@ -101,13 +103,14 @@ def remaining(connection: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def left_out_counts(connection: sqlite3.Connection) -> dict[LeftOutReason, int]:
-    """Return the numbers of names that the last listing left out, by reason."""
-    return dict(
-        connection.execute(
-            "SELECT reason, count(*) FROM left_out WHERE run_id IS NULL GROUP BY reason"
-        ).fetchall()
-    )
+def left_out_counts(connection: sqlite3.Connection) -> LeftOutCounts:
+    """Return the numbers of names that the last listing left out."""
+    found = LeftOutCounts()
+    for path, reason in connection.execute(
+        "SELECT path, reason FROM left_out WHERE run_id IS NULL"
+    ):
+        found.count(LeftOut(path=Path(decode_path(path)), reason=reason))
+    return found
 
 
 def left_out_after(
@@ -146,6 +149,55 @@ def describe_left_out(left_out: Mapping[LeftOutReason, int]) -> str:
     )
 
 
+#: Number of suffixes that a description names.
+_MAX_SUFFIXES = 6
+
+
+@define
+class LeftOutCounts:
+    """Counts of the names that a listing left out.
+
+    Attributes:
+        reasons: Numbers by reason.
+        passed_over: Numbers of files without the suffix of a recording, by their suffix.
+    """
+
+    reasons: Counter[LeftOutReason] = field(factory=Counter)
+    passed_over: Counter[str] = field(factory=Counter)
+
+    def count(self, name: LeftOut) -> None:
+        """Count a name."""
+        self.reasons[name.reason] += 1
+        if name.reason == "ending":
+            self.passed_over[suffix_of(name.path.name).lower()] += 1
+
+    def describe(self) -> str:
+        """Describe all: "2 results, 1 hidden name, 12 files passed over (.txt, .cue)"."""
+        return ", ".join(filter(None, (self.describe_others(), self.describe_passed_over())))
+
+    def describe_others(self) -> str:
+        """Describe those that were not left out for their suffix: "2 results, 1 hidden name"."""
+        return describe_left_out({**self.reasons, "ending": 0})
+
+    def describe_passed_over(self) -> str:
+        """Describe the other files, the most frequent suffixes first; "" if absent."""
+        if not self.passed_over:
+            return ""
+        total = self.passed_over.total()
+        names = [suffix or "no suffix" for suffix, _ in self.passed_over.most_common(_MAX_SUFFIXES)]
+        names += ["…"] if len(self.passed_over) > _MAX_SUFFIXES else []
+        return f"{total} file{'s' if total != 1 else ''} passed over ({', '.join(names)})"
+
+    def as_fields(self) -> dict[str, Mapping[str, int]]:
+        """Return the counts as fields of an event, without empty ones."""
+        fields: dict[str, Mapping[str, int]] = {}
+        if self.reasons:
+            fields["left_out"] = dict[str, int](self.reasons.items())
+        if self.passed_over:
+            fields["passed_over"] = dict(self.passed_over)
+        return fields
+
+
 def download_types_of(connection: sqlite3.Connection) -> tuple[str, ...]:
     """Return the download types of the journal's results."""
     return tuple(
@@ -176,7 +228,7 @@ class Status:
     billed_seconds: float = 0.0
     orphans: int = 0
     suspected: int = 0
-    left_out: dict[LeftOutReason, int] = field(factory=dict)
+    left_out: LeftOutCounts = field(factory=LeftOutCounts)
     runs: int = 0
     to: str = ""
     model: str = ""

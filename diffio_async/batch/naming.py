@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from diffio_async._protocol.media_types import VIDEO_ENDINGS
 from diffio_async._storage.files import truncate_name
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._validators import is_encodable, local_path
@@ -30,16 +31,6 @@ DEFAULT_NAME = "{stem}.restored{ext}"
 _FIELDS = ("stem", "name", "ext", "type", "parent")
 #: By contract audio is MP3 and the transcript JSON; the service chooses a video's container.
 _ENDINGS = {"audio": ".mp3", "transcript": ".json"}
-#: Suffixes of video containers.
-VIDEO_ENDINGS = frozenset(
-    f".{ending}"
-    for ending in (
-        *("3gp", "avi", "flv", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "webm"),
-        "wmv",
-    )
-)
-
-
 _RESULT_ENDINGS = VIDEO_ENDINGS | frozenset(_ENDINGS.values())
 
 
@@ -230,7 +221,7 @@ class ResultDetector:
     """
 
     naming: Naming
-    suffixes: frozenset[str]
+    suffixes: frozenset[str] | None
     _result_names: dict[str, set[str]] = field(factory=dict)
 
     def is_result(self, path: str) -> bool:
@@ -249,7 +240,8 @@ class ResultDetector:
         if names is None:
             names = set()
             for name in _names(folder):
-                if os.path.splitext(name)[1].lower() in self.suffixes:  # noqa: PTH122
+                suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+                if self.suffixes is None or suffix in self.suffixes:
                     names.update(self.naming.result_names(name, PurePath(folder).name))
             if len(self._result_names) >= _MAX_FOLDERS:
                 self._result_names.clear()

@@ -171,7 +171,7 @@ class BatchRequest:
     service: str | None
     download_types: tuple[str, ...]
     recursive: bool
-    suffixes: frozenset[str]
+    suffixes: frozenset[str] | None
     salt: str | None
     retry_failed: bool
     plan: Plan
@@ -188,7 +188,7 @@ class BatchRequest:
         download_types: Iterable[str] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Iterable[str] = RECORDINGS,
+        suffixes: Iterable[str] | None = RECORDINGS,
         sampling: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
         salt: str | None = None,
@@ -216,7 +216,9 @@ class BatchRequest:
             service=service,
             download_types=tuple(dict.fromkeys(types)),
             recursive=recursive,
-            suffixes=frozenset(
+            suffixes=None
+            if suffixes is None
+            else frozenset(
                 f".{suffix.lower().removeprefix('.')}" for suffix in several(suffixes, "suffixes")
             ),
             salt=salt,

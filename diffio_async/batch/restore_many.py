@@ -21,7 +21,7 @@ from diffio_async.batch.file_queries import requeue_failed
 from diffio_async.batch.job_queries import discard_uploads
 from diffio_async.batch.journal import SANDBOX, Journal, account_of, bind_account
 from diffio_async.batch.journal_queries import (
-    describe_left_out,
+    LeftOutCounts,
     file_count,
     last_seq,
     left_out_after,
@@ -158,8 +158,8 @@ async def list_sources(request: BatchRequest, journal: Journal) -> None:
 
 async def _report_left_out(journal: Journal, on_left_out: Callback[LeftOut] | None) -> None:
     counts = await journal.read(left_out_counts)
-    if counts:
-        log.info("left out while listing: %s", describe_left_out(counts))
+    if counts.reasons:
+        log.info("left out while listing: %s", counts.describe())
     last, failed = 0, False
     while on_left_out is not None and (page := await journal.read(left_out_after, last, _PAGE)):
         for last, each in page:  # noqa: B007 - the start of the next page
@@ -244,7 +244,7 @@ class ProgressCounter:
 
     context: RunContext
     files: int
-    left_out: int
+    left_out: LeftOutCounts
     started_at: float
     done: int = 0
     failed: int = 0
@@ -253,7 +253,7 @@ class ProgressCounter:
     @classmethod
     async def create(cls, context: RunContext) -> Self:
         """Create a counter with the current number of files."""
-        left_out = sum((await context.journal.read(left_out_counts)).values())
+        left_out = await context.journal.read(left_out_counts)
         return cls(context, await context.journal.read(file_count), left_out, time.monotonic())
 
     def count(self, outcome: FileOutcome) -> None:
@@ -272,7 +272,8 @@ class ProgressCounter:
             files=self.files,
             done=self.done,
             failed=self.failed,
-            left_out=self.left_out,
+            left_out=self.left_out.reasons.total(),
+            passed_over=self.left_out.passed_over.total(),
             uploading=context.uploading,
             generating=context.in_flight - context.uploading,
             downloading=context.downloading,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define
 
+from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import sibling_path, suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from diffio_async.batch.request import Plan
     from diffio_async.batch.schema import RestorationJob, ResultDownload
     from diffio_async.events import DownloadProgress
-    from diffio_async.models.generations import DownloadType
+    from diffio_async.models.generations import Download, DownloadType, GenerationProgress
 
 #: Seconds until a pending transcript is requested again.
 _PENDING_RETRY_SECONDS = 5.0
@@ -109,7 +110,7 @@ class JobRunner:
         context, job = self.context, self.job
         transition, successes = context.journal.transition, context.congestion.successes
         try:
-            await context.generations.wait_for_complete(
+            progress = await context.generations.wait_for_complete(
                 generation_id=generation,
                 api_project_id=project,
                 timeout=context.plan.timeout,
@@ -132,8 +133,20 @@ class JobRunner:
             await context.requeue_or_fail(job, failure, successes)
         else:
             context.congestion.on_success()
+            await self._completed(progress)
+
+    async def _completed(self, progress: GenerationProgress) -> None:
+        context, job = self.context, self.job
+        transition = context.journal.transition
+        try:
+            check_has_picture("video", progress.has_video)
+        except NotFound as failure:
+            problem = error_record(failure)
+            if await transition(job_queries.record_completion, job.id, problem):
+                context.on_file_failed(failure)
+        else:
             await transition(job_queries.record_completion, job.id)
-            context.result_ready.notify()
+        context.result_ready.notify()
 
 
 def _existing_generation(failure: DiffioError) -> tuple[str, str] | None:
@@ -216,18 +229,36 @@ class ResultDownloader:
         """Create the folder and return the path; the service chooses the suffix of a video."""
         download, path = self.job, Path(self.job.path)
         if download.download_type == "video":
-            link = await self.context.generations.get_download(
-                generation_id=download.generation,
-                api_project_id=download.project,
-                download_type="video",
-                options=self.context.plan.options,
-            )
+            link = await self._video_link()
             # Only the suffix of the server's file name is used: the path must not depend on it.
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(truncate_name(path.stem, suffix))
         await TrackedExecutor().run(_create_folder, path, download, self.context.plan)
         return path
+
+    async def _video_link(self) -> Download:
+        """Return the link to the video.
+
+        Raises:
+            NotFound: It does not exist; the message has the reason if the recording has no picture.
+        """
+        generations, options = self.context.generations, self.context.plan.options
+        generation, project = self.job.generation, self.job.project
+        try:
+            return await generations.get_download(
+                generation_id=generation,
+                api_project_id=project,
+                download_type="video",
+                options=options,
+            )
+        except NotFound:
+            # The file may have joined a generation that had completed before.
+            progress = await generations.get_progress(
+                generation_id=generation, api_project_id=project, options=options
+            )
+            check_has_picture("video", progress.has_video)
+            raise
 
     async def _download(self, path: Path) -> int:
         context, download = self.context, self.job

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import glob
 import os
 import stat
-from collections import Counter
-from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._protocol.media_types import RECORDING_ENDINGS
+from diffio_async._protocol.media_types import (
+    RECORDING_ENDINGS,
+    SNIFFED,
+    is_ambiguous,
+    is_recording,
+)
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._validators import local_path
-from diffio_async.batch.journal_queries import describe_left_out
+from diffio_async.batch.globs import expand_glob, glob_base
+from diffio_async.batch.journal_queries import LeftOutCounts
 from diffio_async.batch.manifest import is_manifest, read_manifest
 from diffio_async.batch.naming import EarlierBatch
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
@@ -60,14 +64,14 @@ class Scan:
 
     Attributes:
         recursive: Whether sub-folders are read too.
-        suffixes: The suffixes of recordings, in lower case.
+        suffixes: The suffixes of recordings, in lower case; None for every file.
         is_result: Returns whether the file at a path is a result.
         excluded_dir: The folder of the results, which is not entered from a parent folder.
         journal: The batch's journal, whose files are ignored.
     """
 
     recursive: bool
-    suffixes: frozenset[str]
+    suffixes: frozenset[str] | None
     is_result: Callable[[str], bool]
     excluded_dir: Path
     journal: Path
@@ -95,18 +99,20 @@ class Scan:
             yield self._file(path)
             return
         is_empty = True
-        left_out = Counter[LeftOutReason]()
+        left_out = LeftOutCounts()
         for each in found:
             if isinstance(each, LeftOut):
-                left_out[each.reason] += 1
+                left_out.count(each)
             else:
                 is_empty = False
             yield each
         if is_empty:
             raise ConfigurationError(self._no_match_message(path, left_out))
 
-    def _no_match_message(self, path: str, left_out: Mapping[LeftOutReason, int]) -> str:
-        more = f"; left out: {describe_left_out(left_out)}" if left_out else ""
+    def _no_match_message(self, path: str, left_out: LeftOutCounts) -> str:
+        more = f"; left out: {left_out.describe()}" if left_out.reasons else ""
+        if left_out.passed_over:
+            more += ": suffixes=None (--all) takes every file"
         if is_manifest(path):
             return f"the manifest {path!r} lists no recordings"
         if not os.path.isdir(path):  # noqa: PTH112 - any text
@@ -124,7 +130,7 @@ class Scan:
     def _glob(self, pattern: str) -> Iterator[FoundSource | LeftOut]:
         if "\0" in pattern:
             raise ConfigurationError(f"{pattern!r} cannot be the name of a file")
-        base = _glob_base(pattern)
+        base = glob_base(pattern)
         for path, failure in expand_glob(pattern):
             if failure is not None:
                 yield _unreadable_folder(
@@ -181,12 +187,20 @@ class Scan:
         # A broken link is reported as a recording that cannot be read.
         if not os.path.isfile(entry.path) and os.path.exists(entry.path):  # noqa: PTH110, PTH113
             return "link" if os.path.isdir(entry.path) else "irregular"  # noqa: PTH112
-        if suffix not in self.suffixes:
+        if not self._is_recording(entry.path, suffix):
             return "ending"
         path = entry.path
         if self.is_result(path) or any(each.has(path) for each in batches):
             return "result"
         return None
+
+    def _is_recording(self, path: str, suffix: str) -> bool:
+        """Whether a file has the suffix of a recording and, if that is ambiguous, its content."""
+        if self.suffixes is None:
+            return True
+        # Suffixes that the user named are taken whatever the content.
+        checks = is_ambiguous(suffix) and self.suffixes == RECORDINGS
+        return suffix in self.suffixes and not (checks and not _begins_as_recording(path, suffix))
 
     def _is_internal(self, entry: os.DirEntry[str]) -> bool:
         """Whether a file is a journal or a temporary file of a batch."""
@@ -298,6 +312,17 @@ def _same(one: Path, other: Path) -> bool:
         return absolute(one) == absolute(other)
 
 
+def _begins_as_recording(path: str, suffix: str) -> bool:
+    """Whether the first bytes fit the suffix; a file that cannot be read is reported later."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - any text
+            return is_recording(suffix, file.read(SNIFFED))
+    except (OSError, ValueError) as failure:
+        if shortage_of(failure) is not None:
+            raise
+        return True
+
+
 def _identity(path: str) -> tuple[int, int, str | None]:
     """Return size in bytes, modification time in ns, and the problem of a file, if any."""
     try:
@@ -313,87 +338,3 @@ def _identity(path: str) -> tuple[int, int, str | None]:
     if status.st_size == 0:
         return 0, status.st_mtime_ns, f"{path!r} is empty: there is nothing to restore"
     return status.st_size, status.st_mtime_ns, None
-
-
-def _glob_base(pattern: str) -> str:
-    """Return the folder that a pattern starts from, "" for the current one."""
-    return str(PurePath(*_split(pattern)[0])) if _split(pattern)[0] else ""
-
-
-def expand_glob(pattern: str) -> Iterator[tuple[str, OSError | None]]:
-    """Yield each path that matches, and each folder that cannot be read with its error; blocks.
-
-    Each folder is visited once, however many links lead to it. `**` matches any number of folders.
-    Names that start with a dot match only a part of the pattern that starts with one too.
-    """
-    parts = _split(pattern)[1]
-    if parts and parts[-1] == "**":
-        parts.append("*")
-    yield from _expand(_glob_base(pattern), tuple(parts), set())
-
-
-def _split(pattern: str) -> tuple[list[str], list[str]]:
-    parts = list(PurePath(pattern).parts)
-    magic = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return parts[:magic], parts[magic:]
-
-
-def _expand(
-    start: str, pattern: tuple[str, ...], visited: set[tuple[int, int, int]]
-) -> Iterator[tuple[str, OSError | None]]:
-    # A stack, because folders may be nested deeper than Python's recursion limit.
-    waiting = [(start, 0)]
-    while waiting:
-        folder, at = waiting.pop()
-        part, last = pattern[at], at + 1 == len(pattern)
-        if not glob.has_magic(part):
-            path = os.path.join(folder, part)  # noqa: PTH118 - any text
-            if last and os.path.lexists(path):
-                yield path, None
-            elif not last:
-                waiting.append((path, at + 1))
-            continue
-        try:
-            status = os.stat(folder or os.curdir)  # noqa: PTH116
-            key = (at, status.st_dev, status.st_ino)
-            if key in visited:
-                continue
-            visited.add(key)
-            entries = _glob_entries(folder)
-        except (NotADirectoryError, FileNotFoundError):
-            continue
-        except OSError as failure:
-            if shortage_of(failure) is not None:
-                raise
-            yield folder, failure
-            continue
-        if part == "**":
-            # Match `**` again in each sub-folder, and the next part in this folder.
-            deeper = [(name, at) for name, is_folder in entries if is_folder and name[:1] != "."]
-        else:
-            named = [each for each in entries if _fits(each[0], part)]
-            for name, is_folder in named if last else ():
-                del is_folder
-                yield os.path.join(folder, name), None  # noqa: PTH118
-            deeper = [(name, at + 1) for name, is_folder in named if is_folder and not last]
-        waiting += [(os.path.join(folder, name), n) for name, n in reversed(deeper)]  # noqa: PTH118
-        if part == "**":
-            waiting.append((folder, at + 1))
-
-
-def _glob_entries(folder: str) -> list[tuple[str, bool]]:
-    """Return names and whether each is a folder; links come last, so that real paths win."""
-    with os.scandir(folder or os.curdir) as entries:
-        found = [(entry.is_symlink(), entry.name, _leads_to_folder(entry)) for entry in entries]
-    return [(name, is_folder) for _, name, is_folder in sorted(found)]
-
-
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _fits(name: str, part: str) -> bool:
-    return (part.startswith(".") or not name.startswith(".")) and fnmatch.fnmatch(name, part)

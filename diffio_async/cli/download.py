@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._polling.waits import TranscriptWait
+from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async._validators import optional_local_path
 from diffio_async.cli import FAILED, OK
@@ -144,6 +145,7 @@ async def _download(
                 **ids, timeout=request.timeout, on_progress=on_progress
             )
         confirmed = True
+        check_has_picture(request.download_type, progress.has_video)
         result = await transcript_wait.retry_while_pending(download_result)
         if temporary is not None:
             await copy_to_stdout(temporary)

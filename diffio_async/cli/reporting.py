@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field, frozen
 
+from diffio_async._protocol.api_errors import DOWNLOAD_UNAVAILABLE
 from diffio_async._text import (
     ProgressCounts,
     cells,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 #: Values that progress callbacks receive.
 Progress = UploadProgress | GenerationProgress | DownloadProgress
 
-#: Error code of the API for a type that the generation was created without.
-_DOWNLOAD_UNAVAILABLE = "downloadUnavailable"
 #: Arguments in the library's messages, and the command's options for them.
 _OPTIONS = {
     "on_conflict='overwrite'": "--overwrite",
@@ -53,8 +52,6 @@ def cli_message(error: DiffioError, *, continues: bool) -> str:
 
     `continues`: the generation keeps running without the command.
     """
-    if getattr(error, "code", None) == _DOWNLOAD_UNAVAILABLE:
-        return "this type is not available: download the audio instead (--type audio)"
     text = str(error)
     if isinstance(error, WaitTimeout):
         # The rest of the library's message is its own advice.
@@ -98,7 +95,7 @@ class ResumeCommand:
     def after_error(self, error: DiffioError) -> ResumeCommand | None:
         """Return the command that is still useful after `error`, or None."""
         code = getattr(error, "code", None)
-        if isinstance(error, TranscriptUnavailable) or code == _DOWNLOAD_UNAVAILABLE:
+        if isinstance(error, TranscriptUnavailable) or code == DOWNLOAD_UNAVAILABLE:
             if self.download_type == "audio":
                 return None
             return evolve(self, download_type="audio", output=self.audio_output)

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from diffio_async import _bridge as bridge
+from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._protocol.endpoints import normalize_download_type
 from diffio_async._validators import validate_wait
 from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
@@ -168,7 +169,7 @@ def restore_audio(
             "apiProjectId": isolated.project.apiProjectId,
         }
         info["stage"] = "progress"
-        wait_for_complete(
+        progress = wait_for_complete(
             calls,
             generationId=names["generationId"],
             apiProjectId=names["apiProjectId"],
@@ -180,6 +181,8 @@ def restore_audio(
             responses=responses,
         )
         info["stage"] = "download_info"
+        with guide_errors():
+            check_has_picture(kind, progress.hasVideo)
         result = calls.run(
             responses,
             calls.aio.generations.download,

@@ -46,8 +46,9 @@ class LeftOut(Plain):
     Attributes:
         path: The absolute path of the file or folder.
         reason: `result` (of this or another batch), `hidden`, `ending` (not the suffix of a
-            recording), `link` (to a folder), `folder` (of the results, or a folder with
-            `recursive=False`), `duplicate` (listed before), or `irregular` (a device, a pipe).
+            recording, or not its content: a TypeScript file), `link` (to a folder), `folder` (of
+            the results, or a folder with `recursive=False`), `duplicate` (listed before), or
+            `irregular` (a device, a pipe).
     """
 
     path: Path
@@ -104,6 +105,7 @@ class BatchProgress(Plain):
         done: Files that ended with results (`skipped` included), in this run and before.
         failed: Files that ended without a result.
         left_out: Names that the listing found, but that are not recordings to restore.
+        passed_over: Those of them that are files without the suffix of a recording.
         uploading: Files being uploaded by this run.
         generating: Generations that this run waits for.
         downloading: Results being downloaded by this run.
@@ -119,6 +121,7 @@ class BatchProgress(Plain):
     done: int
     failed: int
     left_out: int = 0
+    passed_over: int = 0
     uploading: int = 0
     generating: int = 0
     downloading: int = 0

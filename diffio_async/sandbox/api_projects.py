@@ -286,7 +286,10 @@ def _refuse_missing_result(generation: Generation, download_type: str) -> None:
     if generation.status != "complete":
         raise HttpError(409, "the generation is not complete yet", code="generationNotComplete")
     if download_type not in generation.files:
-        raise HttpError(404, f"this generation has no {download_type}", code="downloadUnavailable")
+        missing = f"this generation has no {download_type}"
+        if download_type == "video" and not generation.has_video:
+            missing = "the recording has no picture"
+        raise HttpError(404, missing, code="downloadUnavailable")
 
 
 def download_name(project: Project, generation: Generation, download_type: str) -> str:

@@ -349,9 +349,12 @@ def prefix_of(secret: str) -> str:
 _MEDIA_SUFFIXES = frozenset(
     f".{name}"
     for name in (  # noqa: SIM905 - more readable than a list
-        "3g2 3gp aac ac3 adts aif aifc aiff amr ape asf au avi awb bwf caf divx dts dv eac3 f4v "
-        "flac flv m2a m2t m2ts m2v m4a m4b m4r m4v mka mkv mov mp2 mp3 mp4 mpe mpeg mpg mpga mts "
-        "mxf oga ogg ogm ogv opus qt rf64 snd spx ts tta vob w64 wav wave weba webm wma wmv wv"
+        "3g2 3ga 3gp 3gp2 3gpp aa3 aac ac3 adts aif aifc aiff amr amv ape asf au avi awb bwf caf "
+        "dif divx dsf dts dtshd dv dvr-ms eac3 ec3 evo f4v flac flv g722 gsm ircam isma ismv latm "
+        "loas m1a m2a m2p m2t m2ts m2v m4a m4b m4p m4r m4v mj2 mk3d mka mkv mlp mod mogg mov mp1 "
+        "mp2 mp3 mp4 mp4v mpa mpc mpe mpeg mpg mpga mts mxf nist nut oga ogg ogm ogv ogx oma opus "
+        "qt qta ra rf64 rm rmvb snd sox sph spx tak thd tod tp trp truehd ts tta vob voc vro w64 "
+        "wav wave weba webm wm wma wmv wtv wv xvid xwma"
     ).split()
 )
 

@@ -836,7 +836,7 @@ class Diffio:
         download_types: Iterable[DownloadType] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Iterable[str] = RECORDINGS,
+        suffixes: Iterable[str] | None = RECORDINGS,
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
@@ -868,7 +868,7 @@ class Diffio:
             name: Template of the results' names, with `{stem}`, `{name}`, `{type}`, `{ext}`, and
                 `{parent}` for the name of the source's folder.
             recursive: Whether sub-folders are read.
-            suffixes: The suffixes of recordings in folders, such as `.wav`.
+            suffixes: The suffixes of recordings in folders, such as `.wav`. None takes every file.
             sampling: The model's settings.
             project_params: Your own metadata of the projects.
             generation_params: Your own metadata of the generations.

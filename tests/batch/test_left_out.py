@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import AsyncDiffio, BatchItem
+from diffio_async import AsyncDiffio, BatchItem, ConfigurationError, LeftOut
 from diffio_async.batch.journal import Journal
+from diffio_async.batch.journal_queries import LeftOutCounts
 from diffio_async.batch.restore_many import list_sources
 from tests.batch.scenes import (
     JOURNAL,
@@ -24,7 +25,7 @@ from tests.batch.scenes import (
 )
 
 if TYPE_CHECKING:
-    from diffio_async import BatchProgress, LeftOut
+    from diffio_async import BatchProgress
     from diffio_async.sandbox import Sandbox
 
 TEMPLATES = [
@@ -186,7 +187,9 @@ async def test_everything_left_out_is_counted_and_listed(
         "a.wav": "duplicate",
     }
     assert reports[-1].left_out == 9
+    assert reports[-1].passed_over == 1
     assert "1 result, 2 hidden names" in caplog.text
+    assert "1 file passed over (.txt)" in caplog.text
     assert "2 sources named twice" in caplog.text
 
 
@@ -221,3 +224,56 @@ async def test_the_next_listing_replaces_what_the_last_left_out(
     (source / "b.txt").rename(source / "c.txt")
     _, names = await left_out(client, source, tmp_path / "out")
     assert names == {"c.txt": "ending"}
+
+
+async def test_files_of_other_types_are_counted_by_suffix(tmp_path: Path) -> None:
+    """The most frequent suffixes come first; implausible ones count as no suffix."""
+    source = recordings(tmp_path / "in", "a.txt", "b.TXT", "c.cue", "Makefile", "d.what is this")
+    with pytest.raises(ConfigurationError) as caught:
+        await planned(source, tmp_path / "out")
+    assert "5 files passed over (" in str(caught.value)
+    assert "suffixes=None (--all) takes every file" in str(caught.value)
+    counts = LeftOutCounts()
+    for path in sorted(source.iterdir()):
+        counts.count(LeftOut(path=path, reason="ending"))
+    assert counts.passed_over == {".txt": 2, ".cue": 1, "": 2}
+    assert counts.describe() == "5 files passed over (no suffix, .txt, .cue)"
+    counts.count(LeftOut(path=tmp_path / ".x", reason="hidden"))
+    for number in range(9):
+        counts.count(LeftOut(path=tmp_path / f"x.a{number}", reason="ending"))
+    assert counts.describe() == (
+        "1 hidden name, 14 files passed over (no suffix, .txt, .cue, .a0, .a1, .a2, …)"
+    )
+
+
+async def test_every_file_is_taken_without_suffixes(tmp_path: Path) -> None:
+    """`suffixes=None` takes files of all types, but no hidden names and no results."""
+    source = recordings(
+        tmp_path / "in", "a.wav", "b.dat", "c", "d.ts", ".hidden", "a.restored.mp3", "x-audio.mp3"
+    )
+    files, names = await planned(source, tmp_path / "out", suffixes=None)
+    assert {file.source.name for file in files} == {"a.wav", "b.dat", "c", "d.ts", "x-audio.mp3"}
+    assert {name.path.name: name.reason for name in names} == {
+        ".hidden": "hidden",
+        "a.restored.mp3": "result",
+    }
+    recordings(source, "x.dat")
+    files, names = await planned(source, source, suffixes=None, name="{stem}-{type}{ext}")
+    assert {name.path.name for name in names if name.reason == "result"} == {
+        "a.restored.mp3",
+        "x-audio.mp3",
+    }
+
+
+async def test_the_content_decides_about_an_ambiguous_suffix(tmp_path: Path) -> None:
+    """A program in TypeScript is left out, unless it is named or its suffix is."""
+    source = recordings(tmp_path / "in", "talk.wav")
+    (source / "film.ts").write_bytes((b"\x47" + bytes(187)) * 20)
+    (source / "camera.MTS").write_bytes((bytes(4) + b"\x47" + bytes(187)) * 20)
+    (source / "program.ts").write_text("export const G = 1;\n" * 20)
+    files, names = await planned(source, tmp_path / "out")
+    assert {file.source.name for file in files} == {"talk.wav", "film.ts", "camera.MTS"}
+    assert {name.path.name: name.reason for name in names} == {"program.ts": "ending"}
+    for sources, how in ((source / "program.ts", {}), (source, {"suffixes": {".ts"}})):
+        files, _ = await planned(sources, tmp_path / "out", **how)
+        assert source / "program.ts" in {file.source for file in files}

@@ -265,18 +265,30 @@ async def test_names_left_out_are_listed(run: Run, sandbox: Sandbox, tmp_path: P
     name = ("--name", "{stem}-{type}{ext}")
     plan = await run("batch", "in", "-o", "in", *name, "--dry-run")
     assert plan.returncode == 0
-    words = "left out: 1 result, 1 hidden name, 1 file of another type"
+    words = "left out: 1 result, 1 hidden name"
+    passed_over = "1 file passed over (.txt): --all takes every file"
     assert words in plan.stdout
+    assert passed_over in plan.stdout
     assert f"left out {tmp_path / 'in' / 'notes.txt'}" in plan.stdout
     done = await run("batch", "in", "-o", "in", *name, env=sandbox.environment)
     assert "2 restored, 0 failed" in done.stderr
     assert words in done.stderr
+    assert passed_over in done.stderr
     again = await run("batch", "in", "-o", "in", *name, "--json", env=sandbox.environment)
     assert events(again.stdout)[-1]["left_out"] == {"result": 3, "hidden": 1, "ending": 1}
+    assert events(again.stdout)[-1]["passed_over"] == {".txt": 1}
     report = await run("batch", "report", "in")
     assert report.stdout.count("left out ") == 5
     report = await run("batch", "report", "in", "--csv")
     found = list(csv.DictReader(io.StringIO(report.stdout)))
     assert sum(row["file_state"] == "left_out" for row in found) == 5
     status = await run("batch", "status", "in")
-    assert "3 results, 1 hidden name, 1 file of another type" in status.stdout
+    assert "3 results, 1 hidden name, 1 file passed over (.txt)" in status.stdout
+    status = await run("batch", "status", "in", "--json")
+    assert events(status.stdout)[0]["left_out"] == {"result": 3, "hidden": 1, "ending": 1}
+    assert events(status.stdout)[0]["passed_over"] == {".txt": 1}
+    planned = await run("batch", "in", "-o", "in", *name, "--dry-run", "--all", "--json")
+    assert events(planned.stdout)[-1]["left_out"] == {"result": 3, "hidden": 1}
+    assert [event["file"] for event in events(planned.stdout)[:-1] if "file" in event] == [
+        str(tmp_path / "in" / "notes.txt")
+    ]

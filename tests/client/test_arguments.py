@@ -67,6 +67,8 @@ async def test_arguments_that_are_not_several_strings_are_refused(
     """A single string is refused, as it would be iterated by characters."""
     source = recordings(tmp_path / "in", "a.wav")
     for argument in ("download_types", "suffixes"):
+        if odd is None and argument == "suffixes":
+            continue  # every file
         with pytest.raises(ConfigurationError, match=f"{argument} must be"):
             await restored(client, source, tmp_path / "out", **{argument: odd})
     with pytest.raises(ConfigurationError, match="scopes must be"):

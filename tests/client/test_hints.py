@@ -105,7 +105,7 @@ async def test_a_404_of_a_result_names_the_result(
     sandbox.faults.add(Fault(path=DOWNLOAD, action=RespondWith(404, json=body)))
     with pytest.raises(NotFound) as caught:
         await client.restore(b"speech " * 100, download_type="video", file_name="talk.mp4")
-    assert "The video is not available for this generation: download the audio" in str(caught.value)
+    assert "usually because the recording has no picture: download the audio" in str(caught.value)
     assert "Check the id" not in str(caught.value)
     assert caught.value.generation_id
 

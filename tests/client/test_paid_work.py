@@ -135,6 +135,8 @@ async def test_a_video_in_a_folder_gets_the_suffix_that_the_service_chose(
         folder.mkdir()
         source = folder / name
         source.write_bytes(SPEECH)
-        result = await client.restore(source, folder, download_type="video")
+        result = await client.restore(
+            source, folder, download_type="video", content_type="video/x-matroska"
+        )
         assert result.path == folder / written
         assert (folder / written).read_bytes() == SPEECH

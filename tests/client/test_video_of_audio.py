@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import AsyncDiffio, InvalidSource
+from diffio_async import AsyncDiffio, InvalidSource, NotFound
 from diffio_async._protocol.media_types import ending_by_content, holds_only_sound
 from diffio_async.compat import DiffioApiError, DiffioClient
-from tests.batch.scenes import recordings, restored
+from diffio_async.sandbox import Fault, RespondWith
+from tests.batch.scenes import generations, recordings, restored
+from tests.scripts import requests_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from diffio_async.sandbox import Sandbox
 
+DOWNLOAD = "/v1/get_generation_download"
 SPEECH = b"speech " * 100
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(100)
 M4A = b"\x00\x00\x00\x20ftypM4A " + bytes(100)
@@ -123,3 +126,44 @@ async def test_a_batch_of_videos_refuses_audio_and_restores_the_rest(
     assert [row.original_file_name for row in await client.projects.list()] == ["b.mp4"]
     await restored(client, source, tmp_path / "two", download_types=("audio", "video"))
     assert (tmp_path / "two" / "a.restored.mp3").exists()
+
+
+async def test_a_missing_picture_is_known_before_the_video_is_requested(
+    client: AsyncDiffio, sandbox: Sandbox
+) -> None:
+    """Progress reports whether there is a picture; the error does not advise to check an id."""
+    with pytest.raises(NotFound, match="the recording has no picture") as caught:
+        await client.restore(SPEECH, download_type="video", file_name="talk.rec")
+    assert "download_type='audio'" in caught.value.hint
+    assert "heck the id" not in str(caught.value) + caught.value.hint
+    assert caught.value.generation_id
+    assert requests_to(sandbox, DOWNLOAD) == []
+    with pytest.raises(NotFound, match="the recording has no picture"):
+        await client.generations.download(
+            generation_id=caught.value.generation_id,
+            api_project_id=caught.value.api_project_id or "",
+            download_type="video",
+        )
+
+
+@pytest.mark.parametrize("code", [None, "downloadUnavailable"])
+async def test_a_batch_gives_the_missing_picture_as_the_reason(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, code: str | None
+) -> None:
+    """Also if the video of a completed generation is requested later; the audio is restored."""
+    source = recordings(tmp_path / "in", "a.wav")
+    both: dict[str, Any] = {"download_types": ("audio", "video")}
+    found = await restored(client, source, tmp_path / "out", **both)
+    assert found["a.wav"].state == "failed"
+    assert str(found["a.wav"].error).startswith("the recording has no picture")
+    assert not found["a.wav"].retry_is_billed
+    assert (tmp_path / "out" / "a.restored.mp3").exists()
+    assert len(requests_to(sandbox, DOWNLOAD)) == 1
+    found = await restored(client, source, tmp_path / "two")
+    assert found["a.wav"].state == "done"
+    body = {"error": "not found", **({} if code is None else {"code": code})}
+    sandbox.faults.add(Fault(path=DOWNLOAD, action=RespondWith(404, json=body)))
+    found = await restored(client, source, tmp_path / "two", **both)
+    assert found["a.wav"].state == "failed"
+    assert str(found["a.wav"].error).startswith("the recording has no picture")
+    assert generations(sandbox) == 2

@@ -12,6 +12,7 @@ from diffio_async.compat import DiffioApiError, errors
 from diffio_async.errors import DiffioError
 from diffio_async.sandbox import Delay, Drop, Fault, RespondWith
 from tests.compat.scenes import raised
+from tests.scripts import requests_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +166,16 @@ def test_no_key_shows_in_an_error_about_it() -> None:
     error = raised(lambda: DiffioClient(apiKey="diffio_live_secret\n"))
     assert isinstance(error, ValueError)
     assert "secret" not in str(error) + str(error.__cause__)
+
+
+def test_a_missing_picture_is_the_reason(
+    client: DiffioClient, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """`restore_audio` does not request the video of a recording without a picture."""
+    source = tmp_path / "talk.rec"
+    source.write_bytes(b"speech " * 100)
+    content, info = client.restore_audio(filePath=source, downloadType="video")
+    assert content is None
+    assert "no picture" in str(info["error"])
+    assert (info["stage"], info["statusCode"]) == ("download_info", 404)
+    assert requests_to(sandbox, "/v1/get_generation_download") == []

@@ -9,9 +9,13 @@ import pytest
 
 from diffio_async._protocol.media_types import (
     RECORDING_ENDINGS,
+    SNIFFED,
+    VIDEO_ENDINGS,
     content_type_of,
     ending_of,
+    is_ambiguous,
     is_packed,
+    is_recording,
 )
 from diffio_async.batch.sources import RECORDINGS
 from diffio_async.sandbox.state import media_suffix
@@ -34,7 +38,7 @@ async def main(folder):
         async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as client:
             for suffix in sys.argv[2:]:
                 path = folder / f"talk.{suffix}"
-                path.write_bytes(b"sound")
+                path.write_bytes((b"G" + bytes(187)) * 8)
                 project = await client.projects.create(path)
                 print(suffix, project.content_type)
             with gzip.open(folder / "talk.wav.gz", "wb") as file:
@@ -122,3 +126,66 @@ def test_a_compressed_file_is_not_a_recording() -> None:
     assert is_packed("a.wav.GZ")
     assert not is_packed("a.wav")
     assert content_type_of("a.wav.gz") == content_type_of("a") == "application/octet-stream"
+
+
+@pytest.mark.parametrize("size", [188, 192, 204])
+@pytest.mark.parametrize("start", [0, 4, 100, 187])
+def test_a_transport_stream_has_a_sync_byte_in_each_packet(size: int, start: int) -> None:
+    """Of any size of packet, also if the recording begins in the middle of one."""
+    stream = bytes(start) + (b"\x47" + bytes(range(1, 70)) + bytes(size - 70)) * 20
+    assert is_ambiguous(".ts")
+    for content in (stream, stream[: 4 * size]):
+        assert is_recording(".ts", content[:SNIFFED])
+        assert is_recording(".m2ts", b"not looked at")
+
+
+@pytest.mark.parametrize(
+    ("ending", "head", "expected"),
+    [
+        (".ts", b"export const Greeting = 'GGG';\n" * 60, False),
+        (".ts", b"<?xml version='1.0'?><TS><context><name>G</name></context></TS>", False),
+        (".mts", b"", False),
+        (".mod", b"\x00\x00\x01\xba" + bytes(60), True),
+        (".mod", b"module example.com/program\n\ngo 1.22\n", False),
+        (".dts", b"\x7f\xfe\x80\x01" + bytes(60), True),
+        (".dts", b"/dts-v1/;\n/ { compatible = 'board'; };\n", False),
+        (".wav", b"text", True),
+    ],
+)
+def test_other_files_with_the_suffix_of_a_recording_are_recognized(
+    ending: str, head: bytes, expected: bool
+) -> None:
+    """By their first bytes; other suffixes are unambiguous."""
+    assert is_recording(ending, head) is expected
+
+
+def test_the_containers_that_the_decoder_reads_are_recordings() -> None:
+    """Each suffix that FFmpeg registers for a format that the sandbox accepts is known."""
+    av_format = pytest.importorskip("av.format")
+    from diffio_async.sandbox.audio.decoding import whitelist_options
+
+    others = {"avif", "gif", "heic", "heif", "ism", "mks", "apl"}  # pictures, playlists, subtitles
+    unspecific = {"722", "ast", "g729", "mac", "omg", "psp", "sf"}
+    known = {ending[1:] for ending in RECORDING_ENDINGS} | others | unspecific
+    found = {
+        extension
+        for name in whitelist_options()["format_whitelist"].split(",")
+        if name not in {"oga", "ogv"}  # names of writers
+        for extension in av_format.ContainerFormat(name, "r").extensions
+    }
+    assert found - known == set()
+
+
+def test_video_endings_are_those_of_containers_with_pictures() -> None:
+    """A result may have any of them, and none of the audio ones."""
+    assert {".mp4", ".mkv", ".mxf", ".m2ts", ".vob", ".dv", ".3g2"} <= VIDEO_ENDINGS
+    assert {".wav", ".wv", ".qta", ".ape"}.isdisjoint(VIDEO_ENDINGS)
+
+
+@pytest.mark.parametrize(
+    "ending",
+    "w64 wv ts m2ts vob mxf dv 3g2 bwf rf64 ape tta awb qta caf mka tod mod m2t rm dsf".split(),  # noqa: SIM905
+)
+def test_less_frequent_recordings_are_known(ending: str) -> None:
+    """A batch restores them from a folder."""
+    assert f".{ending}" in RECORDINGS

@@ -90,6 +90,12 @@ def start(
     recursive: Annotated[
         bool, typer.Option("--recursive/--flat", help="Whether to include subfolders.")
     ] = True,
+    all_files: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Take every file of a folder, not only those with a recording's suffix."
+        ),
+    ] = False,
     model: ModelOption = DEFAULT_MODEL,
     types: Annotated[
         str,
@@ -140,6 +146,7 @@ def start(
     """
     network_options.set(NetworkOptions(proxy, cacert))
     from diffio_async.batch.request import RunOptions
+    from diffio_async.batch.sources import RECORDINGS
     from diffio_async.cli.batch.report import print_plan
     from diffio_async.cli.batch.run import make_request, restore
 
@@ -151,6 +158,7 @@ def start(
             sandbox=sandbox,
             dry_run=dry_run,
             recursive=recursive,
+            suffixes=None if all_files else RECORDINGS,
             model=model,
             download_types=types.split(","),
             name=name,

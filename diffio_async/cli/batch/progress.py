@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,8 @@ from diffio_async._text import (
     shell_line,
     shorten,
 )
-from diffio_async.batch.journal_queries import describe_left_out
+from diffio_async.batch.journal_queries import LeftOutCounts
 from diffio_async.cli.command import command_line, console, print_error, print_event
-from diffio_async.models.batches import LeftOutReason
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -48,7 +46,7 @@ class BatchReporter:
         self.progress: BatchProgress | None = None
         self._missing: FileOutcome | None = None
         self._missing_results = 0
-        self._left_out = Counter[LeftOutReason]()
+        self._left_out = LeftOutCounts()
         self._next_report_at = time.monotonic() + (0.0 if as_json else _LINE_INTERVAL)
 
     def live(self) -> AbstractContextManager[None]:
@@ -78,7 +76,7 @@ class BatchReporter:
 
     def on_left_out(self, name: LeftOut) -> None:
         """Count a name that is not restored."""
-        self._left_out[name.reason] += 1
+        self._left_out.count(name)
         if self._as_json:
             console.json(left_out_event(name))
 
@@ -125,16 +123,15 @@ class BatchReporter:
     def on_finished(self, journal: Path) -> None:
         """Print the totals after all files have ended."""
         if self._as_json:
-            left_out = {"left_out": dict(self._left_out)} if self._left_out else {}
+            left_out = self._left_out.as_fields()
             console.json(self._totals("finished") | left_out | {"journal": str(journal)})
         else:
             earlier = f" ({self.from_earlier_run} by earlier runs)" if self.from_earlier_run else ""
             skipped = f" {self.skipped} skipped," if self.skipped else ""
             status = _batch_command("status", journal)
             console.note(f"{self.done} restored,{skipped} {self.failed} failed{earlier}: {status}")
-            if self._left_out:
-                counts = describe_left_out(self._left_out)
-                console.note(f"left out: {counts} ({_batch_command('report', journal)})")
+            for line in left_out_lines(self._left_out, f" ({_batch_command('report', journal)})"):
+                console.note(line)
         self._report_missing()
 
     def on_stopped(self, error: BatchStopped) -> None:
@@ -171,6 +168,17 @@ class BatchReporter:
 def left_out_event(name: LeftOut) -> dict[str, object]:
     """Return a `left_out` event."""
     return {"event": "left_out", "path": str(name.path), "reason": name.reason}
+
+
+def left_out_lines(counts: LeftOutCounts, more: str = "") -> list[str]:
+    """Return lines about the names that are not restored.
+
+    `more` is appended to the last line.
+    """
+    lines = [f"left out: {counts.describe_others()}"] if counts.describe_others() else []
+    if counts.passed_over:
+        lines.append(f"{counts.describe_passed_over()}: --all takes every file")
+    return [*lines[:-1], lines[-1] + more] if lines else []
 
 
 def _batch_command(name: str, journal: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
 from diffio_async.batch.journal import Journal, describe_service, journal_at
 from diffio_async.batch.journal_queries import (
     COLUMNS,
+    LeftOutCounts,
     Status,
     describe_left_out,
     left_out_after,
@@ -24,9 +24,9 @@ from diffio_async.batch.journal_queries import (
     status,
 )
 from diffio_async.cli import FAILED, OK
-from diffio_async.cli.batch.progress import left_out_event
+from diffio_async.cli.batch.progress import left_out_event, left_out_lines
 from diffio_async.cli.command import console, exit_code_after_output, print_event
-from diffio_async.models.batches import LeftOut, LeftOutReason
+from diffio_async.models.batches import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -51,7 +51,13 @@ async def print_status(path: str, *, as_json: bool) -> int:
     """Print the current totals of a journal. Return the exit code."""
     async with _open_journal(path) as journal:
         found = await journal.read(status)
-    event = {"event": "status", "journal": journal.path, **asdict(found)}
+    event = {
+        "event": "status",
+        "journal": journal.path,
+        **asdict(found),
+        "left_out": found.left_out.reasons,
+        "passed_over": found.left_out.passed_over,
+    }
     lines = (f"{name:<12} {value}" for name, value in _status_lines(found))
     print_event(event, *lines, as_json=as_json)
     return exit_code_after_output(FAILED if found.files.get("failed") else OK)
@@ -73,8 +79,8 @@ def _status_lines(found: Status) -> list[tuple[str, str]]:
     ]
     if found.errors:
         lines.append(("failures", _states(found.errors)))
-    if found.left_out:
-        lines.append(("left out", describe_left_out(found.left_out)))
+    if found.left_out.reasons:
+        lines.append(("left out", found.left_out.describe()))
     if found.service:
         lines.append(("service", describe_service(found.service)))
     if found.orphans or found.suspected:
@@ -144,12 +150,12 @@ def _print_left_out(name: LeftOut, *, as_json: bool) -> None:
 async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
     """Print what a run would do, without sending or writing anything. Return the exit code."""
     files = generations = size_bytes = problems = 0
-    left_out = Counter[LeftOutReason]()
+    left_out = LeftOutCounts()
     plans = plan_batch(request)
     async with aclosing(plans):
         async for planned in plans:
             if isinstance(planned, LeftOut):
-                left_out[planned.reason] += 1
+                left_out.count(planned)
                 _print_left_out(planned, as_json=as_json)
                 continue
             files += 1
@@ -165,7 +171,7 @@ async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
         "size_bytes": size_bytes,
         "generations": generations,
         "problems": problems,
-        **({"left_out": dict(left_out)} if left_out else {}),
+        **left_out.as_fields(),
         "billed_seconds": billed_seconds,
     }
     lines = [
@@ -173,7 +179,7 @@ async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
         f"at least {billed_seconds:g} seconds billed (60 for each; equal contents are billed once)"
     ]
     lines += [f"{problems} cannot be restored"] if problems else []
-    lines += [f"left out: {describe_left_out(left_out)}"] if left_out else []
+    lines += left_out_lines(left_out)
     print_event(event, *lines, as_json=as_json)
     return exit_code_after_output(FAILED if problems else OK)
 
