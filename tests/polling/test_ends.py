@@ -1,4 +1,4 @@
-"""How a wait ends: complete, failed, and every status that is neither."""
+"""Ends of waits: complete, failed, and statuses that are neither."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from diffio_async import AsyncDiffio, GenerationFailed, GenerationProgress, NotF
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
-QUICKLY = 0.01
+#: Poll interval in seconds.
+INTERVAL = 0.01
 
 
 async def test_a_wait_ends_with_complete_progress(client: AsyncDiffio, sandbox: Sandbox) -> None:
@@ -26,15 +27,15 @@ async def test_a_wait_ends_with_complete_progress(client: AsyncDiffio, sandbox: 
 
 
 @pytest.mark.parametrize("status", ["failed", "error", "cancelled", "canceled", "expired"])
-async def test_every_status_that_is_an_end_without_a_result_is_generation_failed(
+async def test_every_terminal_status_without_a_result_is_generation_failed(
     client: AsyncDiffio, sandbox: Sandbox, status: str
 ) -> None:
-    """`failed` and `error` alike end the wait at once, with the service's reason and the ids."""
+    """`failed` and `error` alike end the wait at once, with the reason and the ids."""
     sandbox.faults.add(
         *scripted(progress_body("processing"), progress_body(status, error="no speech in it"))
     )
     with pytest.raises(GenerationFailed, match="no speech in it") as caught:
-        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=INTERVAL)
     assert caught.value.progress is not None
     assert caught.value.progress.status == status
     assert caught.value.generation_id == "gen_1"
@@ -55,10 +56,10 @@ async def test_the_reason_of_a_failure_is_found_in_its_stage(
 async def test_a_status_never_seen_before_means_still_running(
     client: AsyncDiffio, sandbox: Sandbox, status: str
 ) -> None:
-    """New words of the service do not break a wait."""
+    """New statuses of the API do not end a wait."""
     sandbox.faults.add(*scripted(progress_body(status), progress_body("complete")))
     progress = await client.generations.wait_for_complete(
-        generation_id="gen_1", poll_interval=QUICKLY
+        generation_id="gen_1", poll_interval=INTERVAL
     )
     assert progress.complete
 
@@ -74,12 +75,12 @@ async def test_stages_at_100_do_not_end_the_wait(client: AsyncDiffio, sandbox: S
     )
     seen: list[GenerationProgress] = []
     await client.generations.wait_for_complete(
-        generation_id="gen_1", poll_interval=QUICKLY, on_progress=seen.append
+        generation_id="gen_1", poll_interval=INTERVAL, on_progress=seen.append
     )
     assert [progress.percent for progress in seen] == [99.0, 100.0]
 
 
-async def test_odd_stages_do_not_break_a_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_unusual_stages_do_not_end_a_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Stage objects that are null or absent, numbers as strings, queues of a new shape."""
     sandbox.faults.add(
         *scripted(
@@ -90,7 +91,7 @@ async def test_odd_stages_do_not_break_a_wait(client: AsyncDiffio, sandbox: Sand
     )
     seen: list[GenerationProgress] = []
     await client.generations.wait_for_complete(
-        generation_id="gen_1", poll_interval=QUICKLY, on_progress=seen.append
+        generation_id="gen_1", poll_interval=INTERVAL, on_progress=seen.append
     )
     assert seen[0].inference is not None
     assert seen[0].inference.progress == 12.5
@@ -98,8 +99,8 @@ async def test_odd_stages_do_not_break_a_wait(client: AsyncDiffio, sandbox: Sand
     assert seen[1].queue.extra == {"ahead": [1, 2]}
 
 
-async def test_failures_that_may_pass_are_absorbed(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """Statuses worth a retry, dropped connections and a proxy's page do not end a wait."""
+async def test_transient_failures_do_not_end_a_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
+    """Retryable statuses, dropped connections and the page of a proxy."""
     from diffio_async.sandbox import Drop, Truncate
 
     sandbox.faults.add(
@@ -112,14 +113,12 @@ async def test_failures_that_may_pass_are_absorbed(client: AsyncDiffio, sandbox:
         Fault(path=PROGRESS, action=Truncate()),
     )
     progress = await client.generations.wait_for_complete(
-        generation_id="gen_1", poll_interval=QUICKLY
+        generation_id="gen_1", poll_interval=INTERVAL
     )
     assert progress.complete
 
 
-async def test_failures_that_do_not_pass_end_the_wait(
-    client: AsyncDiffio, sandbox: Sandbox
-) -> None:
+async def test_permanent_failures_end_the_wait(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """A generation that was deleted (404) is reported at once, with its id."""
     with pytest.raises(NotFound) as caught:
         await client.generations.wait_for_complete(generation_id="gen_gone")
@@ -127,7 +126,7 @@ async def test_failures_that_do_not_pass_end_the_wait(
     assert len(requests_to(sandbox, PROGRESS)) == 1
 
 
-async def test_an_api_that_only_talks_html_ends_the_wait(
+async def test_an_api_that_only_sends_html_ends_the_wait(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
     """Five unreadable responses in a row are not transient."""
@@ -135,14 +134,14 @@ async def test_an_api_that_only_talks_html_ends_the_wait(
 
     sandbox.faults.add(Fault(path=PROGRESS, times=None, action=RespondWith(text="<html>")))
     with pytest.raises(InvalidResponse, match="captive portal"):
-        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=INTERVAL)
     assert len(requests_to(sandbox, PROGRESS)) == 5
 
 
 async def test_create_and_wait_creates_one_generation_and_follows_it(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The shortcut of the guide."""
+    """It has the result of both calls."""
     project = await uploaded(client)
     sandbox.faults.add(forever(progress_body("complete")))
     progress = await client.generations.create_and_wait(
@@ -153,7 +152,7 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "fields",
     [
         {"queue": 0},
         {"hasVideo": "no", "error": {"code": "X"}, "stage": 7},
@@ -161,15 +160,15 @@ async def test_create_and_wait_creates_one_generation_and_follows_it(
         {"transcription": [], "errorDetails": "\ud83d", "note": "\x00"},
     ],
 )
-async def test_an_odd_side_field_keeps_no_wait_from_its_end(
-    client: AsyncDiffio, sandbox: Sandbox, odd: dict[str, object]
+async def test_an_unusual_field_does_not_affect_the_end(
+    client: AsyncDiffio, sandbox: Sandbox, fields: dict[str, object]
 ) -> None:
     """`status` alone decides whether a generation is complete."""
     sandbox.faults.add(
-        *scripted(progress_body("processing", **odd), progress_body("complete", **odd))
+        *scripted(progress_body("processing", **fields), progress_body("complete", **fields))
     )
     progress = await client.generations.wait_for_complete(
-        generation_id="gen_1", poll_interval=QUICKLY
+        generation_id="gen_1", poll_interval=INTERVAL
     )
     assert progress.complete
 
@@ -177,7 +176,7 @@ async def test_an_odd_side_field_keeps_no_wait_from_its_end(
 async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """The generation failed, whatever shape its error has."""
+    """An error may have any shape."""
     sandbox.faults.add(*scripted(progress_body("failed", error={"code": "SILENT", "hint": 1})))
     with pytest.raises(GenerationFailed, match="'failed': SILENT") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1")
@@ -188,14 +187,14 @@ async def test_an_error_that_is_an_object_is_the_reason_of_the_failure(
 SECRETS = "diffio_test_abcdefgh12345 https://user:pass@host/x?X-Amz-Signature=abc"
 
 
-async def test_text_of_the_service_is_masked_and_cut_in_the_errors_of_waits(
+async def test_text_of_the_api_is_redacted_and_shortened_in_errors(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """Reasons and statuses are anybody's text: keys, passwords and signatures do not show."""
+    """Reasons and statuses may contain keys, passwords and signatures."""
     long = f"{SECRETS} {'x' * 1_000_000}"
     sandbox.faults.add(*scripted(progress_body("failed", error=long)))
     with pytest.raises(GenerationFailed, match=r"\[redacted\]") as failed:
-        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=QUICKLY)
+        await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=INTERVAL)
     sandbox.faults.clear()
     sandbox.faults.add(forever(progress_body(long)))
     with pytest.raises(WaitTimeout, match=r"\[redacted\]") as timeout:

@@ -1,4 +1,4 @@
-"""Intervals and notifications of waits."""
+"""Intervals between polls, and progress callbacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripte
 
 
 async def test_an_explicit_interval_is_fixed(client: AsyncDiffio, sandbox: Sandbox) -> None:
-    """`poll_interval` means what the guide means by it."""
+    """`poll_interval` is the time between polls."""
     sandbox.faults.add(
         *scripted(*[progress_body("processing")] * 4), forever(progress_body("complete"))
     )
@@ -46,7 +46,7 @@ async def test_without_an_interval_the_gaps_grow(sandbox: Sandbox) -> None:
     assert times[-2] - times[-3] > times[1] - times[0]
 
 
-async def test_retry_after_stretches_the_pause(client: AsyncDiffio, sandbox: Sandbox) -> None:
+async def test_retry_after_extends_the_interval(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`Retry-After` takes precedence over a fixed interval."""
     busy = Fault(path=PROGRESS, action=RespondWith(status=429, headers={"Retry-After": "0.15"}))
     sandbox.faults.add(busy, forever(progress_body("complete")))
@@ -79,7 +79,7 @@ async def test_callbacks_receive_changes_only(client: AsyncDiffio, sandbox: Sand
 async def test_a_callback_that_raises_does_not_end_the_wait(
     client: AsyncDiffio, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The job is paid for: the error of the callback is logged, and the wait continues."""
+    """The error is logged, and the wait continues."""
     sandbox.faults.add(*scripted(progress_body("processing")), forever(progress_body("complete")))
 
     def on_progress(progress: GenerationProgress) -> None:
@@ -95,7 +95,7 @@ async def test_a_callback_that_raises_does_not_end_the_wait(
 async def test_a_slow_callback_does_not_turn_a_result_into_a_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
-    """What was complete before the deadline is complete."""
+    """A generation that was complete before the deadline is complete."""
     sandbox.faults.add(forever(progress_body("complete")))
 
     async def on_progress(_: GenerationProgress) -> None:
@@ -110,7 +110,7 @@ async def test_a_slow_callback_does_not_turn_a_result_into_a_timeout(
 async def test_shown_progress_goes_to_standard_error(
     client: AsyncDiffio, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`show_progress` leaves standard output to the program."""
+    """`show_progress` does not use standard output."""
     sandbox.faults.add(
         *scripted(progress_body("processing", stage="inference")),
         forever(progress_body("complete")),
@@ -141,7 +141,7 @@ async def test_closing_the_client_ends_its_waits(client: AsyncDiffio, sandbox: S
 async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """Cancelling one of several waits leaves the others to their end."""
     sandbox.faults.add(
-        *scripted(*[progress_body("processing")] * 20), forever(progress_body("complete"))
+        *scripted(*[progress_body("processing")] * 14), forever(progress_body("complete"))
     )
 
     def wait() -> asyncio.Future[GenerationProgress]:
@@ -157,6 +157,7 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
     assert second.cancelled()
 
 
+@pytest.mark.slow
 async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early() -> None:
     """The others wait for `min_interval`, and use the durations that the few show."""
     policy = WaitPolicy(min_interval=0.4, max_polls_per_second=250, burst=50)

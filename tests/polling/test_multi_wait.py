@@ -1,4 +1,4 @@
-"""Waits for many: accepted items, order of outcomes, and requests."""
+"""Waits for many generations: accepted items, order of outcomes, and requests."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def test_an_iterator_that_blocks_does_not_block_the_loop() -> None:
 
 
 async def test_an_iterable_that_raises_ends_the_call_with_that(client: AsyncDiffio) -> None:
-    """The caller's own error comes back to the caller."""
+    """The error of the iterable is raised as it is."""
 
     def broken() -> Iterator[str]:
         yield "gen_1"
@@ -254,7 +254,7 @@ async def test_two_waits_for_one_generation_share_its_polls() -> None:
 
 
 async def test_cancelling_one_wait_leaves_the_other() -> None:
-    """Without waiters nothing is polled."""
+    """No polls are sent without waiters."""
     async with place(duration=30) as (client, sandbox):
         generations = await begun(client, 1, 3)
         many = asyncio.ensure_future(client.generations.wait_many(generations))

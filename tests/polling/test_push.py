@@ -63,7 +63,7 @@ async def test_an_event_of_a_failure_contains_its_reason(
     """Every wait for that generation ends with it, and no other."""
     sandbox.faults.add(forever(progress_body("processing")))
     one = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
-    many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.4))
+    many = asyncio.ensure_future(client.generations.wait_many(["gen_1", "gen_2"], timeout=0.3))
     await asyncio.sleep(0.1)
     poller_of(client).on_push(progress_of("error", error="the tape is empty"))
     with pytest.raises(GenerationFailed, match="tape is empty"):

@@ -1,4 +1,4 @@
-"""Push health: when it holds, and how few checks it allows."""
+"""Push health: when events replace polls, and how many checks remain."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def checks(health: PushHealth, now: float, seconds: float, ends_a_second: float)
 def test_checks_are_few_for_any_number_of_jobs(
     ends_a_second: int, minimum: int, maximum: int
 ) -> None:
-    """One in ten seconds, and two for each hundred ends."""
+    """One check in ten seconds, and two for each hundred ends."""
     health = PushHealth(POLICY)
     assert minimum <= checks(health, health.checks._updated_at, 60, ends_a_second) <= maximum
 
 
-def test_a_quiet_time_saves_up_few_checks() -> None:
-    """Not an hour's worth, to be count at once."""
+def test_an_idle_hour_accumulates_two_checks() -> None:
+    """Checks do not accumulate for an hour."""
     health = PushHealth(POLICY)
     assert checks(health, health.checks._updated_at + 3600, 1, 0) == 2
 
 
 def test_it_holds_while_there_is_a_listener_and_no_event_is_missed() -> None:
-    """From the first event; each change is returned."""
+    """It holds from the first event; each change is returned."""
     health = PushHealth(POLICY)
     assert not health.confirm(proven=True)
     health.listen(1)
@@ -59,7 +59,7 @@ def test_it_holds_while_there_is_a_listener_and_no_event_is_missed() -> None:
 
 
 def test_events_from_a_while_ago_do_not_confirm() -> None:
-    """Checks are as early as polls until an event arrives."""
+    """Checks are sent as early as polls until an event arrives."""
     health = PushHealth(POLICY)
     health.listen(1)
     assert health.confirm(proven=False)

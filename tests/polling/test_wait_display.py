@@ -1,4 +1,4 @@
-"""What `wait_many(show_progress=True)` shows: lines on standard error, a table on a terminal."""
+"""Output of `wait_many(show_progress=True)`: lines on standard error, a table on a terminal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Terminal(io.StringIO):
-    """Standard error that is a terminal."""
+    """Text stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Return True."""
         return True
 
 
@@ -30,9 +30,9 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """Make standard error a terminal of 120 columns."""
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
-    made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made)
-    return made
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    return stream
 
 
 async def test_a_summary_is_printed_at_the_end(
@@ -65,7 +65,7 @@ async def test_nothing_is_shown_by_default(
 async def test_a_terminal_gets_one_table(
     client: AsyncDiffio, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counts by state in a table, which gives way to a line in the end."""
+    """The table has counts by state, and is replaced by one line at the end."""
     watched = terminal(monkeypatch)
     sandbox.faults.add(forever(progress_body("complete")))
     await client.generations.wait_many(["gen_1"], show_progress=True)
@@ -81,27 +81,27 @@ async def test_a_terminal_gets_one_table(
 def test_a_terminal_without_rich_gets_lines(
     monkeypatch: pytest.MonkeyPatch, rich: bool, kind: type
 ) -> None:
-    """The extra is for the table; the core does without."""
+    """The table requires the extra `cli`."""
     terminal(monkeypatch)
     monkeypatch.setattr(wait_display, "find_spec", lambda _: object() if rich else None)
     assert type(wait_display.make_display()) is kind
 
 
-def test_lines_come_from_time_to_time(
+def test_a_line_is_printed_every_ten_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not for each of ten thousand ends, but every ten seconds, and only where there is news."""
+    """Only if the counts have changed."""
     now = [0.0]
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731 - a clock that is set by hand
     monkeypatch.setattr("diffio_async._polling.wait_display.time.monotonic", clock)
-    with wait_display.TextDisplay() as lines:
+    with wait_display.TextDisplay() as display:
         for number in range(50):
-            lines.started(f"gen_{number}")
+            display.started(f"gen_{number}")
         for number in range(50):
             now[0] += 1
             error = WaitTimeout("late") if number % 5 == 0 else None
-            lines.ended(Outcome(generation_id=f"gen_{number}", error=error))
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 5
-    assert said[0].startswith("10 of 50 ended: 40 waiting, 8 complete, 2 late")
-    assert said[-1].startswith("50 of 50 ended: 40 complete, 10 late")
+            display.ended(Outcome(generation_id=f"gen_{number}", error=error))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("10 of 50 ended: 40 waiting, 8 complete, 2 late")
+    assert lines[-1].startswith("50 of 50 ended: 40 complete, 10 late")
