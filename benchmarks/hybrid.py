@@ -1,11 +1,11 @@
-"""Waits that listen to webhooks, beside waits that only ask: questions, and delay after the end.
+"""Benchmark of waits with and without webhooks: polls, and delay after the end.
 
     python benchmarks/hybrid.py                       # 1,000 generations of 10 to 30 s
     python benchmarks/hybrid.py --jobs 200 --median 5 --cut
 
-The sandbox, the receiver and the client share one process and one loop, over real sockets; the
-receiver's inbox and the client's are two objects on one file, as in two processes. With `--cut`
-nothing is delivered any more from when half of the generations have ended.
+The sandbox, the receiver and the client run in one process and one event loop, over real sockets.
+The inboxes of receiver and client are two objects with one file, as in two processes. With `--cut`
+deliveries stop when half of the generations have ended.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from diffio_async.webhooks import aiohttp_app
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-QUESTIONS = {"/v1/get_generation_progress", "/v1/list_project_generations"}
+POLL_PATHS = {"/v1/get_generation_progress", "/v1/list_project_generations"}
 TYPES = [f"generation.{kind}" for kind in ("queued", "processing", "completed", "failed")]
-#: Generations that are started at once.
-AT_ONCE = 20
+#: Generations that are created concurrently.
+CONCURRENCY = 20
 
 
 @contextlib.asynccontextmanager
 async def receiver(inbox: WebhookInbox) -> AsyncIterator[str]:
-    """The address of a running receiver."""
+    """Run a receiver of webhooks, and yield its address."""
     runner = web.AppRunner(aiohttp_app(inbox), access_log=None)
     await runner.setup()
     try:
@@ -50,42 +50,46 @@ async def receiver(inbox: WebhookInbox) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def fleet(client: AsyncDiffio, words: argparse.Namespace) -> dict[str, float]:
-    """Start generations and wait for each; the instant each wait ended, by id."""
-    places, ended = asyncio.Semaphore(AT_ONCE), dict[str, float]()
-    homes = [
+async def run_fleet(client: AsyncDiffio, arguments: argparse.Namespace) -> dict[str, float]:
+    """Create generations, wait for each, and return when each wait ended, by id."""
+    slots, ended = asyncio.Semaphore(CONCURRENCY), dict[str, float]()
+    projects = [
         (await client.projects.create(b"speech " * 10, file_name="speech.wav")).api_project_id
-        for _ in range(words.projects or words.jobs)
+        for _ in range(arguments.projects or arguments.jobs)
     ]
 
     async def one(number: int) -> None:
-        async with places:
-            made = await client.generations.create(api_project_id=homes[number % len(homes)])
+        async with slots:
+            generation = await client.generations.create(
+                api_project_id=projects[number % len(projects)]
+            )
         await client.generations.wait_for_complete(
-            generation_id=made.generation_id, api_project_id=made.api_project_id
+            generation_id=generation.generation_id, api_project_id=generation.api_project_id
         )
-        ended[made.generation_id] = time.time()
+        ended[generation.generation_id] = time.time()
 
     async with asyncio.TaskGroup() as group:
-        for number in range(words.jobs):
+        for number in range(arguments.jobs):
             group.create_task(one(number))
     return ended
 
 
 async def cut_half_way(sandbox: Sandbox, jobs: int) -> float:
-    """Deliver nothing any more from when half of the generations have ended; that instant."""
+    """Stop deliveries when half of the generations have ended, and return that instant."""
     while sum(each.ended for each in sandbox.state.generations.values()) < jobs / 2:  # noqa: ASYNC110 - others end them
         await asyncio.sleep(0.05)
     sandbox.state.endpoints.clear()
     return time.time()
 
 
-async def measured(words: argparse.Namespace, folder: Path, *, listens: bool) -> dict[str, Any]:
-    """One run."""
-    policy = WaitPolicy(push_check_interval=words.safety)
+async def measure(
+    arguments: argparse.Namespace, folder: Path, *, with_inbox: bool
+) -> dict[str, Any]:
+    """Run once, and return the figures."""
+    policy = WaitPolicy(push_check_interval=arguments.push_check_interval)
     async with (
         Sandbox(
-            engine="echo", duration=words.median, duration_spread=0.5, keep_requests=1_000_000
+            engine="echo", duration=arguments.median, duration_spread=0.5, keep_requests=1_000_000
         ) as sandbox,
         WebhookInbox(
             folder / "inbox.db", verifier=WebhookVerifier(DEFAULT_WEBHOOK_SECRET)
@@ -95,57 +99,59 @@ async def measured(words: argparse.Namespace, folder: Path, *, listens: bool) ->
             sandbox.api_key,
             base_url=sandbox.base_url,
             options=ClientOptions(wait=policy),
-            inbox=WebhookInbox(folder / "inbox.db") if listens else None,
+            inbox=WebhookInbox(folder / "inbox.db") if with_inbox else None,
         ) as client,
     ):
         cutting = None
-        if listens:
+        if with_inbox:
             await client.webhooks.configure(mode="live", url=url, event_types=TYPES)
-            if words.cut:
-                cutting = asyncio.create_task(cut_half_way(sandbox, words.jobs))
-        began = time.process_time()
-        ended = await fleet(client, words)
-        cpu = time.process_time() - began
+            if arguments.cut:
+                cutting = asyncio.create_task(cut_half_way(sandbox, arguments.jobs))
+        cpu_at_start = time.process_time()
+        ended = await run_fleet(client, arguments)
+        cpu = time.process_time() - cpu_at_start
         finished = {each.id: each.finished_at or 0.0 for each in sandbox.state.generations.values()}
-        asked = sum(seen.path in QUESTIONS for seen in sandbox.requests)
+        polls = sum(seen.path in POLL_PATHS for seen in sandbox.requests)
         cut = await cutting if cutting else float("inf")
         delays = [at - finished[each] for each, at in ended.items() if finished[each] < cut]
         after = [at - finished[each] for each, at in ended.items() if finished[each] >= cut]
         return {
             "ended": len(ended),
-            "questions": asked,
-            "questions_per_generation": round(asked / words.jobs, 3),
+            "polls": polls,
+            "polls_per_generation": round(polls / arguments.jobs, 3),
             "mean_delay_ms": round(statistics.mean(delays) * 1e3, 1),
             "p99_delay_ms": round(statistics.quantiles(delays, n=100)[98] * 1e3, 1),
             "longest_delay_ms": round(max(delays) * 1e3, 1),
             **({"ended_after_the_cut": len(after)} if after else {}),
             **({"mean_delay_after_the_cut_s": round(statistics.mean(after), 2)} if after else {}),
             **({"longest_delay_after_the_cut_s": round(max(after), 2)} if after else {}),
-            "cpu_s_of_all": round(cpu, 1),
+            "total_cpu_s": round(cpu, 1),
         }
 
 
 def main() -> None:
-    """Measure with an inbox, and where asked for without one."""
-    parser = argparse.ArgumentParser(description="Waits that listen to webhooks.")
+    """Measure with an inbox, or without one (`--poll-only`)."""
+    parser = argparse.ArgumentParser(description="Benchmark of waits with webhooks.")
     parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--projects", type=int, default=0, help="one for each job, by default")
+    parser.add_argument("--projects", type=int, default=0, help="default: one for each job")
     parser.add_argument(
-        "--median", type=float, default=20.0, help="seconds; half to one and a half"
+        "--median", type=float, default=20.0, help="median duration in seconds (± 50 %%)"
     )
-    parser.add_argument("--safety", type=float, default=WaitPolicy().push_check_interval)
+    parser.add_argument(
+        "--push-check-interval", type=float, default=WaitPolicy().push_check_interval
+    )
     parser.add_argument("--cut", action="store_true")
-    parser.add_argument("--ask-only", action="store_true", help="without an inbox")
+    parser.add_argument("--poll-only", action="store_true", help="without an inbox")
     parser.add_argument("--json", action="store_true")
-    words = parser.parse_args()
+    arguments = parser.parse_args()
     logging.getLogger("diffio_async.sandbox").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
-        said = asyncio.run(measured(words, Path(folder), listens=not words.ask_only))
-    if words.json:
-        print(json.dumps(said))
+        figures = asyncio.run(measure(arguments, Path(folder), with_inbox=not arguments.poll_only))
+    if arguments.json:
+        print(json.dumps(figures))
     else:
-        print(f"Python {platform.python_version()}, {words.jobs} generations")
-        for name, value in said.items():
+        print(f"Python {platform.python_version()}, {arguments.jobs} generations")
+        for name, value in figures.items():
             print(f"{name.replace('_', ' '):>32}  {value}")
 
 

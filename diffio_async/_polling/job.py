@@ -72,7 +72,7 @@ class Job(Item):
     listing: ProjectListing | None = None
     #: When the next poll is due, fixed intervals of subscriptions apart.
     next_poll_at: float = 0.0
-    #: When the last single poll was answered, or failed.
+    #: When the last single poll had a response, or failed.
     responded_at: float = -math.inf
     last_progress: GenerationProgress | None = None
     #: The last row of a listing that contained a change.

@@ -222,7 +222,7 @@ class PollModel:
         stage, percent = timeline.entries[-1].stage, timeline.last.percent
         if percent is not None and 0 < percent < _ALL:
             steps = self.steps.setdefault(stage, ProgressGranularity())
-            # A percentage that has not changed is no evidence of the step.
+            # A percentage that has not changed does not show the step.
             if timeline.last_change_at == timeline.last.at:
                 steps.add(percent)
             if steps.known:

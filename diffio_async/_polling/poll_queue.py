@@ -50,7 +50,7 @@ class PollLimits(Protocol):
 class Item(ABC):
     """Something that is polled; instants are of the loop."""
 
-    #: Identifies the one entry in a queue that counts; 0 if there is none.
+    #: Identifies the one entry in a queue that counts; 0 if it has no entry.
     entry_id: int = 0
     run_at: float = math.inf
     task: asyncio.Task[None] | None = None
@@ -90,7 +90,7 @@ class ItemHeap:
             self._compact_at = _MIN_COMPACTED + 2 * len(self._entries)
 
     def first(self) -> float | None:
-        """Return the instant of the first item, None if there is none."""
+        """Return the instant of the first item, None if the queue is empty."""
         while self._entries:
             run_at, entry_id, item = self._entries[0]
             if item.entry_id == entry_id:

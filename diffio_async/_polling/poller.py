@@ -144,14 +144,14 @@ class Poller:
         return min(seconds or 0.0, self.sender.options.retry.max_retry_after)
 
     def on_response(self, seconds: float) -> None:
-        """Record that a poll was answered after so many seconds."""
+        """Record that a poll had a response after so many seconds."""
         self.latency = (
             seconds if not self.latency else self.latency + 0.2 * (seconds - self.latency)
         )
         self._failures = self._rate_limited = 0
 
     def on_failure(self, failure: DiffioError) -> None:
-        """Record a failed poll: pause all polls if the API asks for it or failures persist."""
+        """Record a failed poll: pause all polls if the API demands it or failures persist."""
         self._failures += 1
         self._rate_limited = self._rate_limited + 1 if isinstance(failure, RateLimited) else 0
         # Jobs that were paused together do not resume at the same instant.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Scheduler:
-    """Registry of the waits on one event loop; idle while there are none.
+    """Registry of the waits on one event loop; idle without waits.
 
     A timer is set for the next poll. Each poll runs in a task of its own, which is cancelled with
     the last waiter for its job. Methods may be called on the thread of the loop only.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import RequestOptions
 
-#: The JSON of a response, for calls that need it as it was received; None if there is none.
+#: The JSON of a response, for calls that need it as it was received; None if absent.
 RawResponse = object
 
 

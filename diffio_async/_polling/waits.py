@@ -246,7 +246,7 @@ async def iter_outcomes(
         on_subscribed: Called with each id when it is read, in order.
 
     Raises:
-        ConfigurationError: An item is none of these.
+        ConfigurationError: An item is invalid.
         ClientClosed: The client was closed.
     """
     source = _source(generations, api_project_id)

@@ -76,6 +76,7 @@ async def test_429_pauses_all_polls_once() -> None:
         assert [type(event) for event in events].count(PollingPaused) == 1
 
 
+@pytest.mark.slow
 async def test_each_429_without_retry_after_doubles_the_pause() -> None:
     """The pause is that of all polls."""
     policy = WaitPolicy(min_interval=0.06, max_polls_per_second=100, burst=50)

@@ -41,6 +41,7 @@ def test_rows_contain_id_status_percentage_and_reason() -> None:
     ]
 
 
+@pytest.mark.slow
 @given(st.lists(JSON, max_size=2))
 def test_invalid_rows_are_skipped(invalid: list[object]) -> None:
     """The others are parsed."""

@@ -62,6 +62,7 @@ async def test_an_invalid_item_is_rejected_before_any_request(
     assert len(sandbox.requests) == 0
 
 
+@pytest.mark.slow
 async def test_one_listing_polls_all_generations_of_a_project() -> None:
     """Fifty jobs of one project cost a few listings, and no single polls."""
     async with place(duration=0.4) as (client, sandbox):
