@@ -246,7 +246,7 @@ def estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float]
     if eta is None:
         return _end_by_entry(timeline, model)
     end, error = eta.at, eta.error
-    following = model.next_stage.get(stage)
+    following = model.after(stage)
     if following is not None:
         share = model.shares.get(following)
         if share is None or not share.known:
@@ -296,12 +296,12 @@ def _delay_by_hazard(
     now = (math.log(max(age, 1e-3)) - mean) / error
     if now > _LATE:
         return max(min_interval, _LATE_GAP * (age - duration))
-    aim, at, ends = math.sqrt(2 * price), max(0, int((now + 4) / _STEP)), age
-    while aim > 0 and at + 1 < len(_Z):
-        at += 1
-        ends = math.exp(mean + error * _Z[at])
-        aim -= _ROOTS[at] * math.sqrt(error * ends)
-    return max(0.0, ends - age)
+    aim, z = math.sqrt(2 * price), max(now, _Z[0])
+    while aim > 0 and z < _Z[-1]:
+        part = _ROOTS[int((z - _Z[0]) / _STEP)] * math.sqrt(error * math.exp(mean + error * z))
+        z += _STEP * min(1.0, aim / part)
+        aim -= part
+    return max(0.0, math.exp(mean + error * z) - age)
 
 
 def _delay_to_stage_change(
@@ -309,7 +309,7 @@ def _delay_to_stage_change(
 ) -> float:
     """Return the delay to a poll that observes the start of the next stage, if that is useful."""
     stage = timeline.entries[-1].stage
-    share = model.shares.get(model.next_stage.get(stage, ""))
+    share = model.shares.get(model.after(stage) or "")
     eta = stage_eta(timeline, model.step(stage))
     if eta is not None:
         # Percentages show the end of this stage; the duration of what follows may be unknown.
@@ -336,7 +336,7 @@ def _delay_to_stage_change(
 def _delay_when_done(timeline: JobTimeline, model: PollModel, now: float) -> float:
     """Return the delay of a job at 100 % that is not complete yet, in seconds."""
     completed = completed_stage(timeline.entries[-1].stage)
-    if completed is None or completed in model.next_stage or timeline.first is None:
+    if completed is None or model.after(completed) or timeline.first is None:
         return math.inf
     return _LATE_GAP * (now - timeline.first.at)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from diffio_async._polling.job_timeline import (
+    STAGE_DONE,
     TWO_ROUNDINGS,
     completed_stage,
     precedes,
@@ -39,6 +40,10 @@ _MIN_JOBS = 3
 #: Prior variance of fractions, and the number of jobs that it counts for.
 _SHARE_SPREAD, _SHARE_COUNT = 0.05, 2.0
 _SHARE_MEMORY = 100.0
+#: The time after 100 % is long if less than this fraction of the duration has passed by then.
+_LONG_REST = 0.9
+#: Share of jobs that must be observed at 100 %, and the number of jobs that is remembered.
+_MIN_AT_FULL, _AT_FULL_MEMORY = 0.1, 50.0
 #: Prior variance of the speed, and the number of samples that it counts for.
 _UNEVEN, _UNEVEN_COUNT = 0.02**2, 2.0
 _UNEVEN_MEMORY = 200.0
@@ -110,7 +115,8 @@ class DurationModel:
         alive, weight, mean, square = 1.0, 0.0, 0.0, 0.0
         prior = _PRIOR_ENDS / (_PRIOR_RATE * math.log(_RATIO))
         for ends, exposure, edge in zip(self._ends, self._exposure, _EDGES, strict=True):
-            ending = alive * (1 - math.exp(-(ends + _PRIOR_ENDS) / (exposure + prior)))
+            # As in a life table: a job that ends in a bin is exposed for half of it.
+            ending = alive * min(1.0, (ends + _PRIOR_ENDS) / (exposure + ends / 2 + prior))
             middle = math.log(edge) - math.log(_RATIO) / 2
             alive -= ending
             weight += ending
@@ -194,6 +200,8 @@ class PollModel:
     shares: dict[str, StageFraction] = field(factory=dict)
     #: The stage that was last observed after another.
     next_stage: dict[str, str] = field(factory=dict)
+    #: By stage: the share of recent jobs that were observed at its 100 %, 0 to 1.
+    seen_at_full: dict[str, float] = field(factory=dict)
     #: By stage: the step of its percentages.
     steps: dict[str, ProgressGranularity] = field(factory=dict)
     #: Relative variance of the speed of percentages from one sample to the next.
@@ -209,6 +217,16 @@ class PollModel:
     def has_progress(self) -> bool:
         """Whether percentages between 0 and 100 were observed."""
         return any(steps.known for steps in self.steps.values())
+
+    def after(self, stage: str) -> str | None:
+        """Return the next stage; for the last stage, the time after its 100 % if that is long."""
+        following = self.next_stage.get(stage, stage + STAGE_DONE)
+        if completed_stage(following) is None:
+            return following
+        rest = self.shares.get(following)
+        often = self.seen_at_full.get(stage, 0.0) >= _MIN_AT_FULL
+        long = rest is not None and rest.known and rest.fraction < _LONG_REST
+        return following if often and long else None
 
     def step(self, stage: str) -> float:
         """Return the step of the percentages of a stage."""
@@ -300,7 +318,7 @@ class PollModel:
             return
         for entry in timeline.entries[1:]:
             passed = entry.middle - started_at
-            if 0 < passed < age and entry.error < _MAX_ENTRY_ERROR * passed:
+            if 0 < passed < age and entry.error < _MAX_ENTRY_ERROR * min(passed, age - passed):
                 share = self.shares.setdefault(entry.stage, StageFraction())
                 share.add(passed / age, math.hypot(entry.error / passed, error / age))
         self._observe_order([entry.stage for entry in timeline.entries])
@@ -308,6 +326,10 @@ class PollModel:
     def _observe_order(self, stages: list[str]) -> None:
         """Record the stages, in order, in which a job was observed that is complete now."""
         entered = [stage for stage in stages if completed_stage(stage) is None]
+        for stage in entered:
+            share = self.seen_at_full.get(stage, 0.0)
+            seen = stage + STAGE_DONE in stages
+            self.seen_at_full[stage] = share + (seen - share) / _AT_FULL_MEMORY
         for stage, following in itertools.pairwise(entered):
             # A job that was restarted is not evidence of the order of stages.
             if precedes(stage, following):
