@@ -1,16 +1,22 @@
-"""Logger of the package. Handler errors are suppressed, and logged text is escaped."""
+"""Logger of the package, which escapes text and suppresses errors of handlers; user callbacks."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import inspect
 import logging
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffio_async._text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from diffio_async.types import Callback
+
+T = TypeVar("T")
 
 
 class _Log(logging.LoggerAdapter[logging.Logger]):
@@ -59,3 +65,31 @@ _LINE, _TRACEBACK = 2000, 16000
 
 log = _Log(logging.getLogger("diffio_async"), {})
 log.logger.addFilter(_format_traceback)
+
+
+async def call_progress_callback(
+    callback: Callback[T] | None, fact: T, *, log_failure: bool = True
+) -> bool:
+    """Call a callback and return whether it returned.
+
+    An exception that it raises is logged if `log_failure`, and suppressed: the work is billed.
+    """
+    if callback is None:
+        return True
+    try:
+        outcome = callback(fact)
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:
+        if log_failure:
+            log.exception("a progress callback raised; the work it reports continues")
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # This task was not cancelled: the callback awaited something that was.
+        if log_failure:
+            log.exception("a progress callback was cancelled; the work it reports continues")
+    else:
+        return True
+    return False

@@ -217,6 +217,33 @@ class Sessions:
             await kept.close()
 
 
+class ConnectionCounter:
+    """Counts the connections of all downloads of a client, for each loop.
+
+    The first connection of a download is always allowed.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.max = limit
+        self._open: dict[asyncio.AbstractEventLoop, int] = {}
+
+    @property
+    def free(self) -> int:
+        """Return how many more connections the running loop may open."""
+        return self.max - self._open.get(asyncio.get_running_loop(), 0)
+
+    def track(self, connection: asyncio.Task[None]) -> None:
+        """Count a connection until its task ends."""
+        loop = asyncio.get_running_loop()
+        for ended in [known for known in self._open if known.is_closed()]:
+            del self._open[ended]
+        self._open[loop] = self._open.get(loop, 0) + 1
+        connection.add_done_callback(lambda _: self._ended(loop))
+
+    def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._open[loop] -= 1
+
+
 def _close_in_its_loop(loop: Loop, kept: SessionEntry) -> bool:
     """Close a session in the thread of its loop, if that runs; return whether it does."""
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import define, evolve
 
 from diffio_async._http.exchange import Attempt, fetch
-from diffio_async._http.sessions import Sessions
+from diffio_async._http.sessions import ConnectionCounter, Sessions
 from diffio_async._http.shutdown import ShutdownCoordinator
-from diffio_async._http.transfers import ConnectionCounter
 from diffio_async._logging import log
 from diffio_async._protocol.api_errors import error_from_response, request_id
 from diffio_async._protocol.codec import decode, parse_body

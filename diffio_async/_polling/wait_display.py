@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from diffio_async._console import Console
+from diffio_async._protocol.redaction import message_excerpt
 from diffio_async._text import ProgressCounts, cells, fit_line
 from diffio_async.errors import WaitTimeout
 
@@ -236,3 +237,13 @@ def make_display(console: Console | None = None) -> TextDisplay:
     console = console or Console()
     live = console.err.isatty() and find_spec("rich") is not None
     return LiveDisplay(console) if live else TextDisplay(console)
+
+
+_console = Console()
+
+
+def print_progress(progress: GenerationProgress) -> None:
+    """Print one line of progress on standard error."""
+    stage = f" ({progress.stage})" if progress.stage else ""
+    status = message_excerpt(f"{progress.generation_id}: {progress.status}{stage}")
+    _console.note(f"{status} {progress.percent:.0f} %")

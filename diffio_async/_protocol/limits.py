@@ -1,4 +1,4 @@
-"""Limits of concurrent work (AIMD, with pauses after failures) and of rates (token buckets)."""
+"""Limits of concurrent work (AIMD, pauses after failures) and rates (token buckets); throughput."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ class ConcurrencyLimit:
 
 
 #: Requests do not travel at one speed: two sent a second apart arrive a bit closer together.
-_WINDOW = 1.02
+_RATE_WINDOW = 1.02
 #: Rounding errors of floats must not cost another timer.
 _INSTANT = 1e-6
 
@@ -288,10 +288,41 @@ class RateLimiter(TokenBucket):
         """Return the seconds until a poll is allowed, 0 if one is allowed now."""
         seconds = super().wait(now)
         if len(self._sent) == self._sent.maxlen:
-            seconds = max(seconds, self._sent[0] + _WINDOW - now)
+            seconds = max(seconds, self._sent[0] + _RATE_WINDOW - now)
         return seconds if seconds > _INSTANT else 0.0
 
     def acquire(self, now: float) -> None:
         """Count a poll."""
         super().acquire(now)
         self._sent.append(now)
+
+
+#: Seconds over which a throughput is averaged.
+THROUGHPUT_SECONDS = 5.0
+#: Seconds before a throughput is reported: the first bytes only fill buffers.
+MIN_SPAN = 0.25
+#: Samples of a window that are kept, however often it is updated.
+MAX_SAMPLES = 32
+
+
+@define
+class ThroughputMeter:
+    """Throughput of one transfer over a sliding window of `window` seconds."""
+
+    window: float = THROUGHPUT_SECONDS
+    _moments: deque[tuple[float, int]] = field(factory=deque, init=False)
+
+    def update(self, done: int, now: float) -> float | None:
+        """Return the bytes per second, given that `done` bytes are complete at `now` (seconds).
+
+        It is None in the first quarter of a second, and never below 0: `done` decreases when a
+        part is sent again.
+        """
+        moments = self._moments
+        if not moments or now - moments[-1][0] >= self.window / MAX_SAMPLES:
+            moments.append((now, done))
+        while len(moments) > 1 and moments[1][0] <= now - self.window:
+            moments.popleft()
+        began, before = moments[0]
+        span = now - began
+        return max(0, done - before) / span if span >= MIN_SPAN else None

@@ -1,4 +1,4 @@
-"""Event loops and threads: blocking work, waits that end it in order, and notifications."""
+"""Event loops, tasks and threads: blocking work, waits that end it, and notifications."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from diffio_async._storage.system_errors import ThreadShortage, is_thread_shorta
 from diffio_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
@@ -268,6 +268,27 @@ async def wait_all_uncancelled(
                 break
     if cancellation is not None:
         raise cancellation
+
+
+async def run_workers(work: Callable[[], Awaitable[None]], count: int) -> None:
+    """Run `work` in `count` tasks; the first failure cancels the rest, and is raised as it is."""
+    if count == 1:
+        await work()
+        return
+    failures: list[Exception] = []
+
+    async def guarded() -> None:
+        try:
+            await work()
+        except Exception as failure:  # noqa: BLE001 - raised again below
+            failures.append(failure)
+            group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        for _ in range(count):
+            group.start_soon(guarded)
+    if failures:
+        raise failures[0]
 
 
 class Notifier:

@@ -10,7 +10,6 @@ import anyio
 from attrs import evolve, frozen
 
 from diffio_async._http.shutdown import ABORT_SECONDS, ShutdownCoordinator
-from diffio_async._http.transfers import run_workers
 from diffio_async._http.transport import ApiTransport
 from diffio_async._protocol.endpoints import (
     abort_upload,
@@ -21,6 +20,7 @@ from diffio_async._protocol.endpoints import (
 )
 from diffio_async._protocol.requests import signed_url_request
 from diffio_async._protocol.retry import RetrySafety
+from diffio_async._storage.threads import run_workers
 from diffio_async._uploads.open_source import too_large
 from diffio_async._uploads.parts import (
     Part,

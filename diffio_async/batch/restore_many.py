@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Self
 from attrs import define, evolve
 
 from diffio_async._error_base import concerning_many
-from diffio_async._http.transfers import call_progress_callback
-from diffio_async._logging import log
+from diffio_async._logging import call_progress_callback, log
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
 from diffio_async.batch.context import RunContext

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from attrs import evolve
 
 from diffio_async._error_base import attach_ids
-from diffio_async._http.transfers import call_progress_callback, print_progress
 from diffio_async._http.transport import ApiTransport
+from diffio_async._logging import call_progress_callback
 from diffio_async._polling.poller import Poller
-from diffio_async._polling.wait_display import NullDisplay, make_display
+from diffio_async._polling.wait_display import NullDisplay, make_display, print_progress
 from diffio_async._polling.waits import follow, iter_outcomes
 from diffio_async._validators import positive_int, validate_wait
 from diffio_async.errors import BatchFailed

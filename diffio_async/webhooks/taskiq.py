@@ -11,8 +11,8 @@ from typing import Any
 
 from taskiq import AsyncTaskiqDecoratedTask
 
-from diffio_async._http.transfers import run_workers
 from diffio_async._logging import log
+from diffio_async._storage.threads import run_workers
 from diffio_async._validators import positive_int
 from diffio_async.errors import DatabaseError
 from diffio_async.models.webhooks import WebhookEvent

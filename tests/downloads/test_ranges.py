@@ -16,7 +16,7 @@ from diffio_async import (
     RetryPolicy,
 )
 from diffio_async._downloads import download
-from diffio_async._http.transfers import ConnectionCounter
+from diffio_async._http.sessions import ConnectionCounter
 from diffio_async._protocol import limits
 from diffio_async.sandbox import Sandbox
 from tests.downloads.scenes import LINK, entries, leads_to, linked

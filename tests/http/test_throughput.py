@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._http.transfers import MAX_SAMPLES, ThroughputMeter
+from diffio_async._protocol.limits import MAX_SAMPLES, ThroughputMeter
 
 UPDATES = st.lists(st.tuples(st.integers(0, 10**12), st.floats(0.0, 3.0)), min_size=1, max_size=200)
 

@@ -9,8 +9,12 @@ import time
 import anyio
 import pytest
 
-from diffio_async._http.transfers import run_workers
-from diffio_async._storage.threads import TrackedExecutor, wait_all_uncancelled, wait_uncancelled
+from diffio_async._storage.threads import (
+    TrackedExecutor,
+    run_workers,
+    wait_all_uncancelled,
+    wait_uncancelled,
+)
 
 pytestmark = pytest.mark.usefixtures("_no_task_left")
 

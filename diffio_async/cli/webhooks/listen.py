@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from attrs import define, field, frozen
 
-from diffio_async._http.transfers import run_workers
+from diffio_async._storage.threads import run_workers
 from diffio_async.cli import OK
 from diffio_async.cli.command import console, log_to_console, print_event
 from diffio_async.cli.webhooks.forward import Forwarder, NotForwarded
