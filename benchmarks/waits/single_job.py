@@ -73,7 +73,6 @@ PATTERNS: dict[str, Callable[[float], Reports]] = {
     "queued with a position, then short work": lambda part: _queued(part, 0.95, 40),
     "queued at position 1 for long": lambda _: ("", None, 1),
 }
-DURATIONS = (0.05, 0.3, 1.0, 2.0, 3.0, 5.0, 7.0, 12.0, 20.0, 60.0, 300.0, 1800.0)
 
 
 @frozen

@@ -20,10 +20,10 @@ LEEWAY = 1.0
 async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """A host that does not respond does not delay a wait beyond its deadline."""
     sandbox.faults.add(Fault(path=PROGRESS, action=Delay(30)))
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(WaitTimeout, match="had no response") as caught:
         await client.generations.wait_for_complete(generation_id="gen_1", timeout=0.2)
-    assert 0.2 <= time.monotonic() - began < 0.2 + LEEWAY
+    assert 0.2 <= time.monotonic() - started_at < 0.2 + LEEWAY
     assert caught.value.progress is None
     assert caught.value.generation_id == "gen_1"
 
@@ -31,12 +31,12 @@ async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbo
 async def test_a_long_interval_ends_at_the_deadline(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """With an interval of an hour the wait still ends on time, after one last poll."""
     sandbox.faults.add(forever(progress_body("processing")))
-    began = time.monotonic()
+    started_at = time.monotonic()
     with pytest.raises(WaitTimeout, match="'processing'") as caught:
         await client.generations.wait_for_complete(
             generation_id="gen_1", timeout=0.3, poll_interval=3600
         )
-    assert 0.3 <= time.monotonic() - began < 0.3 + LEEWAY
+    assert 0.3 <= time.monotonic() - started_at < 0.3 + LEEWAY
     assert caught.value.progress is not None
     assert len(requests_to(sandbox, PROGRESS)) >= 2
 

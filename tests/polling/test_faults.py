@@ -23,15 +23,15 @@ from diffio_async import (
 )
 from diffio_async.sandbox import Delay, Fault, RespondWith, Sandbox
 from tests.conftest import QUICK
-from tests.polling.scenes import LISTING, begun, listing_body, place
+from tests.polling.sandbox_fleet import LISTING, generate, listing_body, sandbox_client
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted
 
 
 @pytest.mark.slow
 async def test_a_third_of_the_responses_is_502() -> None:
     """Single polls and listings alike: all completions are found, without bursts of requests."""
-    async with place(duration=0.3) as (client, sandbox):
-        generations = await begun(client, 1, 5) + await begun(client, 5, 1)
+    async with sandbox_client(duration=0.3) as (client, sandbox):
+        generations = await generate(client, 1, 5) + await generate(client, 5, 1)
         sandbox.faults.add(
             Fault(path=PROGRESS, times=None, rate=0.33, action=RespondWith(status=502)),
             Fault(path=LISTING, times=None, rate=0.33, seed=1, action=RespondWith(status=502)),
@@ -44,24 +44,24 @@ async def test_a_third_of_the_responses_is_502() -> None:
 
 async def test_nothing_but_502_ends_on_time() -> None:
     """The deadline holds, and the last failure is the cause."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         sandbox.faults.add(Fault(times=None, action=RespondWith(status=502)))
-        began = time.monotonic()
+        started_at = time.monotonic()
         outcomes = await client.generations.wait_many(
             [f"gen_{n}" for n in range(20)], api_project_id="proj_1", timeout=0.3
         )
-        assert 0.3 <= time.monotonic() - began < 1.3
+        assert 0.3 <= time.monotonic() - started_at < 1.3
         assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
 
 
 async def test_429_pauses_all_polls_once() -> None:
     """One `Retry-After` holds back every wait of the client; several of them do not add up."""
     events: list[object] = []
-    async with place(duration=0.15, observers=(events.append,)) as (client, sandbox):
-        generations = await begun(client, 4, 1)
+    async with sandbox_client(duration=0.15, observers=(events.append,)) as (client, sandbox):
+        generations = await generate(client, 4, 1)
         busy = RespondWith(status=429, headers={"Retry-After": "0.4"})
         sandbox.faults.add(Fault(path=PROGRESS, times=2, action=busy))
-        began = time.monotonic()
+        started_at = time.monotonic()
         # Waits with `on_progress` poll at once, so several polls are in flight.
         waits = [
             client.generations.wait_for_complete(
@@ -70,7 +70,7 @@ async def test_429_pauses_all_polls_once() -> None:
             for each in generations
         ]
         await asyncio.gather(*waits)
-        assert 0.4 <= time.monotonic() - began < 0.9
+        assert 0.4 <= time.monotonic() - started_at < 0.9
         times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
         assert not [at for at in times if 0.15 < at - times[0] < 0.4]
         assert [type(event) for event in events].count(PollingPaused) == 1
@@ -80,7 +80,7 @@ async def test_429_pauses_all_polls_once() -> None:
 async def test_each_429_without_retry_after_doubles_the_pause() -> None:
     """The pause is that of all polls."""
     policy = WaitPolicy(min_interval=0.06, max_polls_per_second=100, burst=50)
-    async with place(wait=policy) as (client, sandbox):
+    async with sandbox_client(wait=policy) as (client, sandbox):
         sandbox.faults.add(*scripted(429, 429, 429), forever(progress_body("complete")))
         await client.generations.wait_for_complete(generation_id="gen_1")
         times = [seen.at for seen in requests_to(sandbox, PROGRESS)]
@@ -91,8 +91,8 @@ async def test_each_429_without_retry_after_doubles_the_pause() -> None:
 
 async def test_a_job_that_vanishes_is_an_outcome_and_the_others_continue() -> None:
     """404 for one; its project's listing serves the rest."""
-    async with place(duration=0.15) as (client, _):
-        generations = await begun(client, 1, 4)
+    async with sandbox_client(duration=0.15) as (client, _):
+        generations = await generate(client, 1, 4)
         project = generations[0].api_project_id
         outcomes = await client.generations.wait_many(
             ["gen_gone", *generations], api_project_id=project, timeout=10
@@ -115,7 +115,7 @@ async def test_a_wrong_key_ends_all_waits_at_once(sandbox: Sandbox) -> None:
 
 async def test_a_project_that_may_not_be_read_ends_its_waits_at_once() -> None:
     """403 for the listing and for one of its jobs ends the waits for all of them."""
-    async with place(
+    async with sandbox_client(
         wait=WaitPolicy(min_interval=0.1, max_interval=1, max_polls_per_second=5, burst=0)
     ) as (client, sandbox):
         sandbox.faults.add(Fault(times=None, action=RespondWith(status=403)))
@@ -129,8 +129,8 @@ async def test_a_project_that_may_not_be_read_ends_its_waits_at_once() -> None:
 
 async def test_a_listing_may_be_forbidden_where_single_polls_are_not() -> None:
     """The jobs are then polled individually."""
-    async with place(duration=0.15) as (client, sandbox):
-        generations = await begun(client, 1, 5)
+    async with sandbox_client(duration=0.15) as (client, sandbox):
+        generations = await generate(client, 1, 5)
         sandbox.faults.add(forever(403, path=LISTING))
         outcomes = await client.generations.wait_many(generations, timeout=10)
         assert all(outcome.ok for outcome in outcomes)
@@ -139,7 +139,7 @@ async def test_a_listing_may_be_forbidden_where_single_polls_are_not() -> None:
 
 async def test_a_status_never_seen_before_means_still_running() -> None:
     """In listings as in single responses."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         ids = ["gen_1", "gen_2"]
         strange = listing_body(("gen_1", "warming_up", None), ("gen_2", "COMPLETE", 5))
         over = listing_body(("gen_1", "complete", 100), ("gen_2", "complete", 100))
@@ -155,8 +155,8 @@ async def test_a_status_never_seen_before_means_still_running() -> None:
 
 async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
     """After two listings without it, it is polled individually."""
-    async with place(duration=0.15) as (client, sandbox):
-        generations = await begun(client, 1, 3)
+    async with sandbox_client(duration=0.15) as (client, sandbox):
+        generations = await generate(client, 1, 3)
         rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
         sandbox.faults.add(forever(listing_body(*rows), path=LISTING))
         stream = client.generations.as_completed(generations, timeout=10)
@@ -171,8 +171,8 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
 
 async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
     """It always contains `processing`; occasional single polls find the ends in time."""
-    async with place(duration=0.15) as (client, sandbox):
-        generations = await begun(client, 1, 4)
+    async with sandbox_client(duration=0.15) as (client, sandbox):
+        generations = await generate(client, 1, 4)
         rows = [(each.generation_id, "processing", 40.0) for each in generations]
         sandbox.faults.add(forever(listing_body(*rows), path=LISTING))
         outcomes = await client.generations.wait_many(generations, timeout=15)
@@ -181,9 +181,9 @@ async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
 
 async def test_invalid_percentages_in_a_listing_do_not_end_the_wait() -> None:
     """Listings and single responses have the same filter for numbers."""
-    async with place(duration=0.15) as (client, sandbox):
+    async with sandbox_client(duration=0.15) as (client, sandbox):
         percents: list[Any] = [10**400, -(10**30), float("nan"), "\ud83d", {"of": 5}, None]
-        generations = await begun(client, 1, len(percents))
+        generations = await generate(client, 1, len(percents))
         rows = [
             (each.generation_id, "processing", percent)
             for each, percent in zip(generations, percents, strict=True)
@@ -197,7 +197,7 @@ async def test_invalid_percentages_in_a_listing_do_not_end_the_wait() -> None:
 
 async def test_progress_never_goes_backwards() -> None:
     """A listing that is behind the reported progress is ignored."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         sandbox.faults.add(
             *scripted(
                 listing_body(("gen_1", "processing", 40), ("gen_2", "queued", None)),
@@ -221,7 +221,7 @@ async def test_progress_never_goes_backwards() -> None:
 
 async def test_a_failure_in_a_listing_is_polled_for_its_reason() -> None:
     """The listing does not contain it: one poll does."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         sandbox.faults.add(
             forever(
                 listing_body(("gen_1", "failed", None), ("gen_2", "complete", 100)), path=LISTING
@@ -237,26 +237,26 @@ async def test_a_failure_in_a_listing_is_polled_for_its_reason() -> None:
 
 async def test_a_reported_end_without_confirmation_is_an_end() -> None:
     """A wait for one polls for the complete response; if that lags, the listing counts."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         sandbox.faults.add(
             forever(
                 listing_body(("gen_1", "complete", 100), ("gen_2", "complete", 100)), path=LISTING
             ),
             forever(progress_body("processing")),
         )
-        began = time.monotonic()
+        started_at = time.monotonic()
         wait = client.generations.wait_for_complete
         both = await asyncio.gather(
             *(wait(generation_id=f"gen_{n}", api_project_id="proj_1", timeout=5) for n in (1, 2))
         )
         assert all(progress.complete for progress in both)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - started_at < 3
 
 
 async def test_a_project_with_far_more_generations_than_are_waited_for() -> None:
     """A thousand rows of which two are of interest: these are polled individually."""
-    async with place(duration=0.2) as (client, sandbox):
-        generations = await begun(client, 1, 2)
+    async with sandbox_client(duration=0.2) as (client, sandbox):
+        generations = await generate(client, 1, 2)
         rows = [(f"gen_of_long_ago_{n}", "complete", 100.0) for n in range(1000)]
         rows += [(each.generation_id, "processing", 10.0) for each in generations]
         sandbox.faults.add(forever(listing_body(*rows), path=LISTING))
@@ -268,8 +268,8 @@ async def test_a_project_with_far_more_generations_than_are_waited_for() -> None
 @pytest.mark.slow
 async def test_a_thousand_jobs_of_one_project() -> None:
     """They cost one listing per second, not a thousand polls."""
-    async with place(duration=3.0, wait=WaitPolicy()) as (client, sandbox):
-        generations = await begun(client, 1, 1000)
+    async with sandbox_client(duration=3.0, wait=WaitPolicy()) as (client, sandbox):
+        generations = await generate(client, 1, 1000)
         before = len(sandbox.requests)
         outcomes = await client.generations.wait_many(generations, timeout=60)
         assert all(outcome.ok for outcome in outcomes)
@@ -280,8 +280,8 @@ async def test_a_thousand_jobs_of_one_project() -> None:
 async def test_a_loop_that_was_blocked_does_not_flood() -> None:
     """After the user's code blocked the loop, overdue polls keep to the rate limit."""
     policy = WaitPolicy(min_interval=0.05, max_interval=0.2, max_polls_per_second=20, burst=5)
-    async with place(duration=60, wait=policy) as (client, sandbox):
-        generations = await begun(client, 40, 1)
+    async with sandbox_client(duration=60, wait=policy) as (client, sandbox):
+        generations = await generate(client, 40, 1)
         wait = asyncio.ensure_future(client.generations.wait_many(generations, timeout=2))
         await asyncio.sleep(0.4)
         time.sleep(1.0)  # noqa: ASYNC251 - this is what the test is about
@@ -294,8 +294,8 @@ async def test_a_loop_that_was_blocked_does_not_flood() -> None:
 
 async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits use the monotonic clock."""
-    async with place(duration=0.15) as (client, _):
-        generations = await begun(client, 1, 2)
+    async with sandbox_client(duration=0.15) as (client, _):
+        generations = await generate(client, 1, 2)
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() - 86400)
         outcomes = await client.generations.wait_many(generations, timeout=10)
@@ -305,13 +305,13 @@ async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 async def test_a_poll_that_hangs_does_not_delay_others() -> None:
     """One job's host is stuck; the others end, and it ends at its deadline."""
-    async with place(duration=0.2) as (client, sandbox):
-        generations = await begun(client, 4, 1)
+    async with sandbox_client(duration=0.2) as (client, sandbox):
+        generations = await generate(client, 4, 1)
         sandbox.faults.add(Fault(path=PROGRESS, times=1, action=Delay(30)))
-        began = time.monotonic()
+        started_at = time.monotonic()
         outcomes = await client.generations.wait_many(generations, timeout=1.5)
         assert sorted(outcome.ok for outcome in outcomes) == [False, True, True, True]
-        assert 1.5 <= time.monotonic() - began < 2.5
+        assert 1.5 <= time.monotonic() - started_at < 2.5
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from diffio_async import (
     WaitTimeout,
 )
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
-from tests.polling.scenes import begun, place
+from tests.polling.sandbox_fleet import generate, sandbox_client
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 
@@ -50,9 +50,9 @@ async def test_retry_after_extends_the_interval(client: AsyncDiffio, sandbox: Sa
     """`Retry-After` takes precedence over a fixed interval."""
     busy = Fault(path=PROGRESS, action=RespondWith(status=429, headers={"Retry-After": "0.15"}))
     sandbox.faults.add(busy, forever(progress_body("complete")))
-    began = time.monotonic()
+    started_at = time.monotonic()
     await client.generations.wait_for_complete(generation_id="gen_1", poll_interval=0.01)
-    assert time.monotonic() - began >= 0.15
+    assert time.monotonic() - started_at >= 0.15
 
 
 async def test_callbacks_receive_changes_only(client: AsyncDiffio, sandbox: Sandbox) -> None:
@@ -161,8 +161,8 @@ async def test_waits_are_independent(client: AsyncDiffio, sandbox: Sandbox) -> N
 async def test_while_durations_are_unknown_only_a_few_of_many_are_polled_early() -> None:
     """The others wait for `min_interval`, and use the durations that the few show."""
     policy = WaitPolicy(min_interval=0.4, max_polls_per_second=250, burst=50)
-    async with place(duration=0.6, wait=policy) as (client, sandbox):
-        generations = await begun(client, 12, 1)
+    async with sandbox_client(duration=0.6, wait=policy) as (client, sandbox):
+        generations = await generate(client, 12, 1)
         created_at = time.monotonic()
         await asyncio.gather(
             *(

@@ -19,7 +19,7 @@ from diffio_async import (
     WaitPolicy,
     WaitTimeout,
 )
-from tests.polling.scenes import LISTING, begun, listing_body, place
+from tests.polling.sandbox_fleet import LISTING, generate, listing_body, sandbox_client
 from tests.scripts import PROGRESS, forever, progress_body, requests_to, scripted, uploaded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 async def test_outcomes_come_in_the_order_given(client: AsyncDiffio) -> None:
     """Ids, handles and models may be mixed and repeated; what failed is among the outcomes."""
-    first, second, third = await begun(client, 1, 3)
+    first, second, third = await generate(client, 1, 3)
     progress = await client.generations.get_progress(generation_id=third.generation_id)
     given = [second, "gen_gone", first.generation_id, third.handle, progress, second]
     outcomes = await client.generations.wait_many(given)
@@ -65,8 +65,8 @@ async def test_an_invalid_item_is_rejected_before_any_request(
 @pytest.mark.slow
 async def test_one_listing_polls_all_generations_of_a_project() -> None:
     """Fifty jobs of one project cost a few listings, and no single polls."""
-    async with place(duration=0.4) as (client, sandbox):
-        generations = await begun(client, 1, 50)
+    async with sandbox_client(duration=0.4) as (client, sandbox):
+        generations = await generate(client, 1, 50)
         before = len(sandbox.requests)
         outcomes = await client.generations.wait_many(generations)
         assert all(outcome.ok for outcome in outcomes)
@@ -77,8 +77,8 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
 
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
-    async with place(duration=0.15) as (client, sandbox):
-        generations = await begun(client, 3, 2) + await begun(client, 1, 1)
+    async with sandbox_client(duration=0.15) as (client, sandbox):
+        generations = await generate(client, 3, 2) + await generate(client, 1, 1)
         ids = [generation.generation_id for generation in generations]
         outcomes = await client.generations.wait_many(ids)
         assert [outcome.api_project_id for outcome in outcomes] == [
@@ -89,7 +89,7 @@ async def test_one_alone_and_a_few_of_another_project() -> None:
 
 async def test_completions_are_reported_as_they_occur() -> None:
     """The first to end is reported first, while others of its project continue."""
-    async with place() as (client, sandbox):
+    async with sandbox_client() as (client, sandbox):
         early = [("gen_1", "complete", 100.0), ("gen_2", "complete", 100.0)]
         sandbox.faults.add(
             *scripted(listing_body(("gen_3", "processing", 50.0), *early), path=LISTING),
@@ -107,7 +107,7 @@ async def test_completions_are_reported_as_they_occur() -> None:
 
 async def test_an_endless_iterable_is_read_up_to_max_pending() -> None:
     """`max_pending` bounds the generations that are waited for; leaving the loop ends all tasks."""
-    async with place() as (client, _):
+    async with sandbox_client() as (client, _):
         project = await uploaded(client)
         created = 0
 
@@ -132,8 +132,8 @@ async def test_an_endless_iterable_is_read_up_to_max_pending() -> None:
 
 async def test_an_iterator_that_blocks_does_not_block_the_loop() -> None:
     """It runs in a thread: here each item follows the outcome of the one before."""
-    async with place() as (client, _):
-        generations = await begun(client, 1, 3)
+    async with sandbox_client() as (client, _):
+        generations = await generate(client, 1, 3)
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -179,19 +179,19 @@ async def test_failures_are_outcomes_or_one_error_of_all(
 
 async def test_timeouts_are_outcomes_on_time() -> None:
     """A generation that does not end in time has a timeout with its last progress."""
-    async with place(duration=30) as (client, _):
-        generations = await begun(client, 1, 3) + await begun(client, 2, 1)
-        began = time.monotonic()
+    async with sandbox_client(duration=30) as (client, _):
+        generations = await generate(client, 1, 3) + await generate(client, 2, 1)
+        started_at = time.monotonic()
         outcomes = await client.generations.wait_many(generations, timeout=0.3)
-        assert 0.3 <= time.monotonic() - began < 1.3
+        assert 0.3 <= time.monotonic() - started_at < 1.3
         assert all(isinstance(outcome.error, WaitTimeout) for outcome in outcomes)
         assert {outcome.status for outcome in outcomes} == {"processing"}
 
 
 async def test_a_timeout_of_zero_polls_each_once() -> None:
     """Complete generations are reported as such, the rest as timed out."""
-    async with place() as (client, sandbox):
-        done = await begun(client, 1, 2)
+    async with sandbox_client() as (client, sandbox):
+        done = await generate(client, 1, 2)
         await client.generations.wait_many(done)
         sandbox.faults.add(*scripted(progress_body("processing")))
         outcomes = await client.generations.wait_many([*done, "gen_other"], timeout=0)
@@ -200,8 +200,8 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
 
 async def test_progress_of_many_is_reported() -> None:
     """`on_progress` receives the progress of each, from listings and from single polls."""
-    async with place(duration=0.35) as (client, _):
-        generations = await begun(client, 1, 3) + await begun(client, 1, 1)
+    async with sandbox_client(duration=0.35) as (client, _):
+        generations = await generate(client, 1, 3) + await generate(client, 1, 1)
         seen: dict[str, list[float]] = {}
 
         def on_progress(progress: GenerationProgress) -> None:
@@ -230,7 +230,7 @@ async def test_watching_yields_changes_and_ends_with_the_job(
 
 async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
     """A handle is attached, waited on and watched; another key's or a broken one is refused."""
-    (generation,) = await begun(client, 1, 1)
+    (generation,) = await generate(client, 1, 1)
     assert (await client.generations.wait_for_complete(generation_id=generation.handle)).complete
     attached = await client.generations.attach(generation.handle)
     assert attached.generation_id == generation.generation_id
@@ -246,8 +246,8 @@ async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
 async def test_two_waits_for_one_generation_share_its_polls() -> None:
     """A second waiter costs hardly any polls, and gets the same result."""
     policy = WaitPolicy(min_interval=0.2, max_interval=0.5, max_polls_per_second=200, burst=50)
-    async with place(duration=0.3, wait=policy) as (client, sandbox):
-        (generation,) = await begun(client, 1, 1)
+    async with sandbox_client(duration=0.3, wait=policy) as (client, sandbox):
+        (generation,) = await generate(client, 1, 1)
         wait = client.generations.wait_for_complete
         both = await asyncio.gather(*(wait(generation_id=generation.handle) for _ in range(20)))
         assert all(progress.complete for progress in both)
@@ -256,8 +256,8 @@ async def test_two_waits_for_one_generation_share_its_polls() -> None:
 
 async def test_cancelling_one_wait_leaves_the_other() -> None:
     """No polls are sent without waiters."""
-    async with place(duration=30) as (client, sandbox):
-        generations = await begun(client, 1, 3)
+    async with sandbox_client(duration=30) as (client, sandbox):
+        generations = await generate(client, 1, 3)
         many = asyncio.ensure_future(client.generations.wait_many(generations))
         one = asyncio.ensure_future(
             client.generations.wait_for_complete(generation_id=generations[0].handle)
@@ -277,8 +277,8 @@ async def test_cancelling_one_wait_leaves_the_other() -> None:
 
 async def test_closing_the_client_ends_every_kind_of_wait() -> None:
     """All raise `ClientClosed`, at once."""
-    async with place(duration=30) as (client, _):
-        generations = await begun(client, 1, 3)
+    async with sandbox_client(duration=30) as (client, _):
+        generations = await generate(client, 1, 3)
 
         async def watched() -> None:
             async for _ in client.generations.watch(generations[0].handle):
@@ -293,11 +293,11 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
             for wait in (client.generations.wait_many(generations), watched(), ended())
         ]
         await asyncio.sleep(0.1)
-        began = time.monotonic()
+        started_at = time.monotonic()
         await client.aclose()
         results = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(result) for result in results] == [ClientClosed] * 3
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - started_at < 1
         with pytest.raises(ClientClosed):
             await client.generations.wait_many(generations)
 
@@ -305,9 +305,9 @@ async def test_closing_the_client_ends_every_kind_of_wait() -> None:
 async def test_with_a_timeout_of_zero_all_new_generations_are_polled_at_once() -> None:
     """So are generations that were just created, though they cannot have ended."""
     policy = WaitPolicy(min_interval=5.0, max_polls_per_second=100, burst=50)
-    async with place(duration=30, wait=policy) as (client, _):
-        generations = await begun(client, 6, 1)
-        began = time.monotonic()
+    async with sandbox_client(duration=30, wait=policy) as (client, _):
+        generations = await generate(client, 6, 1)
+        started_at = time.monotonic()
         outcomes = await client.generations.wait_many(generations, timeout=0)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - started_at < 2
     assert [type(outcome.error) for outcome in outcomes] == [WaitTimeout] * 6

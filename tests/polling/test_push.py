@@ -17,7 +17,7 @@ from diffio_async import (
     WaitPolicy,
 )
 from tests.conftest import QUICK
-from tests.polling.scenes import begun, place
+from tests.polling.sandbox_fleet import generate, sandbox_client
 from tests.scripts import PROGRESS, forever, progress_body, requests_to
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ async def test_an_event_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbo
     sandbox.faults.add(forever(progress_body("processing")))
     wait = asyncio.ensure_future(client.generations.wait_for_complete(generation_id="gen_1"))
     await asyncio.sleep(0.1)
-    before, began = len(sandbox.requests), time.monotonic()
+    before, started_at = len(sandbox.requests), time.monotonic()
 
     def push() -> None:
         poller_of(client).on_push(progress_of("complete"))
@@ -53,7 +53,7 @@ async def test_an_event_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbo
     thread.start()
     assert (await wait).complete
     thread.join()
-    assert time.monotonic() - began < 0.3
+    assert time.monotonic() - started_at < 0.3
     assert len(sandbox.requests) == before
 
 
@@ -96,8 +96,8 @@ async def test_polls_are_rare_while_events_arrive_and_resume_when_one_is_missed(
     policy = WaitPolicy(
         min_interval=0.05, max_interval=0.1, max_polls_per_second=100, push_check_interval=0.8
     )
-    async with place(duration=1.2, wait=policy) as (client, sandbox):
-        reported, missed, late = await begun(client, 3, 1)
+    async with sandbox_client(duration=1.2, wait=policy) as (client, sandbox):
+        reported, missed, late = await generate(client, 3, 1)
         with poller_of(client).push_active():
             wait = asyncio.ensure_future(client.generations.wait_many([reported, missed, late]))
             await asyncio.sleep(0.3)

@@ -25,7 +25,7 @@ from diffio_async._polling.job_timeline import (
 from diffio_async._polling.next_poll import next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 from diffio_async.sandbox import Sandbox
-from tests.polling.scenes import LISTING, begun, place
+from tests.polling.sandbox_fleet import LISTING, generate, sandbox_client
 from tests.scripts import PROGRESS, requests_to
 
 if TYPE_CHECKING:
@@ -228,8 +228,8 @@ async def test_every_way_to_wait_for_a_few_polls_soon_enough(
     way: Callable[[AsyncDiffio, list[Generation]], Awaitable[None]], projects: int
 ) -> None:
     """All percentages predict an end in an hour; generations of one project are listed."""
-    async with place(duration=3600.0, wait=TENTHS) as (client, sandbox):
-        generations = await begun(client, projects, 3 // projects)
+    async with sandbox_client(duration=3600.0, wait=TENTHS) as (client, sandbox):
+        generations = await generate(client, projects, 3 // projects)
         await way(client, generations)
         if projects == 1:
             polls = [[seen.at for seen in requests_to(sandbox, LISTING)]]

@@ -19,7 +19,7 @@ BRISK = WaitPolicy(min_interval=0.03, max_interval=0.3, max_polls_per_second=300
 
 
 @contextlib.asynccontextmanager
-async def place(
+async def sandbox_client(
     *, duration: float = 0.0, wait: WaitPolicy = BRISK, **more: object
 ) -> AsyncIterator[tuple[AsyncDiffio, Sandbox]]:
     """Run a client and a sandbox whose generations take `duration` seconds."""
@@ -32,7 +32,7 @@ async def place(
         assert sandbox.violations == []
 
 
-async def begun(client: AsyncDiffio, projects: int, each: int) -> list[Generation]:
+async def generate(client: AsyncDiffio, projects: int, each: int) -> list[Generation]:
     """Create so many projects with `each` generations, and return these."""
     generations = []
     for _ in range(projects):
