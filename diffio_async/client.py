@@ -11,11 +11,11 @@ from typing import Self
 
 from attrs import evolve
 
-from diffio_async._error_base import INTERRUPTIONS
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.urls import allows_insecure_http
+from diffio_async._reporting import INTERRUPTIONS
 from diffio_async._storage.threads import running_loop
 from diffio_async._uploads.uploader import Uploader
 from diffio_async.batch.journal import service_of

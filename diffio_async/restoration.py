@@ -12,7 +12,6 @@ from typing import TypedDict, Unpack
 from attrs import frozen
 
 from diffio_async._downloads.sinks import check_target
-from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._polling.waits import TranscriptWait
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._protocol.endpoints import (
@@ -22,6 +21,7 @@ from diffio_async._protocol.endpoints import (
 )
 from diffio_async._protocol.endpoints import idempotency_key as checked_key
 from diffio_async._protocol.media_types import HEAD, check_video_possible
+from diffio_async._reporting import attach_ids, attach_started
 from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import content_of, file_name_of

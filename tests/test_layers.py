@@ -20,7 +20,7 @@ NAME = PACKAGE.name
 LAYERS = {
     "_console": 0,
     "_error_base": 0,
-    "_logging": 0,
+    "_reporting": 0,
     "_text": 0,
     "_validators": 0,
     "_version": 0,

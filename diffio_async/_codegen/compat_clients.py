@@ -37,8 +37,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from diffio_async.compat import _quirks, _restoring
-from diffio_async.compat._client_core import CompatClientCore
+from diffio_async.compat import _calls, _restoring
+from diffio_async.compat._calls import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
 '''

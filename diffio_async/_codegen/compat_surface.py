@@ -57,11 +57,11 @@ _BOTH = "tuple[CreateGenerationResponse, GenerationProgressResponse]"
 ROWS = [
     CompatMethod("", "create_project", "create_project", "CreateProjectResponse",
         "AsyncProjects.create",
-        f"{_FILE} params fileFormat requestOptions", "_quirks"),
+        f"{_FILE} params fileFormat requestOptions", "_calls"),
     CompatMethod(_AUDIO, "convert", "", "AudioIsolationResult", "AsyncAudioIsolation.isolate",
-        f"{_ISOLATE} requestOptions", "_quirks.isolate"),
+        f"{_ISOLATE} requestOptions", "_calls.isolate"),
     CompatMethod(_AUDIO, "isolate", "", "AudioIsolationResult", "AsyncAudioIsolation.isolate",
-        f"{_ISOLATE} requestOptions", "_quirks"),
+        f"{_ISOLATE} requestOptions", "_calls"),
     CompatMethod(_AUDIO, "restore_audio", "restore_audio", _BYTES, "AsyncDiffio.restore", _RESTORE,
         "_restoring"),
     CompatMethod(_AUDIO, "restore", "", _BYTES, "AsyncDiffio.restore", _RESTORE,
@@ -76,7 +76,7 @@ ROWS = [
         "AsyncGenerations.get_download", f"{_IDS} downloadType requestOptions"),
     CompatMethod(_GENERATIONS, "download", "", "GenerationDownloadResponse",
         "AsyncGenerations.download",
-        f"{_IDS} downloadFilePath downloadType requestOptions", "_quirks"),
+        f"{_IDS} downloadFilePath downloadType requestOptions", "_calls"),
     CompatMethod(_GENERATIONS, "wait_for_complete", "wait_for_generation",
         "GenerationProgressResponse",
         "AsyncGenerations.wait_for_complete", f"{_IDS} {_WAIT}", "_restoring"),
@@ -111,7 +111,7 @@ ROWS = [
         "AsyncWebhooks.configure", "mode url eventTypes apiKeyId requestOptions"),
     CompatMethod(_HOOKS, "verify_signature", "", "GenerationWebhookEvent",
         "AsyncWebhooks.verify_signature",
-        "payload headers secret", "_quirks"),
+        "payload headers secret", "_calls"),
 ]  # fmt: skip
 
 #: Parameters with another name, apart from camelCase.
@@ -164,7 +164,7 @@ PARAMETERS = {
 
 #: Arguments that are not passed on as they are.
 ARGUMENT_EXPR = {
-    ("GenerationsClient", "model"): "_quirks.served(model)",
+    ("GenerationsClient", "model"): "_calls.served(model)",
     ("GenerationsClient", "params"): "params or None",
     ("ApiKeysClient", "resourceBounds"): "resourceBounds or {}",
 }

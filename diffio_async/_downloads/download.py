@@ -19,10 +19,10 @@ from diffio_async._downloads.range_request import (
 )
 from diffio_async._downloads.ranges import RangeAllocator, Segment
 from diffio_async._downloads.sinks import FileSink, MemorySink
-from diffio_async._logging import call_progress_callback
 from diffio_async._protocol.limits import ConcurrencyLimit, ThroughputMeter
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
+from diffio_async._reporting import call_progress_callback
 from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._validators import local_path

@@ -20,9 +20,9 @@ from diffio_async._downloads.ranges import (
     serves_ranges,
     strong_etag,
 )
+from diffio_async._http.bodies import Undecodable
 from diffio_async._http.exchange import Attempt, Exchange
 from diffio_async._protocol.api_errors import error_from_response
-from diffio_async._protocol.codings import Undecodable
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.requests import Host, Request, signed_url_request
 from diffio_async._protocol.retry import RetrySafety, retry_delay

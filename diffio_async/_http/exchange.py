@@ -17,12 +17,18 @@ from diffio_async._http.aiohttp_internals import (
     take_over_connection,
     unread_bytes,
 )
+from diffio_async._http.bodies import (
+    GZIP,
+    Decoder,
+    StreamedPayload,
+    StreamingBody,
+    Undecodable,
+    codings_of,
+)
 from diffio_async._http.error_mapping import map_exception, total_timeout_error
-from diffio_async._http.request_body import StreamedPayload, StreamingBody
 from diffio_async._http.sessions import PhaseLimit
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._protocol.codec import encodable
-from diffio_async._protocol.codings import GZIP, Decoder, Undecodable, codings_of
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.requests import Request
 from diffio_async.errors import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from attrs import define, field
 
-from diffio_async._logging import log
+from diffio_async._reporting import log
 from diffio_async._storage.threads import running_loop, wait_all_uncancelled
 from diffio_async.errors import ClientClosed
 

@@ -17,7 +17,6 @@ from attrs import define, evolve
 from diffio_async._http.exchange import Attempt, fetch
 from diffio_async._http.sessions import ConnectionCounter, Sessions
 from diffio_async._http.shutdown import ShutdownCoordinator
-from diffio_async._logging import log
 from diffio_async._protocol.api_errors import error_from_response, request_id
 from diffio_async._protocol.codec import decode, parse_body
 from diffio_async._protocol.redaction import public_url
@@ -35,6 +34,7 @@ from diffio_async._protocol.urls import (
     plausible_api_key,
     validate_headers,
 )
+from diffio_async._reporting import log
 from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ConnectionFailed, DiffioError, ResponseLost, ResponseTimeout
@@ -51,8 +51,8 @@ from diffio_async.options import NO_RETRY, RequestOptions, resolve_options
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from diffio_async._http.bodies import StreamingBody
     from diffio_async._http.exchange import Exchange
-    from diffio_async._http.request_body import StreamingBody
     from diffio_async._protocol.requests import ApiRequest
     from diffio_async.events import Event
     from diffio_async.options import ClientOptions, ResolvedOptions

@@ -6,8 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from diffio_async._logging import log
 from diffio_async._protocol.limits import TokenBucket
+from diffio_async._reporting import log
 from diffio_async.errors import DatabaseError
 
 if TYPE_CHECKING:

@@ -276,7 +276,7 @@ class RateLimiter(TokenBucket):
 
     Args:
         rate: Polls per second in the long run.
-        burst: Further polls that are saved up while there are none.
+        burst: Further polls that are saved up while nothing is polled.
     """
 
     def __init__(self, rate: float, burst: int) -> None:

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from diffio_async._logging import log
+from diffio_async._reporting import log
 from diffio_async.errors import ApiError, ConnectionFailed, ResponseLost
 
 if TYPE_CHECKING:

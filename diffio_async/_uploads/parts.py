@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from diffio_async._http.request_body import InFlightPart, StreamingBody
-from diffio_async._logging import call_progress_callback
+from diffio_async._http.bodies import InFlightPart, StreamingBody
 from diffio_async._protocol.limits import ConcurrencyLimit, ThroughputMeter
+from diffio_async._reporting import call_progress_callback
 from diffio_async._storage.threads import wait_uncancelled
 from diffio_async._uploads.source import CHUNK, Source
 from diffio_async.errors import ApiError, InvalidResponse, ResponseTimeout

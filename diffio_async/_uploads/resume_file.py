@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from attrs import evolve
 
-from diffio_async._logging import log
 from diffio_async._protocol.codec import structure
+from diffio_async._reporting import log
 from diffio_async._storage.append_log import (
     AlreadyInUse,
     AppendLog,

@@ -49,7 +49,7 @@ from diffio_async.types import Callback
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from diffio_async._http.request_body import StreamingBody
+    from diffio_async._http.bodies import StreamingBody
     from diffio_async._protocol.requests import ApiRequest
 
 NOT_RECEIVED_STATUSES = frozenset({409})

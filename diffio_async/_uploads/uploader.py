@@ -9,8 +9,8 @@ from weakref import WeakValueDictionary
 
 from attrs import define, evolve, frozen
 
-from diffio_async._error_base import attach_ids
 from diffio_async._protocol.requests import ApiRequest
+from diffio_async._reporting import attach_ids
 from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop
 from diffio_async._uploads.parts import UploadLimiter

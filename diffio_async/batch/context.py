@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
-from diffio_async._logging import log
+from diffio_async._reporting import log
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import Notifier
 from diffio_async.batch import file_queries, job_queries

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import define, evolve
 
-from diffio_async._error_base import concerning_many
-from diffio_async._logging import call_progress_callback, log
+from diffio_async._reporting import call_progress_callback, concerning_many, log
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
 from diffio_async.batch.context import RunContext

@@ -14,8 +14,8 @@ import typer
 from attrs import field, frozen
 
 from diffio_async._console import Console
-from diffio_async._error_base import REQUESTED, STARTED
 from diffio_async._protocol.redaction import MASK
+from diffio_async._reporting import REQUESTED, STARTED
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._text import printable, shell_line
 from diffio_async.cli import FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, USAGE

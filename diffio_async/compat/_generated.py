@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from diffio_async.compat import _quirks, _restoring
-from diffio_async.compat._client_core import CompatClientCore
+from diffio_async.compat import _calls, _restoring
+from diffio_async.compat._calls import CompatClientCore
 from diffio_async.compat.options import RequestOptionsLike
 from diffio_async.compat.types import (
     AccountSettingsResponse,
@@ -66,7 +66,7 @@ class AudioIsolationClient:
             generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
         """
-        return _quirks.isolate(
+        return _calls.isolate(
             self._parent,
             filePath=filePath,
             contentType=contentType,
@@ -108,7 +108,7 @@ class AudioIsolationClient:
             generationParams: Metadata of the generation (`prompt`, `tag`, …), as a JSON object.
             requestOptions: Options of this call: an object or a dict.
         """
-        return _quirks.isolate(
+        return _calls.isolate(
             self._parent,
             filePath=filePath,
             contentType=contentType,
@@ -318,7 +318,7 @@ class GenerationsClient:
             CreateGenerationResponse.from_dict,
             self._parent.aio.generations.create,
             api_project_id=apiProjectId,
-            model=_quirks.served(model),
+            model=_calls.served(model),
             sampling=sampling,
             params=params or None,
             idempotency_key=idempotencyKey,
@@ -406,7 +406,7 @@ class GenerationsClient:
                 the disk is full.
             DiffioDownloadFailed: The result could not be downloaded completely, or is damaged.
         """
-        return _quirks.download(
+        return _calls.download(
             self._parent,
             generationId=generationId,
             apiProjectId=apiProjectId,
@@ -806,7 +806,7 @@ class WebhooksClient:
             DiffioWebhookRejected: The delivery is not genuine; `code` is the reason.
             DiffioConfigurationError: The secret is malformed.
         """
-        return _quirks.verify_signature(
+        return _calls.verify_signature(
             self._parent,
             payload=payload,
             headers=headers,
@@ -930,7 +930,7 @@ class DiffioClient:
             DiffioResponseLost: The project may have been created; the request is not repeated.
             DiffioApiError: The API responded with an error.
         """
-        return _quirks.create_project(
+        return _calls.create_project(
             self._calls,
             filePath=filePath,
             contentType=contentType,

@@ -9,8 +9,15 @@ from diffio_async import _bridge as bridge
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._protocol.endpoints import normalize_download_type
 from diffio_async._validators import validate_wait
-from diffio_async.compat._client_core import CompatClientCore, Responses, guide_errors
-from diffio_async.compat._quirks import file_at, isolate, project_of, served
+from diffio_async.compat._calls import (
+    CompatClientCore,
+    Responses,
+    file_at,
+    guide_errors,
+    isolate,
+    project_of,
+    served,
+)
 from diffio_async.compat.errors import (
     DiffioApiError,
     DiffioDownloadFailed,

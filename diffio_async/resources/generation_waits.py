@@ -8,12 +8,11 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from attrs import evolve
 
-from diffio_async._error_base import attach_ids
 from diffio_async._http.transport import ApiTransport
-from diffio_async._logging import call_progress_callback
 from diffio_async._polling.poller import Poller
 from diffio_async._polling.wait_display import NullDisplay, make_display, print_progress
 from diffio_async._polling.waits import follow, iter_outcomes
+from diffio_async._reporting import attach_ids, call_progress_callback
 from diffio_async._validators import positive_int, validate_wait
 from diffio_async.errors import BatchFailed
 from diffio_async.models.generations import GenerationProgress, Outcome, ids_in

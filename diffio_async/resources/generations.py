@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Mapping
 
 from diffio_async._downloads.download import download_result
-from diffio_async._error_base import attach_ids, attach_started
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.api_errors import idempotency_conflict
+from diffio_async._reporting import attach_ids, attach_started
 from diffio_async._validators import validate_wait
 from diffio_async.events import DownloadProgress, GenerationStarted
 from diffio_async.models.generations import (

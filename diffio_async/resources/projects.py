@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from diffio_async._error_base import attach_ids
 from diffio_async._http.transport import ApiTransport
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.media_types import content_type_of
 from diffio_async._protocol.urls import validate_headers
+from diffio_async._reporting import attach_ids
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import resume_store
 from diffio_async._uploads.uploader import ProjectSpec, Uploader

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field, frozen
 
-from diffio_async._logging import log
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
 from diffio_async._protocol.retry import backoff
+from diffio_async._reporting import log
 from diffio_async._storage.sqlite_open import now
 from diffio_async._storage.threads import wait_all_uncancelled
 from diffio_async._validators import Rule, is_number, positive_int, unlimited

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from attrs import frozen
 
-from diffio_async._logging import log
+from diffio_async._reporting import log
 from diffio_async._validators import positive_int
 from diffio_async.errors import ConfigurationError, WebhookRejected
 from diffio_async.models.webhooks import WebhookEvent

@@ -11,7 +11,7 @@ from typing import Any
 
 from taskiq import AsyncTaskiqDecoratedTask
 
-from diffio_async._logging import log
+from diffio_async._reporting import log
 from diffio_async._storage.threads import run_workers
 from diffio_async._validators import positive_int
 from diffio_async.errors import DatabaseError

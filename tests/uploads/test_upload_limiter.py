@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import RetryPolicy, UploadFailed
-from diffio_async._http.request_body import InFlightPart
+from diffio_async._http.bodies import InFlightPart
 from diffio_async._uploads.parts import UploadLimiter
 from diffio_async.errors import ApiError, ResponseTimeout
 from diffio_async.sandbox import Delay, Fault, RespondWith

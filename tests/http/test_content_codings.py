@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffio_async._protocol import codings
-from diffio_async._protocol.codings import Decoder, Undecodable, codings_of
+from diffio_async._http import bodies
+from diffio_async._http.bodies import Decoder, Undecodable, codings_of
 
 CONTENT = os.urandom(3000) + bytes(5000) + b"speech " * 3000
 
@@ -85,7 +85,7 @@ def test_undecodable_content_raises() -> None:
 
 def test_a_decompression_bomb_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding stops at a hundredfold expansion, with at most one chunk in memory."""
-    monkeypatch.setattr(codings, "_HARMLESS", 1 << 20)
+    monkeypatch.setattr(bodies, "_HARMLESS", 1 << 20)
     bomb = gzip.compress(bytes(1 << 26), 9)
     decoded_size = 0
     with pytest.raises(Undecodable, match="grows"):  # noqa: PT012 - the size before the error is checked
