@@ -155,7 +155,7 @@ async def test_a_status_never_seen_before_means_still_running() -> None:
 
 async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
     """After two listings without it, it is polled individually."""
-    async with sandbox_client(duration=0.15) as (client, sandbox):
+    async with sandbox_client(duration=0.5) as (client, sandbox):
         generations = await generate(client, 1, 3)
         rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
         sandbox.faults.add(forever(listing_body(*rows), path=LISTING))

@@ -77,7 +77,7 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
 
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
-    async with sandbox_client(duration=0.15) as (client, sandbox):
+    async with sandbox_client(duration=0.5) as (client, sandbox):
         generations = await generate(client, 3, 2) + await generate(client, 1, 1)
         ids = [generation.generation_id for generation in generations]
         outcomes = await client.generations.wait_many(ids)
@@ -200,7 +200,7 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
 
 async def test_progress_of_many_is_reported() -> None:
     """`on_progress` receives the progress of each, from listings and from single polls."""
-    async with sandbox_client(duration=0.35) as (client, _):
+    async with sandbox_client(duration=0.5) as (client, _):
         generations = await generate(client, 1, 3) + await generate(client, 1, 1)
         seen: dict[str, list[float]] = {}
 

@@ -114,7 +114,7 @@ model_of = functools.cache(trained_model)
         # The fast lane has each pattern with one model and a few jobs.
         *((pattern, PRIORS[n % len(PRIORS)], 4) for n, pattern in enumerate(PATTERNS)),
         *(
-            pytest.param(pattern, prior, 16, marks=pytest.mark.slow)
+            pytest.param(pattern, prior, 8, marks=pytest.mark.slow)
             for prior, pattern in itertools.product(PRIORS, PATTERNS)
         ),
     ],
