@@ -33,7 +33,7 @@ Sound = NDArray[np.float64]
 
 
 def speak(text: str, voice: str) -> Sound:
-    """Speech at 16 kHz, mono, within ±1, with half a second of silence before and after."""
+    """Return speech at 16 kHz, mono, within ±1, with half a second of silence at both ends."""
     flite = shutil.which("flite")
     if flite is None:
         sys.exit("flite is not installed: apt-get install flite")
@@ -48,7 +48,7 @@ def speak(text: str, voice: str) -> Sound:
 
 
 def shaped(white: Sound, slope: float, corner: float) -> Sound:
-    """Noise that falls off as (frequency / corner) ** -slope above the corner, in hertz."""
+    """Return noise that falls off as (frequency / corner) ** -slope above `corner` hertz."""
     spectrum = np.fft.rfft(white)
     frequency = np.fft.rfftfreq(len(white), 1 / RATE)
     coloured = np.fft.irfft(spectrum / (1 + (frequency / corner) ** slope), len(white))
@@ -73,13 +73,13 @@ def background_noise(length: int, seed: int) -> Sound:
 
 
 def at_ratio(speech: Sound, noise: Sound, ratio_db: float) -> Sound:
-    """The noise, as loud as makes the wanted speech-to-noise ratio over the whole recording."""
+    """Scale the noise to a speech-to-noise ratio over the whole recording."""
     wanted = np.sqrt((speech**2).mean()) / 10 ** (ratio_db / 20)
     return np.asarray(noise * (wanted / np.sqrt((noise**2).mean())))
 
 
 def as_pcm(sound: Sound) -> NDArray[np.int16]:
-    """16-bit samples."""
+    """Convert to 16-bit samples."""
     return np.round(sound * 32767).astype(np.int16)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures for all tests."""
+"""Fixtures and settings shared by all tests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-#: A file system in memory, as on Linux. Folders on disks take milliseconds each to remove.
+#: File system in memory on Linux; removing folders on disks takes milliseconds each.
 MEMORY = Path("/dev/shm")
 _MIN_MEMORY = 2 * 1024**3
 
@@ -42,7 +42,7 @@ def _keep_temporary_files_in_memory() -> None:
 
 
 _keep_temporary_files_in_memory()
-# Imports make no garbage, so that collecting it while the tests are imported takes seconds.
+# Collecting garbage while the tests are imported would find nothing and take seconds.
 gc.disable()
 
 
@@ -52,15 +52,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _modules_are_frozen() -> None:
+def _freeze_modules() -> None:
     """Exclude everything that exists before a file's first test from the collections after each."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove settings of the caller from the environment."""
+def _no_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove settings of the user from the environment."""
     for name in ("DIFFIO_API_KEY", "DIFFIO_API_BASE_URL", "DIFFIO_WEBHOOK_SECRET"):
         monkeypatch.delenv(name, raising=False)
 
@@ -77,7 +77,7 @@ def _nothing_left_open() -> Iterator[None]:
 
 
 def _descriptors() -> dict[str, str]:
-    """Open sockets and files of this process, where the system shows them."""
+    """Return the open sockets and files of this process, if the system lists them."""
     folder = Path("/proc/self/fd")
     if not folder.is_dir():
         return {}
@@ -94,10 +94,10 @@ def _descriptors() -> dict[str, str]:
 
 @pytest.fixture
 async def _no_task_left(anyio_backend: str) -> AsyncIterator[None]:
-    """After a test with a loop, no task runs that did not run before."""
+    """Fail if a test leaves a task running."""
     before = asyncio.all_tasks()
     yield
-    # The test runner's own tasks come and go.
+    # Tasks of the test runner itself are ignored.
     left = [
         task
         for task in asyncio.all_tasks() - before
@@ -108,25 +108,27 @@ async def _no_task_left(anyio_backend: str) -> AsyncIterator[None]:
 
 @pytest.fixture
 def sample() -> Path:
-    """The noisy recording that ships with the repository."""
+    """Path of the noisy sample recording."""
     return SAMPLE
 
 
 @pytest.fixture
 async def sandbox(_no_task_left: None) -> AsyncIterator[Sandbox]:
-    """A sandbox whose generations finish at once: the result is the upload, unchanged."""
+    """A sandbox whose generations finish at once, with the unchanged upload as the result."""
     async with Sandbox(engine="echo") as running:
         yield running
     assert running.violations == []
 
 
-#: Retries as by default, but without making a test wait for them.
+#: The default retry policy with short delays.
 QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 
 
 @pytest.fixture
 async def client(sandbox: Sandbox) -> AsyncIterator[AsyncDiffio]:
-    """A client of the sandbox."""
+    """A client of the sandbox, with short retry delays."""
     options = ClientOptions(retry=QUICK)
-    async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=options) as made:
-        yield made
+    async with AsyncDiffio(
+        sandbox.api_key, base_url=sandbox.base_url, options=options
+    ) as sandbox_client:
+        yield sandbox_client

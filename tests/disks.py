@@ -1,4 +1,4 @@
-"""Real shortages: small and read-only disks, and processes that may have little."""
+"""Shortages of resources: small and read-only disks, and processes with limits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def disk(at: Path, *, size: str) -> Iterator[Path]:
     """Mount a disk of a size such as "400k"; skip the test where that is not possible.
 
     It is mounted at `at` in the mount namespace of a child process, and the path that is yielded
-    leads there through /proc. It is gone when that process ends, which a kill of the tests brings
-    about too: nothing stays mounted.
+    refers to it through /proc. The mount ends with that process, also if the tests
+    are killed.
     """
     if sys.platform != "linux" or shutil.which("unshare") is None:
         pytest.skip("mounting a file system needs Linux and unshare(1)")
@@ -56,7 +56,7 @@ def in_namespace(disk: Path) -> tuple[list[str], Path]:
 
 
 def read_only(disk: Path) -> None:
-    """Make a disk refuse every write from now on."""
+    """Remount a disk read-only."""
     command, at = in_namespace(disk)
     done = subprocess.run(
         [*command, "mount", "-o", "remount,ro", str(at)],
@@ -68,7 +68,7 @@ def read_only(disk: Path) -> None:
 
 
 def fill(folder: Path) -> Path:
-    """A file that leaves no byte free."""
+    """Create a file that fills the disk."""
     path = folder / "fill"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
@@ -82,14 +82,14 @@ def fill(folder: Path) -> Path:
 
 
 def limited(kind: str, limit: int) -> str:
-    """Lines of a program that limit what it may have: `NOFILE`, `FSIZE`, `AS`."""
+    """Return a line of code that sets a resource limit such as `NOFILE`, `FSIZE` or `AS`."""
     return f"import resource; resource.setrlimit(resource.RLIMIT_{kind}, ({limit}, {limit}))\n"
 
 
 def in_another_users_process(work: str, *, user: int = 65534) -> subprocess.CompletedProcess[str]:
-    """Run a program as another user. Its modules are loaded before: that user may not read them."""
+    """Run a program as another user, who may not be able to read modules: they are loaded first."""
     if os.name != "posix" or os.geteuid() != 0:
-        pytest.skip("only root can be somebody else")
+        pytest.skip("only root can change the user")
     program = (
         "import asyncio, os, sqlite3, pathlib, sys\n"
         "import diffio_async, diffio_async.sandbox\n"

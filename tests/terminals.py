@@ -1,4 +1,4 @@
-"""Run the flow of a page: its tagged blocks in order, each in its terminal, as a reader would.
+"""Run the commands of a page like a reader: its tagged blocks in order, each in its terminal.
 
 `sh terminal=NAME` is typed into that terminal, a shell on a pseudo-terminal; with `keeps-running`
 its last line runs until Ctrl-C, which is pressed at the end. `text terminal=NAME` is what is shown
@@ -23,38 +23,38 @@ _BLOCK = re.compile(
 )
 
 _ENDED = re.compile(r"<ended (\d+)>")
-#: Seconds that anything a page shows may take.
+#: Time limit of each step, in seconds.
 SECONDS = 60.0
 
 
 def flow(page: Path) -> list[tuple[str, str, bool, str]]:
-    """The tagged blocks of a page: the kind, the terminal, whether it keeps running, the text."""
+    """Return the tagged blocks of a page: language, terminal, whether it keeps running, text."""
     found = _BLOCK.findall(page.read_text(encoding="utf-8"))
     return [(kind, name, bool(keeps), text) for kind, name, keeps, text in found]
 
 
 class Terminal:
-    """A shell on a pseudo-terminal, and what it has shown."""
+    """A shell on a pseudo-terminal, and its output."""
 
     def __init__(self) -> None:
         self.shown = ""
         self.busy = False
         self._pid, self._file = pty.fork()
         if self._pid == 0:
-            # A background job ignores it, and what is ignored stays so in the shell.
+            # Background jobs ignore SIGINT, and the shell would inherit that.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
         self.type("PS1= PS2=; stty -echo")
 
     def type(self, text: str) -> None:
-        """Type lines, or a key."""
+        """Type text and a newline."""
         os.write(self._file, text.encode() + b"\n")
 
     def run(self, text: str) -> None:
-        """Run lines to their end.
+        """Run lines, and wait for their end.
 
         Raises:
-            AssertionError: The last one failed.
+            AssertionError: The last command failed.
         """
         before = len(_ENDED.findall(self.shown))
         self.type(text.rstrip("\n") + '\nprintf "<ended %s>\\n" "$?"')
@@ -62,13 +62,13 @@ class Terminal:
         assert _ENDED.findall(self.shown)[-1] == "0", self.shown
 
     def show(self, text: str) -> None:
-        """Wait until these lines are shown, with others between them."""
+        """Wait until these lines are shown, possibly with others between them."""
         lines = [re.escape(line).replace("…", ".*") for line in text.splitlines() if line.strip()]
         wanted = re.compile(r"[^\n]*\n(?:.*\n)*?[^\n]*".join(lines))
         self._until(lambda: wanted.search(self.shown.replace("\r", "")) is not None, text)
 
     def interrupt(self) -> None:
-        """Press Ctrl-C; what ran ends, and well."""
+        """Press Ctrl-C, and check that the exit code is 0."""
         os.write(self._file, b"\x03")
         self.run("(exit $?)")
 
@@ -79,12 +79,12 @@ class Terminal:
         os.close(self._file)
         os.waitpid(self._pid, 0)
 
-    def _until(self, true: object, what: str) -> None:
+    def _until(self, condition: object, what: str) -> None:
         end = time.monotonic() + SECONDS
-        assert callable(true)
-        while not true():
+        assert callable(condition)
+        while not condition():
             left = end - time.monotonic()
-            assert left > 0, f"this was not seen:\n{what}\nbut this:\n{self.shown}"
+            assert left > 0, f"expected:\n{what}\nshown:\n{self.shown}"
             if select.select([self._file], [], [], left)[0]:
                 self.shown += os.read(self._file, 65536).decode(errors="replace")
 

@@ -51,13 +51,13 @@ with asyncio.Runner() as runner:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of one language, in order."""
+    """Return the fenced blocks of one language, in order."""
     found = FENCE.findall(page.read_text(encoding="utf-8"))
     return [text for kind, tags, text in found if kind == language and not tags]
 
 
 def pages_with(language: str) -> list[object]:
-    """The pages that have such a block, as parameters named after them."""
+    """Return the pages with blocks of a language, as parameters named after the pages."""
     return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
 
 

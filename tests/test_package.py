@@ -1,4 +1,4 @@
-"""The package: cost of its import, public names, length of modules."""
+"""The package: modules that its import loads, public names, length of modules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 400
 
 
 def loaded_by(code: str) -> set[str]:
-    """The top-level modules a fresh interpreter has loaded after `code`."""
+    """Return the top-level modules that a new interpreter has loaded after `code`."""
     program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -27,7 +27,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def named_for_type_checkers() -> set[str]:
-    """The names in the TYPE_CHECKING block of `diffio_async/__init__.py`."""
+    """Return the names in the TYPE_CHECKING block of `diffio_async/__init__.py`."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     blocks = [
         node
@@ -48,13 +48,13 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_by("import diffio_async") & HEAVY == set()
 
 
-def test_what_is_heavy_is_seen_when_loaded() -> None:
+def test_a_loaded_heavy_module_is_detected() -> None:
     """The test above would fail if aiohttp were imported."""
     assert "aiohttp" in loaded_by("import aiohttp")
 
 
 def test_public_names_are_sorted_and_importable() -> None:
-    """`__all__` is sorted, without repeats, and every name in it can be had."""
+    """`__all__` is sorted and has no duplicates, and every name can be imported."""
     names = diffio_async.__all__
     assert list(names) == sorted(set(names))
     assert "AsyncDiffio" in names

@@ -33,7 +33,7 @@ SECOND = Schema(label="notebook", application_id=0x4E6F7465, migrations=(ONE, TW
 
 
 def add(name: str, text: str = "") -> Callable[[sqlite3.Connection], int]:
-    """Work that writes one row."""
+    """Return a function that inserts a row."""
 
     def work(connection: sqlite3.Connection) -> int:
         connection.execute("INSERT INTO note (name, text) VALUES (?, ?)", (name, text))
@@ -46,10 +46,10 @@ def names(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute("SELECT name FROM note ORDER BY name")]
 
 
-async def test_what_run_returns_is_on_the_disk_and_readable_by_its_owner_alone(
+async def test_run_returns_after_the_commit_and_the_file_is_private(
     tmp_path: Path,
 ) -> None:
-    """A row that was written is seen by any other connection at once; the file is private."""
+    """Other connections see the row at once, and only the owner can read the file."""
     path = tmp_path / "notes.db"
     database = await SqliteThread.open(path, FIRST)
     assert await database.run(add("one")) == 3
@@ -63,23 +63,23 @@ async def test_what_run_returns_is_on_the_disk_and_readable_by_its_owner_alone(
     assert [found.name for found in tmp_path.iterdir()] == ["notes.db"]
 
 
-async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_path: Path) -> None:
-    """Two hundred writers take few commits, and the one that fails is undone without the rest."""
+async def test_waiting_jobs_share_a_commit_and_fail_separately(tmp_path: Path) -> None:
+    """Two hundred jobs need few commits, and a failing one is rolled back alone."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
-    began = threading.Event()
+    started = threading.Event()
     commits = []
 
     def slow(connection: sqlite3.Connection) -> None:
         connection.set_trace_callback(
             lambda statement: commits.append(statement) if "COMMIT" in statement else None
         )
-        began.wait(5)
+        started.wait(5)
 
     first = asyncio.ensure_future(database.run(slow))
     rest = [asyncio.ensure_future(database.run(add(f"{n:03}"))) for n in range(200)]
     wrong = asyncio.ensure_future(database.run(add("007")))
     await asyncio.sleep(0)
-    began.set()
+    started.set()
     await first
     assert await asyncio.gather(*rest) == [3] * 200
     with pytest.raises(sqlite3.IntegrityError):
@@ -89,36 +89,36 @@ async def test_what_waits_together_is_committed_together_and_fails_alone(tmp_pat
     await database.close()
 
 
-async def test_jobs_share_a_commit_after_a_crowded_one_and_a_lone_job_does_not_wait(
+async def test_the_batch_window_opens_only_after_a_shared_commit(
     tmp_path: Path,
 ) -> None:
-    """The window opens only after a commit of several jobs."""
+    """A single job does not wait for others."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.2)
     commits = list[str]()
 
-    def watched(connection: sqlite3.Connection) -> None:
+    def trace_commits(connection: sqlite3.Connection) -> None:
         connection.set_trace_callback(
             lambda statement: commits.append(statement) if "COMMIT" in statement else None
         )
 
-    await database.read(watched)
-    began = time.monotonic()
+    await database.read(trace_commits)
+    started = time.monotonic()
     await database.run(add("0"))
-    assert time.monotonic() - began < 0.15
-    crowd = [f"{n:02}" for n in range(1, 50)]
-    await asyncio.gather(*(database.run(add(name)) for name in crowd))
+    assert time.monotonic() - started < 0.15
+    concurrent = [f"{n:02}" for n in range(1, 50)]
+    await asyncio.gather(*(database.run(add(name)) for name in concurrent))
     commits.clear()
     first = asyncio.ensure_future(database.run(add("98")))
     await asyncio.sleep(0.05)
     await asyncio.gather(first, database.run(add("99")))
     assert len(commits) == 1
-    assert await database.read(names) == ["0", *crowd, "98", "99"]
+    assert await database.read(names) == ["0", *concurrent, "98", "99"]
     await database.close()
 
 
 @pytest.mark.parametrize("before", range(254, 258))
-async def test_it_closes_however_much_waits_before(tmp_path: Path, before: int) -> None:
-    """Work is done so many pieces at a time, and the end may be one of them or come alone."""
+async def test_closing_completes_waiting_jobs(tmp_path: Path, before: int) -> None:
+    """Jobs run in batches, and closing may be part of one or come after it."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.02)
     seen = [asyncio.ensure_future(database.read(names)) for _ in range(before)]
     await asyncio.sleep(0)
@@ -127,17 +127,17 @@ async def test_it_closes_however_much_waits_before(tmp_path: Path, before: int) 
     assert [found.name for found in tmp_path.iterdir()] == ["notes.db"]
 
 
-async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) -> None:
-    """Cancelling the wait for a commit neither undoes it nor waits for it."""
+async def test_the_job_of_a_cancelled_caller_is_completed(tmp_path: Path) -> None:
+    """Cancelling returns at once, and the job is still committed."""
     database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
-    began, held = threading.Event(), threading.Event()
+    started, held = threading.Event(), threading.Event()
 
     def hold(_: sqlite3.Connection) -> None:
-        began.set()
+        started.set()
         held.wait(5)
 
     holding = asyncio.ensure_future(database.run(hold))
-    while not began.is_set():
+    while not started.is_set():
         await asyncio.sleep(0.001)
     with anyio.move_on_after(0.05) as scope:
         await database.run(add("late"))
@@ -149,7 +149,7 @@ async def test_a_cancelled_caller_leaves_and_its_work_is_done(tmp_path: Path) ->
 
 
 async def test_an_older_file_is_migrated_and_a_newer_one_refused(tmp_path: Path) -> None:
-    """Rows survive a migration; a format this package does not know is left as it is."""
+    """Rows survive a migration; a file of an unknown format is not changed."""
     path = tmp_path / "notes.db"
     old = await SqliteThread.open(path, FIRST)
     await old.run(add("kept"))
@@ -243,10 +243,10 @@ async def test_a_closed_database_raises(tmp_path: Path) -> None:
         await database.run(add("more"))
 
 
-def test_a_file_that_others_are_just_making_is_never_rejected_as_foreign(
+def test_a_file_that_others_are_creating_is_not_rejected_as_foreign(
     tmp_path: Path,
 ) -> None:
-    """Four open each of twelve new files at once, and all of them can."""
+    """Four threads open each of twelve new files at once, and all succeed."""
     together = threading.Barrier(4, timeout=30)
 
     def opened(number: int) -> int:
@@ -262,7 +262,7 @@ def test_a_file_that_others_are_just_making_is_never_rejected_as_foreign(
 
 
 def test_one_database_serves_several_loops(tmp_path: Path) -> None:
-    """Opened under one loop, it works under the next."""
+    """A database that was opened on one loop works on another."""
     database = asyncio.run(SqliteThread.open(tmp_path / "notes.db", FIRST))
     asyncio.run(_run(database, "one"))
     asyncio.run(_run(database, "two"))
@@ -286,7 +286,7 @@ def test_a_file_that_is_opened_twice_is_not_considered_unused_by_others(tmp_path
     first = connect(str(path), FIRST, create=True)
     add("one")(first)
     second = connect(str(path), FIRST, create=False)
-    with writer(path, "w", 1) as passing:  # the last one that closes removes the log
+    with writer(path, "w", 1) as passing:  # the last connection removes the log
         passing.communicate()
     add("two")(first)
     with sqlite3.connect(path) as other:
@@ -313,7 +313,7 @@ asyncio.run(main())
 
 
 def writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
-    """A process that writes `count` rows, and prints each once it is committed."""
+    """Start a process that inserts `count` rows, and prints each one after its commit."""
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(path), name, str(count)],
         stdout=subprocess.PIPE,
@@ -342,18 +342,18 @@ async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path)
     assert sum(name[0] == "k" for name in found) >= output
 
 
-async def test_an_interruption_does_not_wait_for_a_file_that_is_busy(tmp_path: Path) -> None:
-    """Another process may hold it for half a minute; it is closed when it is opened at last."""
+async def test_an_interruption_does_not_wait_for_a_locked_file(tmp_path: Path) -> None:
+    """Another process may hold the lock for half a minute; the file is closed once opened."""
     path = tmp_path / "notes.db"
     await (await SqliteThread.open(path, FIRST)).close()
     loop = asyncio.get_running_loop()
     with contextlib.closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN IMMEDIATE")
-        began = loop.time()
+        started = loop.time()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await SqliteThread.open(path, FIRST)
-        assert loop.time() - began < 1.5
+        assert loop.time() - started < 1.5
         other.execute("ROLLBACK")
     with anyio.fail_after(5):
         while any(each.name == "diffio-database" for each in threading.enumerate()):

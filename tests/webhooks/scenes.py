@@ -1,4 +1,4 @@
-"""Helpers of the tests of receivers: signed deliveries, and a sink in memory."""
+"""Helpers of the webhook tests: signed deliveries, and a sink in memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def headers_of(
     }
 
 
-class Kept(WebhookSink):
+class MemorySink(WebhookSink):
     """Sink that keeps events in memory."""
 
     def __init__(self, failure: Exception | None = None) -> None:
@@ -96,8 +96,8 @@ async def stored(
     return await inbox.store(VERIFIER.verify(body, headers_of(body, message_id)), body)
 
 
-async def until(true: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait until something is true."""
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait until the condition is true."""
     async with asyncio.timeout(seconds):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.005)

@@ -24,18 +24,18 @@ SENDER = time.time
 
 
 async def stored(inbox: WebhookInbox, message_id: str) -> bool:
-    """Put an event into an inbox, as a receiver whose clock is right does; whether it was new."""
+    """Store an event like a receiver whose clock is right; return whether it was new."""
     body = body_of("generation.completed")
     return await inbox.store(VERIFIER.verify(body, headers_of(body, message_id, at=SENDER())), body)
 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Sets the time of day so many seconds ahead of the right time."""
-    right = time.time
+    """Function that sets the time of day some seconds ahead of the right time."""
+    real_time = time.time
 
     def set_ahead(seconds: float) -> None:
-        monkeypatch.setattr(time, "time", lambda: right() + seconds)
+        monkeypatch.setattr(time, "time", lambda: real_time() + seconds)
 
     return set_ahead
 
@@ -52,7 +52,7 @@ async def handled(inbox: WebhookInbox) -> str | None:
 async def test_an_event_is_leased_at_once_although_the_clock_was_set(
     tmp_path: Path, set_clock: Callable[[float], None], ahead: float
 ) -> None:
-    """A process that starts after the clock was set takes what one of before received."""
+    """A process that starts after the clock was set leases an event received before."""
     async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER) as receiver:
         await stored(receiver, "msg_1")
         set_clock(ahead)
@@ -60,10 +60,10 @@ async def test_an_event_is_leased_at_once_although_the_clock_was_set(
             assert await handled(consumer) == "msg_1"
 
 
-async def test_a_lease_outlives_a_clock_that_is_set_forward(
+async def test_a_lease_is_kept_when_the_clock_is_set_forward(
     tmp_path: Path, set_clock: Callable[[float], None]
 ) -> None:
-    """What a consumer is handling is not given to a second one."""
+    """An event that is being handled is not leased to a second consumer."""
     async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER) as inbox:
         await stored(inbox, "msg_1")
         async with aclosing(inbox.deliveries()) as deliveries, await anext(deliveries):
@@ -72,7 +72,7 @@ async def test_a_lease_outlives_a_clock_that_is_set_forward(
                 assert await handled(other) is None
 
 
-async def test_ids_outlive_a_clock_that_is_set_forward(
+async def test_ids_are_kept_when_the_clock_is_set_forward(
     tmp_path: Path, set_clock: Callable[[float], None]
 ) -> None:
     """A second delivery of a handled event is known, also after a restart of the machine."""
@@ -94,11 +94,11 @@ async def test_ids_outlive_a_clock_that_is_set_forward(
 async def test_entries_show_the_corrected_time(
     tmp_path: Path, set_clock: Callable[[float], None]
 ) -> None:
-    """Once the clock was set right, an event is shown as received when it was."""
-    right = time.time()
+    """After the clock is corrected, an entry shows the right time of receipt."""
+    real_time = time.time()
     set_clock(-5 * HOURS)
     async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER) as inbox:
         await stored(inbox, "msg_1")
         set_clock(0)
         (entry,) = await inbox.entries()
-    assert abs(entry.received_at.timestamp() - right) < 10
+    assert abs(entry.received_at.timestamp() - real_time) < 10

@@ -1,4 +1,4 @@
-"""Consumers: each event handled at least once, tried again when it fails, dead in the end."""
+"""Consumers of an inbox: leases, retries, dead events, handlers and cancellation."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The inbox's clock."""
+    """The clock of the inbox."""
     return Clock()
 
 
 @pytest.fixture
 async def inbox(tmp_path: Path, clock: Clock, _no_task_left: None) -> AsyncIterator[WebhookInbox]:
-    """An open inbox, in which three attempts are all there are."""
+    """An open inbox with at most three attempts."""
     async with WebhookInbox(
         tmp_path / "inbox.db", verifier=VERIFIER, clock=clock, attempts=3
     ) as opened:
@@ -38,12 +38,12 @@ async def inbox(tmp_path: Path, clock: Clock, _no_task_left: None) -> AsyncItera
 
 
 async def states(inbox: WebhookInbox) -> dict[str, str]:
-    """The state of each event."""
+    """Return the state of each event."""
     return {entry.message_id: entry.state for entry in await inbox.entries()}
 
 
-async def first(inbox: WebhookInbox, seconds: float = 2) -> WebhookEvent:
-    """The next event, acknowledged."""
+async def next_event(inbox: WebhookInbox, seconds: float = 2) -> WebhookEvent:
+    """Return the next event after acknowledging it."""
     async with (
         asyncio.timeout(seconds),
         aclosing(inbox.deliveries()) as deliveries,
@@ -53,7 +53,7 @@ async def first(inbox: WebhookInbox, seconds: float = 2) -> WebhookEvent:
 
 
 async def test_the_next_iteration_acknowledges_the_event(inbox: WebhookInbox) -> None:
-    """And what was being handled when the loop was left is given back."""
+    """Leaving the loop releases the current event."""
     for number in range(3):
         await stored(inbox, f"msg_{number}")
     seen = []
@@ -66,10 +66,10 @@ async def test_the_next_iteration_acknowledges_the_event(inbox: WebhookInbox) ->
     assert await states(inbox) == {"msg_0": "handled", "msg_1": "waiting", "msg_2": "waiting"}
 
 
-async def test_an_exception_in_the_loop_gives_the_event_back(
+async def test_an_exception_in_the_loop_releases_the_event(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """To be tried again after a pause; the loop ends by it, as loops do."""
+    """The exception ends the loop, and the event is retried after a delay."""
     await stored(inbox, "msg_1")
 
     async def loop() -> None:
@@ -78,16 +78,18 @@ async def test_an_exception_in_the_loop_gives_the_event_back(
 
     with pytest.raises(LookupError, match="msg_1"):
         await loop()
-    await asyncio.sleep(0.05)  # the iterator is closed by the loop, a moment later
+    await asyncio.sleep(0.05)  # the event loop closes the iterator a moment later
     (entry,) = await inbox.entries()
     assert (entry.state, entry.attempts) == ("waiting", 1)
     assert 1 < (entry.due_at - entry.received_at).total_seconds() <= 2.2
     clock.ahead = 2
-    assert (await first(inbox)).message_id == "msg_1"
+    assert (await next_event(inbox)).message_id == "msg_1"
 
 
-async def test_each_delivery_may_be_settled_by_itself(inbox: WebhookInbox, clock: Clock) -> None:
-    """A failure gives back its own event alone, with the reason, and no secret in it."""
+async def test_each_delivery_can_be_acknowledged_separately(
+    inbox: WebhookInbox, clock: Clock
+) -> None:
+    """A failure releases only its own event, with a reason in which secrets are masked."""
     for number in range(3):
         await stored(inbox, f"msg_{number}")
     seen = []
@@ -105,56 +107,56 @@ async def test_each_delivery_may_be_settled_by_itself(inbox: WebhookInbox, clock
     assert error == "ValueError: no [redacted] today"
 
 
-async def test_a_consumer_that_waits_is_woken_by_an_arrival(inbox: WebhookInbox) -> None:
-    """At once, not at its next look."""
-    waiting = asyncio.create_task(first(inbox))
+async def test_a_waiting_consumer_is_notified_of_a_new_event(inbox: WebhookInbox) -> None:
+    """It is notified at once, not at its next poll of the file."""
+    waiting = asyncio.create_task(next_event(inbox))
     await asyncio.sleep(0.12)
-    began = asyncio.get_running_loop().time()
+    started_at = asyncio.get_running_loop().time()
     await stored(inbox, "msg_1")
     assert (await waiting).message_id == "msg_1"
-    assert asyncio.get_running_loop().time() - began < 0.04
+    assert asyncio.get_running_loop().time() - started_at < 0.04
 
 
-async def test_a_consumer_on_another_inbox_object_sees_it_soon(
+async def test_a_consumer_of_another_inbox_object_polls_the_file(
     inbox: WebhookInbox, tmp_path: Path
 ) -> None:
-    """As one in another process would: it looks every 50 ms."""
+    """Like a consumer in another process, it polls every 50 ms."""
     async with WebhookInbox(tmp_path / "inbox.db") as other:
-        waiting = asyncio.create_task(first(other))
+        waiting = asyncio.create_task(next_event(other))
         await asyncio.sleep(0.12)
         await stored(inbox, "msg_1")
         assert (await waiting).message_id == "msg_1"
 
 
-async def test_what_a_silent_consumer_took_is_given_to_another(
+async def test_an_expired_lease_is_given_to_another_consumer(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """When its lease expires, and not before; the late consumer cannot reclaim it."""
+    """The event is leased again only after the expiry; the late consumer cannot reclaim it."""
     await stored(inbox, "msg_1")
     silent = await anext(inbox.deliveries())
     clock.ahead = 59
     with pytest.raises(TimeoutError):
-        await first(inbox, 0.1)
+        await next_event(inbox, 0.1)
     clock.ahead = 61
-    assert (await first(inbox)).message_id == "msg_1"
-    await silent.fail("too late to say so")
+    assert (await next_event(inbox)).message_id == "msg_1"
+    await silent.fail("too late")
     assert await states(inbox) == {"msg_1": "handled"}
 
 
 async def test_a_lease_is_renewed_while_the_event_is_handled(tmp_path: Path) -> None:
-    """However long it takes."""
+    """The lease lasts however long the handler takes."""
     async with WebhookInbox(tmp_path / "inbox.db", lease=0.15) as inbox:
         await stored(inbox, "msg_1")
         async with await anext(inbox.deliveries()):
             with pytest.raises(TimeoutError):
-                await first(inbox, 0.3)
+                await next_event(inbox, 0.3)
         assert await states(inbox) == {"msg_1": "handled"}
 
 
-async def test_an_event_that_always_fails_is_dead_and_may_be_raised(
+async def test_an_event_that_always_fails_is_dead_and_can_be_requeued(
     inbox: WebhookInbox, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the last attempt; `retry` resets the count, for one event or for all."""
+    """It is dead after the last attempt; `retry` resets the count of one event or of all."""
     for number in range(2):
         await stored(inbox, f"msg_{number}")
     for attempt in range(1, 4):
@@ -166,15 +168,15 @@ async def test_an_event_that_always_fails_is_dead_and_may_be_raised(
     assert [entry.error for entry in await inbox.dead()] == ["no such customer"] * 2
     assert [r.levelno for r in caplog.records if "dead" in r.message] == [logging.ERROR] * 2
     assert await inbox.retry("msg_1") == 1
-    assert (await first(inbox)).message_id == "msg_1"
+    assert (await next_event(inbox)).message_id == "msg_1"
     assert await inbox.retry() == 1
-    assert (await first(inbox)).message_id == "msg_0"
+    assert (await next_event(inbox)).message_id == "msg_0"
     assert await states(inbox) == {"msg_0": "handled", "msg_1": "handled"}
-    assert await inbox.retry("msg_1") == 1  # a handled one, too: replayed
+    assert await inbox.retry("msg_1") == 1  # a handled event can be requeued too
     assert await inbox.retry("msg_unknown") == 0
 
 
-async def test_an_event_that_ends_its_consumers_is_dead_in_the_end(
+async def test_an_event_that_crashes_its_consumers_becomes_dead(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
     """No consumer survives to report the failure."""
@@ -183,12 +185,12 @@ async def test_an_event_that_ends_its_consumers_is_dead_in_the_end(
         await anext(inbox.deliveries())
         clock.ahead += 61
     with pytest.raises(TimeoutError):
-        await first(inbox, 0.1)
+        await next_event(inbox, 0.1)
     (dead,) = await inbox.dead()
     assert "ended" in (dead.error or "")
 
 
-class _Speechless(Exception):
+class _UnreadableError(Exception):
     def __str__(self) -> str:
         raise KeyError("no text")
 
@@ -198,13 +200,13 @@ class _Speechless(Exception):
     [
         (ValueError("half \ud83d of it\x00"), "ValueError: half \ufffd of it\x00"),
         (UnicodeEncodeError("utf-8", "\ud83d", 0, 1, "surrogates"), "UnicodeEncodeError: 'utf-8'"),
-        (_Speechless(), "_Speechless (its text cannot be read)"),
+        (_UnreadableError(), "_UnreadableError (its text cannot be read)"),
     ],
 )
-async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
+async def test_any_exception_of_a_handler_is_recorded_as_the_reason(
     inbox: WebhookInbox, clock: Clock, failure: Exception, message: str
 ) -> None:
-    """Also what cannot be encoded, or has no text: each attempt is recorded as such."""
+    """This includes text that cannot be encoded, and exceptions without text."""
     await stored(inbox, "msg_1")
     for attempt in range(1, 4):
         with pytest.raises(type(failure)):
@@ -217,59 +219,61 @@ async def test_whatever_a_handler_raises_is_the_reason_of_the_failure(
     assert (dead.error or "").startswith(message)
 
 
-async def test_a_long_text_of_a_handlers_error_is_cut_before_it_is_searched(
+async def test_a_long_error_message_is_truncated_before_redaction(
     inbox: WebhookInbox,
 ) -> None:
-    """Secrets are looked for in what is kept of it, and the loop is not held up."""
+    """Only the kept part is searched for secrets, so the loop is not blocked."""
     await stored(inbox, "msg_1")
     delivery = await anext(inbox.deliveries())
-    began = time.thread_time()
+    started_at = time.thread_time()
     with pytest.raises(ValueError, match="eyJ"):
         async with delivery:
             raise ValueError("-eyJaaaaaaaa" * 200_000)
-    assert time.thread_time() - began < 1
+    assert time.thread_time() - started_at < 1
     (entry,) = await inbox.entries()
     assert len(entry.error or "") <= 500
 
 
-async def test_a_clock_set_back_keeps_no_event_waiting(inbox: WebhookInbox, clock: Clock) -> None:
-    """What is due in a day was never meant to be."""
+async def test_setting_the_clock_back_does_not_delay_events(
+    inbox: WebhookInbox, clock: Clock
+) -> None:
+    """An event that seems to be due in a day is leased at once."""
     clock.ahead = 86400
     await stored(inbox, "msg_1")
     clock.ahead = 0
-    assert (await first(inbox)).message_id == "msg_1"
+    assert (await next_event(inbox)).message_id == "msg_1"
 
 
-async def test_pauses_double_up_to_an_hour(inbox: WebhookInbox) -> None:
-    """With a jitter; the defaults try for a little over an hour."""
-    terms = WebhookInbox("x.db")._lease_policy
-    longest = [terms.pause(attempt, 1.0) for attempt in range(1, 13)]
-    assert longest[:3] == [2, 4, 8]
-    assert longest[-1] is None
-    assert 3600 < sum(pause for pause in longest if pause) < 2 * 3600
-    assert terms.pause(1, 0.0) == 1.6
+async def test_retry_delays_double_up_to_an_hour(inbox: WebhookInbox) -> None:
+    """They have a jitter; with the defaults, retries take a little over an hour."""
+    policy = WebhookInbox("x.db")._lease_policy
+    delays = [policy.pause(attempt, 1.0) for attempt in range(1, 13)]
+    assert delays[:3] == [2, 4, 8]
+    assert delays[-1] is None
+    assert 3600 < sum(pause for pause in delays if pause) < 2 * 3600
+    assert policy.pause(1, 0.0) == 1.6
     assert WebhookInbox("x.db", attempts=10**9)._lease_policy.pause(10**6, 1.0) == 3600
 
 
-async def test_handlers_are_found_by_type(inbox: WebhookInbox) -> None:
-    """Coroutine functions on the loop, others in a thread; several of one event in turn."""
+async def test_handlers_are_selected_by_type(inbox: WebhookInbox) -> None:
+    """Coroutine functions run on the loop, others in a thread; several run in sequence."""
     calls: list[tuple[str, str | None, bool]] = []
     main = threading.current_thread()
 
-    def note(word: str, event: WebhookEvent) -> None:
-        calls.append((word, event.message_id, threading.current_thread() is main))
+    def record_call(name: str, event: WebhookEvent) -> None:
+        calls.append((name, event.message_id, threading.current_thread() is main))
 
     @inbox.on("generation.completed")
     async def completed(event: WebhookEvent) -> None:
-        note("completed", event)
+        record_call("completed", event)
 
     @inbox.on("generation.completed", "generation.failed")
     def ended(event: WebhookEvent) -> None:
-        note("ended", event)
+        record_call("ended", event)
 
     @inbox.on()
-    async def whatever(event: WebhookEvent) -> None:
-        note("any", event)
+    async def any_event(event: WebhookEvent) -> None:
+        record_call("any", event)
 
     await stored(inbox, "msg_1")
     await stored(inbox, "msg_2", "generation.failed")
@@ -285,18 +289,18 @@ async def test_handlers_are_found_by_type(inbox: WebhookInbox) -> None:
     assert completed.__name__ == "completed"
 
 
-async def test_a_handler_that_raises_is_called_again_and_the_others_go_on(
+async def test_a_handler_that_raises_is_called_again_without_affecting_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Sync or not; its traceback is logged."""
+    """Its traceback is logged."""
     async with WebhookInbox(tmp_path / "inbox.db", retry_after=0.01) as inbox:
         attempts: dict[str | None, int] = {}
 
         @inbox.on("generation.completed")
-        def stubborn(event: WebhookEvent) -> None:
+        def failing(event: WebhookEvent) -> None:
             attempts[event.message_id] = attempts.get(event.message_id, 0) + 1
             if event.message_id == "msg_0" and attempts["msg_0"] < 3:
-                raise OSError("the shelf is full")
+                raise OSError("the disk is full")
 
         running = asyncio.create_task(inbox.run())
         for number in range(5):
@@ -306,18 +310,18 @@ async def test_a_handler_that_raises_is_called_again_and_the_others_go_on(
         running.cancel()
         await asyncio.wait([running])
         assert set((await states(inbox)).values()) == {"handled"}
-    assert "the shelf is full" in caplog.text
+    assert "the disk is full" in caplog.text
 
 
 async def test_concurrency_limits_the_handlers(inbox: WebhookInbox) -> None:
-    """Here three at a time; the rest stay free for other processes."""
-    now = most = ended = 0
+    """At most three run at a time; other events remain available to other processes."""
+    now = maximum = ended = 0
 
     @inbox.on()
     async def slow(_: WebhookEvent) -> None:
-        nonlocal now, most, ended
+        nonlocal now, maximum, ended
         now += 1
-        most = max(most, now)
+        maximum = max(maximum, now)
         await asyncio.sleep(0.02)
         now, ended = now - 1, ended + 1
 
@@ -327,31 +331,31 @@ async def test_concurrency_limits_the_handlers(inbox: WebhookInbox) -> None:
     await until(lambda: ended == 10)
     running.cancel()
     await asyncio.wait([running])
-    assert most == 3
+    assert maximum == 3
 
 
 @pytest.mark.parametrize("kind", ["asyncio", "anyio"])
-async def test_a_cancelled_run_gives_back_what_it_holds(kind: str, inbox: WebhookInbox) -> None:
-    """At once, and without an attempt being counted."""
+async def test_a_cancelled_run_releases_its_events(kind: str, inbox: WebhookInbox) -> None:
+    """They are released at once, and no attempt is counted."""
     for number in range(4):
         await stored(inbox, f"msg_{number}")
-    begun = 0
+    started = 0
 
     @inbox.on()
     async def endless(_: WebhookEvent) -> None:
-        nonlocal begun
-        begun += 1
+        nonlocal started
+        started += 1
         await asyncio.sleep(60)
 
     if kind == "asyncio":
         running = asyncio.create_task(inbox.run(concurrency=3))
-        await until(lambda: begun == 3)
+        await until(lambda: started == 3)
         running.cancel()
         await asyncio.wait([running])
     else:
         with anyio.move_on_after(0.2):
             await inbox.run(concurrency=3)
-        assert begun == 3
+        assert started == 3
     found = await inbox.entries()
     assert [(entry.state, entry.attempts) for entry in found] == [("waiting", 0)] * 4
 
@@ -361,15 +365,15 @@ async def test_a_handler_in_a_thread_is_waited_for_when_the_run_is_cancelled(
 ) -> None:
     """It cannot be stopped, so its event is handled."""
     await stored(inbox, "msg_1")
-    begun, may_end = threading.Event(), threading.Event()
+    started, may_end = threading.Event(), threading.Event()
 
     @inbox.on()
     def slow(_: WebhookEvent) -> None:
-        begun.set()
+        started.set()
         assert may_end.wait(5)
 
     running = asyncio.create_task(inbox.run())
-    await until(begun.is_set)
+    await until(started.is_set)
     running.cancel()
     await asyncio.sleep(0.05)
     assert not running.done()
@@ -380,66 +384,66 @@ async def test_a_handler_in_a_thread_is_waited_for_when_the_run_is_cancelled(
 
 
 @pytest.mark.parametrize("moment", range(6))
-async def test_a_consumer_cancelled_while_it_takes_keeps_nothing(
+async def test_a_consumer_cancelled_while_leasing_keeps_no_lease(
     moment: int, inbox: WebhookInbox
 ) -> None:
-    """Whatever step it was in."""
+    """It is cancelled after any number of steps."""
     await stored(inbox, "msg_1")
-    taking = asyncio.create_task(first(inbox))
+    leasing = asyncio.create_task(next_event(inbox))
     for _ in range(moment):
         await asyncio.sleep(0)
-    taking.cancel()
-    await asyncio.wait([taking])
-    if not taking.cancelled():
+    leasing.cancel()
+    await asyncio.wait([leasing])
+    if not leasing.cancelled():
         return
     async with asyncio.timeout(1):
-        assert (await first(inbox)).message_id == "msg_1"
+        assert (await next_event(inbox)).message_id == "msg_1"
 
 
 async def test_closing_the_inbox_ends_its_consumers(inbox: WebhookInbox) -> None:
-    """Without an error, and what they handle is handled."""
+    """They end without an error, and their events are acknowledged."""
     inbox.on()(lambda _: None)
 
     async def count() -> int:
         return len([event async for event in inbox.consume()])
 
-    async def watched() -> int:
+    async def watch() -> int:
         return len([event async for event in inbox.watch()])
 
-    tasks = [asyncio.create_task(each) for each in (inbox.run(), count(), watched())]
+    tasks = [asyncio.create_task(each) for each in (inbox.run(), count(), watch())]
     await asyncio.sleep(0.1)
     await inbox.aclose()
     async with asyncio.timeout(1):
         assert await asyncio.gather(*tasks) == [None, 0, 0]
 
 
-async def test_who_watches_sees_each_event_and_takes_none(inbox: WebhookInbox) -> None:
-    """From now on, in the order they came."""
+async def test_watch_yields_new_events_without_leasing_them(inbox: WebhookInbox) -> None:
+    """Events are yielded in the order of arrival."""
     await stored(inbox, "msg_early")
     seen: list[str | None] = []
 
-    async def look() -> None:
+    async def watch() -> None:
         async for event in inbox.watch():
             seen.append(event.message_id)  # noqa: PERF401 - the task is running
 
-    looking = asyncio.create_task(look())
+    watching = asyncio.create_task(watch())
     await asyncio.sleep(0.05)
     for number in range(3):
         await stored(inbox, f"msg_{number}")
     await until(lambda: len(seen) == 3)
-    looking.cancel()
-    await asyncio.wait([looking])
+    watching.cancel()
+    await asyncio.wait([watching])
     assert seen == ["msg_0", "msg_1", "msg_2"]
     assert set((await states(inbox)).values()) == {"waiting"}
 
 
-async def test_handlers_that_cannot_be_are_refused(inbox: WebhookInbox) -> None:
-    """None at all, `@inbox.on` without its types, no concurrency."""
+async def test_invalid_handlers_and_options_are_refused(inbox: WebhookInbox) -> None:
+    """No handlers, `@inbox.on` without a call, and a concurrency of 0 are refused."""
     with pytest.raises(ConfigurationError, match="no handler"):
         await inbox.run()
     with pytest.raises(ConfigurationError, match=r"@inbox\.on\("):
 
-        @inbox.on  # type: ignore[arg-type]  # the mistake itself
+        @inbox.on  # type: ignore[arg-type]  # the mistake under test
         async def handler(_: WebhookEvent) -> None: ...
 
     inbox.on()(lambda _: None)
@@ -448,10 +452,10 @@ async def test_handlers_that_cannot_be_are_refused(inbox: WebhookInbox) -> None:
 
 
 @pytest.mark.parametrize("moment", range(8))
-async def test_a_run_cancelled_at_any_moment_gives_all_back(
+async def test_a_run_cancelled_at_any_moment_releases_its_events(
     moment: int, inbox: WebhookInbox
 ) -> None:
-    """Whatever step it was in."""
+    """It is cancelled after any number of steps."""
     await stored(inbox, "msg_1")
 
     @inbox.on()
@@ -467,8 +471,8 @@ async def test_a_run_cancelled_at_any_moment_gives_all_back(
     assert (entry.state, entry.attempts) == ("waiting", 0)
 
 
-async def test_what_is_being_handled_is_not_retried(inbox: WebhookInbox) -> None:
-    """Its consumer has it, and settles it."""
+async def test_an_event_that_is_being_handled_is_not_requeued(inbox: WebhookInbox) -> None:
+    """Its consumer has the lease, and acknowledges it."""
     await stored(inbox, "msg_1")
     delivery = await anext(inbox.deliveries())
     assert await inbox.retry("msg_1") == 0
@@ -481,7 +485,7 @@ class _Stop(BaseException):
 
 
 @pytest.mark.parametrize("raised", ["own", "inner", "thread", "future", "base", "stop"])
-async def test_a_handler_that_cancels_itself_has_failed(
+async def test_a_cancelled_error_from_a_handler_is_a_failure(
     inbox: WebhookInbox, caplog: pytest.LogCaptureFixture, raised: str
 ) -> None:
     """Only a cancellation from outside does not count as an attempt."""
@@ -518,7 +522,7 @@ async def test_a_handler_that_cancels_itself_has_failed(
     assert (entry.state, entry.attempts) == ("waiting", 1)
 
 
-async def test_the_traceback_of_a_handler_is_escaped_and_cut_in_the_log(
+async def test_the_logged_traceback_of_a_handler_is_escaped_and_truncated(
     inbox: WebhookInbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = "\x1b[2J\nforged line\ud83d" + "x" * 1_000_000

@@ -1,4 +1,4 @@
-"""Why a signature fails: each mishap that users meet is named, and no secret is shown."""
+"""Diagnosis of rejected deliveries: each problem is named, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVENT = {
     "cents": 12.0,
     "transcription": {"status": "available"},
 }
-#: As the sender writes it: compact, not escaped.
+#: The JSON of the sender is compact and not escaped.
 BODY = json.dumps(EVENT, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -40,7 +40,7 @@ def _nothing_left_open() -> None:
 
 
 def signed_headers(body: bytes = BODY, secret: str = SECRET, at: float = NOW) -> dict[str, str]:
-    """The headers of a delivery, signed by svix itself."""
+    """Return the headers of a delivery that is signed by svix."""
     signature = Webhook(secret).sign(ID, datetime.fromtimestamp(at, UTC), body.decode())
     return {"svix-id": ID, "svix-timestamp": str(at), "svix-signature": signature}
 
@@ -56,8 +56,8 @@ def codes(explanation: Explanation) -> list[str]:
     return [finding.code for finding in explanation.findings]
 
 
-def test_a_genuine_delivery_is_its_event_and_nothing_is_found() -> None:
-    """Without a problem there is no finding."""
+def test_a_genuine_delivery_has_an_event_and_no_findings() -> None:
+    """The event is parsed, and there is no reason for a rejection."""
     explanation = explain()
     assert explanation.event is not None
     assert explanation.event.generation_id == "gen_1"
@@ -101,10 +101,10 @@ CHANGED: dict[str, list[Callable[[bytes], bytes]]] = {
 @pytest.mark.parametrize(
     ("code", "change"), [(code, change) for code, many in CHANGED.items() for change in many]
 )
-def test_a_changed_body_is_found_by_undoing_the_change(
+def test_a_changed_body_is_diagnosed_by_reverting_the_change(
     code: str, change: Callable[[bytes], bytes]
 ) -> None:
-    """What happened on the way is named, and that the secret is the right one."""
+    """The findings name the change, and that the secret is correct."""
     explanation = explain(change(BODY))
     assert explanation.event is None
     assert explanation.reason in {"bad_signature", "not_json"}
@@ -112,7 +112,7 @@ def test_a_changed_body_is_found_by_undoing_the_change(
 
 
 @pytest.mark.parametrize(
-    ("signed", "came", "code"),
+    ("signed", "received", "code"),
     [
         (BODY + b"\n", BODY, "newline_stripped"),
         (b'{\n "a": 1\n}\n', b'{\r\n "a": 1\r\n}\r\n', "line_ends"),
@@ -123,14 +123,16 @@ def test_a_changed_body_is_found_by_undoing_the_change(
         (b'{"a":1,"b":2}', b'{"b": 2, "a": 1}', "redumped"),
     ],
 )
-def test_bodies_of_other_senders_are_found_too(signed: bytes, came: bytes, code: str) -> None:
-    """Line ends of both kinds, a newline that was signed, escapes of Go and PHP, sorted keys."""
-    assert f"changed_body_{code}" in codes(explain(came, signed_headers(signed)))
+def test_changes_of_bodies_in_other_formats_are_diagnosed(
+    signed: bytes, received: bytes, code: str
+) -> None:
+    """Line ends of both kinds, a signed newline, escapes of Go and PHP, sorted keys."""
+    assert f"changed_body_{code}" in codes(explain(received, signed_headers(signed)))
 
 
 def test_the_skew_of_the_clock_is_reported_in_seconds() -> None:
-    """Too old and too new, by how much; a valid signature is reported as such."""
-    for now, code, words in (
+    """A delivery is too old or too new, by some seconds, and its signature is valid."""
+    for now, code, text in (
         (NOW + 7200, "too_old", "7200 s behind this machine's"),
         (NOW - 301, "too_new", "301 s ahead of this machine's"),
     ):
@@ -138,12 +140,12 @@ def test_the_skew_of_the_clock_is_reported_in_seconds() -> None:
         assert explanation.reason == code
         assert codes(explanation) == [code, "fits"]
         assert explanation.findings[0].seconds == now - NOW
-        assert words in explanation.findings[0].message
+        assert text in explanation.findings[0].message
     assert explain(now=NOW + 1e9, tolerance=math.inf).event is not None
 
 
-def test_two_faults_are_both_reported() -> None:
-    """A stale delivery whose body was written again under a secret in quotes: all three."""
+def test_several_problems_are_all_reported() -> None:
+    """The delivery is too old, its body was serialized again, and the secret is in quotes."""
     explanation = explain(json.dumps(EVENT).encode(), None, f'"{SECRET}"', now=NOW + 1000)
     assert codes(explanation) == ["secret_form", "too_old", "changed_body_redumped", "fits"]
 
@@ -159,8 +161,8 @@ def test_two_faults_are_both_reported() -> None:
         f"{OTHER} {SECRET}",
     ],
 )
-def test_a_secret_of_a_wrong_form_is_mended_to_see_whether_it_is_the_right_one(form: str) -> None:
-    """What is wrong with its form, and that it fits once put right."""
+def test_a_malformed_secret_is_corrected_and_checked(form: str) -> None:
+    """The findings name the problem, and that the corrected secret fits."""
     explanation = explain(BODY, None, OTHER, form)
     assert explanation.event is None
     assert codes(explanation) == ["secret_form", "fits"]
@@ -169,7 +171,7 @@ def test_a_secret_of_a_wrong_form_is_mended_to_see_whether_it_is_the_right_one(f
 
 
 def test_a_wrong_secret_is_distinguished_from_a_wrong_form() -> None:
-    """Sound, but of another endpoint; and one that can be no secret at all."""
+    """One secret is well-formed but of another endpoint, another one malformed."""
     assert codes(explain(BODY, None, OTHER)) == ["wrong_secret"]
     assert codes(explain(BODY, None, "diffio_live_key", OTHER)) == ["secret_form", "wrong_secret"]
     assert explain(BODY, None, OTHER, SECRET).event is not None
@@ -177,7 +179,7 @@ def test_a_wrong_secret_is_distinguished_from_a_wrong_form() -> None:
 
 @pytest.mark.parametrize("name", ["id", "timestamp", "signature"])
 def test_a_missing_header_is_named(name: str) -> None:
-    """By the name it should have."""
+    """The message contains the expected name."""
     headers = signed_headers()
     del headers[f"svix-{name}"]
     explanation = explain(BODY, headers)
@@ -185,8 +187,8 @@ def test_a_missing_header_is_named(name: str) -> None:
     assert f"svix-{name} missing" in explanation.findings[0].message
 
 
-def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
-    """Names of WSGI and CGI, a list of one: reported, and the rest is verified all the same."""
+def test_headers_renamed_by_servers_are_recognised() -> None:
+    """WSGI names and values in lists are reported, and the signature is still verified."""
     plain = signed_headers()
     wsgi = {f"HTTP_{name.upper().replace('-', '_')}": text for name, text in plain.items()}
     explanation = explain(BODY, wsgi)
@@ -209,29 +211,29 @@ def test_headers_under_names_that_servers_make_of_them_are_recognised() -> None:
     ],
 )
 def test_other_signatures_are_distinguished(signature: str, code: str) -> None:
-    """Another version's, one that was cut, one of another secret."""
+    """The signature has another version, is truncated, or is of another secret."""
     explanation = explain(BODY, {**signed_headers(), "svix-signature": signature})
     assert (explanation.reason, codes(explanation)) == ("bad_signature", [code])
 
 
 def test_signatures_joined_by_a_comma_are_recognised() -> None:
-    """As a proxy folds repeated headers."""
+    """A proxy may join repeated headers."""
     right = signed_headers()["svix-signature"]
     headers = {**signed_headers(), "svix-signature": f"v1,{'A' * 44},{right}"}
     assert codes(explain(BODY, headers)) == ["fits"]
 
 
-def test_an_invalid_time_stamp_is_reported() -> None:
-    """Milliseconds, and words."""
-    for stamp, words in ((f"{NOW}000", "milliseconds"), ("soon", "whole seconds")):
+def test_an_invalid_timestamp_is_reported() -> None:
+    """The timestamp is in milliseconds, or not a number."""
+    for stamp, text in ((f"{NOW}000", "milliseconds"), ("soon", "whole seconds")):
         explanation = explain(BODY, {**signed_headers(), "svix-timestamp": stamp})
         assert explanation.findings[0].code == "bad_timestamp"
-        assert words in explanation.findings[0].message
+        assert text in explanation.findings[0].message
     assert codes(explain(BODY, {**signed_headers(), "svix-timestamp": f"{NOW}000"}))[1:] == ["fits"]
 
 
 def test_a_body_without_an_event_is_reported() -> None:
-    """Empty because it was read before; signed, but no JSON; JSON, but no object."""
+    """The body is empty, signed but not JSON, or JSON but not an object."""
     assert codes(explain(b"")) == ["empty_body", "wrong_secret"]
     assert codes(explain(b"hello", signed_headers(b"hello"))) == ["fits", "not_json"]
     assert codes(explain(b"[1]", signed_headers(b"[1]"))) == ["fits", "not_an_object"]
@@ -249,8 +251,8 @@ def test_a_body_without_an_event_is_reported() -> None:
     ),
     secrets=st.lists(st.sampled_from([SECRET, OTHER, f'"{SECRET}"', "whsec_"]) | st.text()),
 )
-def test_whatever_comes_is_explained(body: bytes, headers: Any, secrets: list[str]) -> None:
-    """No exception, always a reason, and never the secret."""
+def test_any_delivery_is_explained(body: bytes, headers: Any, secrets: list[str]) -> None:
+    """No exception is raised, a rejection has findings, and no secret is shown."""
     explanation = diagnose(body, headers, secrets, now=NOW)
     assert (explanation.event is None) == (explanation.reason is not None)
     assert SECRET.removeprefix("whsec_") not in str(explanation.findings)

@@ -1,4 +1,4 @@
-"""Statuses of events, and which of two is more advanced."""
+"""Status of an event, and the order of two statuses."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from diffio_async.models.webhooks import event_rank, progress_from_event, status
         ("generation.completed", "complete", "complete", 2),
         ("generation.failed", "error", "error", 2),
         ("generation.failed", "failed", "failed", 2),
-        # The type alone, or beside a status that lags behind.
+        # Only the type is terminal, or the status is behind it.
         ("generation.completed", None, "complete", 2),
         ("generation.completed", "processing", "complete", 2),
         ("generation.failed", None, "error", 2),
         ("generation.queued", None, "queued", 0),
-        # The status alone: an end is an end, whatever the type is called one day.
+        # Only the status is terminal, whatever the type.
         ("generation.updated", "complete", "complete", 2),
         ("generation.updated", "cancelled", "cancelled", 2),
         ("generation.polishing", "polishing", "polishing", 1),
@@ -31,7 +31,7 @@ from diffio_async.models.webhooks import event_rank, progress_from_event, status
 def test_status_or_type_makes_an_event_terminal(
     event_type: str, status: str | None, meant: str, standing: int
 ) -> None:
-    """Words yet to come are running."""
+    """Unknown statuses count as running."""
     event = WebhookEvent(event_type=event_type, status=status, generation_id="gen_1")
     assert (status_of(event), event_rank(event)) == (meant, standing)
     progress = progress_from_event(event)
@@ -39,6 +39,6 @@ def test_status_or_type_makes_an_event_terminal(
     assert progress.complete == (meant == "complete")
 
 
-def test_an_event_of_no_generation_is_no_progress() -> None:
-    """Of a project, say."""
+def test_an_event_without_a_generation_has_no_progress() -> None:
+    """Events of projects are an example."""
     assert progress_from_event(WebhookEvent(event_type="project.archived")) is None

@@ -44,7 +44,7 @@ POLL_PATHS = ("/v1/get_generation_progress", "/v1/list_project_generations")
 LATE = WaitPolicy(min_interval=20, max_interval=20, push_check_interval=20)
 
 
-#: Generations that are waited for at once.
+#: Number of concurrent waits.
 COUNT = 8
 
 
@@ -61,23 +61,25 @@ class Scene:
         return sum(len(requests_to(self.sandbox, path)) for path in POLL_PATHS)
 
     async def started(self, count: int = 1, *, projects: int | None = None) -> list[str]:
-        """The ids of generations that were just started, each in a project of its own."""
-        homes = [await uploaded(self.client) for _ in range(projects or count)]
-        made = await asyncio.gather(
+        """Start generations in one project each, or in `projects` projects; return their ids."""
+        project_ids = [await uploaded(self.client) for _ in range(projects or count)]
+        created = await asyncio.gather(
             *(
-                self.client.generations.create(api_project_id=homes[number % len(homes)])
+                self.client.generations.create(
+                    api_project_id=project_ids[number % len(project_ids)]
+                )
                 for number in range(count)
             )
         )
-        return [generation.generation_id for generation in made]
+        return [generation.generation_id for generation in created]
 
 
 @asynccontextmanager
 async def scene(
     path: Path, policy: WaitPolicy = LATE, *, types: str = "all", **settings: Any
 ) -> AsyncIterator[Scene]:
-    """A scene whose receiver has an inbox object of its own, as another process would."""
-    kinds = ["completed", "failed"] + (["queued", "processing"] if types == "all" else [])
+    """Provide a scene whose receiver has a separate inbox object, like another process."""
+    types_ = ["completed", "failed"] + (["queued", "processing"] if types == "all" else [])
     async with (
         Sandbox(engine="echo", webhook_pace=0.01, **settings) as sandbox,
         WebhookInbox(path / "inbox.db", verifier=VERIFIER) as receiving,
@@ -90,27 +92,27 @@ async def scene(
         ) as client,
     ):
         await client.webhooks.configure(
-            mode="live", url=url, event_types=[f"generation.{kind}" for kind in kinds]
+            mode="live", url=url, event_types=[f"generation.{kind}" for kind in types_]
         )
         yield Scene(sandbox, client, path)
 
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_wait_ends_when_its_event_arrives(tmp_path: Path) -> None:
-    """Long before the next poll; the progress is that of the event."""
+    """It ends long before the next poll, with the progress of the event."""
     async with scene(tmp_path, duration=0.1) as here:
         (generation,) = await here.started()
         async with asyncio.timeout(5):
             progress = await here.client.generations.wait_for_complete(generation_id=generation)
-        late = time.time() - (here.sandbox.state.generations[generation].finished_at or 0)
+        delay = time.time() - (here.sandbox.state.generations[generation].finished_at or 0)
         assert progress.complete
         assert (progress.generation_id, progress.has_video) == (generation, False)
-        assert late < 0.5
+        assert delay < 0.5
         assert here.polls() <= 1
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_a_failure_is_raised_with_the_reason_its_event_gave(tmp_path: Path) -> None:
+async def test_a_failure_is_raised_with_the_reason_in_its_event(tmp_path: Path) -> None:
     """No poll is needed for it."""
     async with scene(tmp_path, types="ends", duration=20) as here:
         (generation,) = await here.started()
@@ -131,14 +133,14 @@ async def test_a_failure_is_raised_with_the_reason_its_event_gave(tmp_path: Path
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
-    """In whatever order, and although this client was not there."""
+async def test_events_received_before_a_wait_end_it(tmp_path: Path) -> None:
+    """The order does not matter, and this client did not exist then."""
     async with scene(tmp_path) as here:
         (generation,) = await here.started()
         async with WebhookInbox(tmp_path / "inbox.db") as receiving, asyncio.timeout(5):
             while len(await receiving.entries()) < 3:
                 await asyncio.sleep(0.02)
-        began = time.monotonic()
+        started_at = time.monotonic()
         async with AsyncDiffio(
             here.sandbox.api_key,
             base_url=here.sandbox.base_url,
@@ -146,13 +148,13 @@ async def test_events_that_came_before_the_wait_end_it(tmp_path: Path) -> None:
         ) as other:
             progress = await other.generations.wait_for_complete(generation_id=generation)
         assert progress.complete
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - started_at < 0.5
         assert here.polls() == 0
 
 
 @pytest.mark.usefixtures("_no_task_left")
 async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> None:
-    """At once, though events of others flow; and its end does not show that they stopped."""
+    """It is polled at once, and its end does not show that events stopped arriving."""
     async with (
         scene(tmp_path, types="ends", duration=0.25) as here,
         WebhookInbox(tmp_path / "other.db") as other,
@@ -175,8 +177,8 @@ async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_an_event_that_names_no_project_leaves_the_waits_own(tmp_path: Path) -> None:
-    """What the wait was given is what its progress has."""
+async def test_the_project_of_a_wait_is_kept_if_its_event_has_none(tmp_path: Path) -> None:
+    """The progress has the project id that was passed to the wait."""
     async with (
         scene(tmp_path) as here,
         WebhookInbox(tmp_path / "other.db") as other,
@@ -199,10 +201,10 @@ def other_client(here: Scene, inbox: WebhookInbox) -> AsyncDiffio:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
-async def test_while_events_arrive_nothing_is_polled_by_an_eager_policy(
+async def test_a_policy_with_short_intervals_does_not_poll_while_events_arrive(
     tmp_path: Path,
 ) -> None:
-    """Of generations made just now, the events are on their way."""
+    """Events of generations that were just created are expected to arrive."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=20, max_polls_per_second=100
     )
@@ -214,7 +216,7 @@ async def test_while_events_arrive_nothing_is_polled_by_an_eager_policy(
 @pytest.mark.usefixtures("_no_task_left")
 @pytest.mark.parametrize("projects", [1, COUNT])
 async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> None:
-    """Of one project and of many, with hardly any polls."""
+    """Generations of one project or of many need hardly any polls."""
     async with scene(tmp_path, duration=0.2, duration_spread=0.5) as here:
         ids = await here.started(COUNT, projects=projects)
         async with asyncio.timeout(5):
@@ -225,8 +227,8 @@ async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
-async def test_polling_resumes_if_the_endpoint_is_cut_off(tmp_path: Path) -> None:
-    """From the first safety check that finds an end; every wait ends."""
+async def test_polling_resumes_if_events_stop_arriving(tmp_path: Path) -> None:
+    """It resumes at the first safety check that finds an end; every wait ends."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=2, max_polls_per_second=100
     )
@@ -235,16 +237,16 @@ async def test_polling_resumes_if_the_endpoint_is_cut_off(tmp_path: Path) -> Non
         waiting = asyncio.create_task(here.client.generations.wait_many(ids))
         await asyncio.sleep(1.0)
         assert here.polls() <= 3
-        here.sandbox.state.endpoints.clear()  # nothing is delivered any more
-        async with asyncio.timeout(5):  # by safety checks alone it would be ten
+        here.sandbox.state.endpoints.clear()  # no further deliveries
+        async with asyncio.timeout(5):  # safety checks alone would take ten seconds
             outcomes = await waiting
         assert [outcome.status for outcome in outcomes] == ["complete"] * 40
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
-async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
-    """The others of the fleet end by theirs."""
+async def test_a_wait_with_a_lost_event_ends_by_a_safety_check(tmp_path: Path) -> None:
+    """The other waits end by their events."""
     async with scene(
         tmp_path,
         WaitPolicy(min_interval=20, max_interval=20, push_check_interval=0.8),
@@ -268,10 +270,10 @@ async def test_a_lost_event_costs_a_safety_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
+async def test_an_unusable_inbox_is_replaced_by_polling(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The wait polls at once, as without an inbox, and logs the reason."""
+    """The wait polls at once, as without an inbox, and the reason is logged."""
     monkeypatch.setattr(job, "PUSH_GRACE", 30.0)
     (tmp_path / "inbox.db").write_bytes(b"no database at all" * 100)
     async with (
@@ -283,10 +285,10 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
             inbox=WebhookInbox(tmp_path / "inbox.db"),
         ) as client,
     ):
-        made = await client.generations.create(api_project_id=await uploaded(client))
+        created = await client.generations.create(api_project_id=await uploaded(client))
         async with asyncio.timeout(5):
             assert (
-                await client.generations.wait_for_complete(generation_id=made.generation_id)
+                await client.generations.wait_for_complete(generation_id=created.generation_id)
             ).complete
     warnings = [each.message for each in caplog.records if each.levelno == logging.WARNING]
     assert len(warnings) == 1
@@ -294,7 +296,7 @@ async def test_an_inbox_that_cannot_be_used_costs_nothing_but_the_events(
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_deadlines_hold_and_cancellation_ends_the_listening(tmp_path: Path) -> None:
+async def test_timeouts_and_cancellation_end_listening(tmp_path: Path) -> None:
     """No task outlives the wait, and the file is closed with the client."""
     async with scene(tmp_path, duration=30) as here:
         (generation,) = await here.started()
@@ -307,14 +309,14 @@ async def test_deadlines_hold_and_cancellation_ends_the_listening(tmp_path: Path
         before = len(asyncio.all_tasks())
         waiting.cancel()
         await asyncio.wait([waiting])
-        assert len(asyncio.all_tasks()) == before - 2  # the wait, and what listened for it
+        assert len(asyncio.all_tasks()) == before - 2  # the wait, and the task that listened for it
         source = here.client._pacer.source
         assert source is not None
     assert not source._retained  # type: ignore[attr-defined]  # an inbox's
 
 
-def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
-    """`Diffio(inbox=…)`: its loop runs in a thread of its own."""
+def test_blocking_waits_use_events(tmp_path: Path) -> None:
+    """The loop of `Diffio(inbox=…)` runs in a separate thread."""
 
     async def serve() -> None:
         async with scene(tmp_path, duration=0.1) as here:
@@ -335,8 +337,8 @@ def test_code_that_blocks_listens_as_well(tmp_path: Path) -> None:
     asyncio.run(serve())
 
 
-async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
-    """It listens to the same file there."""
+async def test_a_client_with_an_inbox_can_be_pickled(tmp_path: Path) -> None:
+    """The copy listens to the same file."""
     async with scene(tmp_path, duration=0.1) as here:
         (generation,) = await here.started()
         async with pickle.loads(pickle.dumps(here.client)) as other, asyncio.timeout(5):
@@ -344,8 +346,8 @@ async def test_a_client_with_an_inbox_may_be_pickled(tmp_path: Path) -> None:
         assert here.polls() <= 1
 
 
-async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
-    """One call, whose wait ends by the event."""
+async def test_restore_uses_events(tmp_path: Path, sample: Path) -> None:
+    """The wait of the call ends by the event."""
     async with scene(tmp_path, duration=0.1) as here, asyncio.timeout(5):
         restored = await here.client.restore(sample)
         assert restored.content
@@ -353,8 +355,8 @@ async def test_restoring_listens_as_well(tmp_path: Path, sample: Path) -> None:
 
 
 @pytest.mark.usefixtures("_no_task_left")
-async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path) -> None:
-    """The first safety checks are early then: nothing was delivered since."""
+async def test_old_events_do_not_confirm_push(tmp_path: Path) -> None:
+    """The first safety checks are early, since no event was delivered recently."""
     policy = WaitPolicy(min_interval=0.1, max_interval=0.2, push_check_interval=3)
     async with scene(tmp_path, policy, duration=0.1) as here:
         async with WebhookInbox(tmp_path / "inbox.db") as receiving:
@@ -371,7 +373,7 @@ async def test_events_of_a_while_ago_are_no_proof_that_they_come(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
-    """Ten wait, eagerly; the first second allows two polls."""
+    """Ten waits with short intervals make two polls in the first second."""
     policy = WaitPolicy(
         min_interval=0.1, max_interval=0.2, push_check_interval=60, max_polls_per_second=100
     )
@@ -389,12 +391,12 @@ async def test_safety_checks_are_few_however_many_wait(tmp_path: Path) -> None:
 async def test_with_several_event_loops_each_handles_an_event_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And an end is credited once to the events, though it ends a wait on each of three loops."""
+    """An end is credited to push once, although it ends a wait on each of three loops."""
     handled = list[tuple[str, str]]()
     credited = list[None]()
     on_push, record_credit = Scheduler.on_push, PushHealth.credit
 
-    def counted(scheduler: Scheduler, progress: GenerationProgress) -> None:
+    def count_handled(scheduler: Scheduler, progress: GenerationProgress) -> None:
         handled.append((progress.generation_id, progress.status))
         on_push(scheduler, progress)
 
@@ -402,7 +404,7 @@ async def test_with_several_event_loops_each_handles_an_event_once(
         credited.append(None)
         record_credit(trust)
 
-    monkeypatch.setattr(Scheduler, "on_push", counted)
+    monkeypatch.setattr(Scheduler, "on_push", count_handled)
     monkeypatch.setattr(PushHealth, "credit", credit)
     async with (
         scene(tmp_path, types="ends", duration=20) as here,

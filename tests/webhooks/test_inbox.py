@@ -1,4 +1,4 @@
-"""What an inbox keeps: each event once, for long enough, through forks, loops and full disks."""
+"""Storage of an inbox: duplicates, retention, order, sharing, and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY = 86400
 
 @pytest.fixture
 def clock() -> Clock:
-    """The inbox's clock."""
+    """The clock of the inbox."""
     return Clock()
 
 
@@ -41,7 +41,7 @@ async def inbox(tmp_path: Path, clock: Clock, _no_task_left: None) -> AsyncItera
 
 
 async def test_an_event_is_stored_once(inbox: WebhookInbox) -> None:
-    """By the id of its delivery, with the body as it came."""
+    """It is identified by the id of its delivery, and has the raw body."""
     assert await stored(inbox, "msg_1", hasVideo=False)
     assert not await stored(inbox, "msg_1", hasVideo=False)
     assert await stored(inbox, "msg_2")
@@ -53,8 +53,10 @@ async def test_an_event_is_stored_once(inbox: WebhookInbox) -> None:
         break
 
 
-async def test_an_old_id_with_a_new_signature_is_known(inbox: WebhookInbox, clock: Clock) -> None:
-    """A delivery made again by hand is acknowledged and dropped; its old headers are refused."""
+async def test_a_known_id_with_a_new_signature_is_a_duplicate(
+    inbox: WebhookInbox, clock: Clock
+) -> None:
+    """A delivery that is repeated manually is acknowledged; its old headers are refused."""
     send = AsgiSender(asgi_app(inbox))
     body = body_of()
     yesterday = headers_of(body, at=clock() - DAY)
@@ -68,21 +70,21 @@ async def test_an_old_id_with_a_new_signature_is_known(inbox: WebhookInbox, cloc
 async def test_ids_are_forgotten_after_the_retention_and_not_before(
     inbox: WebhookInbox, clock: Clock
 ) -> None:
-    """Of handled events; unhandled ones are kept for ever."""
+    """This applies to handled events; unhandled ones are kept forever."""
     for number in range(6):
         await stored(inbox, f"msg_{number}")
-    taken = 0
+    handled = 0
     async for delivery in inbox.deliveries():
         async with delivery:
-            taken += 1
-        if taken == 4:
+            handled += 1
+        if handled == 4:
             break
     clock.ahead = 6.9 * DAY
     assert not await stored(inbox, "msg_0")
     await stored(inbox, "msg_late")
     assert len(await inbox.entries()) == 7
     clock.ahead = 7.1 * DAY
-    # Each insertion sweeps up a little.
+    # Each insertion deletes a few expired rows.
     for number in range(2):
         await stored(inbox, f"msg_new_{number}")
     assert [entry.message_id for entry in await inbox.entries()] == [
@@ -91,7 +93,7 @@ async def test_ids_are_forgotten_after_the_retention_and_not_before(
 
 
 async def test_unhandled_retention_deletes_unhandled_events(tmp_path: Path, clock: Clock) -> None:
-    """For an inbox that only ends waits."""
+    """The option is for an inbox that is only used to end waits."""
     async with WebhookInbox(
         tmp_path / "inbox.db", unhandled_retention=2 * DAY, clock=clock
     ) as inbox:
@@ -102,10 +104,10 @@ async def test_unhandled_retention_deletes_unhandled_events(tmp_path: Path, cloc
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
-async def test_events_out_of_order_move_no_generation_backwards(
+async def test_events_out_of_order_do_not_move_a_generation_backwards(
     order: tuple[int, ...], inbox: WebhookInbox
 ) -> None:
-    """Whatever comes last, the end is the end."""
+    """The terminal status remains, whichever event is last."""
     events = [
         ("generation.queued", {"status": "queued", "createdAt": "2026-11-22T10:00:00Z"}),
         ("generation.processing", {"status": "processing", "createdAt": "2026-11-22T10:00:01Z"}),
@@ -115,22 +117,22 @@ async def test_events_out_of_order_move_no_generation_backwards(
     for number in order:
         event_type, more = events[number]
         await stored(inbox, f"msg_{number}", event_type, **more)
-    furthest = await inbox.state("gen_1")
-    assert furthest is not None
-    assert furthest.status == "complete"
+    state = await inbox.state("gen_1")
+    assert state is not None
+    assert state.status == "complete"
 
 
 async def test_of_equal_statuses_the_later_event_is_more_advanced(inbox: WebhookInbox) -> None:
-    """By the sender's clock, not by arrival; a word yet to come is above `queued`."""
+    """The sender's clock decides, not the arrival; an unknown status ranks above `queued`."""
     for message_id, status, made in (
         ("msg_1", "polishing", "2026-11-22T10:00:05Z"),
         ("msg_2", "processing", "2026-11-22T10:00:01Z"),
         ("msg_3", "queued", "2026-11-22T10:00:09Z"),
     ):
         await stored(inbox, message_id, "generation.updated", status=status, createdAt=made)
-    furthest = await inbox.state("gen_1")
-    assert furthest is not None
-    assert furthest.status == "polishing"
+    state = await inbox.state("gen_1")
+    assert state is not None
+    assert state.status == "polishing"
 
 
 async def test_a_full_disk_results_in_503_until_there_is_space(inbox: WebhookInbox) -> None:
@@ -140,7 +142,7 @@ async def test_a_full_disk_results_in_503_until_there_is_space(inbox: WebhookInb
     def limit(pages: int) -> Any:
         return lambda db: db.execute(f"PRAGMA max_page_count = {pages}").fetchone()
 
-    await inbox._file.read(limit(1))  # SQLite's own way to be full: no page more
+    await inbox._file.read(limit(1))  # SQLite reports a full disk if no page can be added
     body = body_of(note="x" * 50_000)
     response = await send(body, headers_of(body))
     assert (response.status, response.content) == (503, {"error": "not_stored"})
@@ -159,15 +161,15 @@ async def test_a_full_disk_results_in_503_until_there_is_space(inbox: WebhookInb
         {"unhandled_retention": 60},
     ],
 )
-def test_terms_that_cannot_be_right_are_refused(wrong: dict[str, float], tmp_path: Path) -> None:
-    """When the inbox is made; the file is not touched."""
+def test_invalid_options_are_refused(wrong: dict[str, float], tmp_path: Path) -> None:
+    """They are refused when the inbox is created, before the file is."""
     with pytest.raises(ConfigurationError, match=next(iter(wrong)).removeprefix("unhandled_")):
         WebhookInbox(tmp_path / "inbox.db", **wrong)  # type: ignore[arg-type]  # one at a time
     assert not (tmp_path / "inbox.db").exists()
 
 
-async def test_a_file_that_is_no_inbox_is_refused(tmp_path: Path) -> None:
-    """Before the server starts, where the app opens it."""
+async def test_a_file_that_is_not_an_inbox_is_refused(tmp_path: Path) -> None:
+    """The app opens it before the server starts."""
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE mine (x)")
@@ -179,18 +181,18 @@ async def test_a_file_that_is_no_inbox_is_refused(tmp_path: Path) -> None:
         await WebhookInbox(tmp_path / "none" / "inbox.db").entries()
 
 
-async def test_many_deliveries_at_once_share_their_commits(inbox: WebhookInbox) -> None:
-    """Four hundred at once; each id is stored once."""
+async def test_concurrent_deliveries_are_stored_once(inbox: WebhookInbox) -> None:
+    """Each of four hundred ids is stored once."""
 
-    async def some(first: int) -> int:
+    async def store_range(first: int) -> int:
         return sum([await stored(inbox, f"msg_{number}") for number in range(first, first + 20)])
 
-    assert sum(await asyncio.gather(*(some(10 * each) for each in range(39)))) == 400
+    assert sum(await asyncio.gather(*(store_range(10 * each) for each in range(39)))) == 400
     assert len(await inbox.entries(limit=2000)) == 400
 
 
-async def test_the_file_is_open_while_anybody_is_inside(tmp_path: Path) -> None:
-    """Entering twice is leaving twice; what uses it after opens it again."""
+async def test_the_file_is_open_while_the_inbox_is_entered(tmp_path: Path) -> None:
+    """An inbox that was entered twice must be left twice; later use opens it again."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     async with inbox:
         async with inbox:
@@ -203,12 +205,12 @@ async def test_the_file_is_open_while_anybody_is_inside(tmp_path: Path) -> None:
 
 
 def is_open(inbox: WebhookInbox) -> bool:
-    """Whether its file is."""
+    """Return whether the file of the inbox is open."""
     return inbox._file._database is not None
 
 
-async def test_opening_at_once_from_several_tasks_opens_once(tmp_path: Path) -> None:
-    """Also where the first of them is cancelled while it opens."""
+async def test_concurrent_tasks_open_the_file_once(tmp_path: Path) -> None:
+    """The first task is cancelled while it opens the file."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     tasks = [asyncio.create_task(inbox.entries()) for _ in range(5)]
     await asyncio.sleep(0)
@@ -219,7 +221,7 @@ async def test_opening_at_once_from_several_tasks_opens_once(tmp_path: Path) -> 
 
 
 def test_several_loops_use_one_inbox(tmp_path: Path) -> None:
-    """One receives, the other is notified at once."""
+    """One receives an event, and the other is notified at once."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
 
     async def first_event() -> str | None:
@@ -235,7 +237,7 @@ def test_several_loops_use_one_inbox(tmp_path: Path) -> None:
             return await following
 
     assert asyncio.run(here()) == "msg_1"
-    # And another loop after that.
+    # A third loop can use it afterwards.
     assert len(asyncio.run(_entries(inbox))) == 1
 
 
@@ -246,8 +248,8 @@ async def _entries(inbox: WebhookInbox) -> tuple[object, ...]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_forked_process_opens_its_own(tmp_path: Path) -> None:
-    """A server that forks its workers after the inbox was used."""
+def test_a_forked_process_opens_the_file_itself(tmp_path: Path) -> None:
+    """A server may fork its workers after it used the inbox."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
 
     async def use(message_id: str) -> None:
@@ -274,13 +276,13 @@ def test_a_forked_process_opens_its_own(tmp_path: Path) -> None:
 
 
 async def test_an_inbox_shows_no_secret(inbox: WebhookInbox) -> None:
-    """Its path, that is all."""
+    """The repr contains only its path."""
     assert "whsec" not in repr(inbox)
     assert repr(inbox).endswith("inbox.db')")
 
 
 async def test_a_cancelled_waiter_does_not_cancel_the_opening(tmp_path: Path) -> None:
-    """A task that is cancelled while it waits for the opening leaves it to the others."""
+    """The other tasks that wait for the opening succeed."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     tasks = [asyncio.create_task(inbox.entries()) for _ in range(4)]
     await asyncio.sleep(0)
@@ -290,8 +292,8 @@ async def test_a_cancelled_waiter_does_not_cancel_the_opening(tmp_path: Path) ->
     await inbox.aclose()
 
 
-async def test_closing_by_force_leaves_others_what_they_open_later(tmp_path: Path) -> None:
-    """An inbox that was entered before is released once, and does not close the file for others."""
+async def test_aclose_does_not_close_the_file_of_later_users(tmp_path: Path) -> None:
+    """Leaving an inbox that was closed meanwhile does not close the file for others."""
     inbox = WebhookInbox(tmp_path / "inbox.db")
     async with inbox:
         await inbox.aclose()
@@ -302,10 +304,10 @@ async def test_closing_by_force_leaves_others_what_they_open_later(tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_file_that_is_no_longer_there_takes_no_event(
+async def test_a_deleted_or_replaced_file_accepts_no_events(
     how: str, inbox: WebhookInbox, tmp_path: Path
 ) -> None:
-    """What is written to a deleted file is lost: 503, so that it is delivered again."""
+    """The status is 503, so that the event is delivered again; a write would be lost."""
     await stored(inbox, "msg_1")
     (tmp_path / "inbox.db").rename(tmp_path / "moved.db")
     if how == "replaced":
@@ -317,9 +319,9 @@ async def test_a_file_that_is_no_longer_there_takes_no_event(
 
 
 async def test_an_unreadable_row_is_dead_and_does_not_block_others(inbox: WebhookInbox) -> None:
-    """Stored by another program."""
+    """Another program stored it."""
     event = VERIFIER.verify(body_of(), headers_of(body_of(), "msg_0"))
-    await inbox.store(event, b"no JSON")
+    await inbox.store(event, b"not JSON")
     await stored(inbox, "msg_1")
     delivery = await anext(inbox.deliveries())
     assert delivery.event.message_id == "msg_1"
@@ -334,7 +336,7 @@ async def test_secrets_are_rotated_without_a_restart(inbox: WebhookInbox) -> Non
     assert (await send(body, headers_of(body, secret=new))).status == 200
 
 
-ODD = st.recursive(
+ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
@@ -343,26 +345,26 @@ FIELDS = ("eventType", "createdAt", "generationId", "status", "error", "hasVideo
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), ODD, max_size=6))
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), ANY_JSON, max_size=6))
 @example({"eventType": "\ud800", "generationId": "gen_\udfff"})
 @example({"createdAt": "0001-01-01T00:00:00+14:00"})
 @example({"createdAt": "9999-12-31T23:59:59-14:00"})
 @example({"eventType": "a\x00b", "status": "\x00"})
 def test_every_genuine_event_is_stored_and_delivered(fields: dict[str, Any]) -> None:
-    """An error would have it delivered for days, and then never."""
+    """After errors, the sender would repeat it for days, and then stop."""
 
-    async def kept(path: Path) -> None:
+    async def check_stored(path: Path) -> None:
         async with WebhookInbox(path / "inbox.db", verifier=VERIFIER) as inbox:
             body = json.dumps(fields).encode()
             response = await AsgiSender(asgi_app(inbox))(body, headers_of(body))
             assert (response.status, response.content) == (200, {"status": "stored"})
-            taken = await anext(inbox.deliveries())
-            assert taken.body == body
-            if taken.event.generation_id is not None:
-                assert await inbox.state(taken.event.generation_id) is not None
+            handled = await anext(inbox.deliveries())
+            assert handled.body == body
+            if handled.event.generation_id is not None:
+                assert await inbox.state(handled.event.generation_id) is not None
 
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(kept(Path(folder)))
+        asyncio.run(check_stored(Path(folder)))
 
 
 async def test_a_file_of_an_earlier_format_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One inbox, several processes: woken by each other, killed, and nothing lost."""
+"""One inbox in several processes: notifications, killed processes, and no lost events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "inbox.py"
 
-#: Consumes events and prints their ids; holds an event called `msg_heavy` until it is killed.
+#: Consumes events and prints their ids; handles an event called `msg_heavy` until it is killed.
 CONSUMER = """
 import asyncio, sys
 from diffio_async import WebhookInbox
@@ -42,13 +42,13 @@ asyncio.run(main())
 
 @pytest.fixture
 async def inbox(tmp_path: Path, _no_task_left: None) -> AsyncIterator[WebhookInbox]:
-    """An open inbox, whose consumers are forgotten soon after they are silent."""
+    """An open inbox with short leases."""
     async with WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER, lease=0.5) as opened:
         yield opened
 
 
 async def consumer(path: Path) -> Process:
-    """A process that handles the events of an inbox."""
+    """Start a process that handles the events of an inbox."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", CONSUMER, str(path), stdout=asyncio.subprocess.PIPE
     )
@@ -61,13 +61,13 @@ async def consumer(path: Path) -> Process:
 async def test_a_killed_consumers_event_is_handled_by_another(
     inbox: WebhookInbox, tmp_path: Path
 ) -> None:
-    """When its lease has ended; a living one keeps it for as long as it likes."""
+    """It is leased again after the lease has expired; a running consumer renews its lease."""
     process = await consumer(tmp_path / "inbox.db")
     try:
         assert process.stdout is not None
         await stored(inbox, "msg_light")
         async with asyncio.timeout(2):
-            # Another process's arrival wakes it.
+            # An event that another process stores is noticed.
             assert await process.stdout.readline() == b"msg_light\n"
         await stored(inbox, "msg_heavy")
         assert await process.stdout.readline() == b"msg_heavy\n"
@@ -95,7 +95,7 @@ async def test_a_killed_consumers_event_is_handled_by_another(
 
 @pytest.mark.slow
 async def test_no_event_is_lost_under_load_with_a_killed_receiver(tmp_path: Path) -> None:
-    """Duplicates, disorder, bad signatures, a SIGKILL: stored once, handled, none invalid taken."""
+    """Despite duplicates, disorder and a SIGKILL, events are stored once; forged ones are not."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(BENCHMARK), "--deliveries", "2000", "--rate", "250", "--kills", "1"),
         *("--folder", str(tmp_path), "--json"),
@@ -110,5 +110,5 @@ async def test_no_event_is_lost_under_load_with_a_killed_receiver(tmp_path: Path
     assert (report["valid"], report["stored"], report["kills"]) == (1500, 1500, 1)
     assert report["responses"]["forged 400"] == 100
     assert set(report["responses"]) == {"forged 400", "genuine 200"}
-    # The receiver was gone for a while, and deliveries without a response were repeated.
+    # The receiver was unavailable for a while, and deliveries without a response were repeated.
     assert report["sent_again"] > 0

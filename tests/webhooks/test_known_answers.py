@@ -1,4 +1,4 @@
-"""The signature scheme as it is published, by whichever svix is installed, and odd deliveries."""
+"""Published test vectors, agreement with the installed svix, and invalid deliveries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from svix.webhooks import Webhook
 
 from diffio_async import ConfigurationError, WebhookRejected, WebhookVerifier
 
-#: Secret, id, time stamp, body and signature, as published: the description of Standard Webhooks
+#: Secret, id, timestamp, body and signature, as published: the description of Standard Webhooks
 #: and Svix's first page on manual verification; the libraries' own test; today's manual page.
 VECTORS = [
     (
@@ -56,8 +56,8 @@ def headers(message_id: str, stamp: object, signature: str) -> dict[str, str]:
     return {"svix-id": message_id, "svix-timestamp": str(stamp), "svix-signature": signature}
 
 
-def by_hand(secret: str, message_id: str, stamp: int, body: bytes) -> str:
-    """The published algorithm in six lines: HMAC-SHA256 over `id.timestamp.body`, base64, `v1,`."""
+def reference_signature(secret: str, message_id: str, stamp: int, body: bytes) -> str:
+    """Sign with the published algorithm: HMAC-SHA256 over `id.timestamp.body`, base64, `v1,`."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = f"{message_id}.{stamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -69,18 +69,18 @@ def verifier(*secrets: str, at: float = STAMP, **options: Any) -> WebhookVerifie
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector[1] for vector in VECTORS])
 def test_a_published_vector_verifies(vector: tuple[str, str, int, str, str]) -> None:
-    """By the verifier, by svix, and by the algorithm written out: three times the same."""
+    """The verifier, svix and the written-out algorithm agree."""
     secret, message_id, stamp, body, signature = vector
     received = headers(message_id, stamp, signature)
     for form in (secret, secret.removeprefix("whsec_")):
         assert verifier(form, at=stamp).verify(body.encode(), received).message_id == message_id
     instant = datetime.fromtimestamp(stamp, UTC)
     assert Webhook(secret).sign(message_id, instant, body) == signature
-    assert by_hand(secret, message_id, stamp, body.encode()) == signature
+    assert reference_signature(secret, message_id, stamp, body.encode()) == signature
 
 
-def test_the_svix_these_tests_ran_with_is_one_that_is_promised() -> None:
-    """1.84 or later; CI runs this file with 1.84.1 and with the newest."""
+def test_the_installed_svix_is_a_supported_version() -> None:
+    """Supported are 1.84 and later; CI runs this file with 1.84.1 and the newest version."""
     major, minor = map(int, version("svix").split(".")[:2])
     assert (major, minor) >= (1, 84)
 
@@ -95,11 +95,11 @@ def test_the_svix_these_tests_ran_with_is_one_that_is_promised() -> None:
 def test_svix_the_algorithm_and_the_verifier_agree(
     key: bytes, message_id: str, stamp: int, body: dict[str, Any], ascii_only: bool
 ) -> None:
-    """On any secret, id, time and object, written in ASCII or not."""
+    """They agree on any secret, id, time and object, in ASCII or not."""
     secret = "whsec_" + base64.b64encode(key).decode()
     raw = json.dumps(body, ensure_ascii=ascii_only).encode("utf-8", "replace")
     made = Webhook(secret).sign(message_id, datetime.fromtimestamp(stamp, UTC), raw.decode())
-    assert made == by_hand(secret, message_id, stamp, raw)
+    assert made == reference_signature(secret, message_id, stamp, raw)
     event = verifier(secret, at=stamp).verify(raw, headers(message_id, stamp, made))
     assert event.message_id == message_id
 
@@ -120,27 +120,27 @@ VALUES = st.recursive(
 @example({"eventType": math.inf})
 @example({"eventType": math.nan, "\ud800": ""})
 def test_every_genuine_object_is_an_event(body: dict[str, Any]) -> None:
-    """Whatever its fields hold: refusing it would have it delivered again for a day."""
+    """Its fields may have any values, as a refused event would be repeated for a day."""
     raw = json.dumps(body).encode()
-    event = verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
+    event = verifier().verify(raw, headers(ID, STAMP, reference_signature(SECRET, ID, STAMP, raw)))
     kind = body.get("eventType")
     assert event.event_type == (kind if isinstance(kind, str) else "")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda text: f'{{"a":{text}}}'.encode()))
-def test_whatever_is_signed_raises_nothing_but_the_rejection(raw: bytes) -> None:
+def test_any_signed_bytes_are_an_event_or_rejected(raw: bytes) -> None:
     """Bytes that are not text, JSON or an object, but signed: rejected with `WebhookRejected`."""
     with contextlib.suppress(WebhookRejected):
-        verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
+        verifier().verify(raw, headers(ID, STAMP, reference_signature(SECRET, ID, STAMP, raw)))
 
 
 def test_a_genuine_body_nested_too_deep_is_rejected() -> None:
-    """At every depth around Python's limit, where reading may still work and writing not."""
+    """This includes depths around Python's limit, where parsing may work but writing does not."""
     received = set()
     for depth in [*range(100, 1100, 7), 5000, 100_000]:
         raw = b'{"eventType":"x","z":' + b'{"a":' * depth + b"1" + b"}" * depth + b"}"
         try:
-            verifier().verify(raw, headers(ID, STAMP, by_hand(SECRET, ID, STAMP, raw)))
+            verifier().verify(raw, headers(ID, STAMP, reference_signature(SECRET, ID, STAMP, raw)))
         except WebhookRejected as rejected:
             received.add(rejected.code)
     assert received == {"not_json"}
@@ -170,8 +170,10 @@ ANY_VALUE = (
     tolerance=st.sampled_from([0, 300, math.inf]),
 )
 @settings(max_examples=100)
-def test_nothing_raises_but_the_rejection(body: Any, received: Any, tolerance: float) -> None:
-    """Whatever body and headers come, of whatever kind, as ASGI's pairs of bytes too."""
+def test_no_other_exception_than_webhook_rejected_is_raised(
+    body: Any, received: Any, tolerance: float
+) -> None:
+    """Body and headers may have any value and type, such as ASGI's pairs of bytes."""
     with contextlib.suppress(WebhookRejected):
         verifier(tolerance=tolerance).verify(body, received)
 
@@ -179,15 +181,15 @@ def test_nothing_raises_but_the_rejection(body: Any, received: Any, tolerance: f
 @pytest.mark.parametrize(
     "stamp", [f"{STAMP}.0", "+1614265330", "1_614_265_330", "١٦١٤٢٦٥٣٣٠", "0x6037bd32", "1e9"]
 )
-def test_a_time_stamp_of_another_spelling_is_rejected(stamp: str) -> None:
-    """The signature is of the text: whole seconds, in digits."""
+def test_a_timestamp_in_another_format_is_rejected(stamp: str) -> None:
+    """The signed text has whole seconds, in digits."""
     with pytest.raises(WebhookRejected) as caught:
         verifier().verify(BODY, headers(ID, stamp, SIGNATURE))
     assert caught.value.code == "missing_header"
 
 
 def test_headers_as_a_list_are_rejected_with_a_hint() -> None:
-    """Pairs, as raw ASGI headers are, and values in lists, as some gateways give them."""
+    """Headers are pairs, like raw ASGI headers, or values in lists, as from some gateways."""
     plain: Any = headers(ID, STAMP, SIGNATURE)
     pairs: Any = [*plain.items()]
     with pytest.raises(WebhookRejected, match=r"not a list.*dict\(pairs\)"):
@@ -201,7 +203,7 @@ def test_headers_as_a_list_are_rejected_with_a_hint() -> None:
 @pytest.mark.parametrize(
     "redumped", [json.dumps(json.loads(BODY), indent=1), '{"test":2432232314}']
 )
-def test_a_body_parsed_and_written_again_is_rejected_with_a_hint(redumped: str) -> None:
+def test_a_serialized_again_body_is_rejected_with_a_hint(redumped: str) -> None:
     """The error names raw bytes, and the command for a diagnosis."""
     with pytest.raises(WebhookRejected, match=r"raw bytes.*webhooks verify"):
         verifier().verify(redumped, headers(ID, STAMP, SIGNATURE))
@@ -210,24 +212,24 @@ def test_a_body_parsed_and_written_again_is_rejected_with_a_hint(redumped: str) 
         verifier().verify(parsed, headers(ID, STAMP, SIGNATURE))
 
 
-def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
+def test_a_day_old_delivery_is_too_old_and_a_future_one_too_new() -> None:
     """A replay under its own id and signature is refused for its age, with the seconds."""
     received = headers(ID, STAMP, SIGNATURE)
-    for seconds, reason, words in (
+    for seconds, reason, message in (
         (86_400, "too_old", "86400 s old"),
         (-86_400, "too_new", "86400 s in the future"),
     ):
-        with pytest.raises(WebhookRejected, match=words) as caught:
+        with pytest.raises(WebhookRejected, match=message) as caught:
             verifier(at=STAMP + seconds).verify(BODY, received)
         assert caught.value.code == reason
-        # With its time brought up to date it is another message: the old signature does not fit.
+        # With a new timestamp, the old signature is invalid.
         with pytest.raises(WebhookRejected) as caught:
             verifier(at=STAMP + seconds).verify(BODY, headers(ID, STAMP + seconds, SIGNATURE))
         assert caught.value.code == "bad_signature"
 
 
 @pytest.mark.parametrize(
-    ("secret", "words"),
+    ("secret", "message"),
     [
         ("", "is empty"),
         ("whsec_", "is empty"),
@@ -240,16 +242,16 @@ def test_yesterdays_delivery_is_too_old_and_tomorrows_too_new() -> None:
         ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2L!", "base64"),
         ("whsec_MfKQ9r8GKYqr-_jUPD8ILPZIo2LaLaSw", "base64"),
         ("whsec_MfKQ9", "base64"),
-        # base64 that is read carelessly leaves these out.
+        # A lenient base64 decoder would ignore these characters.
         (f"{SECRET}!!!!", "base64"),
         (None, "NoneType"),
         ([SECRET], "list"),
         (SECRET.encode(), "bytes"),
     ],
 )
-def test_an_invalid_secret_is_rejected_with_its_problem(secret: Any, words: str) -> None:
-    """When the verifier is made; the secret itself is in neither message nor context."""
-    with pytest.raises(ConfigurationError, match=words) as caught:
+def test_an_invalid_secret_is_rejected_with_its_problem(secret: Any, message: str) -> None:
+    """It is rejected when the verifier is created; neither message nor context has the secret."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
         WebhookVerifier(SECRET, secret)
     shown = f"{caught.value}{caught.value.__context__}{caught.value.__cause__}"
     assert "MfKQ9" not in shown

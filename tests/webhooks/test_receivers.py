@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 
 from diffio_async import ConfigurationError
 from diffio_async.webhooks import aiohttp_app, aiohttp_server, asgi_app, receiver
-from tests.webhooks.scenes import SECRET, Kept, body_of, headers_of, served
+from tests.webhooks.scenes import SECRET, MemorySink, body_of, headers_of, served
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -57,12 +57,12 @@ class Sender(Protocol):
 
 
 class AsgiSender:
-    """Calls an ASGI application as a server would; `handed` counts the body's bytes it took."""
+    """Calls an ASGI application like a server; `consumed` counts the bytes of the body it read."""
 
     def __init__(self, app: Any, path: str = "/webhooks/diffio", piece: int = 64 * 1024) -> None:
         self.app, self.path, self.piece = app, path, piece
-        self.handed = 0
-        #: The body breaks off after so many bytes.
+        self.consumed = 0
+        #: Number of bytes after which the body breaks off.
         self.gone_after: int | None = None
 
     async def __call__(
@@ -70,14 +70,14 @@ class AsgiSender:
     ) -> Response:
         """Return the response."""
         sent: list[Message] = []
-        self.handed = 0
+        self.consumed = 0
 
         async def receive() -> Message:
-            if self.gone_after is not None and self.handed >= self.gone_after:
+            if self.gone_after is not None and self.consumed >= self.gone_after:
                 return {"type": "http.disconnect"}
-            piece = body[self.handed : self.handed + self.piece]
-            self.handed += len(piece)
-            return {"type": "http.request", "body": piece, "more_body": self.handed < len(body)}
+            piece = body[self.consumed : self.consumed + self.piece]
+            self.consumed += len(piece)
+            return {"type": "http.request", "body": piece, "more_body": self.consumed < len(body)}
 
         async def send(message: Message) -> None:
             sent.append(message)
@@ -93,8 +93,8 @@ class AsgiSender:
 
 
 @contextlib.asynccontextmanager
-async def aiohttp_sender(sink: Kept) -> AsyncIterator[Sender]:
-    """A real server, and a real client of it."""
+async def aiohttp_sender(sink: MemorySink) -> AsyncIterator[Sender]:
+    """Run a server, and yield a sender that uses an HTTP client."""
     async with served(aiohttp_app(sink)) as url, aiohttp.ClientSession() as session:
 
         async def send(
@@ -109,16 +109,16 @@ async def aiohttp_sender(sink: Kept) -> AsyncIterator[Sender]:
 
 
 @pytest.fixture
-def sink() -> Kept:
-    """Where events go."""
-    return Kept()
+def sink() -> MemorySink:
+    """Sink for the events of a test."""
+    return MemorySink()
 
 
 @pytest.fixture(params=["aiohttp", "asgi"])
 async def send(
-    request: pytest.FixtureRequest, sink: Kept, _no_task_left: None
+    request: pytest.FixtureRequest, sink: MemorySink, _no_task_left: None
 ) -> AsyncIterator[Sender]:
-    """A receiver of each kind."""
+    """Sender for a receiver of each kind."""
     if request.param == "asgi":
         yield AsgiSender(asgi_app(sink))
     else:
@@ -126,8 +126,10 @@ async def send(
             yield opened
 
 
-async def test_a_genuine_delivery_is_stored_and_acknowledged(send: Sender, sink: Kept) -> None:
-    """With its raw body; the second time it is acknowledged and known."""
+async def test_a_genuine_delivery_is_stored_and_acknowledged(
+    send: Sender, sink: MemorySink
+) -> None:
+    """The raw body is stored; a second delivery is acknowledged as a duplicate."""
     for word in ("stored", "duplicate"):
         response = await send(BODY, headers_of(BODY))
         assert (response.status, response.content) == (200, {"status": word})
@@ -135,14 +137,14 @@ async def test_a_genuine_delivery_is_stored_and_acknowledged(send: Sender, sink:
     assert (event.event_type, event.generation_id, body) == ("generation.completed", "gen_1", BODY)
 
 
-async def test_an_event_of_an_unknown_type_is_acknowledged(send: Sender, sink: Kept) -> None:
-    """An error would have it delivered for days, and the endpoint disabled."""
+async def test_an_event_of_an_unknown_type_is_acknowledged(send: Sender, sink: MemorySink) -> None:
+    """After errors, the sender would repeat it for days and disable the endpoint."""
     body = body_of("project.archived", generationId=5)
     assert (await send(body, headers_of(body))).status == 200
     assert sink.kept["msg_1"][0].event_type == "project.archived"
 
 
-# Made when they are sent: a stamp is good for five minutes.
+# Created when they are sent, since a timestamp is valid for five minutes.
 REFUSED: dict[str, Callable[[], tuple[bytes, dict[str, str], int, str]]] = {
     "another secret": lambda: (
         BODY,
@@ -178,10 +180,10 @@ REFUSED: dict[str, Callable[[], tuple[bytes, dict[str, str], int, str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_what_is_not_genuine_is_refused_with_a_reason(
-    case: str, send: Sender, sink: Kept, caplog: pytest.LogCaptureFixture
+async def test_an_invalid_delivery_is_refused_with_a_reason(
+    case: str, send: Sender, sink: MemorySink, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A code in the response, a message in the log, the secret in neither."""
+    """The response has a code, the log a message, and neither contains the secret."""
     body, headers, status, reason = REFUSED[case]()
     with caplog.at_level(logging.DEBUG):
         response = await send(body, headers)
@@ -193,7 +195,7 @@ async def test_what_is_not_genuine_is_refused_with_a_reason(
 
 
 @pytest.mark.parametrize("kind", [None, "application/json; charset=utf-8", "application/x+json"])
-async def test_json_may_be_called_by_its_names(kind: str | None, sink: Kept) -> None:
+async def test_content_types_of_json_are_accepted(kind: str | None, sink: MemorySink) -> None:
     """An event is stored although a proxy removed its content type."""
     headers = {**headers_of(BODY), "Content-Type": kind or ""}
     if kind is None:
@@ -203,14 +205,16 @@ async def test_json_may_be_called_by_its_names(kind: str | None, sink: Kept) -> 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 async def test_other_methods_are_rejected_with_allow(method: str, send: Sender) -> None:
-    """405, with `Allow`."""
+    """The status is 405, with an `Allow` header."""
     response = await send(b"", {}, method=method)
     assert (response.status, response.headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("failure", [OSError("disk full"), ValueError("a bug")])
-async def test_a_failed_store_results_in_503(failure: Exception, send: Sender, sink: Kept) -> None:
-    """503 whatever the reason, and 200 when it is mended."""
+async def test_a_failed_store_results_in_503(
+    failure: Exception, send: Sender, sink: MemorySink
+) -> None:
+    """The status is 503 for any reason, and 200 once the store works again."""
     sink.failure = failure
     response = await send(BODY, headers_of(BODY))
     assert (response.status, response.content) == (503, {"error": "not_stored"})
@@ -218,26 +222,26 @@ async def test_a_failed_store_results_in_503(failure: Exception, send: Sender, s
     assert (await send(BODY, headers_of(BODY))).status == 200
 
 
-async def test_a_large_body_is_refused_by_its_length_alone(sink: Kept) -> None:
-    """Not a byte of 100 MiB is read from the server."""
+async def test_a_large_body_is_refused_by_its_length_alone(sink: MemorySink) -> None:
+    """No byte of the body is read."""
     send = AsgiSender(asgi_app(sink))
     response = await send(bytes(100), {"Content-Length": str(100 * MIB)})
-    assert (response.status, response.content, send.handed) == (413, {"error": "too_large"}, 0)
+    assert (response.status, response.content, send.consumed) == (413, {"error": "too_large"}, 0)
     assert response.headers["Connection"] == "close"
     assert (await send(b"", {"Content-Length": "9" * 5000})).status == 413
 
 
-async def test_a_large_body_without_a_length_is_left_at_the_limit(sink: Kept) -> None:
+async def test_a_large_body_without_a_length_is_read_up_to_the_limit(sink: MemorySink) -> None:
     """The rest is not read."""
     send = AsgiSender(asgi_app(sink, max_body=1000), piece=100)
     response = await send(bytes(100_000), {})
-    assert (response.status, send.handed) == (413, 1100)
+    assert (response.status, send.consumed) == (413, 1100)
     assert (await send(body_of() + b" " * 900, headers_of(body_of() + b" " * 900))).status == 200
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_100_mib_are_refused_over_a_socket_without_being_read(
-    chunked: bool, sink: Kept
+    chunked: bool, sink: MemorySink
 ) -> None:
     """The sender receives the response before it has sent most of the body, and is disconnected."""
     sent = 0
@@ -261,7 +265,7 @@ async def test_100_mib_are_refused_over_a_socket_without_being_read(
     assert sent < 40 * MIB
 
 
-async def test_expect_continue_avoids_sending_a_large_body(sink: Kept) -> None:
+async def test_expect_continue_avoids_sending_a_large_body(sink: MemorySink) -> None:
     """The response to `Expect: 100-continue` is 413 at once, or 100 for a body of a valid size."""
     async with served(aiohttp_app(sink)) as url:
         host, port = url.removeprefix("http://").split(":")
@@ -281,7 +285,7 @@ async def test_expect_continue_avoids_sending_a_large_body(sink: Kept) -> None:
 
 
 async def test_a_sender_that_leaves_mid_body_stores_nothing(
-    sink: Kept, caplog: pytest.LogCaptureFixture
+    sink: MemorySink, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is no response, and nothing is logged as an error."""
     asgi = AsgiSender(asgi_app(sink), piece=10)
@@ -300,10 +304,10 @@ async def test_a_sender_that_leaves_mid_body_stores_nothing(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_a_body_that_trickles_is_not_waited_for(
-    send: Sender, sink: Kept, monkeypatch: pytest.MonkeyPatch
+async def test_a_body_that_trickles_times_out(
+    send: Sender, sink: MemorySink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """408, when the sender itself would have given up."""
+    """The status is 408, after a time when the sender would have given up too."""
     monkeypatch.setattr(receiver, "BODY_SECONDS", 0.05)
 
     async def trickle() -> AsyncIterator[bytes]:
@@ -315,8 +319,8 @@ async def test_a_body_that_trickles_is_not_waited_for(
     assert (response.status, response.content) == (408, {"error": "too_slow"})
 
 
-async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
-    """At its prefix, with and without a slash; opened with the server, closed with it."""
+async def test_aiohttp_mounts_and_opens_the_sink(sink: MemorySink) -> None:
+    """The prefix works with and without a slash; the sink is opened and closed with the server."""
     app = aiohttp.web.Application()
     app.add_subapp("/webhooks/diffio", aiohttp_app(sink))
     async with served(app) as url, aiohttp.ClientSession() as session:
@@ -327,8 +331,8 @@ async def test_aiohttp_mounts_and_opens_the_sink(sink: Kept) -> None:
     assert sink.lifecycle == ["opened", "closed"]
 
 
-async def test_one_path_may_be_named(sink: Kept) -> None:
-    """Every other one is not found."""
+async def test_the_path_can_be_restricted(sink: MemorySink) -> None:
+    """Other paths are not found."""
     app = asgi_app(sink, path="/hooks")
     assert (await AsgiSender(app, "/hooks")(BODY, headers_of(BODY))).status == 200
     assert (await AsgiSender(app, "/hook")(BODY, headers_of(BODY))).status == 404
@@ -341,8 +345,8 @@ async def test_one_path_may_be_named(sink: Kept) -> None:
                 assert response.status == status, path
 
 
-async def test_starlette_and_fastapi_mount_it(sink: Kept) -> None:
-    """As a route of its own, and below a mount."""
+async def test_starlette_and_fastapi_mount_it(sink: MemorySink) -> None:
+    """It may be a route, or be below a mount."""
     fast = FastAPI()
     fast.mount("/webhooks", asgi_app(sink))
     fast.add_route("/hook", asgi_app(sink))  # type: ignore[arg-type]  # an ASGI application, too
@@ -356,8 +360,8 @@ async def test_starlette_and_fastapi_mount_it(sink: Kept) -> None:
         assert (await AsgiSender(app, path)(BODY, headers_of(BODY))).status == 200
 
 
-async def test_an_asgi_server_opens_the_sink_and_closes_it(sink: Kept) -> None:
-    """By its lifespan; what stands in the way keeps the server from starting."""
+async def test_an_asgi_server_opens_the_sink_and_closes_it(sink: MemorySink) -> None:
+    """This uses the lifespan protocol; a sink that cannot be opened stops the server."""
     messages: list[str] = []
     states: list[tuple[str, ...]] = []
     steps = iter(["lifespan.startup", "lifespan.shutdown"])
@@ -373,18 +377,18 @@ async def test_an_asgi_server_opens_the_sink_and_closes_it(sink: Kept) -> None:
     assert messages == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert states == [("opened",), ("opened", "closed")]
 
-    class Shut(Kept):
+    class Unusable(MemorySink):
         async def __aenter__(self) -> Self:
             raise OSError("no such folder")
 
     messages.clear()
     steps = iter(["lifespan.startup"])
-    await asgi_app(Shut())({"type": "lifespan"}, receive, send)
+    await asgi_app(Unusable())({"type": "lifespan"}, receive, send)
     assert messages == ["lifespan.startup.failed"]
 
 
-async def test_a_websocket_is_closed(sink: Kept) -> None:
-    """There is nothing to talk about."""
+async def test_a_websocket_is_closed(sink: MemorySink) -> None:
+    """A receiver only accepts HTTP requests."""
     messages: list[Message] = []
 
     async def receive() -> Message:
@@ -397,8 +401,8 @@ async def test_a_websocket_is_closed(sink: Kept) -> None:
     assert [message["type"] for message in messages] == ["websocket.close"]
 
 
-def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
-    """An inbox without one is for consumers; a limit of nothing receives nothing."""
+def test_a_receiver_needs_a_verifier(sink: MemorySink) -> None:
+    """An inbox without a verifier is for consumers only; a body limit of 0 is refused."""
     with pytest.raises(ConfigurationError, match="max_body"):
         asgi_app(sink, max_body=0)
     sink.verifier = None
@@ -406,7 +410,9 @@ def test_a_receiver_needs_a_verifier(sink: Kept) -> None:
         aiohttp_app(sink)
 
 
-async def test_refusals_do_not_flood_the_log(sink: Kept, caplog: pytest.LogCaptureFixture) -> None:
+async def test_refusals_do_not_flood_the_log(
+    sink: MemorySink, caplog: pytest.LogCaptureFixture
+) -> None:
     """Invalid deliveries are logged as a warning once a minute for each reason."""
     send = AsgiSender(asgi_app(sink))
     for _ in range(5):

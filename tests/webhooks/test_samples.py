@@ -1,4 +1,4 @@
-"""The examples in `samples/webhooks` as real servers, with deliveries of the sandbox."""
+"""The programs in `samples/webhooks`, run as servers with deliveries of the sandbox."""
 
 from __future__ import annotations
 
@@ -79,10 +79,8 @@ async def _listens(port: int) -> bool:
 @pytest.mark.parametrize(
     "sample", ["aiohttp_server", "fastapi_app", "litestar_app", "starlette_app"]
 )
-async def test_a_sample_receives_what_is_genuine_and_handles_it(
-    sample: str, tmp_path: Path
-) -> None:
-    """Every event of the sandbox, delivered twice, is handled once; what is forged is refused."""
+async def test_a_sample_receives_and_handles_genuine_events(sample: str, tmp_path: Path) -> None:
+    """Each event is delivered twice and handled once; a forged one is refused."""
     twice = Fault(origin="webhooks", times=None, action=Duplicate())
     async with running(sample, tmp_path) as (process, url):
         async with Sandbox(engine="echo", webhook_secret=SECRET, faults=[twice]) as sandbox:

@@ -1,4 +1,4 @@
-"""Taskiq tasks for events: in memory, and through a real Redis with a worker that is killed."""
+"""Taskiq tasks for events: in memory, and with Redis and a killed worker."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class _Recorder(TaskiqMiddleware):
 
 
 async def stored(inbox: WebhookInbox, *message_ids: str) -> None:
-    """Have deliveries received."""
+    """Store deliveries in the inbox."""
     verifier = WebhookVerifier(SECRET)
     for message_id in message_ids:
         body = body_of(note="é", id=message_id)
         await inbox.store(verifier.verify(body, headers_of(body, message_id)), body)
 
 
-async def until(true: Callable[[], bool], seconds: float = 5) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     with anyio.fail_after(seconds):
-        while not true():
+        while not condition():
             await asyncio.sleep(0.02)
 
 
@@ -81,8 +81,8 @@ async def forwarding(inbox: WebhookInbox, task: Any, **options: Any) -> AsyncIte
         await asyncio.wait([running])
 
 
-async def test_an_events_task_is_called_with_its_body_under_its_id(tmp_path: Path) -> None:
-    """The body unchanged, the id as the task's and as a label; and it is handled for the inbox."""
+async def test_a_task_is_called_with_the_body_and_id_of_the_event(tmp_path: Path) -> None:
+    """The body is unchanged, the id is the task's id and a label, and the event is handled."""
     broker, got = Broker(), []
 
     @broker.task
@@ -137,8 +137,8 @@ async def test_a_broker_without_a_response_times_out(tmp_path: Path) -> None:
     assert "TimeoutError" in (dead[0].error or "")
 
 
-async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None:
-    """The event was handed over: the inbox is done with it."""
+async def test_a_failing_task_is_left_to_the_broker(tmp_path: Path) -> None:
+    """The event is handled for the inbox when the broker has the task."""
     broker = Broker()
 
     @broker.task
@@ -153,8 +153,8 @@ async def test_a_task_that_fails_is_the_brokers_business(tmp_path: Path) -> None
     assert len(broker.sent) == 1
 
 
-async def test_what_ends_the_forwarding_is_raised_as_it_is(tmp_path: Path) -> None:
-    """Raised without a group: the file is not an inbox, or the concurrency is 0."""
+async def test_errors_of_forwarding_are_raised_unchanged(tmp_path: Path) -> None:
+    """They are not wrapped in a group: the file is not an inbox, or the concurrency is 0."""
 
     @Broker().task
     async def task(body: str, message_id: str) -> None:
@@ -167,8 +167,8 @@ async def test_what_ends_the_forwarding_is_raised_as_it_is(tmp_path: Path) -> No
         await forward(WebhookInbox(tmp_path / "none"), task, concurrency=0)
 
 
-async def test_a_receiver_hands_deliveries_straight_to_the_broker() -> None:
-    """200 once the broker has it, 503 where it has not; 400 without it for what is not genuine."""
+async def test_a_receiver_with_a_taskiq_sink_sends_tasks_directly() -> None:
+    """The status is 200 if the broker accepts the task, otherwise 503, and 400 if it is forged."""
     broker, got = Broker(), []
 
     @broker.task
@@ -196,7 +196,7 @@ async def test_a_receiver_hands_deliveries_straight_to_the_broker() -> None:
 
 @pytest.fixture
 async def redis_url(tmp_path: Path) -> AsyncIterator[str]:
-    """A Redis of our own on a loopback port."""
+    """URL of a Redis server on a loopback port."""
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("redis-server is not installed (apt-get install redis-server)")
@@ -226,7 +226,7 @@ async def _listens(port: int) -> bool:
 
 @contextmanager
 def working(url: str, done: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Taskiq worker, a process of its own, that notes in `done` what it has handled."""
+    """Run a Taskiq worker in a process, which records handled events in `done`."""
     few = ["--workers", "1", "--max-async-tasks", "4"]
     command = [sys.executable, "-m", "taskiq", "worker", "taskiq_worker:broker", *few]
     environment = {**os.environ, "REDIS_URL": url, "DONE": str(done)}
@@ -240,10 +240,10 @@ def working(url: str, done: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
-async def test_through_redis_every_event_is_handled_though_a_worker_is_killed(
+async def test_with_redis_every_event_is_handled_although_a_worker_is_killed(
     tmp_path: Path, redis_url: str
 ) -> None:
-    """Forty events, a worker killed in the middle of one: another worker handles all the rest."""
+    """A worker is killed while it handles one of forty events; another worker handles the rest."""
     ids = [f"msg_{number}" for number in range(40)]
     done = tmp_path / "done"
     done.touch()
@@ -251,7 +251,7 @@ async def test_through_redis_every_event_is_handled_though_a_worker_is_killed(
 
     @broker.task(task_name="handle")
     async def handle(body: str, message_id: str) -> None:
-        """Only sent from here."""
+        """Tasks are only sent by this process."""
 
     await broker.startup()
     async with WebhookInbox(tmp_path / "inbox.db") as inbox:

@@ -22,7 +22,7 @@ from diffio_async import (
     WebhookVerifier,
 )
 
-#: The vector Svix publishes with its description of manual verification.
+#: The test vector in Svix's description of manual verification.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ID = "msg_p5jXN8AQM9LWM0D4loKWxJek"
 STAMP = 1614265330
@@ -37,25 +37,25 @@ def _nothing_left_open() -> None:
 
 
 def headers(prefix: str = "svix-", **changed: str) -> dict[str, str]:
-    """The vector's headers."""
+    """Return the headers of the vector."""
     plain = {"id": ID, "timestamp": str(STAMP), "signature": SIGNATURE, **changed}
     return {f"{prefix}{name}": value for name, value in plain.items()}
 
 
 def verifier(*secrets: str, **options: Any) -> WebhookVerifier:
-    """A verifier whose clock stands at the vector's time."""
+    """Return a verifier whose clock shows the time of the vector."""
     return WebhookVerifier(*(secrets or (SECRET,)), **{"clock": lambda: STAMP, **options})
 
 
 def signed(body: bytes, secret: str = SECRET, message_id: str = ID) -> dict[str, str]:
-    """Headers of a body, signed by svix itself."""
+    """Return the headers of a body that is signed by svix."""
     instant = datetime.fromtimestamp(STAMP, UTC)
     signature = Webhook(secret).sign(message_id, instant, body.decode())
     return headers(id=message_id, signature=signature)
 
 
 def reason(body: Any, given_headers: Any, **options: Any) -> str:
-    """Why a delivery is rejected."""
+    """Return the code with which a delivery is rejected."""
     with pytest.raises(WebhookRejected) as caught:
         verifier(**options).verify(body, given_headers)
     return caught.value.code
@@ -63,29 +63,29 @@ def reason(body: Any, given_headers: Any, **options: Any) -> str:
 
 @pytest.mark.parametrize("prefix", ["svix-", "webhook-", "Svix-", "SVIX-", "Webhook-"])
 def test_the_published_vector_verifies(prefix: str) -> None:
-    """Under both families of names, in any case; a body of an unknown kind is an event."""
+    """Both families of header names are accepted, in any case."""
     event = verifier().verify(BODY, headers(prefix))
     assert event == WebhookEvent(event_type="", message_id=ID, extra={"test": 2432232314})
 
 
 @pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_"), f" {SECRET}\n"])
-def test_a_secret_may_come_in_each_of_its_forms(secret: str) -> None:
-    """With and without `whsec_`, and with the newline of a file."""
+def test_each_form_of_a_secret_is_accepted(secret: str) -> None:
+    """It may lack `whsec_`, or have the newline of a file."""
     assert verifier(secret).verify(BODY.decode(), headers()).message_id == ID
 
 
 def test_one_of_several_secrets_is_enough() -> None:
-    """A rotation, or the endpoints of two keys."""
+    """Several secrets are for a rotation, or for the endpoints of two keys."""
     assert verifier(OTHER, SECRET).verify(BODY, headers()).message_id == ID
 
 
 def test_one_of_several_signatures_is_enough() -> None:
-    """Garbage before the right one is passed over."""
+    """Invalid signatures before the right one are ignored."""
     many = f"v1 , v1,!!!! v2,{SIGNATURE[3:]} é,x {SIGNATURE}"
     assert verifier().verify(BODY, headers(signature=many)).message_id == ID
 
 
-def test_an_event_is_typed() -> None:
+def test_an_event_has_typed_fields() -> None:
     """The contract's payload becomes an event."""
     body = json.dumps(
         {
@@ -116,8 +116,8 @@ def test_an_event_is_typed() -> None:
 
 
 @pytest.mark.parametrize("kind", ["generation.archived", "project.created"])
-def test_an_event_of_a_new_kind_is_an_event(kind: str) -> None:
-    """An error would have it delivered for days, and the endpoint disabled."""
+def test_an_event_of_an_unknown_type_is_accepted(kind: str) -> None:
+    """After errors, the sender would repeat it for days and disable the endpoint."""
     body = json.dumps({"eventType": kind, "generationId": 5, "shape": ["new"]}).encode()
     event = verifier().verify(body, signed(body))
     assert event.event_type == kind
@@ -127,8 +127,8 @@ def test_an_event_of_a_new_kind_is_an_event(kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("createdAt", 1767225600), ("hasVideo", "no"), ("apiKeyId", 7)]
 )
-def test_a_field_that_does_not_fit_costs_only_itself(name: str, value: object) -> None:
-    """The ids stay typed; what does not fit is kept as it came."""
+def test_an_invalid_field_does_not_affect_the_others(name: str, value: object) -> None:
+    """The invalid value is kept in `extra`."""
     link = "https://host/a.mp3?signature=abcdefghijklmnop"
     body = json.dumps(
         {"eventType": "x", "generationId": "gen_1", name: value, "link": link}
@@ -138,8 +138,8 @@ def test_a_field_that_does_not_fit_costs_only_itself(name: str, value: object) -
     assert event.extra == {name: value, "link": link}
 
 
-def test_a_body_that_was_parsed_and_written_again_is_reported() -> None:
-    """The message names the raw body, for that is the common mistake."""
+def test_a_body_that_was_serialized_again_is_rejected_with_a_hint() -> None:
+    """The message names the raw body, as this is the most common mistake."""
     with pytest.raises(WebhookRejected, match="raw") as caught:
         verifier().verify(json.dumps(json.loads(BODY), indent=1), headers())
     assert caught.value.code == "bad_signature"
@@ -148,8 +148,8 @@ def test_a_body_that_was_parsed_and_written_again_is_reported() -> None:
         verifier().verify(parsed, headers())
 
 
-def test_the_clock_decides_within_the_tolerance() -> None:
-    """Five minutes both ways by default; more, less, or any with `inf`."""
+def test_the_tolerance_of_timestamps() -> None:
+    """It is five minutes in both directions by default, and unlimited with `inf`."""
     for offset, word in ((301, "too_old"), (-301, "too_new")):
         assert reason(BODY, headers(), clock=lambda o=offset: STAMP + o) == word
     for offset in (300, -300):
@@ -164,7 +164,7 @@ def test_the_clock_decides_within_the_tolerance() -> None:
 @pytest.mark.parametrize("name", ["svix-id", "svix-timestamp", "svix-signature"])
 @pytest.mark.parametrize("value", [None, "", " ", ["a"], 5])
 def test_a_missing_header_is_named(name: str, value: Any) -> None:
-    """Absent, empty, or of a kind that no header is."""
+    """The header is absent, empty, or of an invalid type."""
     given_headers: dict[str, Any] = {**headers(), name: value}
     if value is None:
         del given_headers[name]
@@ -174,19 +174,19 @@ def test_a_missing_header_is_named(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("stamp", ["soon", "1e9", "9" * 40, "-1e400", "1614265330.5"])
-def test_a_time_stamp_that_is_none_is_rejected(stamp: str) -> None:
-    """Whatever the header holds."""
+def test_an_invalid_timestamp_is_rejected(stamp: str) -> None:
+    """The header has any other text."""
     assert reason(BODY, headers(timestamp=stamp)) in {"missing_header", "too_new", "too_old"}
 
 
 @pytest.mark.parametrize("odd", [None, 5, [("svix-id", ID)], "svix-id: x"])
-def test_headers_that_are_no_mapping_are_rejected(odd: Any) -> None:
-    """A framework's odd object does not raise `AttributeError`."""
+def test_headers_that_are_not_a_mapping_are_rejected(odd: Any) -> None:
+    """An object of a framework does not raise `AttributeError`."""
     assert reason(BODY, odd) == "missing_header"
 
 
 def test_genuine_bodies_without_an_event_are_distinguished() -> None:
-    """Not JSON, JSON that is not an object, bytes that are not text."""
+    """They are not JSON, JSON but not an object, or bytes that are not text."""
     assert reason(b"hello", signed(b"hello")) == "not_json"
     assert reason(b"[1]", signed(b"[1]")) == "not_an_object"
     assert reason(b'"text"', signed(b'"text"')) == "not_an_object"
@@ -194,16 +194,16 @@ def test_genuine_bodies_without_an_event_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "  ", "whsec_", "whsec_not base64 é", "whsec_*", "a"])
-def test_a_secret_that_cannot_be_one_is_refused_and_not_shown(bad: str) -> None:
-    """When the verifier is made, not when the first delivery comes."""
+def test_an_invalid_secret_is_refused_and_not_shown(bad: str) -> None:
+    """It is refused when the verifier is created, not at the first delivery."""
     with pytest.raises(ConfigurationError) as caught:
         WebhookVerifier(SECRET, bad)
     if len(bad.strip()) > 6:
         assert bad not in str(caught.value)
 
 
-def test_a_verifier_needs_a_secret_and_shows_none() -> None:
-    """None at all is a mistake; a repr counts them."""
+def test_a_verifier_requires_a_secret_and_its_repr_shows_none() -> None:
+    """The repr contains the number of secrets."""
     with pytest.raises(ConfigurationError):
         WebhookVerifier()
     with pytest.raises(ConfigurationError):
@@ -212,8 +212,8 @@ def test_a_verifier_needs_a_secret_and_shows_none() -> None:
 
 
 @given(body=st.dictionaries(st.text(), st.text() | st.integers()), message_id=st.uuids())
-def test_whatever_svix_signs_verifies(body: dict[str, Any], message_id: Any) -> None:
-    """Any JSON object, signed by svix itself."""
+def test_everything_that_svix_signs_verifies(body: dict[str, Any], message_id: Any) -> None:
+    """The body is any JSON object."""
     raw = json.dumps(body).encode()
     event = verifier().verify(raw, signed(raw, message_id=f"msg_{message_id}"))
     assert event.message_id == f"msg_{message_id}"
@@ -226,15 +226,15 @@ def test_whatever_svix_signs_verifies(body: dict[str, Any], message_id: Any) -> 
         st.text() | st.sampled_from([ID, str(STAMP), SIGNATURE]),
     ),
 )
-def test_nothing_raises_but_the_rejection(body: Any, given_headers: Any) -> None:
-    """Whatever bytes and headers come."""
+def test_no_other_exception_than_webhook_rejected_is_raised(body: Any, given_headers: Any) -> None:
+    """Body and headers are arbitrary."""
     with contextlib.suppress(WebhookRejected):
         verifier().verify(body, given_headers)
 
 
 @given(st.binary(min_size=1))
-def test_another_body_is_never_taken(body: bytes) -> None:
-    """A signature fits one body."""
+def test_a_signature_is_not_valid_for_another_body(body: bytes) -> None:
+    """Only the signed body is accepted."""
     if body == BODY:
         return
     with pytest.raises(WebhookRejected):
