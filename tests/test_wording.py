@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,7 +66,7 @@ CASED = {
 ALLOWED = (
     ("", r"\bAnswer\b(?=[(,`\].:)| ]|$)|\.Answer\b|LoseAnswer"),  # public faults of the sandbox
     ("", r"known[_ -]answers?"),  # known-answer tests are called that in cryptography
-    ("", r"\.tell\(\)"),  # the method of file objects
+    ("", r"(\.|def )tell\("),  # the method of file objects
     ("", r"somebody answered"),  # the text of the sample recording
 )
 
@@ -128,25 +127,10 @@ def hits_under(paths: Iterable[Path]) -> list[Hit]:
     ]
 
 
-def area_of(file: str) -> str:
-    """Return the key of a file in KNOWN: its folder, at most two levels deep."""
-    return "/".join(file.split("/")[:-1][:2]) or file
-
-
-# Banned words that are still there, by area. A number may only shrink; an area that is clean goes.
-KNOWN: dict[str, int] = {}
-
-
 def test_no_banned_words() -> None:
     hits = hits_under(ROOT / name for name in READ if (ROOT / name).exists())
-    by_area = Counter(area_of(hit.file) for hit in hits)
-    grown = {area for area, count in by_area.items() if count > KNOWN.get(area, 0)}
-    report = [
-        f"{hit.file}:{hit.line}: {hit.word} (write: {hit.instead})"
-        for hit in hits
-        if area_of(hit.file) in grown
-    ]
-    assert not grown, "\n".join([f"banned words in {sorted(grown)}:", *report])
+    report = [f"{hit.file}:{hit.line}: {hit.word} (write: {hit.instead})" for hit in hits]
+    assert not report, "\n".join(["banned words:", *report])
 
 
 def test_words_are_found_whole_and_in_snake_case() -> None:

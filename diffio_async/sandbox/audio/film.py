@@ -105,7 +105,7 @@ def write_video(
     with open_media(source) as container:
         video = find_video(container)
         if video is None:
-            raise CannotRestore("there is none in this file")
+            raise CannotRestore("the file does not contain one")
         if not is_decodable(video):
             raise CannotRestore("its format is not known")
         codec = video.codec_context.codec.canonical_name
