@@ -155,18 +155,23 @@ async def test_a_status_never_seen_before_means_still_running() -> None:
 
 async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
     """After two listings without it, it is polled individually."""
-    async with sandbox_client(duration=0.5) as (client, sandbox):
-        generations = await generate(client, 1, 3)
-        rows = [(each.generation_id, "processing", None) for each in generations[:-1]]
-        sandbox.faults.add(forever(listing_body(*rows), path=LISTING))
-        stream = client.generations.as_completed(generations, timeout=10)
+    async with sandbox_client() as (client, sandbox):
+        rows = [("gen_1", "processing", None), ("gen_2", "processing", None)]
+        sandbox.faults.add(
+            forever(listing_body(*rows), path=LISTING),
+            forever(progress_body("complete", generationId="gen_3")),
+        )
+        stream = client.generations.as_completed(
+            ["gen_1", "gen_2", "gen_3"], api_project_id="proj_1", timeout=10
+        )
         outcome = await anext(aiter(stream))
         await stream.aclose()  # type: ignore[attr-defined]
         assert outcome.ok
-        assert outcome.generation_id == generations[-1].generation_id
+        assert outcome.generation_id == "gen_3"
+        assert len(requests_to(sandbox, LISTING)) == 2
         first = requests_to(sandbox, PROGRESS)[0].json
         assert first is not None
-        assert first["generationId"] == generations[-1].generation_id
+        assert first["generationId"] == "gen_3"
 
 
 async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
