@@ -44,8 +44,9 @@ def iterate(
 ) -> Generator[T, None, None]:
     """Yield what an asynchronous iterator yields; one task runs it from start to end.
 
-    Closing or dropping the generator closes the asynchronous one and waits for it. An exception
-    that is thrown into it is raised in the asynchronous one; Ctrl-C cancels that.
+    Closing or dropping the generator closes the asynchronous one and waits for it, in another
+    thread at most 5 seconds. An exception that is thrown into it is raised in the asynchronous one;
+    Ctrl-C cancels that.
     """
     channel = CallChannel()
     try:

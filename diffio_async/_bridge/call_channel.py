@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import threading
 import time
 from contextvars import ContextVar, copy_context
 from inspect import isawaitable
@@ -62,13 +63,14 @@ class CallbackRequest(NamedTuple):
 class CallChannel:
     """A thread's side and a task's side of one call, iteration or context."""
 
-    __slots__ = ("_loop_thread", "_posts", "_task", "_turn", "ended", "left")
+    __slots__ = ("_loop_thread", "_posts", "_task", "_thread_id", "_turn", "ended", "left")
     _turn: asyncio.Future[BaseException | None]
 
     def __init__(self) -> None:
         self._loop_thread = manager.thread()
         self._posts: SimpleQueue[Message] = SimpleQueue()
         self._task: asyncio.Task[None] | None = None
+        self._thread_id = threading.get_ident()  # of the thread that began the call
         self.ended = False  # the last message was received
         self.left = False  # the thread receives no more messages
 
@@ -95,7 +97,10 @@ class CallChannel:
         why_not = OWN_THREAD if thread.is_current() else thread.stopped_reason
         if why_not is None:
             thread.send(self._continue, error)
-            return self._receive()
+            is_other = threading.get_ident() != self._thread_id
+            # The garbage collector may close a generator in a thread that the task waits for.
+            limited = isinstance(error, GeneratorExit) and is_other
+            return self._receive(time.monotonic() + UNWIND_SECONDS if limited else None)
         if isinstance(error, GeneratorExit):
             # The garbage collector closes generators, in any thread.
             if thread.stopped_reason is None:
@@ -104,12 +109,16 @@ class CallChannel:
             return Message("returned", None)
         raise RuntimeError(why_not)
 
-    def _receive(self) -> Message:
+    def _receive(self, deadline: float | None = None) -> Message:
+        """Return the next message that is not a callback; after the deadline, an end."""
         while True:
+            left = _POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                message = self._posts.get(timeout=_POLL_SECONDS)
+                message = self._posts.get(timeout=left)
             except Empty:
-                continue
+                if deadline is None:
+                    continue
+                message = Message("returned", None)
             if message.kind != "callback":
                 self.ended = message.kind != "value"
                 return message

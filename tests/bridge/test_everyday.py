@@ -47,6 +47,12 @@ def test_collected_in_the_loops_thread(start: Start) -> None:
     assert output_of(start, "collected_in_the_loops_thread") == ["True"]
 
 
+def test_collected_in_a_thread_that_the_task_waits_for(start: Start) -> None:
+    """An iteration that is collected in a thread for which its end waits does not block both."""
+    scene = "collected_in_a_thread_that_the_task_waits_for"
+    assert output_of(start, scene) == ["closed"]
+
+
 def test_callbacks(start: Start) -> None:
     """A callback runs in the caller's thread and may call again; a coroutine is awaited."""
     assert output_of(start, "callbacks") == [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffio_async import _bridge as bridge
+from diffio_async._bridge import call_channel
 from tests.bridge.programs.stage import (
     act,
     compute,
@@ -129,6 +130,30 @@ def collected_in_the_loops_thread() -> None:
     bridge.run(drop)
     until(lambda: log == ["closed"])
     output(time.monotonic() - started < 1)
+
+
+def collected_in_a_thread_that_the_task_waits_for() -> None:
+    """A thread with work of the loop collects a generator, whose end waits for that work."""
+    vars(call_channel)["UNWIND_SECONDS"] = 0.2
+    iterated = threading.Event()
+
+    def work() -> None:
+        iterated.wait(10)
+        items.clear()
+
+    async def waiting() -> AsyncIterator[int]:
+        running = asyncio.create_task(asyncio.to_thread(work))
+        try:
+            yield 1
+        finally:
+            await running
+            log.append("closed")
+
+    items = [bridge.iterate(waiting)]
+    next(items[0])
+    iterated.set()
+    until(lambda: log == ["closed"])
+    output("closed")
 
 
 def exit_in_one_of_two_callbacks() -> None:
