@@ -304,7 +304,8 @@ def hint_for(call: str, status: int, code: str | None, about: str = "") -> str |
 def _no_result(kind: str, *, certain: bool) -> str:
     """Return the advice on a missing result; the ids of a generation that completed are valid."""
     what = f"The {kind}" if kind else "A result of this type"
-    reason = ", usually because the recording has no picture" if kind == "video" else ""
+    guess = kind == "video" and not certain
+    reason = ", usually because the recording has no picture" if guess else ""
     instead = "" if kind == "audio" else f"{reason}: {_AUDIO_INSTEAD}"
     ids = "" if certain else " If the ids were kept elsewhere, check them too."
     return f"{what} is not available for this generation{instead}.{ids}"

@@ -256,11 +256,18 @@ async def generation_download(call: ApiCall) -> dict[str, Any]:
     """Return a signed link to a result."""
     call.fields.text("apiProjectId")
     generation = call.generation()
-    download_type = "video" if generation.has_video else "audio"
+    # The picture of a video may be in a format that cannot be copied.
+    download_type = "video" if "video" in generation.files else "audio"
     if call.fields.has("downloadType"):
         download_type = call.fields.choice("downloadType", _DOWNLOAD_TYPES)
     if generation.status == "failed":
         raise HttpError(409, f"the generation failed: {generation.error}", code="generationFailed")
+    if (
+        download_type == "transcript"
+        and generation.transcription == "pending"
+        and generation.status == "complete"
+    ):
+        await call.context.jobs.transcribe(generation)
     _refuse_missing_result(generation, download_type)
     project = call.state.projects[generation.project_id]
     path = posixpath.join("/", BUCKET, "results", generation.id, download_type)
@@ -287,7 +294,9 @@ def _refuse_missing_result(generation: Generation, download_type: str) -> None:
         raise HttpError(409, "the generation is not complete yet", code="generationNotComplete")
     if download_type not in generation.files:
         missing = f"this generation has no {download_type}"
-        if download_type == "video" and not generation.has_video:
+        if download_type == "video" and generation.has_video:
+            missing = "the picture of the recording cannot be copied into a video"
+        elif download_type == "video":
             missing = "the recording has no picture"
         raise HttpError(404, missing, code="downloadUnavailable")
 

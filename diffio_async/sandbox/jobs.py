@@ -1,6 +1,7 @@
 """Processing of generations: queued, restored in worker processes (or echoed), ended."""
 
 import asyncio
+import contextlib
 import json
 import random
 from collections import deque
@@ -56,6 +57,10 @@ _MIME = {
 }
 
 
+#: Seconds for which the request for a transcript waits for it: few programs repeat a 409.
+TRANSCRIPT_WAIT = 15.0
+
+
 class Jobs:
     """The queue of generations: restorations run a few at a time, echoes all at once."""
 
@@ -67,7 +72,10 @@ class Jobs:
         self._disk = disk
         self._deliveries = deliveries
         self.workers = WorkerPool(settings.workers)
+        # A complete generation waits for its transcript, any other for its restoration.
         self._waiting: deque[Generation] = deque()
+        # The ends of the transcriptions that are requested, by generation.
+        self._transcripts: dict[str, asyncio.Event] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -87,6 +95,20 @@ class Jobs:
         """Queue a new generation."""
         self._emit(generation, "generation.queued")
         self._enqueue(generation)
+
+    async def transcribe(self, generation: Generation) -> None:
+        """Transcribe a complete generation, once; wait for the end, but not long.
+
+        If the sandbox stops meanwhile, the next request starts the transcription again.
+        """
+        ended = self._transcripts.get(generation.id)
+        if ended is None:
+            ended = self._transcripts[generation.id] = asyncio.Event()
+            self._waiting.append(generation)
+            self._pump()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TRANSCRIPT_WAIT):
+                await ended.wait()
 
     @property
     def _limits(self) -> dict[str, float]:
@@ -146,6 +168,8 @@ class Jobs:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for ended in self._transcripts.values():
+            ended.set()
         await self.workers.close()
 
     def _enqueue(self, generation: Generation) -> None:
@@ -158,7 +182,9 @@ class Jobs:
 
     def _pump(self) -> None:
         while self._waiting and len(self._running) < self.workers.max_workers and not self._closed:
-            task = asyncio.create_task(self._restore(self._waiting.popleft()))
+            generation = self._waiting.popleft()
+            work = self._transcribe if generation.status == "complete" else self._restore
+            task = asyncio.create_task(work(generation))
             self._running.add(task)
             task.add_done_callback(self._on_done)
 
@@ -254,20 +280,12 @@ class Jobs:
     async def _store_results(
         self, generation: Generation, results: Path, result: dict[str, Any]
     ) -> None:
-        for download_type in ("audio", "video", "transcript"):
-            if result[download_type] is None:
-                continue
-            name = Path(result[download_type]).name
-            generation.files[download_type] = {
-                "name": name,
-                "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
-                "etag": await self._disk.run(content_etag, results / name),
-            }
-        generation.has_video = result["video"] is not None
-        generation.transcription = "available" if result["transcript"] else "unavailable"
+        for download_type in ("audio", "video"):
+            if result[download_type] is not None:
+                await self._store_file(generation, results, download_type, result[download_type])
+        generation.transcription = "pending" if result["canTranscribe"] else "unavailable"
         generation.restoration = {
             "engine": result["engine"],
-            "transcriptEngine": result["transcriptEngine"],
             "seconds": result["seconds"],
             "warnings": result["warnings"],
             **{
@@ -276,6 +294,41 @@ class Jobs:
             },
         }
         self._complete(generation)
+
+    async def _store_file(
+        self, generation: Generation, results: Path, download_type: str, name: str
+    ) -> None:
+        generation.files[download_type] = {
+            "name": name,
+            "mime": _MIME.get(Path(name).suffix, "application/octet-stream"),
+            "etag": await self._disk.run(content_etag, results / name),
+        }
+
+    async def _transcribe(self, generation: Generation) -> None:
+        results, worker, reusable = self._state.results_path(generation), None, False
+        try:
+            worker = await self.workers.acquire()
+            async with asyncio.timeout(self._settings.max_processing_seconds):
+                result = await worker.transcribe(
+                    results / generation.files["audio"]["name"], results
+                )
+            reusable = True
+            await self._store_file(generation, results, "transcript", result["transcript"])
+            generation.transcription = "available"
+            generation.restoration = {
+                **(generation.restoration or {}),
+                "transcriptEngine": result["engine"],
+            }
+        except (RestorationRefused, WorkerFailed, TimeoutError, OSError) as error:
+            reusable = isinstance(error, RestorationRefused)
+            log.warning("a recording could not be transcribed: %r", error)
+            generation.transcription = "unavailable"
+        finally:
+            if worker is not None:
+                await self.workers.release(worker, reusable=reusable)
+            self._transcripts.pop(generation.id).set()
+        generation.updated_at = self._state.now()
+        self._state.save(generation)
 
     def _complete(self, generation: Generation) -> None:
         self._end(generation, "complete")

@@ -28,7 +28,7 @@ _BOOT = (
 
 
 class RestorationRefused(Exception):
-    """The recording cannot be restored; the message is for its owner."""
+    """The recording cannot be restored or transcribed; the message is for its owner."""
 
 
 class WorkerFailed(Exception):
@@ -82,10 +82,27 @@ class Worker:
             RestorationRefused: The recording cannot be restored.
             WorkerFailed: The worker crashed; check `alive` before it is used again.
         """
+        request = {"source": str(source), "out": str(out), "limits": dict(limits)}
+
+        def on_message(message: Mapping[str, Any]) -> None:
+            if "stage" in message:
+                on_progress(message["stage"], float(message["percent"]))
+            else:
+                on_probed(bool(message["hasVideo"]))
+
+        return await self._run(request, on_message)
+
+    async def transcribe(self, audio: Path, out: Path) -> dict[str, Any]:
+        """Transcribe a restored sound into the folder `out`; raises like `restore`."""
+        return await self._run({"transcribe": str(audio), "out": str(out)}, lambda _: None)
+
+    async def _run(
+        self, request: dict[str, Any], on_message: Callable[[Mapping[str, Any]], None]
+    ) -> dict[str, Any]:
+        """Send a request, and return its result; `on_message` receives what precedes it."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise WorkerFailed("the restoration process has no pipes")
-        request = {"source": str(source), "out": str(out), "limits": dict(limits)}
         try:
             stdin.write(json.dumps(request).encode() + b"\n")
             await stdin.drain()
@@ -93,20 +110,17 @@ class Worker:
             pass  # the worker died; the empty read below detects it
         while line := await stdout.readline():
             message: dict[str, Any] = json.loads(line)
-            if "stage" in message:
-                on_progress(message["stage"], float(message["percent"]))
-            elif "hasVideo" in message:
-                on_probed(bool(message["hasVideo"]))
-            elif "done" in message:
+            if "done" in message:
                 result: dict[str, Any] = message["done"]
                 return result
-            elif "refused" in message:
+            if "refused" in message:
                 raise RestorationRefused(message["refused"])
-            else:
+            if "crashed" in message:
                 log.warning(
                     "restoring failed unexpectedly: %s", message.get("trace", message["crashed"])
                 )
                 raise WorkerFailed(message["crashed"])
+            on_message(message)
         code = await self._process.wait()
         raise WorkerFailed(f"the restoration process died ({_describe_exit(code)})")
 
@@ -210,7 +224,7 @@ def main() -> None:
     threading.Thread(target=_serve, args=(requests,), daemon=True).start()
     _warm_up()
     while True:
-        _restore(requests.get(), out)
+        _process(requests.get(), out)
 
 
 def _serve(requests: "queue.SimpleQueue[dict[str, Any]]") -> None:
@@ -228,44 +242,52 @@ def _warm_up() -> None:
         import diffio_async.sandbox.audio  # noqa: F401
 
 
-def _restore(request: dict[str, Any], out: TextIO) -> None:
+def _process(request: dict[str, Any], out: TextIO) -> None:
     try:
-        from diffio_async.sandbox.audio import CannotRestore, Limits, probe, restore
+        from diffio_async.sandbox.audio import CannotRestore
     except ImportError as error:
         reason = f"the worker cannot restore: {error}"
         _send(out, {"crashed": reason})
         return
-
-    def report(stage: str, percent: float) -> None:
-        _send(out, {"stage": stage, "percent": percent})
-
     try:
-        source = Path(request["source"])
-        _send(out, {"hasVideo": probe(source).has_video})
-        limits = Limits(**request["limits"])
-        result = restore(source, Path(request["out"]), report=report, limits=limits)
+        done = _transcribe(request) if "transcribe" in request else _restore(request, out)
     except CannotRestore as error:
         _send(out, {"refused": str(error)})
     except Exception as error:  # noqa: BLE001 - reported to the server
         trace = traceback.format_exc()
         _send(out, {"crashed": f"{type(error).__name__}: {error}", "trace": trace})
     else:
-        _send(
-            out,
-            {
-                "done": {
-                    "audio": result.audio.name,
-                    "video": result.video and result.video.name,
-                    "transcript": result.transcript and result.transcript.name,
-                    "seconds": result.seconds,
-                    "engine": result.engine,
-                    "transcriptEngine": result.transcript_engine,
-                    "noiseFloorDb": list(result.noise_floor_db),
-                    "speechToNoiseDb": list(result.speech_to_noise_db),
-                    "warnings": result.warnings,
-                }
-            },
-        )
+        _send(out, {"done": done})
+
+
+def _restore(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
+    from diffio_async.sandbox.audio import Limits, probe, recogniser_installed, restore
+
+    def report(stage: str, percent: float) -> None:
+        _send(out, {"stage": stage, "percent": percent})
+
+    source = Path(request["source"])
+    _send(out, {"hasVideo": probe(source).has_video})
+    limits = Limits(**request["limits"])
+    result = restore(source, Path(request["out"]), report=report, limits=limits)
+    return {
+        "audio": result.audio.name,
+        "video": result.video and result.video.name,
+        "canTranscribe": recogniser_installed(),
+        "seconds": result.seconds,
+        "engine": result.engine,
+        "noiseFloorDb": list(result.noise_floor_db),
+        "speechToNoiseDb": list(result.speech_to_noise_db),
+        "warnings": result.warnings,
+    }
+
+
+def _transcribe(request: dict[str, Any]) -> dict[str, Any]:
+    from diffio_async.sandbox.audio import transcribe
+    from diffio_async.sandbox.audio.transcripts import RECOGNISER
+
+    transcript = transcribe(Path(request["transcribe"]), Path(request["out"]))
+    return {"transcript": transcript.name, "engine": RECOGNISER}
 
 
 def _send(out: TextIO, message: dict[str, Any]) -> None:

@@ -17,12 +17,7 @@ from diffio_async.sandbox.audio.decoding import (
 )
 from diffio_async.sandbox.audio.denoising import denoise, engine_for
 from diffio_async.sandbox.audio.film import write_video
-from diffio_async.sandbox.audio.results import (
-    RECOGNISER,
-    recogniser_installed,
-    write_mp3,
-    write_transcript,
-)
+from diffio_async.sandbox.audio.results import write_mp3
 from diffio_async.sandbox.audio.sound import (
     RATE,
     Block,
@@ -45,26 +40,22 @@ class Restored:
         audio: The restored sound, an MP3.
         video: The original video with the restored sound; None if there is no video, or if it
             cannot be copied.
-        transcript: JSON with words and their times, or None without a speech recogniser.
         has_video: Whether the recording has video.
         seconds: Duration of the decoded sound.
         noise_floor_db: Level between words in dBFS, before and after, both at the loudness of the
             recording, so that they can be compared.
         speech_to_noise_db: Estimated signal-to-noise ratio in dB, before and after.
         engine: The denoiser: "rnnoise" or "afftdn".
-        transcript_engine: The speech recogniser, or None.
         warnings: What is not restored or not kept, one sentence each.
     """
 
     audio: Path
     video: Path | None
-    transcript: Path | None
     has_video: bool
     seconds: float
     noise_floor_db: tuple[float, float]
     speech_to_noise_db: tuple[float, float]
     engine: str
-    transcript_engine: str | None
     warnings: list[str]
 
 
@@ -125,7 +116,6 @@ def restore(
     *,
     report: StageCallback,
     engine: str | None = None,
-    transcribe: bool = True,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Restored:
     """Restore a recording; blocking, with memory use independent of its length.
@@ -138,7 +128,6 @@ def restore(
         out_dir: A folder for this restoration alone; created if missing.
         report: Called with a stage and its percentage, at most ten times a second.
         engine: "rnnoise" or "afftdn"; None for the best that is installed.
-        transcribe: Write a transcript if a speech recogniser is installed.
         limits: Limits of the recording.
 
     Raises:
@@ -150,7 +139,7 @@ def restore(
     shutil.rmtree(working, ignore_errors=True)  # left by a killed run
     working.mkdir(parents=True)
     try:
-        result = _restore(source, working, report, engine, transcribe=transcribe, limits=limits)
+        result = _restore(source, working, report, engine, limits)
         return _publish(result, out_dir)
     except OSError as error:
         if is_disk_full(error):
@@ -165,8 +154,6 @@ def _restore(
     working: Path,
     report: StageCallback,
     engine: str | None,
-    *,
-    transcribe: bool,
     limits: Limits,
 ) -> Restored:
     track = choose_track(source, limits)
@@ -175,9 +162,7 @@ def _restore(
         decoder = Decoder(source, track, limits)
         measured = _measure(source, decoder, sound, report, limits)
         warnings = decoder.warnings
-        transcribe = transcribe and recogniser_installed()
-        # Share of the time: speech recognition takes far longer than everything else.
-        denoised, encoded = (0.1, 0.2) if transcribe else (0.6, 1.0)
+        denoised = 0.6  # share of the time
         stage = Progress(report, "inference")
         denoiser = engine_for(channels, measured.filtered, engine)
         after = denoise(sound, denoiser, stage.callback(0.0, denoised))
@@ -189,10 +174,7 @@ def _restore(
             return _with_progress(normalise(sound, gain), sound.length, on_progress)
 
         audio = working / "restored.mp3"
-        write_mp3(restored_blocks(stage.callback(denoised, encoded)), channels, source, audio)
-        transcript = working / "transcript.json" if transcribe else None
-        if transcript is not None:
-            write_transcript(sound, after, gain, transcript, stage.callback(encoded, 1))
+        write_mp3(restored_blocks(stage.callback(denoised, 1.0)), channels, source, audio)
         stage.finish()
         video = None
         if measured.has_video:
@@ -214,13 +196,11 @@ def _restore(
         return Restored(
             audio=audio,
             video=video,
-            transcript=transcript,
             has_video=measured.has_video,
             seconds=sound.seconds,
             noise_floor_db=(measured.before.noise_floor_db, after.noise_floor_db),
             speech_to_noise_db=(measured.before.speech_to_noise_db, after.speech_to_noise_db),
             engine=denoiser.name,
-            transcript_engine=RECOGNISER if transcribe else None,
             warnings=warnings,
         )
 
@@ -270,6 +250,5 @@ def _publish(result: Restored, out_dir: Path) -> Restored:
     return evolve(
         result,
         video=result.video and moved(result.video),
-        transcript=result.transcript and moved(result.transcript),
         audio=moved(result.audio),
     )

@@ -116,8 +116,8 @@ def recordings() -> Recordings:
 def restored(tmp_path: Path) -> Callable[..., Restored]:
     """A function that restores a file into a folder of its own."""
 
-    def run(source: Path, *, engine: str | None = None, transcribe: bool = False) -> Restored:
+    def run(source: Path, *, engine: str | None = None) -> Restored:
         out = tmp_path / f"{source.name}.{engine}.restored"
-        return restore(source, out, report=lambda *_: None, engine=engine, transcribe=transcribe)
+        return restore(source, out, report=lambda *_: None, engine=engine)
 
     return run

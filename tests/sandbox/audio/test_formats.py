@@ -20,7 +20,7 @@ MiB = 1024 * 1024
 
 def refusal_message(source: Path, out: Path, limits: Limits | None = None) -> str:
     with pytest.raises(CannotRestore) as caught:
-        restore(source, out, report=lambda *_: None, transcribe=False, limits=limits or Limits())
+        restore(source, out, report=lambda *_: None, limits=limits or Limits())
     assert list(out.iterdir()) == []  # no temporary file stays
     return str(caught.value)
 
@@ -70,9 +70,7 @@ def test_a_recording_over_the_length_is_refused_with_the_limit(
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     message = refusal_message(source, tmp_path / "out", Limits(seconds=1.5))
     assert message == "the recording is longer than 1.5 s, the limit of this sandbox"
-    restore(
-        source, tmp_path / "out", report=lambda *_: None, transcribe=False, limits=Limits(seconds=3)
-    )
+    restore(source, tmp_path / "out", report=lambda *_: None, limits=Limits(seconds=3))
 
 
 def test_a_recording_over_the_decoded_size_is_refused_while_it_is_decoded(

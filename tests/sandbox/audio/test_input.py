@@ -20,7 +20,7 @@ SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
 
 def refusal_message(source: Path, out: Path) -> str:
     with pytest.raises(CannotRestore) as caught:
-        restore(source, out, report=lambda *_: None, transcribe=False)
+        restore(source, out, report=lambda *_: None)
     assert list(out.iterdir()) == []  # nothing half-written stays
     return str(caught.value)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, restore
-from diffio_async.sandbox.audio.results import split_utterances
 from diffio_async.sandbox.audio.sound import SoundFile, high_pass
+from diffio_async.sandbox.audio.transcripts import split_utterances
 
 RATE = 48_000
 
@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from diffio_async.sandbox.audio import restore
 source, out, engine = sys.argv[1:]
-restore(Path(source), Path(out), report=lambda *_: None, engine=engine, transcribe=False)
+restore(Path(source), Path(out), report=lambda *_: None, engine=engine)
 status = Path("/proc/self/status").read_text()  # ru_maxrss would begin with the parent's
 print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
@@ -29,9 +29,7 @@ print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 def test_progress_goes_through_the_stages_and_never_back(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_media(tmp_path / "a.mp4", recordings.clip, video="mpeg4")
     result: list[tuple[str, float]] = []
-    restore(
-        source, tmp_path / "out", report=lambda *update: result.append(update), transcribe=False
-    )
+    restore(source, tmp_path / "out", report=lambda *update: result.append(update))
     stages = list(dict.fromkeys(stage for stage, _ in result))
     assert stages == ["preProcessing", "inference", "restoredVideo"]
     for stage in stages:
@@ -46,10 +44,10 @@ def test_a_run_cleans_up_and_can_be_repeated(tmp_path: Path, recordings: Any) ->
     out = tmp_path / "out"
     (out / ".working").mkdir(parents=True)
     (out / ".working" / "left by a killed run").touch()
-    first = restore(source, out, report=lambda *_: None, transcribe=False)
+    first = restore(source, out, report=lambda *_: None)
     content = first.audio.read_bytes()
     assert [path.name for path in out.iterdir()] == ["restored.mp3"]
-    assert restore(source, out, report=lambda *_: None, transcribe=False) == first
+    assert restore(source, out, report=lambda *_: None) == first
     assert first.audio.read_bytes() == content
 
 
@@ -57,7 +55,7 @@ def test_a_failure_does_not_change_an_earlier_result(tmp_path: Path, recordings:
     good = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     silent = recordings.write_wav(tmp_path / "b.wav", np.zeros(RATE))
     out = tmp_path / "out"
-    content = restore(good, out, report=lambda *_: None, transcribe=False).audio.read_bytes()
+    content = restore(good, out, report=lambda *_: None).audio.read_bytes()
     with pytest.raises(CannotRestore):
         restore(silent, out, report=lambda *_: None)
     assert [path.name for path in out.iterdir()] == ["restored.mp3"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffio_async.sandbox.audio import Restored
+from diffio_async.sandbox.audio import CannotRestore, Restored, transcribe
 
 pytest.importorskip("pocketsphinx", reason="extra not installed")
 
@@ -25,10 +25,14 @@ WORDS = TEXT.split()
 def test_the_words_of_the_sample_are_recognised_with_their_times(
     restored: Callable[..., Restored], name: str, least: float
 ) -> None:
-    result = restored(SAMPLES / name, transcribe=True)
-    assert result.transcript is not None
-    transcript = json.loads(result.transcript.read_text())
-    assert transcript["engine"] == result.transcript_engine == "pocketsphinx"
+    result = restored(SAMPLES / name)
+    path = transcribe(result.audio, result.audio.parent)
+    transcript = json.loads(path.read_text())
+    assert [each.name for each in sorted(path.parent.iterdir())] == [
+        "restored.mp3",
+        "transcript.json",
+    ]
+    assert transcript["engine"] == "pocketsphinx"
     assert transcript["language"] == "en-US"
     words = [word["word"] for word in transcript["words"]]
     assert transcript["text"] == " ".join(words)
@@ -41,8 +45,9 @@ def test_the_words_of_the_sample_are_recognised_with_their_times(
     assert river["start"] == pytest.approx(1.6, abs=0.25)
 
 
-@pytest.mark.slow
-def test_no_transcript_is_written_unless_requested(restored: Callable[..., Restored]) -> None:
-    result = restored(SAMPLES / "noisy-speech.wav", transcribe=False)
-    assert result.transcript is None
-    assert result.transcript_engine is None
+def test_damaged_sound_has_no_transcript(tmp_path: Path) -> None:
+    audio = tmp_path / "restored.mp3"
+    audio.write_bytes(b"not sound")
+    with pytest.raises(CannotRestore):
+        transcribe(audio, tmp_path)
+    assert [each.name for each in tmp_path.iterdir()] == ["restored.mp3"]
