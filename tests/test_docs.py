@@ -1,6 +1,6 @@
-"""The pages are correct: every `python` and `bash` block in them is run, on the sandbox.
+"""Examples in the pages: every `python` and `bash` block is run, with the sandbox.
 
-The blocks of a page run in order and in one folder, as one reader would run them; `sh` blocks are
+The blocks of a page run in order and in one folder, like by one reader; `sh` blocks are
 only shown (installing, or needing a key), and `json` blocks are fault plans. `sh` blocks that name
 a terminal are typed into it, see `tests.terminals`.
 """
@@ -34,7 +34,7 @@ REFERENCE = sorted((HERE / "docs" / "reference").glob("*.md"))
 CONTRIBUTING = HERE / "CONTRIBUTING.md"
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-#: Runs blocks as `python -m asyncio` would: one namespace, `await` at the top level, one loop.
+#: Runs blocks like `python -m asyncio`: one namespace, `await` at the top level, one loop.
 READER = """
 import ast, asyncio, inspect, json, sys
 
@@ -89,7 +89,7 @@ class Python:
         self._lines = BufferedByteReceiveStream(process.stdout) if process.stdout else None
 
     async def run(self, block: str) -> None:
-        """Run a block to its end; it fails where it raises."""
+        """Run a block; fail if it raises."""
         assert self._process.stdin is not None
         assert self._lines is not None
         await self._process.stdin.send(json.dumps(block).encode() + b"\n")
@@ -107,7 +107,7 @@ class Python:
 
 
 async def succeed(command: list[str], folder: Path, **more: str) -> str:
-    """Run a command in a folder; it fails where the command does. Returns its output."""
+    """Run a command in a folder and return its output; fail if the command fails."""
     done = await anyio.run_process(command, cwd=folder, env=environment(**more), check=False)
     assert done.returncode == 0, f"{command}: {done.stderr.decode()}"
     return done.stdout.decode()
@@ -120,7 +120,7 @@ async def run_shell(block: str, folder: Path) -> None:
 
 
 def _alone() -> list[str]:
-    """What runs a program in a network of its own, where the ports of the pages are free."""
+    """Return a command prefix for a separate network namespace, where all ports are free."""
     command = ["unshare", "--net", "--map-root-user", "sh", "-c"]
     up = ['ip link set lo up && exec "$@"', "sh"]
     usable = all(map(shutil.which, ("unshare", "ip"))) and not subprocess.call(
@@ -139,10 +139,10 @@ def _alone() -> list[str]:
     ],
 )
 async def test_the_blocks_of_a_page_run_in_order(page: Path, folder: Path) -> None:
-    """Every block succeeds in the order of the page, in one folder, as one reader runs them.
+    """Every block succeeds, in the order of the page and in one folder.
 
-    Python runs against the sandbox, without a warning. The flow of terminals runs as a whole where
-    its first block is: each block in its terminal, ended by Ctrl-C as the page describes.
+    Python runs with the sandbox, without warnings. The commands in terminals run together where
+    the first one is: each in its terminal, ended by Ctrl-C as the page describes.
     """
     with anyio.fail_after(240):
         if page.stem == "README":
@@ -180,7 +180,7 @@ def test_pages_install_from_a_clone_and_use_models_that_are_served(page: Path) -
 
 @pytest.mark.parametrize("page", pages_with("json"))
 def test_the_fault_plans_of_a_page_are_accepted(page: Path) -> None:
-    """Every JSON block of the page is a plan the sandbox takes."""
+    """Every JSON block of the page is a valid fault plan."""
     for block in blocks(page, "json"):
         assert read_plan(json.loads(block))
 
@@ -194,7 +194,7 @@ def test_the_readme_starts_with_its_two_commands() -> None:
 
 
 def test_every_error_is_on_its_page() -> None:
-    """The page of errors names each error this package raises, and none that it does not."""
+    """The page of errors contains exactly the errors that this package raises."""
     text = (HERE / "docs" / "errors.md").read_text(encoding="utf-8")
     known = {
         name

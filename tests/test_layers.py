@@ -1,4 +1,4 @@
-"""The layers of the package: imports go down only, without circles; some packages stand alone."""
+"""The layers of the package: imports go down only, without circles; some packages import none."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ THIRD_PARTY = {
 }
 #: aiohttp applications that their user runs; imported by entry points, or lazily by name.
 AIOHTTP_APPS = {"webhooks.aiohttp_server"}
-#: Modules of the standard library that a pure package may not import: clocks, chance, I/O.
+#: Modules of the standard library that a pure package may not import: clocks, randomness, I/O.
 IMPURE = {"asyncio", "concurrent", "random", "secrets", "selectors", "socket", "threading", "time"}
 
 
@@ -76,7 +76,7 @@ class Import(NamedTuple):
 
 
 def imports(package: Path) -> list[Import]:
-    """Every import in every module, those inside functions and TYPE_CHECKING blocks included."""
+    """Return the imports of all modules, including those in functions and TYPE_CHECKING blocks."""
     found: list[Import] = []
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -93,7 +93,7 @@ def imports(package: Path) -> list[Import]:
 
 @cache
 def package_imports() -> list[Import]:
-    """Every import of the package itself."""
+    """Return the imports of this package."""
     return imports(PACKAGE)
 
 

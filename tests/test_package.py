@@ -64,7 +64,7 @@ def test_public_names_are_sorted_and_importable() -> None:
 
 
 def test_lazy_names_equal_the_names_type_checkers_see() -> None:
-    """What is had lazily at run time is what the TYPE_CHECKING block promises."""
+    """The names that are imported lazily are those of the TYPE_CHECKING block."""
     typed = named_for_type_checkers()
     assert typed
     lazy = {name for name in diffio_async.__all__ if not name.startswith("__")}
@@ -72,13 +72,13 @@ def test_lazy_names_equal_the_names_type_checkers_see() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    """A name the package does not have is refused in Python's own words."""
+    """The message for an unknown name is Python's own."""
     name = "no_such_name"
     with pytest.raises(AttributeError, match=name):
         getattr(diffio_async, name)
 
 
-def test_public_classes_say_where_they_can_be_imported_from() -> None:
+def test_public_classes_name_the_module_to_import_them_from() -> None:
     """Every public class can be imported from the module that it names as its own."""
     for name in diffio_async.__all__:
         thing = getattr(diffio_async, name)
@@ -86,7 +86,7 @@ def test_public_classes_say_where_they_can_be_imported_from() -> None:
             assert getattr(importlib.import_module(thing.__module__), name) is thing
 
 
-def test_no_module_is_longer_than_it_may_be() -> None:
+def test_no_module_is_too_long() -> None:
     """No hand-written module has more than 400 lines."""
     modules = [
         path for path in sorted(PACKAGE.rglob("*.py")) if not path.name.endswith("_generated.py")
@@ -101,5 +101,5 @@ def test_no_module_is_longer_than_it_may_be() -> None:
 
 
 def test_the_package_is_marked_as_typed() -> None:
-    """`py.typed` lies beside `__init__.py`."""
+    """`py.typed` is beside `__init__.py`."""
     assert (PACKAGE / "py.typed").is_file()

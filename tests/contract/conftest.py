@@ -1,4 +1,4 @@
-"""The bridge's loop is one for the process: it is there before a test counts what is open."""
+"""Starts the bridge's loop before a test counts open descriptors, as it lasts for the process."""
 
 import anyio
 import pytest
@@ -7,5 +7,5 @@ from diffio_async import _bridge
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _bridge_stands() -> None:
+def _bridge_is_started() -> None:
     _bridge.run(anyio.sleep, 0)

@@ -1,4 +1,4 @@
-"""One contract, three clients: async, sync, and the guide's spelling, with and without faults."""
+"""Contract of the three clients (async, sync and compat), with and without faults."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from diffio_async import DiffioError
 from diffio_async.compat import DiffioApiError
 from diffio_async.sandbox import Drop, Fault, LoseResponse, RespondWith, Sandbox
-from tests.contract.surfaces import NAMES, Surface, surface
+from tests.contract.surface import NAMES, Surface, surface
 from tests.scripts import GENERATION, PROGRESS, forever, progress_body, requests_to, scripted
 
 if TYPE_CHECKING:
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPEECH = b"speech " * 5000
-#: What a failure of any kind is: the one tree, or the guide's class (and what it raises itself).
+#: Base classes of all errors, including those that compat raises itself.
 FAILURES = (DiffioError, DiffioApiError, RuntimeError, ValueError)
 
 
 @pytest.fixture(params=NAMES)
 async def client(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Surface]:
     """Each of the three clients."""
-    async with surface(request.param, sandbox) as made:
-        yield made
+    async with surface(request.param, sandbox) as surface_client:
+        yield surface_client
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> str:
-    """A file to upload, by its path: the one kind of source that all three take."""
+    """Path of a file to upload, the type of source that all three clients accept."""
     path = tmp_path / "speech.wav"
     path.write_bytes(SPEECH)
     return str(path)
 
 
 async def project_of(client: Surface, recording: str) -> str:
-    """A project with its recording uploaded."""
+    """Upload a recording and return the id of its project."""
     project = await client.call("projects.create", source=recording, file_format="wav")
     return str(client.seen(project, "api_project_id"))
 
 
 def status_of(failure: BaseException) -> Any:
-    """The HTTP status in a failure of either family."""
+    """Return the HTTP status of an error."""
     return getattr(failure, "status", getattr(failure, "statusCode", None))
 
 
-async def test_the_complete_path_of_the_guide(
+async def test_the_complete_workflow(
     client: Surface, sandbox: Sandbox, recording: str, tmp_path: Path
 ) -> None:
-    """Create, generate, wait, list, download: the same requests, the same values."""
+    """Create, generate, wait, list and download: requests and values are the same."""
     project = await project_of(client, recording)
     generation = await client.call(
         "generations.create",
@@ -86,16 +86,16 @@ async def test_the_complete_path_of_the_guide(
 
 
 async def test_account_keys_usage_and_webhooks(client: Surface) -> None:
-    """The guide's second half."""
+    """The remaining calls of the API."""
     settings = await client.call("account.get_settings")
     assert client.seen(settings, "api_key_id")
-    made = await client.call("api_keys.create", label="worker", scopes=["projects:read"])
-    key_id = client.seen(made, "key_id")
-    assert list(client.seen(made, "scopes")) == ["projects:read"]
+    surface_client = await client.call("api_keys.create", label="worker", scopes=["projects:read"])
+    key_id = client.seen(surface_client, "key_id")
+    assert list(client.seen(surface_client, "scopes")) == ["projects:read"]
     keys = client.rows(await client.call("api_keys.list"), "keys")
     assert key_id in {client.seen(key, "key_id") for key in keys}
     rotated = await client.call("api_keys.rotate", key_id=key_id)
-    assert client.seen(rotated, "key") != client.seen(made, "key")
+    assert client.seen(rotated, "key") != client.seen(surface_client, "key")
     revoked = await client.call("api_keys.revoke", key_id=key_id)
     assert client.seen(revoked, "status") == "revoked"
     usage = await client.call("usage.summary")
@@ -111,7 +111,7 @@ async def test_account_keys_usage_and_webhooks(client: Surface) -> None:
 async def test_transient_failures_are_retried(
     client: Surface, sandbox: Sandbox, recording: str
 ) -> None:
-    """Dropped connections, 5xx and lost responses: one project, one generation, one result."""
+    """After dropped connections, 5xx and lost responses, one project and generation exist."""
     sandbox.faults.add(
         Fault(origin="edge", path="*/start", action=RespondWith(503)),
         Fault(origin="edge", path="*/parts/1", times=2, action=Drop()),
@@ -138,7 +138,7 @@ async def test_transient_failures_are_retried(
 async def test_a_failed_generation_is_raised_with_its_reason(
     client: Surface, sandbox: Sandbox
 ) -> None:
-    """`failed` and `error` alike, after one poll."""
+    """The statuses `failed` and `error` are the same, after one poll."""
     for count, status in enumerate(("failed", "error"), 1):
         sandbox.faults.add(*scripted(progress_body(status, error=f"{status}: no speech in it")))
         with pytest.raises(FAILURES, match=f"{status}: no speech in it"):
@@ -177,7 +177,7 @@ async def test_refusals_keep_their_status(client: Surface, sandbox: Sandbox) -> 
 
 
 async def test_callbacks_receive_progress(client: Surface, sandbox: Sandbox) -> None:
-    """Each change once, in the caller's thread, from where the client may be called."""
+    """Each change is reported once, in the caller's thread, where the client may be called."""
     sandbox.faults.add(
         *scripted(progress_body("queued"), progress_body("processing")),
         forever(progress_body("complete")),

@@ -1,4 +1,4 @@
-"""Waits on many: the same from coroutines and from threads that block."""
+"""Waits for many generations, by the async and the sync client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import BatchFailed, ConfigurationError, GenerationFailed, NotFound
-from tests.contract.surfaces import Surface, surface
+from tests.contract.surface import Surface, surface
 from tests.scripts import progress_body, scripted, uploaded
 
 if TYPE_CHECKING:
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["async", "sync"])
 async def waiting(request: pytest.FixtureRequest, sandbox: Sandbox) -> AsyncIterator[Surface]:
-    """The two that wait for many; the guide's spelling has no word for it."""
-    async with surface(request.param, sandbox) as made:
-        yield made
+    """The two clients that can wait for many generations."""
+    async with surface(request.param, sandbox) as created:
+        yield created
 
 
 async def ids_of(client: AsyncDiffio, how_many: int) -> list[str]:
-    """Generations of one project, by their handles."""
+    """Start generations of one project; return their handles."""
     project = await uploaded(client)
-    made = [await client.generations.create(api_project_id=project) for _ in range(how_many)]
-    return [generation.handle for generation in made]
+    created = [await client.generations.create(api_project_id=project) for _ in range(how_many)]
+    return [generation.handle for generation in created]
 
 
-async def test_many_are_waited_for(waiting: Surface, client: AsyncDiffio) -> None:
-    """Outcomes in the order given, what is gone among them."""
+async def test_wait_many_returns_outcomes_in_order(waiting: Surface, client: AsyncDiffio) -> None:
+    """Outcomes have the given order, including one for a missing generation."""
     handles = await ids_of(client, 3)
     outcomes: Any = await waiting.call("generations.wait_many", generations=[*handles, "gen_gone"])
     assert [outcome.handle for outcome in outcomes[:3]] == handles
@@ -41,7 +41,7 @@ async def test_many_are_waited_for(waiting: Surface, client: AsyncDiffio) -> Non
 
 
 async def test_progress_of_many_is_reported(waiting: Surface, client: AsyncDiffio) -> None:
-    """The callback runs where the caller is."""
+    """The callback receives progress of each generation."""
     handles = await ids_of(client, 2)
     seen: list[str] = []
     await waiting.call(
@@ -53,7 +53,7 @@ async def test_progress_of_many_is_reported(waiting: Surface, client: AsyncDiffi
 
 
 async def test_outcomes_are_yielded_as_they_end(waiting: Surface, client: AsyncDiffio) -> None:
-    """From a list, and from a generator that is taken lazily."""
+    """The source is a list, or a generator that is consumed lazily."""
     handles = await ids_of(client, 3)
 
     def lazily() -> Iterator[str]:
@@ -64,8 +64,8 @@ async def test_outcomes_are_yielded_as_they_end(waiting: Surface, client: AsyncD
         assert {outcome.handle for outcome in outcomes} == set(handles)
 
 
-async def test_one_is_watched(waiting: Surface, sandbox: Sandbox) -> None:
-    """Changes one after the other; a failure is raised."""
+async def test_watch_yields_changes(waiting: Surface, sandbox: Sandbox) -> None:
+    """Changes are yielded in order, and a failure is raised."""
     sandbox.faults.add(
         *scripted(
             progress_body("queued"),
@@ -79,8 +79,8 @@ async def test_one_is_watched(waiting: Surface, sandbox: Sandbox) -> None:
         await waiting.items("generations.watch", generation_id="gen_1")
 
 
-async def test_what_failed_may_be_raised(waiting: Surface, sandbox: Sandbox) -> None:
-    """All at once, and it is the same error on both sides."""
+async def test_failures_can_be_raised_together(waiting: Surface, sandbox: Sandbox) -> None:
+    """All failures are raised together, as the same error by both clients."""
     sandbox.faults.add(*scripted(progress_body("failed", error="silence")))
     with pytest.raises(BatchFailed) as caught:
         await waiting.call("generations.wait_many", generations=["gen_1"], raise_on_failure=True)
@@ -90,7 +90,7 @@ async def test_what_failed_may_be_raised(waiting: Surface, sandbox: Sandbox) -> 
 
 
 async def test_a_handle_is_attached(waiting: Surface, client: AsyncDiffio) -> None:
-    """And waited on with the other calls."""
+    """The handle works with the other calls."""
     (handle,) = await ids_of(client, 1)
     attached: Any = await waiting.call("generations.attach", handle=handle)
     assert attached.handle == handle

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Got:
+class Response:
     """A complete response."""
 
     status: int
@@ -31,16 +31,18 @@ class Caller:
     sandbox: Sandbox
     session: aiohttp.ClientSession
 
-    async def send(self, method: str, url: str, **given: Any) -> Got:
+    async def send(self, method: str, url: str, **arguments: Any) -> Response:
         """Send any request."""
-        async with self.session.request(method, url, allow_redirects=False, **given) as response:
+        async with self.session.request(
+            method, url, allow_redirects=False, **arguments
+        ) as response:
             body = await response.read()
             is_json = response.content_type == "application/json"
-            return Got(
+            return Response(
                 response.status, response.headers, body, await response.json() if is_json else None
             )
 
-    async def api(self, endpoint: str, *, key: str | None = None, **body: Any) -> Got:
+    async def api(self, endpoint: str, *, key: str | None = None, **body: Any) -> Response:
         """Call an endpoint of the API with a key (the sandbox's own by default)."""
         headers = {"Authorization": f"Bearer {key or self.sandbox.api_key}"}
         return await self.send(
@@ -49,11 +51,11 @@ class Caller:
 
     async def ok(self, endpoint: str, **body: Any) -> Any:
         """Call an endpoint, and return the JSON of its 200 response."""
-        got = await self.api(endpoint, **body)
-        assert got.status == 200, got.body
-        return got.json
+        response = await self.api(endpoint, **body)
+        assert response.status == 200, response.body
+        return response.json
 
-    async def edge(self, project: Any, action: str, **body: Any) -> Got:
+    async def edge(self, project: Any, action: str, **body: Any) -> Response:
         """Call start, complete or abort with the project's own token."""
         upload = project["upload"]
         return await self.send(
@@ -63,7 +65,7 @@ class Caller:
             headers={"Authorization": f"Bearer {upload['uploadToken']}"},
         )
 
-    async def part(self, project: Any, upload_id: str, number: int, content: bytes) -> Got:
+    async def part(self, project: Any, upload_id: str, number: int, content: bytes) -> Response:
         """Send one part."""
         upload = project["upload"]
         return await self.send(
@@ -75,18 +77,18 @@ class Caller:
         )
 
     async def project(self, content: bytes = b"sound", name: str = "talk.wav", **more: Any) -> Any:
-        """Make a project and upload its bytes with the signed PUT."""
-        made = await self.ok("create_project", fileName=name, contentType="audio/wav", **more)
+        """Create a project and upload its bytes with the signed PUT."""
+        created = await self.ok("create_project", fileName=name, contentType="audio/wav", **more)
         headers = {"Content-Type": "audio/wav"}
-        put = await self.send("PUT", made["uploadUrl"], data=content, headers=headers)
+        put = await self.send("PUT", created["uploadUrl"], data=content, headers=headers)
         assert put.status == 200, put.body
-        return made
+        return created
 
     async def generation(self, project: Any, **body: Any) -> dict[str, str]:
-        """Start a generation and give the ids that other calls want."""
+        """Start a generation and return the ids for other calls."""
         ids = {"apiProjectId": project["apiProjectId"]}
-        made = await self.ok("diffio-4.6-flash-generation", **ids, **body)
-        return {**ids, "generationId": made["generationId"]}
+        created = await self.ok("diffio-4.6-flash-generation", **ids, **body)
+        return {**ids, "generationId": created["generationId"]}
 
     async def ended(self, ids: dict[str, str], within: float = 20.0) -> Any:
         """Poll until a generation has ended."""
@@ -98,7 +100,7 @@ class Caller:
                 await asyncio.sleep(0.01)
 
     async def restored(self, content: bytes = b"sound", **more: Any) -> dict[str, str]:
-        """Upload and generate to the end."""
+        """Upload, generate, and wait for the end."""
         ids = await self.generation(await self.project(content, **more))
         assert (await self.ended(ids))["status"] == "complete"
         return ids
@@ -116,7 +118,7 @@ async def calling(sandbox: Sandbox) -> AsyncIterator[Caller]:
         yield Caller(sandbox, session)
     left = asyncio.all_tasks() - before
     if left:
-        # A webhook receiver of the test's own takes a moment to see its connections end.
+        # A webhook receiver of a test takes a moment to close its connections.
         _, left = await asyncio.wait(left, timeout=0.5)
     assert not left, f"left running: {left}"
 

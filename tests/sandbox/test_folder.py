@@ -132,7 +132,7 @@ async def test_two_sandboxes_do_not_share_a_folder(tmp_path: Path) -> None:
             await echoing(data=tmp_path).start()
 
 
-async def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+async def test_an_unusable_folder_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
     with pytest.raises(SandboxError, match="cannot be used"):
@@ -142,7 +142,7 @@ async def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
         await echoing(data=tmp_path).start()
 
 
-async def test_a_temporary_folder_is_gone_afterwards() -> None:
+async def test_a_temporary_folder_is_removed() -> None:
     async with calling(echoing()) as caller:
         await caller.project()
         folder = caller.sandbox.state.folder

@@ -136,7 +136,7 @@ async def test_a_retired_model_is_a_410_and_a_malformed_one_a_404() -> None:
         assert (await caller.api("diffio-4.6-flash-generation", **ids)).status == 200
 
 
-async def test_what_is_not_ready_is_a_409_with_its_own_code() -> None:
+async def test_a_resource_that_is_not_ready_is_a_409_with_its_own_code() -> None:
     async with calling(echoing(duration=5)) as caller:
         made = await caller.ok("create_project", fileName="a.wav")
         early = await caller.api("diffio-4.6-pro-generation", apiProjectId=made["apiProjectId"])
@@ -163,7 +163,7 @@ async def test_a_download_has_all_its_fields() -> None:
             assert refused.status == 400
 
 
-async def test_what_was_not_made_is_a_404() -> None:
+async def test_a_missing_result_is_a_404() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored()
         got = await caller.api("get_generation_download", **ids, downloadType="video")
@@ -175,7 +175,7 @@ async def test_what_was_not_made_is_a_404() -> None:
         assert (await caller.api("get_generation_download", **alone)).status == 400
 
 
-async def test_a_generation_costs_a_minute_at_least_and_twice_when_made_twice() -> None:
+async def test_each_generation_costs_at_least_a_minute() -> None:
     async with calling(echoing()) as caller:
         ids = await caller.restored()
         await caller.ended(await caller.generation({"apiProjectId": ids["apiProjectId"]}))

@@ -18,8 +18,8 @@ ADDRESS = {SANDBOX: "192.0.2.1", APP: "192.0.2.2"}
 pytestmark = pytest.mark.slow
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,14 @@ def compose(service: str) -> tuple[list[str], dict[str, str]]:
     return command[1].split(), dict(variables)
 
 
-def inside(space: str, words: list[str], folder: Path, **variables: str) -> "subprocess.Popen[str]":
+def inside(
+    space: str, arguments: list[str], folder: Path, **variables: str
+) -> "subprocess.Popen[str]":
     """Start a command of the package in a namespace, with no other variables of Diffio's."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DIFFIO_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
     return subprocess.Popen(
-        ["ip", "netns", "exec", space, *words],
+        ["ip", "netns", "exec", space, *arguments],
         cwd=folder,
         env={**kept, "PATH": path, "COLUMNS": "100", **variables},
         stdout=subprocess.PIPE,

@@ -37,15 +37,15 @@ class Receiver:
     statuses: list[int] = field(factory=list)
     received: list[tuple[dict[str, str], bytes]] = field(factory=list)
 
-    async def take(self, request: web.BaseRequest) -> web.Response:
-        """Take one delivery."""
+    async def receive(self, request: web.BaseRequest) -> web.Response:
+        """Receive one delivery."""
         self.received.append(
             ({k.lower(): v for k, v in request.headers.items()}, await request.read())
         )
         return web.Response(status=self.statuses.pop(0) if self.statuses else 204)
 
     async def until(self, count: int) -> list[Any]:
-        """Wait for so many deliveries and give their bodies."""
+        """Wait for `count` deliveries and return their bodies."""
         async with asyncio.timeout(5):
             while len(self.received) < count:
                 await asyncio.sleep(0.01)
@@ -55,7 +55,7 @@ class Receiver:
 @asynccontextmanager
 async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
     receiver = Receiver(statuses=list(statuses))
-    runner = web.ServerRunner(web.Server(receiver.take), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(receiver.receive), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -101,7 +101,7 @@ async def test_only_subscribed_events_are_delivered() -> None:
     assert [event["eventType"] for event in events] == ["generation.completed"] * 2
 
 
-async def test_a_delivery_that_fails_is_made_again_under_the_same_id() -> None:
+async def test_a_failed_delivery_is_repeated_with_the_same_id() -> None:
     sandbox = echoing(webhook_pace=0.0001)
     async with receiving(500, 404, 307) as receiver, calling(sandbox) as caller:
         await configure(caller, receiver.url, eventTypes=["generation.completed"])
@@ -115,7 +115,7 @@ async def test_a_delivery_that_fails_is_made_again_under_the_same_id() -> None:
     assert len({body for _, body in receiver.received}) == 1
 
 
-async def test_a_delivery_is_given_up_in_the_end() -> None:
+async def test_a_delivery_is_abandoned_after_the_last_attempt() -> None:
     sandbox = echoing(webhook_pace=0)
     async with calling(sandbox) as caller:
         await configure(caller, "http://127.0.0.1:9/hook", eventTypes=["generation.completed"])
@@ -126,7 +126,7 @@ async def test_a_delivery_is_given_up_in_the_end() -> None:
         assert [made.status for made in caller.sandbox.deliveries] == [None] * 8
 
 
-async def test_what_was_not_delivered_is_delivered_after_a_restart(tmp_path: Path) -> None:
+async def test_pending_deliveries_are_sent_after_a_restart(tmp_path: Path) -> None:
     async with receiving(503) as receiver:
         async with calling(echoing(data=tmp_path, webhook_pace=0.05)) as caller:
             await configure(caller, receiver.url, eventTypes=["generation.completed"])
@@ -192,7 +192,7 @@ async def test_every_key_has_its_own_endpoint_and_secret() -> None:
         {"apiKeyId": "key_other"},
     ],
 )
-async def test_a_webhook_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+async def test_an_invalid_webhook_is_refused(wrong: dict[str, Any]) -> None:
     right: dict[str, Any] = {
         "mode": "live",
         "url": "https://example.com",
@@ -205,7 +205,7 @@ async def test_a_webhook_that_cannot_be_is_refused(wrong: dict[str, Any]) -> Non
         assert (await caller.api("webhooks/configure", **right)).status == 200
 
 
-def test_a_signature_is_the_one_svix_makes() -> None:
+def test_a_signature_equals_that_of_svix() -> None:
     from datetime import UTC, datetime
 
     headers = signature_headers(DEFAULT_WEBHOOK_SECRET, "msg_1", 1_700_000_000, '{"a":"é"}')
@@ -216,7 +216,7 @@ def test_a_signature_is_the_one_svix_makes() -> None:
 
 
 async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
-    """Every attempt, once nothing is left to be delivered."""
+    """Return every attempt, after all deliveries have ended."""
     async with asyncio.timeout(5):
         while caller.sandbox.state.messages or not caller.sandbox.deliveries:
             await asyncio.sleep(0.01)
@@ -224,7 +224,7 @@ async def delivered(caller: Caller) -> list[tuple[str, int | None, str | None]]:
 
 
 async def test_a_share_of_the_events_is_delivered_twice() -> None:
-    """With a share of 1, all of them: under the same id, each signed for its own time."""
+    """With a share of 1, all are, with the same id and separate signatures."""
     async with (
         receiving(500) as receiver,
         calling(echoing(webhook_duplicates=1, webhook_pace=0.0001)) as caller,
@@ -263,7 +263,7 @@ DELIVERY_FAULTS: list[tuple[Action, list[int | None], int]] = [
 async def test_faults_apply_to_deliveries(
     action: Action, statuses: list[int | None], received: int
 ) -> None:
-    """Of the named type, once: lost, with its response lost, not sent, or sent three times."""
+    """A delivery of the given type is lost, loses its response, is not sent, or is tripled."""
     fault = Fault(origin="webhooks", path="*.completed", action=action)
     async with (
         receiving() as receiver,
@@ -392,9 +392,9 @@ async def test_a_webhook_to_another_machine_is_refused_without_a_retry(
 async def test_a_webhook_to_loopback_is_delivered(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By any name of it; what counts is the address that is connected to."""
+    """Any name of it is accepted; the connected address is checked."""
     await _nameserver(monkeypatch, {"changing.example": ["127.0.0.1"]})
-    runner = web.ServerRunner(web.Server(Receiver().take), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(Receiver().receive), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "0.0.0.0", 0).start()
     port = runner.addresses[0][1]

@@ -19,7 +19,7 @@ SAMPLES = Path(__file__).parents[3] / "samples"
 Sound = NDArray[np.float64]
 
 
-def hear(path: Path) -> Sound:
+def decode_mono(path: Path) -> Sound:
     """Return the decoded sound of a file at 48 kHz, mixed to mono."""
     pieces: list[Sound] = []
     with av.open(str(path)) as container:
@@ -94,7 +94,7 @@ class Recordings:
 
     clean: Sound
     noisy: Sound
-    hear: Callable[[Path], Sound] = hear
+    decode_mono: Callable[[Path], Sound] = decode_mono
     lag: Callable[[Sound, Sound], int] = lag
     si_sdr: Callable[[Sound, Sound], float] = si_sdr
     write_wav: Callable[..., Path] = write_wav
@@ -109,12 +109,14 @@ class Recordings:
 @pytest.fixture(scope="session")
 def recordings() -> Recordings:
     """The sample recordings, decoded."""
-    return Recordings(hear(SAMPLES / "clean-speech.flac"), hear(SAMPLES / "noisy-speech.wav"))
+    return Recordings(
+        decode_mono(SAMPLES / "clean-speech.flac"), decode_mono(SAMPLES / "noisy-speech.wav")
+    )
 
 
 @pytest.fixture
 def restored(tmp_path: Path) -> Callable[..., Restored]:
-    """A function that restores a file into a folder of its own."""
+    """Function that restores a file into a separate folder."""
 
     def run(source: Path, *, engine: str | None = None) -> Restored:
         out = tmp_path / f"{source.name}.{engine}.restored"

@@ -95,7 +95,7 @@ def test_short_clips_keep_their_length(
 ) -> None:
     source = recordings.write_wav(tmp_path / "clip.wav", recordings.clip[:length])
     for engine in (None, "afftdn"):
-        assert len(recordings.hear(restored(source, engine=engine).audio)) == length
+        assert len(recordings.decode_mono(restored(source, engine=engine).audio)) == length
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_samples_that_are_not_numbers_are_tolerated(
         + struct.pack("<I", len(data))
         + data
     )
-    sound = recordings.hear(restored(source).audio)
+    sound = recordings.decode_mono(restored(source).audio)
     assert np.isfinite(sound).all()
     assert sound.std() > 0.05
 

@@ -10,7 +10,7 @@ import pytest
 
 from diffio_async.sandbox.audio import Restored
 
-#: Real sound takes real work.
+#: Restoring real recordings takes seconds.
 pytestmark = pytest.mark.slow
 
 RATE = 48_000
@@ -42,7 +42,7 @@ def test_the_sample_gains_three_decibels_at_least(
     recordings: Any, restored: Callable[..., Restored], engine: str
 ) -> None:
     result = restored(SAMPLE, engine=engine)
-    sound = recordings.hear(result.audio)
+    sound = recordings.decode_mono(result.audio)
     gain = recordings.si_sdr(recordings.clean, sound) - recordings.si_sdr(
         recordings.clean, recordings.noisy
     )
@@ -66,7 +66,7 @@ def test_other_kinds_of_noise_are_reduced(
     mixed = clean + noise(kind, len(clean)) * clean.std() / 10 ** (5 / 20)  # 5 dB
     mixed *= 0.5
     result = restored(recordings.write_wav(tmp_path / "mixed.wav", mixed), engine=engine)
-    sound = recordings.hear(result.audio)
+    sound = recordings.decode_mono(result.audio)
     gain = recordings.si_sdr(clean, sound) - recordings.si_sdr(clean, mixed)
     assert gain >= minimum
 
@@ -75,7 +75,7 @@ def test_other_kinds_of_noise_are_reduced(
 def test_a_decoder_gives_the_same_length_and_no_delay(
     recordings: Any, restored: Callable[..., Restored], engine: str
 ) -> None:
-    sound = recordings.hear(restored(SAMPLE, engine=engine).audio)
+    sound = recordings.decode_mono(restored(SAMPLE, engine=engine).audio)
     assert abs(len(sound) - len(recordings.noisy)) <= 0.001 * RATE
     assert abs(recordings.lag(recordings.clean, sound)) <= 0.001 * RATE
 
@@ -99,7 +99,7 @@ def test_speech_is_normalised_to_one_loudness(
     loudness: float,
 ) -> None:
     source = recordings.write_wav(tmp_path / "loud.wav", recordings.noisy * loudness)
-    sound = recordings.hear(restored(source, engine=engine).audio)
+    sound = recordings.decode_mono(restored(source, engine=engine).audio)
     assert 20 * np.log10(sound.std()) == pytest.approx(-18.5, abs=2)
     assert np.abs(sound).max() < 0.95
 
@@ -126,5 +126,5 @@ def test_a_clean_recording_is_hardly_changed(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     source = recordings.write_wav(tmp_path / "clean.wav", recordings.clean)
-    sound = recordings.hear(restored(source).audio)
+    sound = recordings.decode_mono(restored(source).audio)
     assert recordings.si_sdr(recordings.clean, sound) > 12

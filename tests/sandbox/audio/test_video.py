@@ -10,12 +10,12 @@ import pytest
 
 from diffio_async.sandbox.audio import Restored, probe
 
-#: Real sound takes real work.
+#: Restoring real recordings takes seconds.
 pytestmark = pytest.mark.slow
 
 
 def picture(path: Path) -> tuple[list[float], list[bytes]]:
-    """When each packet of the picture is shown, counted from the first, and its bytes."""
+    """Return the bytes of the video packets, and their times relative to the first."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.time_base is not None
@@ -56,10 +56,10 @@ def test_the_video_stays_and_the_sound_is_replaced(
     (times, packets), (first_times, first_packets) = picture(result.video), picture(source)
     assert packets == first_packets
     assert times == pytest.approx(first_times, abs=0.002)
-    sound = recordings.hear(result.video)
+    sound = recordings.decode_mono(result.video)
     assert len(sound) / 48_000 == pytest.approx(result.seconds, abs=0.05)
-    assert recordings.si_sdr(recordings.hear(result.audio), sound) > 10
-    assert abs(recordings.lag(recordings.hear(result.audio), sound)) < 48_000 * 0.03
+    assert recordings.si_sdr(recordings.decode_mono(result.audio), sound) > 10
+    assert abs(recordings.lag(recordings.decode_mono(result.audio), sound)) < 48_000 * 0.03
 
 
 def test_sound_and_video_are_interleaved(

@@ -1,4 +1,4 @@
-"""Three clients behind one handle: coroutines, blocking calls, and the guide's spelling."""
+"""One interface for three clients: async, sync and compat."""
 
 from __future__ import annotations
 
@@ -22,53 +22,55 @@ if TYPE_CHECKING:
 QUICK = RetryPolicy(initial_delay=0.01, max_delay=0.05)
 NAMES = ("async", "sync", "compat")
 
-#: What the guide's spelling calls differently, beyond the letters.
+#: Names of the compat client that differ by more than their case.
 _COMPAT_CALLS = {"projects.create": "create_project"}
-_COMPAT_WORDS = {"source": "filePath", "options": "requestOptions"}
+_COMPAT_ARGUMENTS = {"source": "filePath", "options": "requestOptions"}
 
 
 class Surface:
-    """One client; calls and results are spoken of in snake_case, whatever it speaks itself."""
+    """One client, whose calls and results are named in snake_case."""
 
     def __init__(self, name: str, client: Any) -> None:
         self.name = name
         self._client = client
 
-    async def call(self, path: str, **words: Any) -> Any:
-        """Call `projects.list`, say, with these keywords."""
+    async def call(self, path: str, **arguments: Any) -> Any:
+        """Call a method such as `projects.list` with keyword arguments."""
         if self.name == "async":
-            return await operator.attrgetter(path)(self._client)(**words)
+            return await operator.attrgetter(path)(self._client)(**arguments)
         if self.name == "compat":
             path = _COMPAT_CALLS.get(path, path)
-            words = {_COMPAT_WORDS.get(word, camel(word)): value for word, value in words.items()}
+            arguments = {
+                _COMPAT_ARGUMENTS.get(name, camel(name)): value for name, value in arguments.items()
+            }
         method = operator.attrgetter(path)(self._client)
-        # In a thread: the sandbox runs on this loop, which a blocking call would stop.
-        return await anyio.to_thread.run_sync(functools.partial(method, **words))
+        # Use a thread, since a blocking call would block the loop of the sandbox.
+        return await anyio.to_thread.run_sync(functools.partial(method, **arguments))
 
-    async def items(self, path: str, **words: Any) -> list[Any]:
-        """What an iterator such as `generations.watch` gives, to its end."""
+    async def items(self, path: str, **arguments: Any) -> list[Any]:
+        """Return all items of an iterator such as `generations.watch`."""
         method = operator.attrgetter(path)(self._client)
         if self.name == "async":
-            return [item async for item in method(**words)]
-        return await anyio.to_thread.run_sync(lambda: list(method(**words)))
+            return [item async for item in method(**arguments)]
+        return await anyio.to_thread.run_sync(lambda: list(method(**arguments)))
 
     def seen(self, result: Any, name: str) -> Any:
-        """An attribute of a result."""
+        """Return an attribute of a result."""
         return getattr(result, camel(name) if self.name == "compat" else name)
 
     def rows(self, result: Any, name: str) -> list[Any]:
-        """The rows of a listing: a list, or the guide's object that holds one."""
+        """Return the rows of a listing, which is a list, or in compat an object with a list."""
         return list(getattr(result, name) if self.name == "compat" else result)
 
 
 def camel(name: str) -> str:
-    """`api_project_id` -> `apiProjectId`."""
+    """Convert `api_project_id` to `apiProjectId`."""
     return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
 
 
 @asynccontextmanager
 async def surface(name: str, sandbox: Sandbox, key: str | None = None) -> AsyncIterator[Surface]:
-    """A client of the sandbox, with retries on and quick."""
+    """Provide a client of the sandbox, with short retry delays."""
     key = key or sandbox.api_key
     if name == "async":
         options = ClientOptions(retry=QUICK)

@@ -1,4 +1,4 @@
-"""Addresses of the sandbox: one port, URLs for the client's host, and refused hosts and pages."""
+"""Origins of the sandbox: their ports and URLs, and refused hosts and pages."""
 
 import asyncio
 from typing import Any
@@ -11,14 +11,14 @@ from diffio_async.sandbox import Fault, LoseResponse
 
 
 async def posted(caller: Caller, path: str = "/v1/create_project", **headers: str) -> Any:
-    """POST to the port of the API with headers of one's own."""
+    """POST to the port of the API with the given headers."""
     base = caller.sandbox.base_url.removesuffix("/v1")
     given = {"X-Api-Key": caller.sandbox.api_key, **headers}
     return await caller.send("POST", base + path, json={"fileName": "a"}, headers=given)
 
 
 async def test_all_three_origins_are_on_one_port() -> None:
-    """By path; requests are still recorded, matched and checked by their origin."""
+    """They differ by path; requests are still recorded, matched and checked by origin."""
     lost = Fault(origin="edge", path="/v1/uploads/start", action=LoseResponse())
     async with calling(echoing(faults=[lost])) as caller:
         base = caller.sandbox.base_url.removesuffix("/v1")
@@ -36,7 +36,7 @@ async def test_all_three_origins_are_on_one_port() -> None:
 
 
 async def test_a_key_at_the_edge_and_a_token_at_the_media_origin_are_violations() -> None:
-    """Though both are on the port of the API."""
+    """They are violations although all origins share a port."""
     async with calling(echoing()) as caller:
         made = await caller.ok("create_project", fileName="a")
         token = {"Authorization": f"Bearer {made['upload']['uploadToken']}"}
@@ -82,10 +82,10 @@ async def test_separate_ports_keep_the_origins_apart() -> None:
         ({"public_url": "http://sandbox:8490"}, "localhost:1", "http://sandbox:8490"),
     ],
 )
-async def test_urls_have_the_host_that_the_client_named(
+async def test_urls_have_the_host_of_the_request(
     options: dict[str, Any], host: str, base: str
 ) -> None:
-    """With its port, so that they hold behind a published port; or they begin as `public_url`."""
+    """They have its port too, for published ports; or they start with `public_url`."""
     async with calling(echoing(**options)) as caller:
         url = f"http://127.0.0.1:{caller.sandbox.context.addresses.ports['api']}/v1/create_project"
         headers = {"X-Api-Key": caller.sandbox.api_key, "Host": host}
@@ -100,7 +100,7 @@ async def test_urls_have_the_host_that_the_client_named(
 )
 @pytest.mark.parametrize("origin", ["api", "edge", "media"])
 async def test_a_foreign_host_is_refused_on_every_origin(host: str, origin: str) -> None:
-    """A name that resolves here by DNS rebinding; without credentials being looked at."""
+    """The name may resolve here by DNS rebinding; credentials are not checked."""
     async with calling(echoing(separate_ports=origin == "edge")) as caller:
         link = await caller.link(await caller.restored())
         made = await caller.ok("create_project", fileName="a")
@@ -143,7 +143,7 @@ async def test_a_malformed_host_is_refused(host: str) -> None:
     ],
 )
 async def test_a_page_of_another_site_is_refused(headers: dict[str, str]) -> None:
-    """Whatever it sends, on every origin, with the right key too."""
+    """It is refused on every origin, also with the right key."""
     async with calling(echoing()) as caller:
         for path in ("/v1/webhooks/configure", "/edge/v1/uploads/start", "/media/x"):
             assert (await posted(caller, path, **headers)).status == 403
@@ -176,7 +176,7 @@ async def test_a_request_without_a_host_is_served() -> None:
 @pytest.mark.parametrize(
     "url", ["sandbox:8490", "ftp://sandbox", "http://", "http://s/?a", "http://u@s"]
 )
-def test_a_public_url_that_cannot_be_one_is_refused(url: str) -> None:
+def test_an_invalid_public_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="public_url must be like"):
         echoing(public_url=url)
     with pytest.raises(ValueError, match="separate_ports"):
@@ -186,7 +186,7 @@ def test_a_public_url_that_cannot_be_one_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("host", "begins"), [("0.0.0.0", "http://localhost:"), ("127.0.0.2", "http://127.0.0.2:")]
 )
-async def test_the_base_url_is_where_it_listens(host: str, begins: str) -> None:
+async def test_the_base_url_has_the_listening_address(host: str, begins: str) -> None:
     async with calling(echoing(host=host, allow_remote=True, api_key="k")) as caller:
         assert caller.sandbox.base_url.startswith(begins)
         assert (await caller.api("list_projects")).status == 200
