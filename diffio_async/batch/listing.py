@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from attrs import define, evolve, frozen
 
-from diffio_async._protocol.media_types import check_video_possible
 from diffio_async._storage.threads import TrackedExecutor, iterate
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
 from diffio_async.batch.request import JobSettings, load_settings
 from diffio_async.batch.schema import decode_path, encode_path
+from diffio_async.batch.sources import check_videos_possible
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 
@@ -185,7 +185,7 @@ class Listing:
     def _with_problem(self, found: FoundSource) -> FoundSource:
         """Return the source with the problem that it cannot have such a result."""
         try:
-            check_video_possible(self.download_types, Path(found.path).name)
+            check_videos_possible(self.download_types, found.path)
         except InvalidSource as failure:
             return evolve(found, problem=found.problem or str(failure))
         return found

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from diffio_async._protocol.media_types import (
+    HEAD,
     RECORDING_ENDINGS,
     SNIFFED,
+    check_video_possible,
     is_ambiguous,
     is_recording,
 )
@@ -312,15 +314,38 @@ def _same(one: Path, other: Path) -> bool:
         return absolute(one) == absolute(other)
 
 
-def _begins_as_recording(path: str, suffix: str) -> bool:
-    """Whether the first bytes fit the suffix; a file that cannot be read is reported later."""
+def read_head(path: str, count: int) -> bytes | None:
+    """Return the first bytes of a regular file, None if it cannot be read; blocks.
+
+    Raises:
+        OSError: The process lacks a resource, which is not a fault of the file.
+    """
+    if not os.path.isfile(path):  # noqa: PTH113 - any text; a pipe would block
+        return None
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - any text
-            return is_recording(suffix, file.read(SNIFFED))
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(count)
     except (OSError, ValueError) as failure:
         if shortage_of(failure) is not None:
             raise
-        return True
+        return None
+
+
+def check_videos_possible(download_types: Collection[str], path: str) -> None:
+    """Check that a recording can have the results, by its name and its first bytes; blocks.
+
+    Raises:
+        InvalidSource: Only videos are requested, and the recording contains only audio.
+    """
+    if set(download_types) == {"video"}:
+        head = read_head(path, HEAD) or b""
+        check_video_possible(download_types, PurePath(path).name, head=head)
+
+
+def _begins_as_recording(path: str, suffix: str) -> bool:
+    """Whether the first bytes fit the suffix; a file that cannot be read is reported later."""
+    head = read_head(path, SNIFFED)
+    return head is None or is_recording(suffix, head)
 
 
 def _identity(path: str) -> tuple[int, int, str | None]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define, field
 
-from diffio_async._protocol.media_types import check_video_possible
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import record_as_json, record_from_json
@@ -18,6 +17,7 @@ from diffio_async.batch import file_queries, job_queries
 from diffio_async.batch.failures import outcome_unknown
 from diffio_async.batch.job_queries import Assignment, assign_job
 from diffio_async.batch.schema import check_inside
+from diffio_async.batch.sources import check_videos_possible
 from diffio_async.errors import DiffioError, InvalidSource, InvalidTarget
 from diffio_async.options import MIB
 
@@ -187,7 +187,7 @@ def keeps_all_results(path: str, results: tuple[ResultPath, ...], plan: Plan) ->
         InvalidSource: The file cannot have a result of this type.
         InvalidTarget: A path is used by another file, or is not writable.
     """
-    check_video_possible({each.download_type for each in results}, Path(path).name)
+    check_videos_possible({each.download_type for each in results}, path)
     foreign = _foreign_results(results, plan.root)
     if foreign and plan.on_conflict == "error":
         raise InvalidTarget(

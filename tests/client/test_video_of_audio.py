@@ -10,7 +10,7 @@ from diffio_async import AsyncDiffio, InvalidSource, NotFound
 from diffio_async._protocol.media_types import ending_by_content, holds_only_sound
 from diffio_async.compat import DiffioApiError, DiffioClient
 from diffio_async.sandbox import Fault, RespondWith
-from tests.batch.scenes import generations, recordings, restored
+from tests.batch.scenes import generations, planned, recordings, restored
 from tests.scripts import requests_to
 
 if TYPE_CHECKING:
@@ -167,3 +167,16 @@ async def test_a_batch_gives_the_missing_picture_as_the_reason(
     assert found["a.wav"].state == "failed"
     assert str(found["a.wav"].error).startswith("the recording has no picture")
     assert generations(sandbox) == 2
+
+
+async def test_a_batch_of_videos_takes_a_video_with_the_name_of_a_sound(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The first bytes decide, in the dry run too."""
+    (tmp_path / "talk.m4a").write_bytes(MP4)
+    (tmp_path / "sound.m4a").write_bytes(M4A)
+    files, _ = await planned(tmp_path, tmp_path / "out", download_types=("video",))
+    assert {file.source.name: file.problem is None for file in files} == {
+        "talk.m4a": True,
+        "sound.m4a": False,
+    }
