@@ -196,8 +196,9 @@ def open_media(source: Path, link: "Link | None" = None) -> Iterator[InputContai
     """
     if source.stat().st_size == 0:
         raise CannotRestore("the file is empty")
+    part = None if link is None else _Part(source, link)
     try:
-        file = f"file:{source}" if link is None else _Part(source, link)
+        file = part or f"file:{source}"
         container = av.open(file, "r", options=whitelist_options(), **_LENIENT)
     except (FileNotFoundError, PermissionError):
         raise
@@ -207,8 +208,12 @@ def open_media(source: Path, link: "Link | None" = None) -> Iterator[InputContai
         raise CannotRestore(
             "the file is not a recording, or damaged: no audio or video format fits its content"
         ) from error
-    with container:
-        yield container
+    try:
+        with container:
+            yield container
+    finally:
+        if part is not None:
+            part.close()
 
 
 ENCRYPTED = "the recording is encrypted (DRM); restore a copy without copy protection"
@@ -301,20 +306,19 @@ class _Part:
     def __init__(self, source: Path, link: Link) -> None:
         self._file = source.open("rb")
         self._link = link
-        self.seek(0)
+        self._position = self._file.seek(link.start)
 
     def read(self, size: int) -> bytes:
         """Return up to `size` bytes, none at the end."""
-        return self._file.read(max(0, min(size, self._link.end - self._file.tell())))
+        data = self._file.read(max(0, min(size, self._link.end - self._position)))
+        self._position += len(data)
+        return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move to a byte of the part, and return its position."""
-        base = (self._link.start, self._file.tell(), self._link.end)[whence]
-        return self._file.seek(base + offset) - self._link.start
-
-    def tell(self) -> int:
-        """Return the position within the part."""
-        return self._file.tell() - self._link.start
+        base = (self._link.start, self._position, self._link.end)[whence]
+        self._position = self._file.seek(base + offset)
+        return self._position - self._link.start
 
     def close(self) -> None:
         """Close the file."""

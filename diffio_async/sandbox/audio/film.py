@@ -141,7 +141,8 @@ def _describe(stream: Any) -> str:
     kind = {"subtitle": "subtitles", "audio": "a sound track", "video": "a picture"}.get(
         stream.type, f"a track of {stream.type}"
     )
-    name = stream.codec_context.name if stream.type != "data" and stream.codec_context else None
+    context = stream.codec_context if stream.type != "data" else None
+    name = context.codec.canonical_name if context is not None else None
     return f"{kind} ({name})" if name else kind
 
 
@@ -226,7 +227,8 @@ class _Writer:
             try:
                 added = out.add_stream_from_template(stream, opaque=True)
                 added.metadata.update(_metadata(stream.metadata))
-                added.disposition = stream.disposition & ~Disposition.default
+                disposition: Any = (stream.disposition & ~Disposition.default).value
+                added.disposition = disposition
             except (av.error.FFmpegError, ValueError, AttributeError):
                 self.warnings.append(f"not in the video: {_describe(stream)}")
             else:
@@ -234,6 +236,9 @@ class _Writer:
 
     def _add_metadata(self, media: InputContainer, out: OutputContainer, origin: float) -> None:
         out.metadata.update(_metadata(media.metadata))
+        for stream in media.streams:
+            if "timecode" in stream.metadata:
+                out.metadata.setdefault("timecode", stream.metadata["timecode"])
         chapters = media.chapters()
         for chapter in chapters:
             if origin and chapter["time_base"]:

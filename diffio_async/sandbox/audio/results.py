@@ -70,7 +70,7 @@ def _write_mp3(
         if artwork is not None:
             try:
                 picture = container.add_stream_from_template(artwork.stream, opaque=True)
-                picture.disposition = Disposition.attached_pic
+                picture.disposition = Disposition.attached_pic.value
                 artwork.stream = picture
                 container.mux_one(artwork)
             except (av.error.FFmpegError, ValueError) as error:

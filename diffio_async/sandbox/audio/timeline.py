@@ -99,12 +99,14 @@ class Track:
     Attributes:
         streams: Indices of its streams in the file; a second one continues the first.
         channels: One or two.
+        evenly: Mix all channels alike, because the mix by their positions is silent.
         links: The parts of a chained Ogg file; empty for every other file.
         warnings: What the owner of the recording should know about the choice.
     """
 
     streams: tuple[int, ...]
     channels: int
+    evenly: bool = False
     links: tuple[Link, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -115,14 +117,14 @@ _MAX_CHANNELS = 2
 def output_channels(stream: AudioStream) -> int:
     """Return the number of channels of the restored sound: one or two."""
     context = stream.codec_context
-    if context.channels > _MAX_CHANNELS and _is_unspecified(context.layout):
+    if context.channels > _MAX_CHANNELS and not _has_positions(context.layout):
         return 1
     return min(max(1, context.channels), _MAX_CHANNELS)
 
 
-def _is_unspecified(layout: av.AudioLayout) -> bool:
-    """Return whether a layout only has a number of channels, without a meaning for each."""
-    return layout.name == f"{layout.nb_channels} channels"
+def _has_positions(layout: av.AudioLayout) -> bool:
+    """Return whether a layout gives each channel the position of a speaker."""
+    return not layout.name.startswith((f"{layout.nb_channels} channels", "ambisonic"))
 
 
 _TOLERANCE = 0.03  # seconds: less is the rounding or jitter of time stamps
@@ -245,7 +247,7 @@ class Decoder:
                 missing -= RATE
             self._end = time
         self._end += duration
-        yield from self._resample(_mixable(frame))
+        yield from self._resample(_mixable(frame, evenly=self._track.evenly))
 
     def _trusts_times(self) -> bool:
         return self._trimmed < max(_MIN_TRIMMED, _MAX_TRIMMED_SHARE * self._seconds)
@@ -343,17 +345,19 @@ def _like(frame: av.AudioFrame, samples: Any) -> av.AudioFrame:
     return made
 
 
-def _mixable(frame: av.AudioFrame) -> av.AudioFrame:
-    """Return a frame that FFmpeg can mix: of many channels without a meaning, their mean.
+def _mixable(frame: av.AudioFrame, *, evenly: bool) -> av.AudioFrame:
+    """Return a frame that FFmpeg can mix: of many channels without positions, their mean.
 
     Otherwise FFmpeg would take the fourth of six for the channel of low frequencies, and drop it.
     """
     count = frame.layout.nb_channels
-    if count <= _MAX_CHANNELS or not _is_unspecified(frame.layout):
+    if count <= _MAX_CHANNELS or (_has_positions(frame.layout) and not evenly):
         return frame
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, count).T
+    if frame.layout.name.startswith("ambisonic") and not evenly:
+        samples = samples[:1]  # the sound from all directions; the others are differences
     mean = samples.mean(axis=0, dtype=np.float64)
     if samples.dtype.kind == "u":
         mean = (mean - 128.0) / 128.0

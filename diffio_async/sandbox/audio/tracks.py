@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from attrs import evolve
+
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
@@ -24,6 +26,7 @@ from diffio_async.sandbox.audio.timeline import (
 )
 
 _SILENT = 10 ** (-70 / 20)
+_STEREO = 2  # channels
 
 
 def choose_track(source: Path, limits: Limits) -> Track:
@@ -35,7 +38,7 @@ def choose_track(source: Path, limits: Limits) -> Track:
     """
     links = tuple(ogg_links(source))
     if links:
-        return Track((), max(_link_channels(source, links)), links)
+        return Track((), max(_link_channels(source, links)), links=links)
     with open_media(source) as container:
         stream = find_audio(container)
         check_encryption(container, stream, source)
@@ -47,26 +50,32 @@ def choose_track(source: Path, limits: Limits) -> Track:
             and is_decodable(other)
             and is_sound_codec(other.codec_context.codec.canonical_name)
         ]
-        channels = {each.index: output_channels(each) for each in (stream, *others)}
+        streams = (stream, *others)
+        channels = {each.index: output_channels(each) for each in streams}
+        many = {each.index for each in streams if each.codec_context.channels > _STEREO}
         names = {s.index: f"track {n}" for n, s in enumerate(container.streams.audio, start=1)}
-    if not others:
+    if not others and not many:
         return Track((best,), channels[best])
     candidates: list[tuple[int, ...]] = [(index,) for index in channels]
-    after = _continuation(source, best)
+    after = _continuation(source, best) if others else None
     if after is not None:
         candidates[0] = (best, after)
         candidates.remove((after,))
-    tracks = [Track(streams, max(channels[i] for i in streams)) for streams in candidates]
-    chosen = next((t for t in tracks if _has_sound(source, t, limits)), tracks[0])
+    tracks = [Track(given, max(channels[i] for i in given)) for given in candidates]
+    attempts = [
+        *tracks,
+        *(evolve(t, evenly=True, channels=1) for t in tracks if many.intersection(t.streams)),
+    ]
+    chosen = next((t for t in attempts if _has_sound(source, t, limits)), tracks[0])
     if len(tracks) == 1:
         return chosen
     warning = (
         f"of the {len(tracks)} sound tracks in this file,"
         f" only {names[chosen.streams[0]]} was restored"
     )
-    if chosen is not tracks[0]:
+    if chosen.streams != tracks[0].streams:
         warning += f", because {names[best]} is silent"
-    return Track(chosen.streams, chosen.channels, warnings=(warning,))
+    return evolve(chosen, warnings=(warning,))
 
 
 def _link_channels(source: Path, links: Iterable[Link]) -> Iterator[int]:
