@@ -17,7 +17,7 @@ from waits.fleets import INFERENCE, PREPARING, Fleet
 
 from diffio_async import WaitPolicy
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.next_poll import estimate_end, next_poll_delay, rate_limited_gap
+from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def simulate_adaptive(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> Sim
         if now >= job.ended_at:
             waiting -= 1
             delays.append(now - job.ended_at)
-            model.observe_end(timeline, now, complete=True, estimate=estimate_end(timeline, model))
+            model.observe_end(timeline, now, complete=True)
             continue
         later = with_sample(timeline, _sample(job, now))
         model.observe_sample(timeline, later)

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from diffio_async import WaitPolicy
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
-from diffio_async._polling.next_poll import estimate_end, next_poll_delay
+from diffio_async._polling.next_poll import next_poll_delay
 from diffio_async._polling.poll_model import PollModel
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def simulate_wait(
         gaps.append((now - age, gap))
         now += gap
         if now >= duration:
-            model.observe_end(timeline, now, complete=True, estimate=estimate_end(timeline, model))
+            model.observe_end(timeline, now, complete=True)
             return Detected(now - duration, gaps)
         later = with_sample(timeline, ProgressSample(now, *PATTERNS[pattern](now / duration)))
         model.observe_sample(timeline, later)

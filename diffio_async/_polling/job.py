@@ -18,7 +18,7 @@ from diffio_async._polling.job_timeline import (
     with_failure,
     with_sample,
 )
-from diffio_async._polling.next_poll import estimate_end, next_poll_delay, sufficient_gap
+from diffio_async._polling.next_poll import next_poll_delay, sufficient_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._polling.subscriptions import Waiter, copy_error, result_of
 from diffio_async._protocol import endpoints
@@ -349,8 +349,7 @@ class Job(Item):
 
     def _observe_end(self, progress: GenerationProgress, *, exact: bool = False) -> None:
         model, now = self.scheduler.poller.model, self.scheduler.loop.time()
-        end, complete = estimate_end(self.timeline, model), progress.complete
-        model.observe_end(self.timeline, now, complete=complete, exact=exact, estimate=end)
+        model.observe_end(self.timeline, now, complete=progress.complete, exact=exact)
 
     def _finish(self, progress: GenerationProgress, raw: RawResponse) -> None:
         """End all waits with the final progress."""

@@ -32,7 +32,7 @@ _JITTER = 0.2
 _SMALL_JITTER = 0.05
 #: Delay without any estimate, as a share of the time waited.
 _BACKOFF_SHARE = 0.1
-#: Delay of a running job while no durations are known, by the root of the price and the age: the
+#: Delay of a running job while no durations are known, by the root of its price and age: the
 #: optimum if the hazard is inversely proportional to the age.
 _UNKNOWN = 2.0
 #: Longest gap between two polls of a job that waits alone, as a share of the time waited: half of
@@ -66,20 +66,16 @@ _QUEUED = 0.5
 #: Delay while the start of the next stage is searched, by its value for the estimate and its error.
 _SEARCH, _SEARCH_ERROR = 0.8, 1.5
 
-_STEP = 0.05
-_Z = tuple(-4 + _STEP * n for n in range(161))
+#: Range, and step of the integral, of logarithms of durations in standard deviations.
+_MAX_Z, _STEP = 4.0, 0.05
 
 
-def _normal_roots() -> tuple[float, ...]:
-    """Return sqrt(hazard) of the normal distribution, integrated from one of `_Z` to the next."""
-    roots = []
-    for z in _Z:
-        alive = 0.5 * math.erfc(z / math.sqrt(2))
-        roots.append(_STEP * math.sqrt(math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / alive))
-    return tuple(roots)
+def _normal_root(z: float) -> float:
+    """Return sqrt(hazard) of the normal distribution."""
+    return math.sqrt(math.sqrt(2 / math.pi) * math.exp(-z * z / 2) / math.erfc(z / math.sqrt(2)))
 
 
-_ROOTS = _normal_roots()
+_ROOTS = tuple(_STEP * _normal_root(_STEP * n - _MAX_Z) for n in range(int(2 * _MAX_Z / _STEP) + 1))
 
 
 def backoff_delay(policy: WaitPolicy, waited: float, jitter: float) -> float:
@@ -217,7 +213,7 @@ def _delay_when_queued(
 
 def _estimate_duration(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
     """Return mean and deviation of the log of the duration, None if only other jobs show it."""
-    estimate = estimate_end(timeline, model)
+    estimate = model.estimate_end(timeline)
     if estimate is None or timeline.dequeued is None:
         return None
     duration = max(1e-3, estimate[0] - timeline.dequeued.middle)
@@ -233,45 +229,6 @@ def _estimate_duration(timeline: JobTimeline, model: PollModel) -> tuple[float, 
     return mean, error
 
 
-def estimate_end(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Return the estimated end of a job and its standard error in seconds, None if unknown.
-
-    It follows from the speed of percentages, or else from the stages that were entered.
-    """
-    if timeline.last is None or timeline.dequeued is None or not timeline.entries:
-        return None
-    started_at = timeline.dequeued.middle
-    stage = timeline.entries[-1].stage
-    eta = stage_eta(timeline, model.step(stage))
-    if eta is None:
-        return _end_by_entry(timeline, model)
-    end, error = eta.at, eta.error
-    following = model.after(stage)
-    if following is not None:
-        share = model.shares.get(following)
-        if share is None or not share.known:
-            return None
-        duration = (end - started_at) / share.fraction
-        error = math.hypot(error / share.fraction, duration * share.error)
-        end = started_at + duration
-    left = max(0.0, end - timeline.last.at)
-    return end, math.hypot(error, model.speed_error * left)
-
-
-def _end_by_entry(timeline: JobTimeline, model: PollModel) -> tuple[float, float] | None:
-    """Estimate the end by the start of the present stage, without percentages."""
-    stage, started = timeline.entries[-1], timeline.dequeued
-    share = model.shares.get(stage.stage)
-    if share is None or not share.known or started is None:
-        return None
-    passed = stage.middle - started.middle
-    if passed <= 0:
-        return None
-    duration = passed / share.fraction
-    relative = math.hypot(share.error, math.hypot(stage.error, started.error) / passed)
-    return started.middle + duration, duration * relative
-
-
 def _delay_to_eta(mean: float, error: float, age: float, min_interval: float) -> float | None:
     """Return the delay to shortly after the estimated end, None if it is not precise enough."""
     duration = math.exp(mean)
@@ -284,7 +241,7 @@ def _delay_by_durations(policy: WaitPolicy, model: PollModel, age: float) -> flo
     """Return the delay of a job of which only its age is known, in seconds."""
     moments, price = model.durations.log_moments, POLL_COST * policy.min_interval
     if moments is None:
-        return _UNKNOWN * math.sqrt(price * age) + price
+        return _UNKNOWN * math.sqrt(price * (age + _ALONE_MIN * policy.min_interval))
     return _delay_by_hazard(*moments, age, policy.min_interval, price)
 
 
@@ -296,9 +253,9 @@ def _delay_by_hazard(
     now = (math.log(max(age, 1e-3)) - mean) / error
     if now > _LATE:
         return max(min_interval, _LATE_GAP * (age - duration))
-    aim, z = math.sqrt(2 * price), max(now, _Z[0])
-    while aim > 0 and z < _Z[-1]:
-        part = _ROOTS[int((z - _Z[0]) / _STEP)] * math.sqrt(error * math.exp(mean + error * z))
+    aim, z = math.sqrt(2 * price), max(now, -_MAX_Z)
+    while aim > 0 and z < _MAX_Z:
+        part = _ROOTS[int((z + _MAX_Z) / _STEP)] * math.sqrt(error * math.exp(mean + error * z))
         z += _STEP * min(1.0, aim / part)
         aim -= part
     return max(0.0, math.exp(mean + error * z) - age)
@@ -309,14 +266,13 @@ def _delay_to_stage_change(
 ) -> float:
     """Return the delay to a poll that observes the start of the next stage, if that is useful."""
     stage = timeline.entries[-1].stage
-    share = model.shares.get(model.after(stage) or "")
+    share = model.share(model.after(stage))
     eta = stage_eta(timeline, model.step(stage))
     if eta is not None:
         # Percentages show the end of this stage; the duration of what follows may be unknown.
-        known = share is not None and share.known
-        return math.inf if known else max(0.0, eta.at - now) + eta.error + _MARGIN
+        return max(0.0, eta.at - now) + eta.error + _MARGIN if share is None else math.inf
     moments = model.durations.log_moments
-    if share is None or not share.known or moments is None or timeline.dequeued is None:
+    if share is None or moments is None or timeline.dequeued is None:
         return math.inf
     if share.error >= _USEFUL * moments[1]:
         return math.inf

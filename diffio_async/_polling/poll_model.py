@@ -8,14 +8,17 @@ from __future__ import annotations
 import itertools
 import math
 from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from attrs import define, field
 
 from diffio_async._polling.job_timeline import (
+    ROUNDING,
     STAGE_DONE,
     TWO_ROUNDINGS,
     completed_stage,
+    may_be_first,
     precedes,
     stage_eta,
 )
@@ -44,6 +47,8 @@ _SHARE_MEMORY = 100.0
 _LONG_REST = 0.9
 #: Share of jobs that must be observed at 100 %, and the number of jobs that is remembered.
 _MIN_AT_FULL, _AT_FULL_MEMORY = 0.1, 50.0
+#: Fraction of the duration before the last stage, and its standard error, while unknown.
+_UNKNOWN_START = 0.2, 0.2
 #: Prior variance of the speed, and the number of samples that it counts for.
 _UNEVEN, _UNEVEN_COUNT = 0.02**2, 2.0
 _UNEVEN_MEMORY = 200.0
@@ -153,11 +158,6 @@ class StageFraction:
         self.count += 1
 
     @property
-    def known(self) -> bool:
-        """Whether enough jobs were observed."""
-        return self.count >= _MIN_JOBS
-
-    @property
     def fraction(self) -> float:
         """The mean, 0 to 1."""
         return math.exp(self.mean)
@@ -223,15 +223,73 @@ class PollModel:
         following = self.next_stage.get(stage, stage + STAGE_DONE)
         if completed_stage(following) is None:
             return following
-        rest = self.shares.get(following)
-        often = self.seen_at_full.get(stage, 0.0) >= _MIN_AT_FULL
-        long = rest is not None and rest.known and rest.fraction < _LONG_REST
+        rest, often = self.share(following), self.seen_at_full.get(stage, 0.0) >= _MIN_AT_FULL
+        long = rest is not None and rest.fraction < _LONG_REST
         return following if often and long else None
+
+    def share(self, stage: str | None) -> StageFraction | None:
+        """Return the fraction of the duration before a stage, None if too few jobs showed it."""
+        share = self.shares.get(stage or "")
+        return None if share is None or share.count < _MIN_JOBS else share
 
     def step(self, stage: str) -> float:
         """Return the step of the percentages of a stage."""
         steps = self.steps.get(stage)
         return 1.0 if steps is None else steps.step
+
+    def estimate_end(self, timeline: JobTimeline) -> tuple[float, float] | None:
+        """Return the estimated end of a job and its standard error in seconds, None if unknown.
+
+        It follows from the speed of percentages, or else from the stages that were entered.
+        """
+        if timeline.last is None or timeline.dequeued is None or not timeline.entries:
+            return None
+        started_at = timeline.dequeued.middle
+        stage = timeline.entries[-1].stage
+        eta = stage_eta(timeline, self.step(stage))
+        if eta is None:
+            return self._end_by_entry(timeline)
+        end, error = eta.at, eta.error
+        following = self.after(stage)
+        if following is not None:
+            share = self.share(following)
+            if share is None:
+                return None
+            duration = (end - started_at) / share.fraction
+            error = math.hypot(error / share.fraction, duration * share.error)
+            end = started_at + duration
+        elif timeline.first is timeline.last and not may_be_first(stage):
+            end, error = min((end, error), self._end_by_one_sample(timeline), key=itemgetter(1))
+        left = max(0.0, end - timeline.last.at)
+        return end, math.hypot(error, self.speed_error * left)
+
+    def _end_by_one_sample(self, timeline: JobTimeline) -> tuple[float, float]:
+        """Estimate the end by one percentage of the last stage and the usual start of the stage."""
+        last, started = timeline.last, timeline.dequeued
+        if last is None or last.percent is None or started is None or not timeline.start_known:
+            return math.inf, math.inf
+        share, step = self.share(last.stage), self.step(last.stage)
+        start, error = _UNKNOWN_START
+        if share is not None:
+            start, error = share.fraction, share.fraction * share.error
+        done = min(0.99, (last.percent + step / 2) / _ALL)
+        passed = start + done * (1 - start)
+        duration = (last.at - started.middle) / passed
+        error = math.hypot(error * (1 - done), ROUNDING * step / _ALL * (1 - start))
+        return started.middle + duration, duration / passed * error
+
+    def _end_by_entry(self, timeline: JobTimeline) -> tuple[float, float] | None:
+        """Estimate the end by the start of the present stage, without percentages."""
+        stage, started = timeline.entries[-1], timeline.dequeued
+        share = self.share(stage.stage)
+        if share is None or started is None:
+            return None
+        passed = stage.middle - started.middle
+        if passed <= 0:
+            return None
+        duration = passed / share.fraction
+        relative = math.hypot(share.error, math.hypot(stage.error, started.error) / passed)
+        return started.middle + duration, duration * relative
 
     def observe_sample(self, before: JobTimeline, timeline: JobTimeline) -> None:
         """Learn from a response: the job of the timeline `before` is still running."""
@@ -279,13 +337,7 @@ class PollModel:
         self.speed_variance += (min(1.0, square) - self.speed_variance) / self._speeds
 
     def observe_end(
-        self,
-        timeline: JobTimeline,
-        ended: float,
-        *,
-        complete: bool,
-        exact: bool = False,
-        estimate: tuple[float, float] | None = None,
+        self, timeline: JobTimeline, ended: float, *, complete: bool, exact: bool = False
     ) -> None:
         """Learn from a job that ended between its last response and `ended`.
 
@@ -294,7 +346,6 @@ class PollModel:
             ended: The instant at which the end was observed.
             complete: Whether the job is complete, not failed.
             exact: Whether the job ended just then.
-            estimate: The estimated end, with its standard error in seconds.
         """
         last_seen_at = timeline.last_polled_at
         if not timeline.start_known or (timeline.dequeued is None and last_seen_at is not None):
@@ -307,6 +358,7 @@ class PollModel:
                 return
             last_seen_at = started_at
         at, error = (last_seen_at + ended) / 2, _UNIFORM_ERROR * (ended - last_seen_at)
+        estimate = self.estimate_end(timeline)
         if exact:
             at, error = ended, 0.0
         elif estimate is not None:
