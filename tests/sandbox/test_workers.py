@@ -103,6 +103,22 @@ async def test_a_recording_is_restored_with_progress(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_a_video_that_cannot_be_made_is_reported_and_the_sound_is_delivered(
+    tmp_path: Path,
+) -> None:
+    source = Path(__file__).parent / "audio" / "media" / "unknown-picture.mp4"
+    async with calling(Sandbox(tmp_path)) as caller:
+        ids = await caller.generation(await caller.project(source.read_bytes()))
+        progress = await caller.ended(ids, within=60)
+        assert progress["status"] == "complete"
+        assert progress["hasVideo"] is False
+        warning = "the video is missing: its format is not known"
+        assert progress["restoration"]["warnings"] == [warning]
+        got = await caller.send("GET", await caller.link(ids))
+        assert got.headers["Content-Type"] == "audio/mpeg"
+
+
+@pytest.mark.slow
 async def test_an_interrupted_restoration_is_repeated_after_a_restart(tmp_path: Path) -> None:
     async with calling(Sandbox(tmp_path)) as caller:
         ids = await caller.generation(await caller.project(SAMPLE.read_bytes()))
