@@ -134,7 +134,7 @@ def collected_in_the_loops_thread() -> None:
 
 def collected_in_a_thread_that_the_task_waits_for() -> None:
     """A thread with work of the loop collects a generator, whose end waits for that work."""
-    vars(call_channel)["UNWIND_SECONDS"] = 0.2
+    setattr(call_channel, "UNWIND_SECONDS", 0.2)  # noqa: B010 - it is Final
     iterated = threading.Event()
 
     def work() -> None:
