@@ -97,8 +97,7 @@ def write_video(
         on_progress: Called with the fraction that is done, from 0 to 1.
 
     Raises:
-        CannotRestore: No format accepts this video stream.
-        OSError: The disk is full.
+        CannotRestore: No format accepts this video stream, or the disk is full.
     """
     if track.links:
         raise CannotRestore("it consists of several joined Ogg files")
@@ -119,7 +118,7 @@ def write_video(
             except (av.error.FFmpegError, ValueError) as error:
                 target.unlink(missing_ok=True)
                 if is_disk_full(error):
-                    raise
+                    raise CannotRestore("the disk of the sandbox is full") from error
                 if not film.copied:
                     break
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -473,6 +474,23 @@ def test_a_full_disk_is_named(
     monkeypatch.setattr(SoundFile, "append", fail)
     with pytest.raises(CannotRestore, match="the disk of the sandbox is full"):
         restore(source, tmp_path / "out", report=lambda *_: None)
+
+
+def test_a_disk_that_the_video_fills_costs_the_video_only(
+    tmp_path: Path,
+    recordings: Any,
+    restored: Callable[..., Restored],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = recordings.write_media(tmp_path / "a.mp4", recordings.clip, video="mpeg4")
+
+    def fail(*_: object) -> None:
+        raise av.error.OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(film, "add_audio_stream", fail)
+    result = restored(source, engine="afftdn")
+    assert result.video is None
+    assert result.warnings == ["the video is missing: the disk of the sandbox is full"]
 
 
 @pytest.mark.parametrize(
