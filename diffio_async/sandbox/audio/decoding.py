@@ -263,7 +263,24 @@ class Link:
 
 
 _PAGE_HEADER = 27  # bytes
+_FLAGS = 5  # the index of the byte with the flags
 _FIRST_PAGE = 2  # flag of a page that begins a stream
+
+
+def _ogg_pages(source: Path) -> tuple[list[int], int]:
+    """Return where each part of an Ogg file starts, and where the last page should end."""
+    starts: list[int] = []
+    in_headers = False
+    position = 0
+    with source.open("rb") as file:
+        while (header := file.read(_PAGE_HEADER)).startswith(b"OggS") and len(header) > _FLAGS:
+            begins = bool(header[_FLAGS] & _FIRST_PAGE)
+            if begins and not in_headers:
+                starts.append(position)
+            in_headers = begins
+            position += _PAGE_HEADER + header[-1] + sum(file.read(header[-1]))
+            file.seek(position)
+    return starts, position
 
 
 def ogg_links(source: Path) -> list[Link]:
@@ -271,20 +288,14 @@ def ogg_links(source: Path) -> list[Link]:
 
     FFmpeg stops at a part with another number of channels, so that each part is opened by itself.
     """
-    starts: list[int] = []
-    in_headers = False
-    with source.open("rb") as file:
-        size = file.seek(0, 2)
-        position = file.seek(0)
-        while (header := file.read(_PAGE_HEADER)).startswith(b"OggS") and header[-1:]:
-            begins = bool(header[5] & _FIRST_PAGE)
-            if begins and not in_headers:
-                starts.append(position)
-            in_headers = begins
-            position += len(header) + header[-1] + sum(file.read(header[-1]))
-            file.seek(position)
-    ends = [*starts[1:], size]
+    starts, _ = _ogg_pages(source)
+    ends = [*starts[1:], source.stat().st_size]
     return [Link(*span) for span in zip(starts, ends, strict=True)] if starts[1:] else []
+
+
+def is_cut_off(source: Path) -> bool:
+    """Return whether an Ogg file ends within a page."""
+    return _ogg_pages(source)[1] > source.stat().st_size
 
 
 _MAX_RIFF = 0x7FFF_0000  # more is written where the size was not known

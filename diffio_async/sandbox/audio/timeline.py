@@ -23,6 +23,7 @@ from diffio_async.sandbox.audio.decoding import (
     Link,
     find_audio,
     find_video,
+    is_cut_off,
     open_media,
     riff_share,
 )
@@ -189,6 +190,10 @@ class Decoder:
                     self._warn_of_missing(container, streams)
         if self._failed > self._decoded:
             raise CannotRestore("the recording is damaged: none of its sound can be decoded")
+        if is_cut_off(self._source):
+            self.warnings.append(
+                f"the file is cut off: only {self._written / RATE:.1f} s were read"
+            )
         if self._missing > _MIN_HOLES:
             self.warnings.append(
                 f"{self._missing:.1f} s of sound are missing or damaged in the file: silence in"

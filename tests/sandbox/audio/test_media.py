@@ -511,6 +511,17 @@ def test_a_truncated_recording_is_called_truncated(
     assert whole_length == pytest.approx(2.0, abs=0.11)
 
 
+def test_an_ogg_file_that_ends_within_a_page_is_called_cut_off(
+    tmp_path: Path, recordings: Any
+) -> None:
+    whole = recordings.write_media(tmp_path / "a.ogg", recordings.clip, audio="libopus")
+    assert decoded(whole)[1].warnings == []
+    source = tmp_path / "b.ogg"
+    source.write_bytes(whole.read_bytes()[:-100])
+    sound, decoder = decoded(source)
+    assert decoder.warnings == [f"the file is cut off: only {len(sound) / RATE:.1f} s were read"]
+
+
 def test_a_wav_file_of_unknown_size_is_complete(tmp_path: Path, recordings: Any) -> None:
     """Programs that write to a pipe cannot know the size beforehand."""
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
