@@ -226,6 +226,7 @@ def _strongly_connected(graph: dict[str, set[str]]) -> list[list[str]]:
     return [list(group) for group in sorted(groups)]
 
 
+@pytest.mark.slow
 def test_imports_go_down_the_layers_only() -> None:
     """No module of the package imports from a layer above its own, or breaks a package's rule."""
     assert violations(PACKAGE) == []

@@ -22,11 +22,10 @@ from diffio_async._protocol.media_types import (
 )
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._validators import local_path
-from diffio_async.batch.globs import expand_glob, glob_base
 from diffio_async.batch.journal_queries import LeftOutCounts
-from diffio_async.batch.manifest import is_manifest, read_manifest
 from diffio_async.batch.naming import EarlierBatch
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
+from diffio_async.batch.selection import expand_glob, glob_base, is_manifest, read_manifest
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import BatchItem, LeftOut, LeftOutReason
 

@@ -284,7 +284,7 @@ def _restore(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
 
 def _transcribe(request: dict[str, Any]) -> dict[str, Any]:
     from diffio_async.sandbox.audio import transcribe
-    from diffio_async.sandbox.audio.transcripts import RECOGNISER
+    from diffio_async.sandbox.audio.results import RECOGNISER
 
     transcript = transcribe(Path(request["transcribe"]), Path(request["out"]))
     return {"transcript": transcript.name, "engine": RECOGNISER}

@@ -43,6 +43,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return set_ahead
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [-2 * HOURS, 2 * HOURS])
 async def test_a_clock_that_is_set_during_a_batch_does_not_stop_it(
     sandbox: Sandbox,

@@ -104,6 +104,7 @@ async def test_a_failed_generation_is_restarted_only_with_retry_failed(
     assert generations(sandbox) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 402, 403])
 async def test_a_rejected_account_stops_the_batch(
     status: int, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
@@ -167,6 +168,7 @@ async def test_throttling_slows_all_files_and_fails_none(sandbox: Sandbox, tmp_p
     assert generations(sandbox) == len(sandbox.state.projects) == 6
 
 
+@pytest.mark.slow
 async def test_a_broken_connection_pauses_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -178,6 +180,7 @@ async def test_a_broken_connection_pauses_the_batch(
     assert generations(sandbox) == 4
 
 
+@pytest.mark.slow
 async def test_a_long_outage_stops_the_batch(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +276,7 @@ async def test_the_same_salt_elsewhere_is_not_billed_again(
     sandbox.context.request_log.violations.clear()
 
 
+@pytest.mark.slow
 async def test_a_timed_out_wait_is_resumed_by_the_next_run(tmp_path: Path) -> None:
     """A generation that takes longer fails its file but continues; the next run waits again."""
     source = recordings(tmp_path / "in", "a.wav")
@@ -336,6 +340,7 @@ async def test_a_result_that_cannot_be_written_is_not_billed(
     assert len(sandbox.state.projects) == 2
 
 
+@pytest.mark.slow
 async def test_a_timed_out_wait_is_not_restarted_in_the_same_run(tmp_path: Path) -> None:
     """A generation that takes too long is left while the other files continue."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(4)))

@@ -79,6 +79,7 @@ async def test_a_run_on_another_host_lives_until_its_lease_expires(tmp_path: Pat
     await one.close()
 
 
+@pytest.mark.slow
 async def test_a_run_that_lost_its_leases_abandons_the_rows(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ async def test_the_next_run_restores_no_result_of_the_last_one(
         assert generations(sandbox) == 2
 
 
+@pytest.mark.slow
 async def test_results_of_an_earlier_batch_are_detected_from_its_journal(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

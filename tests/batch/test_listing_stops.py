@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import BatchStopped
-from diffio_async.batch import globs, naming, sources
+from diffio_async.batch import naming, sources
 from tests.batch.scenes import generations, recordings, restored, states
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def short_of_descriptors(work: Callable[..., Any]) -> Callable[..., Any]:
     ("module", "reader", "pattern"),
     [
         (sources, "_entries", "in"),
-        (globs, "_glob_entries", "in/*.wav"),
+        (selection, "_glob_entries", "in/*.wav"),
         (naming, "_names", "in"),
         (naming, "_open_journal", "in"),
     ],

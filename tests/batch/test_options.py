@@ -28,6 +28,7 @@ async def _other_key(client: AsyncDiffio) -> str:
     return made.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("types", "fault"), [(("audio",), 503), (("audio", "transcript"), None), (("video",), 429)]
 )

@@ -170,6 +170,7 @@ async def test_a_result_path_of_a_changed_journal_is_not_written(
     assert all("is not in the folder of the results" in (o.error or "") for o in outcomes.values())
 
 
+@pytest.mark.slow
 async def test_the_service_cannot_choose_a_path(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

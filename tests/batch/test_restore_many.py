@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import anyio
+import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, Diffio
 from diffio_async.batch import restore_many, scheduler
@@ -23,8 +24,6 @@ from tests.batch.scenes import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    import pytest
 
     from diffio_async import BatchProgress
     from diffio_async.sandbox import Sandbox
@@ -98,6 +97,7 @@ async def test_several_types_and_a_type_added_later(
     ]
 
 
+@pytest.mark.slow
 async def test_results_are_not_recordings(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -182,6 +182,7 @@ async def test_progress_is_reported(client: AsyncDiffio, tmp_path: Path) -> None
     assert last.uploading == last.generating == last.downloading == 0
 
 
+@pytest.mark.slow
 async def test_the_sync_client_iterates_the_same(sandbox: Sandbox, tmp_path: Path) -> None:
     """`Diffio().restore_many` yields the outcomes without a loop."""
     source = recordings(tmp_path / "in", "a.wav", "b.wav")

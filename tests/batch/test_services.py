@@ -57,6 +57,7 @@ def test_base_urls_of_different_services_differ(other: str) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_a_journal_of_another_service_is_refused(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -171,6 +172,7 @@ async def test_an_unknown_project_is_uploaded_again(
     assert (len(sandbox.state.projects), generations(sandbox)) == (2, 1)
 
 
+@pytest.mark.slow
 async def test_a_journal_that_sent_nothing_takes_the_service_of_the_next_run(
     tmp_path: Path,
 ) -> None:

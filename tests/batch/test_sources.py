@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio, BatchItem, ConfigurationError, Diffio
-from diffio_async.batch.globs import expand_glob
+from diffio_async.batch.selection import expand_glob
 from tests.batch.scenes import below, planned, recordings, restored, states
 
 if TYPE_CHECKING:

@@ -88,6 +88,7 @@ async def _trickle(writer: asyncio.StreamWriter) -> None:
             await writer.drain()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_a_handler_may_take_longer_than_its_client() -> None:
     """The limits apply only to what the client has to send."""

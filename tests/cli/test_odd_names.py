@@ -80,6 +80,7 @@ async def test_a_dry_run_reports_the_same_as_the_run(
     assert "0 to restore" in skipping.stdout
 
 
+@pytest.mark.slow
 async def test_a_name_that_the_service_chose_is_shortened(
     tmp_path: Path, run: Run, echo: Sandbox
 ) -> None:

@@ -33,6 +33,7 @@ ITERABLES: dict[str, Callable[[list[str]], Iterable[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ITERABLES)
 async def test_several_strings_may_be_any_iterable(
     kind: str, client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path

@@ -181,6 +181,7 @@ async def test_an_upload_waiting_to_retry_a_part_is_aborted_at_once() -> None:
         assert aborted(on)
 
 
+@pytest.mark.slow
 async def test_a_stopped_loop_does_not_delay_closing() -> None:
     """An upload on a stopped loop cannot be aborted, and is not waited for."""
     async with scene(faults=[NEVER]) as on:

@@ -29,6 +29,7 @@ def by_name(sandbox: Sandbox) -> str:
     return f"http://sandbox:{urlsplit(sandbox.base_url).port}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uploads", [("signed",), ("edge",)])
 async def test_with_the_option_a_sandbox_on_another_machine_can_be_used(
     sample: Path, caplog: pytest.LogCaptureFixture, uploads: Any

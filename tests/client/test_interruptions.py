@@ -142,6 +142,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 async def test_ctrl_c_names_the_generation_that_continues(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ async def test_ctrl_c_names_the_generation_that_continues(
                 assert f"{name}={interruption['seen'][name]}" in interruption["notes"], call
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_a_generation_is_requested_names_its_key(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SPEECH = b"speech " * 1000
 
 
+@pytest.mark.slow
 async def test_errors_after_the_generation_started_have_its_key_and_ids() -> None:
     """Reusing the key from the error leads to the first generation."""
     options = ClientOptions(retry=QUICK)
@@ -116,6 +117,7 @@ VIDEOS = [
 ]
 
 
+@pytest.mark.slow
 async def test_a_video_in_a_folder_gets_the_suffix_that_the_service_chose(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ async def test_restore_uploads_generates_and_downloads(
     assert generation[0].json["idempotencyKey"]
 
 
+@pytest.mark.slow
 async def test_without_a_target_the_result_is_in_memory(client: AsyncDiffio) -> None:
     """The source is bytes, a file object or an async iterator."""
 
@@ -100,6 +101,7 @@ async def test_all_arguments_are_sent(client: AsyncDiffio, sandbox: Sandbox) -> 
     assert generation.json["idempotencyKey"] == "key-1"
 
 
+@pytest.mark.slow
 async def test_the_file_in_a_target_folder_is_named_after_the_source(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:
@@ -208,6 +210,7 @@ async def test_a_timed_out_wait_can_be_continued(client: AsyncDiffio, sandbox: S
     assert result.content == SPEECH
 
 
+@pytest.mark.slow
 async def test_a_cancelled_restoration_leaves_nothing_behind(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

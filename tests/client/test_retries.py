@@ -149,6 +149,7 @@ async def test_a_retry_after_over_the_maximum_is_raised_at_once(
     assert len(requests_to(sandbox, LIST)) == 1
 
 
+@pytest.mark.slow
 async def test_the_total_timeout_ends_retries_and_the_current_attempt(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
@@ -161,6 +162,7 @@ async def test_the_total_timeout_ends_retries_and_the_current_attempt(
     assert 0.3 <= time.monotonic() - started_at < 1.5
 
 
+@pytest.mark.slow
 async def test_a_timeout_of_a_call_limits_each_attempt(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:

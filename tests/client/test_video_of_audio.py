@@ -115,6 +115,7 @@ def test_containers_are_recognised_by_their_first_bytes(head: bytes, suffix: str
     assert ending_by_content(head[:64]) == suffix
 
 
+@pytest.mark.slow
 async def test_a_batch_of_videos_refuses_audio_and_restores_the_rest(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ async def test_a_missing_picture_is_known_before_the_video_is_requested(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [None, "downloadUnavailable"])
 async def test_a_batch_gives_the_missing_picture_as_the_reason(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path, code: str | None

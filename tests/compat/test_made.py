@@ -47,6 +47,7 @@ def test_importing_the_package_does_not_import_compat() -> None:
     assert ran.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_importing_compat_loads_neither_svix_nor_httpx() -> None:
     """They take most of the half second of the import of the published package."""
     program = "import sys, diffio_async.compat; print({'svix', 'httpx'} & set(sys.modules))"

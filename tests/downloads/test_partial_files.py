@@ -94,6 +94,7 @@ async def test_without_resume_nothing_is_left_and_nothing_is_resumed(
     assert entries(tmp_path) == [*left, "voice.mp3"]
 
 
+@pytest.mark.slow
 async def test_a_cancelled_download_is_resumed(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -157,6 +158,7 @@ async def test_another_generation_or_type_does_not_resume_it(
     assert entries(tmp_path) == [*left, "voice.mp3"]
 
 
+@pytest.mark.slow
 async def test_another_version_is_fetched_from_its_start(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ async def test_one_range_in_flight_is_one_connection(
     assert slow.ranged == [""]
 
 
+@pytest.mark.slow
 async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connection(
     sandbox: Sandbox, eager: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ async def test_downloads_share_the_limit_of_the_client_and_each_has_one_connecti
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {CONTENT[:800_000]}
 
 
+@pytest.mark.slow
 async def test_a_host_without_ranges_continues_over_the_first_connection(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ async def test_a_host_without_ranges_continues_over_the_first_connection(
     assert slow.served < 1.2 * len(CONTENT)
 
 
+@pytest.mark.slow
 async def test_a_host_that_refuses_more_connections_gets_fewer(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -206,6 +209,7 @@ async def test_a_part_that_breaks_is_resumed_alone(
     assert slow.served < 1.4 * len(CONTENT)
 
 
+@pytest.mark.slow
 async def test_a_result_that_changes_during_the_download_is_fetched_again(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -266,6 +270,7 @@ async def test_connections_whose_link_expired_request_one_new_link(
     assert len(requests_to(sandbox, LINK)) == 2
 
 
+@pytest.mark.slow
 async def test_gaps_of_a_killed_download_are_filled_by_the_next(
     client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
 ) -> None:

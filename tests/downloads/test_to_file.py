@@ -167,6 +167,7 @@ async def test_progress_grows_to_the_total(client: AsyncDiffio) -> None:
     assert reports[-1].percent == 100
 
 
+@pytest.mark.slow
 async def test_progress_contains_the_rate(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """In bytes per second, once it is known."""
     job = await finished(client, CONTENT)

@@ -264,6 +264,7 @@ async def test_a_host_that_always_sends_the_same_part_ends_the_download(
     assert len(host.requests) < 12
 
 
+@pytest.mark.slow
 async def test_a_host_that_sends_a_byte_per_response_gets_requests_with_pauses(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:

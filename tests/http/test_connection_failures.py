@@ -149,6 +149,7 @@ async def test_a_silent_server_ends_with_the_read_timeout(
     assert "read time-out" in str(error)
 
 
+@pytest.mark.slow
 async def test_the_total_timeout_ends_a_response_that_trickles() -> None:
     """Each byte arrives within the read timeout."""
     body = b'{"projects": []}'
@@ -166,6 +167,7 @@ async def test_the_total_timeout_ends_a_response_that_trickles() -> None:
         assert 0.25 < time.monotonic() - started_at < 1
 
 
+@pytest.mark.slow
 async def test_only_the_total_timeout_ends_waiting_for_a_free_connection(sandbox: Sandbox) -> None:
     """The connect timeout does not apply, and nothing was sent."""
     sandbox.faults.add(Fault(path=LIST, action=Delay(0.4)))

@@ -35,6 +35,7 @@ async def test_a_non_idempotent_request_gets_a_new_connection() -> None:
     assert [one.connection for one in host.requests] == [1, 2, 3]
 
 
+@pytest.mark.slow
 async def test_a_connection_closed_by_the_server_while_idle_is_replaced() -> None:
     async def close_when_idle(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
         await PROJECTS(incoming, writer)

@@ -80,6 +80,7 @@ async def test_bytes_before_a_broken_connection_are_delivered(size: int) -> None
     assert body == LARGE[:size]
 
 
+@pytest.mark.slow
 async def test_a_host_that_becomes_silent_ends_with_the_read_timeout() -> None:
     headers = head(200, {"content-length": len(LARGE)})
     body = bytearray()
@@ -117,6 +118,7 @@ def slowly(chunks: int, pause: float) -> Script:
     return script
 
 
+@pytest.mark.slow
 async def test_a_slow_host_does_not_exceed_the_read_timeout() -> None:
     body = bytearray()
     async with peer(slowly(12, 0.04)) as host, transport() as sessions:
@@ -156,6 +158,7 @@ async def test_closing_ends_a_body_that_is_being_received() -> None:
     assert [type(failure) for failure in ended] == [ClientClosed]
 
 
+@pytest.mark.slow
 async def test_a_body_that_is_not_consumed_stops_the_host() -> None:
     sent = 0
 

@@ -79,6 +79,7 @@ def secrets_of(sandbox: Sandbox) -> set[str]:
 ECHO = "no: {} and https://media.test/x?signature=SECRETSECRET"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload_mode", get_args(UploadMode))
 async def test_a_restore_with_every_kind_of_failure_shows_no_secret(
     logged: pytest.LogCaptureFixture, tmp_path: Path, upload_mode: UploadMode

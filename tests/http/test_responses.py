@@ -157,6 +157,7 @@ async def test_an_endless_error_body_is_read_partially() -> None:
     assert len(str(error)) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind", "end"),
     [

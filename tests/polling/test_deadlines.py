@@ -28,6 +28,7 @@ async def test_a_deadline_cancels_the_poll_in_flight(client: AsyncDiffio, sandbo
     assert caught.value.generation_id == "gen_1"
 
 
+@pytest.mark.slow
 async def test_a_long_interval_ends_at_the_deadline(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """With an interval of an hour the wait still ends on time, after one last poll."""
     sandbox.faults.add(forever(progress_body("processing")))
@@ -84,6 +85,7 @@ async def test_a_timeout_is_a_timeout_error_with_a_hint(
     assert isinstance(caught.value.__cause__, ServerError)
 
 
+@pytest.mark.slow
 async def test_a_callers_own_deadline_wins(client: AsyncDiffio, sandbox: Sandbox) -> None:
     """`asyncio.timeout` and anyio's scopes cancel a wait and its polls."""
     sandbox.faults.add(forever(progress_body("processing")))

@@ -42,6 +42,7 @@ async def test_a_third_of_the_responses_is_502() -> None:
         assert len(sandbox.requests) - before < 150
 
 
+@pytest.mark.slow
 async def test_nothing_but_502_ends_on_time() -> None:
     """The deadline holds, and the last failure is the cause."""
     async with sandbox_client() as (client, sandbox):
@@ -54,6 +55,7 @@ async def test_nothing_but_502_ends_on_time() -> None:
         assert {type(outcome.error) for outcome in outcomes} == {WaitTimeout}
 
 
+@pytest.mark.slow
 async def test_429_pauses_all_polls_once() -> None:
     """One `Retry-After` holds back every wait of the client; several of them do not add up."""
     events: list[object] = []
@@ -174,6 +176,7 @@ async def test_a_listing_that_lacks_a_job_does_not_lose_it() -> None:
         assert first["generationId"] == "gen_3"
 
 
+@pytest.mark.slow
 async def test_a_listing_that_lags_behind_does_not_hide_an_end() -> None:
     """It always contains `processing`; occasional single polls find the ends in time."""
     async with sandbox_client(duration=0.15) as (client, sandbox):
@@ -200,6 +203,7 @@ async def test_invalid_percentages_in_a_listing_do_not_end_the_wait() -> None:
         assert sandbox.faults.hits(fault) > 0
 
 
+@pytest.mark.slow
 async def test_progress_never_goes_backwards() -> None:
     """A listing that is behind the reported progress is ignored."""
     async with sandbox_client() as (client, sandbox):

@@ -92,6 +92,7 @@ async def test_a_callback_that_raises_does_not_end_the_wait(
     assert caplog.text.count("ZeroDivisionError: ") == 2
 
 
+@pytest.mark.slow
 async def test_a_slow_callback_does_not_turn_a_result_into_a_timeout(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
 
 
+@pytest.mark.slow
 async def test_outcomes_come_in_the_order_given(client: AsyncDiffio) -> None:
     """Ids, handles and models may be mixed and repeated; what failed is among the outcomes."""
     first, second, third = await generate(client, 1, 3)
@@ -75,6 +76,7 @@ async def test_one_listing_polls_all_generations_of_a_project() -> None:
         assert len(requests_to(sandbox, PROGRESS)) <= 12
 
 
+@pytest.mark.slow
 async def test_one_alone_and_a_few_of_another_project() -> None:
     """A job alone in its project is polled by itself; responses contain unknown projects."""
     async with sandbox_client(duration=0.5) as (client, sandbox):
@@ -177,6 +179,7 @@ async def test_failures_are_outcomes_or_one_error_of_all(
     assert "no speech" in str(failure)
 
 
+@pytest.mark.slow
 async def test_timeouts_are_outcomes_on_time() -> None:
     """A generation that does not end in time has a timeout with its last progress."""
     async with sandbox_client(duration=30) as (client, _):
@@ -198,6 +201,7 @@ async def test_a_timeout_of_zero_polls_each_once() -> None:
         assert [outcome.ok for outcome in outcomes] == [True, True, False]
 
 
+@pytest.mark.slow
 async def test_progress_of_many_is_reported() -> None:
     """`on_progress` receives the progress of each, from listings and from single polls."""
     async with sandbox_client(duration=0.5) as (client, _):
@@ -243,6 +247,7 @@ async def test_handles_lead_back_to_a_generation(client: AsyncDiffio) -> None:
             await client.generations.attach(odd)
 
 
+@pytest.mark.slow
 async def test_two_waits_for_one_generation_share_its_polls() -> None:
     """A second waiter costs hardly any polls, and gets the same result."""
     policy = WaitPolicy(min_interval=0.2, max_interval=0.5, max_polls_per_second=200, burst=50)
@@ -254,6 +259,7 @@ async def test_two_waits_for_one_generation_share_its_polls() -> None:
         assert len(requests_to(sandbox, PROGRESS)) <= 12
 
 
+@pytest.mark.slow
 async def test_cancelling_one_wait_leaves_the_other() -> None:
     """No polls are sent without waiters."""
     async with sandbox_client(duration=30) as (client, sandbox):

@@ -57,6 +57,7 @@ async def test_an_event_ends_a_wait_at_once(client: AsyncDiffio, sandbox: Sandbo
     assert len(sandbox.requests) == before
 
 
+@pytest.mark.slow
 async def test_an_event_of_a_failure_contains_its_reason(
     client: AsyncDiffio, sandbox: Sandbox
 ) -> None:
@@ -111,6 +112,7 @@ async def test_polls_are_rare_while_events_arrive_and_resume_when_one_is_missed(
         assert [outcome.ok for outcome in outcomes] == [True] * 3
 
 
+@pytest.mark.slow
 async def test_polling_resumes_without_a_listener(sandbox: Sandbox) -> None:
     """The end of `push_active` resumes polling at once."""
     policy = WaitPolicy(

@@ -18,7 +18,7 @@ from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codec import MAX_DEPTH, NotJson, decode, json_of, parse_body
 from diffio_async._protocol.redaction import MASK, Scrubber, redact, redacted_excerpt
 from diffio_async._protocol.requests import Host
-from diffio_async.batch.manifest import read_manifest
+from diffio_async.batch.selection import read_manifest
 from diffio_async.errors import ConfigurationError, InvalidResponse, WebhookRejected
 from diffio_async.models.generations import GenerationProgress, ids_of
 from diffio_async.models.projects import ProjectList

@@ -177,6 +177,7 @@ def test_several_invalid_values_give_a_model_or_an_invalid_response(data: st.Dat
                 check_model(result.from_dict(parse_body(body)))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     text=st.sampled_from([json.dumps(each) for each in VALID.values()]),

@@ -26,6 +26,7 @@ async def test_stages_advance_and_only_the_status_is_complete() -> None:
     assert "restoredVideo" not in seen[-1]
 
 
+@pytest.mark.slow
 async def test_duration_spread_varies_the_duration_of_echoes() -> None:
     """With a spread, each generation has its own duration, around the configured one."""
     async with calling(echoing(duration=0.2, duration_spread=0.5)) as caller:

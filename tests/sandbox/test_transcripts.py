@@ -201,6 +201,7 @@ async def test_a_transcription_waits_for_a_free_worker(worker: FakeWorker) -> No
         assert worker.transcriptions == 2
 
 
+@pytest.mark.slow
 async def test_the_client_waits_for_the_transcript(worker: FakeWorker) -> None:
     """`restore` requests it until it is there, or unavailable."""
     async with (

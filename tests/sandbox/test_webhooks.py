@@ -240,6 +240,7 @@ async def test_a_share_of_the_events_is_delivered_twice() -> None:
         Webhook(DEFAULT_WEBHOOK_SECRET).verify(body, headers)
 
 
+@pytest.mark.slow
 async def test_webhook_shuffle_reorders_events() -> None:
     """Events of twelve generations, delayed by up to 0.3 seconds, arrive out of order."""
     async with receiving() as receiver, calling(echoing(webhook_shuffle=0.3)) as caller:
@@ -286,6 +287,7 @@ async def test_duplicates_are_not_duplicated() -> None:
         assert len(await delivered(caller)) == 6
 
 
+@pytest.mark.slow
 async def test_a_delayed_delivery_arrives_later() -> None:
     """The first event comes last."""
     late = Fault(origin="webhooks", path="generation.queued", action=Delay(0.3))

@@ -89,6 +89,7 @@ async def test_waiting_jobs_share_a_commit_and_fail_separately(tmp_path: Path) -
     await database.close()
 
 
+@pytest.mark.slow
 async def test_the_batch_window_opens_only_after_a_shared_commit(
     tmp_path: Path,
 ) -> None:
@@ -342,6 +343,7 @@ async def test_processes_share_a_file_and_a_kill_loses_no_commit(tmp_path: Path)
     assert sum(name[0] == "k" for name in found) >= output
 
 
+@pytest.mark.slow
 async def test_an_interruption_does_not_wait_for_a_locked_file(tmp_path: Path) -> None:
     """Another process may hold the lock for half a minute; the file is closed once opened."""
     path = tmp_path / "notes.db"

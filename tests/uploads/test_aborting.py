@@ -156,6 +156,7 @@ async def test_an_upload_interrupted_while_it_starts_is_aborted() -> None:
         assert on.parts() == []
 
 
+@pytest.mark.slow
 async def test_an_abort_takes_at_most_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """An interruption does not wait for a host; the five seconds are shortened here."""
     monkeypatch.setattr("diffio_async._uploads.upload.ABORT_SECONDS", 0.05)
@@ -168,6 +169,7 @@ async def test_an_abort_takes_at_most_five_seconds(monkeypatch: pytest.MonkeyPat
             assert time.monotonic() - started_at < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stuck", [START, ABORT])
 async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
     stuck: str, monkeypatch: pytest.MonkeyPatch
@@ -189,6 +191,7 @@ async def test_an_interruption_does_not_wait_for_an_abort_that_hangs(
         assert aborted(on)
 
 
+@pytest.mark.slow
 async def test_an_abort_that_never_ends_does_not_keep_the_client_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -136,6 +136,7 @@ async def test_a_cancelled_complete_that_was_finished_is_not_aborted() -> None:
         assert on.uploaded_bytes(on.only_project()) == CONTENT
 
 
+@pytest.mark.slow
 async def test_a_cancelled_complete_that_was_not_finished_is_aborted() -> None:
     async with scene(faults=[fault(COMPLETE, Delay(60))]) as on:
         with pytest.raises(TimeoutError):

@@ -55,6 +55,7 @@ async def test_the_key_of_a_call_is_sent_to_the_api_only() -> None:
         assert all("another" not in seen.headers["authorization"] for seen in edge)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload_mode", ["signed", "edge"])
 async def test_a_host_that_stalls_is_a_timeout(upload_mode: str) -> None:
     """The host reads no byte, or does not respond, for the length of the read time-out."""

@@ -200,6 +200,7 @@ async def test_an_unknown_upload_session_ends_the_upload() -> None:
         assert len(on.seen("/uploads/abort")) == 1
 
 
+@pytest.mark.slow
 async def test_a_part_that_stalls_is_sent_again() -> None:
     """Its response does not arrive: after the read time-out it is retried; the others continue."""
     stalled = at_part(2, Delay(60))

@@ -297,6 +297,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.slow
 async def test_a_journal_with_invalid_content_is_explained(
     client: AsyncDiffio, tmp_path: Path
 ) -> None:

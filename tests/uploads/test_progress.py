@@ -96,6 +96,7 @@ async def test_a_callback_may_use_the_client() -> None:
     assert set(seen) == {1}
 
 
+@pytest.mark.slow
 async def test_progress_contains_the_rate() -> None:
     """The rate is in bytes per second, once there are enough samples."""
     reports: list[UploadProgress] = []

@@ -384,6 +384,7 @@ async def test_a_store_that_cannot_forget_does_not_undo_the_upload(
         assert again == first
 
 
+@pytest.mark.slow
 async def test_the_next_attempt_finishes_after_a_cancellation_at_any_time(
     resume_file: Path,
 ) -> None:

@@ -29,6 +29,7 @@ def policy_with_short_delays(attempts: int = 5) -> RetryPolicy:
     return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
+@pytest.mark.slow
 async def test_the_limit_grows_while_throughput_grows() -> None:
     """Each part takes the same time, so four in flight are twice as fast as two."""
     async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
@@ -65,6 +66,7 @@ async def test_a_larger_limit_without_gain_is_given_up() -> None:
     assert limits[-1] == 2
 
 
+@pytest.mark.slow
 async def test_all_uploads_share_one_limit_in_turn() -> None:
     """A small upload does not wait for the end of an earlier large one."""
     async with scene(faults=[SLOW], max_concurrent_parts=2) as on:
@@ -78,6 +80,7 @@ async def test_all_uploads_share_one_limit_in_turn() -> None:
         assert max_concurrency(on.parts()) == 2
 
 
+@pytest.mark.slow
 async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
     """Many 429 and 503 responses halve the limit, and the upload succeeds."""
     faults_in_turn = [
@@ -99,6 +102,7 @@ async def test_a_host_that_throttles_gets_fewer_parts_at_once() -> None:
         assert max_concurrency(after) <= 2
 
 
+@pytest.mark.slow
 async def test_a_part_that_waits_for_its_next_attempt_holds_no_slot() -> None:
     """One is refused for a while; the others are sent in its place."""
     late = Fault(path="*/parts/1", action=RespondWith(500, {"Retry-After": "0.4"}))

@@ -60,6 +60,7 @@ async def test_an_event_is_leased_at_once_although_the_clock_was_set(
             assert await handled(consumer) == "msg_1"
 
 
+@pytest.mark.slow
 async def test_a_lease_is_kept_when_the_clock_is_set_forward(
     tmp_path: Path, set_clock: Callable[[float], None]
 ) -> None:

@@ -143,6 +143,7 @@ async def test_an_expired_lease_is_given_to_another_consumer(
     assert await states(inbox) == {"msg_1": "handled"}
 
 
+@pytest.mark.slow
 async def test_a_lease_is_renewed_while_the_event_is_handled(tmp_path: Path) -> None:
     """The lease lasts however long the handler takes."""
     async with WebhookInbox(tmp_path / "inbox.db", lease=0.15) as inbox:

@@ -152,6 +152,7 @@ async def test_events_received_before_a_wait_end_it(tmp_path: Path) -> None:
         assert here.polls() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 async def test_an_old_generation_without_events_is_polled(tmp_path: Path) -> None:
     """It is polled at once, and its end does not show that events stopped arriving."""
@@ -213,6 +214,7 @@ async def test_a_policy_with_short_intervals_does_not_poll_while_events_arrive(
         assert here.polls() <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_no_task_left")
 @pytest.mark.parametrize("projects", [1, COUNT])
 async def test_many_waits_end_by_their_events(projects: int, tmp_path: Path) -> None:

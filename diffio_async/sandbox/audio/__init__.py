@@ -11,7 +11,7 @@ if find_spec("av") is None or find_spec("numpy") is None:
 
 from diffio_async.sandbox.audio.decoding import CannotRestore, Limits, Probed, probe
 from diffio_async.sandbox.audio.pipeline import Restored, restore
-from diffio_async.sandbox.audio.transcripts import recogniser_installed, transcribe
+from diffio_async.sandbox.audio.results import recogniser_installed, transcribe
 
 __all__ = [
     "CannotRestore",

@@ -8,7 +8,7 @@ from pathlib import Path
 import av.logging
 from attrs import evolve, frozen
 
-from diffio_async.sandbox.audio.choice import choose
+from diffio_async.sandbox.audio.choices import choose, choose_track
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
@@ -29,7 +29,6 @@ from diffio_async.sandbox.audio.sound import (
     normalise,
 )
 from diffio_async.sandbox.audio.timeline import Decoder
-from diffio_async.sandbox.audio.tracks import choose_track
 
 
 @frozen

@@ -64,6 +64,7 @@ def test_an_unsupported_codec_is_refused(tmp_path: Path, recordings: Any) -> Non
     assert "format" in refusal_message(source, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_recording_over_the_length_is_refused_with_the_limit(
     tmp_path: Path, recordings: Any
 ) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, Restored, probe, restore
+from diffio_async.sandbox.audio.choices import choose_track
 from diffio_async.sandbox.audio.decoding import Limits
 from diffio_async.sandbox.audio.timeline import Decoder
-from diffio_async.sandbox.audio.tracks import choose_track
 
 RATE = 48_000
 SAMPLE = Path(__file__).parents[3] / "samples" / "noisy-speech.wav"
@@ -89,6 +89,7 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
         restore(tmp_path / "gone.wav", tmp_path / "out", report=lambda *_: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [RATE // 10, RATE // 2, RATE + 1], ids=["0.1 s", "0.5 s", "1 s"])
 def test_short_clips_keep_their_length(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored], length: int
@@ -98,6 +99,7 @@ def test_short_clips_keep_their_length(
         assert len(recordings.decode_mono(restored(source, engine=engine).audio)) == length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec"),
     [("a.mp3", "libmp3lame"), ("a.flac", "flac"), ("a.ogg", "libopus"), ("a.m4a", "aac")],
@@ -114,6 +116,7 @@ def test_common_formats_are_read(
     assert probe(unnamed).seconds == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_truncated_recording_is_restored_as_far_as_possible(
     tmp_path: Path, restored: Callable[..., Restored]
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_truncated_recording_is_restored_as_far_as_possible(
     assert restored(source).seconds == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.slow
 def test_bytes_lost_in_the_middle_do_not_lose_the_rest(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
@@ -132,6 +136,7 @@ def test_bytes_lost_in_the_middle_do_not_lose_the_rest(
     assert restored(source).seconds == pytest.approx(1.8, abs=0.25)
 
 
+@pytest.mark.slow
 def test_samples_that_are_not_numbers_are_tolerated(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:

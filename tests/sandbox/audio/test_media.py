@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from diffio_async.sandbox.audio import CannotRestore, Limits, Restored, film, restore
+from diffio_async.sandbox.audio.choices import choose_track
 from diffio_async.sandbox.audio.decoding import ogg_links, riff_share
 from diffio_async.sandbox.audio.sound import SoundFile
 from diffio_async.sandbox.audio.timeline import Clock, Decoder
-from diffio_async.sandbox.audio.tracks import choose_track
 
 RATE = 48_000
 MEDIA = Path(__file__).parent / "media"
@@ -368,6 +368,7 @@ def write_channels(path: Path, sound: Sound, channels: int, spoken: int, mask: i
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("channels", "spoken", "mask"),
     [(3, 2, 0), (6, 3, 0), (9, 8, 0), (20, 3, 0), (60, 59, 0), (6, 3, 0x3F)],

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from diffio_async.sandbox.audio import CannotRestore, restore
+from diffio_async.sandbox.audio.results import split_utterances
 from diffio_async.sandbox.audio.sound import SoundFile, high_pass
-from diffio_async.sandbox.audio.transcripts import split_utterances
 
 RATE = 48_000
 
@@ -26,6 +26,7 @@ print(int(status.partition("VmHWM:")[2].split()[0]) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_progress_goes_through_the_stages_and_never_back(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_media(tmp_path / "a.mp4", recordings.clip, video="mpeg4")
     result: list[tuple[str, float]] = []
@@ -39,6 +40,7 @@ def test_progress_goes_through_the_stages_and_never_back(tmp_path: Path, recordi
         assert percents[-1] == 100
 
 
+@pytest.mark.slow
 def test_a_run_cleans_up_and_can_be_repeated(tmp_path: Path, recordings: Any) -> None:
     source = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     out = tmp_path / "out"
@@ -51,6 +53,7 @@ def test_a_run_cleans_up_and_can_be_repeated(tmp_path: Path, recordings: Any) ->
     assert first.audio.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_a_failure_does_not_change_an_earlier_result(tmp_path: Path, recordings: Any) -> None:
     good = recordings.write_wav(tmp_path / "a.wav", recordings.clip)
     silent = recordings.write_wav(tmp_path / "b.wav", np.zeros(RATE))
