@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from diffio_async import BatchStopped
-from diffio_async.batch import naming, sources
+from diffio_async.batch import naming, selection, sources
 from tests.batch.scenes import generations, recordings, restored, states
 
 if TYPE_CHECKING:
