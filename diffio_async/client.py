@@ -33,10 +33,14 @@ from diffio_async.models.generations import (
 )
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions
 from diffio_async.resources import declared
-from diffio_async.resources.account import AsyncAccounts, AsyncApiKeys, AsyncUsageReports
+from diffio_async.resources.account import (
+    AsyncAccounts,
+    AsyncApiKeys,
+    AsyncUsageReports,
+    AsyncWebhooks,
+)
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
-from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation, restore
 from diffio_async.types import (
     BatchConflict,

@@ -27,7 +27,6 @@ SOURCES = (
     "resources/generation_waits.py",
     "resources/generations.py",
     "resources/projects.py",
-    "resources/webhooks.py",
 )
 
 #: The coroutine classes that have a facade; parts come before the client that has them.

@@ -42,10 +42,14 @@ from diffio_async.models.webhooks import (
 )
 from diffio_async.options import ClientOptions, RequestOptions
 from diffio_async.resources import declared
-from diffio_async.resources.account import AsyncAccounts, AsyncApiKeys, AsyncUsageReports
+from diffio_async.resources.account import (
+    AsyncAccounts,
+    AsyncApiKeys,
+    AsyncUsageReports,
+    AsyncWebhooks,
+)
 from diffio_async.resources.generations import AsyncGenerations
 from diffio_async.resources.projects import AsyncProjects
-from diffio_async.resources.webhooks import AsyncWebhooks
 from diffio_async.restoration import AsyncAudioIsolation
 from diffio_async.types import BatchConflict, Callback, OnConflict, OnError, SourceLike, Sources
 from diffio_async.webhooks.inbox import WebhookInbox

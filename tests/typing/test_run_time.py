@@ -44,7 +44,6 @@ MODULES = (
     ".resources.generation_waits",
     ".resources.generations",
     ".resources.projects",
-    ".resources.webhooks",
     ".restoration",
     ".sandbox",
     ".sync",
