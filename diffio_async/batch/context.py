@@ -85,9 +85,9 @@ class RunContext:
         # The attempts of a job are counted when they fail, the others when the row is leased.
         attempts = row.attempts + isinstance(row, RestorationJob)
         retry, counts = self._decide_retry(failure, attempts, successes)
-        if isinstance(row, ResultDownload) and self.stop_reason is failure:
-            # The failure is fatal to all downloads too.
-            self.downloads_stopped = failure
+        if isinstance(row, ResultDownload) and self._is_fatal(failure):
+            # No other download can succeed either, whatever stopped the run first.
+            self.downloads_stopped = self.downloads_stopped or failure
         if not retry:
             await self.fail(row, failure)
             return
@@ -100,6 +100,13 @@ class RunContext:
             case ResultDownload():
                 await transition(file_queries.requeue_download, row, delay, counts=counts)
         self.scan_in(delay)
+
+    def _is_fatal(self, failure: DiffioError) -> bool:
+        """Whether a failure ends the run: it is not of one file, or it lasts too long."""
+        failure_class = classify(failure)
+        if failure_class is FailureClass.TRANSIENT:
+            return self.congestion.should_give_up
+        return failure_class is FailureClass.FATAL
 
     def _decide_retry(
         self, failure: DiffioError, attempts: int, successes: int
@@ -116,9 +123,6 @@ class RunContext:
         if isinstance(root, (ClientClosed, DatabaseError)):
             raise root
         failure_class = classify(failure)
-        if failure_class is FailureClass.FATAL:
-            self.stop(failure)
-            return True, False
         if failure_class is FailureClass.FILE:
             return False, True
         counts = not is_shortage(failure) and (
@@ -126,9 +130,9 @@ class RunContext:
         )
         if failure_class is FailureClass.TRANSIENT:
             self.congestion.on_failure(failure)
-            if self.congestion.should_give_up:
-                self.stop(failure)
-                return True, False
+        if self._is_fatal(failure):
+            self.stop(failure)
+            return True, False
         return attempts < MAX_ATTEMPTS or not counts, counts
 
     async def fail(

@@ -328,6 +328,8 @@ class Jobs:
         finally:
             if worker is not None:
                 await self.workers.release(worker, reusable=reusable)
+                if not reusable:
+                    await self._disk.run(remove_tree, results / ".transcribing")
             self._transcripts.pop(generation.id).set()
         generation.updated_at = self._state.now()
         self._state.save(generation)

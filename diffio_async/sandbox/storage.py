@@ -305,8 +305,9 @@ def remove_stale(folder: Path, *, keep: Collection[str]) -> None:
     """Remove files left by a killed process, and parts of uploads that are not in `keep`."""
     for leftover in folder.glob("*/*/*.partial"):
         leftover.unlink(missing_ok=True)
-    for working in folder.glob("results/*/.working"):
-        remove_tree(working)
+    for name in (".working", ".transcribing"):
+        for working in folder.glob(f"results/*/{name}"):
+            remove_tree(working)
     for parts in folder.glob("parts/*"):
         if parts.name not in keep:
             remove_tree(parts)

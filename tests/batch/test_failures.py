@@ -6,6 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from attrs import evolve
 
@@ -125,6 +126,23 @@ async def test_a_rejected_account_stops_the_batch(
     outcomes = await restored(client, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}
     assert generations(sandbox) == len(sandbox.state.projects) == 9
+
+
+async def test_a_key_that_is_rejected_after_the_batch_has_stopped_ends_it(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Downloads that cannot succeed are not requested again and again."""
+    source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(3)))
+    reject = RespondWith(status=401, json={"error": "no"})
+    sandbox.faults.add(Fault(path="*get_generation_download", times=None, action=reject))
+    with anyio.fail_after(20):
+        error = await stopped(client, source, tmp_path / "out", max_spend_seconds=100)
+    assert error.remaining_files == 3
+    requests = [each for each in sandbox.requests if each.path.endswith("get_generation_download")]
+    assert 1 <= len(requests) <= 8
+    sandbox.faults.clear()
+    await restored(client, source, tmp_path / "out", max_spend_seconds=180)
+    assert generations(sandbox) == 3
 
 
 async def test_the_spending_limit_stops_the_batch(

