@@ -268,12 +268,16 @@ class _Packet:
         self.dts = dts
 
 
-def times(format_name: str, *stamps: tuple[int, int | None]) -> Iterator[float | None]:
+def times(
+    format_name: str, *stamps: tuple[int, int | None], seconds: int | None = None
+) -> Iterator[float | None]:
     class Format:
         name = format_name
 
     class Container:
         format = Format
+        start_time = 0
+        duration = None if seconds is None else seconds * av.time_base
 
     container: Any = Container
     clock = Clock(container)
@@ -292,6 +296,12 @@ def test_only_a_broadcast_may_jump_forwards() -> None:
     stamps = [(0, 5), (0, 6), (0, 40_000), (0, 40_001)]
     assert [*times("mpegts", *stamps)] == [5, 6, 7, 8]
     assert [*times("matroska,webm", *stamps)] == [5, 6, 40_000, 40_001]
+
+
+def test_a_time_far_beyond_the_declared_end_is_wrong() -> None:
+    """One bad time stamp does not add hours of silence."""
+    stamps = [(0, 5), (0, 6), (0, 3_600), (0, 8), (0, 9)]
+    assert [*times("flv", *stamps, seconds=12)] == [5, 6, 7, 8, 9]
 
 
 @pytest.mark.slow
