@@ -2,6 +2,8 @@
 
 import sys
 
-from diffio_async.sandbox.command import main
+from diffio_async.sandbox.command import discard_unwritten, main
 
-sys.exit(main())
+status = main()
+discard_unwritten()
+sys.exit(status)

@@ -43,6 +43,18 @@ def _write(stream: object, lines: tuple[str, ...]) -> None:
         return
 
 
+def discard_unwritten() -> None:
+    """Discard output that cannot be written, or the interpreter would exit with status 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except AttributeError:
+            continue
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as null:
+                os.dup2(null.fileno(), stream.fileno())
+
+
 class PrintedLog(logging.Handler):
     """Log handler that escapes records, so that client input cannot forge log lines."""
 

@@ -251,7 +251,7 @@ async def test_a_wait_with_a_lost_event_ends_by_a_safety_check(tmp_path: Path) -
     """The other waits end by their events."""
     async with scene(
         tmp_path,
-        WaitPolicy(min_interval=20, max_interval=20, push_check_interval=0.8),
+        WaitPolicy(min_interval=10, max_interval=20, push_check_interval=0.8),
         duration=0.3,
     ) as here:
         ids = await here.started(5)

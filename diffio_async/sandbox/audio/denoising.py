@@ -289,7 +289,8 @@ def denoise(
         # The output is written behind the position that is read: what is there is unprocessed.
         output = aligned_output(sound.blocks(), sound.channels, engine, level)
         for wet in fit_length(output, sound.length, sound.channels):
-            block = wet + share * (sound.read(start, len(wet)) - wet)
+            dry_part = sound.read(start, len(wet))
+            block = (wet + share * (dry_part - wet)).astype(np.float32, copy=False)
             meter.add(block)
             sound.write(start, block)
             start += len(block)

@@ -38,7 +38,7 @@ def decoded(source: Path) -> tuple[Sound, Decoder]:
 def on_time_line(path: Path) -> tuple[Sound, float, list[float]]:
     """Return the sound by its time stamps, and the times of the pictures, from the earliest."""
     frames: list[tuple[float, Sound]] = []
-    time = 0.0
+    time, rate = 0.0, RATE
     pictures: list[float] = []
     with av.open(str(path)) as container:
         for packet in container.demux(container.streams.audio[0], *container.streams.video[:1]):
