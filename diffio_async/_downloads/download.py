@@ -238,9 +238,10 @@ class Downloader:
 
     async def _connection(self, retry_state: DownloadRetryState, segment: Segment | None) -> None:
         """Fetch one segment after another while the limit allows this connection."""
-        started_at = asyncio.get_running_loop().time()
+        started_at = 0.0
         try:
             while segment is not None:
+                started_at = asyncio.get_running_loop().time()
                 await self._fetch_segment(segment, retry_state)
                 self._allocator.release(segment)
                 is_wanted = self._running <= self._limit.limit

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import time
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from diffio_async._downloads.ranges import RangeSet, Representation, parse_digest
@@ -25,7 +26,7 @@ from diffio_async._storage.files import (
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from diffio_async.types import OnConflict
@@ -182,7 +183,7 @@ class PartFile:
     def _checkpoint(self) -> None:
         if self._log is not None and self._is_resumable() and self._unsaved_bytes:
             sync_file(self._descriptor)
-            self._log.append(list(self.written), sync=False)
+            self._log.append(_checkpoint(self.written), sync=False)
         self._unsaved_bytes, self._saved_at = 0, time.monotonic()
 
     def hash_next(self, size: int) -> bool:
@@ -251,8 +252,8 @@ def write_atomic(content: bytes, target: Path, on_conflict: OnConflict) -> None:
         OSError: The file cannot be written or published; nothing is left behind.
     """
     file = PartFile(target)
-    file.restart(Representation(etag=None, total=len(content)))
     try:
+        file.restart(Representation(etag=None, total=len(content)))
         file.write_at(0, [content])
         file.publish(target, on_conflict)
     finally:
@@ -264,15 +265,30 @@ def _log_header(version: Representation) -> dict[str, Any]:
     return {"diffio": 1, "etag": version.etag, "total": version.total, "digest": digest}
 
 
+def _checkpoint(safe: Iterable[tuple[int, int]]) -> dict[str, Any]:
+    """Return the log entry of ranges, with a checksum: the log is not synced with each entry."""
+    ranges = [[start, end] for start, end in safe]
+    return {"safe": ranges, "crc": zlib.crc32(json.dumps(ranges).encode())}
+
+
 def _read_log(log: AppendLog) -> tuple[Representation, RangeSet] | None:
-    """Return the version and the safe ranges, or None without a valid checkpoint."""
+    """Return the version and the ranges of the last valid checkpoint, or None without one."""
+    header: Any = None
+    ranges: Any = None
     try:
-        match list(log.read(_LOG_PREFIX)):
-            case [{"etag": str() as etag, "total": int() as total, "digest": digest}, *_, last]:
-                safe = RangeSet((int(start), int(end)) for start, end in last)
-                return Representation(etag, total, parse_digest(str(digest))), safe
+        for entry in log.read(_LOG_PREFIX):
+            if header is None:
+                header = entry
+            elif isinstance(entry, dict) and entry == _checkpoint(entry.get("safe") or ()):
+                ranges = entry["safe"]
     except (ForeignLog, DamagedLog, TypeError, ValueError, OverflowError):
+        # What comes after a damaged line is not used; an earlier checkpoint is.
         pass
+    match header:
+        case {"etag": str() as etag, "total": int() as total, "digest": digest} if ranges:
+            safe = RangeSet((int(start), int(end)) for start, end in ranges)
+            with contextlib.suppress(ValueError):
+                return Representation(etag, total, parse_digest(str(digest))), safe
     return None
 
 

@@ -131,7 +131,7 @@ class Exchange:
         except TimeoutError:
             if not self._phase.timeout.expired():
                 raise
-        if response is None and not self.established:
+        if response is None and (self._phase.connecting or not self.established):
             raise self._mapped(TimeoutError())
         if response is None:
             raise ResponseTimeout(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import weakref
 from typing import TYPE_CHECKING
@@ -36,21 +37,23 @@ class PhaseLimit:
 
     Attributes:
         established: Whether there is a connection, new or reused: bytes may have been sent.
+        connecting: Whether a connection is being made, perhaps in place of one that was closed.
         timeout: Entered around the request.
     """
 
     def __init__(self, connect: float | None, headers: float | None, *, sends_body: bool) -> None:
         self._connect, self._headers, self._sends_body = connect, headers, sends_body
-        self.established = False
+        self.established = self.connecting = False
         self.timeout = asyncio.timeout(None)
 
     def on_connecting(self) -> None:
         """Limit a new connection: name look-up, TCP, proxy and TLS, without waiting for a slot."""
+        self.connecting = True
         self._restart(self._connect)
 
     def on_connected(self) -> None:
         """Limit the headers, unless a body is sent first, which may take hours."""
-        self.established = True
+        self.established, self.connecting = True, False
         self._restart(None if self._sends_body else self._headers)
 
     def on_sent(self) -> None:
@@ -58,8 +61,9 @@ class PhaseLimit:
         self._restart(self._headers)
 
     def _restart(self, seconds: float | None) -> None:
-        if not self.timeout.expired():
-            now = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        # A response may arrive before its request was sent completely: the limit has ended then.
+        with contextlib.suppress(RuntimeError):
             self.timeout.reschedule(None if seconds is None else now + seconds)
 
 

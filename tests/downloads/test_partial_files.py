@@ -239,6 +239,26 @@ async def test_an_incomplete_line_of_the_log_is_ignored(
     assert ranges[-1] == f"bytes={HALF + HALF // 2}-"
 
 
+async def test_a_checkpoint_before_a_damaged_line_is_used(
+    client: AsyncDiffio, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A power cut may store the end of a line, but not its middle."""
+    job, target = await finished(client, CONTENT), tmp_path / "voice.mp3"
+    journal, _ = (tmp_path / name for name in await download_half(job, sandbox, target))
+    with journal.open("ab") as file:
+        file.write(b"\0" * 40 + b'"crc": 1}\n')
+    await job.download(target, resume=True)
+    assert target.read_bytes() == CONTENT
+    assert media(sandbox)[-1].headers.get("range") == f"bytes={HALF}-"
+
+
+def _changed_digit(part: Path, journal: Path) -> None:
+    content = journal.read_bytes()
+    changed = content.replace(b'"safe": [[0, ', b'"safe": [[0, 1')
+    assert changed != content
+    journal.write_bytes(changed)
+
+
 def _foreign(part: Path, journal: Path) -> None:
     journal.write_bytes(b"\x00\xffnot a journal\n\n[[0,1]]")
 
@@ -266,7 +286,16 @@ def _second_name(part: Path, journal: Path) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    [_torn, _foreign, _empty, _missing_log, _missing_part, _wrong_types, _second_name],
+    [
+        _torn,
+        _changed_digit,
+        _foreign,
+        _empty,
+        _missing_log,
+        _missing_part,
+        _wrong_types,
+        _second_name,
+    ],
     ids=lambda f: f.__name__,
 )
 async def test_bytes_that_may_be_wrong_are_fetched_again(
