@@ -164,10 +164,11 @@ def _restore(
         warnings = decoder.warnings
         denoised = 0.6  # share of the time
         stage = Progress(report, "inference")
-        before = measured.before
+        before = after = measured.before
         choice = choose(sound, engine)
-        denoiser = make_engine(choice.engine, channels, before)
-        after = denoise(sound, denoiser, before, choice.dry, stage.callback(0.0, denoised))
+        if choice.dry < 1:
+            denoiser = make_engine(choice.engine, channels, before)
+            after = denoise(sound, denoiser, before, choice.dry, stage.callback(0.0, denoised))
         gain = gain_for(after)
 
         def restored_blocks(
