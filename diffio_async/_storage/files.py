@@ -299,6 +299,26 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def probe_lock(folder: Path) -> bool:
+    """Return whether locks work in a folder, by creating and removing a file there.
+
+    Raises:
+        OSError: No file can be created there.
+    """
+    probe = folder / f".diffio-{secrets.token_hex(4)}.tmp"
+    first = os.open(probe, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        second = os.open(probe, os.O_RDWR)
+        try:
+            # Where there are no locks, both succeed.
+            return try_lock(first) and not try_lock(second)
+        finally:
+            os.close(second)
+    finally:
+        os.close(first)
+        probe.unlink()
+
+
 #: Descriptors reserved for the rest of the process: streams, event loop, journal, modules.
 _RESERVED = 24
 #: A client connects to three hosts, one of them with a second pool, and a transfer opens two files;

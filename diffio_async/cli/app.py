@@ -223,6 +223,37 @@ def wait(
     run_and_exit(lambda: work(request, as_json=as_json), as_json=as_json)
 
 
+@app.command(
+    epilog="Exit codes: 0 no failure; 1 at least one check failed; 2 wrong usage; 130 interrupted."
+)
+def doctor(
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for results, to be checked."),
+    ] = ".",
+    upload: Annotated[
+        bool | None,
+        typer.Option(
+            "--upload/--no-upload",
+            help="Also try an upload; it is not billed, but leaves a project. Default: a prompt "
+            "on a terminal, else no.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    proxy: ProxyOption = None,
+    cacert: CacertOption = None,
+) -> None:
+    """Check this environment and the way to the service, with what to do about each fault.
+
+    The output contains no secret.
+    """
+    network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.cli.doctor import DoctorRequest, confirm_upload, examine
+
+    request = DoctorRequest(output, confirm_upload() if upload is None else upload)
+    run_and_exit(lambda: examine(request, as_json=as_json), as_json=as_json)
+
+
 @app.command()
 def sandbox(
     port: Annotated[

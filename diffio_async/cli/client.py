@@ -99,14 +99,20 @@ def client_options(*observers: Observer) -> ClientOptions:
     return options
 
 
+def certificate_file(cacert: str | None) -> tuple[str, str] | None:
+    """Return the option or variable that names a file of certificates, and the file."""
+    candidates = [("--cacert", cacert), *((name, os.environ.get(name)) for name in _CA_VARIABLES)]
+    return next(((option, path) for option, path in candidates if path), None)
+
+
 def _ssl_context(cacert: str | None) -> ssl.SSLContext | None:
     """Return a context that trusts only the named file; None for the system's certificates."""
     if cacert == "":
         raise ConfigurationError("the path given with --cacert is empty: name a PEM file")
-    candidates = [("--cacert", cacert), *((name, os.environ.get(name)) for name in _CA_VARIABLES)]
-    option, path = next(((option, path) for option, path in candidates if path), ("", None))
-    if path is None:
+    named = certificate_file(cacert)
+    if named is None:
         return None
+    option, path = named
     try:
         return ssl.create_default_context(cafile=local_path(path, option))
     except ssl.SSLError:
