@@ -46,6 +46,7 @@ LAYERS = {
     "": 7,
     "__main__": 8,
     "cli": 8,
+    "report": 8,
     "sandbox": 8,
     "testing": 8,
 }

@@ -1,0 +1,1 @@
+"""Reports of restorations: pages on which both versions of recordings are compared."""
