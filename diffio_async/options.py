@@ -200,8 +200,7 @@ class ClientOptions:
         max_download_connections: Maximum number of download connections over all downloads of the
             client; each download always has one. A large result is downloaded over several
             connections if that is measured to be faster; 1 disables this.
-        max_connections_per_host: Maximum number of open connections to each host, and as many
-            again for calls that must not be repeated, which each use a new connection.
+        max_connections_per_host: Maximum number of open connections to each host.
         max_upload_bytes: Maximum size of a source; larger ones are refused before a project is
             created. The hosted service accepts 2 GiB.
         max_response_bytes: Maximum size of a response of the API, but not of a result. Ten thousand

@@ -1,4 +1,4 @@
-"""What aiohttp and asyncio do not document: bodies received directly, and sockets of closed loops.
+"""What aiohttp and asyncio do not document: idle connections, their sockets, and direct receiving.
 
 Each function checks for the names that it uses, and does without where they are missing.
 `take_over_connection` needs them for speed: aiohttp copies every byte four times after decryption
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +22,46 @@ from diffio_async.options import MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import yarl
     from aiohttp.client_proto import ResponseHandler
 
+#: Seconds that a connection may have been idle for a request that must not be repeated: servers
+#: close connections that are idle for longer (commonly 2 to 75 s).
+MAX_IDLE = 1.0
 #: Bytes of a buffer. There are two: one is filled while the other is written.
 _BUFFER = MIB
 #: Bytes of a body whose connection is taken over; smaller ones are not worth it.
 MIN_BODY = 4 * _BUFFER
 #: Seconds after which a partly filled buffer is returned.
 _CHECK_SECONDS = 0.1
+
+
+def close_doubtful_connections(connector: aiohttp.BaseConnector | None, url: yarl.URL) -> None:
+    """Close idle connections of a URL's host until the next one to be reused is not doubtful.
+
+    Doubtful are those that were idle for more than `MAX_IDLE` seconds, and those whose peer has
+    closed them or sent something, also if the event loop has not read it yet.
+    """
+    oldest = time.monotonic() - MAX_IDLE
+    for key, idle in getattr(connector, "_conns", {}).items():
+        if (key.host, key.port) != (url.raw_host, url.port):
+            continue
+        for handler, since in idle:  # the connector reuses the first that is connected
+            if since >= oldest and not handler.should_close and not _has_input(handler.transport):
+                break
+            handler.close()
+
+
+def _has_input(transport: asyncio.BaseTransport | None) -> bool:
+    """Return whether a socket is closed, or has bytes or an end to read."""
+    if transport is None or transport.is_closing():
+        return True
+    number = transport.get_extra_info("socket").fileno()
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def abort_connections(connector: aiohttp.BaseConnector | None) -> None:

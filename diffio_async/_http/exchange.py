@@ -14,6 +14,7 @@ from attrs import frozen
 from diffio_async._http.aiohttp_internals import (
     MIN_BODY,
     BodyReceiver,
+    close_doubtful_connections,
     take_over_connection,
     unread_bytes,
 )
@@ -59,15 +60,16 @@ MAX_ERROR = MIB
 class Attempt:
     """A request to be made once, in `total` seconds if that is a number.
 
-    `new_connection` requires a connection of its own: on a reused one, a request that the server
-    never received cannot be distinguished from one that it accepted.
+    With `once`, the request must not be repeated if its response is lost. It reuses a connection
+    only if that was idle for a moment: a server may close a longer idle one while the request is
+    on its way, and that cannot be distinguished from a request that was accepted.
     """
 
     request: Request
     timeouts: Timeouts
     total: float | None = None
     body: StreamingBody | None = None
-    new_connection: bool = False
+    once: bool = False
 
 
 async def fetch(sessions: Sessions, attempt: Attempt, max_bytes: int) -> Exchange:
@@ -197,16 +199,19 @@ class Exchange:
 
     async def _send(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
-        self._kept = kept = await self._sessions.session(fresh=attempt.new_connection)
+        self._kept = kept = await self._sessions.session()
+        # Signed URLs are sent unchanged: another spelling invalidates the signature.
+        url = yarl.URL(request.url, encoded=True)
         data: bytes | StreamedPayload | None = request.content
         if attempt.body is not None:
             data = self._payload = StreamedPayload(
                 attempt.body, attempt.timeouts.read, self._phase.on_sent
             )
+        if attempt.once:
+            close_doubtful_connections(kept.session.connector, url)
         response = await kept.session.request(
             request.method,
-            # Signed URLs are sent unchanged: another spelling invalidates the signature.
-            yarl.URL(request.url, encoded=True),
+            url,
             data=data,
             headers=request.headers,
             allow_redirects=False,

@@ -1,4 +1,4 @@
-"""aiohttp's sessions: two for each running loop, closed with it, abandoned after a fork."""
+"""aiohttp's sessions: one for each running loop, closed with it, abandoned after a fork."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Sessions:
 
     def __init__(self, options: ClientOptions) -> None:
         self._options = options
-        self._kept: dict[tuple[Loop, bool], SessionEntry] = {}
+        self._kept: dict[Loop, SessionEntry] = {}
         self._proxies = Proxies(options.proxy, trust_env=options.trust_env)
         self.closed = False
         _all.add(self)
@@ -141,8 +141,8 @@ class Sessions:
         """Return the number of sessions that neither `aclose` nor the end of a loop closed."""
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
-    async def session(self, *, fresh: bool) -> SessionEntry:
-        """Return the session of the running loop; if `fresh`, the one that reuses no connection.
+    async def session(self) -> SessionEntry:
+        """Return the session of the running loop.
 
         Raises:
             ClientClosed: `aclose` was called.
@@ -150,21 +150,20 @@ class Sessions:
         if self.closed:
             raise ClientClosed(CLOSED)
         loop = asyncio.get_running_loop()
-        kept = self._kept.get((loop, fresh))
+        kept = self._kept.get(loop)
         if kept is None or kept.session.closed:
-            session = self._open_session(fresh=fresh)
-            kept = self._kept[loop, fresh] = SessionEntry(session, _close_with_loop(session))
+            session = self._open_session()
+            kept = self._kept[loop] = SessionEntry(session, _close_with_loop(session))
             await anext(kept.closer)
             await self._close_dead_loops()
         return kept
 
-    def _open_session(self, *, fresh: bool) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         options = self._options
         connector = aiohttp.TCPConnector(
             # One limit per host, so that transfers do not block the API's calls.
             limit=0,
             limit_per_host=connections_per_host(options),
-            force_close=fresh,
             ssl=options.ssl if options.ssl is not None else True,
         )
         return aiohttp.ClientSession(
@@ -189,8 +188,8 @@ class Sessions:
 
     async def _close_dead_loops(self) -> None:
         # Loops that were closed after `new_event_loop` and `run_until_complete`.
-        for key in list(self._kept):
-            kept = self._kept.pop(key, None) if key[0].is_closed() else None
+        for loop in list(self._kept):
+            kept = self._kept.pop(loop, None) if loop.is_closed() else None
             if kept is None or kept.session.closed:
                 continue
             try:
@@ -212,7 +211,7 @@ class Sessions:
         here = asyncio.get_running_loop()
         ours = []
         while self._kept:
-            (loop, _), kept = self._kept.popitem()
+            loop, kept = self._kept.popitem()
             if loop is here:
                 ours.append(kept)
             elif not _close_in_its_loop(loop, kept):

@@ -261,7 +261,7 @@ class ApiTransport:
                 timeouts=under.timeouts,
                 total=_remaining_total(under, elapsed) if body is None else None,
                 body=body,
-                new_connection=replay is RetrySafety.NEVER,
+                once=replay is RetrySafety.NEVER,
             )
             try:
                 async with nullcontext() if body is None else body.slot():

@@ -321,8 +321,8 @@ def probe_lock(folder: Path) -> bool:
 
 #: Descriptors reserved for the rest of the process: streams, event loop, journal, modules.
 _RESERVED = 24
-#: A client connects to three hosts, one of them with a second pool, and a transfer opens two files;
-#: other code in the process (a sandbox, the user's program) needs some as well.
+#: A client connects to three hosts, and a transfer opens two files; other code in the process (a
+#: sandbox, the user's program) needs some as well.
 _DESCRIPTORS_PER_TRANSFER = 10
 _MIN_TRANSFERS = 2
 

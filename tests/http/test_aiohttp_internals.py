@@ -13,12 +13,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from aiohttp.client_proto import ResponseHandler
 
 from diffio_async import ClientOptions, Timeouts
 from diffio_async._http.aiohttp_internals import (
     BodyReceiver,
     abort_connections,
+    close_doubtful_connections,
     take_over_connection,
     unread_bytes,
 )
@@ -92,6 +94,6 @@ async def test_bytes_before_a_failure_can_be_read() -> None:
 def test_objects_without_these_attributes_are_left_unchanged() -> None:
     content: Any = object()
     assert unread_bytes(content) == b""
-    abort_connections(None)
-    connector: Any = content
-    abort_connections(connector)
+    for connector in (None, content):
+        abort_connections(connector)
+        close_doubtful_connections(connector, yarl.URL("http://127.0.0.1/"))
