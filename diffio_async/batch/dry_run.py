@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from attrs import evolve, frozen
 
-from diffio_async._storage.files import check_private
-from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
 from diffio_async.batch.file_queries import result_paths_of
@@ -19,11 +14,13 @@ from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
 from diffio_async.batch.restore_many import list_sources
 from diffio_async.batch.schema import decode_path
+from diffio_async.batch.snapshot import copy_journal, temporary_folder
 from diffio_async.batch.upload_stage import check_not_empty, keeps_all_results
 from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    import sqlite3
+    from collections.abc import AsyncGenerator
 
     from diffio_async._uploads.source import FileSource
     from diffio_async.batch.request import BatchRequest, Plan
@@ -58,9 +55,9 @@ async def plan_batch(request: BatchRequest) -> AsyncGenerator[PlannedFile | Left
         DatabaseError: As the run itself would.
     """
     request.check()
-    with _temporary_folder() as folder:
-        copy = Path(folder) / "journal.sqlite"
-        await TrackedExecutor().run(_copy_journal, request.journal, copy)
+    with temporary_folder() as folder:
+        copy = folder / "journal.sqlite"
+        await TrackedExecutor().run(copy_journal, request.journal, copy)
         journal = await _open_copy(copy, str(request.journal))
         try:
             await journal.register(request)
@@ -77,23 +74,6 @@ async def plan_batch(request: BatchRequest) -> AsyncGenerator[PlannedFile | Left
                     yield name
         finally:
             await journal.close()
-
-
-@contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    """Create a temporary folder for the copy.
-
-    Raises:
-        DatabaseError: No folder can be created.
-    """
-    try:
-        made = tempfile.TemporaryDirectory(prefix="diffio-batch-")
-    except OSError as failure:
-        raise DatabaseError(
-            f"the journal cannot be copied: {reason_of(failure)}. Set TMPDIR to another folder"
-        ) from failure
-    with made as folder:
-        yield folder
 
 
 async def _open_copy(copy: Path, shown: str) -> Journal:
@@ -125,27 +105,6 @@ async def _with_problem(
         if not any(skips):
             return evolve(planned, problem=str(failure), billed=False)
     return None if any(skips) else planned
-
-
-def _copy_journal(source: Path, target: Path) -> None:
-    try:
-        check_private(source)
-        uri = f"{source.absolute().as_uri()}?mode=ro"
-        # A file that is not a journal is reported when the copy is opened.
-        with (
-            contextlib.suppress(sqlite3.DatabaseError),
-            contextlib.closing(sqlite3.connect(uri, uri=True)) as original,
-            contextlib.closing(sqlite3.connect(target)) as copy,
-        ):
-            original.backup(copy)
-            return
-        target.write_bytes(source.read_bytes())
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError) as failure:
-        raise DatabaseError(
-            f"the batch journal {str(source)!r} cannot be used: {reason_of(failure)}"
-        ) from failure
 
 
 def _planned_files(

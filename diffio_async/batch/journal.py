@@ -74,7 +74,7 @@ class Journal:
         try:
             located = absolute(journal.path)
             if await journal.read(_previous_folder, located) is not None:
-                await journal.write(_relocate, located)
+                await journal.write(relocate, located)
         except BaseException:
             await wait_uncancelled(asyncio.ensure_future(journal.close()))
             raise
@@ -369,7 +369,7 @@ def _previous_folder(connection: sqlite3.Connection, journal: Path) -> str | Non
         return old
 
 
-def _relocate(connection: sqlite3.Connection, journal: Path) -> None:
+def relocate(connection: sqlite3.Connection, journal: Path) -> None:
     """Rewrite every path below the previous folder of a journal that was moved."""
     old, new = _previous_folder(connection, journal), str(journal.parent)
     if old is None:

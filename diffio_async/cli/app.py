@@ -27,6 +27,7 @@ from diffio_async.cli.command import (
     network_options,
     run_and_exit,
 )
+from diffio_async.cli.report import EPILOG, report
 from diffio_async.cli.webhooks import app as webhooks_app
 from diffio_async.models.generations import DEFAULT_MODEL
 
@@ -44,6 +45,7 @@ app = typer.Typer(
 
 app.add_typer(batch_app)
 app.add_typer(webhooks_app)
+app.command(epilog=EPILOG)(report)
 
 
 def _print_version(requested: bool) -> None:

@@ -17,6 +17,7 @@ from diffio_async.cli.command import (
     network_options,
     run_and_exit,
 )
+from diffio_async.cli.report import LinkOption, OverwriteOption, ReportRequest
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.types import BatchConflict
@@ -235,9 +236,22 @@ def retry(
 def show_report(
     journal: JournalArgument,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Write a page to see and hear the results, as `report` does."
+        ),
+    ] = None,
+    link: LinkOption = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the result of each file, the names left out and the orphaned projects."""
+    if html is not None:
+        request = ReportRequest(
+            before=journal, output=html, link=link, overwrite=overwrite, as_json=as_json
+        )
+        run_and_exit(request.run, as_json=as_json)
     from diffio_async.cli.batch.report import print_report
 
     run_and_exit(lambda: print_report(journal, as_csv=as_csv, as_json=as_json), as_json=as_json)

@@ -157,9 +157,13 @@ class Filters:
     Args:
         channels: One or two.
         chain: The name and the arguments of each filter.
+
+    Attributes:
+        metadata: What filters wrote about the last block that they wrote about.
     """
 
     def __init__(self, channels: int, *chain: tuple[str, str]) -> None:
+        self.metadata: dict[str, str] = {}
         self._graph = Graph()
         previous = self._graph.add_abuffer(
             sample_rate=RATE,
@@ -192,6 +196,7 @@ class Filters:
                 frame = self._graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
+            self.metadata = frame.metadata or self.metadata
             yield as_block(cast("av.AudioFrame", frame))
 
 
@@ -308,11 +313,13 @@ class Meter:
             powers = self.powers
             return float(powers.min(initial=0.0))
         bands = np.concatenate(self._bands_so_far)
-        bands = bands[bands.sum(axis=1) > _SILENT_POWER]
-        if not len(bands):
+        self._bands_so_far = [bands]
+        audible = bands.sum(axis=1) > _SILENT_POWER
+        if not audible.any():
             return 0.0
-        quiet = np.quantile(bands, _QUIET_SHARE, axis=0)
-        return float((quiet * _CORRECTIONS).sum())
+        # One band at a time: the bands of ten hours take 30 MB.
+        quiet = [np.quantile(band[audible], _QUIET_SHARE) for band in bands.T]
+        return float((np.array(quiet) * _CORRECTIONS).sum())
 
     @property
     def loud_frames(self) -> NDArray[np.bool_]:

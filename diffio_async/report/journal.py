@@ -1,0 +1,141 @@
+"""Recordings of a batch for a report, read from a copy of its journal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from diffio_async._storage.sqlite_open import connect, translate_error
+from diffio_async._text import shell_line
+from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
+from diffio_async.batch.journal import (
+    SANDBOX,
+    identity_of,
+    journal_at,
+    recorded_service,
+    relocate,
+)
+from diffio_async.batch.schema import SCHEMA, absolute, decode_path
+from diffio_async.batch.snapshot import copy_journal, temporary_folder
+from diffio_async.errors import ConfigurationError, DatabaseError
+from diffio_async.report.listing import Listing, Problem, Recording, key_of
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from diffio_async.report.listing import State
+
+_STATES: dict[str, State] = {"done": "restored", "skipped": "skipped", "failed": "failed"}
+
+
+def list_batch(path: str | os.PathLike[str]) -> Listing:
+    """Return a listing of the files of a batch, which may be running: its journal is copied.
+
+    Args:
+        path: The journal, or the folder that contains it.
+
+    Raises:
+        DatabaseError: The journal cannot be read.
+        ConfigurationError: It lists no file yet.
+    """
+    journal = absolute(journal_at(os.fspath(path)))
+    with temporary_folder() as folder:
+        copy = folder / "journal.sqlite"
+        copy_journal(journal, copy)
+        try:
+            with contextlib.closing(connect(str(copy), SCHEMA, create=False)) as connection:
+                relocate(connection, journal)
+                return _read(connection, journal)
+        except DatabaseError as failure:
+            raise DatabaseError(str(failure).replace(str(copy), str(journal))) from failure
+        except Exception as failure:
+            error = translate_error(str(journal), SCHEMA, failure)
+            if error is failure:
+                raise
+            raise error from failure
+
+
+def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
+    identity = identity_of(connection)
+    rows = connection.execute(
+        "SELECT file.id, file.source, file.state, file.model, file.error,"
+        " job.error, file.state = 'failed' AND job.state = 'failed' AND NOT file.retryable,"
+        " job.cost_reserved, (SELECT min(first.id) FROM file AS first WHERE first.job_id = job.id)"
+        " FROM file LEFT JOIN job ON job.id = file.job_id"
+        " WHERE file.state != 'draft' ORDER BY file.id"
+    ).fetchall()
+    if identity is None or not rows:
+        raise ConfigurationError(
+            f"the journal {str(journal)!r} does not list any file yet: start the batch first"
+        )
+    bills = recorded_service(connection) != SANDBOX
+    folder = os.path.commonpath([Path(decode_path(row[1])).parent for row in rows])
+    recordings = []
+    for file, source, state, model, error, job_error, is_billed, reserved, first in rows:
+        results = _results(connection, file)
+        where = Path(decode_path(source))
+        recordings.append(
+            Recording(
+                name=os.path.relpath(where, folder),
+                source=str(where),
+                before=where,
+                after=results.media,
+                transcript=results.transcript,
+                state=_STATES.get(state, "waiting"),
+                file_id=file,
+                model=model,
+                billed=_billed(reserved, is_first=first == file) if bills else None,
+                problem=_problem(error or results.error or job_error, journal, is_billed=is_billed),
+            )
+        )
+    return Listing(
+        kind="batch",
+        title=Path(identity.to).name or identity.to,
+        key=key_of(str(journal)),
+        recordings=tuple(recordings),
+    )
+
+
+def _billed(reserved: int | None, *, is_first: bool) -> float | None:
+    """Return the seconds billed at least; files with the same content share a generation."""
+    if reserved is None:
+        return None
+    return MIN_BILLED_SECONDS if reserved and is_first else 0.0
+
+
+def _problem(error: str | None, journal: Path, *, is_billed: int | None) -> Problem | None:
+    if error is None:
+        return None
+    retry = shell_line(["diffio-async", "batch", "retry", str(journal)])
+    cost = "a new generation, which is billed" if is_billed else "nothing is billed again"
+    return Problem(message=error, next=f"{retry} ({cost})")
+
+
+@frozen
+class _Results:
+    media: Path | None
+    transcript: Path | None
+    error: str | None
+
+
+def _results(connection: sqlite3.Connection, file: int) -> _Results:
+    """Return the results of a file that were written, the sound before the video."""
+    rows = connection.execute(
+        "SELECT result.type, path, result.state, result.error, file.state FROM result"
+        " JOIN file ON file.id = file_id WHERE file_id = ?",
+        (file,),
+    ).fetchall()
+    paths = {
+        kind: Path(decode_path(path))
+        for kind, path, state, _, file_state in rows
+        if state == "done" or file_state == "skipped"
+    }
+    return _Results(
+        paths.get("audio") or paths.get("video"),
+        paths.get("transcript"),
+        next((error for _, _, _, error, _ in rows if error), None),
+    )

@@ -1,0 +1,274 @@
+"""Pages of a report: rows from worker processes, put together and published atomically."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from attrs import frozen
+
+from diffio_async._storage.files import publish
+from diffio_async._storage.system_errors import reason_of
+from diffio_async._validators import local_path
+from diffio_async.batch.schema import absolute
+from diffio_async.errors import ConfigurationError, InvalidTarget
+from diffio_async.report.html import write_page
+from diffio_async.report.scales import COLORS, DB_MAX, DB_MIN, MAX_HZ, MIN_HZ
+from diffio_async.report.workers import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from diffio_async.report.listing import Listing, Recording
+    from diffio_async.types import OnConflict
+
+#: A row of a page, by the names of its data.
+Row = dict[str, Any]
+#: Bytes that a page may embed: browsers do not open much larger files.
+MAX_EMBEDDED = 256 * 1024 * 1024
+
+
+@frozen(kw_only=True)
+class Made:
+    """A page that was written.
+
+    Attributes:
+        page: The HTML file.
+        files: The folder of its files, None if the page contains everything.
+        rows: What it shows of each recording.
+    """
+
+    page: Path
+    files: Path | None
+    rows: tuple[Row, ...]
+
+
+def require_extra() -> None:
+    """Check that PyAV and NumPy are installed.
+
+    Raises:
+        ConfigurationError: One of them is not.
+    """
+    missing = [name for name in ("av", "numpy") if find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"measuring sound needs {' and '.join(missing)}: install it with "
+            "pip install 'diffio-async[report]'"
+        )
+
+
+def make_rows(
+    listing: Listing,
+    *,
+    folder: Path | None = None,
+    href: str | None = None,
+    jobs: int | None = None,
+    on_row: Callable[[Row], object] | None = None,
+    check: Callable[[], object] | None = None,
+) -> list[Row]:
+    """Measure the recordings of a listing in worker processes, and return a row for each.
+
+    Args:
+        listing: The recordings.
+        folder: Where the files of a page are put; None if only numbers are needed.
+        href: URL of that folder, from the page; None if the page contains everything.
+        jobs: Number of processes. Default: one for each core.
+        on_row: Called with each row when it is made, in any order; what it raises ends the work.
+        check: Called several times a second; what it raises ends the work.
+
+    Raises:
+        ConfigurationError: PyAV or NumPy is not installed.
+        InvalidTarget: The folder cannot be written.
+    """
+    require_extra()
+    page = "" if folder is None else str(folder.parent)
+    tasks = [
+        _task(number, each, folder=folder, href=href, page=page)
+        for number, each in enumerate(listing.recordings, 1)
+    ]
+    rows: list[Row] = [{} for _ in tasks]
+    count = min(jobs or os.cpu_count() or 1, len(tasks))
+    with closing(run_tasks(tasks, count)) as outcomes:
+        for outcome in outcomes:
+            if check is not None:
+                check()
+            if outcome is None:
+                continue
+            task, result = outcome
+            if "failed" in result:
+                raise InvalidTarget(f"the report cannot be written: {result['failed']}")
+            row = rows[task["number"]] = _row(
+                task["id"], listing.recordings[task["number"]], result
+            )
+            if on_row is not None:
+                on_row(row)
+    return rows
+
+
+def _task(
+    number: int, recording: Recording, *, folder: Path | None, href: str | None, page: str
+) -> dict[str, Any]:
+    before, after, transcript = recording.before, recording.after, recording.transcript
+    return {
+        "number": number - 1,
+        "id": f"r{number}",
+        "before": None if before is None else str(before),
+        "after": None if after is None else str(after),
+        "transcript": None if transcript is None else str(transcript),
+        "folder": None if folder is None else str(folder),
+        "href": href,
+        "page": page,
+    }
+
+
+def _row(number: str, recording: Recording, result: Row) -> Row:
+    """Return the row of a recording; a worker that died leaves it without sides."""
+    if "crashed" in result:
+        result = {"warnings": [result["crashed"]], "state": "damaged"}
+    before, after = result.get("before"), result.get("after")
+    known = before or after
+    problem = recording.problem
+    return {
+        "id": number,
+        "name": recording.name,
+        "path": recording.source,
+        "file_id": recording.file_id,
+        "state": result.get("state") or recording.state,
+        "seconds": None if known is None else known["duration"],
+        "billed": recording.billed,
+        "model": recording.model,
+        "gain": result.get("gain"),
+        "error": None if problem is None else {"message": problem.message, "next": problem.next},
+        "warnings": [*recording.warnings, *result["warnings"]],
+        "before": before,
+        "after": after,
+        "details": result.get("details") or None,
+        "blocks": result.get("blocks") or {},
+    }
+
+
+def make_page(
+    listing: Listing,
+    output: str | os.PathLike[str],
+    *,
+    link: bool = False,
+    on_conflict: OnConflict = "error",
+    jobs: int | None = None,
+    on_row: Callable[[Row], object] | None = None,
+    check: Callable[[], object] | None = None,
+) -> Made:
+    """Write the page of a listing; it appears when it is complete, or not at all.
+
+    Args:
+        listing: The recordings.
+        output: The HTML file.
+        link: Whether to put pictures into a folder beside the page, and to play recordings where
+            they are. Otherwise the page contains everything.
+        on_conflict: Whether an existing page may be replaced.
+        jobs: Number of processes. Default: one for each core.
+        on_row: As for `make_rows`.
+        check: As for `make_rows`.
+
+    Raises:
+        ConfigurationError: PyAV or NumPy is not installed, or the page would be too large.
+        InvalidTarget: The page exists, or cannot be written.
+    """
+    page = absolute(local_path(output, "the page"))
+    files = page.with_name(f"{page.stem}_files") if link else None
+    _check_target(page, files, on_conflict)
+    with _working_folder(page) as working:
+        folder = working / "files"
+        folder.mkdir()
+        href = None if files is None else f"./{quote(files.name)}"
+        rows = make_rows(listing, folder=folder, href=href, jobs=jobs, on_row=on_row, check=check)
+        try:
+            _write(listing, rows, working / "page.html", linked=link)
+            _publish(working, page, files, on_conflict)
+        except OSError as failure:
+            raise _not_written(page, failure) from failure
+    return Made(page=page, files=files, rows=tuple(rows))
+
+
+def _check_target(page: Path, files: Path | None, on_conflict: OnConflict) -> None:
+    """Check before anything is measured that the page can be written."""
+    try:
+        if page.is_dir() or not page.parent.is_dir():
+            problem = "is a folder" if page.is_dir() else "is in a folder that does not exist"
+            raise InvalidTarget(
+                f"{str(page)!r} {problem}: name an HTML file in a folder that exists"
+            )
+        existing = [path for path in (page, files) if path is not None and os.path.lexists(path)]
+    except (OSError, ValueError) as failure:
+        raise _not_written(page, failure) from failure
+    if existing and on_conflict == "error":
+        raise InvalidTarget(f"{str(existing[0])!r} exists: on_conflict='overwrite' replaces it")
+
+
+def _not_written(page: Path, failure: Exception) -> InvalidTarget:
+    return InvalidTarget(f"the report {str(page)!r} cannot be written: {reason_of(failure)}")
+
+
+@contextmanager
+def _working_folder(page: Path) -> Iterator[Path]:
+    """Create a hidden folder beside the page, and remove it at the end."""
+    try:
+        folder = tempfile.mkdtemp(prefix=".diffio-report-", dir=page.parent)
+    except OSError as failure:
+        raise _not_written(page, failure) from failure
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(listing: Listing, rows: list[Row], target: Path, *, linked: bool) -> None:
+    blocks = [block for row in rows for block in row.pop("blocks").items()]
+    size = sum(Path(path).stat().st_size for _, path in blocks)
+    if size > MAX_EMBEDDED:
+        raise ConfigurationError(
+            f"the page would contain {size / 1e6:.0f} MB of sound and pictures, more than browsers "
+            "open: put them into a folder beside it with link=True"
+        )
+    with target.open("w", encoding="utf-8", newline="\n") as file:
+        write_page(file, _data(listing, rows), _contents(blocks), linked=linked)
+
+
+def _contents(blocks: Iterable[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    for block, path in blocks:
+        yield block, Path(path).read_bytes()
+
+
+def _data(listing: Listing, rows: list[Row]) -> Mapping[str, Any]:
+    return {
+        "version": 1,
+        "title": listing.title,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kind": listing.kind,
+        "key": listing.key,
+        "notes": list(listing.notes),
+        "db": {"min": DB_MIN, "max": DB_MAX},
+        "frequency": {"scale": "mel", "min": MIN_HZ, "max": MAX_HZ},
+        "colors": list(COLORS),
+        "rows": rows,
+    }
+
+
+def _publish(working: Path, page: Path, files: Path | None, on_conflict: OnConflict) -> None:
+    """Give the page and its folder their names; the folder first, since the page needs it."""
+    if files is not None:
+        if files.is_dir() and not files.is_symlink():
+            files.rename(working / "replaced")
+        (working / "files").rename(files)
+    try:
+        publish(working / "page.html", page, on_conflict)
+    except OSError:
+        if files is not None:
+            shutil.rmtree(files, ignore_errors=True)
+        raise

@@ -1,0 +1,209 @@
+"""Rows of a report, made in a worker process: numbers, pictures and media of one recording."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
+
+import av
+from attrs import frozen
+
+from diffio_async._storage.system_errors import reason_of
+from diffio_async.report.measure import SoundReader, measure_sound
+from diffio_async.report.numbers import Numbers, gain
+from diffio_async.report.playback import Media, copy_sound, media_of
+from diffio_async.sandbox.audio.decoding import CannotRestore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Columns of the waveform in the list, and of the large one.
+_THUMBNAIL, _WAVEFORM = 96, 1200
+#: Larger files are embedded as a listening copy.
+_MAX_EMBEDDED = 2 * 1024 * 1024
+#: Difference between the durations of a recording and its result that is reported, in seconds and
+#: as a fraction: encoders pad.
+_MAX_DIFFERENCE, _MAX_DIFFERENCE_SHARE = 0.25, 0.01
+
+
+@frozen(kw_only=True)
+class Output:
+    """Where a worker puts its files.
+
+    Attributes:
+        folder: The folder for files; None if only numbers are needed.
+        href: URL of that folder, from the page; None if the page contains everything.
+        page: The folder of the page.
+    """
+
+    folder: Path | None
+    href: str | None
+    page: Path
+
+
+class Unusable(Exception):
+    """A file that is missing, or cannot be decoded; the message is for its owner."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+def make_row(task: Mapping[str, Any], output: Output) -> dict[str, Any]:
+    """Return what is measured of one recording, by the names of the page's data.
+
+    `blocks`, the files to embed by id, and `details` are not part of the row of a linked page.
+    """
+    row: dict[str, Any] = {"warnings": [], "blocks": {}, "details": {}}
+    numbers: dict[str, Numbers] = {}
+    for side in ("before", "after"):
+        row[side] = None
+        if task[side] is None:
+            continue
+        try:
+            numbers[side] = _add_side(row, side, Path(task[side]), task["id"], output)
+        except Unusable as error:
+            row["warnings"].append(f"{error}")
+            if side == "after":
+                row["state"] = "missing" if error.missing else "damaged"
+    row["gain"] = None
+    change = gain(numbers.get("before"), numbers.get("after"))
+    if change is not None:
+        row["gain"] = round(change, 1)
+    if row["before"] and row["after"]:
+        _compare(row)
+    row["details"]["words"] = _words(task["transcript"], row["warnings"])
+    if output.folder is not None:
+        _write_details(row, task["id"], output, output.folder)
+    return row
+
+
+def _add_side(row: dict[str, Any], side: str, path: Path, number: str, output: Output) -> Numbers:
+    try:
+        media = media_of(path)
+        sound = SoundReader(path)
+        blocks = sound.blocks()
+        copy = None
+        if output.folder is not None and _needs_copy(media, path, output):
+            copy = output.folder / f"{number}-{side}.mp3"
+            blocks = copy_sound(blocks, sound.channels, copy)
+        measured = measure_sound(sound, blocks)
+    except CannotRestore as error:
+        raise Unusable(f"{path.name!r} cannot be played: {error}") from error
+    except FileNotFoundError as error:
+        raise Unusable(f"there is no file {str(path)!r} any more", missing=True) from error
+    except OSError as error:
+        raise Unusable(f"{str(path)!r} cannot be read: {reason_of(error)}") from error
+    row["warnings"] += [f"{path.name}: {warning}" for warning in measured.warnings]
+    if measured.numbers.speech_level is None:
+        row["warnings"].append(f"{path.name} is silent, or has no speech")
+    row[side] = {
+        "path": str(path),
+        "media": None,
+        "type": "audio/mpeg" if copy else media.type,
+        "kind": "video" if media.has_video and not copy else "audio",
+        "duration": round(measured.seconds, 3),
+        "numbers": measured.numbers.to_dict(),
+        "peaks": measured.peaks.encode(_THUMBNAIL),
+    }
+    if copy:
+        row[side]["copy"] = True
+    if output.folder is not None:
+        row[side]["media"] = _reference(row, f"{number}-{side}-media", copy or path, output)
+        picture = output.folder / f"{number}-{side}.png"
+        picture.write_bytes(measured.spectrogram.png())
+        row["details"][side] = {
+            "spectrogram": _reference(row, f"{number}-{side}-picture", picture, output),
+            "peaks": measured.peaks.encode(_WAVEFORM),
+        }
+    return measured.numbers
+
+
+def _needs_copy(media: Media, path: Path, output: Output) -> bool:
+    return media.type is None or (output.href is None and path.stat().st_size > _MAX_EMBEDDED)
+
+
+def _reference(row: dict[str, Any], block: str, path: Path, output: Output) -> dict[str, str]:
+    """Return how the page refers to a file, which may be in the folder of its files."""
+    if output.href is None:
+        row["blocks"][block] = str(path)
+        return {"block": block}
+    if path.parent == output.folder:
+        return {"href": f"{output.href}/{quote(path.name)}"}
+    return {"href": link_to(path, output.page)}
+
+
+def link_to(path: Path, page: Path) -> str:
+    """Return the URL of a file, relative to the folder of the page if both are on one drive."""
+    try:
+        relative = os.path.relpath(path, page)
+    except ValueError:
+        return path.as_uri()
+    # A leading ./ distinguishes a name with a colon from a URL.
+    return "./" + quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def _compare(row: dict[str, Any]) -> None:
+    before, after = row["before"]["duration"], row["after"]["duration"]
+    if abs(after - before) > max(_MAX_DIFFERENCE, _MAX_DIFFERENCE_SHARE * before):
+        row["warnings"].append(
+            f"the result has another length: {after:.1f} s instead of {before:.1f} s"
+        )
+
+
+def _words(path: str | None, warnings: list[str]) -> list[tuple[str, float, float]] | None:
+    """Return the words of a transcript with their start and end in seconds; None if absent."""
+    if path is None:
+        return None
+    try:
+        transcript = json.loads(Path(path).read_text(encoding="utf-8"))
+        return [
+            (str(word["word"]), float(word["start"]), float(word["end"]))
+            for word in transcript["words"]
+            if math.isfinite(word["start"]) and math.isfinite(word["end"])
+        ]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        warnings.append(f"the transcript {path!r} cannot be shown: {type(error).__name__}")
+        return None
+
+
+def _write_details(row: dict[str, Any], number: str, output: Output, folder: Path) -> None:
+    details = json.dumps(row.pop("details"))
+    if output.href is None:
+        path = folder / f"{number}.json"
+        path.write_text(details, encoding="ascii")
+    else:
+        path = folder / f"{number}.js"
+        path.write_text(f'diffioDetails("{number}", {details});\n', encoding="ascii")
+    row["details"] = _reference(row, f"{number}-details", path, output)
+
+
+def main() -> None:
+    """Make rows of the tasks on standard input, one JSON object per line, until it ends."""
+    av.logging.set_level(av.logging.PANIC)  # FFmpeg prints a line for each damaged packet
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
+    for line in sys.stdin:
+        _respond(json.loads(line), results)
+
+
+def _respond(task: dict[str, Any], results: TextIO) -> None:
+    folder = task["folder"]
+    output = Output(
+        folder=None if folder is None else Path(folder), href=task["href"], page=Path(task["page"])
+    )
+    try:
+        row = make_row(task, output)
+    except MemoryError:
+        row = {"crashed": "there is not enough memory to measure it"}
+    except OSError as error:  # the folder of the report cannot be written
+        row = {"failed": reason_of(error)}
+    except Exception:  # noqa: BLE001 - one recording must not end the report
+        row = {"crashed": traceback.format_exc(limit=-3)}
+    results.write(json.dumps(row) + "\n")
+    results.flush()
