@@ -116,7 +116,7 @@ async def in_flight(call: Callable[[], Awaitable[object]], calls: int) -> None:
 
 
 async def contend(name: str, url: str) -> None:
-    """Make as many calls as each line of the input says, and print their cost."""
+    """Read numbers of calls, make as many, and print their cost."""
     rounds = (int(line) for line in sys.stdin)
 
     async def measure(call: Callable[[], Awaitable[object]]) -> None:
@@ -126,7 +126,7 @@ async def contend(name: str, url: str) -> None:
             print(json.dumps(found), flush=True)
 
     if name == "bare":
-        import aiohttp  # noqa: PLC0415 - not in every environment
+        import aiohttp
 
         async with aiohttp.ClientSession() as session:
             headers = {"Authorization": f"Bearer {KEY}"}
@@ -142,7 +142,7 @@ async def contend(name: str, url: str) -> None:
 
             await measure(bare)
     else:
-        from diffio_async import AsyncDiffio  # noqa: PLC0415
+        from diffio_async import AsyncDiffio
 
         async with AsyncDiffio(KEY, base_url=url) as client:
             await measure(
@@ -154,9 +154,7 @@ async def contend(name: str, url: str) -> None:
 
 def contend_published(url: str) -> None:
     """Do so with the published SDK, in threads."""
-    from diffio import DiffioClient  # noqa: PLC0415
-
-    client = DiffioClient(apiKey=KEY, baseUrl=url)
+    client = importlib.import_module("diffio").DiffioClient(apiKey=KEY, baseUrl=url)
     with ThreadPoolExecutor(THREADS) as pool:
         for line in sys.stdin:
             with own_cpu() as found:
@@ -174,7 +172,7 @@ def contend_published(url: str) -> None:
 def run(coroutine: Any, loop: str) -> None:
     """Run a coroutine on a loop of asyncio or uvloop."""
     if loop == "uvloop":
-        import uvloop  # noqa: PLC0415
+        import uvloop
 
         uvloop.run(coroutine)
     else:
