@@ -22,6 +22,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ async def in_flight(call: Callable[[], Awaitable[object]], calls: int) -> None:
 
 
 async def contend(name: str, url: str) -> None:
-    """Read numbers of calls, make as many, and print their cost."""
+    """Make as many calls as each line of the input says, and print their cost."""
     rounds = (int(line) for line in sys.stdin)
 
     async def measure(call: Callable[[], Awaitable[object]]) -> None:
@@ -154,7 +155,7 @@ async def contend(name: str, url: str) -> None:
 
 def contend_published(url: str) -> None:
     """Do so with the published SDK, in threads."""
-    client = importlib.import_module("diffio").DiffioClient(apiKey=KEY, baseUrl=url)
+    client: Any = import_module("diffio").DiffioClient(apiKey=KEY, baseUrl=url)
     with ThreadPoolExecutor(THREADS) as pool:
         for line in sys.stdin:
             with own_cpu() as found:
@@ -172,9 +173,7 @@ def contend_published(url: str) -> None:
 def run(coroutine: Any, loop: str) -> None:
     """Run a coroutine on a loop of asyncio or uvloop."""
     if loop == "uvloop":
-        import uvloop
-
-        uvloop.run(coroutine)
+        import_module("uvloop").run(coroutine)
     else:
         asyncio.run(coroutine)
 

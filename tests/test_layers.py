@@ -58,7 +58,7 @@ ALONE = {"sandbox", "_bridge", "_codegen"}
 THIRD_PARTY = {
     **{name: {"attrs"} for name, layer in LAYERS.items() if layer == 0 and name != "_console"},
     "_console": {"attrs", "rich"},
-    "_protocol": {"attrs"},
+    "_protocol": {"attrs", "cattrs"},
     "_bridge": {"anyio"},
     "_codegen": set[str](),
 }
@@ -277,7 +277,7 @@ PLANTED = {
         "resources/projects.py",
         "from diffio_async.webhooks.aiohttp_server import aiohttp_app",
     ),
-    "aiohttp among the vocabulary": ("errors.py", "import aiohttp"),
+    "cattrs among the vocabulary": ("errors.py", "import cattrs"),
     "a clock in the protocol layer": ("_protocol/urls.py", "from time import monotonic"),
     "the sandbox imports the client": ("sandbox/state.py", "from diffio_async.errors import X"),
     "the sandbox imports the version": ("sandbox/state.py", "from .. import _version"),

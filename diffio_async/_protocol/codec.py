@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
+import cattrs
 from attrs import frozen
 
 from diffio_async._protocol.redaction import MAX_EXCERPT, redacted_excerpt
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 T = TypeVar("T")
-Reader = Callable[[Any], Any]
+Read = Callable[[Any, Any], Any]
 
 #: Endings of the names of fields that name something: see `json_values.token`.
 _NAMES = ("_id", "_url", "_token", "key", "etag")
@@ -104,7 +105,7 @@ def from_json(data: object, returns: type[T]) -> T:
     Raises:
         Misfit: A required field does not fit.
     """
-    return cast("T", _model_reader(_as_attrs(returns), strict=False)(data))
+    return _converter(strict=False).structure(data, returns)
 
 
 def structure(data: object, returns: type[T]) -> T:
@@ -114,14 +115,14 @@ def structure(data: object, returns: type[T]) -> T:
         ValueError: A field does not fit; the message names it.
     """
     try:
-        return cast("T", _model_reader(_as_attrs(returns), strict=True)(data))
+        return _converter(strict=True).structure(data, returns)
     except Misfit as misfit:
         message = str(misfit)
     raise ValueError(message)
 
 
 def _as_attrs(returns: type[T]) -> Any:
-    # Functions of attrs require the type of an attrs class, and caches a hashable one.
+    # attrs.fields requires the type of an attrs class.
     return returns
 
 
@@ -129,37 +130,28 @@ def _is_required(field: attrs.Attribute[Any]) -> bool:
     return field.default is attrs.NOTHING
 
 
-def _scalar(convert: Callable[[Any], Any], wanted: str) -> Reader:
-    def read(value: object) -> Any:
-        found = convert(value)
+def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
+    def hook(value: object, _: Any) -> Any:
+        found = read(value)
         if found is None:
             raise Misfit(f": expected {wanted}, got {_type_name(value)}")
         return found
 
-    return read
+    return hook
 
 
-def _mapping(value: object) -> Mapping[str, object]:
+def _mapping(value: object, _: Any) -> Mapping[str, object]:
     """Return an object unchanged, with the API's keys."""
     if not isinstance(value, dict):
         raise Misfit(f": expected an object, got {_type_name(value)}")
     return value
 
 
-def _unchanged(value: object) -> object:
-    """Return a value that the contract does not specify."""
-    return value
+_text = _scalar(json_values.text, "a string")
 
 
-def _text(value: object) -> str:
-    # Not an `UnreadableNumber`.
-    if type(value) is not str:
-        raise Misfit(f": expected a string, got {_type_name(value)}")
-    return value
-
-
-def _token(value: object) -> str:
-    found = json_values.token(_text(value))
+def _token(value: object, _: Any) -> str:
+    found = json_values.token(_text(value, _))
     if found is None:
         raise Misfit(": expected a printable string that is not empty, got another string")
     return found
@@ -181,16 +173,27 @@ def _type_name(value: object) -> str:
     return "another number"
 
 
-#: Readers of the types that fields have, besides models.
-_READERS: Mapping[Any, Reader] = {
-    str: _text,
-    bool: _scalar(json_values.flag, "true or false"),
-    float: _scalar(json_values.number, "a number"),
-    int: _scalar(json_values.integer, "a whole number"),
-    datetime: _scalar(json_values.instant, "an ISO 8601 time stamp"),
-    Mapping: _mapping,
-    object: _unchanged,
-}
+@cache
+def _converter(*, strict: bool) -> cattrs.Converter:
+    """Return the converter, which creates the hook of a class when that is first decoded."""
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind, hook in (
+        (str, _text),
+        (bool, _scalar(json_values.flag, "true or false")),
+        (float, _scalar(json_values.number, "a number")),
+        (int, _scalar(json_values.integer, "a whole number")),
+        (datetime, _scalar(json_values.instant, "an ISO 8601 time stamp")),
+    ):
+        converter.register_structure_hook(kind, hook)
+    # Fields that the contract does not specify are returned unchanged.
+    converter.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+    converter.register_structure_hook_func(
+        lambda kind: getattr(kind, "__origin__", None) is Mapping, _mapping
+    )
+    converter.register_structure_hook_factory(
+        attrs.has, lambda cls: _model_hook(converter, cls, strict=strict)
+    )
+    return converter
 
 
 @frozen
@@ -199,83 +202,79 @@ class _Field:
 
     name: str
     required: bool
-    read: Reader
+    kind: Any
+    read: Read
     row: bool
 
-    def rows(self, value: object, *, strict: bool) -> tuple[object, ...]:
-        """Return the items that fit.
+    def value_of(self, value: object, *, strict: bool) -> tuple[object, bool]:
+        """Return the field's value, and whether it represents `value` completely.
 
         Raises:
-            Misfit: It is not a list, or an item does not fit and the field is required.
+            Misfit: It does not fit.
         """
+        if not self.row:
+            return self.read(value, self.kind), True
         if not isinstance(value, list):
             raise Misfit(f": expected a list, got {_type_name(value)}")
         rows = []
         for number, item in enumerate(value):
             try:
-                rows.append(self.read(item))
+                rows.append(self.read(item, self.kind))
             except Misfit as misfit:
                 if strict or self.required:
                     misfit.path.append(str(number))
                     raise
-        return tuple(rows)
+        return tuple(rows), len(rows) == len(value)
 
 
-def _field(field: attrs.Attribute[Any], *, strict: bool) -> _Field:
-    kind: Any = field.type
+def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
+    kind, required = field.type, _is_required(field)
     row = getattr(kind, "__origin__", None) is tuple
     if row:
         kind = get_args(kind)[0]
     elif type(None) in get_args(kind):
         (kind,) = (each for each in get_args(kind) if each is not type(None))
-    if attrs.has(kind):
-        read = _model_reader(kind, strict=strict)
-    elif not strict and kind is str and not row and field.name.endswith(_NAMES):
-        read = _token
-    else:
-        read = _READERS[getattr(kind, "__origin__", kind)]
-    return _Field(field.name, _is_required(field), read, row)
+    names = not strict and kind is str and not row and field.name.endswith(_NAMES)
+    read = _token if names else converter.get_structure_hook(kind)
+    return _Field(field.name, required, kind, read, row)
 
 
-@cache
-def _model_reader(cls: Any, *, strict: bool) -> Reader:
-    """Return the reader of a model: invalid fields are kept in `extra`, null is absent."""
+def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
+    """Return the hook of a model: invalid fields are kept in `extra`, null is absent."""
     attrs.resolve_types(cls)
     fields = {
-        json_values.camel(field.name): _field(field, strict=strict)
+        json_values.camel(field.name): _field(converter, field, strict=strict)
         for field in attrs.fields(cls)
         if field.name != "extra"
     }
-    required = [(wire, field.name) for wire, field in fields.items() if field.required]
+    required = {wire for wire, field in fields.items() if field.required}
 
-    def read(data: object) -> Any:
-        if not isinstance(data, dict):
+    def hook(data: object, _: Any) -> Any:
+        if not isinstance(data, Mapping):
             raise Misfit(f": expected an object, got {_type_name(data)}")
         known, extra = dict[str, object](), dict[str, object]()
         for wire, value in data.items():
             field = fields.get(wire)
             if field is None:
                 extra[wire] = value
-                continue
-            try:
-                if field.row:
-                    rows = () if value is None else field.rows(value, strict=strict)
-                    known[field.name] = rows
-                    if value is not None and len(rows) < len(value):
-                        extra[wire] = value
-                elif value is not None or field.required:
-                    known[field.name] = field.read(value)
-            except Misfit as misfit:
-                if strict or field.required:
-                    misfit.path.append(wire)
-                    raise
-                extra[wire] = value
-        for wire, name in required:
-            if name not in known:
+            elif value is not None or (field.required and not field.row):
+                try:
+                    known[field.name], complete = field.value_of(value, strict=strict)
+                except Misfit as misfit:
+                    if strict or field.required:
+                        misfit.path.append(wire)
+                        raise
+                    complete = False
+                if not complete:
+                    extra[wire] = value
+            elif field.row:
+                known[field.name] = ()
+        for wire in required:
+            if fields[wire].name not in known:
                 raise Misfit(" is missing", wire)
         return cls(**known, extra=extra) if extra else cls(**known)
 
-    return read
+    return hook
 
 
 #: How deep a JSON document may be nested: everything that walks one afterwards can recurse.

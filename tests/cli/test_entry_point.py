@@ -28,7 +28,7 @@ def test_help_is_printed_without_loading_the_client() -> None:
     assert "restore" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "typer" in imported
-    assert not imported & {"aiohttp", "svix", "av", "diffio_async.client"}
+    assert not imported & {"aiohttp", "svix", "cattrs", "av", "diffio_async.client"}
 
 
 async def test_the_version_is_printed(run: Run) -> None:
