@@ -69,6 +69,8 @@ def connect(
 ) -> sqlite3.Connection:
     """Connect to the file; create or migrate it as needed. Blocks.
 
+    Commits of the connection are not synced, see `sync_commits`.
+
     Raises:
         DatabaseError: The file cannot be used; the message gives the reason.
     """
@@ -86,8 +88,8 @@ def connect(
             path, timeout=BUSY_TIMEOUT, isolation_level=None, cached_statements=256
         )
         try:
-            _check_file_type(connection, path, schema)
-            _configure(connection)
+            is_empty = _check_file_type(connection, path, schema)
+            configure(connection, is_empty=is_empty)
             _migrate(connection, path, schema, clock)
         except BaseException:
             connection.close()
@@ -126,8 +128,8 @@ def _create_file(path: str, *, create: bool) -> None:
         raise PermissionError(errno.EACCES, "it may not be read and written", path)
 
 
-def _check_file_type(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
-    """Reject a file of another type before a byte of it is changed."""
+def _check_file_type(connection: sqlite3.Connection, path: str, schema: Schema) -> bool:
+    """Reject a file of another type before a byte of it is changed; return whether it is empty."""
     # Read one snapshot: another process may be creating the file between the queries.
     connection.execute("BEGIN")
     application, version, tables = _header(connection)
@@ -151,6 +153,7 @@ def _check_file_type(connection: sqlite3.Connection, path: str, schema: Schema) 
     fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if fault != "ok":
         raise database_error(path, schema, _damage_message(fault))
+    return not (application or version or tables)
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
@@ -160,24 +163,41 @@ def _header(connection: sqlite3.Connection) -> tuple[int, int, int]:
     return application, version, tables
 
 
-def _configure(connection: sqlite3.Connection) -> None:
+def configure(connection: sqlite3.Connection, *, is_empty: bool) -> None:
+    """Set the modes of a connection; `is_empty` is whether the file is new."""
     # SQLite's busy timeout does not apply here if several processes open a new file at once.
     end = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
-            # Where WAL is unavailable (some network disks), the rollback journal is as safe.
-            connection.execute("PRAGMA journal_mode = WAL")
+            if is_empty:
+                # A single page is written as a whole: the journal that protects it, which costs
+                # three more syncs, is left out.
+                connection.execute("PRAGMA journal_mode = OFF")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                # Not available on some network disks; the rollback journal is as safe.
+                connection.execute("PRAGMA journal_mode = DELETE")
             break
         except sqlite3.OperationalError as failure:
             if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
                 raise
+            is_empty = False  # another process is creating it
             time.sleep(0.02)
-    connection.execute("PRAGMA synchronous = FULL")
+    sync_commits(connection, sync=False)
     # On macOS, fsync leaves the bytes in the drive's cache; elsewhere this has no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
     # A manipulated schema must not call functions with side effects.
     connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def sync_commits(connection: sqlite3.Connection, *, sync: bool) -> None:
+    """Let each commit wait for the disk, or let the next one that waits sync the others too.
+
+    A commit that does not wait is visible to other processes, and survives the end of this one.
+    Without WAL all commits wait: a power cut during one could damage the file.
+    """
+    wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    connection.execute(f"PRAGMA synchronous = {'FULL' if sync or not wal else 'NORMAL'}")
 
 
 def _migrate(

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from attrs import frozen
 
-from diffio_async._storage.sqlite_open import connect, database_error, translate_error
+from diffio_async._storage.sqlite_open import (
+    connect,
+    database_error,
+    sync_commits,
+    translate_error,
+)
 from diffio_async._storage.system_errors import ThreadShortage, reason_of
 from diffio_async._storage.threads import running_loop, start_thread, wait_all_uncancelled
 from diffio_async._validators import local_path
@@ -40,6 +45,7 @@ class _Job:
 
     work: Callable[[sqlite3.Connection], Any]
     writes: bool
+    syncs: bool
     loop: asyncio.AbstractEventLoop
     # An exception is delivered as a result: asyncio would log it if the caller was cancelled.
     future: asyncio.Future[_Outcome]
@@ -54,15 +60,18 @@ class SqliteThread:
     A forked process has to open its own.
     """
 
-    def __init__(
-        self, path: str, schema: Schema, batch_window: float = 0.0, clock: Clock | None = None
-    ) -> None:
-        self._path, self._schema, self._batch_window = path, schema, batch_window
-        self._clock = clock
+    #: Seconds for which a job waits for others that share its commit, if many are expected. That
+    #: saves most commits and thread switches.
+    batch_window: float = 0.0
+
+    def __init__(self, path: str, schema: Schema, clock: Clock | None = None) -> None:
+        self._path, self._schema, self._clock = path, schema, clock
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._process = os.getpid()
         self._closed = False
+        #: Whether the connection syncs its commits; `connect` does not.
+        self._syncs = False
 
     @classmethod
     async def open(
@@ -71,21 +80,18 @@ class SqliteThread:
         schema: Schema,
         *,
         create: bool = True,
-        batch_window: float = 0.0,
         clock: Clock | None = None,
     ) -> Self:
         """Open the file, creating it if missing and `create` is true, readable by its owner only.
 
-        While several jobs arrive at once, jobs are collected for `batch_window` seconds and
-        committed together, which saves most commits and thread switches under load. `clock`
-        replaces the shared clock, for tests.
+        `clock` replaces the shared clock, for tests.
 
         Raises:
             DatabaseError: The file or its folder is missing, it cannot be written, is damaged, is
                 another type of file, or was written by a newer version.
         """
         running_loop()
-        database = cls(local_path(path, "the database"), schema, batch_window, clock)
+        database = cls(local_path(path, "the database"), schema, clock)
 
         async def start() -> None:
             # The thread connects before it runs this job; an error of that is raised here.
@@ -111,16 +117,17 @@ class SqliteThread:
             raise
         return database
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, sync: bool = True) -> T:
         """Run `work` in a transaction; return its result once the commit is on the disk.
 
         `work` runs in the thread. An exception rolls its changes back and is raised here. If the
-        caller is cancelled, the work is done nevertheless.
+        caller is cancelled, the work is done nevertheless. Without `sync`, the next commit with it
+        brings this one to the disk too; only a power cut in between reverts it.
 
         Raises:
             DatabaseError: The disk is full or failed, or another process keeps the file busy.
         """
-        return (await self._submit(work, writes=True))()
+        return (await self._submit(work, writes=True, syncs=sync))()
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on one snapshot of the file and return its result; `work` must not write.
@@ -145,22 +152,27 @@ class SqliteThread:
             return [self._enqueue(lambda _connection: None, writes=False, closes=True)]
 
     def _submit(
-        self, work: Callable[[sqlite3.Connection], T], *, writes: bool
+        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, syncs: bool = False
     ) -> asyncio.Future[Callable[[], T]]:
         if self._process == os.getpid():  # a lock held at a fork is never released in the child
             with self._lock:
                 if not self._closed:
-                    return self._enqueue(work, writes=writes)
+                    return self._enqueue(work, writes=writes, syncs=syncs)
         raise database_error(
             self._path, self._schema, "it is closed in this process: open it again"
         )
 
     def _enqueue(
-        self, work: Callable[[sqlite3.Connection], T], *, writes: bool, closes: bool = False
+        self,
+        work: Callable[[sqlite3.Connection], T],
+        *,
+        writes: bool,
+        syncs: bool = False,
+        closes: bool = False,
     ) -> asyncio.Future[Callable[[], T]]:
         loop = running_loop()
         future: asyncio.Future[Callable[[], T]] = loop.create_future()
-        self._jobs.put(_Job(work, writes, loop, future, closes))
+        self._jobs.put(_Job(work, writes, syncs, loop, future, closes))
         return future
 
     def _thread_main(self, create: bool) -> None:
@@ -172,10 +184,9 @@ class SqliteThread:
                 self._closed = True
             self._fail_pending(failure)
             return
-        closing, crowded = False, False
+        closing = False
         while not closing:
-            jobs = self._next_jobs(self._batch_window if crowded else 0.0)
-            crowded = len(jobs) > 1
+            jobs = self._next_jobs()
             closing = jobs[-1].closes
             self._run_jobs(connection, jobs[:-1] if closing else jobs)
             if closing:
@@ -189,11 +200,11 @@ class SqliteThread:
             while True:
                 _deliver([(self._jobs.get_nowait(), _raiser(failure))])
 
-    def _next_jobs(self, window: float) -> list[_Job]:
-        """Return the jobs of the next `window` seconds, at least one; a closing job is the last."""
+    def _next_jobs(self) -> list[_Job]:
+        """Return the jobs of the next window, at least one; a closing job is the last."""
         jobs = [self._jobs.get()]
-        if window and not jobs[0].closes:
-            time.sleep(window)
+        if self.batch_window and not jobs[0].closes:
+            time.sleep(self.batch_window)
         with contextlib.suppress(Empty):
             while len(jobs) < MAX_BATCH and not jobs[-1].closes:
                 jobs.append(self._jobs.get_nowait())
@@ -205,7 +216,11 @@ class SqliteThread:
             return
         outcomes: list[_Outcome] = []
         try:
-            connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
+            writes, syncs = any(job.writes for job in jobs), any(job.syncs for job in jobs)
+            if writes and syncs != self._syncs:
+                sync_commits(connection, sync=syncs)
+                self._syncs = syncs
+            connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
             outcomes += [self._run_job(connection, job) for job in jobs]
             connection.execute("COMMIT")
         except Exception as failure:  # noqa: BLE001 - raised to the callers

@@ -36,6 +36,8 @@ T = TypeVar("T")
 
 #: Seconds during which transitions are collected into one commit; a file has six of them.
 _BATCH_WINDOW = 0.01
+#: Number of running steps from which on they are collected: fewer rarely have one in common.
+_MIN_STEPS = 8
 #: Seconds between attempts to acquire the listing lock.
 _LOCK_RETRY_SECONDS = 0.1
 
@@ -67,9 +69,7 @@ class Journal:
             DatabaseError: The file cannot be opened; the message has the reason.
         """
         location = local_path(path, "the journal")
-        database = await SqliteThread.open(
-            location, SCHEMA, create=create, batch_window=_BATCH_WINDOW
-        )
+        database = await SqliteThread.open(location, SCHEMA, create=create)
         journal = cls(database, location if original is None else original)
         try:
             located = absolute(journal.path)
@@ -86,8 +86,10 @@ class Journal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `step` in a write transaction and return its result; it is durable on return."""
-        return await self._database.run(lambda connection: step(connection, *args, **kwargs))
+        """Run `step` in a write transaction, which the next `transition` syncs to the disk."""
+        return await self._database.run(
+            lambda connection: step(connection, *args, **kwargs), sync=False
+        )
 
     async def transition(
         self,
@@ -95,8 +97,17 @@ class Journal:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run `step`, which gets the id of this run too, like `write`."""
-        return await self.write(step, self.run_id, *args, **kwargs)
+        """Run `step`, which gets the id of this run too, like `write`; it is durable on return.
+
+        One precedes each effect outside: a request that creates something, a file, an outcome.
+        """
+        return await self._database.run(
+            lambda connection: step(connection, self.run_id, *args, **kwargs)
+        )
+
+    def expect_transitions(self, steps: int) -> None:
+        """Collect transitions into common commits while many steps run."""
+        self._database.batch_window = _BATCH_WINDOW if steps >= _MIN_STEPS else 0.0
 
     async def read(
         self,
@@ -130,14 +141,10 @@ class Journal:
         return self._run is not None and await self.write(leases.heartbeat, self._run)
 
     async def acquire_listing_lock(self) -> None:
-        """Wait until no other run is listing. The lock ends with the run at the latest."""
+        """Wait until no other run lists. The lock ends with the listing, at the latest the run."""
         while not await self.write(_lock_listing, self.run_id):
             await asyncio.sleep(_LOCK_RETRY_SECONDS)
             await self.heartbeat()
-
-    async def release_listing_lock(self) -> None:
-        """Release the listing lock."""
-        await self.write(_unlock_listing)
 
     async def close(self) -> None:
         """Release all leases of the run, and close the file."""
@@ -227,7 +234,8 @@ def _lock_listing(connection: sqlite3.Connection, run_id: int) -> bool:
     return True
 
 
-def _unlock_listing(connection: sqlite3.Connection) -> None:
+def unlock_listing(connection: sqlite3.Connection) -> None:
+    """Release the listing lock."""
     connection.execute("DELETE FROM batch WHERE name = 'listing'")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+from collections.abc import Collection
 from contextlib import aclosing
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, frozen
 
 from diffio_async._storage.threads import TrackedExecutor, iterate
+from diffio_async.batch.journal import unlock_listing
 from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
 from diffio_async.batch.request import JobSettings, load_settings
 from diffio_async.batch.schema import decode_path, encode_path
@@ -20,7 +22,7 @@ from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.models.batches import BatchItem, LeftOut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.sources import FoundSource, Scan
@@ -155,23 +157,29 @@ class Listing:
     download_types: tuple[str, ...]
 
     async def run(self, sources: Sources, journal: Journal) -> None:
-        """Record every source, or none.
+        """Record every source, or none, and release the listing lock.
 
         Raises:
             ConfigurationError: Two results would have one path, a result would replace a
                 recording, a source matches nothing, or a manifest is invalid.
         """
-        threads = TrackedExecutor()
+        threads, rows = TrackedExecutor(), list[_Row | LeftOut]()
         await journal.write(_create_temp_tables)
         try:
-            async with aclosing(iterate(_as_iterable(sources))) as names:
-                async for name in names:
-                    found = self.scan.expand(name)
-                    while chunk := await threads.run(self._rows, found):
-                        await journal.write(self._write, journal.run_id, chunk)
+            async with aclosing(_groups(sources)) as groups:
+                async for names in groups:
+                    found = itertools.chain.from_iterable(map(self.scan.expand, names))
+                    more = True
+                    while more:
+                        chunk = await threads.run(self._rows, found)
+                        more = len(chunk) == _CHUNK
+                        rows += chunk
+                        if len(rows) >= _CHUNK:
+                            await journal.write(self._write, journal.run_id, rows)
+                            rows = []
         finally:
             await threads.drain()
-        await journal.write(self._publish, journal.run_id)
+        await journal.write(self._publish, journal.run_id, rows)
 
     def _rows(self, found: Iterator[FoundSource | LeftOut]) -> list[_Row | LeftOut]:
         """Return the next sources with their settings and results; blocks."""
@@ -258,12 +266,15 @@ class Listing:
                 (file_id, encode_path(str(path)), path_key, file_id),
             )
 
-    def _publish(self, connection: sqlite3.Connection, run_id: int) -> None:
-        """Queue the drafts, if there are no collisions.
+    def _publish(
+        self, connection: sqlite3.Connection, run_id: int, rows: list[_Row | LeftOut]
+    ) -> None:
+        """Record the last sources, queue the drafts if there are no collisions, and unlock.
 
         Raises:
             ConfigurationError: There are collisions.
         """
+        self._write(connection, run_id, rows)
         CollisionCheck(connection, self.naming, self.download_types).run()
         connection.execute(
             "UPDATE file SET state = 'listed', run_id = NULL WHERE state = 'draft' AND run_id = ?",
@@ -276,6 +287,7 @@ class Listing:
         )
         connection.execute("DELETE FROM left_out WHERE run_id IS NULL")
         connection.execute("UPDATE left_out SET run_id = NULL WHERE run_id = ?", (run_id,))
+        unlock_listing(connection)
 
 
 def _create_temp_tables(connection: sqlite3.Connection) -> None:
@@ -330,8 +342,13 @@ def _upsert_file(
     return known
 
 
-def _as_iterable(sources: Sources) -> Iterable[SourceName] | AsyncIterable[SourceName]:
-    """Return the sources as an iterable; a single source becomes one of one."""
+async def _groups(sources: Sources) -> AsyncGenerator[Collection[SourceName], None]:
+    """Yield the sources in groups: those that are known already in one, the others one by one."""
     if isinstance(sources, (str, bytes, os.PathLike, BatchItem)):
-        return (sources,)
-    return sources
+        yield (sources,)
+    elif isinstance(sources, Collection):
+        yield sources
+    else:
+        async with aclosing(iterate(sources)) as names:
+            async for name in names:
+                yield (name,)

@@ -159,6 +159,15 @@ class Naming:
             field in {"name", "type"} or text.strip("." + os.sep) for text, field, _, _ in parsed
         )
 
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Pattern that every name of the template matches, and few names of recordings."""
+        parsed = string.Formatter().parse(os.path.normpath(self.template))
+        return re.compile(
+            "".join(re.escape(text) + (".*" if field else "") for text, field, _, _ in parsed),
+            re.DOTALL,
+        )
+
     def result_names(self, name: str, parent: str) -> Iterator[str]:
         """Yield the possible names of a recording's results, relative to its folder."""
         path = PurePath(name)
@@ -232,7 +241,11 @@ class ResultDetector:
         folder, *tail = path.rsplit(os.sep, self.naming.depth)
         if not self.naming.is_distinctive or len(tail) < self.naming.depth:
             return False
-        return path[len(folder) + 1 :] in self._names_in(folder or os.sep)
+        name = path[len(folder) + 1 :]
+        # Filling in the template for each recording of the folder takes longer than anything else.
+        return bool(self.naming.pattern.fullmatch(name)) and name in self._names_in(
+            folder or os.sep
+        )
 
     def _names_in(self, folder: str) -> set[str]:
         """Return the names of the results of a folder's recordings."""

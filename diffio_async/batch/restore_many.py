@@ -97,7 +97,7 @@ async def run_batch(
             # No request is sent if all files have ended.
             account = await account_of(accounts, request.plan.options)
             if account is not None:
-                await journal.transition(bind_account, journal.path, account)
+                await journal.write(bind_account, journal.run_id, journal.path, account)
         # The rate limit of polls is meant for a few waits.
         factor = min(_MAX_RATE_FACTOR, plan.max_in_flight / _WAITS_PER_RATE)
         outcomes = _outcomes(context, on_progress)
@@ -150,7 +150,6 @@ async def list_sources(request: BatchRequest, journal: Journal) -> None:
             journal=request.journal,
         )
         await Listing(scan, naming, identity, request.download_types).run(request.sources, journal)
-        await journal.release_listing_lock()
     await journal.write(requeue_failed, billed=request.retry_failed)
 
 
@@ -171,7 +170,7 @@ async def _outcomes(
     """Run the batch, and yield outcomes as they are recorded, by this and other runs."""
     journal = context.journal
     before, seen = await journal.read(last_seq), 0
-    counter = await ProgressCounter.create(context)
+    counter = None if on_progress is None else await ProgressCounter.create(context)
     running = asyncio.create_task(BatchRun(context).run())
     running.add_done_callback(lambda _: context.notify_all())
     reported_at, failed = 0.0, False
@@ -182,10 +181,11 @@ async def _outcomes(
                 page = await journal.read(outcomes_after, seen, _PAGE, before)
                 for number, outcome in page:
                     seen = number
-                    counter.count(outcome)
+                    if counter is not None:
+                        counter.count(outcome)
                     yield outcome
                 now = time.monotonic()
-                if on_progress is not None and (now - reported_at >= _REPORT_SECONDS or is_done):
+                if counter is not None and (now - reported_at >= _REPORT_SECONDS or is_done):
                     reported_at = now
                     progress = counter.progress()
                     failed |= not await call_progress_callback(

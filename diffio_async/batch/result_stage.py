@@ -136,16 +136,20 @@ class JobRunner:
             await self._completed(progress)
 
     async def _completed(self, progress: GenerationProgress) -> None:
-        context, job = self.context, self.job
-        transition = context.journal.transition
+        context, journal, problem = self.context, self.context.journal, None
         try:
             check_has_picture("video", progress.has_video)
         except NotFound as failure:
-            problem = error_record(failure)
-            if await transition(job_queries.record_completion, job.id, problem):
-                context.on_file_failed(failure)
-        else:
-            await transition(job_queries.record_completion, job.id)
+            problem = failure
+        # Not synced: a power cut costs another poll.
+        failed = await journal.write(
+            job_queries.record_completion,
+            journal.run_id,
+            self.job.id,
+            None if problem is None else error_record(problem),
+        )
+        if problem is not None and failed:
+            context.on_file_failed(problem)
         context.result_ready.notify()
 
 

@@ -86,7 +86,12 @@ class BatchRun:
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._run_task(self._step(coroutine)))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        self._journal.expect_transitions(len(self._tasks))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._journal.expect_transitions(len(self._tasks))
 
     async def _heartbeat(self) -> None:
         while True:
@@ -132,7 +137,7 @@ class BatchRun:
                 self._start(self._run_job(job))
         uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
-            files = await self._journal.transition(lease_files, uploads)
+            files = await self._journal.write(lease_files, self._journal.run_id, uploads)
             self._more_files = len(files) == uploads
             for file in files:
                 context.in_flight += 1

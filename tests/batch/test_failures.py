@@ -21,7 +21,7 @@ from diffio_async import (
 )
 from diffio_async._downloads import part_file
 from diffio_async.batch import failures
-from diffio_async.sandbox import Drop, Fault, RespondWith, Sandbox
+from diffio_async.sandbox import Delay, Drop, Fault, RespondWith, Sandbox
 from tests.batch.conftest import QUICK
 from tests.batch.scenes import (
     JOURNAL,
@@ -314,6 +314,8 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
     """The iteration raises `ClientClosed`; a new client resumes the batch."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
     client = AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK)
+    # The third upload has not begun when the first outcome is there.
+    sandbox.faults.add(Fault(path="*/create_project", skip=2, times=None, action=Delay(5)))
 
     async def closing_early() -> None:
         async for _ in client.restore_many(source, tmp_path / "out", max_in_flight=2):
@@ -321,6 +323,7 @@ async def test_closing_the_client_ends_the_batch(sandbox: Sandbox, tmp_path: Pat
 
     with pytest.raises(ClientClosed):
         await closing_early()
+    sandbox.faults.clear()
     async with AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url, options=QUICK) as other:
         outcomes = await restored(other, source, tmp_path / "out")
     assert set(states(outcomes).values()) == {"done"}

@@ -58,7 +58,7 @@ async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No folder fails, no result is listed as a recording, and the next run completes."""
-    source = recordings(tmp_path / "in", "a.wav")
+    source = recordings(tmp_path / "in", "a-1.wav")  # the template might have made this name
     name = "{stem}-{type}{ext}"
     if reader == "_open_journal":
         await restored(client, source, source)
@@ -71,7 +71,7 @@ async def test_a_shortage_while_listing_stops_the_batch_and_bills_nothing(
             await restored(client, str(tmp_path / pattern), tmp_path / "out", name=name)
     assert generations(sandbox) == before
     again = await restored(client, str(tmp_path / pattern), tmp_path / "out", name=name)
-    assert states(again) == {"a.wav": "done"}
+    assert states(again) == {"a-1.wav": "done"}
 
 
 @pytest.fixture

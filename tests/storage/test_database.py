@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ import anyio
 import pytest
 
 from diffio_async import DatabaseError
-from diffio_async._storage.sqlite_open import Schema, connect
+from diffio_async._storage.sqlite_open import Schema, configure, connect, sync_commits
 from diffio_async._storage.sqlite_thread import SqliteThread
 
 if TYPE_CHECKING:
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
 ONE = ("CREATE TABLE note (name TEXT PRIMARY KEY, text TEXT NOT NULL)",)
 TWO = ("ALTER TABLE note ADD COLUMN colour TEXT NOT NULL DEFAULT 'none'",)
+#: `PRAGMA synchronous` of commits that wait for the disk, and of those that do not.
+FULL, NORMAL = 2, 1
 FIRST = Schema(label="notebook", application_id=0x4E6F7465, migrations=(ONE,))
 SECOND = Schema(label="notebook", application_id=0x4E6F7465, migrations=(ONE, TWO))
 
@@ -89,12 +90,9 @@ async def test_waiting_jobs_share_a_commit_and_fail_separately(tmp_path: Path) -
     await database.close()
 
 
-@pytest.mark.slow
-async def test_the_batch_window_opens_only_after_a_shared_commit(
-    tmp_path: Path,
-) -> None:
-    """A single job does not wait for others."""
-    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.2)
+async def test_jobs_of_a_batch_window_share_a_commit(tmp_path: Path) -> None:
+    """A job waits for the others of the window, and for none where there is no window."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
     commits = list[str]()
 
     def trace_commits(connection: sqlite3.Connection) -> None:
@@ -102,25 +100,41 @@ async def test_the_batch_window_opens_only_after_a_shared_commit(
             lambda statement: commits.append(statement) if "COMMIT" in statement else None
         )
 
+    async def add_after(seconds: float, name: str) -> None:
+        await asyncio.sleep(seconds)
+        await database.run(add(name))
+
     await database.read(trace_commits)
-    started = time.monotonic()
-    await database.run(add("0"))
-    assert time.monotonic() - started < 0.15
-    concurrent = [f"{n:02}" for n in range(1, 50)]
-    await asyncio.gather(*(database.run(add(name)) for name in concurrent))
     commits.clear()
-    first = asyncio.ensure_future(database.run(add("98")))
-    await asyncio.sleep(0.05)
-    await asyncio.gather(first, database.run(add("99")))
-    assert len(commits) == 1
-    assert await database.read(names) == ["0", *concurrent, "98", "99"]
+    await asyncio.gather(add_after(0, "1"), add_after(0.05, "2"))
+    assert len(commits) == 2
+    database.batch_window = 0.2
+    await asyncio.gather(add_after(0, "3"), add_after(0.05, "4"))
+    assert len(commits) == 3
+    assert await database.read(names) == ["1", "2", "3", "4"]
+    await database.close()
+
+
+async def test_a_commit_without_sync_is_synced_by_the_next_one_with_it(tmp_path: Path) -> None:
+    """Jobs that share a commit share the sync that one of them needs."""
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    modes = list[int]()
+
+    def mode(connection: sqlite3.Connection) -> None:
+        modes.append(connection.execute("PRAGMA synchronous").fetchone()[0])
+
+    for sync in (False, True, False):
+        await database.run(mode, sync=sync)
+    await asyncio.gather(database.run(mode, sync=False), database.run(mode))
+    assert modes == [NORMAL, FULL, NORMAL, FULL, FULL]
     await database.close()
 
 
 @pytest.mark.parametrize("before", range(254, 258))
 async def test_closing_completes_waiting_jobs(tmp_path: Path, before: int) -> None:
     """Jobs run in batches, and closing may be part of one or come after it."""
-    database = await SqliteThread.open(tmp_path / "notes.db", FIRST, batch_window=0.02)
+    database = await SqliteThread.open(tmp_path / "notes.db", FIRST)
+    database.batch_window = 0.02
     seen = [asyncio.ensure_future(database.read(names)) for _ in range(before)]
     await asyncio.sleep(0)
     await database.close()
@@ -278,6 +292,18 @@ def test_one_database_serves_several_loops(tmp_path: Path) -> None:
 
 async def _run(database: SqliteThread, name: str) -> None:
     await database.run(add(name))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a VFS of POSIX systems")
+def test_without_wal_each_commit_is_synced(tmp_path: Path) -> None:
+    """A disk without shared memory has no WAL: a new file there has a rollback journal."""
+    uri = f"{(tmp_path / 'notes.db').as_uri()}?vfs=unix-dotfile"
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        configure(connection, is_empty=True)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        for sync in (True, False):
+            sync_commits(connection, sync=sync)
+            assert connection.execute("PRAGMA synchronous").fetchone() == (FULL,)
 
 
 @pytest.mark.slow
