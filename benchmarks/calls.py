@@ -117,7 +117,7 @@ async def in_flight(call: Callable[[], Awaitable[object]], calls: int) -> None:
 
 
 async def contend(name: str, url: str) -> None:
-    """Make as many calls as each line of the input says, and print their cost."""
+    """Make as many calls as each line of the input states, and print their cost."""
     rounds = (int(line) for line in sys.stdin)
 
     async def measure(call: Callable[[], Awaitable[object]]) -> None:

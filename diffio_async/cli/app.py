@@ -389,6 +389,6 @@ async def _serve(server: "Sandbox", env_file: Path | None) -> int:
     log_to_console(logging.INFO)
     async with server:
         announce(server, env_file=env_file)
-        console.note("The sandbox runs until Ctrl-C.")
+        console.note(f"The sandbox runs until Ctrl-C. Its page: {server.page_url}")
         await asyncio.Event().wait()
     return OK

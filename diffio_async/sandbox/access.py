@@ -21,6 +21,8 @@ from diffio_async.sandbox.settings import SandboxSettings, is_loopback
 from diffio_async.sandbox.state import ApiKey, State
 
 API, EDGE, MEDIA = "api", "edge", "media"
+#: The web page, on the port of the API; it is not an origin of the service.
+PAGE = "page"
 
 # Names that cannot be registered in the public DNS, e.g. of containers and private networks.
 _PRIVATE_SUFFIXES = (".local", ".internal", ".home.arpa")
@@ -50,9 +52,9 @@ class Addresses:
             return self._settings.public_url + path
         request_host = headers.get("Host") if headers is not None else None
         if request_host is None:
-            return f"http://{_url_host(self._advertised_host())}:{self.ports[origin]}{path}"
+            return f"http://{url_host(self._advertised_host())}:{self.ports[origin]}{path}"
         if self._settings.separate_ports:
-            return f"http://{_url_host(_hostname_of(request_host))}:{self.ports[origin]}"
+            return f"http://{url_host(hostname_of(request_host))}:{self.ports[origin]}"
         # The port may differ from ours if a container or a tunnel publishes another one.
         return f"http://{request_host}{path}"
 
@@ -77,7 +79,7 @@ class Addresses:
             raise _closing_error(400, "the request has several Host headers", "badHost")
         if hosts and not _HOST.fullmatch(hosts[0]):
             raise _closing_error(400, "the Host header is malformed", "badHost")
-        if hosts and not self._is_accepted_host(_hostname_of(hosts[0])):
+        if hosts and not self._is_accepted_host(hostname_of(hosts[0])):
             message = (
                 f"this sandbox does not serve the host {hosts[0]!r}: start it with "
                 "--public-url or --allow-host to let clients use that name"
@@ -110,7 +112,7 @@ class Addresses:
             return True
         if host in settings.allow_hosts or host == settings.host.strip("[]").lower():
             return True
-        if settings.public_url and host == _hostname_of(_netloc_of(settings.public_url)):
+        if settings.public_url and host == hostname_of(_netloc_of(settings.public_url)):
             return True
         return settings.allow_remote and _is_private(host)
 
@@ -144,14 +146,16 @@ def _netloc_of(url: str) -> str:
         return ""
 
 
-def _hostname_of(netloc: str) -> str:
+def hostname_of(netloc: str) -> str:
+    """Return the host of `host:port` in lower case; "" if it is malformed."""
     try:
         return (urlsplit(f"//{netloc}").hostname or "").removesuffix(".")
     except ValueError:
         return ""
 
 
-def _url_host(host: str) -> str:
+def url_host(host: str) -> str:
+    """Return a host as URLs contain it: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

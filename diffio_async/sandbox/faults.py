@@ -191,6 +191,14 @@ class FaultPlan:
         """Remove all faults."""
         self._active.clear()
 
+    def remove(self, position: int) -> None:
+        """Remove one fault by its position."""
+        del self._active[position]
+
+    def with_hits(self) -> list[tuple[Fault, int]]:
+        """Return the active faults, each with the number of requests it was applied to."""
+        return [(active.fault, active.hits) for active in self._active]
+
     def hits(self, fault: Fault) -> int:
         """Return how often a fault was applied."""
         return sum(active.hits for active in self._active if active.fault == fault)

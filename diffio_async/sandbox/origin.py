@@ -29,9 +29,10 @@ from diffio_async.sandbox.messages import (
     Response,
 )
 from diffio_async.sandbox.request_log import log
-from diffio_async.sandbox.storage import BATCH_BYTES, read_slice
+from diffio_async.sandbox.storage import BATCH_BYTES, Disk, read_slice
 
 Handler = Callable[[IncomingRequest], Awaitable[Response]]
+PageHandler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 ErrorBody = Callable[[HttpError], Response]
 
 # Time for a client to read the response of `RefuseBody` before the connection is closed.
@@ -82,11 +83,11 @@ class Origin:
             log.info("%s %s: the client went away", request.method, path)
             reply = None
         if reply is None:
-            return _close_connection(request)
+            return close_connection(request)
         response = await self._send(incoming, reply, action)
         if isinstance(action, RefuseBody):
             await asyncio.sleep(_REFUSAL_GRACE_SECONDS)
-            _close_connection(request)
+            close_connection(request)
         return response
 
     async def _respond(self, incoming: IncomingRequest, action: Action | None) -> Response | None:
@@ -139,29 +140,45 @@ class Origin:
         # The head is sent before the body stalls, is truncated, or is read from the disk.
         end = int(reply.length * action.fraction) if isinstance(action, Truncate) else reply.length
         pause = min(action.after, end) if isinstance(action, Stall) else end
-        await self._write(response, reply.body, 0, pause)
+        await _write(self._disk, response, reply.body, 0, pause)
         if isinstance(action, Stall):
             await asyncio.sleep(action.seconds)
-            await self._write(response, reply.body, pause, end)
+            await _write(self._disk, response, reply.body, pause, end)
         if isinstance(action, Truncate):
-            _close_connection(incoming.request)
+            close_connection(incoming.request)
             return response
         await response.write_eof()
         return response
 
-    async def _write(
-        self, response: web.StreamResponse, body: bytes | FileSlice, start: int, end: int
-    ) -> None:
-        if isinstance(body, bytes):
-            await response.write(body[start:end])
-            return
-        while start < end:
-            size = min(BATCH_BYTES, end - start)
-            chunk = await self._disk.run(read_slice, body.path, body.start + start, size)
-            if not chunk:
-                raise ConnectionError("the file became shorter while it was sent")
-            await response.write(chunk)
-            start += len(chunk)
+
+async def send_response(
+    request: web.BaseRequest, reply: Response, disk: Disk
+) -> web.StreamResponse:
+    """Send a response without faults; return it as aiohttp expects it."""
+    if isinstance(reply.body, bytes):
+        return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.content_length = reply.length
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await _write(disk, response, reply.body, 0, reply.length)
+    await response.write_eof()
+    return response
+
+
+async def _write(
+    disk: Disk, response: web.StreamResponse, body: bytes | FileSlice, start: int, end: int
+) -> None:
+    if isinstance(body, bytes):
+        await response.write(body[start:end])
+        return
+    while start < end:
+        size = min(BATCH_BYTES, end - start)
+        chunk = await disk.run(read_slice, body.path, body.start + start, size)
+        if not chunk:
+            raise ConnectionError("the file became shorter while it was sent")
+        await response.write(chunk)
+        start += len(chunk)
 
 
 def _scripted_response(status: int, headers: Any, body: Any, text: str | None) -> Response:
@@ -176,7 +193,7 @@ def _scripted_response(status: int, headers: Any, body: Any, text: str | None) -
     return Response(status, {**type_header, **headers}, content)
 
 
-def _close_connection(request: web.BaseRequest) -> web.StreamResponse:
+def close_connection(request: web.BaseRequest) -> web.StreamResponse:
     """Close the connection, and return the response that aiohttp expects; it is never sent."""
     if request.transport is not None:
         request.transport.close()
@@ -184,10 +201,19 @@ def _close_connection(request: web.BaseRequest) -> web.StreamResponse:
 
 
 class Listener:
-    """A listening port for one origin, or for several by the first part of the path."""
+    """A listening port for one origin, or for several by the first part of the path.
 
-    def __init__(self, origins: Mapping[str, Origin], addresses: Addresses) -> None:
+    Args:
+        origins: The origins by name.
+        addresses: Gets the port of each origin.
+        page: The handler of the web page, if it is on this port.
+    """
+
+    def __init__(
+        self, origins: Mapping[str, Origin], addresses: Addresses, page: PageHandler | None = None
+    ) -> None:
         self._origins = origins
+        self._page = page
         self._addresses = addresses
         self._runner: web.ServerRunner | None = None
         self._serving: set[asyncio.Task[Any]] = set()
@@ -229,5 +255,7 @@ class Listener:
         if task is not None:
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
+        if self._page is not None and (request.path == "/" or request.path.startswith("/page/")):
+            return await self._page(request)
         name, path = self._addresses.split(self._origins, request.path)
         return await self._origins[name].serve(request, path)

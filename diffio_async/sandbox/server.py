@@ -7,19 +7,18 @@ import tempfile
 from collections.abc import Collection, Iterable
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from diffio_async.sandbox import api_account, api_projects
-from diffio_async.sandbox.access import API, EDGE, MEDIA, Addresses, Links
+from diffio_async.sandbox.access import API, EDGE, MEDIA, Addresses, Links, url_host
 from diffio_async.sandbox.api import Api, ServerContext
 from diffio_async.sandbox.faults import Fault, FaultPlan
 from diffio_async.sandbox.jobs import Jobs
 from diffio_async.sandbox.messages import api_error_body, edge_error_body, media_error_body
-from diffio_async.sandbox.origin import ErrorBody, Handler, Listener, Origin
+from diffio_async.sandbox.origin import ErrorBody, Handler, Listener, Origin, PageHandler
+from diffio_async.sandbox.page import Page
 from diffio_async.sandbox.request_log import RecordedRequest, RequestLog, log
 from diffio_async.sandbox.settings import (
-    CURRENT_MODELS,
     DEFAULT_KEY,
     DEFAULT_WEBHOOK_SECRET,
     Engine,
@@ -30,6 +29,7 @@ from diffio_async.sandbox.settings import (
     SandboxSettings,
     UploadMode,
     is_loopback,
+    served_models,
 )
 from diffio_async.sandbox.state import ROOT_KEY_ID, State
 from diffio_async.sandbox.storage import Disk, Store, remove_stale
@@ -135,7 +135,7 @@ class Sandbox:
             part_size=part_size,
             max_bytes=max_bytes,
             link_ttl=link_ttl,
-            models=_served(models, legacy_models),
+            models=served_models(models, legacy_models),
             retired=frozenset(retired),
             engine=engine,
             duration=duration,
@@ -164,18 +164,22 @@ class Sandbox:
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
     @property
     def base_url(self) -> str:
         """The base URL of the API."""
         return f"{self.context.addresses.base(API)}/v1"
+
+    @property
+    def page_url(self) -> str:
+        """The URL of the web page that shows recordings, requests, deliveries and faults.
+
+        It is served to browsers on this machine only.
+        """
+        host = self.settings.host if is_loopback(self.settings.host) else "127.0.0.1"
+        return f"http://{url_host(host)}:{self.context.addresses.ports[API]}/"
 
     @property
     def edge_url(self) -> str:
@@ -336,24 +340,32 @@ class Sandbox:
 
     async def _open_origins(self, context: ServerContext) -> None:
         api = Api(context, {**api_projects.ROUTES, **api_account.ROUTES})
+        media = Media(context)
+        page = Page(context, self.faults, media).serve
         handlers: dict[str, tuple[Handler, ErrorBody]] = {
             API: (api.handle, api_error_body),
             EDGE: (Edge(context).handle, edge_error_body),
-            MEDIA: (Media(context).handle, media_error_body),
+            MEDIA: (media.handle, media_error_body),
         }
         origins = {
             name: Origin(name, context, self.faults, handle, error_body)
             for name, (handle, error_body) in handlers.items()
         }
         if not self.settings.separate_ports:
-            await self._listen(origins, context, 0)
+            await self._listen(origins, context, 0, page)
             return
         for index, (name, origin) in enumerate(origins.items()):
-            await self._listen({name: origin}, context, index)
+            await self._listen({name: origin}, context, index, page if name == API else None)
 
-    async def _listen(self, origins: dict[str, Origin], context: ServerContext, index: int) -> None:
+    async def _listen(
+        self,
+        origins: dict[str, Origin],
+        context: ServerContext,
+        index: int,
+        page: PageHandler | None,
+    ) -> None:
         host, first_port = self.settings.host, self.settings.port
-        listener = Listener(origins, context.addresses)
+        listener = Listener(origins, context.addresses, page)
         # URLs from before a restart, such as those of an upload in progress, remain valid.
         port = first_port + index if first_port else context.state.last_port(index)
         try:
@@ -381,12 +393,3 @@ def _require_extra() -> None:
             "(pip install -e '.[sandbox]' in a clone), or use engine='echo', which returns "
             "uploads unchanged"
         )
-
-
-def _served(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:
-    """Return the models to serve; None for any well-formed name."""
-    if legacy_models:
-        if models is not None:
-            raise ValueError("legacy_models serves every model: omit models")
-        return None
-    return CURRENT_MODELS if models is None else frozenset(models)

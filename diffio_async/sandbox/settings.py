@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -134,3 +134,12 @@ def is_loopback(host: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def served_models(models: Collection[str] | None, legacy_models: bool) -> frozenset[str] | None:
+    """Return the models to serve; None for any well-formed name."""
+    if legacy_models:
+        if models is not None:
+            raise ValueError("legacy_models serves every model: omit models")
+        return None
+    return CURRENT_MODELS if models is None else frozenset(models)

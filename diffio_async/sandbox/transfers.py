@@ -24,9 +24,6 @@ from diffio_async.sandbox.storage import join_parts, remove_tree, sha256_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _PART = re.compile(r"/v1/uploads/parts/([0-9]{1,5})")
 _MAX_PARTS = 10_000
 
@@ -264,15 +261,8 @@ class Media:
 
     async def _upload(self, incoming: IncomingRequest, project_id: str) -> Response:
         project = self._state.projects[project_id]
-        context = self._context
-        received = await context.disk.receive(
-            incoming, self._state.source_path(project), limit=context.settings.max_bytes
-        )
-        project.received, project.status = True, "uploaded"
-        project.size, project.etag = received.size, received.etag
-        project.updated_at = self._state.now()
-        self._state.save(project)
-        return Response(200, {"ETag": f'"{received.etag}"'})
+        await receive_source(self._context, incoming, project)
+        return Response(200, {"ETag": f'"{project.etag}"'})
 
     async def _download(
         self, incoming: IncomingRequest, generation_id: str, download_type: str
@@ -280,16 +270,42 @@ class Media:
         generation = self._state.generations.get(generation_id)
         if generation is None or download_type not in generation.files:
             raise HttpError(404, "there is no such object", code="NoSuchKey")
-        file = generation.files[download_type]
-        etag = f'"{file["etag"]}"'
-        name = download_name(self._state.projects[generation.project_id], generation, download_type)
+        return await self.result(incoming, generation, download_type)
+
+    async def result(
+        self, incoming: IncomingRequest, generation: Generation, download_type: str
+    ) -> Response:
+        """Return a result of a generation, or the requested range of it.
+
+        Raises:
+            HttpError: 404 if it was removed, 416.
+        """
+        project, file = self._state.projects[generation.project_id], generation.files[download_type]
+        name = download_name(project, generation, download_type)
+        content = await self._open_content(generation, file)
+        return await self._send_content(incoming, content, name, file["mime"], file["etag"])
+
+    async def source(self, incoming: IncomingRequest, project: Project) -> Response:
+        """Return the uploaded file of a project, or the requested range of it.
+
+        Raises:
+            HttpError: 404 if it was removed, 416.
+        """
+        content = await self._open_file(self._state.source_path(project))
+        return await self._send_content(
+            incoming, content, project.file_name, project.content_type, project.etag
+        )
+
+    async def _send_content(
+        self, incoming: IncomingRequest, content: bytes | FileSlice, name: str, mime: str, tag: str
+    ) -> Response:
+        etag = f'"{tag}"'
         headers = {
-            "Content-Type": file["mime"],
+            "Content-Type": mime,
             "Content-Disposition": _attachment(name),
             "Accept-Ranges": "bytes",
             "ETag": etag,
         }
-        content = await self._open_content(generation, file)
         headers["Repr-Digest"] = (
             f"sha-256=:{base64.b64encode(await self._sha256(content)).decode()}:"
         )
@@ -311,6 +327,9 @@ class Media:
         path = self._state.results_path(generation) / file["name"]
         if "echo" in file:
             path = self._state.source_path(self._state.projects[generation.project_id])
+        return await self._open_file(path)
+
+    async def _open_file(self, path: "Path") -> FileSlice:
         try:
             status = await self._context.disk.run(path.stat)
         except FileNotFoundError:
@@ -341,6 +360,24 @@ class Media:
                 code="InvalidRange",
                 headers={"Content-Range": f"bytes */{size}"},
             ) from None
+
+
+async def receive_source(
+    context: ServerContext, incoming: IncomingRequest, project: Project
+) -> None:
+    """Store the body of a request as the file of a project.
+
+    Raises:
+        HttpError: 400 if the body is too large.
+    """
+    state = context.state
+    received = await context.disk.receive(
+        incoming, state.source_path(project), limit=context.settings.max_bytes
+    )
+    project.received, project.status = True, "uploaded"
+    project.size, project.etag = received.size, received.etag
+    project.updated_at = state.now()
+    state.save(project)
 
 
 def _length(body: bytes | FileSlice) -> int:

@@ -60,7 +60,7 @@ class DeliveryAttempt:
     refused: str | None = None
 
 
-def _masked_url(url: str) -> str:
+def masked_url(url: str) -> str:
     """Return the URL without a password."""
     return re.sub(r"(?<=://)[^/?#@]*:[^/?#]*@", "…@", url)
 
@@ -261,7 +261,7 @@ class WebhookSender:
                 log.warning(
                     "webhook %s was not delivered to %s: the last attempt failed",
                     message.id,
-                    _masked_url(endpoint.url),
+                    masked_url(endpoint.url),
                 )
                 break
             delay = RETRY_DELAYS[message.attempt] * self._settings.webhook_pace
@@ -271,7 +271,7 @@ class WebhookSender:
             log.info(
                 "webhook %s to %s: %s; next attempt in %.1f s",
                 message.id,
-                _masked_url(endpoint.url),
+                masked_url(endpoint.url),
                 "no response" if status is None else f"response {status}",
                 delay,
             )
@@ -309,7 +309,7 @@ class WebhookSender:
             log.warning(
                 "webhooks to %r are not sent: %s, and the sandbox delivers to this machine only "
                 "(allow_remote_webhooks=True, --allow-remote-webhooks)",
-                _masked_url(attempt.url),
+                masked_url(attempt.url),
                 attempt.refused,
             )
 
@@ -335,7 +335,7 @@ class WebhookSender:
                 log.info(
                     "webhook %s did not reach %s: %s",
                     message.id,
-                    _masked_url(endpoint.url),
+                    masked_url(endpoint.url),
                     failure_reason(error),
                 )
             return None, refused
