@@ -26,6 +26,7 @@ from diffio_async._uploads.source import (
     Source,
     display_name,
     fingerprint_of,
+    is_local,
     raw_file,
     read_blocks,
     spool,
@@ -144,25 +145,29 @@ class _SourceOpener:
         if not path:
             raise InvalidSource("the source's path is empty: name a file")
         try:
-            fingerprint, content = await self.threads.run_with_retries(self._open_regular, path)
+            return await self.threads.run_with_retries(self._open_regular, path)
         except (OSError, ValueError, MemoryError) as failure:
             raise InvalidSource(_unreadable_reason(path, failure)) from failure
-        name = Path(path).name
-        return FileSource(
-            self.descriptors[0], name, self.threads, fingerprint=fingerprint, content=content
-        )
 
-    def _open_regular(self, path: str) -> tuple[FileFingerprint, bytes | None]:
-        """Open a regular file; return its fingerprint and, if it is small, its content."""
+    def _open_regular(self, path: str) -> FileSource:
+        """Open a regular file, and read it if it is small."""
         if self.before_open is not None:
             self.before_open()
         descriptor, fingerprint = _open_regular_file(path, self.descriptors)
-        if fingerprint[0] > INLINE_LIMIT:
-            return fingerprint, None
-        content = os.read(descriptor, fingerprint[0] + 1)
-        # Content that was read during a write is not the final content.
-        unchanged = fingerprint_of(descriptor) == fingerprint and len(content) == fingerprint[0]
-        return fingerprint, content if unchanged else None
+        content = None
+        if fingerprint[0] <= INLINE_LIMIT:
+            content = os.read(descriptor, fingerprint[0] + 1)
+            # Content that was read during a write is not the final content.
+            if fingerprint_of(descriptor) != fingerprint or len(content) != fingerprint[0]:
+                content = None
+        return FileSource(
+            descriptor,
+            Path(path).name,
+            self.threads,
+            fingerprint=fingerprint,
+            content=content,
+            local=is_local(descriptor),
+        )
 
     async def _file(self, file: BinaryIO) -> FileSource:
         """Open a file object: read a regular file in place, and spool any other one.

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 CHUNK = 512 * 1024
 #: Bytes hashed per thread job, about a tenth of a second.
 DIGEST_CHUNK = 64 * 1024 * 1024
-#: Files up to this size in bytes are read when opened: one thread switch in place of four.
-INLINE_LIMIT = CHUNK // 4
+#: Files up to this size in bytes are read when opened: one thread switch in place of three.
+INLINE_LIMIT = CHUNK
 
 #: Size in bytes and modification time in ns, to detect changes.
 FileFingerprint = tuple[int, int]
@@ -85,16 +85,18 @@ class FileSource:
         start: int = 0,
         fingerprint: FileFingerprint | None = None,
         content: bytes | None = None,
+        local: bool = False,
     ) -> None:
         """Read an open file from `start` on.
 
         `fingerprint` is that of the open file, if known. `content` is its complete content if it
-        was read already: that is hashed and sent, even if the file changes.
+        was read already: that is hashed and sent, even if the file changes. `local` is the result
+        of `is_local`.
         """
         self.name = name
         self.content_type: str | None = None
         self._descriptor, self._start, self._content = descriptor, start, content
-        self._threads = threads
+        self._threads, self._local = threads, local
         self._lock = threading.Lock()
         self._fingerprint = fingerprint or fingerprint_of(descriptor)
         self.size = max(0, self._fingerprint[0] - start)
@@ -130,7 +132,10 @@ class FileSource:
 
     async def verify(self) -> None:
         try:
-            fingerprint = await self._threads.run(fingerprint_of, self._descriptor)
+            if self._local:
+                fingerprint = fingerprint_of(self._descriptor)
+            else:
+                fingerprint = await self._threads.run(fingerprint_of, self._descriptor)
         except (OSError, MemoryError) as failure:
             raise read_error(self, failure) from failure
         if fingerprint != self._fingerprint:
@@ -161,6 +166,20 @@ def fingerprint_of(descriptor: int) -> FileFingerprint:
     """Return the fingerprint of an open file."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
+
+
+def is_local(descriptor: int) -> bool:
+    """Return whether the fingerprint of an open file is in memory, so that no thread is needed.
+
+    A network file system may ask its server for it. Those do not support reads without waiting.
+    """
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
+    try:
+        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError:
+        return False
+    return True
 
 
 def read_error(source: Source, failure: OSError | MemoryError) -> InvalidSource:
