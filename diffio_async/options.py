@@ -195,8 +195,8 @@ class ClientOptions:
         retry: Retry policy of every call.
         wait: Polling by waits.
         max_concurrent_parts: Maximum number of upload parts sent at once, over all uploads of the
-            client. The number adapts to the connection: it starts at two, grows while that
-            increases the throughput, and is halved if a host throttles.
+            client. The number adapts to the connection: it starts at two (four on a long link),
+            grows while that increases the throughput, and is halved if a host throttles.
         max_download_connections: Maximum number of download connections over all downloads of the
             client; each download always has one. A large result is downloaded over several
             connections if that is measured to be faster; 1 disables this.

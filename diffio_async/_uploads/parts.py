@@ -58,8 +58,11 @@ def plan_parts(size: int, part_size: int) -> list[Part]:
     ]
 
 
-#: Initial number of parts in flight.
-INITIAL_LIMIT = 2
+#: Initial number of parts in flight, and the one on a long link, which few connections do not fill.
+INITIAL_LIMIT, LONG_LINK_LIMIT = 2, 4
+
+#: Seconds from a request to its response, from which a link is long; overload takes longer.
+LONG_ROUND_TRIP, MAX_ROUND_TRIP = 0.02, 1.0
 
 #: Seconds between samples.
 SAMPLE_SECONDS = 0.05
@@ -84,6 +87,15 @@ class UploadLimiter:
     def limit(self) -> int:
         """Current number of slots."""
         return self._limit.limit
+
+    def on_round_trip(self, seconds: float) -> None:
+        """Start with more slots on a long link, given the time of a request before the parts.
+
+        Each connection is limited there, and the number that fills the link is found later.
+        """
+        untried = not self._acquired and not self._finished_bytes
+        if untried and LONG_ROUND_TRIP <= seconds <= MAX_ROUND_TRIP:
+            self._limit.limit = min(self._limit.max, max(self._limit.limit, LONG_LINK_LIMIT))
 
     @contextlib.asynccontextmanager
     async def slot(self, upload: object, part: InFlightPart) -> AsyncIterator[None]:

@@ -230,7 +230,10 @@ class MultipartUpload:
             record = self.checkpoint.record
             if record.upload_id is not None and record.part_size_bytes is not None:
                 return record.upload_id, plan_parts(self.upload.source.size, record.part_size_bytes)
+        now = asyncio.get_running_loop().time
+        began_at = now()
         started = await self._start()
+        self.upload.limiter.on_round_trip(now() - began_at)
         size = started.part_size_bytes or self.offer.part_size_bytes
         try:
             parts = plan_parts(self.upload.source.size, size)

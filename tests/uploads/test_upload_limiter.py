@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,32 @@ def policy_with_short_delays(attempts: int = 5) -> RetryPolicy:
     return RetryPolicy(attempts=attempts, initial_delay=0.01, max_delay=0.05)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "limit"), [(0.001, 2), (0.03, 4), (30.0, 2)], ids=["short", "long", "overloaded"]
+)
+async def test_more_parts_are_sent_at_first_on_a_long_link(seconds: float, limit: int) -> None:
+    limiter, flight = UploadLimiter(8), InFlightPart()
+    limiter.on_round_trip(seconds)
+    assert limiter.limit == limit
+    async with limiter.slot("upload", flight):
+        limiter.on_round_trip(0.03)
+        flight.written = 1
+    limiter.on_round_trip(0.03)
+    assert limiter.limit == limit  # determined by the throughput from now on
+
+
 @pytest.mark.slow
-async def test_the_limit_grows_while_throughput_grows() -> None:
+async def test_the_first_request_to_the_host_shows_that_the_link_is_long() -> None:
+    slow_start = Fault(path="*/uploads/start", action=Delay(0.05))
+    async with scene(faults=[slow_start, SLOW], max_concurrent_parts=8) as on:
+        assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
+        assert max_concurrency(on.parts()[:6]) == 4
+
+
+@pytest.mark.slow
+async def test_the_limit_grows_while_throughput_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part takes the same time, so four in flight are twice as fast as two."""
+    monkeypatch.setattr("diffio_async._uploads.parts.LONG_ROUND_TRIP", math.inf)
     async with scene(faults=[SLOW], max_concurrent_parts=4) as on:
         assert on.uploaded_bytes(await on.client.projects.create(CONTENT)) == CONTENT
         assert max_concurrency(on.parts()[:4]) == 2
