@@ -26,6 +26,7 @@ from diffio_async._validators import (
     validate_wait,
 )
 from diffio_async.batch.naming import DEFAULT_NAME, Naming
+from diffio_async.batch.restart import Mark
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.batch.sources import RECORDINGS, check_sources
 from diffio_async.errors import ConfigurationError
@@ -163,7 +164,10 @@ class Plan(RunOptions):
 
 @frozen(kw_only=True)
 class BatchRequest:
-    """Arguments of `AsyncDiffio.restore_many`, which documents them."""
+    """Arguments of `AsyncDiffio.restore_many`, which documents them.
+
+    `marks`: files that have ended and are restored again.
+    """
 
     sources: Sources | None
     identity: JournalIdentity
@@ -175,6 +179,7 @@ class BatchRequest:
     salt: str | None
     retry_failed: bool
     plan: Plan
+    marks: tuple[Mark, ...] = ()
 
     @classmethod
     def create(
@@ -194,6 +199,7 @@ class BatchRequest:
         salt: str | None = None,
         retry_failed: bool = False,
         options: RequestOptions | None = None,
+        marks: Iterable[Mark] = (),
         run: RunOptions,
     ) -> Self:
         """Normalize the arguments; `check` validates what this does not.
@@ -223,6 +229,7 @@ class BatchRequest:
             ),
             salt=salt,
             retry_failed=retry_failed,
+            marks=tuple(marks),
             plan=Plan(
                 **asdict(run, recurse=False), root=folder, options=options or RequestOptions()
             ),

@@ -30,6 +30,7 @@ from diffio_async.batch.journal_queries import (
 )
 from diffio_async.batch.listing import Listing
 from diffio_async.batch.naming import Naming, ResultDetector, is_case_insensitive
+from diffio_async.batch.restart import restart_marked
 from diffio_async.batch.scheduler import BatchRun
 from diffio_async.batch.sources import Scan
 from diffio_async.errors import BatchStopped, ConfigurationError, DatabaseError, DiffioError
@@ -136,7 +137,7 @@ async def _open_journal(request: BatchRequest) -> Journal:
 
 
 async def list_sources(request: BatchRequest, journal: Journal) -> None:
-    """List the sources in the journal, and requeue what failed."""
+    """List the sources in the journal, and requeue what failed or is marked."""
     if request.sources is not None:
         root, identity = request.plan.root, request.identity
         await journal.acquire_listing_lock()
@@ -150,6 +151,8 @@ async def list_sources(request: BatchRequest, journal: Journal) -> None:
             journal=request.journal,
         )
         await Listing(scan, naming, identity, request.download_types).run(request.sources, journal)
+    if request.marks:
+        await journal.write(restart_marked, request.marks)
     await journal.write(requeue_failed, billed=request.retry_failed)
 
 

@@ -185,7 +185,7 @@ def _event(row: Row) -> dict[str, object]:
         for side in ("before", "after")
     }
     names = (
-        *("name", "path", "file_id", "state", "seconds", "billed", "model", "gain"),
+        *("name", "path", "file_id", "generation", "state", "seconds", "billed", "model", "gain"),
         *("error", "warnings"),
     )
     return {"event": "recording", **{name: row[name] for name in names}, **sides}

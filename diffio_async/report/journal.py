@@ -64,7 +64,8 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
     rows = connection.execute(
         "SELECT file.id, file.source, file.state, file.model, file.error,"
         " job.error, file.state = 'failed' AND job.state = 'failed' AND NOT file.retryable,"
-        " job.cost_reserved, (SELECT min(first.id) FROM file AS first WHERE first.job_id = job.id)"
+        " job.generation, job.cost_reserved,"
+        " (SELECT min(first.id) FROM file AS first WHERE first.job_id = job.id)"
         " FROM file LEFT JOIN job ON job.id = file.job_id"
         " WHERE file.state != 'draft' ORDER BY file.id"
     ).fetchall()
@@ -75,7 +76,8 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
     bills = recorded_service(connection) != SANDBOX
     folder = os.path.commonpath([Path(decode_path(row[1])).parent for row in rows])
     recordings = []
-    for file, source, state, model, error, job_error, is_billed, reserved, first in rows:
+    for row in rows:
+        file, source, state, model, error, job_error, is_billed, generation, reserved, first = row
         results = _results(connection, file)
         where = Path(decode_path(source))
         recordings.append(
@@ -87,6 +89,7 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
                 transcript=results.transcript,
                 state=_STATES.get(state, "waiting"),
                 file_id=file,
+                generation=generation,
                 model=model,
                 billed=_billed(reserved, is_first=first == file) if bills else None,
                 problem=_problem(error or results.error or job_error, journal, is_billed=is_billed),

@@ -44,6 +44,7 @@ class Recording:
         before: The recording, None if it is unknown.
         after: The result, None if absent.
         file_id: Its number in the journal of a batch.
+        generation: Id of its generation.
         billed: Seconds that were billed at least.
     """
 
@@ -54,6 +55,7 @@ class Recording:
     transcript: Path | None = None
     state: State = "restored"
     file_id: int | None = None
+    generation: str | None = None
     model: str | None = None
     billed: float | None = None
     problem: Problem | None = None

@@ -21,7 +21,7 @@ from diffio_async.batch.schema import absolute
 from diffio_async.errors import ConfigurationError, InvalidTarget
 from diffio_async.report.html import write_page
 from diffio_async.report.scales import COLORS, DB_MAX, DB_MIN, MAX_HZ, MIN_HZ
-from diffio_async.report.workers import run_tasks
+from diffio_async.report.workers import Task, run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,6 +69,7 @@ def make_rows(
     *,
     folder: Path | None = None,
     href: str | None = None,
+    page: Path | None = None,
     jobs: int | None = None,
     on_row: Callable[[Row], object] | None = None,
     check: Callable[[], object] | None = None,
@@ -79,6 +80,7 @@ def make_rows(
         listing: The recordings.
         folder: Where the files of a page are put; None if only numbers are needed.
         href: URL of that folder, from the page; None if the page contains everything.
+        page: The page.
         jobs: Number of processes. Default: one for each core.
         on_row: Called with each row when it is made, in any order; what it raises ends the work.
         check: Called several times a second; what it raises ends the work.
@@ -88,11 +90,12 @@ def make_rows(
         InvalidTarget: The folder cannot be written.
     """
     require_extra()
-    page = "" if folder is None else str(folder.parent)
-    tasks = [
-        _task(number, each, folder=folder, href=href, page=page)
-        for number, each in enumerate(listing.recordings, 1)
-    ]
+    where: dict[str, Any] = {
+        "folder": None if folder is None else str(folder),
+        "href": href,
+        "page": "" if page is None else str(page.parent),
+    }
+    tasks = [_task(number, each, **where) for number, each in enumerate(listing.recordings)]
     rows: list[Row] = [{} for _ in tasks]
     count = min(jobs or os.cpu_count() or 1, len(tasks))
     with closing(run_tasks(tasks, count)) as outcomes:
@@ -104,28 +107,18 @@ def make_rows(
             task, result = outcome
             if "failed" in result:
                 raise InvalidTarget(f"the report cannot be written: {result['failed']}")
-            row = rows[task["number"]] = _row(
-                task["id"], listing.recordings[task["number"]], result
-            )
+            row = rows[task.number] = _row(task.id, listing.recordings[task.number], result)
             if on_row is not None:
                 on_row(row)
     return rows
 
 
-def _task(
-    number: int, recording: Recording, *, folder: Path | None, href: str | None, page: str
-) -> dict[str, Any]:
-    before, after, transcript = recording.before, recording.after, recording.transcript
-    return {
-        "number": number - 1,
-        "id": f"r{number}",
-        "before": None if before is None else str(before),
-        "after": None if after is None else str(after),
-        "transcript": None if transcript is None else str(transcript),
-        "folder": None if folder is None else str(folder),
-        "href": href,
-        "page": page,
+def _task(number: int, recording: Recording, **where: Any) -> Task:
+    paths: dict[str, Any] = {
+        name: None if (path := getattr(recording, name)) is None else str(path)
+        for name in ("before", "after", "transcript")
     }
+    return Task(number=number, **paths, **where)
 
 
 def _row(number: str, recording: Recording, result: Row) -> Row:
@@ -140,6 +133,7 @@ def _row(number: str, recording: Recording, result: Row) -> Row:
         "name": recording.name,
         "path": recording.source,
         "file_id": recording.file_id,
+        "generation": recording.generation,
         "state": result.get("state") or recording.state,
         "seconds": None if known is None else known["duration"],
         "billed": recording.billed,
@@ -187,7 +181,9 @@ def make_page(
         folder = working / "files"
         folder.mkdir()
         href = None if files is None else f"./{quote(files.name)}"
-        rows = make_rows(listing, folder=folder, href=href, jobs=jobs, on_row=on_row, check=check)
+        rows = make_rows(
+            listing, folder=folder, href=href, page=page, jobs=jobs, on_row=on_row, check=check
+        )
         try:
             _write(listing, rows, working / "page.html", linked=link)
             _publish(working, page, files, on_conflict)

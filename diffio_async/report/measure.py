@@ -44,6 +44,7 @@ class Measured:
 
     Attributes:
         seconds: Duration of the sound.
+        spectrogram: None if it was not wanted.
         warnings: What could not be read.
     """
 
@@ -51,7 +52,7 @@ class Measured:
     channels: int
     numbers: Numbers
     peaks: PeakTrack
-    spectrogram: Spectrogram
+    spectrogram: Spectrogram | None
     warnings: tuple[str, ...]
 
 
@@ -85,23 +86,27 @@ class SoundReader:
             yield np.concatenate(waiting)
 
 
-def measure_sound(sound: SoundReader, blocks: Iterable[Block]) -> Measured:
+def measure_sound(
+    sound: SoundReader, blocks: Iterable[Block], *, with_spectrogram: bool = False
+) -> Measured:
     """Measure the blocks of a sound."""
     channels = sound.channels
     meter, loudness, clipping = Meter(), Filters(channels, _LOUDNESS), _Clipping()
-    peaks, spectrogram = PeakTrack(), Spectrogram()
+    peaks, spectrogram = PeakTrack(), Spectrogram() if with_spectrogram else None
     length = 0
     for block in blocks:
         length += len(block)
         meter.add(block)
         clipping.add(block)
         peaks.add(block)
-        spectrogram.add(block)
+        if spectrogram is not None:
+            spectrogram.add(block)
         for _ in loudness.feed(block):
             pass
     for _ in loudness.finish():
         pass
-    spectrogram.add(silence(0, channels), is_last=True)
+    if spectrogram is not None:
+        spectrogram.add(silence(0, channels), is_last=True)
     return Measured(
         seconds=length / RATE,
         channels=channels,

@@ -71,7 +71,7 @@ class _Reducer:
         if self._partial is not None and len(self._partial):
             rows.append(self._merged(self._partial[None]))
         if not rows:
-            return np.zeros((0, 1), np.float32)
+            return np.zeros((count, 1), np.float32)
         every = np.concatenate(rows)
         edges = np.arange(count + 1) * len(every) // count
         if self._maximum:

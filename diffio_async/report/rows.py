@@ -8,20 +8,17 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 from urllib.parse import quote
 
 import av
-from attrs import frozen
 
 from diffio_async._storage.system_errors import reason_of
 from diffio_async.report.measure import SoundReader, measure_sound
 from diffio_async.report.numbers import Numbers, gain
 from diffio_async.report.playback import Media, copy_sound, media_of
+from diffio_async.report.workers import Task
 from diffio_async.sandbox.audio.decoding import CannotRestore
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: Columns of the waveform in the list, and of the large one.
 _THUMBNAIL, _WAVEFORM = 96, 1200
@@ -32,21 +29,6 @@ _MAX_EMBEDDED = 2 * 1024 * 1024
 _MAX_DIFFERENCE, _MAX_DIFFERENCE_SHARE = 0.25, 0.01
 
 
-@frozen(kw_only=True)
-class Output:
-    """Where a worker puts its files.
-
-    Attributes:
-        folder: The folder for files; None if only numbers are needed.
-        href: URL of that folder, from the page; None if the page contains everything.
-        page: The folder of the page.
-    """
-
-    folder: Path | None
-    href: str | None
-    page: Path
-
-
 class Unusable(Exception):
     """A file that is missing, or cannot be decoded; the message is for its owner."""
 
@@ -55,19 +37,19 @@ class Unusable(Exception):
         self.missing = missing
 
 
-def make_row(task: Mapping[str, Any], output: Output) -> dict[str, Any]:
+def make_row(task: Task) -> dict[str, Any]:
     """Return what is measured of one recording, by the names of the page's data.
 
     `blocks`, the files to embed by id, and `details` are not part of the row of a linked page.
     """
     row: dict[str, Any] = {"warnings": [], "blocks": {}, "details": {}}
     numbers: dict[str, Numbers] = {}
-    for side in ("before", "after"):
+    for side, path in (("before", task.before), ("after", task.after)):
         row[side] = None
-        if task[side] is None:
+        if path is None:
             continue
         try:
-            numbers[side] = _add_side(row, side, Path(task[side]), task["id"], output)
+            numbers[side] = _add_side(row, side, Path(path), task)
         except Unusable as error:
             row["warnings"].append(f"{error}")
             if side == "after":
@@ -78,22 +60,22 @@ def make_row(task: Mapping[str, Any], output: Output) -> dict[str, Any]:
         row["gain"] = round(change, 1)
     if row["before"] and row["after"]:
         _compare(row)
-    row["details"]["words"] = _words(task["transcript"], row["warnings"])
-    if output.folder is not None:
-        _write_details(row, task["id"], output, output.folder)
+    row["details"]["words"] = _words(task.transcript, row["warnings"])
+    if task.folder is not None:
+        _write_details(row, task, Path(task.folder))
     return row
 
 
-def _add_side(row: dict[str, Any], side: str, path: Path, number: str, output: Output) -> Numbers:
+def _add_side(row: dict[str, Any], side: str, path: Path, task: Task) -> Numbers:
+    folder, name = None if task.folder is None else Path(task.folder), f"{task.id}-{side}"
+    copy = None
     try:
-        media = media_of(path)
-        sound = SoundReader(path)
+        media, sound = media_of(path), SoundReader(path)
         blocks = sound.blocks()
-        copy = None
-        if output.folder is not None and _needs_copy(media, path, output):
-            copy = output.folder / f"{number}-{side}.mp3"
+        if folder is not None and _needs_copy(media, path, task):
+            copy = folder / f"{name}.mp3"
             blocks = copy_sound(blocks, sound.channels, copy)
-        measured = measure_sound(sound, blocks)
+        measured = measure_sound(sound, blocks, with_spectrogram=folder is not None)
     except CannotRestore as error:
         raise Unusable(f"{path.name!r} cannot be played: {error}") from error
     except FileNotFoundError as error:
@@ -111,32 +93,31 @@ def _add_side(row: dict[str, Any], side: str, path: Path, number: str, output: O
         "duration": round(measured.seconds, 3),
         "numbers": measured.numbers.to_dict(),
         "peaks": measured.peaks.encode(_THUMBNAIL),
+        **({"copy": True} if copy else {}),
     }
-    if copy:
-        row[side]["copy"] = True
-    if output.folder is not None:
-        row[side]["media"] = _reference(row, f"{number}-{side}-media", copy or path, output)
-        picture = output.folder / f"{number}-{side}.png"
+    if folder is not None and measured.spectrogram is not None:
+        picture = folder / f"{name}.png"
         picture.write_bytes(measured.spectrogram.png())
+        row[side]["media"] = _reference(row, f"{name}-media", copy or path, task)
         row["details"][side] = {
-            "spectrogram": _reference(row, f"{number}-{side}-picture", picture, output),
+            "spectrogram": _reference(row, f"{name}-picture", picture, task),
             "peaks": measured.peaks.encode(_WAVEFORM),
         }
     return measured.numbers
 
 
-def _needs_copy(media: Media, path: Path, output: Output) -> bool:
-    return media.type is None or (output.href is None and path.stat().st_size > _MAX_EMBEDDED)
+def _needs_copy(media: Media, path: Path, task: Task) -> bool:
+    return media.type is None or (task.href is None and path.stat().st_size > _MAX_EMBEDDED)
 
 
-def _reference(row: dict[str, Any], block: str, path: Path, output: Output) -> dict[str, str]:
+def _reference(row: dict[str, Any], block: str, path: Path, task: Task) -> dict[str, str]:
     """Return how the page refers to a file, which may be in the folder of its files."""
-    if output.href is None:
+    if task.href is None:
         row["blocks"][block] = str(path)
         return {"block": block}
-    if path.parent == output.folder:
-        return {"href": f"{output.href}/{quote(path.name)}"}
-    return {"href": link_to(path, output.page)}
+    if str(path.parent) == task.folder:
+        return {"href": f"{task.href}/{quote(path.name)}"}
+    return {"href": link_to(path, Path(task.page))}
 
 
 def link_to(path: Path, page: Path) -> str:
@@ -173,15 +154,15 @@ def _words(path: str | None, warnings: list[str]) -> list[tuple[str, float, floa
         return None
 
 
-def _write_details(row: dict[str, Any], number: str, output: Output, folder: Path) -> None:
+def _write_details(row: dict[str, Any], task: Task, folder: Path) -> None:
     details = json.dumps(row.pop("details"))
-    if output.href is None:
-        path = folder / f"{number}.json"
+    if task.href is None:
+        path = folder / f"{task.id}.json"
         path.write_text(details, encoding="ascii")
     else:
-        path = folder / f"{number}.js"
-        path.write_text(f'diffioDetails("{number}", {details});\n', encoding="ascii")
-    row["details"] = _reference(row, f"{number}-details", path, output)
+        path = folder / f"{task.id}.js"
+        path.write_text(f'diffioDetails("{task.id}", {details});\n', encoding="ascii")
+    row["details"] = _reference(row, f"{task.id}-details", path, task)
 
 
 def main() -> None:
@@ -189,16 +170,12 @@ def main() -> None:
     av.logging.set_level(av.logging.PANIC)  # FFmpeg prints a line for each damaged packet
     results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     for line in sys.stdin:
-        _respond(json.loads(line), results)
+        _respond(Task(**json.loads(line)), results)
 
 
-def _respond(task: dict[str, Any], results: TextIO) -> None:
-    folder = task["folder"]
-    output = Output(
-        folder=None if folder is None else Path(folder), href=task["href"], page=Path(task["page"])
-    )
+def _respond(task: Task, results: TextIO) -> None:
     try:
-        row = make_row(task, output)
+        row = make_row(task)
     except MemoryError:
         row = {"crashed": "there is not enough memory to measure it"}
     except OSError as error:  # the folder of the report cannot be written

@@ -12,8 +12,10 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from attrs import asdict, frozen
+
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
 
 # The child imports the package from where the parent did, installed or not. Unlike
 # multiprocessing, it does not run the main module of the parent.
@@ -26,8 +28,35 @@ _ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NU
 
 _POLL_SECONDS = 0.2
 
+
+@frozen(kw_only=True)
+class Task:
+    """A recording to measure, and where the files of its row are put.
+
+    Attributes:
+        number: Its position in the listing, from 0.
+        before, after, transcript: Paths, None if absent.
+        folder: The folder for pictures and copies; None if only numbers are needed.
+        href: URL of that folder, from the page; None if the page contains everything.
+        page: The folder of the page.
+    """
+
+    number: int
+    before: str | None
+    after: str | None
+    transcript: str | None
+    folder: str | None = None
+    href: str | None = None
+    page: str = ""
+
+    @property
+    def id(self) -> str:
+        """The id of the row."""
+        return f"r{self.number + 1}"
+
+
 #: A task and its result.
-Outcome = tuple["Mapping[str, Any]", "dict[str, Any]"]
+Outcome = tuple[Task, "dict[str, Any]"]
 
 
 class _Worker:
@@ -42,12 +71,12 @@ class _Worker:
             start_new_session=True,
         )
 
-    def run(self, task: Mapping[str, Any]) -> dict[str, Any] | None:
+    def run(self, task: Task) -> dict[str, Any] | None:
         """Return the result of a task, None if the process died."""
         assert self._process.stdin is not None  # noqa: S101 - a pipe
         assert self._process.stdout is not None  # noqa: S101 - a pipe
         with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(task).encode() + b"\n")
+            self._process.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
             self._process.stdin.flush()
         line = self._process.stdout.readline()
         return json.loads(line) if line.endswith(b"\n") else None
@@ -72,7 +101,7 @@ class _Worker:
 class _Pool:
     """Threads with a worker each, which take tasks until there are no more."""
 
-    def __init__(self, tasks: Iterable[Mapping[str, Any]], jobs: int) -> None:
+    def __init__(self, tasks: Iterable[Task], jobs: int) -> None:
         self._tasks = iter(tasks)
         self._lock = threading.Lock()
         self._stopped = False
@@ -84,7 +113,7 @@ class _Pool:
         for thread in self._threads:
             thread.start()
 
-    def _next(self, worker: _Worker | None) -> tuple[Mapping[str, Any], _Worker] | None:
+    def _next(self, worker: _Worker | None) -> tuple[Task, _Worker] | None:
         with self._lock:
             task = None if self._stopped else next(self._tasks, None)
             if task is None:
@@ -126,9 +155,7 @@ class _Pool:
             thread.join()
 
 
-def run_tasks(
-    tasks: Iterable[Mapping[str, Any]], jobs: int
-) -> Generator[Outcome | None, None, None]:
+def run_tasks(tasks: Iterable[Task], jobs: int) -> Generator[Outcome | None, None, None]:
     """Yield each task with its result, in the order in which they end; blocks.
 
     The result has the key `crashed` if the process died. Workers end with the iteration; so that

@@ -72,8 +72,8 @@ async def test_shells_can_complete(run: Run, shell: str) -> None:
 
 
 async def test_a_command_is_completed(run: Run) -> None:
-    """The completion of `re` is `restore`."""
-    words = {"COMP_WORDS": "diffio-async re", "COMP_CWORD": "1"}
+    """The completion of `rest` is `restore`."""
+    words = {"COMP_WORDS": "diffio-async rest", "COMP_CWORD": "1"}
     done = await run(env={"_DIFFIO_ASYNC_COMPLETE": "complete_bash", **words})
     assert done.stdout.split() == ["restore"], done.stderr
 

