@@ -120,8 +120,9 @@ class SqliteThread:
     async def run(self, work: Callable[[sqlite3.Connection], T], *, sync: bool = True) -> T:
         """Run `work` in a transaction; return its result once the commit is on the disk.
 
-        `work` runs in the thread. An exception rolls its changes back and is raised here. If the
-        caller is cancelled, the work is done nevertheless. Without `sync`, the next commit with it
+        `work` runs in the thread. An exception rolls its changes back and is raised here. If a job
+        that shares the commit fails, `work` is rolled back and runs again. If the caller is
+        cancelled, the work is done nevertheless. Without `sync`, the next commit with it
         brings this one to the disk too; only a power cut in between reverts it.
 
         Raises:
@@ -214,14 +215,22 @@ class SqliteThread:
         """Run all jobs in one transaction; a failed job is rolled back alone."""
         if not jobs:
             return
-        outcomes: list[_Outcome] = []
+        writes, syncs = any(job.writes for job in jobs), any(job.syncs for job in jobs)
+        begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
         try:
-            writes, syncs = any(job.writes for job in jobs), any(job.syncs for job in jobs)
             if writes and syncs != self._syncs:
                 sync_commits(connection, sync=syncs)
                 self._syncs = syncs
-            connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-            outcomes += [self._run_job(connection, job) for job in jobs]
+            connection.execute(begin)
+            try:
+                outcomes = [_returner(job.work(connection)) for job in jobs]
+            except Exception:
+                if len(jobs) == 1 or not connection.in_transaction:
+                    raise  # a full disk aborts the whole transaction
+                # Savepoints cost as much as the jobs: they are used only where a job fails.
+                connection.execute("ROLLBACK")
+                connection.execute(begin)
+                outcomes = [self._run_separately(connection, job) for job in jobs]
             connection.execute("COMMIT")
         except Exception as failure:  # noqa: BLE001 - raised to the callers
             with contextlib.suppress(sqlite3.Error):
@@ -230,18 +239,18 @@ class SqliteThread:
             outcomes = [_raiser(error) for _ in jobs]
         _deliver(list(zip(jobs, outcomes, strict=True)))
 
-    def _run_job(self, connection: sqlite3.Connection, job: _Job) -> _Outcome:
+    def _run_separately(self, connection: sqlite3.Connection, job: _Job) -> _Outcome:
         connection.execute("SAVEPOINT job")
         try:
             result = job.work(connection)
         except Exception as failure:
             if not connection.in_transaction:
-                raise  # a full disk aborts the whole transaction
+                raise
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
             return _raiser(translate_error(self._path, self._schema, failure))
         connection.execute("RELEASE job")
-        return lambda: result
+        return _returner(result)
 
 
 def _deliver(outcomes: Sequence[tuple[_Job, _Outcome]]) -> None:
@@ -256,6 +265,10 @@ def _deliver_all(outcomes: Sequence[tuple[asyncio.Future[_Outcome], _Outcome]]) 
     for future, outcome in outcomes:
         if not future.done():
             future.set_result(outcome)
+
+
+def _returner(result: Any) -> _Outcome:
+    return lambda: result
 
 
 def _raiser(failure: Exception) -> _Outcome:

@@ -30,8 +30,9 @@ def lease_files(connection: sqlite3.Connection, run_id: int, max_count: int) -> 
     cursor = connection.execute(
         "SELECT id, source AS path, error AS problem, attempts + 1 AS attempts"
         " FROM file INDEXED BY file_due"
-        " WHERE state = 'listed' AND run_id IS NULL AND run_at <= ? ORDER BY run_at, id LIMIT ?",
-        (now(connection), max_count),
+        " WHERE state = 'listed' AND run_id IS NULL AND run_at <= steady_now()"
+        " ORDER BY run_at, id LIMIT ?",
+        (max_count,),
     )
     files = fetch_records(cursor, SourceFile)
     connection.executemany(
@@ -191,9 +192,9 @@ def lease_downloads(
         " job.project, job.generation, file.size AS source_size"
         " FROM result INDEXED BY result_due JOIN file ON file.id = result.file_id"
         " JOIN job ON job.id = file.job_id"
-        " WHERE result.state = 'ready' AND result.run_id IS NULL AND result.run_at <= ?"
-        " ORDER BY result.run_at LIMIT ?",
-        (now(connection), max_count),
+        " WHERE result.state = 'ready' AND result.run_id IS NULL"
+        " AND result.run_at <= steady_now() ORDER BY result.run_at LIMIT ?",
+        (max_count,),
     )
     downloads = fetch_records(cursor, ResultDownload)
     connection.executemany(

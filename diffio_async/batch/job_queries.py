@@ -16,6 +16,7 @@ from diffio_async.batch.request import idempotency_key_for
 from diffio_async.batch.schema import (
     FAR_FUTURE,
     JOB_COLUMNS,
+    JOB_FIELDS,
     LeaseLost,
     RestorationJob,
     change_job,
@@ -64,9 +65,9 @@ def assign_job(
     if row is None:
         raise LeaseLost
     model, settings, attempt, previous_digest = row
-    job, is_leased = _job_for(connection, model, settings, attempt, digest)
+    job, is_leased, is_reserved = _job_for(connection, model, settings, attempt, digest)
     to_upload = job.state == "new" and not is_leased
-    if to_upload and not _reserve(connection, job.id, max_seconds):
+    if to_upload and not is_reserved and not _reserve(connection, max_seconds):
         connection.execute(
             "UPDATE file SET run_id = NULL, attempts = attempts - 1 WHERE id = ?", (file,)
         )
@@ -85,7 +86,8 @@ def assign_job(
         )
     if to_upload:
         connection.execute(
-            "UPDATE job SET run_id = ?, create_pending = upload IS NULL WHERE id = ?",
+            "UPDATE job SET run_id = ?, create_pending = upload IS NULL, cost_reserved = 1"
+            " WHERE id = ?",
             (run_id, job.id),
         )
         return job
@@ -105,37 +107,37 @@ def assign_job(
 
 def _job_for(
     connection: sqlite3.Connection, model: str, settings: str, attempt: int, digest: str
-) -> tuple[RestorationJob, bool]:
-    """Return the job of a content, created if missing, and whether a run leases it."""
+) -> tuple[RestorationJob, bool, bool]:
+    """Return the job of a content, created if missing.
+
+    Return too whether a run leases it, and whether its cost is reserved.
+    """
     content = (digest, model, settings)
-    query = (
-        f"SELECT {JOB_COLUMNS} FROM job"  # noqa: S608 - our own names
+    state = "run_id IS NOT NULL, cost_reserved"
+    row = connection.execute(
+        f"SELECT {JOB_COLUMNS}, {state} FROM job"  # noqa: S608 - our own names
         " WHERE digest = ? AND model = ? AND settings = ? AND attempt >= ?"
-        " ORDER BY attempt DESC LIMIT 1"
-    )
-    found = fetch_records(connection.execute(query, (*content, attempt)), RestorationJob)
-    if not found:
-        connection.execute(
-            "INSERT INTO job (digest, model, settings, attempt, key) VALUES (?, ?, ?, ?, ?)",
+        " ORDER BY attempt DESC LIMIT 1",
+        (*content, attempt),
+    ).fetchone()
+    if row is None:
+        row = connection.execute(
+            "INSERT INTO job (digest, model, settings, attempt, key) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+            f" RETURNING {JOB_COLUMNS}, {state}",
             (*content, attempt, idempotency_key_for(salt_of(connection), *content, attempt)),
-        )
-        found = fetch_records(connection.execute(query, (*content, attempt)), RestorationJob)
-    (job,) = found
-    leased_by = job_column(connection, job.id, "run_id")
-    return job, leased_by is not None
+        ).fetchone()
+    *columns, is_leased, is_reserved = row
+    job = RestorationJob(**dict(zip(JOB_FIELDS, columns, strict=True)))
+    return job, bool(is_leased), bool(is_reserved)
 
 
-def _reserve(connection: sqlite3.Connection, job: int, max_seconds: float | None) -> bool:
-    """Add the minimum cost of a job, once; return False if it would exceed `max_seconds`."""
-    if connection.execute("SELECT cost_reserved FROM job WHERE id = ?", (job,)).fetchone()[0]:
-        return True
+def _reserve(connection: sqlite3.Connection, max_seconds: float | None) -> bool:
+    """Add the minimum cost of a job; return False if it would exceed `max_seconds`."""
     written = connection.execute(
         "UPDATE batch SET value = value + ? WHERE name = 'spent_seconds'"
         " AND (? IS NULL OR value + ? <= ?)",
         (MIN_BILLED_SECONDS, max_seconds, MIN_BILLED_SECONDS, max_seconds),
     ).rowcount
-    if written:
-        connection.execute("UPDATE job SET cost_reserved = 1 WHERE id = ?", (job,))
     return bool(written)
 
 
@@ -154,9 +156,9 @@ def lease_jobs(connection: sqlite3.Connection, run_id: int, max_count: int) -> l
     """Lease up to `max_count` uploaded or started jobs that no run leases."""
     cursor = connection.execute(
         f"SELECT {JOB_COLUMNS} FROM job INDEXED BY job_due"  # noqa: S608 - our own names
-        " WHERE state IN ('uploaded', 'started') AND run_id IS NULL AND run_at <= ?"
-        " ORDER BY run_at, id LIMIT ?",
-        (now(connection), max_count),
+        " WHERE state IN ('uploaded', 'started') AND run_id IS NULL"
+        " AND run_at <= steady_now() ORDER BY run_at, id LIMIT ?",
+        (max_count,),
     )
     jobs = fetch_records(cursor, RestorationJob)
     connection.executemany(

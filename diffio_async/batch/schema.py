@@ -311,7 +311,8 @@ class ResultDownload:
 
 
 #: The columns of a `RestorationJob`.
-JOB_COLUMNS = ", ".join(column.name for column in fields(RestorationJob))
+JOB_FIELDS = tuple(column.name for column in fields(RestorationJob))
+JOB_COLUMNS = ", ".join(JOB_FIELDS)
 
 
 def change_job(
