@@ -36,7 +36,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy (strict) and pyright."""
-    session.install("-e", ".[all,test]", *tools("types"))
+    session.install("-e", ".[all,test]", *tools("types"), *tools("browser"))
     session.run("mypy")
     session.run("pyright")
 
@@ -116,6 +116,14 @@ def compat(session: nox.Session) -> None:
     verification = ("test_verifier.py", "test_known_answers.py", "test_diagnose.py")
     tests = [f"tests/webhooks/{name}" for name in verification]
     session.run("pytest", "tests/compat/published", *tests, *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the tests in the Chromium of this machine, and write screenshots into docs/."""
+    session.install("-e", ".[all,test]", *tools("browser"))
+    env = {"DIFFIO_SCREENSHOTS": str(HERE / "docs")}
+    session.run("pytest", "tests/browser", *session.posargs, env=env)
 
 
 @nox.session

@@ -60,7 +60,6 @@ diffio.Keys = class {
     const target = event.target;
     if (document.querySelector("dialog[open]") || target.closest("select, textarea, [contenteditable]")) return;
     if (target.matches("input")) {
-      if (target.type === "search" && event.key === "Escape") target.blur();
       const types = { checkbox: event.key !== " ", range: !/^(Arrow|Page|Home|End)/.test(event.key) };
       if (!types[target.type]) return;
     }

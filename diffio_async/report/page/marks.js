@@ -64,7 +64,7 @@ diffio.Marks = class extends EventTarget {
   entries(rows) {
     return rows
       .filter((row) => this.get(row.id) !== null)
-      .map((row) => ({ path: row.path, file_id: row.file_id ?? null, name: row.name, mark: this.get(row.id) }));
+      .map((row) => ({ path: row.path, file_id: row.file_id ?? null, name: row.name, mark: this.get(row.id), generation: row.generation ?? null }));
   }
 
   csv(rows) {
@@ -72,7 +72,7 @@ diffio.Marks = class extends EventTarget {
       const text = value === null ? "" : String(value);
       return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     };
-    const columns = ["path", "file_id", "name", "mark"];
+    const columns = ["path", "file_id", "name", "mark", "generation"];
     const lines = this.entries(rows).map((entry) => columns.map((column) => cell(entry[column])).join(","));
     return [columns.join(","), ...lines, ""].join("\r\n");
   }

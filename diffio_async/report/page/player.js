@@ -5,22 +5,25 @@ globalThis.diffio ??= {};
 /**
  * Player of a recording before and after its restoration.
  *
- * Both sides play at the same time and all but one are muted, so that switching is immediate. The louder side is
+ * Both sides play at the same time and one of them is inaudible, so that switching is immediate. The louder side is
  * played at a lower volume by the difference of their loudness; nothing is amplified. Emits `change` (side, playing,
  * loudness, loaded), `time` and `fault` (`error`).
  */
 diffio.Player = class extends EventTarget {
   static SIDES = ["before", "after"];
   static #MAX_DRIFT = 0.02;
+  // Chromium plays an element that is muted, or has the volume 0, by another clock: it would be 60 ms away from the
+  // other one. At -80 dB, both are within a few milliseconds.
+  static #INAUDIBLE = 1e-4;
   #stage;
   #media = {};
   #sides = {};
+  #chosen = "after";
   #side = "after";
   #playing = false;
   #matched = true;
   #position = 0;
   #aligned = 0;
-  #lead = 0;
   error = null;
 
   /** Videos are shown in `stage`. */
@@ -29,14 +32,14 @@ diffio.Player = class extends EventTarget {
     this.#stage = stage;
   }
 
-  /** Replace both sides: `{url, type, kind, duration, lufs}` or null. The preferred side stays. */
+  /** Replace both sides: `{url, type, kind, duration, lufs}` or null. The side that was chosen stays. */
   load(sides) {
     this.unload();
     this.#sides = sides;
     for (const side of diffio.Player.SIDES) {
       if (sides[side]) this.#media[side] = this.#element(side, sides[side]);
     }
-    if (!this.#media[this.#side]) this.#side = diffio.Player.SIDES.find((side) => this.#media[side]) ?? this.#side;
+    this.#side = this.#media[this.#chosen] ? this.#chosen : this.sides[0] ?? this.#chosen;
     this.#apply();
     this.#changed();
   }
@@ -98,7 +101,6 @@ diffio.Player = class extends EventTarget {
     if (!media || this.error) return;
     if (this.#position >= (this.#sides[this.#side].duration ?? Infinity) - 0.05) this.seek(0);
     this.#playing = true;
-    this.#lead = 0;
     this.#aligned = performance.now();
     for (const [side, each] of Object.entries(this.#media)) {
       each.preload = "auto";
@@ -123,7 +125,7 @@ diffio.Player = class extends EventTarget {
   /** Hear the given side, or the other one; the position stays. */
   switch(side = this.#side === "before" ? "after" : "before") {
     if (!this.#media[side] || side === this.#side) return;
-    this.#side = side;
+    this.#side = this.#chosen = side;
     this.#apply();
     const media = this.#media[side];
     // Only when the alignment has had no time: usually both sides are at the same position already.
@@ -172,23 +174,24 @@ diffio.Player = class extends EventTarget {
     const difference = this.difference ?? 0;
     const louder = difference > 0 ? "after" : "before";
     for (const [side, media] of Object.entries(this.#media)) {
-      media.muted = side !== this.#side;
-      media.volume = this.#matched && side === louder ? 10 ** (-Math.abs(difference) / 20) : 1;
+      const matched = this.#matched && side === louder ? 10 ** (-Math.abs(difference) / 20) : 1;
+      const volume = side === this.#side ? matched : diffio.Player.#INAUDIBLE;
+      media.volume = volume;
+      // Some phones ignore the volume.
+      media.muted = media.volume > volume && side !== this.#side;
       media.hidden = side !== this.#side;
     }
   }
 
-  // The muted side is moved to the position of the other one: nobody hears it. `lead` makes up for the time of a seek.
+  // The inaudible side is moved to the position of the other one.
   #align() {
     const media = this.#media[this.#side];
     const other = this.#media[this.#side === "before" ? "after" : "before"];
     const now = performance.now();
     if (!this.#playing || !other || other.seeking || other.ended || media.seeking || now - this.#aligned < 400) return;
-    const drift = other.currentTime - media.currentTime;
-    if (Math.abs(drift) < diffio.Player.#MAX_DRIFT) return;
+    if (Math.abs(other.currentTime - media.currentTime) < diffio.Player.#MAX_DRIFT) return;
     this.#aligned = now;
-    this.#lead = Math.max(-0.2, Math.min(0.5, this.#lead - drift));
-    other.currentTime = Math.max(0, media.currentTime + this.#lead);
+    other.currentTime = media.currentTime;
   }
 
   #tick() {

@@ -140,11 +140,14 @@ diffio.nameParts = (name) => {
 /** Return state, length, cost and model of a row as elements. */
 diffio.facts = (row) => {
   const { el, format } = diffio;
+  const billed = Number.isFinite(row.billed) ? row.billed : null;
+  // The price list has a minimum, and files with the same content share a generation.
+  const cost = billed === 0 ? "billed with another file" : billed && `at least ${format.number(billed, billed % 1 ? 1 : 0)} s billed`;
   const fact = (text, title) => (text ? el("span", { className: "fact", title }, text) : null);
   return [
     el("span", { className: `state state-${row.state}` }, row.state),
     fact(Number.isFinite(row.seconds) ? format.clock(row.seconds) : "", "Length"),
-    fact(Number.isFinite(row.billed) ? `${format.number(row.billed, row.billed % 1 ? 1 : 0)} s billed` : "", "Cost"),
+    fact(cost, "Cost"),
     fact(row.model, "Model"),
     fact(Number.isFinite(row.gain) ? `${format.signed(row.gain)} dB speech above noise` : "", "Change"),
   ].filter(Boolean);

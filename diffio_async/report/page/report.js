@@ -87,6 +87,7 @@ diffio.Report = class {
     if (gains.length > 1) parts.push(`median gain ${format.signed(gains[gains.length >> 1])} dB`);
     const time = new Date(made);
     parts.push(`made ${time.toLocaleDateString("en-GB", { dateStyle: "medium" })}`);
+    this.#get("notes").replaceChildren(...(this.#data.notes ?? []).map((text) => diffio.el("p", { className: "notice" }, text)));
     this.#get("summary").textContent = parts.join(" \u00b7 ");
     this.#get("summary").title = `made ${time.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "long" })}`;
     this.#countMarks();
@@ -112,8 +113,17 @@ diffio.Report = class {
     fill("filter-mark", [["", "any"], ["none", "no mark"], ["some", "any mark"],
       ...diffio.MARKS.map(({ mark, meaning }) => [mark, meaning])]);
     fill("sort-by", diffio.Report.#SORTS.map(({ key, label }) => [key, label]));
-    this.#get("filter-text").addEventListener("input", () => this.#filter());
-    this.#get("filter-text").form.addEventListener("submit", (event) => event.preventDefault());
+    const field = this.#get("filter-text");
+    field.addEventListener("input", () => this.#filter());
+    field.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") this.#get("list").focus();
+      if (event.key !== "Escape") return;
+      event.preventDefault();
+      field.value = "";
+      field.blur();
+      this.#filter();
+    });
+    field.form.addEventListener("submit", (event) => event.preventDefault());
     const direction = this.#get("sort-direction");
     const drawn = () => direction.replaceChildren(icon(this.#sort.down !== this.#reversed ? "descending" : "ascending"));
     direction.addEventListener("click", () => {

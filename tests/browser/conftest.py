@@ -1,0 +1,147 @@
+"""A real browser, and reports of real restorations for it.
+
+`nox -s browser` runs these tests. They are skipped where Chromium or its driver is not installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import wave
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import pytest
+
+from diffio_async.report import Made, list_folders, make_report
+from diffio_async.sandbox.audio import restore, transcribe
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, ConsoleMessage, Page, Request
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "noisy-speech.wav"
+#: A name that is code, if a page is careless.
+HOSTILE = "<img src=x onerror=alert(1)>.wav"
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """Chromium of this machine."""
+    reason = "the driver is missing: nox -s browser installs it"
+    driver = pytest.importorskip("playwright.async_api", reason=reason)
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
+    # Its own sandbox cannot be used by root, as which containers run tests.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    async with driver.async_playwright() as started:
+        chromium = await started.chromium.launch(executable_path=program, args=arguments)
+        yield chromium
+        await chromium.close()
+
+
+#: Opens a page in a window of its own; the options are those of a browser context.
+OpenPage = Callable[..., Awaitable["Page"]]
+
+
+@pytest.fixture
+async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
+    """Open pages; fail if one of them reports an error, or requests something of a network."""
+    problems: list[str] = []
+
+    def request(sent: Request) -> None:
+        if not sent.url.startswith(("file:", "blob:", "data:")):
+            problems.append(f"a request to {sent.url}")
+
+    async with AsyncExitStack() as windows:
+
+        async def opened(path: Path, fragment: str = "", **options: Any) -> Page:
+            options.setdefault("viewport", {"width": 1360, "height": 900})
+            window = await windows.enter_async_context(await browser.new_context(**options))
+            page = await window.new_page()
+            page.on("console", lambda message: problems.extend(_complaint(message)))
+            page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
+            page.on("dialog", lambda shown: problems.append(f"a dialog: {shown.message}"))
+            page.on("request", request)
+            await page.goto(path.as_uri() + fragment)
+            return page
+
+        yield opened
+    assert problems == []
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    # The tests record with this node, which needs no file of its own.
+    own = "ScriptProcessorNode is deprecated" in message.text
+    return [f"{message.type}: {message.text}"] if message.type != "log" and not own else []
+
+
+def cut(target: Path, seconds: float) -> Path:
+    """Write the beginning of the sample."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(SAMPLE)) as whole, wave.open(str(target), "wb") as part:
+        part.setparams(whole.getparams())
+        part.writeframes(whole.readframes(int(seconds * whole.getframerate())))
+    return target
+
+
+def write_film(target: Path, seconds: float) -> None:
+    """Write a video of a moving gradient with the sound of the sample."""
+    with av.open(str(SAMPLE)) as sound, av.open(str(target), "w") as film:
+        picture: Any = film.add_stream("libx264", rate=12)
+        picture.width, picture.height, picture.pix_fmt = 320, 180, "yuv420p"
+        audio: Any = film.add_stream("aac", rate=16_000)
+        audio.layout = "mono"
+        for number in range(int(12 * seconds)):
+            row = (np.arange(320) + 8 * number) % 256
+            pixels = np.broadcast_to(row[None, :, None], (180, 320, 3)).astype(np.uint8)
+            film.mux(picture.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        film.mux(picture.encode(None))
+        for frame in sound.decode(audio=0):
+            if frame.time is None or frame.time >= seconds:
+                break
+            film.mux(audio.encode(frame))
+        film.mux(audio.encode(None))
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with recordings in `before`, and what the sandbox made of them in `after`."""
+    folder = tmp_path_factory.mktemp("archive")
+    before, after = folder / "before", folder / "after"
+    (before / "tapes").mkdir(parents=True)
+    (after / "tapes").mkdir(parents=True)
+    shutil.copy(SAMPLE, before / "tapes" / "interview 1.wav")
+    cut(before / HOSTILE, 3)
+    cut(before / 'say "hi", twice.wav', 2)
+    write_film(before / "film.mp4", 3)
+    for source in sorted(path for path in before.rglob("*") if path.is_file()):
+        engine = None if source.stem == "interview 1" else "afftdn"  # the quickest
+        restored = restore(source, folder / "work", report=lambda *_: None, engine=engine)
+        result = restored.video or restored.audio
+        shutil.move(result, after / source.relative_to(before).with_suffix(result.suffix))
+        shutil.rmtree(folder / "work")
+    words = transcribe(after / "tapes" / "interview 1.mp3", folder)
+    shutil.move(words, after / "tapes" / "interview 1.json")
+    cut(before / "damaged.wav", 2)
+    (after / "damaged.mp3").write_bytes(b"not a recording")
+    cut(before / "not restored.wav", 2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def report(archive: Path) -> Made:
+    """A page that contains everything."""
+    listing = list_folders(archive / "before", archive / "after")
+    return make_report(listing, archive / "report.html", jobs=2)
+
+
+@pytest.fixture(scope="session")
+def linked(archive: Path) -> Made:
+    """A page with files beside it."""
+    listing = list_folders(archive / "before", archive / "after")
+    return make_report(listing, archive / "linked.html", link=True, jobs=2)
