@@ -51,7 +51,7 @@ def write_page(
 
 
 def _text(name: str) -> str:
-    return (resources.files(__package__) / "page" / name).read_text(encoding="utf-8")
+    return (resources.files("diffio_async.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, scripts: Iterable[str], *, linked: bool) -> str:

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from diffio_async.report.html import write_page
-from tests.browser import hearing
+from tests.browser import playback
 from tests.browser.conftest import HOSTILE
 
 if TYPE_CHECKING:
@@ -102,11 +102,11 @@ async def test_the_page_shows_every_recording(open_page: OpenPage, report: Made)
 async def test_switching_keeps_the_position_of_the_sound(
     open_page: OpenPage, report: Made, archive: Path
 ) -> None:
-    """What is heard after a switch follows what was heard before it, within 50 ms."""
+    """What is played after a switch follows what was played before it, within 50 ms."""
     page = await open_page(report.page)
     await show(page, INTERVIEW)
     await page.keyboard.press("ArrowRight")
-    await hearing.start_recording(page)
+    await playback.start_recording(page)
     await page.keyboard.press("Space")
     for _ in range(4):
         await page.wait_for_timeout(900)
@@ -115,26 +115,26 @@ async def test_switching_keeps_the_position_of_the_sound(
         await page.keyboard.press("x")
     await page.wait_for_timeout(900)
     await page.keyboard.press("Space")
-    sounds = await hearing.recorded(page)
+    sounds = await playback.recorded(page)
     files = [
-        hearing.decode(archive / name)
+        playback.decode(archive / name)
         for name in ("before/tapes/interview 1.wav", "after/tapes/interview 1.mp3")
     ]
     # Where the recording is on the time axis of the file, for each fifth of a second.
-    heard: list[tuple[str, float]] = []
-    step = hearing.RATE // 5
+    played: list[tuple[str, float]] = []
+    step = playback.RATE // 5
     for start in range(0, len(sounds[0]) - step, step):
         parts = [sound[start : start + step] for sound in sounds]
-        levels = [hearing.level(part) for part in parts]
+        levels = [playback.level(part) for part in parts]
         side = levels.index(max(levels))
         if levels[side] > -60:
-            at, score = hearing.locate(parts[side], files[side])
+            at, score = playback.locate(parts[side], files[side])
             if score > 0.97:
-                heard.append((SIDES[side], at - start / hearing.RATE))
-    sides = [side for side, _ in heard]
+                played.append((SIDES[side], at - start / playback.RATE))
+    sides = [side for side, _ in played]
     assert sum(one != other for one, other in pairwise(sides)) == 4
-    offsets = [offset for _, offset in heard]
-    assert max(offsets) - min(offsets) < 0.05, heard
+    offsets = [offset for _, offset in played]
+    assert max(offsets) - min(offsets) < 0.05, played
 
 
 async def test_the_louder_version_is_played_lower(open_page: OpenPage, report: Made) -> None:
@@ -151,18 +151,18 @@ async def test_the_louder_version_is_played_lower(open_page: OpenPage, report: M
     assert volumes[other] == 1
     assert 20 * math.log10(volumes[louder]) == pytest.approx(-abs(difference), abs=0.01)
 
-    await hearing.start_recording(page)
+    await playback.start_recording(page)
     levels = []
     for _ in ("matched", "as it is"):
         await page.locator(f".side.{louder}").click()
         await page.locator(".seek").fill("2")
-        before = len((await hearing.recorded(page))[0])
+        before = len((await playback.recorded(page))[0])
         await page.keyboard.press("Space")
         await page.wait_for_timeout(1500)
         await page.keyboard.press("Space")
-        sound = (await hearing.recorded(page))[louder == "after"][before:]
-        heard = sound[abs(sound) > 1e-4]
-        levels.append(hearing.level(heard))
+        sound = (await playback.recorded(page))[louder == "after"][before:]
+        played = sound[abs(sound) > 1e-4]
+        levels.append(playback.level(played))
         await page.get_by_label("Match loudness").click()
     assert levels[1] - levels[0] == pytest.approx(abs(difference), abs=0.7)
 
@@ -395,7 +395,7 @@ async def test_a_page_with_files_beside_it_loads_them(open_page: OpenPage, linke
 
 
 async def test_a_video_is_shown_and_switched(open_page: OpenPage, report: Made) -> None:
-    """Of a film, the picture of the version that is heard is visible."""
+    """Of a film, the picture of the version that is played is visible."""
     page = await open_page(report.page)
     await show(page, "film.mp4")
     await page.keyboard.press("ArrowRight")

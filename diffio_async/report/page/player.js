@@ -122,7 +122,7 @@ diffio.Player = class extends EventTarget {
     else this.play();
   }
 
-  /** Hear the given side, or the other one; the position stays. */
+  /** Play the given side, or the other one; the position stays. */
   switch(side = this.#side === "before" ? "after" : "before") {
     if (!this.#media[side] || side === this.#side) return;
     this.#side = this.#chosen = side;

@@ -1,5 +1,5 @@
 "use strict";
-// One recording: both versions to hear and to see, their numbers, the transcript, and its mark.
+// One recording: both versions to play and to see, their numbers, the transcript, and its mark.
 globalThis.diffio ??= {};
 
 /** View of one recording, used again for the next one. Emits `mark` with `detail`. */
