@@ -2,12 +2,16 @@
 
     python benchmarks/batch.py [--files 200] [--seconds 2] [--delay 0.03] [--threads 32]
                                [--published PYTHON] [--rounds 1] [--json FILE]
+    python benchmarks/batch.py --one [--rounds 20]
 
 The service is a sandbox in another process. Each generation takes the given seconds, plus or minus
 half of them, and each response of the API is delayed. Each contender runs in another process too,
 after one run that is not counted, so that its bytecode is cached. `--published` is the path of a
 Python with `diffio==0.3.10`. The service counts the polls, and measures the delay from the end of a
 generation to the response of the first poll that reports it.
+
+`--one` measures one small file: the seconds of `restore`, and of `restore_many` with a new journal,
+in turn, with a new client each. The generation ends at once, and no response is delayed.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffio_async import AsyncDiffio
 from diffio_async.sandbox import Delay, Fault, Sandbox
 
 if TYPE_CHECKING:
@@ -189,6 +194,32 @@ def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+async def one_file(environment: dict[str, str], rounds: int) -> list[dict[str, Any]]:
+    """Restore one file by `restore` and by `restore_many`, in turn; return the median seconds."""
+    seconds: dict[str, list[float]] = {"restore": [], "restore_many": []}
+    key, url = environment["DIFFIO_API_KEY"], environment["DIFFIO_API_BASE_URL"]
+    with tempfile.TemporaryDirectory() as folder:
+        # The first round imports modules, and is not counted.
+        for number in range(rounds + 1):
+            for name, found in seconds.items():
+                source = Path(folder) / f"{number}-{name}.wav"
+                source.write_bytes(f"{source.name:32}".encode() * 512)
+                async with AsyncDiffio(key, base_url=url) as client:
+                    began = time.perf_counter()
+                    if name == "restore":
+                        await client.restore(source, source.with_suffix(".mp3"))
+                    else:
+                        outcomes = client.restore_many(source, source.with_suffix(""))
+                        async for outcome in outcomes:
+                            if outcome.state != "done":
+                                raise RuntimeError(outcome.error)
+                    found.append(time.perf_counter() - began)
+    return [
+        {"who": name, "files": 1, "wall_s": round(statistics.median(found[1:]), 3)}
+        for name, found in seconds.items()
+    ]
+
+
 def recordings(folder: Path, count: int) -> None:
     """Write `count` different files of 16 kB."""
     folder.mkdir()
@@ -205,7 +236,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--delay", type=float, default=0.03)
     parser.add_argument("--threads", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--one", action="store_true", help="one file instead of a batch")
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--published", metavar="PYTHON")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -213,7 +245,15 @@ def main() -> None:
     if options.serve:
         asyncio.run(serve(options.seconds, options.delay))
         return
-    rows = measured(options)
+    options.rounds = options.rounds or (20 if options.one else 1)
+    if options.one:
+        options.seconds = options.delay = 0.0
+        with service(options) as (environment, _):
+            rows = asyncio.run(one_file(environment, options.rounds))
+        for row in rows:
+            print("  ".join(f"{key}={value}" for key, value in row.items()))
+    else:
+        rows = measured(options)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 

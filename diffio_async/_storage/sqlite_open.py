@@ -90,7 +90,11 @@ def connect(
         try:
             is_empty = _check_file_type(connection, path, schema)
             configure(connection, is_empty=is_empty)
+            if is_empty and _has_wal(connection):
+                # Nothing is in the file yet: the first commit that waits for the disk syncs all.
+                connection.execute("PRAGMA synchronous = OFF")
             _migrate(connection, path, schema, clock)
+            sync_commits(connection, sync=False)
         except BaseException:
             connection.close()
             raise
@@ -182,7 +186,6 @@ def configure(connection: sqlite3.Connection, *, is_empty: bool) -> None:
                 raise
             is_empty = False  # another process is creating it
             time.sleep(0.02)
-    sync_commits(connection, sync=False)
     # On macOS, fsync leaves the bytes in the drive's cache; elsewhere this has no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -196,8 +199,12 @@ def sync_commits(connection: sqlite3.Connection, *, sync: bool) -> None:
     A commit that does not wait is visible to other processes, and survives the end of this one.
     Without WAL all commits wait: a power cut during one could damage the file.
     """
-    wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    connection.execute(f"PRAGMA synchronous = {'FULL' if sync or not wal else 'NORMAL'}")
+    mode = "NORMAL" if not sync and _has_wal(connection) else "FULL"
+    connection.execute(f"PRAGMA synchronous = {mode}")
+
+
+def _has_wal(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal")
 
 
 def _migrate(
