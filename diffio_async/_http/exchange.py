@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import aiohttp
 import yarl
 from attrs import frozen
 
@@ -26,8 +25,8 @@ from diffio_async._http.bodies import (
     Undecodable,
     codings_of,
 )
+from diffio_async._http.connector import PhaseLimit, current_phase, stall_timeout
 from diffio_async._http.error_mapping import map_exception, total_timeout_error
-from diffio_async._http.sessions import PhaseLimit
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import public_url
@@ -44,6 +43,8 @@ from diffio_async.options import MIB, Timeouts
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Mapping
     from types import TracebackType
+
+    import aiohttp
 
     from diffio_async._http.sessions import SessionEntry, Sessions
 
@@ -117,21 +118,22 @@ class Exchange:
         self._kept: SessionEntry | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: BodyReceiver | None = None
+        self._timeout = asyncio.timeout(None)
         self._phase = PhaseLimit(
+            self._timeout,
             attempt.timeouts.connect,
             self._limit if attempt.total is None else None,
             sends_body=attempt.body is not None,
         )
-        self.status = 0
-        self.body = b""
+        self.status, self.body = 0, b""
 
     async def __aenter__(self) -> Self:
         response = None
         try:
-            async with self._phase.timeout:
+            async with self._timeout:
                 response = await self._map_errors(self._send())
         except TimeoutError:
-            if not self._phase.timeout.expired():
+            if not self._timeout.expired():
                 raise
         if response is None and (self._phase.connecting or not self.established):
             raise self._mapped(TimeoutError())
@@ -194,8 +196,7 @@ class Exchange:
 
     @property
     def _doubt(self) -> str:
-        get = self._attempt.request.method == "GET"
-        return "" if get else " The request may have been accepted."
+        return "" if self.request.method == "GET" else " The request may have been accepted."
 
     async def _send(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
@@ -209,6 +210,7 @@ class Exchange:
             )
         if attempt.once:
             close_doubtful_connections(kept.session.connector, url)
+        current_phase.set(self._phase)
         response = await kept.session.request(
             request.method,
             url,
@@ -219,8 +221,7 @@ class Exchange:
             auto_decompress=False,
             proxy=self._sessions.proxy_for(request.url),
             # `fetch` limits the total, and `_phase` the rest.
-            timeout=_stalls(attempt.timeouts.read),
-            trace_request_ctx=self._phase,
+            timeout=stall_timeout(attempt.timeouts.read),
         )
         kept.reading.add(response)
         return response
@@ -260,32 +261,38 @@ class Exchange:
         raise failure
 
     async def read(self, limit: int) -> bytes:
-        """Return the whole body, decoded.
+        """Return the whole body, decoded. Without a total time-out, its time is limited here.
 
         Raises:
             InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
         """
-        response, body = self._response, bytearray()
-        cut = asyncio.timeout(self._limit if self._attempt.total is None else None)
+        if self._attempt.total is not None:
+            return await self._read(limit)
+        cut = asyncio.timeout(self._limit)
         try:
             async with cut:
-                # A connection that was taken over cannot be read by aiohttp.
-                small = response is not None and 0 < (response.content_length or 0) <= limit
-                if response is not None and small and self._receiver is None:
-                    body += await self._map_errors(response.read())
-                else:
-                    await self._collect(body, limit + 1)
+                return await self._read(limit)
         except TimeoutError:
             if not cut.expired():
                 raise
-            raise ResponseTimeout(
-                f"{self._where} did not send its whole response within {self._limit:g} s."
-                f"{self._doubt}"
-            ) from None
+        raise ResponseTimeout(
+            f"{self._where} did not send its whole response within {self._limit:g} s.{self._doubt}"
+        )
+
+    async def _read(self, limit: int) -> bytes:
+        response = self._response
+        # A connection that was taken over cannot be read by aiohttp.
+        small = response is not None and 0 < (response.content_length or 0) <= limit
+        if response is not None and small and self._receiver is None:
+            body = await self._map_errors(response.read())
+        else:
+            collected = bytearray()
+            await self._collect(collected, limit + 1)
+            body = bytes(collected)
         if len(body) > limit:
             raise self._too_large(limit)
         try:
-            return self._decoded(bytes(body), limit)
+            return self._decoded(body, limit)
         except Undecodable as failure:
             raise InvalidResponse(
                 f"the response of {self._where} cannot be read: {failure}", status=self.status
@@ -383,11 +390,6 @@ class Exchange:
             url=self._where,
             repeatable=self._attempt.request.method == "GET",
         )
-
-
-@lru_cache(maxsize=16)
-def _stalls(read: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_read=read)
 
 
 def _joined(headers: Mapping[str, str]) -> dict[str, str]:

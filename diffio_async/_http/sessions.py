@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import weakref
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import aiohttp
 from attrs import define, field
 
 from diffio_async._http.aiohttp_internals import abort_connections
+from diffio_async._http.connector import Connector
 from diffio_async._http.proxies import Proxies
 from diffio_async._http.shutdown import CLOSED
 from diffio_async._storage.files import connections_per_host
@@ -19,7 +19,6 @@ from diffio_async.errors import ClientClosed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-    from types import SimpleNamespace
 
     from diffio_async.options import ClientOptions
 
@@ -27,58 +26,6 @@ Loop = asyncio.AbstractEventLoop
 
 #: Bytes of one header, or of the status line, that a response may have.
 MAX_HEADER = 256 * 1024
-
-
-class PhaseLimit:
-    """Time limit of an attempt's current phase: connecting, then the headers of the response.
-
-    It is the request's `trace_request_ctx`. It does not refer to the attempt: aiohttp's response
-    refers to it, and the cycle would have to be collected after each request.
-
-    Attributes:
-        established: Whether there is a connection, new or reused: bytes may have been sent.
-        connecting: Whether a connection is being made, perhaps in place of one that was closed.
-        timeout: Entered around the request.
-    """
-
-    def __init__(self, connect: float | None, headers: float | None, *, sends_body: bool) -> None:
-        self._connect, self._headers, self._sends_body = connect, headers, sends_body
-        self.established = self.connecting = False
-        self.timeout = asyncio.timeout(None)
-
-    def on_connecting(self) -> None:
-        """Limit a new connection: name look-up, TCP, proxy and TLS, without waiting for a slot."""
-        self.connecting = True
-        self._restart(self._connect)
-
-    def on_connected(self) -> None:
-        """Limit the headers, unless a body is sent first, which may take hours."""
-        self.established, self.connecting = True, False
-        self._restart(None if self._sends_body else self._headers)
-
-    def on_sent(self) -> None:
-        """Limit the headers after a body was sent."""
-        self._restart(self._headers)
-
-    def _restart(self, seconds: float | None) -> None:
-        now = asyncio.get_running_loop().time()
-        # A response may arrive before its request was sent completely: the limit has ended then.
-        with contextlib.suppress(RuntimeError):
-            self.timeout.reschedule(None if seconds is None else now + seconds)
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def connecting(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.on_connecting()
-
-    async def connected(_: object, context: SimpleNamespace, __: object) -> None:
-        context.trace_request_ctx.on_connected()
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_start.append(connecting)
-    config.on_connection_create_end.append(connected)
-    config.on_connection_reuseconn.append(connected)
-    return config
 
 
 @define
@@ -160,7 +107,7 @@ class Sessions:
 
     def _open_session(self) -> aiohttp.ClientSession:
         options = self._options
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
             # One limit per host, so that transfers do not block the API's calls.
             limit=0,
             limit_per_host=connections_per_host(options),
@@ -175,7 +122,6 @@ class Sessions:
             # Gateways add headers of many KiB (policies, traces), which are ignored.
             max_line_size=MAX_HEADER,
             max_field_size=MAX_HEADER,
-            trace_configs=[_tracing()],
         )
 
     def proxy_for(self, url: str) -> str | None:

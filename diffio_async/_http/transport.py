@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -64,6 +64,8 @@ _CLOCK_SECONDS = 10.0
 T = TypeVar("T")
 
 _WARNING_EVENTS = (RetryScheduled, UploadResumed)
+
+_UNOBSERVED: AbstractContextManager[Callable[[Exchange], None]] = nullcontext(lambda _: None)
 
 #: Called with the name and the raw JSON of each response, in the tasks that set it: models do not
 #: keep the spelling of time stamps.
@@ -286,17 +288,19 @@ class ApiTransport:
             self.emit(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
             await self.closing.sleep(delay)
 
-    @contextmanager
     def emit_request(
         self, name: str, number: int, request: Request
-    ) -> Iterator[Callable[[Exchange], None]]:
+    ) -> AbstractContextManager[Callable[[Exchange], None]]:
         """Notify observers of a request, and of its failure if the body raises.
 
         Yields a function that notifies them of the response.
         """
-        if not self.has_observers:
-            yield _noop
-            return
+        return self._observed(name, number, request) if self.has_observers else _UNOBSERVED
+
+    @contextmanager
+    def _observed(
+        self, name: str, number: int, request: Request
+    ) -> Iterator[Callable[[Exchange], None]]:
         url, started_at = public_url(request.url), time.monotonic()
         self.emit(RequestSent(call=name, method=request.method, url=url, attempt=number))
 
@@ -370,10 +374,6 @@ def _why(failure: BaseException) -> str:
     if isinstance(failure, ResponseTimeout):
         return "timed out"
     return "connection lost" if isinstance(failure, ResponseLost) else type(failure).__name__
-
-
-def _noop(_: Exchange) -> None:
-    """Do nothing."""
 
 
 def _remaining_total(under: ResolvedOptions, elapsed: float) -> float | None:

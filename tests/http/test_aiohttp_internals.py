@@ -7,7 +7,9 @@ of aiohttp and on the newest.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +26,7 @@ from diffio_async._http.aiohttp_internals import (
     take_over_connection,
     unread_bytes,
 )
-from diffio_async._http.exchange import Attempt, Exchange
+from diffio_async._http.exchange import Attempt, Exchange, fetch
 from diffio_async._http.sessions import Sessions
 from diffio_async._protocol.requests import signed_url_request
 from tests.http.peers import peer, responds
@@ -75,6 +77,21 @@ class _Without:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._response, name)
+
+
+async def test_an_open_connection_does_not_keep_the_task_that_opened_it() -> None:
+    """The task can be collected, with what it holds, although its connection is reused."""
+    sessions = Sessions(ClientOptions())
+    async with peer(responds(200, b"{}"), keep=True) as host:
+        attempt = Attempt(request=signed_url_request("GET", host.url(), {}), timeouts=Timeouts())
+        first = asyncio.create_task(fetch(sessions, attempt, 10))
+        await first
+        task = weakref.ref(first)
+        del first
+        await fetch(sessions, attempt, 10)
+        gc.collect()
+        assert (task(), host.connections) == (None, 1)
+        await sessions.aclose()
 
 
 async def test_bytes_before_a_failure_can_be_read() -> None:
