@@ -183,6 +183,7 @@ async def restore(
         download=result.download,
         path=result.path,
         content=result.content,
+        source=Path(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None,
     )
 
 

@@ -20,6 +20,7 @@ NAME = PACKAGE.name
 LAYERS = {
     "_console": 0,
     "_error_base": 0,
+    "_notebook_output": 0,
     "_reporting": 0,
     "_text": 0,
     "_validators": 0,
@@ -47,6 +48,7 @@ LAYERS = {
     "__main__": 8,
     "cli": 8,
     "report": 8,
+    "notebook": 8,
     "sandbox": 8,
     "testing": 8,
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from diffio_async._console import Console
+from diffio_async._notebook_output import in_notebook, live_output
 from diffio_async._protocol.redaction import message_excerpt
 from diffio_async._text import ProgressCounts, cells, fit_line
 from diffio_async.errors import WaitTimeout
@@ -200,14 +201,16 @@ class LiveDisplay(TextDisplay):
         self._live = ExitStack()
 
     def __enter__(self) -> Self:
-        """Start to draw on the last lines of the terminal."""
-        self._live.enter_context(self.console.live(self.lines))
+        """Start to draw on the last lines of the terminal, or in a notebook."""
+        live = live_output if in_notebook() else self.console.live
+        self._live.enter_context(live(self.lines))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Remove the table and print the final summary."""
+        """Remove the table and print the final summary; a notebook keeps the last table."""
         self._live.close()
-        super().__exit__(*_)
+        if not in_notebook():
+            super().__exit__(*_)
 
     def lines(self, width: int) -> list[str]:
         """Return the table, or one line with the most important numbers if it is too wide."""
@@ -233,9 +236,9 @@ class LiveDisplay(TextDisplay):
 
 
 def make_display(console: Console | None = None) -> TextDisplay:
-    """Return a live table on a terminal if rich is installed, plain lines otherwise."""
+    """Return a live table in a notebook, or on a terminal with rich; plain lines otherwise."""
     console = console or Console()
-    live = console.err.isatty() and find_spec("rich") is not None
+    live = in_notebook() or (console.err.isatty() and find_spec("rich") is not None)
     return LiveDisplay(console) if live else TextDisplay(console)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from diffio_async.models.generations import DownloadType
-from diffio_async.models.json_values import Plain
+from diffio_async.models.json_values import Plain, notebook_html
 
 #: Default number of files that are uploaded or generated at once.
 DEFAULT_IN_FLIGHT = 250
@@ -94,6 +94,9 @@ class FileOutcome(Plain):
     seconds: float = 0.0
     source_changed: bool = False
     from_earlier_run: bool = False
+
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
 
 @frozen(kw_only=True)

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from diffio_async._error_base import ConfigurationError, DiffioError
 from diffio_async._validators import displayed
 from diffio_async.models import json_values
-from diffio_async.models.json_values import ApiModel, Plain
+from diffio_async.models.json_values import ApiModel, Plain, notebook_html
 from diffio_async.models.projects import Project
 
 #: Types of results. `mp3` is another name for `audio`, as in the API guide.
@@ -277,6 +277,7 @@ class Restoration(Plain):
         download: The link to the result.
         path: The file with the result, None if the result is in memory.
         content: The bytes of the result, None if the result is in a file.
+        source: The recording, if it was given as a path.
     """
 
     project: Project
@@ -285,6 +286,10 @@ class Restoration(Plain):
     download: Download
     path: Path | None = None
     content: bytes | None = field(default=None, repr=False)
+    source: Path | None = None
+
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
 
 #: Prefix of every handle; the number is the version of the format.

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from enum import Enum
+from importlib import import_module
 from typing import TypeVar
 
 from attrs import AttrsInstance, field, fields, frozen, has, resolve_types
@@ -44,6 +45,13 @@ class Plain:
                 other fields.
         """
         return _to_dict(self, camel_case)
+
+
+def notebook_html(result: Plain) -> str | None:
+    """Return how a notebook displays a result: players, pictures and levels; None if it cannot."""
+    # Imported by name: displays are in a higher layer, and no program but a notebook needs them.
+    html: str | None = import_module("diffio_async.notebook").recordings_html([result])
+    return html
 
 
 @frozen(kw_only=True)
