@@ -37,7 +37,16 @@ python_display_short_literal_types = True
 html_theme = "furo"
 html_title = f"diffio_async {__version__}"
 
-PACKAGES = ("types", "webhooks", "sandbox", "sync", "compat", "compat.types", "compat.errors")
+PACKAGES = (
+    "types",
+    "webhooks",
+    "report",
+    "sandbox",
+    "sync",
+    "compat",
+    "compat.types",
+    "compat.errors",
+)
 
 
 def public_names() -> dict[str, str]:

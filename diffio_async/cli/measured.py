@@ -16,6 +16,7 @@ from diffio_async.report.numbers import Numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from diffio_async.report.maker import Row
 
@@ -55,6 +56,20 @@ async def run_stoppable(work: Callable[..., T]) -> T:
 def can_measure() -> bool:
     """Return whether the extra `report` is installed."""
     return find_spec("av") is not None and find_spec("numpy") is not None
+
+
+async def measure_pair(before: str, after: Path) -> list[str]:
+    """Return the lines that a terminal shows of a recording and its result."""
+    from diffio_async.report import list_pairs, make_rows
+
+    listing = list_pairs([(before, after)])
+    (row,) = await run_stoppable(partial(make_rows, listing))
+    return [*number_lines(row), *waveform_lines(row), *warning_lines(row)]
+
+
+def warning_lines(row: Row) -> list[str]:
+    """Return a line for each warning."""
+    return [f"warning: {warning}" for warning in row["warnings"]]
 
 
 def number_lines(row: Row) -> list[str]:

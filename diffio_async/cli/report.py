@@ -161,7 +161,7 @@ class ReportRequest:
 
 def _lines(row: Row) -> list[str]:
     """Return the lines of a recording: its state, numbers, waveforms, error and warnings."""
-    from diffio_async.cli.measured import number_lines, waveform_lines
+    from diffio_async.cli.measured import number_lines, warning_lines, waveform_lines
 
     seconds = row["seconds"]
     length = "" if seconds is None else f", {format_clock(seconds)}"
@@ -171,7 +171,7 @@ def _lines(row: Row) -> list[str]:
         *number_lines(row),
         *waveform_lines(row),
         *reason,
-        *(f"warning: {warning}" for warning in row["warnings"]),
+        *warning_lines(row),
     ]
     return [f"{row['name']}: {row['state']}{length}", *(f"  {line}" for line in lines)]
 

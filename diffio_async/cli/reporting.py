@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -125,7 +125,10 @@ class Subject:
 
 @frozen(kw_only=True)
 class Succeeded:
-    """The result is at `path` (None: it went to standard output) after `seconds` of work."""
+    """The result is at `path` (None: it went to standard output) after `seconds` of work.
+
+    `measured`: lines about what was measured of the recording and the result on this machine.
+    """
 
     subject: Subject
     event: str
@@ -134,14 +137,15 @@ class Succeeded:
     progress: GenerationProgress
     download: Download
     model: str | None = None
+    measured: Sequence[str] = ()
     succeeded: bool = True
 
     def lines(self) -> list[str]:
         """Return the path of the result, and the measured change and the warnings if any."""
         line = f"{self.subject} -> {self.path or 'standard output'}"
-        change = _measured_change(self.progress)
-        warnings = [f"  warning: {text}" for text in _warnings(self.progress)]
-        return [line, *([f"  {change}"] if change else []), *warnings]
+        warnings = [f"warning: {text}" for text in _warnings(self.progress)]
+        measured = self.measured or filter(None, [_measured_change(self.progress)])
+        return [line, *(f"  {text}" for text in (*measured, *warnings))]
 
     def json(self) -> dict[str, object]:
         """Return a `restored` or `downloaded` event."""

@@ -20,7 +20,7 @@ from diffio_async._uploads.open_source import open_source
 from diffio_async._validators import local_path
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
-from diffio_async.cli.command import mark_interruption_reported
+from diffio_async.cli.command import console, mark_interruption_reported
 from diffio_async.cli.files import (
     DASH,
     STDIN_NAME,
@@ -31,6 +31,7 @@ from diffio_async.cli.files import (
     read_stdin,
     temporary_result,
 )
+from diffio_async.cli.measured import can_measure, measure_pair
 from diffio_async.cli.reporting import Failed, Interrupted, ResumeCommand, Subject, Succeeded
 from diffio_async.errors import ConfigurationError, DiffioError, InvalidSource, UploadFailed
 from diffio_async.events import GenerationStarted
@@ -294,7 +295,7 @@ class _Restorations:
             raise
         finally:
             stack.close()
-        return Succeeded(
+        result = Succeeded(
             subject=subject,
             event="restored",
             seconds=time.monotonic() - started_at,
@@ -303,6 +304,24 @@ class _Restorations:
             download=restoration.download,
             model=restoration.generation.model_key,
         )
+        return result if recording else await self._with_measurements(result)
+
+    async def _with_measurements(self, result: Succeeded) -> Succeeded:
+        """Return the result with what a terminal shows of its sound."""
+        request = self._request
+        if result.path is None or request.as_json or request.download_type == "transcript":
+            return result
+        if not (console.out.isatty() and can_measure()):
+            return result
+        try:
+            return evolve(result, measured=await measure_pair(result.subject.name, result.path))
+        except asyncio.CancelledError:
+            # The file is complete.
+            self._reporter.on_result(result)
+            raise
+        except (DiffioError, OSError):
+            # The result does not depend on whether it can be measured.
+            return result
 
     def _resume_command(self, file: str, key: str) -> ResumeCommand | None:
         started = self._started.get(key)

@@ -46,10 +46,11 @@ __all__ = [
     "measure",
 ]
 
-Path = str | os.PathLike[str]
+#: A path in any form.
+AnyPath = str | os.PathLike[str]
 
 
-def find_recordings(before: Path, after: Path | None = None) -> Listing:
+def find_recordings(before: AnyPath, after: AnyPath | None = None) -> Listing:
     """Return the recordings of a report, and their results.
 
     Args:
@@ -74,7 +75,7 @@ def find_recordings(before: Path, after: Path | None = None) -> Listing:
     return list_batch(path)
 
 
-def measure(path: Path) -> Numbers:
+def measure(path: AnyPath) -> Numbers:
     """Return the levels of a recording.
 
     Raises:
@@ -88,8 +89,8 @@ def measure(path: Path) -> Numbers:
 
 
 def make_report(
-    recordings: Listing | Path | Iterable[tuple[Path, Path]],
-    output: Path,
+    recordings: Listing | AnyPath | Iterable[tuple[AnyPath, AnyPath]],
+    output: AnyPath,
     *,
     link: bool = False,
     on_conflict: OnConflict = "error",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -260,3 +261,24 @@ async def test_an_interrupted_report_leaves_nothing(
     with anyio.fail_after(30):
         assert await process.wait() == 130
     assert sorted(tmp_path.iterdir()) == before
+
+
+async def test_restore_shows_the_same_numbers_on_a_terminal(
+    run: Run, start: Start, echo: Sandbox, talk: Path, tmp_path: Path
+) -> None:
+    """Below the result: the numbers of `report --text`, and a waveform of each side."""
+    master, slave = os.openpty()
+    environment = {**echo.environment, "TERM": "xterm", "PYTHONIOENCODING": "utf-8"}
+    process = await start("restore", talk, env=environment, stdout=slave)
+    os.close(slave)
+    with anyio.fail_after(60):
+        assert await process.wait() == 0
+    shown = os.read(master, 65_536).decode().replace("\r\n", "\n")
+    os.close(master)
+    first, *lines = shown.splitlines()
+    assert first.startswith("talk.wav -> ")
+    done = await run("report", talk, "talk.restored.mp3", "--text")
+    assert lines[:2] == done.stdout.splitlines()[1:3]
+    assert [line[:9] for line in lines[2:]] == ["  before ", "  after  "]
+    assert set(lines[2][9:]) <= set("▁▂▃▄▅▆▇█")
+    assert lines[2][9:] == lines[3][9:]  # the sandbox returned the recording itself
