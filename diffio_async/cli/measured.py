@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import shutil
 import threading
 from functools import partial
 from importlib.util import find_spec
@@ -26,6 +27,8 @@ T = TypeVar("T")
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _STEP_DB = 6.0
 _MAX_COLUMNS = 64
+#: Columns before and after a waveform.
+_INDENT = 10
 
 
 class _Stopped(Exception):
@@ -82,7 +85,7 @@ def number_lines(row: Row) -> list[str]:
             if numbers is not None
         ]
     values = _values(before, after)
-    return [_joined(values[:3]), _joined(values[3:])]
+    return [_joined(values[start : start + 2]) for start in range(0, len(values), 2)]
 
 
 def _numbers(side: dict[str, Any] | None) -> Numbers | None:
@@ -135,7 +138,7 @@ def waveform_lines(row: Row) -> list[str]:
 
 def _waveform(peaks: str) -> str:
     levels = base64.b64decode(peaks)
-    width = min(_MAX_COLUMNS, len(levels))
+    width = max(1, min(_MAX_COLUMNS, shutil.get_terminal_size().columns - _INDENT, len(levels)))
     edges = [n * len(levels) // width for n in range(width + 1)]
     columns = [max(levels[first:last]) for first, last in pairwise(edges)]
     return "".join(_block(level) for level in columns)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from av.container import OutputContainer
+
     from diffio_async.sandbox.audio.sound import Block
 
 #: Media type, codecs of the sound and of the picture, by FFmpeg's name of the container. All major
@@ -76,5 +78,5 @@ def copy_sound(blocks: Iterable[Block], channels: int, target: Path) -> Iterator
         container.mux(stream.encode(None))
 
 
-def _open_mp3(target: Path) -> av.container.OutputContainer:
+def _open_mp3(target: Path) -> OutputContainer:
     return av.open(str(target), "w", format="mp3")

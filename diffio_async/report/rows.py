@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
 
-import av
+import av.logging
 
 from diffio_async._storage.system_errors import reason_of
 from diffio_async.report.measure import SoundReader, measure_sound

@@ -60,10 +60,11 @@ async def test_numbers_are_printed(run: Run) -> None:
     """One paragraph for each pair: what changed, in decibels."""
     done = await run("report", SAMPLE, CLEAN, "--text")
     assert (done.returncode, done.stderr) == (0, "")
-    first, levels, loudness = done.stdout.splitlines()
+    first, ratio, levels, loudness = done.stdout.splitlines()
     assert first == "noisy-speech.wav: restored, 0:10"
-    assert levels.startswith("  speech over noise 5.9 -> 35.7 dB (+29.8); noise floor -23.1 ->")
-    assert loudness.startswith("  loudness -14.0 -> -14.7 LUFS; true peak -0.9 -> -2.4 dBTP;")
+    assert ratio == "  speech over noise 5.9 -> 35.7 dB (+29.8); noise floor -23.1 -> -52.4 dBFS"
+    assert levels == "  speech -17.2 -> -16.7 dBFS; loudness -14.0 -> -14.7 LUFS"
+    assert loudness == "  true peak -0.9 -> -2.4 dBTP; clipped 0.00 -> 0.00 %"
 
 
 async def test_a_page_is_written_once(run: Run, tmp_path: Path) -> None:
@@ -278,7 +279,7 @@ async def test_restore_shows_the_same_numbers_on_a_terminal(
     first, *lines = shown.splitlines()
     assert first.startswith("talk.wav -> ")
     done = await run("report", talk, "talk.restored.mp3", "--text")
-    assert lines[:2] == done.stdout.splitlines()[1:3]
-    assert [line[:9] for line in lines[2:]] == ["  before ", "  after  "]
-    assert set(lines[2][9:]) <= set("▁▂▃▄▅▆▇█")
-    assert lines[2][9:] == lines[3][9:]  # the sandbox returned the recording itself
+    assert lines[:3] == done.stdout.splitlines()[1:4]
+    assert [line[:9] for line in lines[3:]] == ["  before ", "  after  "]
+    assert set(lines[3][9:]) <= set("▁▂▃▄▅▆▇█")
+    assert lines[3][9:] == lines[4][9:]  # the sandbox returned the recording itself

@@ -43,7 +43,7 @@ def pixels_of(sound: NDArray[np.float64]) -> NDArray[np.uint8]:
     assert len(png) < 60_000
     with av.open(io.BytesIO(png), "r") as container:
         frame = next(container.decode(container.streams.video[0]))
-        return np.asarray(frame.to_ndarray(format="rgb24"))
+        return frame.to_ndarray(format="rgb24").astype(np.uint8)
 
 
 def row_of(hz: float) -> int:
