@@ -39,6 +39,7 @@ from diffio_async.options import MIB, RequestOptions, ResolvedOptions
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
     from diffio_async._downloads.ranges import Representation
     from diffio_async._http.transport import ApiTransport
@@ -64,11 +65,13 @@ async def download_result(
     on_progress: Callback[DownloadProgress] | None,
     *,
     resume_key: tuple[str, ...] | None,
+    before_open: Callable[[], object] | None = None,
 ) -> DownloadResult:
     """Download a result; `call` requests its link, again when the link expires.
 
     `resume_key` identifies the result. With it, resume from the part file of an earlier download,
-    and keep the part file on failure.
+    and keep the part file on failure. `before_open` is called in a thread before the file is
+    opened; its exceptions are raised.
 
     Raises:
         DownloadFailed: The complete result could not be fetched.
@@ -85,7 +88,7 @@ async def download_result(
     file = FileSink(target, resume_key)
     async with transfer_slot():
         try:
-            async with file.opened(on_conflict):
+            async with file.opened(on_conflict, before_open):
                 link, size = await Downloader(sender, call, options, file, on_progress).run()
         except DiffioError as error:
             if file.resumable_bytes:

@@ -24,7 +24,7 @@ from diffio_async.errors import InvalidTarget
 from diffio_async.types import OnConflict
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from diffio_async._downloads.ranges import Representation
@@ -184,14 +184,20 @@ class FileSink:
         self._buffer: MemorySink | None = None
 
     @contextlib.asynccontextmanager
-    async def opened(self, on_conflict: OnConflict) -> AsyncIterator[None]:
+    async def opened(
+        self, on_conflict: OnConflict, before_open: Callable[[], object] | None = None
+    ) -> AsyncIterator[None]:
         """Open what can be resumed; after the body, publish the result, or discard it.
+
+        `before_open` is called first, in the same thread; its exceptions are raised.
 
         Raises:
             InvalidTarget: The target cannot be written; raised before the body if possible.
         """
 
         def resume() -> Representation | None:
+            if before_open is not None:
+                before_open()
             validate_target(self._target, on_conflict)
             return self._file.resume()
 

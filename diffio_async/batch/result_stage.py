@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -177,10 +178,9 @@ class ResultDownloader:
         context, download = self.context, self.job
         transition, successes = context.journal.transition, context.congestion.successes
         try:
-            path = await self._prepare_path()
-            size = None
+            path, size = await self._path(), None
             if context.plan.on_conflict == "skip":
-                size = await TrackedExecutor().run(_kept_size, path, download)
+                size = await TrackedExecutor().run(_kept_size, path, download, context.plan)
             if size is None:
                 size = await self._download(path)
         except TranscriptPending as failure:
@@ -229,8 +229,8 @@ class ResultDownloader:
         await context.journal.transition(file_queries.fail_lost_result, download, text)
         context.on_file_failed(failure)
 
-    async def _prepare_path(self) -> Path:
-        """Create the folder and return the path; the service chooses the suffix of a video."""
+    async def _path(self) -> Path:
+        """Return the path; the service chooses the suffix of a video."""
         download, path = self.job, Path(self.job.path)
         if download.download_type == "video":
             link = await self._video_link()
@@ -238,7 +238,6 @@ class ResultDownloader:
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(truncate_name(path.stem, suffix))
-        await TrackedExecutor().run(_create_folder, path, download, self.context.plan)
         return path
 
     async def _video_link(self) -> Download:
@@ -274,15 +273,16 @@ class ResultDownloader:
             before = fact.received
 
         overwrite = download.owned or context.plan.on_conflict == "overwrite"
-        downloaded = await context.generations.download(
-            generation_id=download.generation,
-            api_project_id=download.project,
-            download_file_path=path,
-            download_type=cast("DownloadType", download.download_type),
+        downloaded = await context.generations._download(  # noqa: SLF001
+            download.generation,
+            download.project,
+            path,
+            cast("DownloadType", download.download_type),
             on_conflict="overwrite" if overwrite else "error",
             resume=True,
             on_progress=count if download.source_size >= MIN_REPORTED_BYTES else None,
             options=context.plan.options,
+            before_open=partial(_create_folder, path, download, context.plan),
         )
         context.received_bytes += downloaded.size - before
         return downloaded.size
@@ -317,8 +317,9 @@ def _remove_partials(path: Path) -> None:
                 entry.unlink(missing_ok=True)
 
 
-def _kept_size(path: Path, download: ResultDownload) -> int | None:
+def _kept_size(path: Path, download: ResultDownload, plan: Plan) -> int | None:
     """Return the size of an existing file that must be kept, None if absent."""
+    check_inside(plan.root, path)
     if not foreign_file_exists(str(path), download.owned, download.bytes):
         return None
     try:

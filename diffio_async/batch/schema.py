@@ -227,6 +227,8 @@ def check_inside(root: Path, path: Path) -> None:
             f"{str(path)!r} is not in the folder of the results, {str(root)!r}, and is not "
             "written. Check whether another program changed the journal"
         )
+    if path.parent == root:
+        return  # no link below the folder is followed
     real = Path(os.path.realpath(path.parent))
     if not real.is_relative_to(os.path.realpath(root)):
         raise InvalidTarget(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from diffio_async._downloads.download import download_result
 from diffio_async._protocol import endpoints
@@ -198,6 +198,31 @@ class AsyncGenerations(AsyncGenerationWaits):
                 the file exists. Later: the disk is full.
             DownloadFailed: The result could not be downloaded completely, or is damaged.
         """
+        return await self._download(
+            generation_id,
+            api_project_id,
+            download_file_path,
+            download_type,
+            on_conflict=on_conflict,
+            resume=resume,
+            on_progress=on_progress,
+            options=options,
+        )
+
+    async def _download(
+        self,
+        generation_id: str,
+        api_project_id: str,
+        path: str | os.PathLike[str] | None,
+        download_type: DownloadType | None,
+        *,
+        on_conflict: OnConflict,
+        resume: bool,
+        on_progress: Callback[DownloadProgress] | None,
+        options: RequestOptions | None,
+        before_open: Callable[[], object] | None = None,
+    ) -> DownloadResult:
+        """See `download`; `before_open` of a batch prepares the folder in the same thread."""
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
@@ -205,8 +230,9 @@ class AsyncGenerations(AsyncGenerationWaits):
                 self._sender,
                 call,
                 options,
-                download_file_path,
+                path,
                 on_conflict,
                 on_progress,
                 resume_key=(api_project_id, generation_id, kind) if resume else None,
+                before_open=before_open,
             )
