@@ -1,20 +1,20 @@
 """Choices of a restoration: the sound track, and the denoiser with its strength."""
 
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from attrs import evolve, frozen
 
+from diffio_async.sandbox.audio.clock import RESTART, Clock, packets
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
-    Link,
     check_encryption,
     find_audio,
     is_decodable,
     is_sound_codec,
-    ogg_links,
     open_media,
 )
 from diffio_async.sandbox.audio.denoising import (
@@ -24,14 +24,8 @@ from diffio_async.sandbox.audio.denoising import (
     make_engine,
 )
 from diffio_async.sandbox.audio.sound import RATE, Block, Meter, SoundFile, fit_length, high_pass
-from diffio_async.sandbox.audio.timeline import (
-    RESTART,
-    Clock,
-    Decoder,
-    Track,
-    output_channels,
-    packets,
-)
+from diffio_async.sandbox.audio.structure import Link, read_structure
+from diffio_async.sandbox.audio.timeline import Decoder, Track, output_channels
 
 _SILENT = 10 ** (-70 / 20)
 _STEREO = 2  # channels
@@ -44,9 +38,9 @@ def choose_track(source: Path, limits: Limits) -> Track:
         CannotRestore: There is no sound, or it cannot be decoded.
         OSError: The file cannot be read.
     """
-    links = tuple(ogg_links(source))
-    if links:
-        return Track((), max(_link_channels(source, links)), links=links)
+    links = read_structure(source).links
+    if counts := [*_link_channels(source, links)]:
+        return Track((), max(counts), links=links)
     with open_media(source) as container:
         stream = find_audio(container)
         check_encryption(container, stream, source)
@@ -64,11 +58,8 @@ def choose_track(source: Path, limits: Limits) -> Track:
         names = {s.index: f"track {n}" for n, s in enumerate(container.streams.audio, start=1)}
     if not others and not many:
         return Track((best,), channels[best])
-    candidates: list[tuple[int, ...]] = [(index,) for index in channels]
-    after = _continuation(source, best) if others else None
-    if after is not None:
-        candidates[0] = (best, after)
-        candidates.remove((after,))
+    main = _with_continuations(source, best) if others else (best,)
+    candidates = [main, *((index,) for index in channels if index not in main)]
     tracks = [Track(given, max(channels[i] for i in given)) for given in candidates]
     attempts = [
         *tracks,
@@ -89,11 +80,14 @@ def choose_track(source: Path, limits: Limits) -> Track:
 def _link_channels(source: Path, links: Iterable[Link]) -> Iterator[int]:
     for link in links:
         with open_media(source, link) as container:
-            yield output_channels(find_audio(container))
+            if container.streams.audio:
+                stream = find_audio(container)
+                check_encryption(container, stream, source)
+                yield output_channels(stream)
 
 
-def _continuation(source: Path, main: int) -> int | None:
-    """Return the stream that begins where the main one ends, or None.
+def _with_continuations(source: Path, main: int) -> tuple[int, ...]:
+    """Return the main stream, and those of which each begins where the one before ends.
 
     Recorders of broadcasts give the sound of the next programme another id.
     """
@@ -106,10 +100,12 @@ def _continuation(source: Path, main: int) -> int | None:
                 end = time + float((packet.duration or 0) * packet.time_base)
                 first, last = spans.get(packet.stream_index, (time, end))
                 spans[packet.stream_index] = min(first, time), max(last, end)
-    if main not in spans:
-        return None
-    later = [i for i, (first, _) in spans.items() if i != main and first > spans[main][1] - RESTART]
-    return min(later, key=lambda i: spans[i][0], default=None)
+    chain, end = [main], spans.pop(main, (0.0, math.inf))[1]
+    while later := {i: span for i, span in spans.items() if span[0] > end - RESTART}:
+        following = min(later, key=lambda i: later[i][0])
+        chain.append(following)
+        end = spans.pop(following)[1]
+    return tuple(chain)
 
 
 def _has_sound(source: Path, track: Track, limits: Limits) -> bool:

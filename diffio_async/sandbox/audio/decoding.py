@@ -22,6 +22,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from diffio_async.sandbox.audio.sound import RATE
+from diffio_async.sandbox.audio.structure import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -183,12 +184,12 @@ _LENIENT: dict[str, Any] = (
 
 
 @contextmanager
-def open_media(source: Path, link: "Link | None" = None) -> Iterator[InputContainer]:
+def open_media(source: Path, link: Link | None = None) -> Iterator[InputContainer]:
     """Open a recording; its format is detected from its content.
 
     Args:
         source: The recording.
-        link: The part of a chained Ogg file to open, or None for the complete file.
+        link: The part of a joined file to open, or None for the complete file.
 
     Raises:
         CannotRestore: The file is empty, is not an audio or video file, or is encrypted.
@@ -254,63 +255,6 @@ def check_encryption(container: InputContainer, stream: AudioStream, source: Pat
         raise CannotRestore(ENCRYPTED)
 
 
-@frozen
-class Link:
-    """One of the Ogg files that were joined: its first byte, and the byte after its last."""
-
-    start: int
-    end: int
-
-
-_PAGE_HEADER = 27  # bytes
-_FLAGS = 5  # the index of the byte with the flags
-_FIRST_PAGE = 2  # flag of a page that begins a stream
-
-
-def _ogg_pages(source: Path) -> tuple[list[int], int]:
-    """Return where each part of an Ogg file starts, and where the last page should end."""
-    starts: list[int] = []
-    in_headers = False
-    position = 0
-    with source.open("rb") as file:
-        while (header := file.read(_PAGE_HEADER)).startswith(b"OggS") and len(header) > _FLAGS:
-            begins = bool(header[_FLAGS] & _FIRST_PAGE)
-            if begins and not in_headers:
-                starts.append(position)
-            in_headers = begins
-            position += _PAGE_HEADER + header[-1] + sum(file.read(header[-1]))
-            file.seek(position)
-    return starts, position
-
-
-def ogg_links(source: Path) -> list[Link]:
-    """Return the parts of a chained Ogg file; an empty list for every other file.
-
-    FFmpeg stops at a part with another number of channels, so that each part is opened by itself.
-    """
-    starts, _ = _ogg_pages(source)
-    ends = [*starts[1:], source.stat().st_size]
-    return [Link(*span) for span in zip(starts, ends, strict=True)] if starts[1:] else []
-
-
-def is_cut_off(source: Path) -> bool:
-    """Return whether an Ogg file ends within a page."""
-    return _ogg_pages(source)[1] > source.stat().st_size
-
-
-_MAX_RIFF = 0x7FFF_0000  # more is written where the size was not known
-
-
-def riff_share(source: Path) -> float:
-    """Return how many times the size of a WAV or AVI file its header declares; 1 for others."""
-    with source.open("rb") as file:
-        head = file.read(8)
-    declared = int.from_bytes(head[4:], "little")
-    if head[:4] != b"RIFF" or declared > _MAX_RIFF:
-        return 1.0
-    return declared / source.stat().st_size
-
-
 class _Part:
     """A part of a file, as a file for PyAV."""
 
@@ -329,6 +273,10 @@ class _Part:
         """Move to a byte of the part, and return its position."""
         base = (self._link.start, self._position, self._link.end)[whence]
         self._position = self._file.seek(base + offset)
+        return self.tell()
+
+    def tell(self) -> int:
+        """Return the position within the part; PyAV does not seek without this method."""
         return self._position - self._link.start
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ Packets are copied, so that no decoder or encoder of their codecs is needed.
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import av.error
@@ -14,9 +14,11 @@ from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
+from diffio_async.sandbox.audio.clock import Clock, packets
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     codec_tag,
+    find_audio,
     find_video,
     is_decodable,
     is_disk_full,
@@ -24,7 +26,8 @@ from diffio_async.sandbox.audio.decoding import (
 )
 from diffio_async.sandbox.audio.results import add_audio_stream
 from diffio_async.sandbox.audio.sound import RATE, Block, as_frame
-from diffio_async.sandbox.audio.timeline import Clock, Track, packets
+from diffio_async.sandbox.audio.structure import Link
+from diffio_async.sandbox.audio.timeline import Track
 
 
 @frozen
@@ -54,7 +57,9 @@ def containers_for(container: InputContainer, video: VideoStream) -> list[VideoF
     """Return the formats to try, best first: that of the input if it accepts the video codec."""
     formats = container.format.name.split(",")
     codec = video.codec_context.codec.canonical_name
-    if "webm" in formats and codec in _WEBM_CODECS:
+    # FFmpeg has one name for Matroska and WebM, which takes fewer kinds of tracks.
+    tracks = {stream.type for stream in container.streams}
+    if "webm" in formats and codec in _WEBM_CODECS and tracks <= {"audio", "video"}:
         preferred = [WEBM, MATROSKA]
     elif "matroska" in formats or codec in _RARE_IN_MP4:
         preferred = [MATROSKA]
@@ -82,6 +87,7 @@ def write_video(
     source: Path,
     track: Track,
     start: float,
+    shifts: list[float],
     sound: Callable[[], Iterable[Block]],
     folder: Path,
     on_progress: Callable[[float], None],
@@ -92,6 +98,7 @@ def write_video(
         source: A recording with video.
         track: The sound track that is replaced.
         start: The time of its first sample in the source, in seconds.
+        shifts: Seconds by which each part of the source is later than its time stamps.
         sound: Returns the blocks of the sound, from the start at each call.
         folder: Where `restored` with a suffix for the format is written.
         on_progress: Called with the fraction that is done, from 0 to 1.
@@ -99,20 +106,19 @@ def write_video(
     Raises:
         CannotRestore: No format accepts this video stream, or the disk is full.
     """
-    if track.links:
-        raise CannotRestore("it consists of several joined Ogg files")
-    with open_media(source) as container:
+    parts = [*zip(track.links or (None,), shifts, strict=True)]
+    while not has_video(source, parts[0][0]):
+        del parts[0]  # only sound
+    with open_media(source, parts[0][0]) as container:
         video = find_video(container)
-        if video is None:
-            raise CannotRestore("the file does not contain one")
-        if not is_decodable(video):
+        if video is None or not is_decodable(video):
             raise CannotRestore("its format is not known")
         codec = video.codec_context.codec.canonical_name
         formats = containers_for(container, video)
     for file_format in formats:
         for with_others in (True, False):
             target = folder / f"restored{file_format.suffix}"
-            film = _Writer(source, track, start, file_format, with_others=with_others)
+            film = _Writer(source, parts, track, start, file_format, with_others=with_others)
             try:
                 film.write(target, sound(), on_progress)
             except (av.error.FFmpegError, ValueError) as error:
@@ -125,6 +131,14 @@ def write_video(
                 return Film(target, film.warnings)
     raise CannotRestore(f"its format ({codec}) cannot be copied into a file with other sound")
 
+
+def has_video(source: Path, link: Link | None = None) -> bool:
+    """Return whether a file, or a part of a joined file, has a video stream."""
+    with open_media(source, link) as container:
+        return find_video(container) is not None
+
+
+_Parts: TypeAlias = list[tuple[Link | None, float]]
 
 # The muxers write these themselves.
 _OWN_METADATA = frozenset(
@@ -151,6 +165,7 @@ class _Writer:
     def __init__(
         self,
         source: Path,
+        parts: _Parts,
         track: Track,
         start: float,
         file_format: VideoFormat,
@@ -160,6 +175,7 @@ class _Writer:
         self.copied: dict[int, Any] = {}  # the other streams: output by input index
         self.warnings: list[str] = []
         self._source = source
+        self._parts = parts
         self._track = track
         self._start = start
         self._format = file_format
@@ -168,8 +184,9 @@ class _Writer:
     def write(
         self, target: Path, blocks: Iterable[Block], on_progress: Callable[[float], None]
     ) -> None:
+        (link, shift), *_ = self._parts
         with (
-            open_media(self._source) as media,
+            open_media(self._source, link) as media,
             av.open(str(target), "w", format=self._format.format) as out,
         ):
             video = find_video(media)
@@ -179,31 +196,53 @@ class _Writer:
             audio_stream = add_audio_stream(out, self._format.sound, self._track.channels)
             self._add_others(media, out, video)
             # The film starts at 0, with the stream that starts first.
-            origin = min(self._start, float((video.start_time or 0) * video.time_base))
+            origin = min(self._start, shift + float((video.start_time or 0) * video.time_base))
             self._add_metadata(media, out, origin)
             audio_muxer = _AudioMuxer(
                 blocks,
                 round((self._start - origin) * RATE),
                 lambda block, at: out.mux(audio_stream.encode(as_frame(block, at))),
             )
-            inputs = [video, *(media.streams[index] for index in self.copied)]
-            # The clock sees the streams that it saw when the sound was decoded.
-            inputs += [media.streams[index] for index in self._track.streams]
             outputs = {video.index: picture, **self.copied}
+            seconds = (media.duration or 0) / 1e6 * len(self._parts)
             last_dts: dict[int, int] = {}
-            for packet, time in _with_decoding_times(_timed(media, inputs, -origin), video.index):
-                index = packet.stream_index
-                if index not in outputs:
-                    continue
+            timed = _with_decoding_times(self._timed(video, -origin), video.index)
+            for index, packet, time in timed:
                 if index == video.index and time is not None:
                     audio_muxer.mux_until(time)
-                    if media.duration:
-                        on_progress(min(1.0, time * 1e6 / media.duration))
-                _make_monotonic(packet, last_dts)
+                    if seconds:
+                        on_progress(min(1.0, time / seconds))
+                _make_monotonic(packet, index, last_dts)
                 packet.stream = outputs[index]
                 out.mux_one(packet)
             audio_muxer.mux_until(None)
             out.mux(audio_stream.encode(None))
+
+    def _sounds(self, media: InputContainer) -> tuple[int, ...]:
+        """Return the indices of the streams that are replaced."""
+        if self._track.links:
+            return (find_audio(media).index,) if media.streams.audio else ()
+        return self._track.streams
+
+    def _timed(self, first: VideoStream, shift: float) -> "Iterator[_Timed]":
+        """Yield the packets of all parts that are copied, by their streams in the first part."""
+        for link, later in self._parts:
+            with open_media(self._source, link) as media:
+                video = find_video(media)
+                if video is None:
+                    continue
+                if not _is_alike(video, first):
+                    raise CannotRestore("the parts of the file have different formats of pictures")
+                # The clock sees the streams that it saw when the sound was decoded.
+                sounds = [media.streams[index] for index in self._sounds(media)]
+                copied = {index: media.streams[index] for index in self.copied}
+                indices = {s.index: index for index, s in {first.index: video, **copied}.items()}
+                clock = Clock(media)
+                for packet in packets(media, video, *copied.values(), *sounds):
+                    if packet.size:  # the last packet of each stream is empty
+                        time = clock.adjust(packet, later + shift)
+                        if packet.stream_index in indices:
+                            yield indices[packet.stream_index], packet, time
 
     def _add_picture(
         self, media: InputContainer, out: OutputContainer, video: VideoStream
@@ -218,9 +257,9 @@ class _Writer:
 
     def _add_others(self, media: InputContainer, out: OutputContainer, video: VideoStream) -> None:
         for stream in media.streams:
-            if stream.index in {video.index, *self._track.streams} or _is_implied(stream, media):
+            if stream.index in {video.index, *self._sounds(media)} or _is_implied(stream, media):
                 continue
-            if not self._with_others:
+            if not self._with_others or self._track.links:
                 self.warnings.append(f"not in the video: {_describe(stream)}")
                 continue
             try:
@@ -257,48 +296,58 @@ def _is_implied(stream: Any, media: InputContainer) -> bool:
     return "timecode" in stream.metadata or bool(media.chapters())
 
 
-def _timed(
-    media: InputContainer, streams: list[Any], shift: float
-) -> "Iterator[tuple[av.Packet[Any], float | None]]":
-    clock = Clock(media)
-    for packet in packets(media, *streams):
-        if packet.size:  # the last packet of each stream is empty
-            yield packet, clock.adjust(packet, shift)
+_Timed: TypeAlias = "tuple[int, av.Packet[Any], float | None]"
+"""The index of a stream, a packet of it, and its time in seconds."""
 
 
-def _make_monotonic(packet: "av.Packet[Any]", last_dts: dict[int, int]) -> None:
+def _is_alike(video: VideoStream, first: VideoStream) -> bool:
+    one, other = video.codec_context, first.codec_context
+    return (one.name, one.width, one.height, one.extradata) == (
+        other.name,
+        other.width,
+        other.height,
+        other.extradata,
+    )
+
+
+def _make_monotonic(packet: "av.Packet[Any]", index: int, last_dts: dict[int, int]) -> None:
     """Move a packet behind the one before it, which ends a part of a joined file."""
     if packet.dts is None:
         return
-    last = last_dts.get(packet.stream_index)
+    last = last_dts.get(index)
     if last is not None and packet.dts <= last:
         packet.dts = last + 1
         if packet.pts is not None:
             packet.pts = max(packet.pts, packet.dts)
-    last_dts[packet.stream_index] = packet.dts
+    last_dts[index] = packet.dts
 
 
-def _with_decoding_times(
-    timed: "Iterator[tuple[av.Packet[Any], float | None]]", video: int
-) -> "Iterator[tuple[av.Packet[Any], float | None]]":
+_MAX_REORDERED = 32
+"""Packets; no codec stores a frame further from its place."""
+
+
+def _with_decoding_times(timed: Iterator[_Timed], video: int) -> Iterator[_Timed]:
     """Yield the packets, those of the video each with a decoding time.
 
-    Where frames are stored out of order, some containers omit the first decoding times.
+    Where frames are stored out of order, some containers omit the first decoding times. If all are
+    missing, the muxer derives them.
     """
-    pending: list[tuple[av.Packet[Any], float | None]] = []
-    for packet, time in timed:
-        if packet.stream_index != video:
-            yield packet, time
+    pending: list[_Timed] = []
+    for index, packet, time in timed:
+        if index != video:
+            yield index, packet, time
             continue
         if packet.dts is None:
-            pending.append((packet, time))
+            pending.append((index, packet, time))
+            if len(pending) > _MAX_REORDERED:
+                yield pending.pop(0)
             continue
-        for steps, (packet_without_dts, _) in enumerate(reversed(pending), start=1):
-            packet_without_dts.dts = packet.dts - steps * (packet.duration or 1)
+        for steps, (_, without_dts, _) in enumerate(reversed(pending), start=1):
+            without_dts.dts = packet.dts - steps * (packet.duration or 1)
         yield from pending
         pending.clear()
-        yield packet, time
-    yield from ((packet, time) for packet, time in pending if packet.pts is not None)
+        yield index, packet, time
+    yield from (entry for entry in pending if entry[1].pts is not None)
 
 
 class _AudioMuxer:

@@ -9,15 +9,9 @@ import av.logging
 from attrs import evolve, frozen
 
 from diffio_async.sandbox.audio.choices import choose, choose_track
-from diffio_async.sandbox.audio.decoding import (
-    CannotRestore,
-    Limits,
-    find_video,
-    is_disk_full,
-    open_media,
-)
+from diffio_async.sandbox.audio.decoding import CannotRestore, Limits, is_disk_full
 from diffio_async.sandbox.audio.denoising import denoise, make_engine
-from diffio_async.sandbox.audio.film import write_video
+from diffio_async.sandbox.audio.film import has_video, write_video
 from diffio_async.sandbox.audio.results import write_mp3
 from diffio_async.sandbox.audio.sound import (
     RATE,
@@ -28,7 +22,7 @@ from diffio_async.sandbox.audio.sound import (
     gain_for,
     normalise,
 )
-from diffio_async.sandbox.audio.timeline import Decoder
+from diffio_async.sandbox.audio.timeline import Decoder, Track
 
 
 @frozen
@@ -160,7 +154,7 @@ def _restore(
     channels = track.channels
     with SoundFile(working / "sound.f32", channels) as sound:
         decoder = Decoder(source, track, limits)
-        measured = _measure(source, decoder, sound, report, limits)
+        measured = _measure(source, track, decoder, sound, report, limits)
         warnings = decoder.warnings
         denoised = 0.6  # share of the time
         stage = Progress(report, "inference")
@@ -187,6 +181,7 @@ def _restore(
                     source,
                     track,
                     decoder.start or 0.0,
+                    decoder.shifts,
                     restored_blocks,
                     working,
                     stage.callback(0, 1),
@@ -210,7 +205,12 @@ def _restore(
 
 
 def _measure(
-    source: Path, decoder: Decoder, sound: SoundFile, report: StageCallback, limits: Limits
+    source: Path,
+    track: Track,
+    decoder: Decoder,
+    sound: SoundFile,
+    report: StageCallback,
+    limits: Limits,
 ) -> _Measured:
     """Decode the recording into the scratch file, and measure it."""
     stage = Progress(report, "preProcessing")
@@ -223,17 +223,20 @@ def _measure(
             file_size=size,
         )
         sound.append(block)
-    with open_media(source) as container:
-        has_video = find_video(container) is not None
     if sound.length < _MIN_SECONDS * RATE:
         raise CannotRestore(
-            f"there is too little sound in this file: {sound.seconds:.2f} s; the minimum is"
-            f" {_MIN_SECONDS} s"
+            "; ".join(
+                [
+                    f"there is too little sound in this file: {sound.seconds:.2f} s; the minimum"
+                    f" is {_MIN_SECONDS} s",
+                    *decoder.warnings,
+                ]
+            )
         )
     if decibels(before.loudest) < _SILENCE_DB:
         raise CannotRestore("the recording is silent")
     stage.finish()
-    return _Measured(has_video, before)
+    return _Measured(any(has_video(source, link) for link in track.links or (None,)), before)
 
 
 def _with_progress(

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from diffio_async.sandbox.audio.choices import choose_track
+from diffio_async.sandbox.audio.clock import packets
 from diffio_async.sandbox.audio.decoding import (
     CannotRestore,
     Limits,
@@ -33,7 +34,7 @@ from diffio_async.sandbox.audio.sound import (
     as_frame,
     layout_name,
 )
-from diffio_async.sandbox.audio.timeline import Decoder, packets
+from diffio_async.sandbox.audio.timeline import Decoder
 
 _BITS_PER_CHANNEL = 192_000
 _MAX_BITS = 320_000

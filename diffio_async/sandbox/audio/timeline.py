@@ -1,10 +1,9 @@
 """Decoding of the sound of a recording onto one continuous time line.
 
 Frames are placed by their time stamps: a muted stretch or a damaged packet must not move what
-follows. Times that restart, as in joined files, continue where the part before them ended.
+follows.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,85 +16,17 @@ from attrs import define, frozen
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from diffio_async.sandbox.audio.clock import Clock, packets
 from diffio_async.sandbox.audio.decoding import (
     ENCRYPTED,
     CannotRestore,
     Limits,
-    Link,
     find_audio,
     find_video,
-    is_cut_off,
     open_media,
-    riff_share,
 )
 from diffio_async.sandbox.audio.sound import RATE, Block, as_block, layout_name, silence
-
-RESTART = 0.5
-"""Seconds backwards: the time stamps of another recording begin."""
-
-_BREAK = 60.0  # seconds forwards in a broadcast stream, or beyond the declared end: likewise
-_BROADCAST = frozenset({"mpegts", "mpeg"})
-
-
-@define
-class _StreamClock:
-    segment: int = 0
-    end: float | None = None  # of the last packet, by its own time stamp
-
-
-class Clock:
-    """Continuous times for the packets of one file, the same for all its streams."""
-
-    def __init__(self, container: InputContainer) -> None:
-        self._breaks = container.format.name in _BROADCAST
-        declared = (container.start_time or 0) + (container.duration or 0)
-        self._declared_end = declared / av.time_base if container.duration else math.inf
-        self._offsets = [0.0]
-        self._streams: dict[int, _StreamClock] = {}
-        self._end = 0.0
-
-    def adjust(self, packet: "av.Packet[Any]", shift: float = 0.0) -> float | None:
-        """Make the time stamps of a packet continuous; return its time in seconds, or None.
-
-        Args:
-            packet: The next packet of its stream, in the order of the file.
-            shift: Seconds to add to all times.
-        """
-        stamp = packet.pts if packet.dts is None else packet.dts
-        if stamp is None or not packet.time_base:
-            return None
-        time = float(stamp * packet.time_base)
-        clock = self._streams.setdefault(packet.stream_index, _StreamClock())
-        if clock.end is not None and self._restarts(time, clock.end):
-            clock.segment += 1
-            if clock.segment == len(self._offsets):
-                self._offsets.append(self._end - time)
-        duration = float((packet.duration or 0) * packet.time_base)
-        clock.end = time + duration
-        offset = self._offsets[clock.segment]
-        self._end = max(self._end, clock.end + offset)
-        if steps := round((offset + shift) / packet.time_base):
-            packet.pts = None if packet.pts is None else packet.pts + steps
-            packet.dts = None if packet.dts is None else packet.dts + steps
-        return time + offset + shift
-
-    def _restarts(self, time: float, end: float) -> bool:
-        forwards = time > end + _BREAK
-        is_break = self._breaks or time > self._declared_end + _BREAK
-        return time < end - RESTART or (forwards and is_break)
-
-
-def packets(container: InputContainer, *streams: Any) -> Iterator["av.Packet[Any]"]:
-    """Yield the packets of some streams, up to the end of a file or to where it is unreadable."""
-    demuxed = container.demux(*streams)
-    while True:
-        try:
-            packet = next(demuxed, None)
-        except av.error.FFmpegError:
-            return  # truncated: restore what came before
-        if packet is None:
-            return
-        yield packet
+from diffio_async.sandbox.audio.structure import Link, read_structure
 
 
 @frozen
@@ -103,10 +34,10 @@ class Track:
     """The sound to restore.
 
     Attributes:
-        streams: Indices of its streams in the file; a second one continues the first.
+        streams: Indices of its streams in the file; each continues the one before.
         channels: One or two.
         evenly: Mix all channels alike, because the mix by their positions is silent.
-        links: The parts of a chained Ogg file; empty for every other file.
+        links: The parts of a joined file; empty for every other file.
         warnings: What the owner of the recording should know about the choice.
     """
 
@@ -134,15 +65,47 @@ def _has_positions(layout: av.AudioLayout) -> bool:
 
 
 _TOLERANCE = 0.03  # seconds: less is the rounding or jitter of time stamps
+_EXACT = 0.001  # seconds, where a part of a joined file begins
 _MAX_TRIMMED_SHARE = 0.1  # over this, the time stamps are wrong, not the sound
 _MIN_TRIMMED = 2.0  # seconds
 _MIN_HOLES = 0.2  # seconds
 _MIN_MISSING = 0.5  # seconds
 _MIN_MISSING_SHARE = 0.02
+_MAX_PADDING = 8  # bytes that some programs declare, but do not write
+_MIN_RUN = 1.0  # seconds without a damaged packet: not encrypted, and not another format
 # Their headers contain the duration; for others FFmpeg guesses it.
 _DECLARING = frozenset(
-    "mov matroska w64 flac asf flv caf aiff tta wv ape tak mpc mpc8".split()  # noqa: SIM905
+    "mov matroska flac asf flv aiff tta wv ape tak mpc mpc8 mxf au rm avi".split()  # noqa: SIM905
 )
+# FFmpeg counts the packets of these: they have no time stamps.
+_RAW = frozenset("mp3 aac loas ac3 eac3 truehd mlp".split())  # noqa: SIM905
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")
+
+
+@define
+class _RawStream:
+    """The duration of damaged parts of a stream without time stamps, by their size."""
+
+    decoded: int = 0  # bytes
+    damaged: int = 0  # bytes
+    position: int | None = None  # after the last packet
+    has_tag: bool = False
+
+    def add_damaged(self, packet: "av.Packet[Any]") -> None:
+        """Add a packet that cannot be decoded; it may be a tag of a joined file."""
+        self.damaged += packet.size
+        self.position = (packet.pos or 0) + packet.size
+        self.has_tag |= any(tag in bytes(packet) for tag in _TAGS)
+
+    def add(self, packet: "av.Packet[Any]") -> int:
+        """Add a packet that was decoded; return the number of damaged bytes before it."""
+        position = packet.pos or 0
+        damaged = self.damaged + position - (self.position or position)
+        if self.has_tag or not self.decoded:
+            damaged = 0
+        self.decoded += packet.size
+        self.damaged, self.position, self.has_tag = 0, position + packet.size, False
+        return damaged
 
 
 class Decoder:
@@ -151,11 +114,13 @@ class Decoder:
     Attributes:
         start: The time of the first sample on the clock of the file, in seconds; known after the
             first block.
+        shifts: Seconds by which each part of a joined file is later than its time stamps.
         warnings: What could not be read; complete after the last block.
     """
 
     def __init__(self, source: Path, track: Track, limits: Limits) -> None:
         self.start: float | None = None
+        self.shifts: list[float] = []
         self.warnings = list(track.warnings)
         self._source = source
         self._track = track
@@ -163,10 +128,14 @@ class Decoder:
         self._resampler: av.AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
         self._end = 0.0  # of the last frame, in seconds on the clock
+        self._tolerance = _TOLERANCE
         self._picture_end = 0.0  # of the last packet
         self._written = 0  # samples
         self._decoded = self._failed = 0  # frames, packets
         self._trimmed = self._seconds = self._missing = 0.0  # seconds
+        self._run = self._longest_run = 0.0  # seconds without a damaged packet
+        self._damaged_at: float | None = None  # where the size of a hole is not known
+        self._is_short = False  # compared with the declared duration
 
     def blocks(self, on_progress: Callable[[float], None]) -> Iterator[Block]:
         """Yield the sound at 48 kHz in one or two channels.
@@ -186,69 +155,106 @@ class Decoder:
                 if link is None:
                     streams = [container.streams[index] for index in self._track.streams]
                 else:
-                    streams = [find_audio(container)]
-                for done, blocks in self._decode(container, streams, continues=number > 0):
+                    streams = [find_audio(container)] if container.streams.audio else []
+                self.shifts.append(self._shift(container) if number else 0.0)
+                self._tolerance = _EXACT
+                for done, blocks in self._decode(container, streams):
                     yield from blocks
                     on_progress((number + done) / len(links))
                 yield from self._flush()
-                if link is None:
-                    self._warn_of_missing(container, streams)
-        if self._failed > self._decoded:
-            raise CannotRestore("the recording is damaged: none of its sound can be decoded")
-        if is_cut_off(self._source):
-            self.warnings.append(
-                f"the file is cut off: only {self._written / RATE:.1f} s were read"
-            )
+                self._warn_of_missing(container, streams)
+        if self._failed > self._decoded and self._longest_run < _MIN_RUN:
+            share = "most" if self._decoded else "none"
+            raise CannotRestore(f"the recording is damaged: {share} of its sound can be decoded")
         if self._missing > _MIN_HOLES:
             self.warnings.append(
                 f"{self._missing:.1f} s of sound are missing or damaged in the file: silence in"
                 " the result"
             )
+        elif self._damaged_at is not None and not self._is_short:
+            self.warnings.append(
+                f"the file is damaged at {self._damaged_at:.1f} s: sound may be missing there"
+            )
+
+    def _shift(self, container: InputContainer) -> float:
+        """Return by how many seconds a part of a joined file is late: it follows the others."""
+        return max(self._end, self._picture_end) - max(0, container.start_time or 0) / 1e6
 
     def _decode(
-        self, container: InputContainer, streams: list[Any], *, continues: bool
+        self, container: InputContainer, streams: list[Any]
     ) -> Iterator[tuple[float, Iterator[Block]]]:
         """Yield the fraction done and the sound of each packet."""
         video = find_video(container)
         clock, indices = Clock(container), {stream.index for stream in streams}
-        shift = None if continues else 0.0
+        raw = _RawStream() if container.format.name in _RAW else None
         first = None
         for packet in packets(container, *streams, *([video] if video else [])):
             if packet.has_sidedata("encryption_info"):
                 raise CannotRestore(ENCRYPTED)
-            if shift is None and packet.pts is not None:  # a link continues the one before
-                shift = self._end - max(0.0, float(packet.pts * packet.time_base))
-            time = clock.adjust(packet, shift or 0.0)
+            time = clock.adjust(packet, self.shifts[-1])
             if packet.stream.index not in indices:
-                self._picture_end = max(self._picture_end, time or 0.0)
+                end = (time or 0.0) + float((packet.duration or 0) * packet.time_base)
+                self._picture_end = max(self._picture_end, end)
                 continue
             first = time if first is None else first
             try:
                 frames: list[Any] = [*packet.decode()]
             except av.error.FFmpegError:
                 self._failed += 1
+                self._run = 0.0
+                if raw is not None:
+                    raw.add_damaged(packet)
                 continue
-            blocks = (block for frame in frames for block in self._place(frame))
-            yield _fraction_done(packet, time, first, container), blocks
+            hole = None
+            if raw is not None and frames:
+                hole = self._hole(raw, packet)
+            yield (
+                _fraction_done(packet, time, first, container),
+                (block for frame in frames for block in self._place(frame, hole)),
+            )
 
-    def _place(self, frame: av.AudioFrame) -> Iterator[Block]:
-        """Yield a frame at its time: after silence, or without what overlaps the one before."""
+    def _hole(self, raw: _RawStream, packet: "av.Packet[Any]") -> float:
+        """Return the seconds between a packet and the one before it."""
+        before = raw.decoded
+        damaged = raw.add(packet)
+        if not damaged:
+            return 0.0
+        hole = damaged * self._seconds / before
+        if hole < _MIN_HOLES and self._damaged_at is None:
+            self._damaged_at = self._end
+        return hole if hole >= _MIN_HOLES else 0.0
+
+    def _place(self, frame: av.AudioFrame, hole: float | None = None) -> Iterator[Block]:
+        """Yield a frame at its time: after silence, or without what overlaps the one before.
+
+        Args:
+            frame: The next frame.
+            hole: Seconds between the frame before and this one; None: by its time stamp.
+        """
         self._limits.check_rate(frame.sample_rate)
         self._decoded += 1
         duration = frame.samples / frame.sample_rate
         self._seconds += duration
-        time = self._end if frame.pts is None else float(frame.pts * (frame.time_base or 0))
+        self._run += duration
+        self._longest_run = max(self._longest_run, self._run)
+        if hole is not None:
+            time = self._end + hole
+        elif frame.pts is None:
+            time = self._end
+        else:
+            time = float(frame.pts * (frame.time_base or 0))
         if self.start is None:
             self.start = self._end = time
         ahead = time - self._end
-        if ahead < -_TOLERANCE and self._trusts_times():
+        tolerance, self._tolerance = self._tolerance, _TOLERANCE
+        if ahead < -tolerance and self._trusts_times():
             self._trimmed += min(-ahead, duration)
             trimmed = round(-ahead * frame.sample_rate)
             if trimmed >= frame.samples:
                 return
             frame = _without_beginning(frame, trimmed)
             duration = frame.samples / frame.sample_rate
-        elif ahead > _TOLERANCE:
+        elif ahead > tolerance:
             yield from self._flush()
             missing = round((time - self.start) * RATE) - self._written
             self._missing += ahead
@@ -283,43 +289,46 @@ class Decoder:
         return np.nan_to_num(block, posinf=1.0, neginf=-1.0)
 
     def _warn_of_missing(self, container: InputContainer, streams: list[Any]) -> None:
-        if self.start is None:
-            return
+        if self._track.links and len(self.shifts) < len(self._track.links):
+            return  # only the last part may be cut off
         read = self._written / RATE
-        durations = [
-            float(stream.duration * stream.time_base)
-            for stream in streams
-            if stream.duration and stream.time_base
-        ]
-        expected = read * max(1.0, riff_share(self._source))
-        everything = max(read, self._picture_end - self.start)
-        if self._declares_duration(container):
-            declared = sum(durations) or _duration(container)
-            # Without a duration of its own, the sound may be shorter than the picture.
-            if _is_far_below(read if durations else everything, declared):
-                expected = max(expected, declared)
-        if _is_far_below(read, expected):
+        structure, actual = read_structure(self._source), self._source.stat().st_size
+        is_cut_off = structure.size > actual + _MAX_PADDING
+        expected = read
+        if is_cut_off and structure.is_total:
+            expected = max(read, (read - self._missing) * structure.size / actual)
+        if not self._track.links and _declares_duration(container, structure.size):
+            expected = max(expected, self._declared(container, streams))
+        self._is_short = _is_far_below(read, expected)
+        if self._is_short:
             self.warnings.append(f"only {read:.1f} of {expected:.1f} s could be read")
-        elif _is_far_below(self._end, self._picture_end):
+        elif is_cut_off and not structure.is_total:
+            self.warnings.append(f"the file is cut off: only {read:.1f} s were read")
+        elif self.start is not None and _is_far_below(self._end, self._picture_end):
             self.warnings.append(
                 f"the sound ends at {self._end - self.start:.1f} s, the picture at"
                 f" {self._picture_end - self.start:.1f} s"
             )
 
-    def _declares_duration(self, container: InputContainer) -> bool:
-        formats = set(container.format.name.split(","))
-        if "mp3" not in formats:
-            return bool(formats & _DECLARING)
-        with self._source.open("rb") as file:
-            head = file.read(10)
-            size = 0
-            if head.startswith(b"ID3"):
-                for byte in head[6:]:
-                    size = size << 7 | byte & 0x7F
-                size += len(head)
-            file.seek(size)
-            head = file.read(4096)
-        return b"Xing" in head or b"Info" in head
+    def _declared(self, container: InputContainer, streams: list[Any]) -> float:
+        """Return the duration of the sound that the headers declare, in seconds."""
+        end = self._end
+        declared = sum(float((s.duration or 0) * (s.time_base or 0)) for s in streams)
+        start = min(float((s.start_time or 0) * (s.time_base or 0)) for s in streams)
+        if not declared:
+            # Without a duration of its own, the sound may be shorter than the picture.
+            end = max(end, self._picture_end)
+            start = (container.start_time or 0) / 1e6
+            declared = _duration(container)
+        missing = declared - (end - start)
+        return self._written / RATE + (missing if _is_far_below(end - start, declared) else 0.0)
+
+
+def _declares_duration(container: InputContainer, size: int) -> bool:
+    formats = set(container.format.name.split(","))
+    if "mp3" in formats:  # FFmpeg trusts the header of a file of about this size
+        return 0 < container.size <= size * 17 / 16
+    return bool(formats & _DECLARING)
 
 
 def _duration(container: InputContainer) -> float:
