@@ -87,9 +87,9 @@ def restore(
         typer.Option(
             "--output",
             "-o",
-            metavar="DIR|-",
-            help="Existing folder for the results; - is standard output. Default: beside each "
-            "recording.",
+            metavar="FILE|DIR|-",
+            help="File for the result of one recording, or existing folder for the results; - is "
+            "standard output. Default: beside each recording.",
         ),
     ] = None,
     download_type: TypeOption = "audio",

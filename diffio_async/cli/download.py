@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,15 +48,6 @@ class DownloadRequest(ResultOptions):
         file = self.named_file()
         self.check_output(self.output if file is None else str(file.parent))
         check_environment()
-
-    def named_file(self) -> Path | None:
-        """Return the file that `-o` names, None if it names a folder or standard output."""
-        output = self.output
-        if not output or self.to_stdout or output.endswith(("/", os.sep)):
-            return None
-        if os.path.isdir(output):  # noqa: PTH112 - any text
-            return None
-        return Path(output)
 
     async def target(self, file_name: str | None) -> Path:
         """Return the file to write; in a folder it gets the service's name `file_name`.

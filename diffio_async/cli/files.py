@@ -57,6 +57,15 @@ class ResultOptions:
         """What to do if the result exists."""
         return "overwrite" if self.overwrite else "error"
 
+    def named_file(self) -> Path | None:
+        """Return the file that `-o` names, None if it names a folder or standard output."""
+        output = self.output
+        if not output or self.to_stdout or output.endswith(("/", os.sep)):
+            return None
+        if os.path.isdir(output):  # noqa: PTH112 - any text
+            return None
+        return Path(output)
+
     def check_output(self, output: str | None) -> None:
         """Check that results can be written to the folder `output`, or to standard output.
 

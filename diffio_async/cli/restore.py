@@ -17,7 +17,7 @@ from diffio_async._protocol.endpoints import generation_path
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async._uploads.open_source import open_source
-from diffio_async._validators import local_path
+from diffio_async._validators import local_path, optional_local_path
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
 from diffio_async.cli.command import console, mark_interruption_reported
@@ -66,7 +66,7 @@ class RestoreRequest(ResultOptions):
         if DASH in self.files:
             if self.output is None:
                 raise ConfigurationError(
-                    "standard input needs an output: add -o - (standard output) or -o DIR"
+                    "standard input needs an output: add -o - (standard output), -o FILE or -o DIR"
                 )
             check_stdin()
         elif self.stdin_name is not None:
@@ -75,7 +75,13 @@ class RestoreRequest(ResultOptions):
             raise ConfigurationError(
                 "-o - accepts the result of one recording: name one, or a folder with -o DIR"
             )
-        self.check_output(self.output)
+        optional_local_path(self.output, "-o")
+        named = self.named_file()
+        self.check_output(self.output if named is None else str(named.parent))
+        if named is not None and _real_path(str(named)) == _real_path(self.files[0]):
+            raise ConfigurationError(
+                f"-o {named} is the recording itself: name another file, or a folder"
+            )
         sources: dict[Path, list[str]] = {}
         for file in self.unique_files():
             sources.setdefault(self.result(file, self.download_type), []).append(file)
@@ -118,6 +124,11 @@ class RestoreRequest(ResultOptions):
         if not self.to_stdout:
             await self.check_result(self.result(file, self.download_type))
 
+    def named_file(self) -> Path | None:
+        """Return the file that `-o` names: it has a suffix, and there is one recording."""
+        named = super().named_file()
+        return named if named and named.suffix and len(self.unique_files()) == 1 else None
+
     def folder(self, file: str) -> Path:
         """Return the folder of a file's result."""
         if self.output is None or self.to_stdout:
@@ -126,16 +137,21 @@ class RestoreRequest(ResultOptions):
 
     def result(self, file: str, download_type: str) -> Path:
         """Return the path of a result. The service may choose another suffix for a video."""
-        return self.folder(file) / result_name(self.name_of(file), download_type)
+        return self.named_file() or self.folder(file) / result_name(
+            self.name_of(file), download_type
+        )
 
     def resume_command(self, file: str, started: GenerationStarted) -> ResumeCommand | None:
         """Return how to resume a generation; None if it ends with the command's sandbox."""
         if self.sandbox:
             return None
         # With -o -, the result is later downloaded to the current folder.
-        folder = Path() if self.to_stdout else self.folder(file)
-        output: str | None = str(folder / result_name(self.name_of(file), self.download_type))
-        if self.download_type == "video":
+        named = self.named_file()
+        folder = Path() if self.to_stdout else named.parent if named else self.folder(file)
+        output: str | None = str(
+            named or folder / result_name(self.name_of(file), self.download_type)
+        )
+        if self.download_type == "video" and not named:
             # Only the folder is known; the service chooses the name.
             output = None if folder == Path() else str(folder)
         return ResumeCommand(
@@ -245,7 +261,9 @@ class _Restorations:
         started_at, subject, key = time.monotonic(), Subject(name), str(uuid.uuid4())
         stack = ExitStack()
         target = (
-            stack.enter_context(temporary_result()) if request.to_stdout else request.folder(file)
+            stack.enter_context(temporary_result())
+            if request.to_stdout
+            else request.named_file() or request.folder(file)
         )
         try:
             restoration = await client.restore(

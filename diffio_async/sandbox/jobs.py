@@ -283,8 +283,8 @@ class Jobs:
         for download_type in ("audio", "video"):
             if result[download_type] is not None:
                 await self._store_file(generation, results, download_type, result[download_type])
-        # The picture of a recording with video may be of a kind that cannot be copied.
-        generation.has_video = result["video"] is not None
+        # Of joined files, the first may have no picture.
+        generation.has_video = result["hasVideo"]
         generation.transcription = "pending" if result["canTranscribe"] else "unavailable"
         generation.restoration = {
             "engine": result["engine"],

@@ -273,6 +273,7 @@ def _restore(request: dict[str, Any], out: TextIO) -> dict[str, Any]:
     return {
         "audio": result.audio.name,
         "video": result.video and result.video.name,
+        "hasVideo": result.has_video,
         "canTranscribe": recogniser_installed(),
         "seconds": result.seconds,
         "engine": result.engine,

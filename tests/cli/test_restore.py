@@ -52,6 +52,18 @@ async def test_a_result_is_replaced_with_overwrite(
     assert (tmp_path / "talk.restored.mp3").read_bytes() != b"old"
 
 
+async def test_the_result_of_one_recording_has_the_name_given(
+    run: Run, talk: Path, echo: Sandbox, tmp_path: Path
+) -> None:
+    """`-o` accepts a file, as `download -o` does."""
+    (tmp_path / "out").mkdir()
+    done = await run("restore", talk, "-o", "out/mine.mp3", env=echo.environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "mine.mp3").exists()
+    again = await run("restore", talk, "-o", "out/mine.mp3", env=echo.environment)
+    assert "out/mine.mp3 exists: --overwrite replaces it" in again.stderr
+
+
 async def test_a_file_named_twice_is_restored_once(
     run: Run, talk: Path, echo: Sandbox, tmp_path: Path
 ) -> None:

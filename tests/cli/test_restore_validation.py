@@ -36,7 +36,10 @@ async def test_a_key_that_cannot_be_sent_is_not_shown(run: Run, talk: Path) -> N
     [
         (["talk.wav", "--model", "Diffio 4"], "'Diffio 4' cannot be a model's name"),
         (["talk.wav", "-o", "nowhere"], "there is no folder nowhere"),
-        (["talk.wav", "-o", "talk.wav"], "-o talk.wav is a file: name a folder"),
+        (["talk.wav", "-o", "talk.wav"], "-o talk.wav is the recording itself"),
+        (["talk.wav", "-o", "nowhere/x.mp3"], "there is no folder nowhere"),
+        (["talk.wav", "b.wav", "-o", "x.mp3"], "there is no folder x.mp3"),
+        (["talk.wav", "b.wav", "-o", "talk.wav"], "-o talk.wav is a file: name a folder"),
         (["talk.wav", "-o", ""], "the path given with -o is empty"),
         (["talk.wav", "talk.flac"], "would each become talk.restored.mp3"),
         (["talk.wav", "talk.flac"], "-o DIR"),

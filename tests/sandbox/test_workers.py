@@ -60,6 +60,7 @@ async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None
         async with asyncio.timeout(10):
             while not (pids := caller.sandbox.worker_pids):
                 await asyncio.sleep(0.01)
+        os.kill(pids[0], signal.SIGSTOP)  # so that it does not finish before it is killed
         waiting = await caller.generation(await caller.project(b"text"))
         queued = await caller.ok("get_generation_progress", **waiting)
         assert queued["queue"]["position"] == 0
@@ -111,11 +112,14 @@ async def test_a_video_that_cannot_be_made_is_reported_and_the_sound_is_delivere
         ids = await caller.generation(await caller.project(source.read_bytes()))
         progress = await caller.ended(ids, within=60)
         assert progress["status"] == "complete"
-        assert progress["hasVideo"] is False
+        assert progress["hasVideo"] is True
         warning = "the video is missing: its format is not known"
         assert progress["restoration"]["warnings"] == [warning]
         got = await caller.send("GET", await caller.link(ids))
         assert got.headers["Content-Type"] == "audio/mpeg"
+        refused = await caller.api("get_generation_download", **ids, downloadType="video")
+        assert refused.status == 404
+        assert "cannot be copied" in refused.json["error"]
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from diffio_async.sandbox.audio.sound import RATE
-from diffio_async.sandbox.audio.structure import Link
+from diffio_async.sandbox.audio.structure import Link, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -206,6 +206,10 @@ def open_media(source: Path, link: Link | None = None) -> Iterator[InputContaine
     except (av.error.FFmpegError, ValueError) as error:
         if _is_protected_asf(source):
             raise CannotRestore(ENCRYPTED) from error
+        if read_structure(source).size > source.stat().st_size:
+            raise CannotRestore(
+                "the file is cut off, and cannot be read without its end: copy it again"
+            ) from error
         raise CannotRestore(
             "the file is not a recording, or damaged: no audio or video format fits its content"
         ) from error

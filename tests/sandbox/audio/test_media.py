@@ -698,6 +698,15 @@ def test_a_truncated_recording_is_called_truncated(
     assert whole_length == pytest.approx(2.0, abs=0.21)
 
 
+def test_a_film_without_its_end_is_called_cut_off(tmp_path: Path, recordings: Any) -> None:
+    """The index of an MP4 file is at its end: nothing can be read without it."""
+    whole = recordings.write_media(tmp_path / "a.mp4", recordings.clip, audio="aac")
+    source = tmp_path / "b.mp4"
+    source.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(CannotRestore, match="cut off"):
+        decoded(source)
+
+
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.ogg", "libopus"), ("a.ts", "mp2"), ("a.vob", "ac3"), ("a.m2ts", "ac3")]
 )
