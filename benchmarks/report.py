@@ -80,8 +80,9 @@ def make_pairs(folder: Path, rows: int, seconds: float) -> None:
                 shutil.copy(other, path)
             continue
         hiss = chance.standard_normal(len(clean)).astype(np.float32)
-        write(before, clean + hiss * np.float32(chance.uniform(0.005, 0.1)), "pcm_s16le", seconds)
-        write(after, clean + hiss * np.float32(0.002), "libmp3lame", seconds)
+        noisy = clean + hiss * np.float32(chance.uniform(0.005, 0.1))
+        write(before, noisy.astype(np.float32), "pcm_s16le", seconds)
+        write(after, (clean + hiss * np.float32(0.002)).astype(np.float32), "libmp3lame", seconds)
 
 
 @define

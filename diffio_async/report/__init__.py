@@ -83,7 +83,7 @@ def measure(path: AnyPath) -> Numbers:
         InvalidSource: The file cannot be read, or contains no sound.
     """
     require_extra()
-    from diffio_async.report.measure import measure_file
+    from diffio_async.report.analysis import measure_file
 
     return measure_file(local_path(path, "the recording"))
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Size of a spectrogram in pixels.
 COLUMNS, ROWS = 640, 128
-#: Samples per window of a spectrogram, and from one to the next.
-_WINDOW, _HOP = 2048, RATE // 50
+#: Samples per window of a spectrogram; seconds from one to the next, at least and at most.
+_WINDOW, _MIN_HOP, _MAX_HOP = 2048, 0.005, 0.02
 #: Samples per raw peak, and the columns of peaks that are kept at least.
 _PEAK_SAMPLES, _PEAK_COLUMNS = 48, 2400
 #: Levels that a spectrogram distinguishes; more would double its size.
@@ -102,22 +102,29 @@ class PeakTrack:
 
 
 class Spectrogram:
-    """Power in mel bands over time, relative to a sine at full scale; the mean of all channels."""
+    """Power in mel bands over time, relative to a sine at full scale; the mean of all channels.
 
-    def __init__(self) -> None:
+    Args:
+        seconds: The expected duration, None if unknown; a short sound is shown more finely.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        hop = _MAX_HOP if seconds is None else seconds / COLUMNS
+        self._hop = int(min(max(hop, _MIN_HOP), _MAX_HOP) * RATE)
         self._reducer = _Reducer(COLUMNS, maximum=False)
         self._rest: Block | None = None
 
     def add(self, block: Block, *, is_last: bool = False) -> None:
-        """Append a block of sound; the last one is completed with silence."""
-        half = np.zeros((_WINDOW // 2, block.shape[1]), np.float32)
-        parts = [half if self._rest is None else self._rest, block]
-        samples = np.concatenate([*parts, half] if is_last else parts)
-        frames = max(0, (len(samples) - _WINDOW) // _HOP + 1)
+        """Append a block of sound; the last one may be empty. The edges are mirrored."""
+        samples = block if self._rest is None else np.concatenate([self._rest, block])
+        ends = (_WINDOW // 2 if self._rest is None else 0, _WINDOW // 2 if is_last else 0)
+        if any(ends) and len(samples):
+            samples = np.pad(samples, (ends, (0, 0)), mode="reflect")
+        frames = max(0, (len(samples) - _WINDOW) // self._hop + 1)
         if frames:
             windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW, axis=0)
-            self._reducer.add(_mel_powers(windows[: (frames - 1) * _HOP + 1 : _HOP]))
-        self._rest = samples[frames * _HOP :].copy()
+            self._reducer.add(_mel_powers(windows[: (frames - 1) * self._hop + 1 : self._hop]))
+        self._rest = samples[frames * self._hop :].copy() if len(samples) else None
 
     def png(self) -> bytes:
         """Return a PNG with the highest frequency at the top, and its colours on the dB scale."""

@@ -36,10 +36,17 @@ _BIT_RATES = {1: 96_000, 2: 160_000}
 
 @frozen
 class Media:
-    """How a file is played: its media type (None: by a copy), and whether it has a picture."""
+    """How a file is played.
+
+    Attributes:
+        type: Its media type, None if a browser does not play it.
+        has_video: Whether it has a picture.
+        seconds: The declared duration, None if absent.
+    """
 
     type: str | None
     has_video: bool
+    seconds: float | None
 
 
 def media_of(path: Path) -> Media:
@@ -55,13 +62,14 @@ def media_of(path: Path) -> Media:
             names = set()  # Matroska, which browsers do not play
         video = find_video(container)
         picture = video.codec_context.name if video is not None and is_decodable(video) else None
+        seconds = container.duration / 1e6 if container.duration else None
         sound = find_audio(container).codec_context.codec.canonical_name
         kind, sounds, pictures = next(
             (playable for name, playable in _PLAYABLE.items() if name in names), ("", "", "")
         )
     if sound not in sounds.split() or (video and picture not in pictures.split()):
-        return Media(None, video is not None)
-    return Media(kind.replace("audio/", "video/") if video else kind, video is not None)
+        return Media(None, video is not None, seconds)
+    return Media(kind.replace("audio/", "video/") if video else kind, video is not None, seconds)
 
 
 def copy_sound(blocks: Iterable[Block], channels: int, target: Path) -> Iterator[Block]:

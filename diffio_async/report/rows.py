@@ -14,8 +14,9 @@ from urllib.parse import quote
 import av.logging
 
 from diffio_async._storage.system_errors import reason_of
-from diffio_async.report.measure import SoundReader, measure_sound
+from diffio_async.report.analysis import SoundReader, measure_sound
 from diffio_async.report.numbers import Numbers, gain
+from diffio_async.report.pictures import Spectrogram
 from diffio_async.report.playback import Media, copy_sound, media_of
 from diffio_async.report.workers import Task
 from diffio_async.sandbox.audio.decoding import CannotRestore
@@ -75,7 +76,8 @@ def _add_side(row: dict[str, Any], side: str, path: Path, task: Task) -> Numbers
         if folder is not None and _needs_copy(media, path, task):
             copy = folder / f"{name}.mp3"
             blocks = copy_sound(blocks, sound.channels, copy)
-        measured = measure_sound(sound, blocks, with_spectrogram=folder is not None)
+        spectrogram = None if folder is None else Spectrogram(media.seconds)
+        measured = measure_sound(sound, blocks, spectrogram)
     except CannotRestore as error:
         raise Unusable(f"{path.name!r} cannot be played: {error}") from error
     except FileNotFoundError as error:
@@ -95,9 +97,9 @@ def _add_side(row: dict[str, Any], side: str, path: Path, task: Task) -> Numbers
         "peaks": measured.peaks.encode(_THUMBNAIL),
         **({"copy": True} if copy else {}),
     }
-    if folder is not None and measured.spectrogram is not None:
+    if folder is not None and spectrogram is not None:
         picture = folder / f"{name}.png"
-        picture.write_bytes(measured.spectrogram.png())
+        picture.write_bytes(spectrogram.png())
         row[side]["media"] = _reference(row, f"{name}-media", copy or path, task)
         row["details"][side] = {
             "spectrogram": _reference(row, f"{name}-picture", picture, task),

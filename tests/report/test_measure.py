@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import pkgutil
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from diffio_async.errors import InvalidSource
+from diffio_async import report
+from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.report import Numbers, gain, measure
-from diffio_async.report.measure import SoundReader, measure_sound
+from diffio_async.report.analysis import SoundReader, measure_sound
 from diffio_async.sandbox.audio.sound import Filters, Meter
 from tests.report.conftest import CLEAN, NOISY, RATE, noise, phrases, tone
 
@@ -139,3 +142,17 @@ def test_filters_report_what_they_wrote_last() -> None:
     assert list(filters.feed(sound.astype(np.float32)[:, None]))
     list(filters.finish())
     assert float(filters.metadata["lavfi.r128.I"]) == pytest.approx(-26, abs=0.2)
+
+
+def test_the_function_stays_a_function() -> None:
+    """No module of the package has the name of a public function, which importing it replaces."""
+    names = {module.name for module in pkgutil.iter_modules(report.__path__)}
+    assert "analysis" in names
+    assert not names & set(report.__all__)
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without PyAV, the error has the command that installs it."""
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigurationError, match=r"needs av: .*'diffio-async\[report\]'"):
+        measure(NOISY)

@@ -33,9 +33,9 @@ def peaks_of(sound: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
     return np.asarray((1 - levels / 255) * DB_MIN)
 
 
-def pixels_of(sound: NDArray[np.float64]) -> NDArray[np.uint8]:
+def pixels_of(sound: NDArray[np.float64], seconds: float | None = None) -> NDArray[np.uint8]:
     """Return the colours of a spectrogram, decoded from its PNG; the axes are rows and columns."""
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(seconds)
     for block in blocks(sound):
         spectrogram.add(block)
     spectrogram.add(np.zeros((0, 1), np.float32), is_last=True)
@@ -77,7 +77,15 @@ def test_a_tone_is_a_line_at_its_frequency(hz: int) -> None:
     """The brightest row of a tone is that of its frequency, in every column."""
     image = pixels_of(tone(hz, -30, 3)).astype(int).sum(axis=2)
     assert image.shape == (ROWS, COLUMNS)
-    assert abs(image[:, 40:-40].argmax(axis=0) - row_of(hz)).max() <= 1
+    assert abs(image.argmax(axis=0) - row_of(hz)).max() <= 1
+
+
+@pytest.mark.parametrize(("seconds", "columns"), [(None, 100), (2.0, 400)])
+def test_a_short_sound_is_drawn_finely(seconds: float | None, columns: int) -> None:
+    """A sound of two seconds has a window each 5 ms if its duration is known, else each 20 ms."""
+    image = pixels_of(noise(-30, 2), seconds).astype(int)
+    different = (np.diff(image, axis=1) != 0).any(axis=(0, 2)).sum() + 1
+    assert different == pytest.approx(columns, rel=0.05)
 
 
 def test_colours_are_on_one_scale() -> None:

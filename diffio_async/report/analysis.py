@@ -44,7 +44,6 @@ class Measured:
 
     Attributes:
         seconds: Duration of the sound.
-        spectrogram: None if it was not wanted.
         warnings: What could not be read.
     """
 
@@ -52,7 +51,6 @@ class Measured:
     channels: int
     numbers: Numbers
     peaks: PeakTrack
-    spectrogram: Spectrogram | None
     warnings: tuple[str, ...]
 
 
@@ -87,12 +85,12 @@ class SoundReader:
 
 
 def measure_sound(
-    sound: SoundReader, blocks: Iterable[Block], *, with_spectrogram: bool = False
+    sound: SoundReader, blocks: Iterable[Block], spectrogram: Spectrogram | None = None
 ) -> Measured:
-    """Measure the blocks of a sound."""
+    """Measure the blocks of a sound, and draw them into a spectrogram."""
     channels = sound.channels
     meter, loudness, clipping = Meter(), Filters(channels, _LOUDNESS), _Clipping()
-    peaks, spectrogram = PeakTrack(), Spectrogram() if with_spectrogram else None
+    peaks = PeakTrack()
     length = 0
     for block in blocks:
         length += len(block)
@@ -112,7 +110,6 @@ def measure_sound(
         channels=channels,
         numbers=_numbers(meter, clipping, loudness.metadata),
         peaks=peaks,
-        spectrogram=spectrogram,
         warnings=sound.warnings,
     )
 
