@@ -69,7 +69,8 @@ def find_recordings(before: AnyPath, after: AnyPath | None = None) -> Listing:
     if not os.path.lexists(path):
         raise ConfigurationError(f"there is no file or folder {path!r}: check the path")
     if os.path.isdir(path):  # noqa: PTH112 - any text
-        return list_batch(path) if journal_at(path).is_file() else list_folders(path)
+        has_journal = os.path.isfile(journal_at(path))  # noqa: PTH113 - no error if unreadable
+        return list_batch(path) if has_journal else list_folders(path)
     if suffix_of(path).lower() in RECORDING_ENDINGS:
         raise ConfigurationError(f"{path!r} is a recording: name its result too, or a folder")
     return list_batch(path)

@@ -170,14 +170,20 @@ def _folder(path: str | os.PathLike[str]) -> Path:
 
 
 def _files_by_folder(root: Path, notes: list[str]) -> defaultdict[str, list[str]]:
-    """Return the names of media files and transcripts by folder, relative to `root`."""
+    """Return the names of media files and transcripts by folder, relative to `root`.
+
+    Folders of other reports are left out.
+    """
     found: defaultdict[str, list[str]] = defaultdict(list)
 
     def note(failure: OSError) -> None:
         notes.append(f"the folder {failure.filename!r} cannot be read: {reason_of(failure)}")
 
     for folder, folders, names in os.walk(root, onerror=note):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        pages = {f"{PurePath(name).stem}_files" for name in names if name.endswith(".html")}
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in pages
+        )
         below = os.path.relpath(folder, root)
         media = {*RECORDING_ENDINGS, _TRANSCRIPT}
         found[below] = sorted(

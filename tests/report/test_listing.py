@@ -62,6 +62,13 @@ def test_a_recording_without_a_result_is_listed_as_missing(tmp_path: Path) -> No
     assert str(tmp_path / "out") in two.problem.message
 
 
+def test_the_files_of_another_report_are_left_out(tmp_path: Path) -> None:
+    """Listening copies in the folder beside a page are not recordings."""
+    touch(tmp_path, "1.wav", "1.restored.mp3", "page.html", "page_files/r1-after.mp3")
+    touch(tmp_path, "own_files/2.wav", "own_files/2.restored.mp3")
+    assert len(list_folders(tmp_path).recordings) == 2
+
+
 def test_a_result_without_a_recording_is_listed(tmp_path: Path) -> None:
     """Sources may have been removed since."""
     touch(tmp_path, "in/1.wav", "out/1.restored.mp3", "out/2.restored.mp3")
@@ -101,6 +108,18 @@ def test_an_unreadable_folder_is_noted(tmp_path: Path) -> None:
         (tmp_path / "locked").chmod(0o700)
     assert pairs(listing) == {"a.wav": "a.restored.mp3"}
     assert "locked" in listing.notes[0]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user reads every folder")
+def test_a_folder_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """The error has the reason of the system."""
+    touch(tmp_path, "locked/a.wav")
+    (tmp_path / "locked").chmod(0)
+    try:
+        with pytest.raises(ConfigurationError, match=r"locked.*cannot be read"):
+            find_recordings(tmp_path / "locked")
+    finally:
+        (tmp_path / "locked").chmod(0o700)
 
 
 def test_the_key_is_that_of_the_same_files_only(tmp_path: Path) -> None:

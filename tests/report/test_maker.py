@@ -119,6 +119,41 @@ def test_a_recording_that_browsers_do_not_play_gets_a_listening_copy(
     assert seconds == pytest.approx(3, abs=0.1)
 
 
+@pytest.mark.parametrize(("codec", "kind"), [("libx264", "video"), ("mpeg4", "audio")])
+def test_a_video_is_played_if_browsers_can(codec: str, kind: str, tmp_path: Path) -> None:
+    """H.264 in MP4 is played where it is, of MPEG-4 Part 2 only the sound is copied."""
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as container:
+        picture: Any = container.add_stream(codec, rate=25)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = container.add_stream("aac", rate=48_000, layout="mono")
+        for number in range(50):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), "rgb24")
+            container.mux(picture.encode(frame))
+        samples = tone(440, -20, 2).astype(np.float32)[None, :]
+        audio = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        audio.sample_rate = 48_000
+        container.mux(sound.encode(audio))
+        for stream in (picture, sound):
+            container.mux(stream.encode(None))
+    made = make_report([(path, CLEAN)], tmp_path / "page.html", link=True)
+    before = made.rows[0]["before"]
+    assert (before["kind"], before.get("copy", False)) == (kind, kind == "audio")
+    assert before["media"]["href"].endswith("film.mp4" if kind == "video" else "r1-before.mp3")
+    assert before["duration"] == pytest.approx(2, abs=0.1)
+
+
+def test_a_large_recording_is_embedded_as_a_copy(tmp_path: Path, write_wav: WriteWav) -> None:
+    """The page is much smaller than the recording; a linked page plays the recording itself."""
+    large = write_wav("large.wav", phrases(-20, 40))
+    assert large.stat().st_size > 3_000_000
+    made = make_report([(large, CLEAN)], tmp_path / "page.html")
+    assert made.rows[0]["before"]["copy"] is True
+    assert made.page.stat().st_size < 1_500_000
+    linked = make_report([(large, CLEAN)], tmp_path / "linked.html", link=True)
+    assert linked.rows[0]["before"]["media"] == {"href": "./large.wav"}
+
+
 def test_bad_results_are_rows_with_a_reason(tmp_path: Path, write_wav: WriteWav) -> None:
     """Damaged, silent, shorter, vanished: each row states what is wrong, and the page is made."""
     good = write_wav("good.wav", phrases(-20, 4))

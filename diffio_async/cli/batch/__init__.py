@@ -285,6 +285,8 @@ def show_report(
 ) -> None:
     """List the result of each file, the names left out and the orphaned projects."""
     if html is not None:
+        if as_csv:
+            raise typer.BadParameter("choose --html or --csv.")
         request = ReportRequest(
             before=journal, output=html, link=link, overwrite=overwrite, as_json=as_json
         )
