@@ -7,24 +7,26 @@ import warnings
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
 from diffio_async._http.transport import ApiTransport
 from diffio_async._polling.poller import Poller
+from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.urls import allows_insecure_http
 from diffio_async._reporting import INTERRUPTIONS
 from diffio_async._storage.threads import running_loop
 from diffio_async._uploads.uploader import Uploader
-from diffio_async.batch.journal import service_of
-from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.request import BatchRequest, RunOptions
-from diffio_async.batch.restore_many import run_batch
-from diffio_async.batch.sources import RECORDINGS
 from diffio_async.events import DownloadProgress, UploadProgress
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
+from diffio_async.models.batches import (
+    DEFAULT_IN_FLIGHT,
+    DEFAULT_NAME,
+    BatchProgress,
+    FileOutcome,
+    LeftOut,
+)
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
     DownloadType,
@@ -51,6 +53,9 @@ from diffio_async.types import (
     Sources,
 )
 from diffio_async.webhooks.inbox import WebhookInbox
+
+if TYPE_CHECKING:
+    from diffio_async.batch.request import BatchRequest
 
 
 class AsyncDiffio:
@@ -211,7 +216,7 @@ class AsyncDiffio:
         download_types: Iterable[DownloadType] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Iterable[str] | None = RECORDINGS,
+        suffixes: Iterable[str] | None = RECORDING_ENDINGS,
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
@@ -273,6 +278,10 @@ class AsyncDiffio:
                 reached, or a file failed and `on_error` is `stop`. Running steps have ended.
             DatabaseError: The journal cannot be used.
         """
+        # Loaded here: most programs restore no batch.
+        from diffio_async.batch.journal import service_of
+        from diffio_async.batch.request import BatchRequest, RunOptions
+
         request = BatchRequest.create(
             sources,
             to,
@@ -313,6 +322,8 @@ class AsyncDiffio:
         on_left_out: Callback[LeftOut] | None,
     ) -> AsyncGenerator[FileOutcome, None]:
         """Run a request; the command passes a service of its own: the sandbox of the batch."""
+        from diffio_async.batch.restore_many import run_batch
+
         return run_batch(
             request,
             projects=self.projects,

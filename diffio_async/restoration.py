@@ -11,8 +11,6 @@ from typing import TypedDict, Unpack
 
 from attrs import frozen
 
-from diffio_async._downloads.sinks import check_target
-from diffio_async._polling.waits import TranscriptWait
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._protocol.endpoints import (
     create_generation,
@@ -136,6 +134,10 @@ async def restore(
     **upload: Unpack[UploadOptions],
 ) -> Restoration:
     """See `AsyncDiffio.restore`."""
+    # Loaded with the first restoration, not with the client.
+    from diffio_async._downloads.sinks import check_target
+    from diffio_async._polling.waits import TranscriptWait
+
     kind = normalize_download_type(download_type)
     validate_wait(poll_interval, timeout)
     target = await TrackedExecutor().run(_resolve_target, source, to, upload, kind)

@@ -17,13 +17,23 @@ HEAVY = {"aiohttp", "svix", "pydantic", "httpx", "cattrs", "anyio", "typer", "ri
 LONGEST = 400
 
 
-def loaded_by(code: str) -> set[str]:
-    """Return the top-level modules that a new interpreter has loaded after `code`."""
+#: Modules of the package that `AsyncDiffio` may load; those of the first wait, download or batch
+#: are loaded by that.
+CLIENT_MODULES = 76
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the modules that a new interpreter has loaded after `code`."""
     program = f"{code}\nimport sys\nprint('\\n'.join(sys.modules))"
     run = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    return {name.split(".")[0] for name in run.stdout.split()}
+    return {*run.stdout.split()}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the top-level modules that a new interpreter has loaded after `code`."""
+    return {name.split(".")[0] for name in modules_after(code)}
 
 
 def named_for_type_checkers() -> set[str]:
@@ -46,6 +56,18 @@ def named_for_type_checkers() -> set[str]:
 def test_importing_the_package_loads_nothing_heavy() -> None:
     """`import diffio_async` in a fresh process loads no HTTP library, no svix and no cattrs."""
     assert loaded_by("import diffio_async") & HEAVY == set()
+
+
+def test_the_client_loads_only_what_every_call_needs() -> None:
+    """Its import is within the budget, without batches, downloads, the poll scheduler and svix."""
+    loaded = modules_after("from diffio_async import AsyncDiffio")
+    own = {name for name in loaded if name.split(".")[0] == "diffio_async"}
+    later = ("batch", "_downloads", "_polling.scheduler", "compat", "sync", "cli", "sandbox")
+    assert not {
+        name for name in own if f"{name}.".startswith(tuple(f"diffio_async.{x}." for x in later))
+    }
+    assert "svix" not in loaded
+    assert 50 < len(own) <= CLIENT_MODULES
 
 
 def test_a_loaded_heavy_module_is_detected() -> None:

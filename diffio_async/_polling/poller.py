@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 from diffio_async._polling.next_poll import rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.push import PushHealth
-from diffio_async._polling.scheduler import Scheduler
 from diffio_async._protocol.limits import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
 from diffio_async._storage.threads import running_loop
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
 
     from diffio_async._http.transport import ApiTransport
     from diffio_async._polling.push import PushSource
+    from diffio_async._polling.scheduler import Scheduler
     from diffio_async.errors import DiffioError
     from diffio_async.models.generations import GenerationProgress
 
@@ -78,6 +78,9 @@ class Poller:
 
     def scheduler(self) -> Scheduler:
         """Return the scheduler of the running loop."""
+        # Loaded with the first wait, not with the client.
+        from diffio_async._polling.scheduler import Scheduler
+
         loop = running_loop()
         if loop not in self._schedulers:
             for closed in [known for known in self._schedulers if known.is_closed()]:

@@ -14,12 +14,12 @@ from attrs import define, evolve, frozen
 
 from diffio_async._storage.threads import TrackedExecutor, iterate
 from diffio_async.batch.journal import unlock_listing
-from diffio_async.batch.naming import DEFAULT_NAME, Naming, is_known_result
+from diffio_async.batch.naming import Naming, is_known_result
 from diffio_async.batch.request import JobSettings, load_settings
 from diffio_async.batch.schema import decode_path, encode_path
 from diffio_async.batch.sources import check_videos_possible
 from diffio_async.errors import ConfigurationError, InvalidSource
-from diffio_async.models.batches import BatchItem, LeftOut
+from diffio_async.models.batches import DEFAULT_NAME, BatchItem, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

@@ -21,13 +21,12 @@ from diffio_async._storage.system_errors import shortage_of
 from diffio_async._validators import is_encodable, local_path
 from diffio_async.batch.schema import DEFAULT_JOURNAL, SCHEMA, decode_path, encode_path
 from diffio_async.errors import ConfigurationError
+from diffio_async.models.batches import DEFAULT_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-#: Default name of a result.
-DEFAULT_NAME = "{stem}.restored{ext}"
 _FIELDS = ("stem", "name", "ext", "type", "parent")
 #: By contract audio is MP3 and the transcript JSON; the service chooses a video's container.
 _ENDINGS = {"audio": ".mp3", "transcript": ".json"}

@@ -25,12 +25,12 @@ from diffio_async._validators import (
     several,
     validate_wait,
 )
-from diffio_async.batch.naming import DEFAULT_NAME, Naming
+from diffio_async.batch.naming import Naming
 from diffio_async.batch.restart import Mark
 from diffio_async.batch.schema import DEFAULT_JOURNAL, absolute
 from diffio_async.batch.sources import RECORDINGS, check_sources
 from diffio_async.errors import ConfigurationError
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT
+from diffio_async.models.batches import DEFAULT_IN_FLIGHT, DEFAULT_NAME
 from diffio_async.models.generations import DEFAULT_MODEL
 from diffio_async.options import ClientOptions, RequestOptions
 from diffio_async.types import BatchConflict, OnError, Sources

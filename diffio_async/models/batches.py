@@ -14,6 +14,8 @@ from diffio_async.models.json_values import Plain, notebook_html
 
 #: Default number of files that are uploaded or generated at once.
 DEFAULT_IN_FLIGHT = 250
+#: Default name of a result.
+DEFAULT_NAME = "{stem}.restored{ext}"
 #: How a file of a batch ended. `skipped`: its results exist already, and are kept.
 FileState = Literal["done", "failed", "skipped"]
 #: Why a name is not restored; see `LeftOut`.

@@ -6,7 +6,6 @@ import os
 import uuid
 from collections.abc import Callable, Mapping
 
-from diffio_async._downloads.download import download_result
 from diffio_async._protocol import endpoints
 from diffio_async._protocol.api_errors import idempotency_conflict
 from diffio_async._reporting import attach_ids, attach_started
@@ -223,6 +222,8 @@ class AsyncGenerations(AsyncGenerationWaits):
         before_open: Callable[[], object] | None = None,
     ) -> DownloadResult:
         """See `download`; `before_open` of a batch prepares the folder in the same thread."""
+        from diffio_async._downloads.download import download_result
+
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
         with attach_ids(generation_id=generation_id, api_project_id=api_project_id):

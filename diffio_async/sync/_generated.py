@@ -9,12 +9,17 @@ from types import TracebackType
 from typing import Self
 
 from diffio_async import _bridge as bridge
-from diffio_async.batch.naming import DEFAULT_NAME
-from diffio_async.batch.sources import RECORDINGS
+from diffio_async._protocol.media_types import RECORDING_ENDINGS
 from diffio_async.client import AsyncDiffio
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.account import AccountSettings, ApiKey, UsageSummary
-from diffio_async.models.batches import DEFAULT_IN_FLIGHT, BatchProgress, FileOutcome, LeftOut
+from diffio_async.models.batches import (
+    DEFAULT_IN_FLIGHT,
+    DEFAULT_NAME,
+    BatchProgress,
+    FileOutcome,
+    LeftOut,
+)
 from diffio_async.models.generations import (
     DEFAULT_MODEL,
     Download,
@@ -840,7 +845,7 @@ class Diffio:
         download_types: Iterable[DownloadType] = ("audio",),
         name: str = DEFAULT_NAME,
         recursive: bool = True,
-        suffixes: Iterable[str] | None = RECORDINGS,
+        suffixes: Iterable[str] | None = RECORDING_ENDINGS,
         sampling: Mapping[str, object] | None = None,
         project_params: Mapping[str, object] | None = None,
         generation_params: Mapping[str, object] | None = None,
