@@ -29,7 +29,7 @@ main()
 """
 #: The file of the complete row, and those that it refers to.
 _ROW = "row-{files}.json"
-_FILE = re.compile(r"gen_[0-9a-f]+(?:-(?:before|after))?\.(png|js|mp3)")
+_FILE = re.compile(r"r1(?:-(?:before|after))?\.(png|js|mp3)")
 _TYPES = {"png": "image/png", "js": "text/javascript; charset=utf-8", "mp3": "audio/mpeg"}
 
 
@@ -81,7 +81,7 @@ class Comparisons:
         await disk.run(target.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         comparison = await _compare(
             {
-                "id": generation.id,
+                "number": 0,
                 "before": str(source),
                 "after": str(source if "echo" in files[side] else results / files[side]["name"]),
                 "transcript": str(results / transcript["name"]) if transcript else None,

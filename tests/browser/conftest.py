@@ -63,7 +63,7 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
             options.setdefault("viewport", {"width": 1360, "height": 900})
             window = await windows.enter_async_context(await browser.new_context(**options))
             page = await window.new_page()
-            page.on("console", lambda message: problems.extend(_complaint(message)))
+            page.on("console", lambda message: problems.extend(complaint(message)))
             page.on("pageerror", lambda error: problems.append(f"exception: {error}"))
             page.on("dialog", lambda shown: problems.append(f"a dialog: {shown.message}"))
             page.on("request", request)
@@ -74,7 +74,7 @@ async def open_page(browser: Browser) -> AsyncIterator[OpenPage]:
     assert problems == []
 
 
-def _complaint(message: ConsoleMessage) -> list[str]:
+def complaint(message: ConsoleMessage) -> list[str]:
     # The tests record with this node, which needs no file of its own.
     own = "ScriptProcessorNode is deprecated" in message.text
     return [f"{message.type}: {message.text}"] if message.type != "log" and not own else []

@@ -10,6 +10,7 @@ diffio.Sandbox = class {
   #recording = null;
   #shown = null;
   #awaited = null;
+  #compared = null;
 
   constructor() {
     this.#list = new diffio.List(this.#get("list"), {
@@ -126,6 +127,7 @@ diffio.Sandbox = class {
   #show() {
     const row = this.#row;
     this.#shown = null;
+    this.#compared = null;
     this.#recording?.player.unload();
     this.#get("comparison").hidden = true;
     this.#get("downloads").replaceChildren();
@@ -140,7 +142,6 @@ diffio.Sandbox = class {
     const row = this.#row;
     const state = JSON.stringify([row.id, row.state, row.percent, row.stage, row.position, row.files, row.transcription]);
     if (state === this.#shown) return;
-    const first = this.#shown === null;
     this.#shown = state;
     const status = [];
     if (row.state !== "restored") {
@@ -157,7 +158,10 @@ diffio.Sandbox = class {
     }
     if (row.error) status.push(el("div", { className: "notice bad" }, el("p", {}, row.error)));
     if (row.state === "restored") {
-      if (first || this.#get("comparison").hidden) {
+      // A transcript is one file more, and part of a new comparison.
+      const files = `${row.id} ${row.files.length}`;
+      if (this.#compared !== files) {
+        this.#compared = files;
         status.push(el("p", { className: "measuring" }, "Measuring\u2026"));
         this.#compare(row);
       }
@@ -179,7 +183,6 @@ diffio.Sandbox = class {
     button.textContent = "Transcribing\u2026";
     try {
       await diffio.post(`page/transcript/${row.id}`);
-      if (this.#row === row) this.#show();
     } catch (error) {
       this.#recording?.fail(error.message);
     }
@@ -223,7 +226,7 @@ diffio.Sandbox = class {
       sides[side] = media ? { url: media.href, type, kind, duration, lufs: numbers?.lufs } : null;
     }
     this.#recording.load(sides);
-    const details = await new diffio.Parts().details(row);
+    const details = await new diffio.Parts().details({ id: "r1", details: row.details });
     const pictures = {};
     for (const side of SIDES) {
       const own = details?.[side];
