@@ -109,7 +109,7 @@ def make_report(
         link: Whether to put pictures into the folder `NAME_files` beside the page, and to play
             recordings where they are. Otherwise the page contains everything.
         on_conflict: `overwrite` replaces an existing page.
-        jobs: Number of processes. Default: one for each core.
+        jobs: Number of processes. Default: one for each core, at most 8.
         on_row: Called with each row when it is measured, in any order; what it raises ends the
             work.
 
