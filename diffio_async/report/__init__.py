@@ -22,7 +22,7 @@ from diffio_async.report.listing import (
     list_folders,
     list_pairs,
 )
-from diffio_async.report.maker import Made, Row, make_page, make_rows, require_extra
+from diffio_async.report.maker import Report, Row, make_page, make_rows, require_extra
 from diffio_async.report.numbers import Numbers, gain
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Listing",
-    "Made",
     "Numbers",
     "Problem",
     "Recording",
+    "Report",
     "find_recordings",
     "gain",
     "list_batch",
@@ -97,7 +97,7 @@ def make_report(
     on_conflict: OnConflict = "error",
     jobs: int | None = None,
     on_row: Callable[[Row], object] | None = None,
-) -> Made:
+) -> Report:
     """Write an HTML page to see and hear recordings before and after.
 
     The page appears when it is complete, or not at all.

@@ -38,8 +38,8 @@ MAX_EMBEDDED = 256 * 1024 * 1024
 
 
 @frozen(kw_only=True)
-class Made:
-    """A page that was written.
+class Report:
+    """A report that was written.
 
     Attributes:
         page: The HTML file.
@@ -159,7 +159,7 @@ def make_page(
     jobs: int | None = None,
     on_row: Callable[[Row], object] | None = None,
     check: Callable[[], object] | None = None,
-) -> Made:
+) -> Report:
     """Write the page of a listing; it appears when it is complete, or not at all.
 
     Args:
@@ -191,7 +191,7 @@ def make_page(
             _publish(working, page, files, on_conflict)
         except OSError as failure:
             raise _not_written(page, failure) from failure
-    return Made(page=page, files=files, rows=tuple(rows))
+    return Report(page=page, files=files, rows=tuple(rows))
 
 
 def _check_target(page: Path, files: Path | None, on_conflict: OnConflict) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from diffio_async.errors import ConfigurationError, InvalidTarget
-from diffio_async.report import Made, list_pairs, make_report, make_rows, maker
+from diffio_async.report import Report, list_pairs, make_report, make_rows, maker
 from diffio_async.report.rows import link_to
 from diffio_async.report.workers import Task, run_tasks
 from tests.disks import disk
@@ -34,7 +34,7 @@ def data_of(page: Path) -> Any:
     return json.loads(found[1])
 
 
-def details_of(made: Made, number: str) -> Any:
+def details_of(made: Report, number: str) -> Any:
     """Return the details of a row of a linked page."""
     assert made.files is not None
     script = (made.files / f"{number}.js").read_text("ascii")
