@@ -77,8 +77,7 @@ def report(
             "-j",
             min=1,
             metavar="NUMBER",
-            help="Number of recordings measured concurrently. Default: one for each core, "
-            "at most 8.",
+            help="Number of recordings measured concurrently. Default: one for each core.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -22,6 +22,7 @@ from diffio_async.sandbox.audio.denoising import (
     input_gain,
     installed_engines,
     make_engine,
+    without_clicks,
 )
 from diffio_async.sandbox.audio.sound import RATE, Block, Meter, SoundFile, fit_length, high_pass
 from diffio_async.sandbox.audio.structure import Link, read_structure
@@ -129,6 +130,21 @@ class Choice:
     dry: float
 
 
+@frozen
+class Trial:
+    """The trial of an engine on an excerpt.
+
+    Attributes:
+        choice: The engine, and the share that makes the error smallest.
+        error: The expected power of noise and damage with that share.
+        output: The output of the engine alone.
+    """
+
+    choice: Choice
+    error: float
+    output: Block
+
+
 _EXCERPT_SECONDS = 4
 _EXCERPTS = 4
 _MIN_DAMAGE = 0.01
@@ -137,16 +153,18 @@ _MIN_DAMAGE = 0.01
 _MAX_DRY = 0.8
 """A recording of which more than this share would be kept is left as it is."""
 
-_HANDICAPS = {"deepfilter": 1.0, "rnnoise": 2.0, "afftdn": 4.0}
-"""Factor of the predicted error; the estimate misses residual noise that resembles speech."""
+_RESIDUES = {"deepfilter": 0.02, "afftdn": 0.05, "rnnoise": 0.2}
+"""Share of the steady noise that remains in speech, where it cannot be measured."""
+
+_MIN_CLICKS = 10**-2.5
+"""Power of clicks relative to speech: voices have sounds like clicks of -30 dB and less."""
+
+_UNSTEADY = 6
+"""Power of the remaining noise relative to its steady part: what remains comes and goes."""
 
 
 def choose(sound: SoundFile, name: str | None = None) -> Choice:
     """Choose an engine and its strength by trying it on excerpts of a recording.
-
-    What an engine removes from speech beyond the steady noise is damage. The share of the
-    unprocessed sound that minimises the sum of damage and noise follows from both powers, so that
-    a clean recording is hardly changed.
 
     Args:
         sound: The recording; 16 seconds of it are tried.
@@ -156,31 +174,44 @@ def choose(sound: SoundFile, name: str | None = None) -> Choice:
         ValueError: There is no engine of that name.
         RuntimeError: The engine is not installed.
     """
-    excerpt = _excerpt(sound)
+    names = installed_engines() if name is None else [name]
+    best = min(try_engines(excerpt_of(sound), names), key=lambda trial: trial.error)
+    return best.choice
+
+
+def has_clicks(excerpt: Block) -> bool:
+    """Return whether clicks are louder than the steady noise, and not part of a voice."""
+    before = _measured(excerpt)
+    cleaned = without_clicks([excerpt], len(excerpt), 1)
+    clicks = float(np.square(excerpt - np.concatenate(list(cleaned))).mean())
+    return clicks > max(before.noise, _MIN_CLICKS * before.active)
+
+
+def try_engines(excerpt: Block, names: Iterable[str]) -> Iterator[Trial]:
+    """Try each engine on one channel of sound.
+
+    What an engine removes from speech beyond the steady noise is damage. The share of the
+    unprocessed sound that minimises the sum of damage and noise follows from both powers, so that
+    a clean recording is hardly changed.
+    """
     before = _measured(excerpt)
     filtered = np.concatenate(list(high_pass([excerpt], 1)))
     noise, speech = before.noise, max(before.active - before.noise, 0.0)
-    best: tuple[float, Choice] | None = None
-    for candidate in installed_engines() if name is None else [name]:
-        engine = make_engine(candidate, 1, before)
+    for name in names:
+        engine = make_engine(name, 1, before)
         try:
             blocks = aligned_output([excerpt], 1, engine, input_gain(before))
             output = np.concatenate(list(fit_length(blocks, len(excerpt), 1)))
         finally:
             engine.close()
-        damage = max(_damage(filtered, output), _MIN_DAMAGE * speech)
+        damage = max(_damage(filtered, output), _MIN_DAMAGE * speech) + _RESIDUES[name] * noise
         total = noise + damage
-        error = _HANDICAPS[candidate] * noise * damage / total if total else 0.0
         dry = damage / total if total else 1.0
-        choice = Choice(candidate, 1.0 if dry > _MAX_DRY else dry)
-        if best is None or error < best[0]:
-            best = error, choice
-    if best is None:
-        raise RuntimeError("no denoiser is installed")
-    return best[1]
+        choice = Choice(name, 1.0 if dry > _MAX_DRY else dry)
+        yield Trial(choice, noise * dry, output)
 
 
-def _excerpt(sound: SoundFile) -> Block:
+def excerpt_of(sound: SoundFile) -> Block:
     """Return up to 16 seconds of the loudest channel: all of a short recording, or four parts."""
     part = _EXCERPT_SECONDS * RATE
     if sound.length <= _EXCERPTS * part:
@@ -199,7 +230,12 @@ def _measured(block: Block) -> Meter:
 
 
 def _damage(filtered: Block, output: Block) -> float:
-    """Return the power of the error in an engine's output, by what it removed and what it left."""
+    """Return the power of the error in an engine's output, by what it removed and what it left.
+
+    Args:
+        filtered: The engine's input, without rumble.
+        output: The engine's output.
+    """
     before, removed = _measured(filtered), _measured(filtered - output)
     from_speech = float(removed.powers[before.loud_frames].mean()) - before.noise
-    return max(from_speech, 0.0) + _measured(output).noise
+    return max(from_speech, 0.0) + _UNSTEADY * _measured(output).noise

@@ -264,6 +264,34 @@ def make_engine(name: str, channels: int, meter: Meter) -> Engine:
     return DeepFilter(channels)
 
 
+def without_clicks(blocks: Iterable[Block], length: int, channels: int) -> Iterator[Block]:
+    """Yield `length` samples of sound in which clicks are replaced by what surrounds them."""
+
+    def filtered() -> Iterator[Block]:
+        filters = Filters(channels, ("adeclick", ""))
+        for block in blocks:
+            yield from filters.feed(block)
+        yield from filters.finish()
+
+    return fit_length(filtered(), length, channels)
+
+
+def remove_clicks(sound: SoundFile, before: Meter) -> Meter:
+    """Remove clicks from a recording in place, and add their power to its measurement.
+
+    Returns:
+        The measurement of the result.
+    """
+    meter, start, energy = Meter(), 0, 0.0
+    for block in without_clicks(sound.blocks(), sound.length, sound.channels):
+        energy += float(np.square(sound.read(start, len(block)) - block, dtype=np.float64).sum())
+        meter.add(block)
+        sound.write(start, block)
+        start += len(block)
+    before.clicks = energy / (sound.length * sound.channels)
+    return meter
+
+
 def denoise(
     sound: SoundFile,
     engine: Engine,

@@ -8,9 +8,9 @@ from pathlib import Path
 import av.logging
 from attrs import evolve, frozen
 
-from diffio_async.sandbox.audio.choices import choose, choose_track
+from diffio_async.sandbox.audio.choices import choose, choose_track, excerpt_of, has_clicks
 from diffio_async.sandbox.audio.decoding import CannotRestore, Limits, is_disk_full
-from diffio_async.sandbox.audio.denoising import denoise, make_engine
+from diffio_async.sandbox.audio.denoising import denoise, make_engine, remove_clicks
 from diffio_async.sandbox.audio.film import has_video, write_video
 from diffio_async.sandbox.audio.results import write_mp3
 from diffio_async.sandbox.audio.sound import (
@@ -37,8 +37,9 @@ class Restored:
         seconds: Duration of the decoded sound.
         noise_floor_db: Level between words in dBFS, before and after, both at the loudness of the
             recording, so that they can be compared.
-        speech_to_noise_db: Estimated signal-to-noise ratio in dB, before and after.
-        engine: The denoiser: "deepfilter", "rnnoise" or "afftdn".
+        speech_to_noise_db: Level of speech over steady noise and clicks in dB, before and after.
+        engine: The denoiser: "deepfilter", "rnnoise" or "afftdn", with "adeclick + " in front if
+            clicks were removed, and "adeclick" alone; None if the sound was left as it is.
         dry: The share of the unprocessed sound in the result, from 0 to 1.
         warnings: What is not restored or not kept, one sentence each.
     """
@@ -49,7 +50,7 @@ class Restored:
     seconds: float
     noise_floor_db: tuple[float, float]
     speech_to_noise_db: tuple[float | None, float | None]
-    engine: str
+    engine: str | None
     dry: float
     warnings: list[str]
 
@@ -159,10 +160,15 @@ def _restore(
         denoised = 0.6  # share of the time
         stage = Progress(report, "inference")
         before = after = measured.before
+        used = []
+        if has_clicks(excerpt_of(sound)):
+            used.append("adeclick")
+            after = remove_clicks(sound, before)
         choice = choose(sound, engine)
         if choice.dry < 1:
-            denoiser = make_engine(choice.engine, channels, before)
-            after = denoise(sound, denoiser, before, choice.dry, stage.callback(0.0, denoised))
+            used.append(choice.engine)
+            denoiser = make_engine(choice.engine, channels, after)
+            after = denoise(sound, denoiser, after, choice.dry, stage.callback(0.0, denoised))
         gain = gain_for(after)
 
         def restored_blocks(
@@ -198,7 +204,7 @@ def _restore(
             seconds=sound.seconds,
             noise_floor_db=(before.noise_floor_db, after.noise_floor_db),
             speech_to_noise_db=(before.speech_to_noise_db, after.speech_to_noise_db),
-            engine=choice.engine,
+            engine=" + ".join(used) or None,
             dry=choice.dry,
             warnings=warnings,
         )

@@ -206,9 +206,9 @@ FRAME_SAMPLES = RATE // 10
 _SILENT_POWER = 1e-12
 """Power that is treated as silence: -120 dBFS."""
 
-_QUIET_SHARE = 0.05
-_QUIET_DEVIATIONS = -1.645
-"""Standard deviations below the mean at which that share of a normal distribution begins."""
+_QUIET_SHARES = (0.05, 0.5)
+_DEVIATIONS = np.array([[-1.645], [0.0]])
+"""Standard deviations from the mean below which those shares of a normal distribution lie."""
 _MAX_CORRECTION = 3.0
 
 
@@ -225,11 +225,11 @@ class _Bands:
         self.samples = samples
         self._window = np.hanning(samples).astype(np.float32)[None, :, None]
         self._starts = np.searchsorted(np.fft.rfftfreq(samples, 1 / RATE), edges)
-        # The quantile of a chi-square distribution by Wilson and Hilferty: how far the quietest
+        # The quantiles of a chi-square distribution by Wilson and Hilferty: how far the quieter
         # windows of steady noise lie below its mean. Neighbours are not independent: hence 4/3.
         degrees = 4 / 3 * np.diff(self._starts)
         spread = 2 / (9 * degrees)
-        share = (1 - spread + _QUIET_DEVIATIONS * np.sqrt(spread)) ** 3
+        share = (1 - spread + _DEVIATIONS * np.sqrt(spread)) ** 3
         self.corrections = np.minimum(1 / np.maximum(share, 1e-3), _MAX_CORRECTION)
 
     def powers(self, frames: Block) -> NDArray[np.float32]:
@@ -250,7 +250,7 @@ _BANDS = (
         *(300, 500, 750, 1000, 1300, 1700, 2200, 2800, 3600, 4600, 6000, 8000, 11000, 15000, 23990),
     ),
 )
-_CORRECTIONS = np.concatenate([bands.corrections for bands in _BANDS])
+_CORRECTIONS = np.concatenate([bands.corrections for bands in _BANDS], axis=1)
 
 
 def decibels(power: float) -> float:
@@ -263,9 +263,13 @@ class Meter:
 
     A constant offset is not sound: the mean of each frame is subtracted. An hour takes 2.5 MB. A
     shorter last frame is counted as a frame, so that frame k always starts at k / 10 seconds.
+
+    Attributes:
+        clicks: The mean power of the clicks, if they were found.
     """
 
     def __init__(self) -> None:
+        self.clicks = 0.0
         self._powers_so_far: list[NDArray[np.float64]] = []
         self._bands_so_far: list[NDArray[np.float32]] = []
         self._partial_frame: Block | None = None
@@ -306,8 +310,10 @@ class Meter:
     def noise(self) -> float:
         """The power of the steady noise: in each band the level that 95 % of the frames exceed.
 
-        Bands have gaps where a voice has none, so that quick speech is not mistaken for noise.
-        Frames of digital silence do not count. Noise that comes and goes is underestimated.
+        That level is raised to the mean of random noise, but to no more than half of the frames
+        exceed: hum does not vary. Bands have gaps where a voice has none, so that quick speech is
+        not mistaken for noise. Frames of digital silence do not count. Noise that comes and goes
+        is underestimated.
         """
         if not self._bands_so_far:
             powers = self.powers
@@ -318,8 +324,8 @@ class Meter:
         if not audible.any():
             return 0.0
         # One band at a time: the bands of ten hours take 30 MB.
-        quiet = [np.quantile(band[audible], _QUIET_SHARE) for band in bands.T]
-        return float((np.array(quiet) * _CORRECTIONS).sum())
+        quiet = [np.quantile(band[audible], _QUIET_SHARES) for band in bands.T]
+        return float((np.array(quiet).T * _CORRECTIONS).min(axis=0).sum())
 
     @property
     def loud_frames(self) -> NDArray[np.bool_]:
@@ -343,11 +349,10 @@ class Meter:
 
     @property
     def speech_to_noise_db(self) -> float | None:
-        """The level of speech over the steady noise in dB; None if no noise can be measured."""
-        noise = self.noise
-        if noise <= _SILENT_POWER:
-            return None
-        return decibels(max(self.active - noise, 0.0) / noise) if self.active > noise else 0.0
+        """The level of speech over steady noise and clicks in dB; None if it cannot be measured."""
+        noise = self.noise + self.clicks
+        speech = self.active - noise
+        return decibels(speech / noise) if min(noise, speech) > _SILENT_POWER else None
 
 
 def _powers(frames: Block) -> NDArray[np.float64]:

@@ -130,33 +130,10 @@ def test_stereo_channels_stay_separate(
     assert sides.shape[1] == pytest.approx(len(left), abs=0.001 * RATE)
 
 
-def test_a_clean_recording_is_hardly_changed(
-    tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
-) -> None:
-    source = recordings.write_wav(tmp_path / "clean.wav", recordings.clean)
-    sound = recordings.decode_mono(restored(source).audio)
-    assert recordings.si_sdr(recordings.clean, sound) > 12
-
-
 def test_a_clean_recording_is_left_as_it_is(
     tmp_path: Path, recordings: Any, restored: Callable[..., Restored]
 ) -> None:
     """What an engine would damage more than it mends is not changed by it."""
     result = restored(recordings.write_wav(tmp_path / "clean.wav", recordings.clean))
-    assert result.dry == 1.0
+    assert (result.dry, result.engine) == (1.0, None)
     assert recordings.si_sdr(recordings.clean, recordings.decode_mono(result.audio)) > 35
-
-
-@pytest.mark.parametrize("level", [-5, 5, 20, 40])
-@pytest.mark.parametrize("kind", ["white", "pink", "brown and hum"])
-def test_no_recording_gets_worse(
-    tmp_path: Path, recordings: Any, restored: Callable[..., Restored], kind: str, level: int
-) -> None:
-    """The ratio of signal to distortion falls by 1 dB at most, whatever the noise."""
-    clean = recordings.clean[: 6 * RATE]
-    mixed = clean + noise(kind, len(clean)) * clean.std() / 10 ** (level / 20)
-    mixed /= 1.1 * np.abs(mixed).max()
-    result = restored(recordings.write_wav(tmp_path / "mixed.wav", mixed))
-    before = recordings.si_sdr(clean, mixed)
-    after = recordings.si_sdr(clean, recordings.decode_mono(result.audio))
-    assert after > before - 1 or after > 35  # the MP3 has a limit of its own
