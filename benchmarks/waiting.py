@@ -3,12 +3,14 @@
     python benchmarks/waiting.py [--only TEXT] [--json FILE] [--published PYTHON]
     python benchmarks/waiting.py --quick       a smoke run of a few seconds
     python benchmarks/waiting.py --simulate    simulate the poll decision only
+    python benchmarks/waiting.py --recording N wait for real restorations, N with each contender
     python benchmarks/waiting.py --plot FILE   plot delay against requests as SVG
 
 The service and each contender are separate processes, and all contenders wait for equal fleets.
 Some fleets run on a faster clock: durations and the intervals of the policy are divided by `speed`,
 the rate limit is multiplied by it, and figures are in simulated seconds, except CPU seconds. Round
-trips are not scaled, so a faster clock makes delays seem longer, never shorter.
+trips are not scaled, nor the rate of polls at first and its growth, so a faster clock makes delays
+seem longer, never shorter.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from moving.contenders import with_published
-from waits import single_job
+from waits import recording, single_job
 from waits.fleets import Fleet
 from waits.plot import plot
 from waits.running import Row, measure
@@ -39,33 +41,43 @@ def rows() -> list[Row]:
     together = Fleet(jobs=1000)
     jumps = Fleet(jobs=1000, projects=1000, progress="jumps")
     later = Fleet(jobs=1000, projects=1000, progress="jumps", created_over=600)
+    short = Fleet(jobs=40, projects=40, median=3, spread=2 / 3)
     twelve = Fleet(jobs=256, projects=256, median=12, spread=0.8)
     return [
+        *(
+            Row(
+                title=f"1 job alone, 1 to 5 s (40 times){how}",
+                who=who,
+                fleet=short,
+                interval=interval,
+                alone=True,
+            )
+            for who, how, interval in (
+                ("ours", "", 2.0),
+                ("naive", ", every 2 s", 2.0),
+                ("naive", ", every 0.5 s", 0.5),
+            )
+        ),
         Row(title="1 job, median 20 s", who="ours", fleet=single),
         Row(title="1 job, median 20 s", who="naive", fleet=single),
         Row(title=f"100 jobs, median 20 s, {MANY}", who="ours", fleet=hundred),
         Row(title=f"100 jobs, median 20 s, {MANY}", who="naive", fleet=hundred),
         Row(title=f"1,000 jobs, median 60 s, {ONE}", who="ours", fleet=together, speed=2),
+        Row(title=f"1,000 jobs, median 60 s, {MANY}", who="ours", fleet=thousand),
         Row(title="1,000 jobs, median 60 s", who="naive", fleet=thousand, speed=2),
         *(
             Row(
-                title=f"1,000 jobs, median 60 s, {MANY}{how}, rate limit {rate}/s",
+                title=f"1,000 jobs, median 60 s, {MANY}{how}, at most {rate} polls/s",
                 who="ours",
                 fleet=fleet,
                 policy={"max_polls_per_second": float(rate), "burst": 50},
                 speed=speed,
             )
             for how, fleet, rate, speed in (
-                ("", thousand, 150, 2),
+                ("", thousand, 10, 2),
                 (", stages jump", jumps, 400, 1),
                 (", stages jump, created over 10 min", later, 150, 4),
             )
-        ),
-        Row(
-            title=f"1,000 jobs, median 60 s, {MANY}, default rate limit",
-            who="ours",
-            fleet=thousand,
-            speed=2,
         ),
         Row(
             title=f"10,000 jobs, median 20 s, {ONE}",
@@ -76,7 +88,7 @@ def rows() -> list[Row]:
             title=f"10,000 jobs, median 5 min, {MANY}",
             who="ours",
             fleet=Fleet(jobs=10_000, projects=10_000, median=300),
-            speed=20,
+            speed=4,
         ),
         *(
             Row(
@@ -89,12 +101,7 @@ def rows() -> list[Row]:
             for where, projects in ((ONE, 1), (MANY, 10_000))
         ),
         *(
-            Row(
-                title="256 jobs, 12 s ± 80 %",
-                who=who,
-                fleet=twelve,
-                policy={"max_polls_per_second": 150.0, "burst": 50},
-            )
+            Row(title="256 jobs, 12 s ± 80 %", who=who, fleet=twelve)
             for who in ("ours", "naive", "published")
         ),
     ]
@@ -139,6 +146,7 @@ def main() -> None:
     parser.add_argument(
         "--median", type=float, default=60.0, help="median duration of simulated jobs, in seconds"
     )
+    parser.add_argument("--recording", type=int, metavar="N", help="number of real restorations")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     parser.add_argument("--published", metavar="PYTHON", help="interpreter with diffio==0.3.10")
     parser.add_argument("--without-published", action="store_true")
@@ -149,7 +157,9 @@ def main() -> None:
             print(each, flush=True)
     if arguments.plot:
         arguments.plot.write_text(plot(arguments.jobs), encoding="utf-8")
-    if arguments.simulate or arguments.plot:
+    for each in recording.rows(arguments.recording) if arguments.recording else ():
+        print(each, flush=True)
+    if arguments.simulate or arguments.plot or arguments.recording:
         return
     selected = quick() if arguments.quick else rows()
     selected = [row for row in selected if (arguments.only or "") in f"{row.title} {row.who}"]

@@ -329,7 +329,6 @@ class AsyncDiffio:
             projects=self.projects,
             generations=self.generations,
             accounts=self.account,
-            poller=self._pacer,
             options=self._sender.options,
             on_progress=on_progress,
             on_left_out=on_left_out,

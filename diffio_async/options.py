@@ -137,16 +137,19 @@ class RequestOptions:
 class WaitPolicy:
     """Polling by all waits of a client, which share one rate limit.
 
-    While few generations are waited for, each is polled after at most 15 % of the time waited so
-    far. Where the budget does not allow that for all of them, a poll is placed shortly after the
-    likely end, as predicted by the progress and earlier generations.
+    While few generations are waited for, each is polled after at most half of `min_interval`, or
+    5 % of the time waited so far. Where the rate limit does not allow that for all of them, a poll
+    is placed shortly after the likely end, as predicted by the progress and earlier generations.
 
     Attributes:
         min_interval: Shortest delay between two polls of one wait, in seconds. A quarter of it
             when a wait begins, 0.4 of it where the end is well known in advance.
-        max_interval: Longest delay between two polls of one wait, in seconds.
+        max_interval: Longest delay between two polls of one wait, in seconds. It is longer while
+            polls wait for the rate limit.
         timeout: Longest duration of a wait, in seconds; `math.inf` or None for no limit.
-        max_polls_per_second: Rate limit for the polls of all waits together.
+        max_polls_per_second: Upper bound of the rate limit for the polls of all waits and batches
+            together. The rate limit adapts: it starts at 10 polls per second, grows while more
+            polls are due, and is halved if the service throttles.
         burst: Extra polls allowed in one second after an idle period (token-bucket burst).
         push_check_interval: Seconds between polls of one generation while webhook events report
             the ends; about two polls for each hundred ends over all generations.
@@ -155,7 +158,7 @@ class WaitPolicy:
     min_interval: float = field(default=1.0, validator=positive)
     max_interval: float = field(default=15.0, validator=positive)
     timeout: float | None = field(default=3600.0, validator=optional_unlimited)
-    max_polls_per_second: float = field(default=10.0, validator=positive_number)
+    max_polls_per_second: float = field(default=100.0, validator=positive_number)
     burst: int = field(default=10, validator=non_negative_int)
     push_check_interval: float = field(default=60.0, validator=positive)
 

@@ -1,6 +1,6 @@
 """Contender of the benchmark of waiting: a process that waits for a fleet.
 
-    python contender.py ours|naive
+    python contender.py ours|alone|naive
 
 It reads a line of JSON (jobs and options), writes `ready`, reads a line (the instant at which the
 fleet was started), waits, and writes a line of JSON: when each end was detected, CPU and memory.
@@ -14,6 +14,7 @@ import random
 import resource
 import sys
 import time
+from contextlib import AsyncExitStack
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,30 @@ async def ours(spec: dict[str, Any], ends: Ends) -> None:
             if outcome.error is not None:
                 raise outcome.error
             ends.append((outcome.generation_id, time.monotonic()))
+
+
+async def alone(spec: dict[str, Any], ends: Ends) -> None:
+    """Wait for each job with a client of its own, which has learned nothing of other jobs."""
+    from diffio_async import AsyncDiffio, ClientOptions, WaitPolicy
+    from diffio_async.models.generations import handle_of
+
+    options = ClientOptions(wait=WaitPolicy(**spec["policy"]))
+
+    async def follow(client: AsyncDiffio, generation: str, handle: str) -> None:
+        await client.generations.wait_for_complete(generation_id=handle)
+        ends.append((generation, time.monotonic()))
+
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(
+                AsyncDiffio("diffio_live_none", base_url=spec["url"], options=options)
+            )
+            for _ in spec["jobs"]
+        ]
+        await ready(spec)
+        async with asyncio.TaskGroup() as group:
+            for client, (job, project, _) in zip(clients, spec["jobs"], strict=True):
+                group.create_task(follow(client, job, handle_of(job, project)))
 
 
 async def naive(spec: dict[str, Any], ends: Ends) -> None:
@@ -120,7 +145,7 @@ async def run(
 def main() -> None:
     """Run the contender that the first argument names."""
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
-    ends = asyncio.run(run({"ours": ours, "naive": naive}[sys.argv[1]], spec))
+    ends = asyncio.run(run({"ours": ours, "alone": alone, "naive": naive}[sys.argv[1]], spec))
     cpu, resident = usage()
     before, waiting = spec["usage_at_start"], spec.get("usage_while_waiting", (0.0, resident))
     result = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from attrs import evolve
-from waits.simulation import FLEETS, MIN_INTERVALS, UNLIMITED, simulate_adaptive, simulate_fixed
+from waits.simulation import FLEETS, MIN_INTERVALS, simulate_adaptive, simulate_fixed
+
+from diffio_async import WaitPolicy
 
 #: Colours of the fleets that are drawn.
 _COLOURS = {
@@ -31,7 +33,8 @@ def plot(jobs: int) -> str:
         fleet = evolve(FLEETS[name], jobs=jobs, created_over=600)
         points = []
         for seconds in MIN_INTERVALS:
-            adaptive = simulate_adaptive(fleet, evolve(UNLIMITED, min_interval=seconds))
+            policy = WaitPolicy(min_interval=seconds)
+            adaptive = simulate_adaptive(fleet, policy, limited=False)
             points.append((adaptive.requests / jobs, adaptive.mean_delay))
         curves.append((name, colour, points))
     fleet = evolve(FLEETS["even percentages"], jobs=jobs)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-#: Seconds between the polls of a loop with a fixed interval.
-FIXED_INTERVAL = 2.0
 #: With fewer jobs, the memory of one job is lost in that of the process.
 _MIN_JOBS_FOR_MEMORY = 1000
 #: Fields of `WaitPolicy` in seconds, and per second.
@@ -32,7 +30,7 @@ DEFAULTS = {
     "min_interval": 1.0,
     "max_interval": 15.0,
     "push_check_interval": 60.0,
-    "max_polls_per_second": 10.0,
+    "max_polls_per_second": 100.0,
     "burst": 10,
 }
 
@@ -50,6 +48,8 @@ class Row:
         stop_after: Real seconds after which the run is stopped; None: when all jobs have ended.
         sample_after: Real seconds after which memory is measured.
         threads: Number of threads of the published SDK.
+        interval: Seconds between the polls of a loop with a fixed interval.
+        alone: Whether each job is waited for by a client of its own.
     """
 
     title: str
@@ -60,6 +60,8 @@ class Row:
     stop_after: float | None = None
     sample_after: float = 4.0
     threads: int = 256
+    interval: float = 2.0
+    alone: bool = False
 
     def spec(self, url: str) -> dict[str, Any]:
         """Return the input of the contender."""
@@ -73,7 +75,7 @@ class Row:
             "url": url,
             "jobs": [[job.generation_id, job.api_project_id, job.created_at] for job in jobs],
             "policy": policy,
-            "interval": FIXED_INTERVAL / self.speed,
+            "interval": self.interval / self.speed,
             "threads": self.threads,
             "stop_after": self.stop_after,
             "sample_after": self.sample_after,
@@ -104,7 +106,8 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 def measure(row: Row, python: str) -> dict[str, Any]:
     """Run a row with an interpreter, and return its figures in simulated seconds."""
-    script = ["published.py"] if row.who == "published" else ["contender.py", row.who]
+    who = "alone" if row.alone and row.who == "ours" else row.who
+    script = ["published.py"] if who == "published" else ["contender.py", who]
     command = [python, str(HERE / script[0]), *script[1:]]
     with (
         service() as url,

@@ -19,6 +19,7 @@ from diffio_async import WaitPolicy
 from diffio_async._polling.job_timeline import STAGE_DONE, JobTimeline, ProgressSample, with_sample
 from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap
 from diffio_async._polling.poll_model import PollModel
+from diffio_async._protocol.rate_limit import RateLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,33 +74,49 @@ def max_within(instants: list[float], seconds: float) -> int:
     return largest
 
 
-def simulate_adaptive(fleet: Fleet, policy: WaitPolicy, *, seed: int = 1) -> SimulatedPolls:
-    """Poll each job of a fleet individually, as the scheduler does, within the rate limit."""
+def simulate_adaptive(
+    fleet: Fleet, policy: WaitPolicy, *, limited: bool = True, seed: int = 1
+) -> SimulatedPolls:
+    """Poll each job of a fleet individually, as the scheduler does.
+
+    Args:
+        fleet: The jobs.
+        policy: The intervals, and the upper bound of the rate limit.
+        limited: Whether there is a rate limit.
+        seed: Seed of the random numbers.
+    """
     rng, model, jobs = random.Random(seed), PollModel(), fleet.make_jobs()  # noqa: S311 - no secret
     timelines = [JobTimeline(started_at=job.created_at, start_known=True) for job in jobs]
     queue = [(job.created_at, number) for number, job in enumerate(jobs)]
     heapq.heapify(queue)
     instants: list[float] = []
     delays: list[float] = []
-    # A token bucket: the rate limit is used up to the instant `spent`, and `burst` polls more.
-    spent, waiting = 0.0, 0
+    limiter = RateLimiter(policy.max_polls_per_second, policy.burst)
+    now, late, running = 0.0, 0.0, 0
     while queue:
         run_at, number = heapq.heappop(queue)
-        now = max(run_at, spent - policy.burst / policy.max_polls_per_second)
-        spent = max(spent, now) + 1 / policy.max_polls_per_second
+        now = max(now, run_at)
+        if limited:
+            while wait := limiter.wait(now):
+                now += wait
+            late = min(now - run_at, max(0.0, now - limiter.saturated_since))
+            limiter.acquire(now)
+            waiting = bool(queue) and queue[0][0] <= now and limiter.wait(now) > 0
+            limiter.set_saturated(now, saturated=waiting)
+            limiter.on_response(now, 0.0)
         instants.append(now)
         job, timeline = jobs[number], timelines[number]
-        waiting += timeline.last_polled_at is None
+        running += timeline.last_polled_at is None
         if now >= job.ended_at:
-            waiting -= 1
+            running -= 1
             delays.append(now - job.ended_at)
             model.observe_end(timeline, now, complete=True)
             continue
         later = with_sample(timeline, _sample(job, now))
         model.observe_sample(timeline, later)
         timelines[number] = later
-        rate_gap = rate_limited_gap(policy, waiting, policy.max_polls_per_second)
-        gap = next_poll_delay(policy, later, model, now, rng.random(), rate_gap=rate_gap)
+        rate_gap = rate_limited_gap(policy, running, limiter.rate if limited else math.inf)
+        gap = next_poll_delay(policy, later, model, now, rng.random(), rate_gap=rate_gap, late=late)
         heapq.heappush(queue, (now + gap, number))
     return SimulatedPolls(instants, delays)
 
@@ -166,7 +183,6 @@ FLEETS = {
 }
 #: Values of `min_interval` on a curve of delay against requests.
 MIN_INTERVALS = (0.25, 0.5, 1.0, 2.0, 4.0)
-UNLIMITED = WaitPolicy(max_polls_per_second=1e6)
 
 
 def lines(jobs: int, median: float) -> Iterator[str]:
@@ -176,7 +192,7 @@ def lines(jobs: int, median: float) -> Iterator[str]:
     for name, fleet in FLEETS.items():
         for seconds, label in ((0.0, "at once"), (600.0, "over 10 min")):
             sized = evolve(fleet, jobs=jobs, median=median, created_over=seconds)
-            adaptive = simulate_adaptive(sized, UNLIMITED)
+            adaptive = simulate_adaptive(sized, WaitPolicy(), limited=False)
             yield (
                 f"{name:34} {label:12} requests/job {adaptive.requests / jobs:5.1f}  "
                 f"delay mean {adaptive.mean_delay:5.2f} s, p95 {adaptive.p95_delay:5.2f} s  "

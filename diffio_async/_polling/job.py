@@ -18,7 +18,6 @@ from diffio_async._polling.job_timeline import (
     with_failure,
     with_sample,
 )
-from diffio_async._polling.next_poll import next_poll_delay, sufficient_gap
 from diffio_async._polling.poll_queue import Item
 from diffio_async._polling.subscriptions import Waiter, copy_error, result_of
 from diffio_async._protocol import endpoints
@@ -131,14 +130,8 @@ class Job(Item):
 
     def poll_delay(self, jitter: float) -> float:
         """Return the seconds until the next poll; `jitter` is a random number from 0 to 1."""
-        poller, now = self.scheduler.poller, self.scheduler.loop.time()
-        delay = next_poll_delay(
-            poller.policy, self.timeline, poller.model, now, jitter, rate_gap=poller.rate_gap
-        )
-        if poller.push_health.holds and not poller.push_health.confirmed:
-            # Events are expected, but none came since: no more polls than a job may need.
-            delay = max(delay, sufficient_gap(poller.policy, self.timeline.waited(now)))
-        return delay
+        now = self.scheduler.loop.time()
+        return self.scheduler.poller.poll_delay(self.timeline, now, jitter, self.late)
 
     def schedule_next(self) -> None:
         """Choose when to poll next, and schedule it."""

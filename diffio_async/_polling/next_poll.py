@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from diffio_async._polling.job_timeline import completed_stage, queue_eta, stage_eta
 from diffio_async._protocol.retry import backoff
 
@@ -39,6 +41,9 @@ _UNKNOWN = 2.0
 #: it is the mean delay without an estimate. And its lower limit, as a share of `min_interval`, for
 #: jobs that end at once.
 _ALONE, _ALONE_MIN = 0.15, 0.25
+#: Longest such gap in the first time, as a share of `min_interval`, so that short jobs are detected
+#: as soon as by a loop with that interval; and later, as a share of the time waited.
+_ALONE_SHORT, _ALONE_LONG = 0.5, 0.05
 #: At most so many jobs are polled as if each waited alone.
 _FEW_JOBS = 10
 #: The same share if more jobs wait, as long as they do not reach the rate limit.
@@ -59,12 +64,13 @@ _STALLED = 3.0
 _USEFUL = 0.7
 #: That deviation (of logarithms) while it is unknown.
 _PRIOR_DEVIATION = 0.7
-#: Largest factor of the delay after failures.
-_MAX_DOUBLING = 2.0**20
 #: Delay of a queued job, as a share of the time until its start, or until its earliest end.
 _QUEUED = 0.5
 #: Delay while the start of the next stage is searched, by its value for the estimate and its error.
 _SEARCH, _SEARCH_ERROR = 0.8, 1.5
+
+#: Seconds added to the intervals for each second that polls wait for the rate limit.
+_LATE_MIN, _LATE_MAX = 2.0, 4.0
 
 #: Range, and step of the integral, of logarithms of durations in standard deviations.
 _MAX_Z, _STEP = 4.0, 0.05
@@ -110,7 +116,8 @@ def max_poll_gap(policy: WaitPolicy, waited: float, rate_gap: float) -> float:
         rate_gap: Seconds between two polls of a job that jobs together allow (`rate_limited_gap`).
     """
     if rate_gap <= policy.min_interval:
-        return max(_ALONE_MIN * policy.min_interval, _ALONE * waited, rate_gap)
+        short = min(_ALONE * waited, _ALONE_SHORT * policy.min_interval)
+        return max(_ALONE_MIN * policy.min_interval, short, _ALONE_LONG * waited, rate_gap)
     usual = max(policy.min_interval, _AMONG_OTHERS * waited)
     # If such gaps exceeded the rate limit, polls are saved for the jobs whose end is near.
     return usual * max(1.0, rate_gap / usual) ** 2
@@ -129,8 +136,12 @@ def next_poll_delay(
     jitter: float,
     *,
     rate_gap: float = 0.0,
+    late: float = 0.0,
 ) -> float:
     """Return the delay before the next poll in seconds, at most `policy.max_interval`.
+
+    Polls that wait for the rate limit come late by some seconds anyway. The intervals grow by a
+    multiple of that, so that fewer polls are due, and those near the estimated ends come in time.
 
     Args:
         policy: The shortest and the longest pause.
@@ -139,16 +150,21 @@ def next_poll_delay(
         now: The instant, on the clock of the timeline.
         jitter: A random number from 0 to 1.
         rate_gap: Seconds between two polls of a job that jobs together allow (`rate_limited_gap`).
+        late: Seconds for which the last poll of the job waited for the rate limit.
     """
     waited = timeline.waited(now)
     max_gap = max_poll_gap(policy, waited, rate_gap)
     if timeline.failures:
         # The delay doubles after each failure, with an estimate or without.
-        doubling = backoff(timeline.failures, 1.0, _MAX_DOUBLING)
-        pause = max(policy.min_interval * doubling, waited * _BACKOFF_SHARE)
-        return min(
-            _with_jitter(min(policy.max_interval, pause), jitter),
-            max(policy.min_interval, max_gap) * doubling,
+        pause = backoff(timeline.failures, policy.min_interval, policy.max_interval)
+        pause = max(pause, min(policy.max_interval, waited * _BACKOFF_SHARE))
+        longest = backoff(timeline.failures, max(policy.min_interval, max_gap), math.inf)
+        return min(_with_jitter(pause, jitter), longest)
+    if late:
+        policy = evolve(
+            policy,
+            min_interval=policy.min_interval + _LATE_MIN * late,
+            max_interval=policy.max_interval + _LATE_MAX * late,
         )
     return min(
         _cheapest_delay(policy, timeline, model, now, jitter), max_gap * (1 - _JITTER * jitter)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from diffio_async._polling.subscriptions import Waiter
-    from diffio_async._protocol.limits import TokenBucket
+    from diffio_async._protocol.rate_limit import RateLimiter, TokenBucket
 
 #: Polls in flight at once, those at a fixed interval not counted.
 MAX_CONCURRENT_POLLS = 64
@@ -32,7 +32,7 @@ class PollLimits(Protocol):
     """Limits shared by all loops of a client."""
 
     @property
-    def rate_limiter(self) -> TokenBucket:
+    def rate_limiter(self) -> RateLimiter:
         """The limit of polls."""
         ...
 
@@ -53,6 +53,8 @@ class Item(ABC):
     #: Identifies the one entry in a queue that counts; 0 if it has no entry.
     entry_id: int = 0
     run_at: float = math.inf
+    #: Seconds for which the last poll waited for the rate limit.
+    late: float = 0.0
     task: asyncio.Task[None] | None = None
 
     @property
@@ -223,12 +225,28 @@ class PollQueue:
             while self._next_fixed() <= now:
                 owner.start_poll(self._fixed.pop(), counted=False)
             while self._next_poll() <= now:
-                if owner.start_poll(self._polls.pop(), counted=True):
+                late = self._lateness(now)
+                item = self._polls.pop()
+                item.late = late
+                if owner.start_poll(item, counted=True):
                     self._limits.rate_limiter.acquire(time.monotonic())
             while self._next_check() <= now:
                 if owner.start_poll(self._checks.pop(), counted=True):
                     self._limits.rate_limiter.acquire(time.monotonic())
                     self._limits.check_limiter.acquire(time.monotonic())
+            self._update_saturation(now)
         finally:
             self._running = False
         self.set_timer()
+
+    def _lateness(self, now: float) -> float:
+        """Return the seconds for which the first poll has waited for the rate limit."""
+        first, since = self._polls.first(), self._limits.rate_limiter.saturated_since
+        return 0.0 if first is None else max(0.0, min(now - first, time.monotonic() - since))
+
+    def _update_saturation(self, now: float) -> None:
+        """Record whether polls that are due wait for the rate limit."""
+        first, instant, limiter = self._polls.first(), time.monotonic(), self._limits.rate_limiter
+        paused = self._limits.paused_for(instant, fixed=False) > 0
+        waiting = first is not None and first <= now and limiter.wait(instant) > 0
+        limiter.set_saturated(instant, saturated=waiting and not paused)

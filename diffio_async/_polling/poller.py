@@ -18,15 +18,14 @@ itself while it has subscriptions (`PushListener`).
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from typing import TYPE_CHECKING
 
-from diffio_async._polling.next_poll import rate_limited_gap
+from diffio_async._polling.next_poll import next_poll_delay, rate_limited_gap, sufficient_gap
 from diffio_async._polling.poll_model import PollModel
 from diffio_async._polling.push import PushHealth
-from diffio_async._protocol.limits import RateLimiter, TokenBucket
+from diffio_async._protocol.rate_limit import RateLimiter, TokenBucket
 from diffio_async._protocol.retry import backoff
 from diffio_async._storage.threads import running_loop
 from diffio_async.errors import ApiError, RateLimited
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from diffio_async._http.transport import ApiTransport
+    from diffio_async._polling.job_timeline import JobTimeline
     from diffio_async._polling.push import PushSource
     from diffio_async._polling.scheduler import Scheduler
     from diffio_async.errors import DiffioError
@@ -59,7 +59,6 @@ class Poller:
         self.source = source
         self.policy = sender.options.wait
         self.rate_limiter = RateLimiter(self.policy.max_polls_per_second, self.policy.burst)
-        self._rate_factors: list[float] = []
         self.model = PollModel()
         #: Seconds that a poll takes, as a moving average.
         self.latency = 0.0
@@ -98,10 +97,16 @@ class Poller:
         """The limit of checks that are made while events are delivered."""
         return self.push_health.checks
 
-    @property
-    def rate_gap(self) -> float:
-        """How far apart polls of each job must be, for all to share the rate limit, in seconds."""
-        return rate_limited_gap(self.policy, self._requests_per_round, self.rate_limiter.rate)
+    def poll_delay(self, timeline: JobTimeline, now: float, jitter: float, late: float) -> float:
+        """Return the seconds until the next poll of a job: see `next_poll_delay`."""
+        gap = rate_limited_gap(self.policy, self._requests_per_round, self.rate_limiter.rate)
+        delay = next_poll_delay(
+            self.policy, timeline, self.model, now, jitter, rate_gap=gap, late=late
+        )
+        if self.push_health.holds and not self.push_health.confirmed:
+            # Events are expected, but none came since: no more polls than a job may need.
+            delay = max(delay, sufficient_gap(self.policy, timeline.waited(now)))
+        return delay
 
     @property
     def _requests_per_round(self) -> int:
@@ -146,12 +151,14 @@ class Poller:
         seconds = failure.retry_after if isinstance(failure, ApiError) else None
         return min(seconds or 0.0, self.sender.options.retry.max_retry_after)
 
-    def on_response(self, seconds: float) -> None:
-        """Record that a poll had a response after so many seconds."""
+    def on_response(self, seconds: float, *, listing: bool = False) -> None:
+        """Record that a poll, or a listing, had a response after so many seconds."""
         self.latency = (
             seconds if not self.latency else self.latency + 0.2 * (seconds - self.latency)
         )
         self._failures = self._rate_limited = 0
+        # The latency of a listing depends on its size.
+        self.rate_limiter.on_response(time.monotonic(), None if listing else seconds)
 
     def on_failure(self, failure: DiffioError) -> None:
         """Record a failed poll: pause all polls if the API demands it or failures persist."""
@@ -172,27 +179,13 @@ class Poller:
         if until > max(before, now):
             self.rate_limiter.drain(until)
             if before < now:
+                if self._rate_limited or self._paused_until == until:
+                    self.rate_limiter.on_throttled(now)
                 reason = f"{type(failure).__name__}: {failure}"
                 self.sender.emit(PollingPaused(until - now, reason))
 
     def _backoff(self, attempt: int) -> float:
         return backoff(attempt + 1, self.policy.min_interval, self.policy.max_interval)
-
-    @contextlib.contextmanager
-    def multiplied_rate_limit(self, factor: float) -> Iterator[None]:
-        """Multiply the rate limit inside the block; of nested factors the largest applies."""
-        self._rate_factors.append(max(1.0, factor))
-        self._set_rate_limit()
-        try:
-            yield
-        finally:
-            self._rate_factors.remove(max(1.0, factor))
-            self._set_rate_limit()
-
-    def _set_rate_limit(self) -> None:
-        factor = max(self._rate_factors, default=1.0)
-        burst = math.ceil(self.policy.burst * factor)
-        self.rate_limiter = RateLimiter(self.policy.max_polls_per_second * factor, burst)
 
     # Events.
 

@@ -211,6 +211,8 @@ class ProjectListing(Item):
         scheduler = self.scheduler
         call = endpoints.list_project_generations(self.api_project_id)
         sent_at = scheduler.loop.time()
+        for job in self.members.values():
+            job.late = self.late
         try:
             body = await scheduler.poller.sender.body(call, self.options)
             started_at = time.thread_time()
@@ -222,7 +224,7 @@ class ProjectListing(Item):
             for job in list(self.members.values()):
                 job.abort(bug)
         else:
-            scheduler.poller.on_response(scheduler.loop.time() - sent_at)
+            scheduler.poller.on_response(scheduler.loop.time() - sent_at, listing=True)
             self.failures = 0
             if self._is_too_large(len(body)):
                 self._pause(PAUSE_SECONDS)

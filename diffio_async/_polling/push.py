@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from diffio_async._protocol.limits import TokenBucket
+from diffio_async._protocol.rate_limit import TokenBucket
 from diffio_async._reporting import log
 from diffio_async.errors import DatabaseError
 

@@ -40,7 +40,6 @@ from diffio_async.options import resolve_options
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from diffio_async._polling.poller import Poller
     from diffio_async.batch.request import BatchRequest
     from diffio_async.options import ClientOptions
     from diffio_async.resources.account import AsyncAccounts
@@ -54,9 +53,6 @@ _PAGE = 200
 _POLL_SECONDS, _REPORT_SECONDS = 1.0, 0.25
 #: Seconds during which outcomes are collected, to be read at once.
 _BATCH_WINDOW = 0.05
-#: The client's poll rate is for so many generations; it is scaled up with their number, up to the
-#: factor: long waits need fewer polls.
-_WAITS_PER_RATE, _MAX_RATE_FACTOR = 10, 20
 
 
 async def run_batch(
@@ -65,7 +61,6 @@ async def run_batch(
     projects: AsyncProjects,
     generations: AsyncGenerations,
     accounts: AsyncAccounts,
-    poller: Poller,
     options: ClientOptions,
     on_progress: Callback[BatchProgress] | None = None,
     on_left_out: Callback[LeftOut] | None = None,
@@ -99,13 +94,10 @@ async def run_batch(
             account = await account_of(accounts, request.plan.options)
             if account is not None:
                 await journal.write(bind_account, journal.run_id, journal.path, account)
-        # The rate limit of polls is meant for a few waits.
-        factor = min(_MAX_RATE_FACTOR, plan.max_in_flight / _WAITS_PER_RATE)
         outcomes = _outcomes(context, on_progress)
-        with poller.multiplied_rate_limit(factor):
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
-                    yield outcome
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
         if context.stop_reason is not None or context.downloads_stopped is not None:
             raise await _stop_error(context)
     finally:
