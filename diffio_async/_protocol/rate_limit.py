@@ -17,6 +17,8 @@ START_RATE, MIN_RATE = 10.0, 1.0
 _SMOOTHING, _DRIFT = 0.1, 0.002
 #: Latency that counts as rising, as a multiple of the baseline and seconds more, which are noise.
 _RISING, _NOISE_SECONDS = 2.0, 0.05
+#: Longest wait for a limit that grows fast: it will soon allow more polls.
+_GROWING_SECONDS = 1.0
 
 
 class TokenBucket:
@@ -71,7 +73,8 @@ class RateLimiter(TokenBucket):
         burst: Further polls that are saved up while nothing is polled.
 
     Attributes:
-        saturated_since: When polls began to wait for the limit; infinite if none does.
+        saturated_since: When polls began to wait for the limit, a second ago at most while it grows
+            fast; infinite if none waits.
     """
 
     def __init__(self, max_rate: float, burst: int) -> None:
@@ -128,6 +131,8 @@ class RateLimiter(TokenBucket):
             rate = max(min(START_RATE, self.rate), self.rate - 1)
         else:
             rate = min(self.max_rate, self.rate + (1 / self.rate if self._linear else 1))
+            if rate >= self.rate + 1:
+                self.saturated_since = max(self.saturated_since, now - _GROWING_SECONDS)
         self.set_rate(rate, now)
 
     def on_throttled(self, now: float) -> None:

@@ -176,6 +176,17 @@ def test_a_pause_is_not_a_wait_for_the_limit() -> None:
     assert limiter.saturated_since == 60
 
 
+def test_a_limit_that_grows_fast_is_not_waited_for_long() -> None:
+    """Intervals grow with the wait, and need not if the limit will soon allow more polls."""
+    limiter = RateLimiter(100, 10)
+    limiter.set_saturated(1.0, saturated=True)
+    limiter.on_response(9.0, 0.1)
+    assert limiter.saturated_since == 8
+    limiter.on_throttled(9.0)
+    limiter.on_response(12.0, 0.1)
+    assert limiter.saturated_since == 8
+
+
 def test_after_a_pause_there_is_no_burst() -> None:
     """Polling resumes slowly after `drain`."""
     limiter = RateLimiter(10, 10)

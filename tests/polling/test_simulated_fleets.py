@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
 from waits.fleets import Fleet
 from waits.simulation import advantage, max_advantage, simulate_adaptive, simulate_fixed
 
 from diffio_async import WaitPolicy
-
-UNLIMITED = WaitPolicy(max_polls_per_second=1e6)
 
 
 @pytest.mark.slow
@@ -33,7 +30,7 @@ def test_fewer_polls_than_a_fixed_interval_of_the_same_delay(
     fleet: Fleet, min_advantage: float, max_mean_delay: float
 ) -> None:
     """Progress saves polls; the mean delay in seconds stays small."""
-    adaptive = simulate_adaptive(fleet, UNLIMITED)
+    adaptive = simulate_adaptive(fleet, WaitPolicy(), limited=False)
     assert len(adaptive.delays) == fleet.jobs
     assert adaptive.mean_delay <= max_mean_delay
     assert advantage(fleet, adaptive) >= min_advantage
@@ -44,7 +41,8 @@ def test_a_smaller_min_interval_costs_polls_and_saves_delay() -> None:
     """The option trades requests for delay."""
     fleet = Fleet(jobs=200, progress="jumps", created_over=300)
     quick, slow = (
-        simulate_adaptive(fleet, evolve(UNLIMITED, min_interval=seconds)) for seconds in (0.5, 4.0)
+        simulate_adaptive(fleet, WaitPolicy(min_interval=seconds), limited=False)
+        for seconds in (0.5, 4.0)
     )
     assert quick.mean_delay < slow.mean_delay / 2
     assert quick.requests > slow.requests * 1.3
@@ -56,6 +54,23 @@ def test_the_rate_limit_is_never_exceeded() -> None:
     polls = simulate_adaptive(fleet, WaitPolicy(max_polls_per_second=20, burst=5))
     assert polls.max_per_second <= 25
     assert len(polls.delays) == 600
+
+
+def test_the_default_rate_limit_adapts_to_a_hundred_jobs() -> None:
+    """Ends are detected sooner than by a loop of 2 s, with less than half of its requests."""
+    fleet = Fleet(jobs=100, median=20)
+    polls, fixed = simulate_adaptive(fleet, WaitPolicy()), simulate_fixed(fleet, 2.0)
+    assert polls.mean_delay <= fixed.mean_delay / 2
+    assert polls.requests <= fixed.requests / 2
+
+
+@pytest.mark.parametrize(("jobs", "median", "max_mean_delay"), [(100, 20, 2.0), (300, 60, 6.0)])
+def test_a_low_rate_limit_is_spent_near_the_ends(
+    jobs: int, median: float, max_mean_delay: float
+) -> None:
+    """More polls are due than ten per second allow: the intervals grow, until that is not so."""
+    polls = simulate_adaptive(Fleet(jobs=jobs, median=median), WaitPolicy(max_polls_per_second=10))
+    assert polls.mean_delay <= max_mean_delay
 
 
 def test_requests_and_delay_of_a_fixed_interval() -> None:
