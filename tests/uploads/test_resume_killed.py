@@ -107,7 +107,7 @@ async def test_a_killed_upload_is_finished_by_the_next_attempt(
 async def test_two_processes_cannot_use_one_resume_file(recording: Path, tmp_path: Path) -> None:
     """The second one is refused, and the first one finishes."""
     resume_file = tmp_path / "long.upload"
-    slowly = Fault(method="PUT", times=None, action=Delay(0.1))
+    slowly = Fault(method="PUT", times=2, action=Delay(4))  # the second process starts meanwhile
     async with scene(part_size=SIZE // PARTS, max_bytes=2 * SIZE, faults=[slowly]) as on:
         async with await uploading(on, recording, resume_file) as first:
             with anyio.fail_after(30):
