@@ -48,12 +48,13 @@ async def test_the_rate_does_not_grow_while_the_latency_rises() -> None:
         assert rate_of(client) <= START_RATE + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "headers", "rate"),
     [
         (429, {}, START_RATE / 2),
-        (429, {"Retry-After": "0.05"}, START_RATE / 2),
-        (503, {"Retry-After": "0.05"}, START_RATE / 2),
+        (429, {"Retry-After": "0.3"}, START_RATE / 2),
+        (503, {"Retry-After": "0.3"}, START_RATE / 2),
         # One failed response does not mean that there are too many polls.
         (503, {}, START_RATE),
     ],
@@ -62,7 +63,9 @@ async def test_a_service_that_throttles_halves_the_rate(
     status: int, headers: dict[str, str], rate: float
 ) -> None:
     """Once, although several polls in flight are throttled."""
-    async with sandbox_client() as (client, sandbox):
+    # A pause so long that no poll in flight is sent after it, on a busy machine either.
+    policy = WaitPolicy(min_interval=0.3, max_interval=1)
+    async with sandbox_client(wait=policy) as (client, sandbox):
         action = RespondWith(status=status, headers=headers)
         sandbox.faults.add(
             Fault(path=PROGRESS, times=3, action=action), forever(progress_body("complete"))
