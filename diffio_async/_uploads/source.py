@@ -171,7 +171,7 @@ def fingerprint_of(descriptor: int) -> FileFingerprint:
 def is_local(descriptor: int) -> bool:
     """Return whether the fingerprint of an open file is in memory, so that no thread is needed.
 
-    A network file system may ask its server for it. Those do not support reads without waiting.
+    A network file system may request it from its server; it has no reads that do not wait.
     """
     if not hasattr(os, "RWF_NOWAIT"):
         return False
