@@ -77,7 +77,7 @@ async def restored(page: Page) -> None:
     )
 
 
-async def test_a_dropped_recording_is_restored_and_heard(browser: Browser, tmp_path: Path) -> None:
+async def test_a_dropped_recording_is_restored_and_played(browser: Browser, tmp_path: Path) -> None:
     """Its progress is shown; before and after play what the files contain, at one position."""
     async with (
         Sandbox(tmp_path, workers=1) as sandbox,
