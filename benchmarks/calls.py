@@ -2,6 +2,7 @@
 
     python benchmarks/calls.py [--rounds 9] [--calls 4000] [--published PYTHON] [--json FILE]
     python benchmarks/calls.py --instructions         # counted by valgrind
+    python benchmarks/calls.py --layers               # the parts without I/O
 
 64 calls of `get_progress` are in flight. The server sends a prepared response from a process of
 its own, and so costs less than any client. Each client has a process of its own; they alternate,
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+import timeit
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -209,6 +211,29 @@ def instructions(command: list[str], calls: int) -> float:
     return (counted[1] - counted[0]) / (2 * calls)
 
 
+def layers() -> list[dict[str, Any]]:
+    """Return the microseconds of the parts of a call that need no I/O: the best of many rounds."""
+    from diffio_async._protocol import codec, endpoints
+    from diffio_async._protocol.requests import build_api_headers, build_request
+    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.options import ResolvedOptions
+
+    call = endpoints.get_generation_progress(GENERATION, PROJECT)
+    headers = build_api_headers(KEY, ResolvedOptions())
+    body, data = Server.BODY, codec.parse_body(Server.BODY)
+    parts: dict[str, Callable[[], object]] = {
+        "arguments": lambda: endpoints.get_generation_progress(GENERATION, PROJECT),
+        "request": lambda: build_request(call, base_url="http://127.0.0.1/v1", api_headers=headers),
+        "JSON": lambda: codec.parse_body(body),
+        "JSON by json.loads": lambda: json.loads(body),
+        "model": lambda: codec.from_json(data, GenerationProgress),
+    }
+    return [
+        {"part": name, "us": round(min(timeit.repeat(part, number=20, repeat=2000)) / 20 * 1e6, 1)}
+        for name, part in parts.items()
+    ]
+
+
 def measured(commands: dict[str, list[str]], rounds: int, calls: int) -> dict[str, list[Any]]:
     """Return the cost of each round of each client, in turns."""
     with ExitStack() as stack:
@@ -244,6 +269,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--calls", type=int, default=4000, help="calls of a round (4000)")
     parser.add_argument("--instructions", action="store_true", help="count them by valgrind")
+    parser.add_argument("--layers", action="store_true", help="measure parts without I/O")
     parser.add_argument("--published", metavar="PYTHON", help="an environment with diffio")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
@@ -260,6 +286,10 @@ def main() -> None:
     def command(*role: str, python: str = sys.executable) -> list[str]:
         return [python, __file__, "--role", *role]
 
+    if given.layers:
+        for each in layers():
+            print("  ".join(f"{name}={value}" for name, value in each.items()))
+        return
     rows = []
     with process(command("serve", loops[-1])) as server:
         url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"  # type: ignore[union-attr]

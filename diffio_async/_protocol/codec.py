@@ -147,7 +147,11 @@ def _mapping(value: object, _: Any) -> Mapping[str, object]:
     return value
 
 
-_text = _scalar(json_values.text, "a string")
+def _text(value: object, _: Any) -> str:
+    # Not an `UnreadableNumber`.
+    if type(value) is not str:
+        raise Misfit(f": expected a string, got {_type_name(value)}")
+    return value
 
 
 def _token(value: object, _: Any) -> str:
@@ -206,14 +210,14 @@ class _Field:
     read: Read
     row: bool
 
-    def value_of(self, value: object, *, strict: bool) -> tuple[object, bool]:
-        """Return the field's value, and whether it represents `value` completely.
+    def rows(self, value: object, *, strict: bool) -> tuple[object, ...]:
+        """Return the items that fit; null is an empty list.
 
         Raises:
-            Misfit: It does not fit.
+            Misfit: It is not a list, or an item does not fit and the field is required.
         """
-        if not self.row:
-            return self.read(value, self.kind), True
+        if value is None:
+            return ()
         if not isinstance(value, list):
             raise Misfit(f": expected a list, got {_type_name(value)}")
         rows = []
@@ -224,7 +228,7 @@ class _Field:
                 if strict or self.required:
                     misfit.path.append(str(number))
                     raise
-        return tuple(rows), len(rows) == len(value)
+        return tuple(rows)
 
 
 def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
@@ -247,30 +251,31 @@ def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
         for field in attrs.fields(cls)
         if field.name != "extra"
     }
-    required = {wire for wire, field in fields.items() if field.required}
+    required = [(wire, field.name) for wire, field in fields.items() if field.required]
 
     def hook(data: object, _: Any) -> Any:
-        if not isinstance(data, Mapping):
+        if not isinstance(data, dict):
             raise Misfit(f": expected an object, got {_type_name(data)}")
         known, extra = dict[str, object](), dict[str, object]()
         for wire, value in data.items():
             field = fields.get(wire)
             if field is None:
                 extra[wire] = value
-            elif value is not None or (field.required and not field.row):
-                try:
-                    known[field.name], complete = field.value_of(value, strict=strict)
-                except Misfit as misfit:
-                    if strict or field.required:
-                        misfit.path.append(wire)
-                        raise
-                    complete = False
-                if not complete:
-                    extra[wire] = value
-            elif field.row:
-                known[field.name] = ()
-        for wire in required:
-            if fields[wire].name not in known:
+                continue
+            try:
+                if field.row:
+                    known[field.name] = rows = field.rows(value, strict=strict)
+                    if value is not None and len(rows) < len(value):
+                        extra[wire] = value
+                elif value is not None or field.required:
+                    known[field.name] = field.read(value, field.kind)
+            except Misfit as misfit:
+                if strict or field.required:
+                    misfit.path.append(wire)
+                    raise
+                extra[wire] = value
+        for wire, name in required:
+            if name not in known:
                 raise Misfit(" is missing", wire)
         return cls(**known, extra=extra) if extra else cls(**known)
 
