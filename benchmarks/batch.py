@@ -1,14 +1,15 @@
 """Many small recordings: `restore_many` against the published SDK in a pool of threads.
 
     python benchmarks/batch.py [--files 200] [--seconds 2] [--delay 0.03] [--threads 32]
-                               [--published PYTHON] [--rounds 1] [--json FILE]
+                               [--published PYTHON] [--bare] [--rounds 1] [--json FILE]
     python benchmarks/batch.py --one [--rounds 20]
 
 The service is a sandbox in another process. Each generation takes the given seconds, plus or minus
 half of them, and each response of the API is delayed. Each contender runs in another process too,
 after one run that is not counted, so that its bytecode is cached. `--published` is the path of a
-Python with `diffio==0.3.10`. The service counts the polls, and measures the delay from the end of a
-generation to the response of the first poll that reports it.
+Python with `diffio==0.3.10`; `--bare` adds bare aiohttp, without and with the journal. The service
+counts the polls, and measures the delay from the end of a generation to the response of the first
+poll that reports it.
 
 `--one` measures one small file: the seconds of `restore`, and of `restore_many` with a new journal,
 in turn, with a new client each. The generation ends at once, and no response is delayed.
@@ -142,13 +143,13 @@ def service(options: argparse.Namespace) -> Iterator[tuple[dict[str, str], Any]]
 
 
 def contend(
-    python: str, program: str, environment: dict[str, str], folder: Path, threads: int
+    command: list[str], environment: dict[str, str], folder: Path, last: str
 ) -> dict[str, Any]:
     """Run one contender; return its files, seconds, CPU seconds and peak memory."""
     to = folder / "out"
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603
-        [python, "-c", program, str(folder / "in"), str(to), str(threads)],
+        [*command, str(folder / "in"), str(to), last],
         env={**os.environ, **environment, "PYTHONDONTWRITEBYTECODE": ""},
         stdout=subprocess.PIPE,
     )
@@ -173,23 +174,29 @@ def contend(
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for each run."""
-    contenders = {"restore_many": (sys.executable, OURS)}
+    threads = str(options.threads)
+    contenders = {"restore_many": ([sys.executable, "-c", OURS], threads)}
     if options.published:
-        contenders[f"diffio 0.3.10, {options.threads} threads"] = (options.published, PUBLISHED)
+        command = [options.published, "-c", PUBLISHED]
+        contenders[f"diffio 0.3.10, {threads} threads"] = (command, threads)
+    if options.bare:
+        command = [sys.executable, str(Path(__file__).with_name("batch_bare.py"))]
+        contenders["bare aiohttp"] = (command, "none")
+        contenders["bare aiohttp, journal"] = (command, "journal")
     rows = []
     with service(options) as (environment, look):
 
-        def run(python: str, program: str, files: int) -> dict[str, Any]:
+        def run(command: list[str], last: str, files: int) -> dict[str, Any]:
             with tempfile.TemporaryDirectory() as folder:
                 recordings(Path(folder) / "in", files)
-                row = contend(python, program, environment, Path(folder), options.threads)
+                row = contend(command, environment, Path(folder), last)
             return {**row, **look()}
 
-        for python, program in contenders.values():
-            run(python, program, 1)
+        for command, last in contenders.values():
+            run(command, last, 1)
         for _ in range(options.rounds):
-            for name, (python, program) in contenders.items():
-                rows.append({"who": name, **run(python, program, options.files)})
+            for name, (command, last) in contenders.items():
+                rows.append({"who": name, **run(command, last, options.files)})
                 print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
     return rows
 
@@ -239,6 +246,7 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help="one file instead of a batch")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--published", metavar="PYTHON")
+    parser.add_argument("--bare", action="store_true", help="compare with bare aiohttp too")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
