@@ -77,7 +77,8 @@ def report(
             "-j",
             min=1,
             metavar="NUMBER",
-            help="Number of recordings measured concurrently. Default: one for each core.",
+            help="Number of recordings measured concurrently. Default: one for each core, "
+            "at most 8.",
         ),
     ] = None,
     as_json: JsonOption = False,

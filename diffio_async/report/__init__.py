@@ -22,7 +22,7 @@ from diffio_async.report.listing import (
     list_folders,
     list_pairs,
 )
-from diffio_async.report.maker import Made, Row, make_page, make_rows, require_extra
+from diffio_async.report.maker import Report, Row, make_page, make_rows, require_extra
 from diffio_async.report.numbers import Numbers, gain
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Listing",
-    "Made",
     "Numbers",
     "Problem",
     "Recording",
+    "Report",
     "find_recordings",
     "gain",
     "list_batch",
@@ -97,7 +97,7 @@ def make_report(
     on_conflict: OnConflict = "error",
     jobs: int | None = None,
     on_row: Callable[[Row], object] | None = None,
-) -> Made:
+) -> Report:
     """Write an HTML page to see and hear recordings before and after.
 
     The page appears when it is complete, or not at all.
@@ -109,7 +109,7 @@ def make_report(
         link: Whether to put pictures into the folder `NAME_files` beside the page, and to play
             recordings where they are. Otherwise the page contains everything.
         on_conflict: `overwrite` replaces an existing page.
-        jobs: Number of processes. Default: one for each core.
+        jobs: Number of processes. Default: one for each core, at most 8.
         on_row: Called with each row when it is measured, in any order; what it raises ends the
             work.
 

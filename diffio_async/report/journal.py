@@ -114,8 +114,9 @@ def _problem(error: str | None, journal: Path, *, is_billed: int | None) -> Prob
     if error is None:
         return None
     retry = shell_line(["diffio-async", "batch", "retry", str(journal)])
-    cost = "a new generation, which is billed" if is_billed else "nothing is billed again"
-    return Problem(message=error, next=f"{retry} ({cost})")
+    if is_billed:
+        return Problem(message=error, next=f"{retry} (a new generation, which is billed)")
+    return Problem(message=error, next="run the batch again, which retries it without a bill")
 
 
 @frozen

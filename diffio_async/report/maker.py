@@ -31,13 +31,15 @@ if TYPE_CHECKING:
 
 #: A row of a page, by the names of its data.
 Row = dict[str, Any]
+#: Processes if the caller does not choose; each takes up to 100 MB.
+_MAX_JOBS = 8
 #: Bytes that a page may embed: browsers do not open much larger files.
 MAX_EMBEDDED = 256 * 1024 * 1024
 
 
 @frozen(kw_only=True)
-class Made:
-    """A page that was written.
+class Report:
+    """A report that was written.
 
     Attributes:
         page: The HTML file.
@@ -81,7 +83,7 @@ def make_rows(
         folder: Where the files of a page are put; None if only numbers are needed.
         href: URL of that folder, from the page; None if the page contains everything.
         page: The page.
-        jobs: Number of processes. Default: one for each core.
+        jobs: Number of processes. Default: one for each core, at most 8.
         on_row: Called with each row when it is made, in any order; what it raises ends the work.
         check: Called several times a second; what it raises ends the work.
 
@@ -97,7 +99,7 @@ def make_rows(
     }
     tasks = [_task(number, each, **where) for number, each in enumerate(listing.recordings)]
     rows: list[Row] = [{} for _ in tasks]
-    count = min(jobs or os.cpu_count() or 1, len(tasks))
+    count = min(jobs or min(os.cpu_count() or 1, _MAX_JOBS), len(tasks))
     with closing(run_tasks(tasks, count)) as outcomes:
         for outcome in outcomes:
             if check is not None:
@@ -157,7 +159,7 @@ def make_page(
     jobs: int | None = None,
     on_row: Callable[[Row], object] | None = None,
     check: Callable[[], object] | None = None,
-) -> Made:
+) -> Report:
     """Write the page of a listing; it appears when it is complete, or not at all.
 
     Args:
@@ -166,7 +168,7 @@ def make_page(
         link: Whether to put pictures into a folder beside the page, and to play recordings where
             they are. Otherwise the page contains everything.
         on_conflict: Whether an existing page may be replaced.
-        jobs: Number of processes. Default: one for each core.
+        jobs: Number of processes. Default: one for each core, at most 8.
         on_row: As for `make_rows`.
         check: As for `make_rows`.
 
@@ -189,7 +191,7 @@ def make_page(
             _publish(working, page, files, on_conflict)
         except OSError as failure:
             raise _not_written(page, failure) from failure
-    return Made(page=page, files=files, rows=tuple(rows))
+    return Report(page=page, files=files, rows=tuple(rows))
 
 
 def _check_target(page: Path, files: Path | None, on_conflict: OnConflict) -> None:

@@ -19,7 +19,7 @@ from diffio_async.report.numbers import Numbers, gain
 from diffio_async.report.pictures import Spectrogram
 from diffio_async.report.playback import Media, copy_sound, media_of
 from diffio_async.report.workers import Task
-from diffio_async.sandbox.audio.decoding import CannotRestore
+from diffio_async.sandbox.audio.decoding import CannotRestore, is_disk_full
 
 #: Columns of the waveform in the list, and of the large one.
 _THUMBNAIL, _WAVEFORM = 96, 1200
@@ -83,6 +83,8 @@ def _add_side(row: dict[str, Any], side: str, path: Path, task: Task) -> Numbers
     except FileNotFoundError as error:
         raise Unusable(f"there is no file {str(path)!r} any more", missing=True) from error
     except OSError as error:
+        if is_disk_full(error):  # of the listening copy
+            raise
         raise Unusable(f"{str(path)!r} cannot be read: {reason_of(error)}") from error
     row["warnings"] += [f"{path.name}: {warning}" for warning in measured.warnings]
     if measured.numbers.speech_level is None:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from diffio_async.report import Made, list_folders, make_report
+from diffio_async.report import Report, list_folders, make_report
 from diffio_async.sandbox.audio import restore, transcribe
 
 if TYPE_CHECKING:
@@ -134,14 +134,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def report(archive: Path) -> Made:
+def report(archive: Path) -> Report:
     """A page that contains everything."""
     listing = list_folders(archive / "before", archive / "after")
     return make_report(listing, archive / "report.html", jobs=2)
 
 
 @pytest.fixture(scope="session")
-def linked(archive: Path) -> Made:
+def linked(archive: Path) -> Report:
     """A page with files beside it."""
     listing = list_folders(archive / "before", archive / "after")
     return make_report(listing, archive / "linked.html", link=True, jobs=2)

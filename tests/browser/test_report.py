@@ -21,7 +21,7 @@ from tests.browser.conftest import HOSTILE
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
-    from diffio_async.report import Made
+    from diffio_async.report import Report
     from tests.browser.conftest import OpenPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -64,7 +64,7 @@ async def shown(page: Page) -> str:
     return await page.locator("#name").inner_text()
 
 
-def page_of(made: Made, target: Path, rows: list[dict[str, Any]], **data: Any) -> Path:
+def page_of(made: Report, target: Path, rows: list[dict[str, Any]], **data: Any) -> Path:
     """Write a page with other rows and data, and with the parts of a page that contains all."""
     text = made.page.read_text(encoding="utf-8")
     own = json.loads(text.partition('id="report-data">')[2].partition("</script>")[0])
@@ -76,12 +76,12 @@ def page_of(made: Made, target: Path, rows: list[dict[str, Any]], **data: Any) -
     return target
 
 
-def rows_of(made: Made) -> list[dict[str, Any]]:
+def rows_of(made: Report) -> list[dict[str, Any]]:
     """Return the rows of a page."""
     return [{**row} for row in made.rows]
 
 
-async def test_the_page_shows_every_recording(open_page: OpenPage, report: Made) -> None:
+async def test_the_page_shows_every_recording(open_page: OpenPage, report: Report) -> None:
     """The list has a row for each recording, and the first one is selected and described."""
     page = await open_page(report.page)
     names = await page.locator(".list-row").evaluate_all("rows => rows.map((row) => row.title)")
@@ -100,7 +100,7 @@ async def test_the_page_shows_every_recording(open_page: OpenPage, report: Made)
 
 
 async def test_switching_keeps_the_position_of_the_sound(
-    open_page: OpenPage, report: Made, archive: Path
+    open_page: OpenPage, report: Report, archive: Path
 ) -> None:
     """What is played after a switch follows what was played before it, within 50 ms."""
     page = await open_page(report.page)
@@ -137,7 +137,7 @@ async def test_switching_keeps_the_position_of_the_sound(
     assert max(offsets) - min(offsets) < 0.05, played
 
 
-async def test_the_louder_version_is_played_lower(open_page: OpenPage, report: Made) -> None:
+async def test_the_louder_version_is_played_lower(open_page: OpenPage, report: Report) -> None:
     """The louder version is attenuated by the difference in LUFS, and the other one untouched."""
     page = await open_page(report.page)
     await show(page, INTERVIEW)
@@ -167,7 +167,7 @@ async def test_the_louder_version_is_played_lower(open_page: OpenPage, report: M
     assert levels[1] - levels[0] == pytest.approx(abs(difference), abs=0.7)
 
 
-async def test_the_position_is_kept_while_paused(open_page: OpenPage, report: Made) -> None:
+async def test_the_position_is_kept_while_paused(open_page: OpenPage, report: Report) -> None:
     """A click on a picture seeks both versions, and a switch keeps the position."""
     page = await open_page(report.page)
     await show(page, INTERVIEW)
@@ -186,7 +186,7 @@ async def test_the_position_is_kept_while_paused(open_page: OpenPage, report: Ma
     assert readout.endswith("16 kHz")
 
 
-async def test_words_jump_to_their_time(open_page: OpenPage, report: Made) -> None:
+async def test_words_jump_to_their_time(open_page: OpenPage, report: Report) -> None:
     """A click on a word seeks to it, and the arrow keys move the focus from word to word."""
     page = await open_page(report.page)
     await show(page, INTERVIEW)
@@ -203,7 +203,7 @@ async def test_words_jump_to_their_time(open_page: OpenPage, report: Made) -> No
     assert (await players(page))["after"]["position"] < position
 
 
-async def test_marks_are_stored_and_exported(open_page: OpenPage, report: Made) -> None:
+async def test_marks_are_stored_and_exported(open_page: OpenPage, report: Report) -> None:
     """Marks survive a reload and are exported with the columns that a batch reads."""
     page = await open_page(report.page)
     assert await page.get_by_role("button", name="Export marks as CSV").is_disabled()
@@ -232,7 +232,7 @@ async def test_marks_are_stored_and_exported(open_page: OpenPage, report: Made) 
 
 
 async def test_names_with_quotes_and_commas_survive_the_csv(
-    open_page: OpenPage, report: Made
+    open_page: OpenPage, report: Report
 ) -> None:
     """A name with quotes, a comma and a line feed is read back as it was."""
     page = await open_page(report.page)
@@ -245,7 +245,7 @@ async def test_names_with_quotes_and_commas_survive_the_csv(
     assert row["name"] == 'say "hi", twice.wav'
 
 
-async def test_keys_move_play_and_switch(open_page: OpenPage, report: Made) -> None:
+async def test_keys_move_play_and_switch(open_page: OpenPage, report: Report) -> None:
     """The keys j and k step, the space bar plays, x switches, / filters and ? shows the help."""
     page = await open_page(report.page)
     await page.keyboard.press("j")
@@ -274,7 +274,9 @@ async def test_keys_move_play_and_switch(open_page: OpenPage, report: Made) -> N
     assert await shown(page) == "film.mp4"
 
 
-async def test_single_key_shortcuts_can_be_switched_off(open_page: OpenPage, report: Made) -> None:
+async def test_single_key_shortcuts_can_be_switched_off(
+    open_page: OpenPage, report: Report
+) -> None:
     """Without shortcuts, letters do nothing; the setting survives a reload."""
     page = await open_page(report.page)
     await page.keyboard.press("?")
@@ -286,7 +288,7 @@ async def test_single_key_shortcuts_can_be_switched_off(open_page: OpenPage, rep
 
 
 async def test_markup_in_names_stays_text(
-    open_page: OpenPage, report: Made, tmp_path: Path
+    open_page: OpenPage, report: Report, tmp_path: Path
 ) -> None:
     """Names, errors, words and titles that are HTML are shown as they are."""
     page = await open_page(report.page)
@@ -303,7 +305,7 @@ async def test_markup_in_names_stays_text(
     assert await page.title() == f"{code} \u2013 restoration report"
 
 
-async def test_the_list_is_sorted_and_filtered(open_page: OpenPage, report: Made) -> None:
+async def test_the_list_is_sorted_and_filtered(open_page: OpenPage, report: Report) -> None:
     """The list is ordered by gain, length, state and name, and filtered by text, state and mark."""
     page = await open_page(report.page)
 
@@ -341,7 +343,7 @@ async def test_the_list_is_sorted_and_filtered(open_page: OpenPage, report: Made
 
 
 async def test_assistive_technology_follows_the_selection(
-    open_page: OpenPage, report: Made
+    open_page: OpenPage, report: Report
 ) -> None:
     """The active option has its place in the whole list, and changes are announced."""
     page = await open_page(report.page)
@@ -361,7 +363,7 @@ async def test_assistive_technology_follows_the_selection(
 
 
 async def test_five_thousand_recordings_are_few_elements(
-    open_page: OpenPage, report: Made, tmp_path: Path
+    open_page: OpenPage, report: Report, tmp_path: Path
 ) -> None:
     """Only visible rows are elements, and the last of 5,000 is reached with one key."""
     rows = [
@@ -380,7 +382,7 @@ async def test_five_thousand_recordings_are_few_elements(
     assert await page.locator(".list-row:not([hidden])[aria-selected=true]").count() == 1
 
 
-async def test_a_page_with_files_beside_it_loads_them(open_page: OpenPage, linked: Made) -> None:
+async def test_a_page_with_files_beside_it_loads_them(open_page: OpenPage, linked: Report) -> None:
     """Details, pictures and media beside the page are loaded when a recording is selected."""
     page = await open_page(linked.page)
     await show(page, INTERVIEW)
@@ -394,7 +396,7 @@ async def test_a_page_with_files_beside_it_loads_them(open_page: OpenPage, linke
     assert scripts <= 2
 
 
-async def test_a_video_is_shown_and_switched(open_page: OpenPage, report: Made) -> None:
+async def test_a_video_is_shown_and_switched(open_page: OpenPage, report: Report) -> None:
     """Of a film, the picture of the version that is played is visible."""
     page = await open_page(report.page)
     await show(page, "film.mp4")
@@ -406,7 +408,7 @@ async def test_a_video_is_shown_and_switched(open_page: OpenPage, report: Made) 
 
 
 async def test_one_recording_needs_no_list(
-    open_page: OpenPage, report: Made, tmp_path: Path
+    open_page: OpenPage, report: Report, tmp_path: Path
 ) -> None:
     """A page of one recording has no list, no filter and no steps."""
     rows = [row for row in rows_of(report) if row["name"] == INTERVIEW]
@@ -416,7 +418,7 @@ async def test_one_recording_needs_no_list(
     assert await shown(page) == INTERVIEW
 
 
-async def test_a_phone_shows_the_list_or_a_recording(open_page: OpenPage, report: Made) -> None:
+async def test_a_phone_shows_the_list_or_a_recording(open_page: OpenPage, report: Report) -> None:
     """On a narrow screen a tap opens a recording, a button returns, and nothing is cut off."""
     page = await open_page(report.page, viewport={"width": 390, "height": 844}, has_touch=True)
     assert not await page.locator("#name").is_visible()
@@ -432,7 +434,7 @@ async def test_a_phone_shows_the_list_or_a_recording(open_page: OpenPage, report
 @pytest.mark.parametrize("width", [1360, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_no_violation(
-    open_page: OpenPage, report: Made, scheme: str, width: int
+    open_page: OpenPage, report: Report, scheme: str, width: int
 ) -> None:
     """The list, a recording, an error and the help pass the rules of axe-core."""
     axe = pytest.importorskip(
@@ -460,7 +462,7 @@ async def test_axe_finds_no_violation(
     await check()
 
 
-async def test_screenshots(open_page: OpenPage, report: Made, tmp_path: Path) -> None:
+async def test_screenshots(open_page: OpenPage, report: Report, tmp_path: Path) -> None:
     """Write pictures of the page in light, dark and narrow into DIFFIO_SCREENSHOTS."""
     folder = Path(os.environ.get("DIFFIO_SCREENSHOTS") or tmp_path)
     for name, scheme, width, height in (

@@ -93,7 +93,7 @@ async def test_a_batch_is_reported(run: Run, batch: list[dict[str, Any]], tmp_pa
     bad, talk, _ = batch
     assert (bad["state"], bad["billed"], bad["generation"]) == ("failed", None, None)
     assert "is empty" in bad["error"]["message"]
-    assert bad["error"]["next"].startswith("diffio-async batch retry ")
+    assert bad["error"]["next"] == "run the batch again, which retries it without a bill"
     assert (talk["state"], talk["billed"]) == ("restored", 60)
     assert talk["generation"].startswith("gen_")
     assert talk["before"]["numbers"] == talk["after"]["numbers"]

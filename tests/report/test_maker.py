@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from diffio_async.errors import ConfigurationError, InvalidTarget
-from diffio_async.report import Made, list_pairs, make_report, make_rows, maker
+from diffio_async.report import Report, list_pairs, make_report, make_rows, maker
 from diffio_async.report.rows import link_to
 from diffio_async.report.workers import Task, run_tasks
+from tests.disks import disk
 from tests.report.conftest import CLEAN, NOISY, WriteWav, phrases, tone
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def data_of(page: Path) -> Any:
     return json.loads(found[1])
 
 
-def details_of(made: Made, number: str) -> Any:
+def details_of(made: Report, number: str) -> Any:
     """Return the details of a row of a linked page."""
     assert made.files is not None
     script = (made.files / f"{number}.js").read_text("ascii")
@@ -202,6 +203,16 @@ def test_an_ended_report_leaves_nothing(link: bool, tmp_path: Path) -> None:
     with pytest.raises(Enough):
         make_report([(NOISY, CLEAN)] * 3, tmp_path / "page.html", link=link, on_row=end)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", ["40k", "700k"])
+def test_a_full_disk_ends_the_report(size: str, tmp_path: Path, write_wav: WriteWav) -> None:
+    """A picture, a copy or the page does not fit: the error has the reason, and nothing is left."""
+    large = write_wav("large.wav", phrases(-20, 40))
+    with disk(tmp_path / "disk", size=size) as small:
+        with pytest.raises(InvalidTarget, match=r"cannot be written.*[Nn]o space left|is full"):
+            make_report([(large, CLEAN)], small / "page.html")
+        assert list(small.iterdir()) == []
 
 
 def test_a_page_that_browsers_cannot_open_is_refused(

@@ -38,6 +38,7 @@ def touch(path: Path) -> None:
 @pytest.mark.parametrize("change", [shrink, grow, touch])
 @pytest.mark.parametrize("upload_mode", ["signed", "edge"])
 @pytest.mark.parametrize("opened", [False, True], ids=["path", "file"])
+@pytest.mark.usefixtures("reading")
 async def test_a_file_that_changes_during_the_upload_is_refused(
     change: Callable[[Path], None], upload_mode: str, opened: bool, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ async def test_a_file_that_changes_during_the_upload_is_refused(
         assert len(on.parts()) == len({seen.path for seen in on.parts()})
 
 
+@pytest.mark.usefixtures("reading")
 async def test_a_file_that_is_replaced_or_removed_is_sent_unchanged(tmp_path: Path) -> None:
     """The open file is uploaded, even if its name refers to another one."""
     path = tmp_path / "talk.wav"

@@ -234,6 +234,7 @@ async def test_an_incomplete_upload_is_not_resumed(resume_file: Path) -> None:
         assert len(on.sandbox.state.projects) == 2
 
 
+@pytest.mark.usefixtures("reading")
 async def test_a_file_that_changes_is_not_resumed(resume_file: Path, tmp_path: Path) -> None:
     """No part of the changed content is recorded, and nothing is left open."""
     path = tmp_path / "talk.wav"
