@@ -32,7 +32,7 @@ def refusal_message(source: Path, out: Path) -> str:
         (b"Dear all, these are the minutes of the meeting.\n" * 400, "not a recording"),
         (b'{"minutes": []}', "not a recording"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, "no audio stream"),
-        (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0", "not a recording"),
+        (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0", "the file is cut off"),
     ],
     ids=["empty", "text", "json", "picture", "header cut off"],
 )
