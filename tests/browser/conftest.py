@@ -19,6 +19,7 @@ import pytest
 
 from diffio_async.report import Report, list_folders, make_report
 from diffio_async.sandbox.audio import restore, transcribe
+from tests.browser.playback import RATE, decode
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, ConsoleMessage, Page, Request
@@ -145,3 +146,32 @@ def linked(archive: Path) -> Report:
     """A page with files beside it."""
     listing = list_folders(archive / "before", archive / "after")
     return make_report(listing, archive / "linked.html", link=True, jobs=2)
+
+
+@pytest.fixture(scope="session")
+def collection(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """A page of a dozen recordings with more and with less noise, for screenshots."""
+    folder = tmp_path_factory.mktemp("collection")
+    before, after = folder / "recordings", folder / "restored"
+    clean, noisy = decode(SAMPLE.with_name("clean-speech.flac")), decode(SAMPLE)
+    length = min(len(clean), len(noisy))
+    noise = noisy[:length] - clean[:length]
+    for number in range(1, 13):
+        part = slice(int(0.3 * number * RATE), int((2.5 + 0.7 * number) * RATE))
+        sound = clean[:length][part] + noise[part] * 0.08 * number
+        name = Path("1974 oral history" if number < 8 else "radio plays") / f"reel {number:02d}"
+        for kind in (before, after):
+            (kind / name).parent.mkdir(parents=True, exist_ok=True)
+        source = before / f"{name}.wav"
+        with wave.open(str(source), "wb") as file:
+            file.setparams((1, 2, RATE, 0, "NONE", ""))
+            file.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+        restored = restore(source, folder / "work", report=lambda *_: None, engine="afftdn")
+        shutil.move(restored.audio, after / f"{name}.mp3")
+        shutil.rmtree(folder / "work")
+    (after / "radio plays" / "reel 11.mp3").unlink()
+    shutil.copy(archive / "before" / "tapes" / "interview 1.wav", before / "interview.wav")
+    for suffix in ("mp3", "json"):
+        shutil.copy(archive / "after" / "tapes" / f"interview 1.{suffix}", after)
+        (after / f"interview 1.{suffix}").rename(after / f"interview.{suffix}")
+    return make_report(list_folders(before, after), folder / "report.html", jobs=2)

@@ -4,6 +4,7 @@ globalThis.diffio ??= {};
 
 diffio.Report = class {
   static #ROW_HEIGHT = 60;
+  static #THUMB = [92, 38];
   static #SORTS = [
     { key: "order", label: "As listed", of: (row) => row.order, down: false },
     { key: "gain", label: "Gain", of: (row) => row.gain, down: true },
@@ -19,6 +20,8 @@ diffio.Report = class {
   #recording;
   #reversed = false;
   #shown = 0;
+  // Read once: reading a style while rows are filled would compute the style of the page for each of them.
+  #colors;
 
   constructor(data) {
     this.#data = data;
@@ -33,6 +36,7 @@ diffio.Report = class {
       create: () => this.#createRow(), update: (element, row) => this.#updateRow(element, row),
     });
     this.#recording = new diffio.Recording(this.#get("recording"), data, this.#steps());
+    this.#readColors();
     this.#heading();
     this.#filters();
     this.#keys();
@@ -55,7 +59,11 @@ diffio.Report = class {
 
   #connect() {
     this.#list.addEventListener("select", () => this.#show());
-    this.#list.addEventListener("open", () => { document.body.dataset.view = "recording"; });
+    this.#list.addEventListener("open", () => {
+      document.body.dataset.view = "recording";
+      // On a narrow screen the list, which had the focus, is not visible any more.
+      if (!this.#get("list").offsetParent) this.#get("recording").focus();
+    });
     this.#recording.addEventListener("mark", (event) => this.#mark(event.detail));
     this.#marks.addEventListener("change", () => {
       this.#list.refresh();
@@ -66,7 +74,14 @@ diffio.Report = class {
       diffio.download("marks.csv", "text/csv;charset=utf-8", this.#marks.csv(this.#rows)));
     this.#get("export-json").addEventListener("click", () =>
       diffio.download("marks.json", "application/json", this.#marks.json(this.#rows, this.#data.key)));
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#list.refresh());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.#readColors();
+      this.#list.refresh();
+    });
+  }
+
+  #readColors() {
+    this.#colors = { before: diffio.cssColor("--before-soft"), after: diffio.cssColor("--after") };
   }
 
   // -- what is at the top
@@ -176,8 +191,9 @@ diffio.Report = class {
 
   #createRow() {
     const { el } = diffio;
+    const [width, height] = diffio.Report.#THUMB.map((size) => size * (globalThis.devicePixelRatio || 1));
     return el("div", {},
-      el("canvas", { className: "thumb", "aria-hidden": "true" }),
+      el("canvas", { className: "thumb", width, height, "aria-hidden": "true" }),
       el("span", { className: "row-name" }),
       el("span", { className: "row-facts" }),
       el("span", { className: "row-gain" }),
@@ -188,8 +204,7 @@ diffio.Report = class {
     const { format } = diffio;
     const [thumb, name, facts, gain, chip] = element.children;
     const mark = this.#marks.get(row.id);
-    if (element.shown !== row.id) {
-      element.shown = row.id;
+    if (element.shown !== row) {
       element.title = row.name;
       name.replaceChildren(...diffio.nameParts(row.name).slice(-1));
       facts.replaceChildren(...diffio.facts({ ...row, billed: null, model: null, gain: null }),
@@ -197,7 +212,8 @@ diffio.Report = class {
       gain.replaceChildren(...(Number.isFinite(row.gain)
         ? [format.signed(row.gain), diffio.el("span", { className: "unit" }, " dB")] : []));
     }
-    this.#drawThumb(thumb, row);
+    if (element.shown !== row || element.colors !== this.#colors) this.#drawThumb(thumb, row);
+    [element.shown, element.colors] = [row, this.#colors];
     chip.textContent = mark === "g" ? "\u2713" : mark === "b" ? "\u2717" : mark ?? "";
     chip.className = `row-mark ${mark ? `mark-${mark}` : ""}`;
     if (mark) chip.setAttribute("aria-label", `marked ${diffio.MARKS.find((each) => each.mark === mark).meaning}`);
@@ -205,13 +221,12 @@ diffio.Report = class {
   }
 
   #drawThumb(canvas, row) {
-    diffio.fitCanvas(canvas);
     const longest = Math.max(row.before?.duration ?? 0, row.after?.duration ?? 0);
     canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
     for (const side of diffio.Player.SIDES) {
       if (!row[side]?.peaks) continue;
       diffio.drawPeaks(canvas, diffio.bytesOf(row[side].peaks), {
-        color: diffio.cssColor(side === "before" ? "--before-soft" : "--after"), db: this.#data.db,
+        color: this.#colors[side], db: this.#data.db,
         share: longest ? row[side].duration / longest : 1, clear: false,
       });
     }
@@ -231,6 +246,7 @@ diffio.Report = class {
 
   #back() {
     document.body.dataset.view = "list";
+    this.#get("list").focus();
     this.#list.select(this.#list.selected);
   }
 
@@ -314,7 +330,7 @@ diffio.Report = class {
         run: (key) => player.seek(player.position + (key === "arrowleft" ? -2 : 2)) },
       { keys: ["g"], label: "Mark as good (press again to remove a mark)", run: (key) => this.#mark(key) },
       { keys: ["b"], label: "Mark as bad: restore again", run: (key) => this.#mark(key) },
-      { keys: ["1", "2", "3", "4", "5"], label: "Mark with 1 (worst) to 5 (best)", run: (key) => this.#mark(key) },
+      { keys: ["1", "2", "3", "4", "5"], shown: ["1 \u2026 5"], label: "Mark with 1 (worst) to 5 (best)", run: (key) => this.#mark(key) },
       { keys: ["/"], label: "Filter by name", run: () => this.#get("filter-text").focus() },
       { keys: ["?"], label: "Show this help", run: () => this.#help() },
     ]);
@@ -324,7 +340,8 @@ diffio.Report = class {
       el("div", { className: "dialog-head" }, el("h2", { id: "help-title" }, "Help"), close),
       ...keys.help(),
       el("h3", {}, "Marks"),
-      el("p", {}, "Marks are kept by this browser. Exported marks select the recordings of a batch that are restored again:"),
+      el("p", {}, "Marks are kept by this browser. Exported as CSV or JSON, those marked as bad, 1 or 2 select the recordings " +
+        "of a batch that are restored again, which is billed:"),
       el("pre", { tabIndex: 0 }, "diffio-async batch retry FOLDER --from marks.csv"),
       el("h3", {}, "Numbers"),
       el("p", {}, "Gain is the change of speech above noise: how much further speech stands out after the restoration."));
