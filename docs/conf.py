@@ -42,6 +42,7 @@ PACKAGES = (
     "webhooks",
     "report",
     "sandbox",
+    "testing",
     "sync",
     "compat",
     "compat.types",

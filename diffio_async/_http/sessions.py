@@ -88,6 +88,10 @@ class Sessions:
         """Return the number of sessions that neither `aclose` nor the end of a loop closed."""
         return sum(not kept.session.closed for kept in list(self._kept.values()))
 
+    def idle_loops(self) -> list[Loop]:
+        """Return the loops with an open session that are stopped, but not closed."""
+        return [loop for loop in self._kept if not (loop.is_running() or loop.is_closed())]
+
     async def session(self) -> SessionEntry:
         """Return the session of the running loop.
 
