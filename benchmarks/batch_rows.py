@@ -10,54 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from harness import MIB, resident, sandbox
 
 from diffio_async import AsyncDiffio
-from diffio_async.sandbox import Sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-MIB = 1024 * 1024
-
-
-async def serve() -> None:
-    """Run a service until the standard input is closed."""
-    async with Sandbox(engine="echo", duration=0, keep_requests=1000) as sandbox:
-        print(json.dumps(sandbox.environment), flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-
-
-@contextlib.contextmanager
-def service() -> Iterator[dict[str, str]]:
-    """Run the service; yield its environment."""
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, __file__, "--serve"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the service has no pipes")
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.stdin.close()
-
-
-def resident() -> float:
-    """Return the resident memory, in MiB."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / MIB
 
 
 async def measure(folder: Path, count: int, environment: dict[str, str]) -> None:
@@ -86,18 +48,14 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--folder", help="folder of the files, instead of a temporary one")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve())
-        return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         for number in range(options.files):
             path = folder / "in" / f"{number // 1000:03}" / f"{number:06}.wav"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(f"{number}".encode())
-        with service() as environment:
+        with sandbox({"duration": 0, "keep_requests": 1000}) as (environment, _):
             asyncio.run(measure(folder, options.files, environment))
         for _ in range(3):
             began = time.perf_counter()

@@ -1,6 +1,7 @@
 """Cost of one API call: of this package, of bare aiohttp, and of the published SDK.
 
     python benchmarks/calls.py [--rounds 9] [--calls 4000] [--published PYTHON] [--json FILE]
+    python benchmarks/calls.py --blocking             # one call after the other, and in threads
     python benchmarks/calls.py --instructions         # counted by valgrind
     python benchmarks/calls.py --layers               # the parts without I/O
 
@@ -12,24 +13,24 @@ does: a POST with JSON, `raise_for_status`, JSON to a dict. Rows with uvloop nee
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib.util
 import json
 import re
-import statistics
 import subprocess
 import sys
-import time
 import timeit
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import Figures, compare, metered, parser, print_table, process, report
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    import argparse
+    from collections.abc import Awaitable, Callable
 
 IN_FLIGHT = 64
 #: Threads of the published SDK: with more than 20, its connections break ("Bad file descriptor").
@@ -98,34 +99,24 @@ async def serve() -> None:
     await server.serve_forever()
 
 
-@contextmanager
-def own_cpu() -> Iterator[dict[str, float]]:
-    """Measure the body: seconds and CPU seconds of this process."""
-    found: dict[str, float] = {}
-    wall, cpu = time.perf_counter(), time.process_time()
-    yield found
-    found.update(seconds=time.perf_counter() - wall, cpu=time.process_time() - cpu)
-
-
-async def in_flight(call: Callable[[], Awaitable[object]], calls: int) -> None:
-    """Await calls, `IN_FLIGHT` at a time."""
+async def in_flight(call: Callable[[], Awaitable[object]], calls: int, at_once: int) -> None:
+    """Await calls, `at_once` at a time."""
     left = iter(range(calls))
 
     async def work() -> None:
         for _ in left:
             await call()
 
-    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
+    await asyncio.gather(*(work() for _ in range(at_once)))
 
 
-async def contend(name: str, url: str) -> None:
+async def contend(name: str, url: str, at_once: int) -> None:
     """Make as many calls as each line of the input states, and print their cost."""
-    rounds = (int(line) for line in sys.stdin)
 
     async def measure(call: Callable[[], Awaitable[object]]) -> None:
-        for calls in rounds:
-            with own_cpu() as found:
-                await in_flight(call, calls)
+        for line in sys.stdin:
+            with metered() as found:
+                await in_flight(call, int(line), at_once)
             print(json.dumps(found), flush=True)
 
     if name == "bare":
@@ -155,48 +146,37 @@ async def contend(name: str, url: str) -> None:
             )
 
 
-def contend_published(url: str) -> None:
-    """Do so with the published SDK, in threads."""
-    client: Any = import_module("diffio").DiffioClient(apiKey=KEY, baseUrl=url)
-    with ThreadPoolExecutor(THREADS) as pool:
+def contend_blocking(name: str, url: str, threads: int) -> None:
+    """Do so with a blocking client, in threads."""
+    if name == "published":
+        client: Any = import_module("diffio").DiffioClient(apiKey=KEY, baseUrl=url)
+        ids = {"generationId": GENERATION, "apiProjectId": PROJECT}
+    else:
+        client = import_module("diffio_async").Diffio(KEY, base_url=url)
+        ids = {"generation_id": GENERATION, "api_project_id": PROJECT}
+    get_progress = partial(client.generations.get_progress, **ids)
+    with ThreadPoolExecutor(threads) as pool:
         for line in sys.stdin:
-            with own_cpu() as found:
-                list(
-                    pool.map(
-                        lambda _: client.generations.get_progress(
-                            generationId=GENERATION, apiProjectId=PROJECT
-                        ),
-                        range(int(line)),
-                    )
-                )
+            calls = range(int(line))
+            with metered() as found:
+                if threads == 1:
+                    for _ in calls:
+                        get_progress()
+                else:
+                    list(pool.map(lambda _: get_progress(), calls))
             print(json.dumps(found), flush=True)
 
 
-def run(coroutine: Any, loop: str) -> None:
-    """Run a coroutine on a loop of asyncio or uvloop."""
+def play(role: str, loop: str, url: str = "", at_once: str = "1") -> None:
+    """Run the server, or a client, in this process."""
+    if role in ("published", "Diffio"):
+        contend_blocking(role, url, int(at_once))
+        return
+    coroutine = serve() if role == "serve" else contend(role, url, int(at_once))
     if loop == "uvloop":
         import_module("uvloop").run(coroutine)
     else:
         asyncio.run(coroutine)
-
-
-@contextmanager
-def process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Run a process with pipes, and end it afterwards."""
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
-        try:
-            yield running
-        finally:
-            running.terminate()
-
-
-def round_of(running: subprocess.Popen[str], calls: int) -> dict[str, float]:
-    """Have a client make some calls; return their cost."""
-    print(calls, file=running.stdin, flush=True)
-    found: dict[str, float] = json.loads(running.stdout.readline())  # type: ignore[union-attr]
-    return found
 
 
 def instructions(command: list[str], calls: int) -> float:
@@ -234,86 +214,88 @@ def layers() -> list[dict[str, Any]]:
     ]
 
 
-def measured(commands: dict[str, list[str]], rounds: int, calls: int) -> dict[str, list[Any]]:
-    """Return the cost of each round of each client, in turns."""
-    with ExitStack() as stack:
-        clients = {
-            name: stack.enter_context(process(command)) for name, command in commands.items()
+def command(*role: object, python: str = sys.executable) -> list[str]:
+    """Return the command of a server or a client."""
+    return [python, __file__, "--role", *map(str, role)]
+
+
+def clients_of(url: str, options: argparse.Namespace) -> dict[str, dict[str, list[str]]]:
+    """Return the commands of the clients that are compared, by what is measured."""
+    python = options.published
+
+    def published(at_once: int) -> dict[str, list[str]]:
+        role = ("published", "-", url, at_once)
+        return {"published": command(*role, python=python)} if python else {}
+
+    if options.blocking:
+        return {
+            "one call after the other": {
+                "coroutine": command("diffio_async", "asyncio", url, 1),
+                "Diffio": command("Diffio", "-", url, 1),
+                **published(1),
+            },
+            "8 threads": {"Diffio": command("Diffio", "-", url, 8), **published(8)},
         }
-        for running in clients.values():
-            round_of(running, calls // 4)  # warm
-        costs: dict[str, list[Any]] = {name: [] for name in clients}
-        for _ in range(rounds):
-            for name, running in clients.items():
-                costs[name].append(round_of(running, calls))
-    return costs
-
-
-def row(name: str, costs: list[Any], bare: list[Any], calls: int) -> dict[str, Any]:
-    """Return the medians of a client, and of its ratios to bare aiohttp in the same round."""
-    pairs = list(zip(costs, bare, strict=True))
     return {
-        "client": name,
-        "calls_per_s": round(calls / statistics.median(cost["seconds"] for cost in costs)),
-        "cpu_us": round(statistics.median(cost["cpu"] for cost in costs) / calls * 1e6),
-        "rate_ratio": round(statistics.median(b["seconds"] / a["seconds"] for a, b in pairs), 2),
-        "cpu_ratio": round(statistics.median(a["cpu"] / b["cpu"] for a, b in pairs), 2),
+        f"{IN_FLIGHT} calls in flight, {loop}": {
+            "bare aiohttp": command("bare", loop, url, IN_FLIGHT),
+            "diffio_async": command("diffio_async", loop, url, IN_FLIGHT),
+            **(published(THREADS) if loop == "asyncio" else {}),
+        }
+        for loop in loops()
     }
+
+
+def loops() -> list[str]:
+    """Return the event loops that are installed."""
+    return ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
+
+
+def measured(
+    what: str, clients: dict[str, list[str]], options: argparse.Namespace
+) -> list[Figures]:
+    """Return a row for each client, compared with the first."""
+    calls = options.calls
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(process(*each)) for name, each in clients.items()}
+        for each in running.values():
+            each.ask(calls // 4)  # warm
+        contenders = {name: partial(each.ask, calls) for name, each in running.items()}
+        rows = compare(what, contenders, rounds=options.rounds, against=next(iter(clients)))
+    for row in rows:
+        row["calls_per_s"] = calls / row["seconds"]
+        row["cpu_us_per_call"] = row["cpu_seconds"] / calls * 1e6
+    return rows
 
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--calls", type=int, default=4000, help="calls of a round (4000)")
-    parser.add_argument("--instructions", action="store_true", help="count them by valgrind")
-    parser.add_argument("--layers", action="store_true", help="measure parts without I/O")
-    parser.add_argument("--published", metavar="PYTHON", help="an environment with diffio")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.role:
-        role, loop, *rest = given.role
-        if role == "published":
-            contend_published(rest[0])
-        else:
-            run(serve() if role == "serve" else contend(role, rest[0]), loop)
+    given = parser(__doc__, rounds=9)
+    given.add_argument("--calls", type=int, default=4000, help="calls of a round (4000)")
+    given.add_argument("--blocking", action="store_true", help="blocking calls")
+    given.add_argument("--instructions", action="store_true", help="count them by valgrind")
+    given.add_argument("--layers", action="store_true", help="measure parts without I/O")
+    given.add_argument("--role", nargs="+")
+    options = given.parse_args()
+    if options.role:
+        play(*options.role)
         return
-    loops = ["asyncio", *(["uvloop"] if importlib.util.find_spec("uvloop") else [])]
-
-    def command(*role: str, python: str = sys.executable) -> list[str]:
-        return [python, __file__, "--role", *role]
-
-    if given.layers:
-        for each in layers():
-            print("  ".join(f"{name}={value}" for name, value in each.items()))
+    if options.layers:
+        print_table(layers())
         return
-    rows = []
-    with process(command("serve", loops[-1])) as server:
-        url = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"  # type: ignore[union-attr]
-        clients = {
-            f"{name}, {loop}": command(name, loop, url)
-            for loop in loops
-            for name in ("bare", "diffio_async")
-        }
-        if given.instructions:
-            rows = [
-                {"client": name, "instructions": round(instructions(each, 200))}
-                for name, each in clients.items()
-            ]
-        else:
-            if given.published:
-                clients["published"] = command("published", "-", url, python=given.published)
-            costs = measured(clients, given.rounds, given.calls)
-            for name in clients:
-                bare = "bare, uvloop" if name.endswith("uvloop") else "bare, asyncio"
-                rows.append(row(name, costs[name], costs[bare], given.calls))
-    for each in rows:
-        print("  ".join(f"{name}={value}" for name, value in each.items()))
-    if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows: list[Figures] = []
+    with process(*command("serve", loops()[-1])) as server:
+        clients = clients_of(f"http://127.0.0.1:{server.read()}/v1", options)
+        for what, commands in clients.items():
+            if options.instructions:
+                rows += [
+                    {"what": what, "who": name, "instructions": round(instructions(each, 200))}
+                    for name, each in commands.items()
+                    if name != "published"
+                ]
+            else:
+                rows += measured(what, commands, options)
+    report(rows, options)
 
 
 if __name__ == "__main__":

@@ -8,41 +8,27 @@ that are only imported do not count, and neither do methods that attrs generates
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness import MIB, Figures, parser, report, sandbox
 
 import diffio_async
 from diffio_async import AsyncDiffio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from types import FrameType
 
 PACKAGE = Path(diffio_async.__file__).parent
-MIB = 1024 * 1024
 
-#: A sandbox that takes uploads in parts of a MiB; a generation takes half a second.
-SANDBOX = """
-import asyncio, json
-from diffio_async.sandbox import Sandbox
-
-async def main():
-    settings = {"uploads": ("edge",), "part_size": 1024 * 1024, "engine": "echo", "duration": 0.5}
-    async with Sandbox(**settings) as box:
-        print(json.dumps(dict(box.environment)), flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
+#: Settings of the sandbox: uploads in parts of a MiB, generations that take half a second.
+SETTINGS = {"uploads": ["edge"], "part_size": MIB, "duration": 0.5}
 
 
 class Walk:
@@ -60,19 +46,6 @@ class Walk:
         if path.startswith(str(PACKAGE)):
             name = Path(path).relative_to(PACKAGE).with_suffix("").as_posix()
             self.modules.setdefault(name.removesuffix("/__init__").replace("/", "."))
-
-
-@contextmanager
-def sandbox() -> Iterator[dict[str, str]]:
-    """Run a sandbox in a separate process; yield its environment."""
-    command = [sys.executable, "-c", SANDBOX]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        if process.stdout is None:
-            raise RuntimeError("the sandbox has no output")
-        try:
-            yield json.loads(process.stdout.readline())
-        finally:
-            process.terminate()
 
 
 async def measure(walk: Walk, folder: Path) -> dict[str, list[str]]:
@@ -128,28 +101,27 @@ AIMS = {
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--list", action="store_true", help="name the modules of each path")
-    parser.add_argument("--json", type=Path, help="write the modules of each path to this file")
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--list", action="store_true", help="name the modules of each path")
+    options = given.parse_args()
     walk = Walk()
     # Before the first thread starts, so that threads of the client are recorded too.
     threading.setprofile(walk.profile)
-    with sandbox() as environment, tempfile.TemporaryDirectory() as folder:
+    with sandbox(SETTINGS) as (environment, _), tempfile.TemporaryDirectory() as folder:
         os.environ.update(environment)
         sys.setprofile(walk.profile)
         try:
             found = asyncio.run(measure(walk, Path(folder)))
         finally:
             sys.setprofile(None)
-    for name, modules in found.items():
-        print(f"{name:<32} {len(modules):>3} modules (aim {AIMS[name]})")
-        if options.list:
-            print(*(f"    {module}" for module in modules), sep="\n")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    rows: list[Figures] = [
+        {"what": name, "modules": len(modules), "aim": AIMS[name]}
+        for name, modules in found.items()
+    ]
+    report(rows, options)
+    if options.list:
+        for name, modules in found.items():
+            print(name, *(f"    {module}" for module in modules), sep="\n")
 
 
 if __name__ == "__main__":
