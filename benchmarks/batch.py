@@ -129,7 +129,7 @@ def many(options: argparse.Namespace) -> list[Figures]:
                 printed, cost = finish(*command, str(source), str(to), last, variables=environment)
             if int(printed) != files:
                 raise RuntimeError(f"{printed} files are complete, of {files}")
-            return {**cost, **service.ask(None)}
+            return {**cost, **service.request(None)}
 
         for command, last in commands.values():
             run(command, last, 1)
@@ -156,7 +156,7 @@ def one_file(options: argparse.Namespace) -> list[Figures]:
             number = len(list(folder.glob("*.wav")))
             source = folder / f"{number}.wav"
             source.write_bytes(f"{number:32}".encode() * 512)
-            return {**running.ask(str(source)), "requests": service.ask(None)["requests"]}
+            return {**running.request(str(source)), "requests": service.request(None)["requests"]}
 
         contenders = {
             name: partial(run, stack.enter_context(process(*command, variables=environment)))

@@ -259,8 +259,8 @@ def measured(
     with ExitStack() as stack:
         running = {name: stack.enter_context(process(*each)) for name, each in clients.items()}
         for each in running.values():
-            each.ask(calls // 4)  # warm
-        contenders = {name: partial(each.ask, calls) for name, each in running.items()}
+            each.request(calls // 4)  # warm
+        contenders = {name: partial(each.request, calls) for name, each in running.items()}
         rows = compare(what, contenders, rounds=options.rounds, against=next(iter(clients)))
     for row in rows:
         row["calls_per_s"] = calls / row["seconds"]

@@ -58,7 +58,7 @@ class Process:
             raise RuntimeError(f"no line was received: run {self.popen.args!r} to see why")
         return json.loads(line)
 
-    def ask(self, value: object) -> Any:
+    def request(self, value: object) -> Any:
         """Send a line; return the next line of the process."""
         print(json.dumps(value), file=self.popen.stdin, flush=True)
         return self.read()
@@ -86,7 +86,7 @@ def sandbox(
 ) -> Iterator[tuple[dict[str, str], Process]]:
     """Run a sandbox whose responses are delayed; yield its environment, and its process.
 
-    Each `ask(None)` of the process returns what it counted since the last.
+    Each `request(None)` of the process returns what it counted since the last.
     """
     given = json.dumps({"engine": "echo", **settings})
     with process(sys.executable, str(HERE / "service.py"), str(delay), given) as running:
@@ -144,27 +144,27 @@ def cpu_seconds() -> float:
 
 
 def resident(name: str = "VmRSS") -> float:
-    """Return the memory of this process in MiB: `VmRSS` is that of now, `VmHWM` the peak."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    """Return the memory of this process in MiB: `VmRSS` is that of now, `VmHWM` the peak.
+
+    It is 0 where there is no `/proc`.
+    """
+    status = Path("/proc/self/status")
+    lines = status.read_text(encoding="ascii").splitlines() if status.exists() else ()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(name)), 0.0)
 
 
 @contextmanager
 def metered() -> Iterator[Figures]:
     """Measure the body: seconds, CPU seconds of all threads, and peak memory above idle."""
     found: Figures = {}
-    linux = sys.platform == "linux"
-    if linux:
-        idle = resident()
+    idle = resident()
+    if idle:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     cpu, began = cpu_seconds(), time.perf_counter()
     yield found
     found["seconds"] = time.perf_counter() - began
     found["cpu_seconds"] = cpu_seconds() - cpu
-    if linux:
-        found["peak_mib"] = resident("VmHWM") - idle
+    found["peak_mib"] = resident("VmHWM") - idle if idle else None
 
 
 def compare(
