@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import av
 import pytest
 
 from diffio_async.report.html import write_page
 from tests.browser import playback
-from tests.browser.conftest import HOSTILE, cut
+from tests.browser.conftest import HOSTILE, cut, write_webp
 from tests.cli.conftest import in_process
 
 if TYPE_CHECKING:
@@ -82,16 +81,6 @@ def page_of(made: Report, target: Path, rows: list[dict[str, Any]], **data: Any)
 def rows_of(made: Report) -> list[dict[str, Any]]:
     """Return the rows of a page."""
     return [{**row} for row in made.rows]
-
-
-def write_webp(screenshot: bytes, target: Path) -> None:
-    """Write a screenshot as WebP, which has half the size of the PNG."""
-    with av.open(io.BytesIO(screenshot), "r") as source, av.open(str(target), "w") as file:
-        frame = next(source.decode(video=0)).reformat(format="bgra")
-        stream: Any = file.add_stream("libwebp", options={"quality": "82"})
-        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "bgra"
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
 
 
 async def test_the_page_shows_every_recording(open_page: OpenPage, report: Report) -> None:

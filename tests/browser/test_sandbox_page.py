@@ -13,7 +13,7 @@ import pytest
 
 from diffio_async.sandbox import Sandbox
 from tests.browser import playback
-from tests.browser.conftest import HOSTILE, SAMPLE, complaint
+from tests.browser.conftest import HOSTILE, SAMPLE, complaint, write_webp
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,9 +214,9 @@ async def test_axe_finds_no_violation(
         await page.get_by_role("button", name="Make a transcript").click()
         await page.locator(".words button").first.wait_for(timeout=RESTORATION)
         await check()
-        picture = folder / f"sandbox-{scheme if width > 500 else 'narrow'}.jpg"
+        picture = folder / f"sandbox-{scheme if width > 500 else 'narrow'}.webp"
         await page.locator(".measuring").wait_for(state="detached")
-        await page.screenshot(path=picture, quality=85)
+        write_webp(await page.screenshot(), picture)
         assert picture.stat().st_size > 10_000
         if width < 500:
             await page.get_by_role("button", name="All recordings").click()
