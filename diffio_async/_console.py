@@ -12,13 +12,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
-from diffio_async._text import printable
+from diffio_async._text import cells, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console as RichConsole
     from rich.live import Live
+    from rich.table import Table
 
 #: ASCII replacements in lines of `Console.live`, for streams that are not UTF.
 _ASCII = str.maketrans({"…": "~", "━": "=", "─": "-"})
@@ -224,6 +225,19 @@ class Console:
         else:
             self.out.write(_to_lines(lines))
 
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print rows on standard output, below the names of their columns.
+
+        Columns named with a leading blank are aligned to the right. A terminal wraps long cells;
+        elsewhere each row is one line.
+        """
+        shown = [[printable(cell) for cell in row] for row in rows]
+        if self.out.isatty():
+            with contextlib.suppress(Exception):
+                _rich_console(self.out).print(_rich_table(columns, shown))
+                return
+        self.out.write("".join(f"{line}\n" for line in _aligned(columns, shown)))
+
     def note(self, *lines: str) -> None:
         """Print lines on standard error, above the live lines."""
         if self._live is not None:
@@ -271,6 +285,31 @@ class Console:
 
 def _to_lines(lines: tuple[str, ...]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    names = [name.strip() for name in columns]
+    widths = [max(map(cells, column)) for column in zip(names, *rows, strict=True)]
+    for row in (names, *rows):
+        words = []
+        for name, cell, width in zip(columns, row, widths, strict=True):
+            gap = " " * (width - cells(cell))
+            words.append(gap + cell if name.startswith(" ") else cell + gap)
+        yield "  ".join(words).rstrip()
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        # Long ids are wrapped, not cut, so that they can be copied.
+        justify: Literal["left", "right"] = "right" if name.startswith(" ") else "left"
+        table.add_column(name.strip(), justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _print_with_rich(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from diffio_async._version import __version__
-from diffio_async.cli import OK
+from diffio_async.cli import OK, account
 from diffio_async.cli.batch import app as batch_app
 from diffio_async.cli.command import (
+    CALL_EXIT_CODES,
     DOWNLOAD_TYPES,
     EXIT_CODES,
     CacertOption,
@@ -43,9 +44,10 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-app.add_typer(batch_app)
-app.add_typer(webhooks_app)
+for group in (batch_app, webhooks_app, *account.groups):
+    app.add_typer(group)
 app.command(epilog=EPILOG)(report)
+app.command(epilog=CALL_EXIT_CODES)(account.usage)
 
 
 def _print_version(requested: bool) -> None:

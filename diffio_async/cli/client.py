@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
@@ -17,17 +17,19 @@ from diffio_async._polling.wait_display import format_duration
 from diffio_async._protocol.redaction import MASK, redact
 from diffio_async._protocol.urls import allows_insecure_http, api_base_url, plausible_api_key
 from diffio_async._validators import local_path
-from diffio_async.cli.command import console, network_options
+from diffio_async.cli.command import console, network_options, print_event
 from diffio_async.client import AsyncDiffio
-from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
+from diffio_async.errors import ApiError, ConfigurationError, ConnectionFailed, DiffioError
 from diffio_async.events import Event, RequestFailed, RequestSent, ResponseReceived
 from diffio_async.options import DEFAULT_BASE_URL, ClientOptions, RequestOptions, RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from diffio_async.models.generations import GenerationProgress
     from diffio_async.options import Observer
+
+T = TypeVar("T")
 
 _BASE_URL = "DIFFIO_API_BASE_URL"
 #: Variables that name a file of certificates, in order: curl's, OpenSSL's, requests'.
@@ -73,6 +75,44 @@ async def open_client(
         reachability.reporting(),
     ):
         yield client
+
+
+async def call_service(
+    call: Callable[[AsyncDiffio], Awaitable[T]],
+    *,
+    as_json: bool,
+    advice: Mapping[type[DiffioError], str] | None = None,
+) -> T | None:
+    """Return the response of a call. Print its failure and return None.
+
+    Args:
+        call: The call, for a client of the environment.
+        as_json: Whether to print a failure as JSON.
+        advice: What to do about some errors, in place of the library's general advice.
+    """
+    check_environment()
+    async with open_client() as client:
+        try:
+            return await call(client)
+        except ConfigurationError:
+            raise
+        except DiffioError as error:
+            message = _with_advice(error, advice or {})
+            failure = {"event": "failed", "error": type(error).__name__, "message": message}
+            print_event(failure, f"diffio-async: {message}", as_json=as_json, to_stderr=True)
+            return None
+
+
+def _with_advice(error: DiffioError, advice: Mapping[type[DiffioError], str]) -> str:
+    text = str(error).replace("api_keys.list", "diffio-async keys list")
+    own = next((each for kind, each in advice.items() if isinstance(error, kind)), None)
+    if own is None:
+        return text
+    if not isinstance(error, ApiError):
+        return f"{text.rstrip('.')}. {own}"
+    # More specific advice of the library stays: about the base URL, or a key that is not active.
+    is_general = error.hint == type(error).hint or error.hint.startswith("Check the id")
+    return text.replace(error.hint, own) if is_general and error.hint else text
 
 
 def client_options(*observers: Observer) -> ClientOptions:

@@ -30,6 +30,10 @@ EXIT_CODES = (
     "Exit codes: 0 all succeeded; 1 at least one failed; 2 wrong usage or configuration, "
     "nothing was sent; 130 interrupted (Ctrl-C); 143 terminated."
 )
+#: Exit codes of commands that make one request.
+CALL_EXIT_CODES = (
+    "Exit codes: 0 done; 1 it failed; 2 wrong usage or configuration, nothing was sent."
+)
 DOWNLOAD_TYPES: dict[str, DownloadType] = {
     "audio": "audio",
     "video": "video",
@@ -72,6 +76,15 @@ ProxyOption = Annotated[
         metavar="URL",
         help="URL of the proxy; '' uses none. Default: HTTPS_PROXY or ALL_PROXY, except for the "
         "hosts in NO_PROXY.",
+    ),
+]
+ApiKeyIdOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ID",
+        envvar="DIFFIO_API_KEY_ID",
+        show_envvar=False,
+        help="Id of the API key. Default: DIFFIO_API_KEY_ID, or the calling key.",
     ),
 ]
 CacertOption = Annotated[

@@ -53,6 +53,11 @@ async def test_the_version_is_printed(run: Run) -> None:
         ("webhooks listen", "0 stopped by Ctrl-C"),
         ("webhooks inbox list", "1 it failed"),
         ("webhooks inbox retry", "1 it failed"),
+        ("usage", "1 it failed"),
+        ("projects list", "1 it failed"),
+        ("generations show", "A failed generation was found"),
+        ("keys create", "stores the secret in a variable"),
+        ("keys revoke", "1 also if the prompt is declined"),
         ("sandbox", "until Ctrl-C"),
     ],
 )

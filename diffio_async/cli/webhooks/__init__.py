@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from diffio_async.cli.command import (
+    CALL_EXIT_CODES,
+    ApiKeyIdOption,
     CacertOption,
     JsonOption,
     NetworkOptions,
@@ -27,19 +29,9 @@ inbox_app = typer.Typer(
 app.add_typer(inbox_app)
 
 EVENTS = ("generation.completed", "generation.failed")
-EXIT_CODES = "Exit codes: 0 done; 1 it failed; 2 wrong usage or configuration, nothing was sent."
 SECRET_VARIABLE = "DIFFIO_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 ModeOption = Annotated[WebhookMode, typer.Option(help="Which of the two endpoints of the API key.")]
-ApiKeyIdOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ID",
-        envvar="DIFFIO_API_KEY_ID",
-        show_envvar=False,
-        help="Id of the API key of the endpoint. Default: DIFFIO_API_KEY_ID, or the calling key.",
-    ),
-]
 InboxOption = Annotated[str, typer.Option(metavar="FILE", help="The inbox.")]
 
 
@@ -60,7 +52,7 @@ def signing_secrets() -> list[str]:
     return secrets
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=CALL_EXIT_CODES)
 def configure(
     url: Annotated[str, typer.Option(metavar="URL", help="The https:// URL to deliver events to.")],
     mode: ModeOption = "live",
@@ -92,7 +84,7 @@ def configure(
     )
 
 
-@app.command("test", epilog=EXIT_CODES)
+@app.command("test", epilog=CALL_EXIT_CODES)
 def send_test(
     event: Annotated[
         str, typer.Option(metavar="TYPE", help="Type of the event.")
@@ -206,7 +198,7 @@ def start_listener(
     )
 
 
-@inbox_app.command("list", epilog=EXIT_CODES)
+@inbox_app.command("list", epilog=CALL_EXIT_CODES)
 def inbox_list(
     inbox: InboxOption,
     state: Annotated[InboxState | None, typer.Option(help="Only events in this state.")] = None,
@@ -223,7 +215,7 @@ def inbox_list(
     )
 
 
-@inbox_app.command("retry", epilog=EXIT_CODES)
+@inbox_app.command("retry", epilog=CALL_EXIT_CODES)
 def inbox_retry(
     inbox: InboxOption,
     message_id: Annotated[

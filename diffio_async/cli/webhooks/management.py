@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -15,20 +15,17 @@ import attrs
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._validators import local_path
 from diffio_async.cli import FAILED, OK
-from diffio_async.cli.client import check_environment, open_client
+from diffio_async.cli.client import call_service
 from diffio_async.cli.command import console, exit_code_after_output, print_event
-from diffio_async.errors import ConfigurationError, DiffioError
+from diffio_async.errors import ConfigurationError
 from diffio_async.webhooks.diagnose import diagnose
 from diffio_async.webhooks.inbox import WebhookInbox
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from diffio_async.client import AsyncDiffio
     from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookMode
     from diffio_async.webhooks.diagnose import Explanation
-
-T = TypeVar("T")
 
 
 async def configure(
@@ -40,7 +37,7 @@ async def configure(
     as_json: bool,
 ) -> int:
     """Set the URL and the types of events. Return the exit code."""
-    endpoint = await _call(
+    endpoint = await call_service(
         lambda client: client.webhooks.configure(
             mode=mode, url=url, event_types=event_types, api_key_id=api_key_id
         ),
@@ -78,7 +75,7 @@ async def send_test_event(
     *, mode: WebhookMode, event_type: str, api_key_id: str | None, as_json: bool
 ) -> int:
     """Request the delivery of a test event. Return the exit code."""
-    sent = await _call(
+    sent = await call_service(
         lambda client: client.webhooks.send_test_event(
             mode=mode, event_type=event_type, api_key_id=api_key_id
         ),
@@ -97,20 +94,6 @@ async def send_test_event(
     line = f"{sent.event_type} was sent as {sent.svix_message_id} ({sent.mode})"
     print_event(fields, line, as_json=as_json)
     return OK
-
-
-async def _call(call: Callable[[AsyncDiffio], Awaitable[T]], *, as_json: bool) -> T | None:
-    """Return the response of a call. Print its failure and return None."""
-    check_environment()
-    async with open_client() as client:
-        try:
-            return await call(client)
-        except ConfigurationError:
-            raise
-        except DiffioError as error:
-            failure = {"event": "failed", "error": type(error).__name__, "message": str(error)}
-            print_event(failure, f"diffio-async: {error}", as_json=as_json, to_stderr=True)
-            return None
 
 
 async def list_entries(path: str, *, state: InboxState | None, limit: int, as_json: bool) -> int:
