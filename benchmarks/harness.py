@@ -77,7 +77,7 @@ def process(*command: str, variables: Mapping[str, str] | None = None) -> Iterat
         try:
             yield Process(popen)
         finally:
-            popen.kill()
+            popen.terminate()
 
 
 @contextmanager

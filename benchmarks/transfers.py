@@ -8,31 +8,30 @@ warms up with one small file each way first. What each figure means is in docs/b
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import shutil
 import ssl
 import sys
 import tempfile
 import urllib.request
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trustme
 from attrs import define, field, frozen
-from moving.contenders import MIB, curl, pieces, ranges, sdk, with_published
-from moving.serving import running
+from harness import MIB, Figures, compare, parser, print_table, process, save
+from moving.contenders import curl, pieces, ranges, sdk
+from moving.profiling import print_profile
 from moving.sink import BLOCK, content
-from moving.table import against, heading, line, profile, row
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 SMALL = 256 * 1024
-CONTENDERS = ("ours", "published", "curl")
 
 
 @frozen
@@ -85,23 +84,23 @@ class Testbed:
         kind = "link" if scene.group == "link" else "sink"
         return f"http{'s' * scene.tls}://localhost:{self.ports[kind, scene.tls]}"
 
-    def run(self, scene: Scene, contender: str) -> dict[str, Any]:
+    def run(self, scene: Scene, contender: str) -> Figures:
         """Run one contender, and return its figures."""
         self._at_once(scene)
         found = self._moved(scene, contender)
         total = scene.files * scene.size
         found["connections"] = self._at_once(scene)
-        if contender == "ours":
+        if contender == "diffio_async":
             self.connections[scene.name] = found["connections"]
         found["mb_per_s"] = total / 1e6 / found["seconds"]
         found["cpu_s_per_gb"] = found["cpu_seconds"] / (total / 1e9)
         return found
 
-    def watched(self, scene: Scene, what: str) -> dict[str, Any]:
+    def watched(self, scene: Scene, what: str) -> Figures:
         """Run this package untimed, with the meter `lag` or `profile`."""
         self.also = what
         try:
-            return self._moved(scene, "ours")
+            return self._moved(scene, "diffio_async")
         finally:
             self.also = None
 
@@ -136,8 +135,9 @@ class Testbed:
             "results": [] if up else [scene.size] * scene.files,
             "also": self.also,
         }
-        python = sys.executable if contender == "ours" else self.python or ""
-        return sdk(python, contender, order, self.authority if scene.tls else None)
+        own = contender == "diffio_async"
+        python, module = (sys.executable, "ours") if own else (self.python or "", "published")
+        return sdk(python, module, order, self.authority if scene.tls else None)
 
     def _curl(self, scene: Scene, _: str, results: Path) -> dict[str, Any]:
         """Use as many connections as this package had on the link, and otherwise one."""
@@ -210,67 +210,49 @@ def testbed(args: argparse.Namespace) -> Iterator[Testbed]:
         ports: dict[tuple[str, bool], int] = {}
         with _held_to(set(cores[:-1]) or None):
             for tls in (False, True):
-                words = [str(pem)] if tls else []
-                sink = ports["sink", tls] = stack.enter_context(running("sink", *words))
-                ports["link", tls] = stack.enter_context(running("link", str(sink)))
-        python = args.published
-        if python is None and not args.without_published:
-            python = with_published(folder / "published")
+                for name in ("sink", "link"):
+                    words = [str(pem)] if tls else []
+                    if name == "link":
+                        words = [str(ports["sink", tls])]
+                    command = (sys.executable, "-m", f"moving.{name}", *words)
+                    ports[name, tls] = stack.enter_context(process(*command)).read()
         yield Testbed(
             folder=folder,
             memory=memory,
             authority=folder / "authority.pem",
             ports=ports,
-            python=python,
+            python=args.published,
             on=set(cores[-1:]) or None,
         )
 
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", default="", help="words; scenes with one of them in their name")
-    parser.add_argument("--rounds", type=int, help="runs of each contender (3; --quick: 1)")
-    parser.add_argument("--size", type=int, help="MiB of the large file (1024; --quick: 64)")
-    parser.add_argument("--quick", action="store_true", help="a small run, to see that all works")
-    parser.add_argument("--published", metavar="PYTHON", help="that has diffio==0.3.10 already")
-    parser.add_argument("--without-published", action="store_true")
-    parser.add_argument("--pin", action="store_true", help="contenders on a core of their own")
-    parser.add_argument("--folder", type=Path, help="for the files; a temporary one")
-    parser.add_argument("--profile", action="store_true", help="where ours spends its time")
-    parser.add_argument("--json", type=Path, help="for every run's figures")
-    args = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--only", default="", help="words; scenes with one of them in their name")
+    given.add_argument("--rounds", type=int, help="runs of each contender (3; --quick: 1)")
+    given.add_argument("--size", type=int, help="MiB of the large file (1024; --quick: 64)")
+    given.add_argument("--quick", action="store_true", help="a small run, to see that all works")
+    given.add_argument("--pin", action="store_true", help="contenders on a core of their own")
+    given.add_argument("--folder", type=Path, help="for the files; a temporary one")
+    given.add_argument("--profile", action="store_true", help="where ours spends its time")
+    args = given.parse_args()
     args.size = args.size or (64 if args.quick else 1024)
     args.rounds = args.rounds or (1 if args.quick else 3)
-    rows = []
+    present = ["diffio_async", *(["published"] if args.published else [])]
+    present += ["curl"] if shutil.which("curl") else []
+    rows: list[Figures] = []
     with testbed(args) as place:
-        absent = {"published"} if place.python is None else set()
-        absent |= {"curl"} if shutil.which("curl") is None else set()
-        present = [name for name in CONTENDERS if name not in absent]
-        print(heading())
         for scene in scenes(args):
-            runs: dict[str, list[dict[str, Any]]] = {name: [] for name in present}
-            for _ in range(args.rounds):
-                for name in present:
-                    runs[name].append(place.run(scene, name))
-            for name in present:
-                rows.append(row(scene.name, name, runs[name]))
-                if name == "ours":
-                    rows[-1] |= place.watched(scene, "lag")
-                    rows[-1] |= place.watched(scene, "profile") if args.profile else {}
-                print(line(rows[-1]), flush=True)
-                if name != "ours":
-                    speed, processor = against(runs["ours"], runs[name])
-                    rows[-1] |= {"ours_speed_times": speed, "ours_cpu_times": processor}
-                    print(f"    ours has {speed:.2f} x its speed at {processor:.2f} x its CPU")
-                if "profile" in rows[-1]:
-                    print(profile(rows[-1]), flush=True)
-    if args.json:
-        about = {"python": platform.python_version(), "cores": os.cpu_count(), "pin": args.pin}
-        text = json.dumps({**about, "size_mib": args.size, "rows": rows}, indent=1)
-        args.json.write_text(text + "\n", encoding="utf-8")
+            contenders = {name: partial(place.run, scene, name) for name in present}
+            found = compare(scene.name, contenders, rounds=args.rounds, against="diffio_async")
+            found[0] |= place.watched(scene, "lag")
+            print_table(found)
+            if args.profile:
+                found[0] |= place.watched(scene, "profile")
+                print_profile(found[0]["profile"])
+            rows += found
+    save(rows, args)
 
 
 if __name__ == "__main__":

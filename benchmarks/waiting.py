@@ -6,6 +6,8 @@
     python benchmarks/waiting.py --recording N wait for real restorations, N with each contender
     python benchmarks/waiting.py --plot FILE   plot delay against requests as SVG
 
+The column `fixed_interval_requests` has the number of a fixed interval with the same mean delay.
+
 The service and each contender are separate processes, and all contenders wait for equal fleets.
 Some fleets run on a faster clock: durations and the intervals of the policy are divided by `speed`,
 the rate limit is multiplied by it, and figures are in simulated seconds, except CPU seconds. Round
@@ -15,15 +17,11 @@ seem longer, never shorter.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import tempfile
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
-from moving.contenders import with_published
+from harness import Figures, parser, print_heading, print_line, save
 from waits import recording, single_job
 from waits.fleets import Fleet
 from waits.plot import plot
@@ -31,6 +29,11 @@ from waits.running import Row, measure
 from waits.simulation import lines
 
 ONE, MANY = "one project", "a project each"
+COLUMNS = (
+    *("what", "who", "speed", "ended", "requests", "delay_mean", "delay_p50", "delay_p95"),
+    *("cpu_seconds", "peak_mib", "bytes_per_job", "max_per_second", "longest_gap"),
+    "fixed_interval_requests",
+)
 
 
 def rows() -> list[Row]:
@@ -110,48 +113,25 @@ def rows() -> list[Row]:
 def quick() -> list[Row]:
     """Return the rows of a smoke run."""
     few = Fleet(jobs=60, projects=6, median=2)
-    return [Row(title="60 jobs, median 2 s", who=who, fleet=few) for who in ("ours", "naive")]
-
-
-def line(figures: dict[str, Any]) -> str:
-    """Return the figures of a row as text."""
-
-    def number(name: str, form: str) -> str:
-        value = figures[name]
-        return "-" if value is None else format(value, form)
-
-    return (
-        f"{figures['title']:58} {figures['who']:9} x{figures['speed']:<3g} "
-        f"ended {figures['ended']:6} requests {figures['requests']:6} "
-        f"delay {number('delay_mean', '.2f')} / {number('delay_p50', '.2f')} / "
-        f"{number('delay_p95', '.2f')} s  cpu {figures['cpu_seconds']:.2f} s  "
-        f"peak {figures['peak_mib']:.0f} MiB  bytes/job {number('bytes_per_job', '.0f')}  "
-        f"max. requests per second {figures['max_per_second']}  "
-        f"longest gap {figures['longest_gap']:.1f} s  "
-        f"requests of a fixed interval with that delay {number('fixed_interval_requests', '')}"
-    )
+    contenders = ("ours", "naive", "published")
+    return [Row(title="60 jobs, median 2 s", who=who, fleet=few) for who in contenders]
 
 
 def main() -> None:
-    """Measure, and print a table; delays are mean / p50 / p95."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
+    """Measure, and print a table."""
+    given = parser(__doc__)
+    given.add_argument(
         "--only", metavar="TEXT", help="only rows whose title or contender contains this"
     )
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--simulate", action="store_true")
-    parser.add_argument("--jobs", type=int, default=1000, help="number of simulated jobs")
-    parser.add_argument(
+    given.add_argument("--quick", action="store_true")
+    given.add_argument("--simulate", action="store_true")
+    given.add_argument("--jobs", type=int, default=1000, help="number of simulated jobs")
+    given.add_argument(
         "--median", type=float, default=60.0, help="median duration of simulated jobs, in seconds"
     )
-    parser.add_argument("--recording", type=int, metavar="N", help="number of real restorations")
-    parser.add_argument("--plot", type=Path, metavar="FILE")
-    parser.add_argument("--published", metavar="PYTHON", help="interpreter with diffio==0.3.10")
-    parser.add_argument("--without-published", action="store_true")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
+    given.add_argument("--recording", type=int, metavar="N", help="number of real restorations")
+    given.add_argument("--plot", type=Path, metavar="FILE")
+    arguments = given.parse_args()
     if arguments.simulate:
         for each in chain(lines(arguments.jobs, arguments.median), single_job.lines()):
             print(each, flush=True)
@@ -163,18 +143,14 @@ def main() -> None:
         return
     selected = quick() if arguments.quick else rows()
     selected = [row for row in selected if (arguments.only or "") in f"{row.title} {row.who}"]
-    if arguments.without_published:
-        selected = [row for row in selected if row.who != "published"]
-    results = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in selected:
-            python = sys.executable
-            if row.who == "published":
-                python = arguments.published or with_published(Path(folder))
+    results: list[Figures] = []
+    print_heading(*COLUMNS)
+    for row in selected:
+        python = arguments.published if row.who == "published" else sys.executable
+        if python:
             results.append(measure(row, python))
-            print(line(results[-1]), flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            print_line(*(results[-1][name] for name in COLUMNS))
+    save(results, arguments)
 
 
 if __name__ == "__main__":

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from moving.serving import HERE
+from harness import Figures, finish
 from moving.sink import PART
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-MIB = 1024 * 1024
 
-
-class Failed(Exception):
-    """A contender failed."""
-
-
-def sdk(
-    python: str, module: str, order: Mapping[str, object], authority: Path | None
-) -> dict[str, Any]:
+def sdk(python: str, module: str, order: Mapping[str, object], authority: Path | None) -> Figures:
     """Run the program of one SDK, and return its result."""
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    if authority:
-        environment["SSL_CERT_FILE"] = str(authority)
-    done = subprocess.run(  # noqa: S603
-        [python, "-m", f"moving.{module}", json.dumps(order)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"{module}: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    trusted = {"SSL_CERT_FILE": str(authority)} if authority else {}
+    command = (python, "-m", f"moving.{module}", json.dumps(order))
+    result: Figures = json.loads(finish(*command, variables=trusted)[0])
     return result
 
 
@@ -51,7 +30,7 @@ def curl(
     results: Sequence[tuple[str, Path]] = (),
     size: int = 0,
     connections: int = 1,
-) -> dict[str, Any]:
+) -> Figures:
     """Transfer bodies with one curl: files to the edge, or ranges (`0-99`) of a result."""
     words = ["curl", "--silent", "--show-error", "--fail", "--http1.1", "--header", "Expect:"]
     if authority:
@@ -64,16 +43,7 @@ def curl(
     for number, (span, path) in enumerate(results):
         words += [*(["--next", *shared] if number else []), *(["-r", span] if span else [])]
         words += ["-o", str(path), f"{base}/media/{size}?signature=none"]
-    began = time.perf_counter()
-    process = subprocess.Popen(words, stderr=subprocess.PIPE)  # noqa: S603
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    error = process.stderr.read() if process.stderr else b""
-    process.communicate()
-    if process.returncode:
-        raise Failed(f"curl: {error.decode()}")
-    return {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "peak_mib": None}
+    return {**finish(*words)[1], "peak_mib": None}
 
 
 def ranges(size: int, connections: int) -> list[str]:
@@ -91,12 +61,3 @@ def pieces(source: Path, folder: Path) -> list[Path]:
             path.write_bytes(part)
             cut.append(path)
     return cut
-
-
-def with_published(folder: Path) -> str:
-    """Create an environment with `diffio==0.3.10`; return the path of its Python."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603
-    python = str(folder / "bin" / "python")
-    install = [python, "-m", "pip", "install", "--quiet", "diffio==0.3.10"]
-    subprocess.run(install, check=True)  # noqa: S603
-    return python

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import statistics
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moving.meter import check, metered, print_result, read_parameters
+from harness import metered
 from moving.profiling import profiled
+from moving.sink import check
 
 from diffio_async import AsyncDiffio, ClientOptions
 
@@ -81,7 +84,7 @@ async def move(client: AsyncDiffio, parameters: dict[str, Any]) -> None:
 
 async def main() -> None:
     """Warm up, then make the requested transfers."""
-    parameters = read_parameters()
+    parameters = json.loads(sys.argv[1])
     trusted = (
         ssl.create_default_context(cafile=parameters["authority"])
         if parameters["authority"]
@@ -106,7 +109,7 @@ async def main() -> None:
                 await move(client, parameters)
         for number, size in enumerate(parameters["results"]):
             check(Path(parameters["folder"], str(number)), size)
-    print_result(found)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

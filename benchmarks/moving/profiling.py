@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import cProfile
 import pstats
-import resource
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from harness import cpu_seconds, print_heading, print_line
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 #: Kinds of work; the first one with a word in a function's file or name applies.
 KINDS = (
@@ -34,7 +35,7 @@ def profiled() -> Iterator[dict[str, Any]]:
     """Profile the thread of the body; yield CPU seconds by kind, and of the other threads."""
     found: dict[str, Any] = {}
     profile = cProfile.Profile(time.thread_time)
-    before, here = _processor(), time.thread_time()
+    before, here = cpu_seconds(), time.thread_time()
     profile.enable()
     yield found
     profile.disable()
@@ -45,11 +46,14 @@ def profiled() -> Iterator[dict[str, Any]]:
         kind = kind_of(f"{file} {name}")
         kinds[kind] = kinds.get(kind, 0.0) + own
         lines.append((own, calls, f"{file}:{line} {name}"))
-    kinds["other threads"] = _processor() - before - (time.thread_time() - here)
+    kinds["other threads"] = cpu_seconds() - before - (time.thread_time() - here)
     found["profile"] = dict(sorted(kinds.items(), key=lambda item: -item[1]))
     found["profile_lines"] = sorted(lines, reverse=True)[:25]
 
 
-def _processor() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def print_profile(kinds: Mapping[str, float]) -> None:
+    """Print the CPU time by kind of work: seconds and percentage."""
+    total = sum(kinds.values()) or 1.0
+    print_heading("work", "CPU seconds", "share")
+    for kind, own in kinds.items():
+        print_line(kind, own, f"{own / total:.0%}")

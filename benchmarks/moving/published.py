@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from moving.meter import check, metered, print_result, read_parameters
+from harness import metered
+from moving.sink import check
 
 
 def main() -> None:
     """Warm up, then transfer the files one after the other."""
-    parameters = read_parameters()
+    parameters = json.loads(sys.argv[1])
     client: Any = import_module("diffio").DiffioClient(apiKey="key", baseUrl=parameters["base"])
     folder = Path(parameters["folder"])
 
@@ -29,7 +32,7 @@ def main() -> None:
             download(size, folder / str(number))
     for number, size in enumerate(parameters["results"]):
         check(folder / str(number), size)
-    print_result(found)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

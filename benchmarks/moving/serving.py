@@ -6,16 +6,11 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-HERE = Path(__file__).parent
+    from collections.abc import Callable
 
 
 def listening(receive_buffer: int | None = None) -> socket.socket:
@@ -31,9 +26,11 @@ def listening(receive_buffer: int | None = None) -> socket.socket:
 def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
     """Print the port, then serve every connection with `handle` in a separate process.
 
-    All of them end when the other end of the standard input is closed, so a benchmark
-    that is killed leaves nothing running.
+    All of them end when this process is terminated, or the other end of the standard input is
+    closed, so a benchmark that is killed leaves nothing running.
     """
+    os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombie processes
     print(listener.getsockname()[1], flush=True)
     while True:
@@ -51,22 +48,3 @@ def serve(listener: socket.socket, handle: Callable[[socket.socket], None]) -> N
             finally:
                 os._exit(0)
         connection.close()
-
-
-@contextmanager
-def running(module: str, *arguments: str) -> Iterator[int]:
-    """Run a server of this folder in its own process group; yield its port."""
-    with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", f"moving.{module}", *arguments],
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as server:
-        if server.stdout is None:
-            raise RuntimeError(f"{module} has no output")
-        try:
-            yield int(server.stdout.readline())
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)

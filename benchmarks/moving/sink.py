@@ -21,6 +21,7 @@ from moving.serving import listening, serve
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
 PART = 32 * 1024 * 1024
 BLOCK = random.Random(4).randbytes(1024 * 1024)  # noqa: S311 - noise, the same each time
@@ -34,6 +35,19 @@ def content(start: int, length: int) -> bytes:
     """Return the bytes between two offsets of a result."""
     block = start % len(BLOCK)
     return (BLOCK[block:] + BLOCK * (length // len(BLOCK) + 1))[:length]
+
+
+def check(path: Path, size: int) -> None:
+    """Check the size and some bytes of a downloaded file."""
+    found = path.stat().st_size
+    if found != size:
+        raise RuntimeError(f"{found:,} of {size:,} bytes are in the file")
+    with path.open("rb") as file:
+        for offset in range(0, size, max(1, size // 7)):
+            file.seek(offset)
+            length = min(4096, size - offset)
+            if file.read(length) != content(offset, length):
+                raise RuntimeError(f"other bytes than were served are at {offset:,}")
 
 
 class Conversation:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import resource
 import sys
 import time
 from contextlib import AsyncExitStack
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness import cpu_seconds, resident
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -98,7 +98,7 @@ async def naive(spec: dict[str, Any], ends: Ends) -> None:
 
 async def ready(spec: dict[str, Any]) -> None:
     """Report that the contender is ready, and wait for the start; the measurement begins here."""
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     spec["started_at"] = float(await asyncio.to_thread(sys.stdin.readline))
     spec["usage_at_start"] = usage()
     spec["started"].set()
@@ -111,11 +111,9 @@ async def sleep_until(spec: dict[str, Any], instant: float) -> None:
         await asyncio.sleep(seconds)
 
 
-def usage() -> tuple[float, int]:
-    """Return the CPU seconds so far and the resident memory in bytes."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return used.ru_utime + used.ru_stime, pages * resource.getpagesize()
+def usage() -> tuple[float, float]:
+    """Return the CPU seconds so far and the resident memory in MiB."""
+    return cpu_seconds(), resident()
 
 
 async def run(
@@ -146,14 +144,14 @@ def main() -> None:
     """Run the contender that the first argument names."""
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
     ends = asyncio.run(run({"ours": ours, "alone": alone, "naive": naive}[sys.argv[1]], spec))
-    cpu, resident = usage()
-    before, waiting = spec["usage_at_start"], spec.get("usage_while_waiting", (0.0, resident))
+    cpu, memory = usage()
+    before, waiting = spec["usage_at_start"], spec.get("usage_while_waiting", (0.0, memory))
     result = {
         "ends": ends,
         "cpu": cpu - before[0],
         "resident_before": before[1],
         "resident_waiting": waiting[1],
-        "resident_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "resident_max": resident("VmHWM"),
     }
     print(json.dumps(result), flush=True)
 

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-
-def resident() -> int:
-    """Return the resident memory in bytes."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
-
-
-def cpu() -> float:
-    """Return the CPU seconds so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+from harness import cpu_seconds, resident
 
 
 def main() -> None:
     """Wait for each job in a thread of a pool."""
     spec: dict[str, Any] = json.loads(sys.stdin.readline())
     client = import_module("diffio").DiffioClient(apiKey="diffio_live_none", baseUrl=spec["url"])
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     sys.stdin.readline()
-    cpu_at_start, resident_at_start, ends = cpu(), resident(), []
+    cpu_at_start, resident_at_start, ends = cpu_seconds(), resident(), []
 
     def follow(job: list[Any]) -> None:
         client.wait_for_generation(
@@ -46,10 +34,10 @@ def main() -> None:
             each.result()
     result = {
         "ends": ends,
-        "cpu": cpu() - cpu_at_start,
+        "cpu": cpu_seconds() - cpu_at_start,
         "resident_before": resident_at_start,
         "resident_waiting": resident_waiting,
-        "resident_max": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "resident_max": resident("VmHWM"),
     }
     print(json.dumps(result), flush=True)
 

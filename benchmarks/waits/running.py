@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import asdict, field, frozen
+from harness import MIB, Figures, process
 from waits.fleets import Fleet
 from waits.simulation import max_within, quantile, simulate_fixed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 HERE = Path(__file__).parent
 #: With fewer jobs, the memory of one job is lost in that of the process.
@@ -82,68 +77,38 @@ class Row:
         }
 
 
-@contextmanager
-def service() -> Iterator[str]:
-    """Run the service, and yield its address."""
-    command = [sys.executable, str(HERE / "server.py")]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    with subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        if process.stdout is None:
-            raise RuntimeError("the service did not print its port")
-        try:
-            yield f"http://127.0.0.1:{process.stdout.readline().strip()}/v1"
-        finally:
-            process.terminate()
-
-
 def _post(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(url, json.dumps(body).encode())  # noqa: S310 - loopback
     with urllib.request.urlopen(request) as response:  # noqa: S310 - loopback
         return json.load(response)
 
 
-def measure(row: Row, python: str) -> dict[str, Any]:
+def measure(row: Row, python: str) -> Figures:
     """Run a row with an interpreter, and return its figures in simulated seconds."""
     who = "alone" if row.alone and row.who == "ours" else row.who
     script = ["published.py"] if who == "published" else ["contender.py", who]
-    command = [python, str(HERE / script[0]), *script[1:]]
     with (
-        service() as url,
-        subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process,
+        process(sys.executable, str(HERE / "server.py")) as service,
+        process(python, str(HERE / script[0]), *script[1:]) as contender,
     ):
-        stdin, stdout = process.stdin, process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the contender has no standard input or output")
-        try:
-            stdin.write(json.dumps(row.spec(url)) + "\n")
-            stdin.flush()
-            if stdout.readline().strip() != "ready":
-                raise RuntimeError(f"{row.who} did not print `ready`: run {script[0]} to see why")
-            fleet = asdict(row.fleet.faster(row.speed))
-            started_at = _post(url + "/start", fleet)["started_at"]
-            stdin.write(f"{started_at}\n")
-            stdin.flush()
-            result = json.loads(stdout.readline())
-        finally:
-            process.kill()
+        url = f"http://127.0.0.1:{service.read()}/v1"
+        contender.request(row.spec(url))  # returns when it is ready
+        started_at = _post(url + "/start", asdict(row.fleet.faster(row.speed)))["started_at"]
+        result = contender.request(started_at)
         return _figures(row, started_at, result, _post(url + "/figures", {}))
 
 
 def _figures(
     row: Row, started_at: float, result: dict[str, Any], requests: dict[str, Any]
-) -> dict[str, Any]:
+) -> Figures:
     ends = {job.generation_id: job.ended_at for job in row.fleet.make_jobs()}
     delays = [(at - started_at) * row.speed - ends[name] for name, at in result["ends"]]
     instants = [at * row.speed for at in requests["single"] + requests["listings"]]
     jobs, mean = row.fleet.jobs, sum(delays) / len(delays) if delays else None
     grown = result["resident_waiting"] - result["resident_before"]
-    figures: dict[str, Any] = {
-        "title": row.title,
-        "who": row.who,
+    figures: Figures = {
+        "what": row.title,
+        "who": "diffio_async" if row.who == "ours" else row.who,
         "jobs": jobs,
         "projects": row.fleet.projects,
         "speed": row.speed,
@@ -154,8 +119,8 @@ def _figures(
         "delay_p50": quantile(delays, 0.5) if delays else None,
         "delay_p95": quantile(delays, 0.95) if delays else None,
         "cpu_seconds": result["cpu"],
-        "peak_mib": result["resident_max"] / 2**20,
-        "bytes_per_job": grown / jobs if jobs >= _MIN_JOBS_FOR_MEMORY else None,
+        "peak_mib": result["resident_max"],
+        "bytes_per_job": grown * MIB / jobs if jobs >= _MIN_JOBS_FOR_MEMORY else None,
         # By arrival: requests sent slightly more than a second apart may arrive within one.
         "max_per_second": max_within(instants, 1.0),
         "longest_gap": requests["longest_gap"] * row.speed,

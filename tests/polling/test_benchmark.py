@@ -25,13 +25,13 @@ def test_a_smoke_run_measures_both_contenders(tmp_path: Path) -> None:
         timeout=90,
     )
     assert run.returncode == 0, run.stderr
-    ours, naive = json.loads((tmp_path / "figures.json").read_text())
-    assert (ours["who"], naive["who"]) == ("ours", "naive")
+    ours, naive = json.loads((tmp_path / "figures.json").read_text())["rows"]
+    assert (ours["who"], naive["who"]) == ("diffio_async", "naive")
     assert ours["ended"] == naive["ended"] == ours["jobs"]
     assert ours["requests"] < naive["requests"]
     assert ours["max_per_second"] <= 110
     assert 0 < ours["delay_p50"] <= ours["delay_p95"]
-    assert len(run.stdout.splitlines()) == 2
+    assert len(run.stdout.splitlines()) == 4
 
 
 def test_the_plot_has_a_line_for_each_fleet_and_one_for_fixed_intervals() -> None:
