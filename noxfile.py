@@ -31,6 +31,8 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("codespell")
+    workflow = ".github/workflows/ci.yml"
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow)
 
 
 @nox.session
@@ -38,6 +40,11 @@ def types(session: nox.Session) -> None:
     """Check types with mypy (strict) and pyright."""
     session.install("-e", ".[all,test]", *tools("types"), *tools("browser"))
     session.run("mypy")
+    # On the other systems, the package; tests and benchmarks use what their system has.
+    for system in ("darwin", "win32"):
+        cache = str(Path(session.create_tmp()) / system)
+        options = ("--platform", system, "--cache-dir", cache)
+        session.run("mypy", *options, "diffio_async", "samples")
     session.run("pyright")
 
 

@@ -6,12 +6,12 @@ import contextlib
 import io
 import json
 import os
-import select
 import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
+from diffio_async import _system
 from diffio_async._text import cells, printable
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Writer:
     def _write_available(self, data: bytes) -> bytes:
         """Write what does not block. Return the rest."""
         try:
-            while data and _wait_writable(self.raw, 0):
+            while data and _system.wait_writable(self.raw.fileno(), 0):
                 count = self.raw.write(data[:_PIPE_CHUNK])
                 if not count:
                     break
@@ -90,7 +90,7 @@ class _Writer:
                     # None means that a non-blocking pipe is full.
                     count = self.raw.write(view)
                     if count is None:
-                        _wait_writable(self.raw, _POLL_SECONDS)
+                        _system.wait_writable(self.raw.fileno(), _POLL_SECONDS)
                     view = view[count or 0 :]
             except (OSError, ValueError) as failure:
                 self.failure = failure
@@ -99,17 +99,6 @@ class _Writer:
                 self._condition.notify_all()
                 if self.failure is not None:
                     return
-
-
-def _wait_writable(raw: io.RawIOBase, seconds: float) -> bool:
-    """Wait up to `seconds` until a write would not block. Return whether it would not.
-
-    Windows cannot report this for pipes, so the result is always False there.
-    """
-    if os.name == "nt":
-        threading.Event().wait(seconds)
-        return False
-    return bool(select.select([], [raw], [], seconds)[1])
 
 
 class Output:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import sys
 import threading
 import time
 from contextvars import ContextVar, copy_context
@@ -19,12 +18,10 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from diffio_async._bridge.loop_thread import OWN_THREAD, UNWIND_SECONDS, LoopThreadManager
+from diffio_async._bridge.system import POLL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-# On Windows, waiting for a lock without a time-out is not interrupted by Ctrl-C.
-_POLL_SECONDS = 0.2 if sys.platform == "win32" else None
 
 #: Characters of a result in a note.
 _MAX_NOTE = 500
@@ -112,7 +109,7 @@ class CallChannel:
     def _receive(self, deadline: float | None = None) -> Message:
         """Return the next message that is not a callback; after the deadline, an end."""
         while True:
-            left = _POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+            left = POLL_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 message = self._posts.get(timeout=left)
             except Empty:

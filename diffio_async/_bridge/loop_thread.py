@@ -9,14 +9,13 @@ import _thread
 import asyncio
 import atexit
 import contextlib
-import os
-import select
-import selectors
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol
 
+from diffio_async._bridge.system import new_loop, register_after_fork, separate_selector
+
 if TYPE_CHECKING:
+    import selectors
     from collections.abc import Callable
     from contextvars import Context
 
@@ -130,7 +129,8 @@ class LoopThread:
 
     def _run(self) -> None:
         try:
-            loop = self._loop = self._new_loop()
+            loop, self._selector = new_loop()
+            self._loop = loop
         except BaseException as error:  # noqa: BLE001 - raised in `begin`
             self._fail(error)
             return
@@ -144,12 +144,6 @@ class LoopThread:
         finally:
             loop.close()
             self._abort_waiters()
-
-    def _new_loop(self) -> asyncio.AbstractEventLoop:
-        if sys.platform == "win32":
-            return asyncio.new_event_loop()
-        self._selector = selectors.DefaultSelector()
-        return asyncio.SelectorEventLoop(self._selector)
 
     async def _run_until_stopped(self) -> None:
         await self._stop_event.wait()
@@ -182,11 +176,7 @@ class LoopThread:
     def abandon(self) -> None:
         """Abandon it in the child of a fork, where its thread does not exist."""
         self.stopped_reason = _FORKED
-        if sys.platform == "linux" and isinstance(self._selector, selectors.EpollSelector):
-            # The epoll is shared with the parent: finalisers in the child would unregister the
-            # parent's descriptors. Replace it by another epoll under the same number.
-            with select.epoll() as own:
-                os.dup2(own.fileno(), self._selector.fileno(), inheritable=False)
+        separate_selector(self._selector)
         self._abort_waiters()
 
 
@@ -200,8 +190,7 @@ class LoopThreadManager:
         self._abandoned: list[
             LoopThread
         ] = []  # kept, so that their tasks do not unwind in the child
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
+        register_after_fork(self._renew)
         atexit.register(self._exit)
 
     def thread(self) -> LoopThread:

@@ -12,6 +12,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from diffio_async import _system
 from diffio_async._downloads.ranges import RangeSet, Representation, parse_digest
 from diffio_async._storage.append_log import AppendLog, DamagedLog, ForeignLog
 from diffio_async._storage.files import (
@@ -21,7 +22,6 @@ from diffio_async._storage.files import (
     open_private,
     publish,
     sibling_path,
-    sync_file,
 )
 from diffio_async.options import MIB
 
@@ -182,7 +182,7 @@ class PartFile:
 
     def _checkpoint(self) -> None:
         if self._log is not None and self._is_resumable() and self._unsaved_bytes:
-            sync_file(self._descriptor)
+            _system.sync_file(self._descriptor)
             self._log.append(_checkpoint(self.written), sync=False)
         self._unsaved_bytes, self._saved_at = 0, time.monotonic()
 
@@ -213,10 +213,17 @@ class PartFile:
         Raises:
             OSError: The file cannot be flushed, renamed or linked.
         """
-        sync_file(self._descriptor)
-        if os.name == "nt":  # Windows does not rename open files
+        _system.sync_file(self._descriptor)
+        if _system.MOVES_OPEN_FILES:
+            publish(self.path, target, on_conflict)
+        else:
             self._close_descriptor()
-        publish(self.path, target, on_conflict)
+            try:
+                publish(self.path, target, on_conflict)
+            finally:
+                # `close` keeps or removes what has the temporary name still.
+                with contextlib.suppress(OSError):
+                    self._descriptor = os.open(self.path, os.O_RDWR)
         self.finished = True
 
     def close(self) -> None:
@@ -294,8 +301,7 @@ def _read_log(log: AppendLog) -> tuple[Representation, RangeSet] | None:
 
 def _check_free_space(descriptor: int, size: int) -> None:
     """Fail early if the disk has too little space; 0 means unknown on some network file systems."""
-    status = os.fstatvfs(descriptor) if hasattr(os, "fstatvfs") else None
-    free = 0 if status is None else status.f_bavail * status.f_frsize
+    free = _system.free_bytes(descriptor)
     if 0 < free < size:
         message = os.strerror(errno.ENOSPC)
         raise OSError(errno.ENOSPC, f"{message}: {size:,} bytes are needed, {free:,} are free")
@@ -304,13 +310,8 @@ def _check_free_space(descriptor: int, size: int) -> None:
 def _write_all(descriptor: int, offset: int, pieces: Sequence[bytes | memoryview]) -> Iterator[int]:
     """Write all pieces; yield the end offset of the written bytes after each write."""
     remaining = [memoryview(piece) for piece in pieces]
-    at_offset = getattr(os, "pwritev", None)
     while remaining:
-        if at_offset is not None:
-            count = at_offset(descriptor, remaining, offset)
-        else:
-            os.lseek(descriptor, offset, os.SEEK_SET)
-            count = os.write(descriptor, remaining[0])
+        count = _system.write_at(descriptor, remaining, offset)
         offset += count
         while remaining and count >= len(remaining[0]):
             count -= len(remaining.pop(0))

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from diffio_async import _system
 from diffio_async.options import MIB
 
 if TYPE_CHECKING:
@@ -56,12 +56,7 @@ def _has_input(transport: asyncio.BaseTransport | None) -> bool:
     """Return whether a socket is closed, or has bytes or an end to read."""
     if transport is None or transport.is_closing():
         return True
-    number = transport.get_extra_info("socket").fileno()
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([number], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
+    return _system.is_readable(transport.get_extra_info("socket").fileno())
 
 
 def abort_connections(connector: aiohttp.BaseConnector | None) -> None:

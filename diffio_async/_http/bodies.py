@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
-import sys
 import zlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import aiohttp
 from attrs import define, field, frozen
 
+from diffio_async import _system
 from diffio_async.errors import DiffioError, ResponseLost, ResponseTimeout
 from diffio_async.options import MIB
 
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
     from aiohttp.abc import AbstractStreamWriter
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
 
 #: Bytes that are read and written at once by default.
 DEFAULT_CHUNK = 512 * 1024
@@ -167,17 +162,13 @@ class StreamedPayload(aiohttp.Payload):
 def unacked_bytes(transport: asyncio.WriteTransport) -> int:
     """Return the bytes in the transport's buffer, plus the unacknowledged ones in the socket's.
 
-    The latter only on Linux, which reports them: megabytes, on a fast machine and a slow line.
+    The latter only where the system reports them.
     """
     held = transport.get_write_buffer_size()
-    if sys.platform == "linux":
-        socket = transport.get_extra_info("socket")
-        if socket is not None:
-            try:
-                queued = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
-            except (OSError, ValueError):  # it is closed
-                return held
-            held += int(struct.unpack("i", queued)[0])
+    socket = transport.get_extra_info("socket")
+    if socket is not None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            held += _system.unsent_bytes(socket.fileno())
     return held
 
 

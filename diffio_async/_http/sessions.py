@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import weakref
 from typing import TYPE_CHECKING
 
 import aiohttp
 from attrs import define, field
 
+from diffio_async import _system
 from diffio_async._http.aiohttp_internals import abort_connections
 from diffio_async._http.connector import Connector
 from diffio_async._http.proxies import Proxies
@@ -220,5 +220,4 @@ def _after_fork() -> None:
         sessions.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_system.register_at_fork(after_in_child=_after_fork)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from diffio_async._storage.files import open_private, sync_file, sync_folder, try_lock
+from diffio_async import _system
+from diffio_async._storage.files import open_private, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 #: Bytes; larger than the log of any realistic number of uploads, or of a download of terabytes.
 _MAX_SIZE = 2**28
-
-#: Whether open files can be removed. Windows cannot, so the file is closed first.
-_REMOVES_OPEN_FILES = os.name != "nt"
 
 
 class AlreadyInUse(OSError):
@@ -151,9 +149,9 @@ class AppendLog:
                 os.ftruncate(self._descriptor, end)
             raise
         if sync:
-            sync_file(self._descriptor)
+            _system.sync_file(self._descriptor)
             if end == 0:
-                sync_folder(self.path.parent)
+                _system.sync_folder(self.path.parent)
 
     def clear(self) -> None:
         """Remove all entries."""
@@ -167,7 +165,7 @@ class AppendLog:
 
     def remove(self) -> None:
         """Remove and close the file; ignore an error of the removal."""
-        if not _REMOVES_OPEN_FILES:
+        if not _system.MOVES_OPEN_FILES:
             self.close()
         with contextlib.suppress(OSError):
             self.path.unlink()

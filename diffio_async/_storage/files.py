@@ -9,23 +9,19 @@ import os
 import re
 import secrets
 import stat
-import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from diffio_async import _system
 from diffio_async._storage.system_errors import descriptor_limit
 from diffio_async._storage.threads import running_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from diffio_async.options import ClientOptions
     from diffio_async.types import OnConflict
-
-if sys.platform == "darwin":
-    import fcntl
-
 
 #: Longest file name in bytes that common file systems accept.
 NAME_MAX = 255
@@ -62,36 +58,6 @@ def _byte_length(text: str) -> int:
     return sum(
         1 if "\udc80" <= c <= "\udcff" else len(c.encode("utf-8", "surrogatepass")) for c in text
     )
-
-
-def sync_file(descriptor: int) -> None:
-    """Flush the bytes of an open file to the disk.
-
-    Raises:
-        OSError: The disk is full or was removed.
-    """
-    if sys.platform == "darwin":
-        # On macOS, fsync leaves the bytes in the drive's cache.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-            return
-    getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the entries of a folder to the disk, where the system supports it.
-
-    Without it, a power cut may lose the name of a file whose bytes are safe. Errors are ignored:
-    some network file systems cannot do it, and a folder may be writable but not readable.
-    """
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # Error codes of file systems without hard links.
@@ -131,10 +97,10 @@ def publish(temporary: Path, target: Path, on_conflict: OnConflict) -> None:
         OSError: The file cannot be renamed or linked.
     """
     if on_conflict == "overwrite":
-        temporary.replace(target)
+        _system.replace(temporary, target)
     else:
         _link_once(temporary, target)
-    sync_folder(target.parent)
+    _system.sync_folder(target.parent)
 
 
 def _link_once(temporary: Path, target: Path) -> None:
@@ -146,15 +112,13 @@ def _link_once(temporary: Path, target: Path) -> None:
             raise
         os.close(create_exclusive(target))
         try:
-            temporary.replace(target)
+            _system.replace(temporary, target)
         except BaseException:
             # Remove the empty file that reserved the name: it would pass for a result.
             target.unlink(missing_ok=True)
             raise
 
 
-#: None on Windows.
-_EFFECTIVE_USER: Callable[[], int] | None = getattr(os, "geteuid", None)
 _ROOT = 0
 _GROUP_AND_OTHERS, _OTHERS_WRITE = 0o077, 0o022
 
@@ -224,11 +188,12 @@ def _check_status(
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
         raise UnexpectedFile("it is not a regular file")
-    if _EFFECTIVE_USER is None:
+    user = _system.effective_user()
+    if user is None:
         return
     if status.st_nlink > 1:
         raise HardLinked("it has a second name (a hard link): remove it, or name another file")
-    foreign = status.st_uid not in {_EFFECTIVE_USER(), _ROOT}
+    foreign = status.st_uid not in {user, _ROOT}
     loose = private and bool(status.st_mode & _GROUP_AND_OTHERS)
     if not foreign and not loose:
         return
@@ -281,16 +246,7 @@ def try_lock(descriptor: int) -> bool:
         OSError: The file system failed.
     """
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            # Far past the content: on Windows, a lock also prevents reading.
-            os.lseek(descriptor, 2**30, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _system.lock(descriptor)
     except OSError as failure:
         if failure.errno in _LOCKED_ERRNOS:
             return False

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from diffio_async import _system
 from diffio_async._storage.files import UnexpectedFile, check_private
 from diffio_async._storage.system_errors import file_size_shortage, reason_of
 from diffio_async.errors import DatabaseError, DiffioError
@@ -24,12 +25,9 @@ Clock = Callable[[], float]
 BUSY_TIMEOUT = 30.0
 #: Prevents one thread from opening a file that another is creating.
 _creating = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_creating.acquire,
-        after_in_parent=_creating.release,
-        after_in_child=_creating.release,
-    )
+_system.register_at_fork(
+    before=_creating.acquire, after_in_parent=_creating.release, after_in_child=_creating.release
+)
 
 
 @frozen(kw_only=True)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import sys
 from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async import _system
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-if sys.platform != "win32":
-    import resource
 
 
 class ThreadShortage(OSError):
@@ -80,7 +78,7 @@ def _shortage(cause: BaseException) -> Shortage | None:
     if number in _TRANSIENT or isinstance(cause, PortShortage):
         return Shortage(_message(cause, number), transient=True)
     # Without a limit of the process, EFBIG means that one file is too large for its disk.
-    if number in _PERMANENT or (number == errno.EFBIG and _limit("RLIMIT_FSIZE") is not None):
+    if number in _PERMANENT or (number == errno.EFBIG and _file_size_limit() is not None):
         return Shortage(_message(cause, number), transient=False)
     return None
 
@@ -92,7 +90,7 @@ def _message(cause: OSError, number: int) -> str:
     if number == errno.EMFILE:
         limit, hint = descriptor_limit(), "`ulimit -n` raises it"
     elif number == errno.EFBIG:
-        limit, hint = _limit("RLIMIT_FSIZE"), "`ulimit -f` shows it"
+        limit, hint = _file_size_limit(), "`ulimit -f` shows it"
     return (
         message if limit is None else f"{message} (the limit of this process is {limit:,}; {hint})"
     )
@@ -113,7 +111,7 @@ def reason_of(failure: BaseException) -> str:
 
 def file_size_shortage(size: int) -> Shortage | None:
     """The limit of this process on the size of files, None where a file of `size` bytes fits."""
-    limit = _limit("RLIMIT_FSIZE")
+    limit = _file_size_limit()
     if limit is None or size <= limit:
         return None
     return _shortage(OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
@@ -121,11 +119,8 @@ def file_size_shortage(size: int) -> Shortage | None:
 
 def descriptor_limit() -> int | None:
     """Return the maximum of open descriptors, or None if there is no limit."""
-    return _limit("RLIMIT_NOFILE")
+    return _system.resource_limit("RLIMIT_NOFILE")
 
 
-def _limit(name: str) -> int | None:
-    if sys.platform == "win32":
-        return None
-    soft = resource.getrlimit(getattr(resource, name))[0]
-    return None if soft == resource.RLIM_INFINITY else soft
+def _file_size_limit() -> int | None:
+    return _system.resource_limit("RLIMIT_FSIZE")

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import importlib
 import itertools
-import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from weakref import WeakSet
 
 import anyio
 
+from diffio_async import _system
 from diffio_async._protocol.retry import backoff
 from diffio_async._storage.system_errors import ThreadShortage, is_thread_shortage, shortage_of
 from diffio_async.errors import ConfigurationError
@@ -59,8 +59,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=16, thread_name_prefix="diffio-files")
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+_system.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _submit(work: Callable[[], R]) -> Future[R]:

@@ -12,10 +12,10 @@ import hashlib
 import io
 import os
 import tempfile
-import threading
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias
 
+from diffio_async import _system
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import DedicatedThread, TrackedExecutor
 from diffio_async.errors import ConfigurationError, InvalidSource
@@ -97,18 +97,12 @@ class FileSource:
         self.content_type: str | None = None
         self._descriptor, self._start, self._content = descriptor, start, content
         self._threads, self._local = threads, local
-        self._lock = threading.Lock()
         self._fingerprint = fingerprint or fingerprint_of(descriptor)
         self.size = max(0, self._fingerprint[0] - start)
         self._digest: str | None = None
 
     def _read_some(self, offset: int, length: int) -> bytes:
-        # Windows has no pread: serialise reads that share the file position.
-        if hasattr(os, "pread"):
-            return os.pread(self._descriptor, length, offset)
-        with self._lock:
-            os.lseek(self._descriptor, offset, os.SEEK_SET)
-            return os.read(self._descriptor, length)
+        return _system.read_at(self._descriptor, length, offset)
 
     def _read(self, offset: int, length: int) -> bytes:
         data = self._read_some(self._start + offset, length)
@@ -173,13 +167,7 @@ def is_local(descriptor: int) -> bool:
 
     A network file system may request it from its server; it has no reads that do not wait.
     """
-    if not hasattr(os, "RWF_NOWAIT"):
-        return False
-    try:
-        os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
-    except OSError:
-        return False
-    return True
+    return _system.reads_without_waiting(descriptor)
 
 
 def read_error(source: Source, failure: OSError | MemoryError) -> InvalidSource:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async import _system
 from diffio_async._storage.sqlite_open import now
 
 if TYPE_CHECKING:
@@ -128,16 +129,15 @@ def reclaim_dead_runs(connection: sqlite3.Connection, *, except_for: int | None 
 
 def is_alive(token: str, here: bool, pid: int, started_at: str, lease_valid: bool) -> bool:
     """Return whether the process of a run is alive, as far as this machine knows."""
-    if not here or os.name != "posix":
+    if not here:
         return lease_valid
     if pid == os.getpid():
         return token in _local_runs
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    exists = _system.process_exists(pid)
+    if exists is None:
+        return lease_valid
+    if not exists:
         return False
-    except PermissionError:
-        pass
     found = process_start(pid)
     return found == started_at if started_at else lease_valid
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define, field
 
+from diffio_async import _system
 from diffio_async._protocol.media_types import VIDEO_ENDINGS
 from diffio_async._storage.files import truncate_name
 from diffio_async._storage.system_errors import shortage_of
@@ -129,13 +130,12 @@ class Naming:
             ConfigurationError: It leads out of the root, or is a reserved name.
         """
         path = self.root / text
-        parts = re.split(r"[\\/]" if os.name == "nt" else "/", text)
+        parts = re.split(f"[{re.escape(_system.PATH_SEPARATORS)}]", text)
         inside = os.path.normpath(path).startswith(os.path.join(self.root, ""))  # noqa: PTH118
         if ".." in parts or not inside:
             raise ConfigurationError(f"the result of {what} would lead out of {str(self.root)!r}")
         # A source whose name has a null character fails alone, when it is opened.
-        reserved = os.name == "nt" and any(PureWindowsPath(part).is_reserved() for part in parts)
-        if reserved:
+        if any(_system.is_reserved(part) for part in parts):
             raise ConfigurationError(f"no file can have the name of the result of {what}")
         return path
 
@@ -316,7 +316,7 @@ def is_known_result(connection: sqlite3.Connection, naming: Naming, path: str) -
 def _open_journal(path: Path) -> tuple[sqlite3.Connection | None, str]:
     try:
         status = path.lstat()
-        is_own = not hasattr(os, "geteuid") or status.st_uid == os.geteuid()
+        is_own = _system.effective_user() in {None, status.st_uid}
         if not (is_own and stat.S_ISREG(status.st_mode)):
             return None, ""
         # Different threads use the connection, one at a time.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from attrs import define, field
 
+from diffio_async import _system
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.resume_file import record_as_json, record_from_json
@@ -209,7 +210,7 @@ def _foreign_results(results: tuple[ResultPath, ...], root: Path) -> list[str]:
     for folder in {path.parent for path in paths}:
         try:
             existing = next(each for each in (folder, *folder.parents) if each.exists())
-            if _read_only(existing):
+            if _system.is_read_only(existing):
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # noqa: TRY301 - as below
             usable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
         except OSError as failure:
@@ -217,13 +218,6 @@ def _foreign_results(results: tuple[ResultPath, ...], root: Path) -> list[str]:
         if not usable:
             raise InvalidTarget(f"{str(existing)!r} is not a writable folder")
     return [each.path for each in results if foreign_file_exists(each.path, each.owned, each.bytes)]
-
-
-def _read_only(folder: Path) -> bool:
-    """Whether the file system is mounted read-only, which `os.access` does not report."""
-    if not hasattr(os, "statvfs"):
-        return False
-    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def foreign_file_exists(path: str, owned: bool, size: int | None) -> bool:

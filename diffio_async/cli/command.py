@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from attrs import field, frozen
 
+from diffio_async import _system
 from diffio_async._console import Console
 from diffio_async._protocol.redaction import MASK
 from diffio_async._reporting import REQUESTED, STARTED
@@ -247,8 +248,6 @@ def _is_refusal(error: Exception, *, is_server: bool) -> bool:
 
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: None on Windows, which has no such signal.
-_HANGUP: int | None = getattr(signal, "SIGHUP", None)
 
 #: Whether the command has reported its interruption itself.
 _interruption_reported = False
@@ -315,8 +314,8 @@ async def _run_until_signal(
     try:
         for number in _STOP_SIGNALS:
             add_handler(number, stop)
-        if _HANGUP is not None:
-            add_handler(_HANGUP, stop if is_server else lambda _: None)
+        if _system.HANGUP is not None:
+            add_handler(_system.HANGUP, stop if is_server else lambda _: None)
     except NotImplementedError:
         # On Windows, asyncio.run turns Ctrl-C into a cancellation and KeyboardInterrupt.
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import stat
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
+from diffio_async import _system
 from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.media_types import HEAD, ending_by_content
 from diffio_async._storage.system_errors import reason_of
@@ -191,4 +191,4 @@ def _write(descriptor: int, block: bytes) -> None:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:
             # A non-blocking pipe is full.
-            select.select([], [descriptor], [], 1.0)
+            _system.wait_writable(descriptor, 1.0)

@@ -20,6 +20,7 @@ from diffio_async.sandbox.faults import PlanError, read_plan
 from diffio_async.sandbox.request_log import ServerErrorLimit, printable
 from diffio_async.sandbox.server import Sandbox
 from diffio_async.sandbox.settings import DEFAULT_KEY, GiB, SandboxError
+from diffio_async.sandbox.system import HANGUP
 
 
 def print_lines(*lines: str) -> None:
@@ -97,10 +98,10 @@ async def run(sandbox: Sandbox, *, ready: Callable[[Sandbox], None]) -> None:
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = [signal.SIGINT, signal.SIGTERM]
-    # SIGHUP means that the terminal closed; `nohup` ignores it.
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signals.append(signal.SIGHUP)
+    signals: list[int] = [signal.SIGINT, signal.SIGTERM]
+    # The signal of a closed terminal, unless `nohup` ignores it.
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        signals.append(HANGUP)
     async with sandbox:
         for signal_number in signals:
             # If the loop cannot handle signals, Ctrl-C arrives as a cancellation instead.

@@ -19,6 +19,7 @@ from attrs import frozen
 
 from diffio_async.sandbox.messages import HttpError, IncomingRequest
 from diffio_async.sandbox.settings import SandboxError
+from diffio_async.sandbox.system import effective_user, make_private
 
 _FILE = "sandbox.sqlite3"
 
@@ -37,8 +38,7 @@ class Store:
         flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(file, flags, 0o600)
         try:
-            if os.name == "posix":
-                os.fchmod(descriptor, 0o600)
+            make_private(descriptor)
         finally:
             os.close(descriptor)
         self._rows = sqlite3.connect(file, timeout=0, isolation_level=None)
@@ -95,23 +95,24 @@ def check_owned(folder: Path, names: tuple[str, ...]) -> None:
             others.
         OSError: The folder or a file cannot be read.
     """
-    if os.name != "posix":
+    user = effective_user()
+    if user is None:
         return
-    _check(folder, folder.stat(), is_folder=True)
+    _check(folder, folder.stat(), user, is_folder=True)
     for name in names:
         file = folder / name
         try:
             status = file.lstat()
         except FileNotFoundError:
             continue
-        _check(file, status, is_folder=False)
+        _check(file, status, user, is_folder=False)
 
 
-def _check(path: Path, status: os.stat_result, *, is_folder: bool) -> None:
+def _check(path: Path, status: os.stat_result, user: int, *, is_folder: bool) -> None:
     if not is_folder and (not stat.S_ISREG(status.st_mode) or status.st_nlink > 1):
         raise SandboxError(f"{path} is not a regular file, or has a second name: remove it")
     # Root can change everything anyway. A folder may be shared, like /tmp.
-    if status.st_uid not in {os.geteuid(), 0}:
+    if status.st_uid not in {user, 0}:
         raise SandboxError(
             f"{path} belongs to another user ({status.st_uid}), who may have changed it: "
             "choose another folder"

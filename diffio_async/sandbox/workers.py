@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from diffio_async.sandbox.request_log import log
+from diffio_async.sandbox.system import kill_group, lower_priority
 
 # The child imports the package from where the parent did, installed or not. Unlike
 # multiprocessing, it does not run the main module of the parent.
@@ -127,11 +128,7 @@ class Worker:
     async def close(self) -> None:
         """Kill the process group of the child, and wait until it has ended."""
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if hasattr(os, "killpg"):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                else:
-                    self._process.kill()
+            kill_group(self._process)
         if self._process.stdin is not None:
             self._process.stdin.close()
         # Reading to the end closes the pipes.
@@ -218,8 +215,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     # Output of libraries must not be mixed with the messages.
     os.dup2(2, 1)
-    if hasattr(os, "nice"):
-        os.nice(5)
+    lower_priority()
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_serve, args=(requests,), daemon=True).start()
     _warm_up()

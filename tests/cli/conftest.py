@@ -19,6 +19,7 @@ import anyio.to_thread
 import pytest
 from anyio.abc import Process
 
+from diffio_async import _system
 from diffio_async.cli import command, main
 from diffio_async.sandbox import Sandbox
 
@@ -115,7 +116,8 @@ def _run_main(
             # `python -m pytest` sets a package, of which the program name would be made.
             mock.patch.object(sys.modules["__main__"], "__package__", None),
             # Signals can only be handled by the main thread.
-            mock.patch.multiple(command, _STOP_SIGNALS=(), _HANGUP=None),
+            mock.patch.object(command, "_STOP_SIGNALS", ()),
+            mock.patch.object(_system, "HANGUP", None),
             contextlib.chdir(folder),
         ):
             stack.enter_context(patch)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from diffio_async import DatabaseError, InvalidTarget, ResumeFileError
+from diffio_async import DatabaseError, InvalidTarget, ResumeFileError, _system
 from diffio_async._downloads.part_file import PartFile
-from diffio_async._storage import append_log
 from diffio_async._storage.append_log import AppendLog, encode_entries
 from diffio_async._storage.files import UnexpectedFile, open_private
 from diffio_async._storage.sqlite_thread import SqliteThread
@@ -275,7 +274,7 @@ async def test_an_open_log_is_closed_before_it_is_removed_where_required(
 
     monkeypatch.setattr(type(file.path), "unlink", unlink)
     for while_open in (True, False):
-        monkeypatch.setattr(append_log, "_REMOVES_OPEN_FILES", while_open)
+        monkeypatch.setattr(_system, "MOVES_OPEN_FILES", while_open)
         file.open()
         file.remove()
     assert removed == [True, False]
