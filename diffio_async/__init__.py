@@ -6,6 +6,8 @@
         await client.restore("interview.wav", "interview.mp3")
 
 Names are loaded on first use: `import diffio_async` alone does not load an HTTP library.
+
+(PYTEST_DONT_REWRITE: pytest would warn if it starts after the import of this package.)
 """
 
 from __future__ import annotations

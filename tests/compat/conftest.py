@@ -1,4 +1,4 @@
-"""A sandbox in a thread of its own: the calls under test block theirs."""
+"""A client for the sandbox of the pytest plugin, which has a thread of its own."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ import pytest
 
 from diffio_async import _bridge as bridge
 from diffio_async.compat import DiffioClient
-from diffio_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from diffio_async.sandbox import Sandbox
+
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
-    """A sandbox whose generations finish at once: the result is the upload, unchanged."""
-    try:
-        with bridge.enter(Sandbox, engine="echo") as running:
-            yield running
-        assert running.violations == []
-    finally:
-        bridge.stop()
+def sandbox(diffio_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """The sandbox of the test; the loop of blocking calls is stopped after the test."""
+    yield diffio_sandbox
+    bridge.stop()
 
 
 @pytest.fixture

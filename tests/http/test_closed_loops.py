@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from diffio_async import AsyncDiffio, ClientOptions
-from diffio_async.sandbox import Sandbox
 from tests.http.peers import ONCE, peer, responds
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from typing import Any
 
+    from diffio_async.sandbox import Sandbox
     from tests.http.conftest import Authority
 
 DESCRIPTORS = Path("/proc/self/fd")
@@ -87,12 +87,9 @@ def loop_thread() -> Iterator[LoopThread]:
 
 
 @pytest.fixture
-def remote(loop_thread: LoopThread) -> Iterator[Sandbox]:
-    """A sandbox that runs on the loop thread."""
-    sandbox = Sandbox(engine="echo")
-    loop_thread.run(sandbox.start())
-    yield sandbox
-    loop_thread.run(sandbox.close())
+def remote(diffio_sandbox: Sandbox) -> Sandbox:
+    """A sandbox in another thread."""
+    return diffio_sandbox
 
 
 def run_and_close(work: Coroutine[Any, Any, object]) -> weakref.ref[asyncio.AbstractEventLoop]:

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,25 +16,9 @@ LIST = "*list_projects"
 
 
 @pytest.fixture
-def remote() -> Iterator[Sandbox]:
+def remote(diffio_sandbox: Sandbox) -> Sandbox:
     """A sandbox in another thread, so that this thread can create and close loops."""
-    sandbox = Sandbox(engine="echo")
-    ready, over = threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with sandbox:
-            ready.set()
-            while not over.is_set():
-                await asyncio.sleep(0.01)
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield sandbox
-    finally:
-        over.set()
-        thread.join()
+    return diffio_sandbox
 
 
 def test_a_client_created_without_a_loop_works_on_several_in_sequence(remote: Sandbox) -> None:

@@ -18,7 +18,7 @@ LOOP = ["-o", "asyncio_default_fixture_loop_scope=function"]
 STYLES = {
     "asyncio-strict": LOOP,
     "asyncio-auto": [*LOOP, "--asyncio-mode=auto", "-p", "no:anyio", "-n", "2"],
-    "anyio": ["-p", "no:asyncio", "--anyio-mode=auto"],
+    "anyio": ["-p", "no:asyncio", "-o", "anyio_mode=auto"],
 }
 CONFIGURATION = """
 [pytest]
@@ -30,6 +30,10 @@ NOTHING_LEFT = """
 import gc, os, threading
 import pytest
 from pathlib import Path
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
 
 def opened():
     links = [entry for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
@@ -200,3 +204,18 @@ def test_without_pytest_the_error_names_the_extra(tmp_path: Path) -> None:
     code = "import sys\nsys.modules['pytest'] = None\nimport diffio_async.testing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "pip install 'diffio-async[testing]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_package_can_be_imported_before_pytest_starts(tmp_path: Path) -> None:
+    """An installed plugin is rewritten by pytest, which does not warn that it is loaded already."""
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n"
+        "pytest.register_assert_rewrite('diffio_async')  # as for a plugin that is not editable\n"
+    )
+    (tmp_path / "test_one.py").write_text("def test_one(): ...")
+    run_pytest = "pytest.main(['-W', 'error', '-p', 'no:asyncio'])"
+    code = f"import sys, diffio_async, pytest; sys.exit({run_pytest})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
