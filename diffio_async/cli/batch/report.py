@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict
 
-from diffio_async._text import csv_cell, format_bytes
+from diffio_async._text import csv_cell, format_bytes, format_clock
 from diffio_async.batch.dry_run import plan_batch
 from diffio_async.batch.job_queries import MIN_BILLED_SECONDS
 from diffio_async.batch.journal import Journal, describe_service, journal_at
@@ -24,6 +24,7 @@ from diffio_async.batch.journal_queries import (
     status,
 )
 from diffio_async.cli import FAILED, OK
+from diffio_async.cli.batch.lengths import LengthReader, can_read_lengths
 from diffio_async.cli.batch.progress import left_out_event, left_out_lines
 from diffio_async.cli.command import console, exit_code_after_output, print_event
 from diffio_async.models.batches import LeftOut
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from diffio_async.batch.request import BatchRequest
 
 _PAGE_SIZE = 500
+#: Seconds that reading lengths may delay a dry run.
+_LENGTHS_BUDGET = 30.0
 
 
 @asynccontextmanager
@@ -151,9 +154,12 @@ async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
     """Print what a run would do, without sending or writing anything. Return the exit code."""
     files = generations = size_bytes = problems = 0
     left_out = LeftOutCounts()
+    reader = LengthReader(_LENGTHS_BUDGET if can_read_lengths() else 0.0)
+    lengths: list[float] = []
     plans = plan_batch(request)
-    async with aclosing(plans):
-        async for planned in plans:
+    items = reader.read(plans)
+    async with aclosing(plans), aclosing(items):
+        async for planned, seconds in items:
             if isinstance(planned, LeftOut):
                 left_out.count(planned)
                 _print_left_out(planned, as_json=as_json)
@@ -162,9 +168,12 @@ async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
             generations += planned.billed
             size_bytes += planned.size_bytes if planned.problem is None else 0
             problems += planned.problem is not None
-            _print_planned(planned, as_json=as_json)
+            lengths += [] if seconds is None else [seconds]
+            _print_planned(planned, seconds, as_json=as_json)
             console.out.wait()
     billed_seconds = generations * MIN_BILLED_SECONDS
+    unknown = generations - len(lengths)
+    likely = sum(max(seconds - MIN_BILLED_SECONDS, 0.0) for seconds in lengths) + billed_seconds
     event = {
         "event": "planned",
         "files": files,
@@ -173,18 +182,30 @@ async def print_plan(request: BatchRequest, *, as_json: bool) -> int:
         "problems": problems,
         **left_out.as_fields(),
         "billed_seconds": billed_seconds,
+        "likely_seconds": round(likely, 3) if lengths or not generations else None,
+        "unknown_lengths": unknown,
     }
     lines = [
         f"{files - problems} to restore, {format_bytes(size_bytes)}; {generations} generations, "
         f"at least {billed_seconds:g} seconds billed (60 for each; equal contents are billed once)"
     ]
+    if lengths:
+        line = f"likely {likely:,.0f} seconds, if each is billed by its length"
+        lines.append(line + (f"; {unknown} of unknown length count as 60" if unknown else ""))
+    elif generations and not can_read_lengths():
+        lines.append(
+            "install the extra 'report' (pip install 'diffio-async[report]') to estimate from the "
+            "lengths of the recordings"
+        )
+    if unknown and reader.budget and reader.exhausted:
+        lines.append(f"reading lengths ended after {reader.budget:g} seconds")
     lines += [f"{problems} cannot be restored"] if problems else []
     lines += left_out_lines(left_out)
     print_event(event, *lines, as_json=as_json)
     return exit_code_after_output(FAILED if problems else OK)
 
 
-def _print_planned(planned: PlannedFile, *, as_json: bool) -> None:
+def _print_planned(planned: PlannedFile, seconds: float | None, *, as_json: bool) -> None:
     paths = [str(path) for path in planned.paths]
     event = {
         "event": "plan",
@@ -192,9 +213,11 @@ def _print_planned(planned: PlannedFile, *, as_json: bool) -> None:
         "paths": paths,
         "size_bytes": planned.size_bytes,
         "billed": planned.billed,
+        "seconds": seconds,
         "problem": planned.problem,
     }
-    what = f" -> {', '.join(paths)} ({format_bytes(planned.size_bytes)})"
+    length = "" if seconds is None else f", {format_clock(seconds)}"
+    what = f" -> {', '.join(paths)} ({format_bytes(planned.size_bytes)}{length})"
     if planned.problem is not None:
         what = f": {planned.problem}"
     print_event(event, f"{planned.source}{what}", as_json=as_json)
