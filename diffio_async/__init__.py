@@ -59,6 +59,8 @@ if TYPE_CHECKING:
         DownloadResumed,
         Event,
         GenerationStarted,
+        OperationEnded,
+        OperationStarted,
         PartUploaded,
         PollingPaused,
         ProgressUpdated,
@@ -171,6 +173,8 @@ __all__ = [
     "NotFound",
     "NotReady",
     "Observer",
+    "OperationEnded",
+    "OperationStarted",
     "Outcome",
     "PartUploaded",
     "PaymentRequired",
@@ -237,8 +241,9 @@ _MODULES = {
         "WebhookRejected"
     ),
     "diffio_async.events": (
-        "DownloadProgress DownloadResumed Event GenerationStarted PartUploaded PollingPaused "
-        "ProgressUpdated RequestFailed RequestSent ResponseReceived RetryScheduled "
+        "DownloadProgress DownloadResumed Event GenerationStarted OperationEnded "
+        "OperationStarted PartUploaded PollingPaused ProgressUpdated RequestFailed RequestSent "
+        "ResponseReceived RetryScheduled "
         "UploadProgress UploadRestarted UploadResumed"
     ),
     "diffio_async.models.account": (

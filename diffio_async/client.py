@@ -183,28 +183,32 @@ class AsyncDiffio:
             DownloadFailed: The result could not be downloaded; it still can, by the ids.
             ApiError: The API responded with an error: `AuthenticationFailed`, `PaymentRequired`, ….
         """
-        return await restore(
-            self.audio_isolation,
-            self.generations,
-            source,
-            to,
-            model=model,
-            download_type=download_type,
-            file_name=file_name,
-            content_type=content_type,
-            file_format=file_format,
-            sampling=sampling,
-            project_params=project_params,
-            generation_params=generation_params,
-            idempotency_key=idempotency_key,
-            on_conflict=on_conflict,
-            poll_interval=poll_interval,
-            timeout=timeout,
-            on_progress=on_progress,
-            options=options,
-            wait=self._sender.options.wait,
-            pause=self._sender.closing.sleep,
-        )
+        with self._sender.operation("restore") as operation:
+            restored = await restore(
+                self.audio_isolation,
+                self.generations,
+                source,
+                to,
+                model=model,
+                download_type=download_type,
+                file_name=file_name,
+                content_type=content_type,
+                file_format=file_format,
+                sampling=sampling,
+                project_params=project_params,
+                generation_params=generation_params,
+                idempotency_key=idempotency_key,
+                on_conflict=on_conflict,
+                poll_interval=poll_interval,
+                timeout=timeout,
+                on_progress=on_progress,
+                options=options,
+                wait=self._sender.options.wait,
+                pause=self._sender.closing.sleep,
+            )
+            operation.api_project_id = restored.project.api_project_id
+            operation.generation_id = restored.generation.generation_id
+        return restored
 
     async def restore_many(
         self,

@@ -8,6 +8,54 @@ from diffio_async.models.json_values import Plain
 
 
 @frozen
+class OperationStarted(Plain):
+    """An operation starts: a call of the client that consists of several requests.
+
+    It is emitted in the task of the caller, and so are the events of its requests, unless a shared
+    poll makes them.
+
+    Attributes:
+        name: `restore`, `upload`, `create_generation`, `wait`, `download` or `batch_file`.
+        operation_id: Number of the operation in this process; events that belong to it have it too.
+        parent_id: The operation that it is a part of, None if it is not.
+        generation_id: Its generation, if it is known at the start.
+        api_project_id: Its project, if it is known at the start.
+    """
+
+    name: str
+    operation_id: int
+    parent_id: int | None
+    generation_id: str | None = None
+    api_project_id: str | None = None
+
+
+@frozen
+class OperationEnded(Plain):
+    """An operation ended after `seconds`.
+
+    Attributes:
+        name: As in `OperationStarted`, like the next four.
+        operation_id: The operation.
+        parent_id: The operation that it was a part of.
+        generation_id: Its generation, if one is known now.
+        api_project_id: Its project, if one is known now.
+        seconds: Duration.
+        size: Bytes that an upload or a download transferred.
+        error: Name of the class of the exception that it raised (`CancelledError` if it was
+            cancelled), None if it succeeded.
+    """
+
+    name: str
+    operation_id: int
+    parent_id: int | None
+    generation_id: str | None
+    api_project_id: str | None
+    seconds: float
+    size: int | None = None
+    error: str | None = None
+
+
+@frozen
 class RequestSent(Plain):
     """A request is about to be sent.
 
@@ -17,12 +65,17 @@ class RequestSent(Plain):
         url: URL without query and credentials.
         attempt: Number of the attempt, from 1. A redirect of a download is another request of the
             same attempt.
+        exchange_id: Number of the request in this process, which its response or failure has too.
+        operation_id: The operation that the request belongs to, if any: see `OperationStarted`.
     """
 
     call: str
     method: str
     url: str
     attempt: int
+    # Excluded from equality, because they are numbered in each process.
+    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
+    operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
 @frozen
@@ -36,6 +89,8 @@ class ResponseReceived(Plain):
     status: int
     seconds: float
     request_id: str | None = None
+    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
+    operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
 @frozen
@@ -52,6 +107,8 @@ class RequestFailed(Plain):
     attempt: int
     seconds: float
     reason: str
+    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
+    operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
 @frozen
@@ -62,6 +119,7 @@ class RetryScheduled(Plain):
     attempt: int
     delay: float
     reason: str
+    operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
 @frozen
@@ -154,6 +212,7 @@ class GenerationStarted(Plain):
     generation_id: str
     api_project_id: str
     idempotency_key: str
+    operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
 @frozen
@@ -176,7 +235,9 @@ class PollingPaused(Plain):
 
 #: All events that observers receive.
 Event = (
-    RequestSent
+    OperationStarted
+    | OperationEnded
+    | RequestSent
     | ResponseReceived
     | RequestFailed
     | RetryScheduled

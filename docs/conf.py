@@ -40,6 +40,7 @@ html_title = f"diffio_async {__version__}"
 PACKAGES = (
     "types",
     "webhooks",
+    "telemetry",
     "report",
     "sandbox",
     "testing",

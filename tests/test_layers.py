@@ -34,6 +34,7 @@ LAYERS = {
     "_protocol": 1,
     "_storage": 2,
     "_http": 2,
+    "telemetry": 2,
     "_downloads": 3,
     "_polling": 3,
     "_uploads": 3,

@@ -194,7 +194,7 @@ class RangeRequest:
         """Return the first response that is not a redirect. Requests carry no credentials."""
         sender, options = self.download.sender, self.download.options
         for _ in range(_MAX_REDIRECTS + 1):
-            with sender.emit_request("download", self.attempt, request) as emit_response:
+            with sender.observers.request("download", self.attempt, request) as emit_response:
                 exchange = await stack.enter_async_context(
                     Exchange(sender.sessions, Attempt(request=request, timeouts=options.timeouts))
                 )

@@ -1,12 +1,10 @@
-"""Transport of API calls: options, the retry loop, observers and the server's clock."""
+"""Transport of API calls: options, the retry loop and the server's clock."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import random
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 from attrs import define, evolve
 
 from diffio_async._http.exchange import Attempt, fetch
+from diffio_async._http.observers import Observers, Operation, current_operation
 from diffio_async._http.sessions import ConnectionCounter, Sessions
 from diffio_async._http.shutdown import ShutdownCoordinator
-from diffio_async._protocol.api_errors import error_from_response, request_id
+from diffio_async._protocol.api_errors import error_from_response
 from diffio_async._protocol.codec import decode, parse_body
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.requests import (
@@ -37,24 +36,16 @@ from diffio_async._protocol.urls import (
 from diffio_async._reporting import log
 from diffio_async._storage.files import connections_per_host
 from diffio_async._storage.threads import running_loop
-from diffio_async.errors import ConnectionFailed, DiffioError, ResponseLost, ResponseTimeout
-from diffio_async.events import (
-    RequestFailed,
-    RequestSent,
-    ResponseReceived,
-    RetryScheduled,
-    UploadRestarted,
-    UploadResumed,
-)
+from diffio_async.errors import DiffioError
+from diffio_async.events import RetryScheduled
 from diffio_async.options import NO_RETRY, RequestOptions, resolve_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from diffio_async._http.bodies import StreamingBody
     from diffio_async._http.exchange import Exchange
     from diffio_async._protocol.requests import ApiRequest
-    from diffio_async.events import Event
     from diffio_async.options import ClientOptions, ResolvedOptions
 
 #: Seconds until another `Date` is recorded.
@@ -62,10 +53,6 @@ _CLOCK_SECONDS = 10.0
 
 
 T = TypeVar("T")
-
-_WARNING_EVENTS = (RetryScheduled, UploadResumed)
-
-_UNOBSERVED: AbstractContextManager[Callable[[Exchange], None]] = nullcontext(lambda _: None)
 
 #: Called with the name and the raw JSON of each response, in the tasks that set it: models do not
 #: keep the spelling of time stamps.
@@ -80,14 +67,6 @@ def _warn_of_plain_http(base_url: str) -> None:
     log.warning(
         "the API key and recordings are sent unencrypted to %s: allow_insecure_http is on", base_url
     )
-
-
-def log_event(event: Event) -> None:
-    """Log an event at DEBUG, retries at INFO, restarted uploads at WARNING; without secrets."""
-    level = logging.INFO if isinstance(event, _WARNING_EVENTS) else logging.DEBUG
-    level = logging.WARNING if isinstance(event, UploadRestarted) else level
-    if log.isEnabledFor(level):
-        log.log(level, "%s", event)
 
 
 @define
@@ -145,25 +124,13 @@ class ApiTransport:
         self.ranges = ConnectionCounter(
             min(options.max_download_connections, connections_per_host(options))
         )
-        self._observers = (log_event, *options.observers)
+        self.observers = Observers(options.observers)
+        self.emit = self.observers.emit
         self._default_context: tuple[ResolvedOptions, ApiHeaders] | None = None
 
     def __reduce__(self) -> tuple[type[ApiTransport], tuple[str, str, ClientOptions]]:
         """Pickle the constructor arguments, the key included, without connections."""
         return ApiTransport, (self._key, self.base_url, self.options)
-
-    @property
-    def has_observers(self) -> bool:
-        """Return whether events logged at DEBUG are observed at all."""
-        return len(self._observers) > 1 or log.isEnabledFor(logging.DEBUG)
-
-    def emit(self, event: Event) -> None:
-        """Notify the observers; log what one raises."""
-        for observer in self._observers:
-            try:
-                observer(event)
-            except (Exception, asyncio.CancelledError):  # the latter by `Future.result`
-                log.exception("an observer raised on %s", type(event).__name__)
 
     async def send(
         self,
@@ -196,6 +163,14 @@ class ApiTransport:
         """Send a call once, and return the body of its response."""
         _, response = await self._exchange(call, options, None, retry=False)
         return response.body
+
+    def operation(
+        self, name: str, *, generation_id: str | None = None, api_project_id: str | None = None
+    ) -> Operation:
+        """Return an operation, which observers are notified of; for a `with` in a coroutine."""
+        return Operation(
+            self.observers, name, generation_id=generation_id, api_project_id=api_project_id
+        )
 
     def resolve(self, options: RequestOptions | None) -> ResolvedOptions:
         """Return the client's options, overridden by those of a call."""
@@ -285,56 +260,20 @@ class ApiTransport:
                     raise
                 reason = f"{type(failure).__name__}: {failure}"
             earlier.append(f"attempt {number}: {reason}")
-            self.emit(RetryScheduled(call=name, attempt=number, delay=delay, reason=reason))
+            self.emit(
+                RetryScheduled(
+                    call=name,
+                    attempt=number,
+                    delay=delay,
+                    reason=reason,
+                    operation_id=current_operation.get(),
+                )
+            )
             await self.closing.sleep(delay)
-
-    def emit_request(
-        self, name: str, number: int, request: Request
-    ) -> AbstractContextManager[Callable[[Exchange], None]]:
-        """Notify observers of a request, and of its failure if the body raises.
-
-        Yields a function that notifies them of the response.
-        """
-        return self._observed(name, number, request) if self.has_observers else _UNOBSERVED
-
-    @contextmanager
-    def _observed(
-        self, name: str, number: int, request: Request
-    ) -> Iterator[Callable[[Exchange], None]]:
-        url, started_at = public_url(request.url), time.monotonic()
-        self.emit(RequestSent(call=name, method=request.method, url=url, attempt=number))
-
-        def notify_response(response: Exchange) -> None:
-            self.emit(
-                ResponseReceived(
-                    call=name,
-                    method=request.method,
-                    url=url,
-                    attempt=number,
-                    status=response.status,
-                    seconds=time.monotonic() - started_at,
-                    request_id=request_id(response.headers, request.secrets),
-                )
-            )
-
-        try:
-            yield notify_response
-        except BaseException as failure:
-            self.emit(
-                RequestFailed(
-                    call=name,
-                    method=request.method,
-                    url=url,
-                    attempt=number,
-                    seconds=time.monotonic() - started_at,
-                    reason=_why(failure),
-                )
-            )
-            raise
 
     async def _attempt(self, name: str, number: int, attempt: Attempt, about: str) -> Exchange:
         request = attempt.request
-        with self.emit_request(name, number, request) as notify_response:
+        with self.observers.request(name, number, request) as notify_response:
             response = await fetch(self.sessions, attempt, self.options.max_response_bytes)
             notify_response(response)
         if request.host is Host.API and self.server_clock.stale:
@@ -363,17 +302,6 @@ class ApiTransport:
             await self.closing.close(interrupted=interrupted)
         finally:
             await self.sessions.aclose()
-
-
-def _why(failure: BaseException) -> str:
-    """Return why there was no response, in a few words."""
-    if isinstance(failure, asyncio.CancelledError):
-        return "cancelled"
-    if isinstance(failure, ConnectionFailed):
-        return failure.cause or "not reached"
-    if isinstance(failure, ResponseTimeout):
-        return "timed out"
-    return "connection lost" if isinstance(failure, ResponseLost) else type(failure).__name__
 
 
 def _remaining_total(under: ResolvedOptions, elapsed: float) -> float | None:

@@ -83,6 +83,12 @@ class BatchRun:
             # The next run downloads the results.
             self._context.downloads_stopped = self._context.downloads_stopped or failure
 
+    async def _as_operation(self, coroutine: Coroutine[None, None, None]) -> None:
+        """Run the upload and the generation of one file as one operation."""
+        sender = self._context.generations._sender  # noqa: SLF001
+        with sender.operation("batch_file"):
+            await coroutine
+
     def _start(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._run_task(self._step(coroutine)))
         self._tasks.add(task)
@@ -134,7 +140,7 @@ class BatchRun:
             jobs = await self._journal.transition(lease_jobs, free)
             for job in jobs:
                 context.in_flight += 1
-                self._start(self._run_job(job))
+                self._start(self._as_operation(self._run_job(job)))
         uploads = min(free - len(jobs), context.congestion.limit - context.uploading)
         if uploads > 0 and (self._more_files or now >= context.next_scan_at):
             files = await self._journal.write(lease_files, self._journal.run_id, uploads)
@@ -142,7 +148,7 @@ class BatchRun:
             for file in files:
                 context.in_flight += 1
                 context.uploading += 1
-                self._start(self._run_file(file))
+                self._start(self._as_operation(self._run_file(file)))
         if now >= context.next_scan_at and len(jobs) < free:
             context.next_scan_at = now + _POLL_SECONDS
         return bool(jobs or files)

@@ -67,7 +67,8 @@ class AsyncGenerationWaits:
             wants_progress=show_progress or on_progress is not None,
         )
         last: GenerationProgress | None = None
-        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
+        ids = {"generation_id": generation_id, "api_project_id": api_project_id}
+        with self._sender.operation("wait", **ids), attach_ids(**ids):
             async with contextlib.aclosing(steps):
                 async for progress in steps:
                     last = progress
@@ -164,7 +165,7 @@ class AsyncGenerationWaits:
             on_progress=report if show_progress or on_progress is not None else None,
             on_subscribed=subscribed,
         )
-        with shown:
+        with self._sender.operation("wait"), shown:
             async with contextlib.aclosing(steps):
                 async for outcome in steps:
                     ended[outcome.generation_id] = outcome

@@ -59,14 +59,24 @@ class AsyncGenerations(AsyncGenerationWaits):
         call = endpoints.create_generation(
             api_project_id=api_project_id, model=model, key=key, sampling=sampling, params=params
         )
-        with attach_started(api_project_id=api_project_id, idempotency_key=key.strip()):
-            generation = await self._sender.send(call, options)
-        if generation.api_project_id != api_project_id:
-            raise idempotency_conflict(generation, key.strip())
-        started = GenerationStarted(generation.generation_id, api_project_id, key.strip())
-        if not generation.idempotent_replay:
-            self._pacer.record_created(generation.generation_id)
-        self._sender.emit(started)
+        with self._sender.operation(
+            "create_generation", api_project_id=api_project_id
+        ) as operation:
+            with attach_started(api_project_id=api_project_id, idempotency_key=key.strip()):
+                generation = await self._sender.send(call, options)
+            if generation.api_project_id != api_project_id:
+                raise idempotency_conflict(generation, key.strip())
+            operation.generation_id = generation.generation_id
+            if not generation.idempotent_replay:
+                self._pacer.record_created(generation.generation_id)
+            self._sender.emit(
+                GenerationStarted(
+                    generation.generation_id,
+                    api_project_id,
+                    key.strip(),
+                    operation_id=operation.number,
+                )
+            )
         return generation
 
     async def attach(self, handle: str, *, options: RequestOptions | None = None) -> Generation:
@@ -226,8 +236,9 @@ class AsyncGenerations(AsyncGenerationWaits):
 
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
-        with attach_ids(generation_id=generation_id, api_project_id=api_project_id):
-            return await download_result(
+        ids = {"generation_id": generation_id, "api_project_id": api_project_id}
+        with self._sender.operation("download", **ids) as operation, attach_ids(**ids):
+            result = await download_result(
                 self._sender,
                 call,
                 options,
@@ -237,3 +248,5 @@ class AsyncGenerations(AsyncGenerationWaits):
                 resume_key=(api_project_id, generation_id, kind) if resume else None,
                 before_open=before_open,
             )
+            operation.size = result.size
+        return result

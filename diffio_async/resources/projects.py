@@ -82,26 +82,32 @@ class AsyncProjects:
             file_format=file_format,
             params=params,
         )
-        async with (
-            resume_store(resume, self._sender.server_clock) as store,
-            open_source(source, max_bytes=limit) as found,
-        ):
-            name = _checked_file_name(file_name or found.name or UNNAMED)
-            kind = content_type or found.content_type or content_type_of(name)
-            call = endpoints.create_project(
-                file_name=name,
-                content_type=kind,
-                content_length=found.size,
-                file_format=file_format,
-                params=params,
-            )
-            return await self._uploader.create(
-                found,
-                ProjectSpec(call, name, kind),
-                store=store,
-                on_progress=on_progress,
-                options=options,
-            )
+        with self._sender.operation("upload") as operation:
+            async with (
+                resume_store(resume, self._sender.server_clock) as store,
+                open_source(source, max_bytes=limit) as found,
+            ):
+                name = _checked_file_name(file_name or found.name or UNNAMED)
+                kind = content_type or found.content_type or content_type_of(name)
+                call = endpoints.create_project(
+                    file_name=name,
+                    content_type=kind,
+                    content_length=found.size,
+                    file_format=file_format,
+                    params=params,
+                )
+                project = await self._uploader.create(
+                    found,
+                    ProjectSpec(call, name, kind),
+                    store=store,
+                    on_progress=on_progress,
+                    options=options,
+                )
+                operation.api_project_id, operation.size = (
+                    project.api_project_id,
+                    project.size_bytes,
+                )
+        return project
 
     async def complete_upload(
         self, *, api_project_id: str, options: RequestOptions | None = None

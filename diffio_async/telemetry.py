@@ -1,0 +1,253 @@
+"""OpenTelemetry spans and metrics of a client, recorded from the events that observers receive.
+
+Needs the extra `otel` (`pip install 'diffio-async[otel]'`), which is the API of OpenTelemetry. The
+SDK and its exporters are the choice of the program.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from opentelemetry import context as otel_context
+from opentelemetry.metrics import get_meter
+from opentelemetry.trace import (
+    Link,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    get_tracer,
+    set_span_in_context,
+)
+
+from diffio_async._version import __version__
+from diffio_async.events import (
+    GenerationStarted,
+    OperationEnded,
+    OperationStarted,
+    PollingPaused,
+    RequestFailed,
+    RequestSent,
+    ResponseReceived,
+    RetryScheduled,
+)
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import Span, SpanContext, TracerProvider
+
+    from diffio_async.events import Event
+    from diffio_async.models.batches import BatchProgress
+
+__all__ = ["OpenTelemetryObserver"]
+
+_SCHEMA = "https://opentelemetry.io/schemas/1.27.0"
+#: Boundaries that the semantic conventions give for durations of requests, in seconds.
+_BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+#: Boundaries for operations, which wait for generations, in seconds.
+_OPERATION_BOUNDARIES = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
+#: Generations to whose span later spans are linked; the oldest are forgotten.
+_MAX_REMEMBERED = 10_000
+_MIN_ERROR = 400
+
+
+class _Running(NamedTuple):
+    """The span of an operation, the context in which it is current, and the one before."""
+
+    span: Span
+    context: Context
+    previous: Context
+
+
+class OpenTelemetryObserver:
+    """Observer that records a span for each operation and for each HTTP attempt, and metrics.
+
+        client = AsyncDiffio(options=ClientOptions(observers=OpenTelemetryObserver()))
+
+    One observer may serve several clients. No attribute has a key, a signed URL, the path or query
+    of a URL, a file name or a message of an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        """Create an observer.
+
+        Args:
+            tracer_provider: Creates the spans. If None, the global provider.
+            meter_provider: Creates the metrics. If None, the global provider.
+        """
+        name = "diffio_async"
+        self._tracer = get_tracer(name, __version__, tracer_provider, _SCHEMA)
+        meter = get_meter(name, __version__, meter_provider, _SCHEMA)
+        self._operations: dict[int, _Running] = {}
+        self._exchanges: dict[int, Span] = {}
+        self._generations: dict[str, SpanContext] = {}
+        self._request_duration = meter.create_histogram(
+            "http.client.request.duration",
+            "s",
+            "Duration of HTTP client requests.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        )
+        self._operation_duration = meter.create_histogram(
+            "diffio.client.operation.duration",
+            "s",
+            "Duration of operations.",
+            explicit_bucket_boundaries_advisory=_OPERATION_BOUNDARIES,
+        )
+        self._active = meter.create_up_down_counter(
+            "diffio.client.operation.active", "{operation}", "Operations that are running."
+        )
+        self._transferred = meter.create_counter(
+            "diffio.client.transfer.size", "By", "Bytes of recordings and results transferred."
+        )
+        self._retries = meter.create_counter(
+            "diffio.client.retries", "{retry}", "Attempts that failed and are repeated."
+        )
+        self._paused = meter.create_counter(
+            "diffio.client.polling.paused", "s", "Time for which polling was paused."
+        )
+        self._batch_files = meter.create_gauge(
+            "diffio.batch.files", "{file}", "Files of a batch by state."
+        )
+
+    def __call__(self, event: Event) -> None:
+        """Record an event."""
+        match event:
+            case RequestSent():
+                self._start_exchange(event)
+            case ResponseReceived() | RequestFailed():
+                self._end_exchange(event)
+            case OperationStarted():
+                self._start_operation(event)
+            case OperationEnded():
+                self._end_operation(event)
+            case GenerationStarted(operation_id=int(number)) if number in self._operations:
+                while len(self._generations) >= _MAX_REMEMBERED:
+                    self._generations.pop(next(iter(self._generations)), None)
+                span = self._operations[number].span
+                self._generations[event.generation_id] = span.get_span_context()
+            case RetryScheduled():
+                self._record_retry(event)
+            case PollingPaused():
+                self._paused.add(event.seconds)
+            case _:
+                pass
+
+    def record_batch(self, progress: BatchProgress) -> None:
+        """Record the files of a batch by state: pass this as its `on_progress`."""
+        for state in ("done", "failed", "uploading", "generating", "downloading"):
+            self._batch_files.set(getattr(progress, state), {"diffio.batch.state": state})
+
+    def _start_operation(self, event: OperationStarted) -> None:
+        previous, links = otel_context.get_current(), []
+        creator = self._generations.get(event.generation_id or "")
+        if creator is not None:
+            current = get_current_span(previous).get_span_context()
+            links = [Link(creator)] if current.trace_id != creator.trace_id else []
+        span = self._tracer.start_span(
+            f"diffio.{event.name}",
+            attributes=_ids(event),
+            links=links,
+        )
+        # Spans of its requests, and of the program's callbacks and handlers, are its children.
+        # Tasks and blocking calls inherit the context.
+        context = set_span_in_context(span, previous)
+        otel_context.attach(context)
+        self._operations[event.operation_id] = _Running(span, context, previous)
+        self._active.add(1, {"diffio.operation": event.name})
+
+    def _end_operation(self, event: OperationEnded) -> None:
+        running = self._operations.pop(event.operation_id, None)
+        if running is None:
+            return
+        if otel_context.get_current() is running.context:
+            otel_context.attach(running.previous)
+        attributes = {"diffio.operation": event.name}
+        self._active.add(-1, attributes)
+        if event.size is not None:
+            self._transferred.add(event.size, attributes)
+        span = running.span
+        if event.error is not None:
+            attributes = {**attributes, "error.type": event.error}
+            span.set_attribute("error.type", event.error)
+            if event.error != "CancelledError":
+                span.set_status(Status(StatusCode.ERROR))
+        span.set_attributes(_ids(event))
+        span.end()
+        # Recorded with the context of the span, for exemplars.
+        self._operation_duration.record(event.seconds, attributes, running.context)
+
+    def _start_exchange(self, event: RequestSent) -> None:
+        if event.exchange_id is None:
+            return
+        attributes: dict[str, str | int] = dict(_request_attributes(event))
+        if event.attempt > 1:
+            attributes["http.request.resend_count"] = event.attempt - 1
+        name = f"{event.method} {attributes['diffio.call']}"
+        self._exchanges[event.exchange_id] = self._tracer.start_span(
+            name, kind=SpanKind.CLIENT, attributes=attributes
+        )
+
+    def _end_exchange(self, event: ResponseReceived | RequestFailed) -> None:
+        span = self._exchanges.pop(event.exchange_id or 0, None)
+        if span is None:
+            return
+        outcome: dict[str, str | int] = {}
+        if isinstance(event, RequestFailed):
+            outcome["error.type"] = event.reason
+        else:
+            outcome["http.response.status_code"] = event.status
+            if event.status >= _MIN_ERROR:
+                outcome["error.type"] = str(event.status)
+            if event.request_id is not None:
+                span.set_attribute("diffio.request_id", event.request_id)
+        span.set_attributes(outcome)
+        if "error.type" in outcome:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end()
+        self._request_duration.record(
+            event.seconds, {**_request_attributes(event), **outcome}, set_span_in_context(span)
+        )
+
+    def _record_retry(self, event: RetryScheduled) -> None:
+        # The rest of the reason is a message.
+        reason = {"diffio.call": event.call, "error.type": event.reason.partition(":")[0]}
+        self._retries.add(1, reason)
+        running = self._operations.get(event.operation_id or 0)
+        if running is not None:
+            running.span.add_event("diffio.retry", {**reason, "diffio.retry.delay": event.delay})
+
+
+def _ids(event: OperationStarted | OperationEnded) -> dict[str, str]:
+    ids = {
+        "diffio.generation_id": event.generation_id,
+        "diffio.api_project_id": event.api_project_id,
+    }
+    return {name: value for name, value in ids.items() if value is not None}
+
+
+def _request_attributes(
+    event: RequestSent | ResponseReceived | RequestFailed,
+) -> dict[str, str | int]:
+    return _attributes(event.call, event.method, event.url)
+
+
+@lru_cache(maxsize=256)
+def _attributes(call: str, method: str, url: str) -> dict[str, str | int]:
+    """Return the attributes of a request; never its path, which may name a recording."""
+    parts = urlsplit(url)
+    return {
+        "http.request.method": method,
+        "server.address": parts.hostname or "",
+        "server.port": parts.port or (443 if parts.scheme == "https" else 80),
+        "url.scheme": parts.scheme,
+        # The number of an upload's part is left out, so that there are few names.
+        "diffio.call": call.partition("/")[0],
+    }

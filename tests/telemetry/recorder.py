@@ -1,0 +1,56 @@
+"""Recorder of spans and metrics with the in-memory exporters of the SDK."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define, field
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from diffio_async.telemetry import OpenTelemetryObserver
+
+
+@define
+class Recorder:
+    """Spans and metrics of one observer."""
+
+    spans: InMemorySpanExporter = field(factory=InMemorySpanExporter)
+    reader: InMemoryMetricReader = field(factory=InMemoryMetricReader)
+    tracers: TracerProvider = field(factory=lambda: TracerProvider(shutdown_on_exit=False))
+
+    def observer(self) -> OpenTelemetryObserver:
+        """Return an observer that records here."""
+        meters = MeterProvider([self.reader], shutdown_on_exit=False)
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+        return OpenTelemetryObserver(tracer_provider=self.tracers, meter_provider=meters)
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        """Return the finished spans of a name, in the order in which they ended."""
+        return [span for span in self.spans.get_finished_spans() if span.name == name]
+
+    def tree(self) -> list[str]:
+        """Return the names of all spans in the order of their start, indented by depth."""
+        spans = sorted(self.spans.get_finished_spans(), key=lambda span: span.start_time or 0)
+        by_id = {span.context.span_id: span for span in spans}
+
+        def depth(span: ReadableSpan) -> int:
+            above = span.parent and by_id.get(span.parent.span_id)
+            return 1 + depth(above) if above else 0
+
+        return ["  " * depth(span) + span.name for span in spans]
+
+    def points(self, metric: str) -> list[Any]:
+        """Return the data points of a metric."""
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for each in scope.metrics
+            if each.name == metric
+            for point in each.data.data_points
+        ]
