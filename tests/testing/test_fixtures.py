@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import wave
 from typing import TYPE_CHECKING, Any
 
 import aiohttp.web
@@ -14,7 +15,8 @@ from diffio_async.sandbox import Fault, RespondWith
 from tests.webhooks.scenes import served
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from pathlib import Path
 
     from diffio_async.sandbox import Sandbox
     from diffio_async.testing import SignedEvent, WebhookTester
@@ -22,20 +24,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.diffio(max_bytes=64, failed_status="error")
 
 
+@pytest.fixture
+def closed_later() -> Iterator[list[AsyncDiffio]]:
+    """A list of clients that fixtures requested after it must close."""
+    clients: list[AsyncDiffio] = []
+    yield clients
+    assert [client._sender.sessions.closed for client in clients] == [True]
+    assert [client._sender.sessions.open for client in clients] == [0]
+
+
 async def test_the_client_is_closed_after_its_test(
-    diffio_client: AsyncDiffio, request: pytest.FixtureRequest
+    closed_later: list[AsyncDiffio], diffio_client: AsyncDiffio
 ) -> None:
-    """Connections are closed on the loop of the test; the descriptor check of all tests sees it."""
+    """The client works in the test, and is closed with its connections after it."""
     assert await diffio_client.projects.list() == []
-    request.config.stash[_CLIENT] = diffio_client
-
-
-_CLIENT = pytest.StashKey[AsyncDiffio]()
-
-
-def test_the_client_was_closed(request: pytest.FixtureRequest) -> None:
-    """The client of the test before has no open session."""
-    assert request.config.stash[_CLIENT]._sender.sessions.open == 0
+    closed_later.append(diffio_client)
 
 
 async def test_programs_find_the_sandbox_by_the_environment(
@@ -54,6 +57,22 @@ async def test_the_nearest_marker_wins(diffio_sandbox: Sandbox) -> None:
     settings = diffio_sandbox.settings
     assert (settings.max_bytes, settings.failed_status, settings.engine) == (64, "failed", "echo")
     assert len(diffio_sandbox.faults) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.diffio(engine="restore", workers=1, max_bytes=10**6)
+async def test_sound_is_restored_if_a_test_wants_it(
+    diffio_client: AsyncDiffio, diffio_sandbox: Sandbox, tmp_path: Path, sample: Path
+) -> None:
+    """The processes that restore start from the thread of the sandbox too."""
+    second = tmp_path / "second.wav"
+    with wave.open(str(sample)) as whole, wave.open(str(second), "wb") as part:
+        part.setparams(whole.getparams())
+        part.writeframes(whole.readframes(whole.getframerate()))
+    restoration = await diffio_client.restore(second)
+    assert restoration.content
+    assert restoration.content != second.read_bytes()
+    assert restoration.generation.generation_id in diffio_sandbox.state.generations
 
 
 class Receiver:
