@@ -81,9 +81,8 @@ def tests_min(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
-@nox.session
-def package(session: nox.Session) -> None:
-    """Build the wheel and the sdist, and check their contents and the import without extras."""
+def build(session: nox.Session) -> tuple[Path, Path]:
+    """Build the wheel and the sdist; return their folder, and a Python with the wheel alone."""
     uv = session.venv_backend == "uv"
     session.install("build[uv]" if uv else "build")
     dist = Path(session.create_tmp()) / "dist"
@@ -103,6 +102,23 @@ def package(session: nox.Session) -> None:
         session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
     check = HERE / ".ci" / "check_package.py"
     session.run(str(python), "-I", str(check), str(dist), external=True)
+    return dist, python
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the sdist, and check their contents and the import without extras."""
+    build(session)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build and check a release, write its SBOM, and print how to publish it; upload nothing."""
+    session.install(*tools("release"))
+    dist, python = build(session)
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.glob("*.[wt]*"))))
+    script = str(HERE / ".ci" / "prepare_release.py")
+    session.run("python", script, str(dist), str(python), *session.posargs)
 
 
 @nox.session

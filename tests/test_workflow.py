@@ -77,7 +77,7 @@ def named_sessions() -> Iterator[str]:
             command, _, name = step.get("run", "").partition(" --session ")
             if not command.startswith("nox"):
                 continue
-            names = [name]
+            names = [name.partition(" -- ")[0]]
             for key, values in matrix.items():
                 names = [
                     each.replace(f"${{{{ matrix.{key} }}}}", value)
