@@ -15,7 +15,8 @@ class OperationStarted(Plain):
     poll makes them.
 
     Attributes:
-        name: `restore`, `upload`, `create_generation`, `wait`, `download` or `batch_file`.
+        name: `restore`, `upload`, `create_generation`, `wait`, `download`, `batch_file` or, for the
+            handling of an event in an inbox, `webhook`.
         operation_id: Number of the operation in this process; events that belong to it have it too.
         parent_id: The operation that it is a part of, None if it is not.
         generation_id: Its generation, if it is known at the start.

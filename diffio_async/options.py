@@ -182,7 +182,8 @@ def _wait(given: WaitPolicy | None) -> WaitPolicy:
     return WaitPolicy() if given is None else given
 
 
-def _observers(given: Iterable[Observer] | Observer | None) -> tuple[Observer, ...]:
+def as_observers(given: Iterable[Observer] | Observer | None) -> tuple[Observer, ...]:
+    """Return one, several or no observers as a tuple."""
     if given is None or callable(given):
         return () if given is None else (given,)
     return tuple(given)
@@ -235,7 +236,7 @@ class ClientOptions:
     trust_env: bool = False
     allow_insecure_http: bool = False
     ssl: SSLContext | None = field(default=None, repr=False)
-    observers: tuple[Observer, ...] = field(default=(), converter=_observers)
+    observers: tuple[Observer, ...] = field(default=(), converter=as_observers)
 
 
 @frozen(kw_only=True)

@@ -6,6 +6,7 @@ SDK and its exporters are the choice of the program.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -35,12 +36,15 @@ from diffio_async.events import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from opentelemetry.context import Context
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, SpanContext, TracerProvider
 
     from diffio_async.events import Event
     from diffio_async.models.batches import BatchProgress
+    from diffio_async.models.webhooks import InboxEntry
 
 __all__ = ["OpenTelemetryObserver"]
 
@@ -116,6 +120,12 @@ class OpenTelemetryObserver:
         self._batch_files = meter.create_gauge(
             "diffio.batch.files", "{file}", "Files of a batch by state."
         )
+        self._inbox_depth = meter.create_gauge(
+            "diffio.inbox.depth", "{event}", "Events of an inbox that wait for a consumer."
+        )
+        self._inbox_age = meter.create_gauge(
+            "diffio.inbox.age", "s", "Age of the oldest event of an inbox that waits."
+        )
 
     def __call__(self, event: Event) -> None:
         """Record an event."""
@@ -144,6 +154,17 @@ class OpenTelemetryObserver:
         """Record the files of a batch by state: pass this as its `on_progress`."""
         for state in ("done", "failed", "uploading", "generating", "downloading"):
             self._batch_files.set(getattr(progress, state), {"diffio.batch.state": state})
+
+    def record_inbox(self, waiting: Collection[InboxEntry]) -> None:
+        """Record the depth and age of an inbox: pass `await inbox.entries("waiting", limit=None)`.
+
+        Args:
+            waiting: All entries that wait.
+        """
+        now = datetime.now(UTC)
+        ages = [(now - entry.received_at).total_seconds() for entry in waiting]
+        self._inbox_depth.set(len(ages))
+        self._inbox_age.set(max(ages, default=0.0))
 
     def _start_operation(self, event: OperationStarted) -> None:
         previous, links = otel_context.get_current(), []

@@ -9,12 +9,15 @@ import random
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field, frozen
 
+from diffio_async._http.observers import Observers, Operation
 from diffio_async._protocol.codec import encodable
 from diffio_async._protocol.redaction import redact
 from diffio_async._protocol.retry import backoff
@@ -86,7 +89,12 @@ class Delivery:
         policy: LeasePolicy,
         lease: inbox_queries.LeasedEvent,
         event: WebhookEvent,
+        observers: Observers | None,
     ) -> None:
+        self._operation = None
+        if observers is not None:
+            ids = {"generation_id": event.generation_id, "api_project_id": event.api_project_id}
+            self._operation = Operation(observers, "webhook", **ids)
         self._file, self._policy, self._lease = file, policy, lease
         self._timer: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -99,6 +107,8 @@ class Delivery:
         return f"Delivery({self.event.message_id!r}, {self.event.event_type!r}, {self.attempt})"
 
     async def __aenter__(self) -> WebhookEvent:
+        if self._operation is not None:
+            self._operation.__enter__()
         self._schedule_renewal()
         return self.event
 
@@ -122,6 +132,9 @@ class Delivery:
                 raise
             # The lease expires anyway, and the error of the block is more useful.
             log.exception("%r could not be released before its lease expires", self)
+        finally:
+            if self._operation is not None:
+                self._operation.__exit__(kind, error, traceback)
 
     async def acknowledge(self) -> None:
         """Record that the event was handled: it is not delivered again.
@@ -216,8 +229,12 @@ def _text_of(error: BaseException) -> str:
         return f"{type(error).__name__} (its text cannot be read)"
 
 
-async def acquire_deliveries(file: InboxFile, policy: LeasePolicy, limit: int) -> list[Delivery]:
+async def acquire_deliveries(
+    file: InboxFile, policy: LeasePolicy, limit: int, observers: Observers | None
+) -> list[Delivery]:
     """Wait for deliveries and lease up to `limit`; the list is empty if the inbox was closed.
+
+    Observers are notified of the block that handles a delivery.
 
     Raises:
         DatabaseError: The file of the inbox cannot be used.
@@ -230,7 +247,7 @@ async def acquire_deliveries(file: InboxFile, policy: LeasePolicy, limit: int) -
             data_version = await file.read(inbox_queries.data_version)
             rows, seconds = await _acquire(file, policy, limit)
             if rows:
-                deliveries = [await _delivery(file, policy, row) for row in rows]
+                deliveries = [await _delivery(file, policy, row, observers) for row in rows]
                 if valid := [each for each in deliveries if each is not None]:
                     return valid
                 continue
@@ -242,14 +259,17 @@ async def acquire_deliveries(file: InboxFile, policy: LeasePolicy, limit: int) -
 
 
 async def _delivery(
-    file: InboxFile, policy: LeasePolicy, row: inbox_queries.LeasedEvent
+    file: InboxFile,
+    policy: LeasePolicy,
+    row: inbox_queries.LeasedEvent,
+    observers: Observers | None,
 ) -> Delivery | None:
     """Return a row as a delivery; a row without a valid event becomes dead."""
     event = event_in_row(row.message_id, row.body)
     if event is None:
         await file.run(lambda db: inbox_queries.fail(db, row, "its body is not an event", None))
         return None
-    return Delivery(file, policy, row, event)
+    return Delivery(file, policy, row, event, observers)
 
 
 async def _acquire(
@@ -309,7 +329,9 @@ class Handlers:
         """Return the handlers of a type."""
         return [handler for types, handler in self._by_type if not types or event_type in types]
 
-    async def run(self, file: InboxFile, policy: LeasePolicy, concurrency: int) -> None:
+    async def run(
+        self, file: InboxFile, policy: LeasePolicy, concurrency: int, observers: Observers
+    ) -> None:
         """Handle events until cancelled, or until the inbox is closed.
 
         Raises:
@@ -323,7 +345,9 @@ class Handlers:
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="diffio-webhooks")
         running: set[asyncio.Task[None]] = set()
         try:
-            while deliveries := await acquire_deliveries(file, policy, concurrency - len(running)):
+            while deliveries := await acquire_deliveries(
+                file, policy, concurrency - len(running), observers
+            ):
                 for delivery in deliveries:
                     task = asyncio.create_task(self._handle(delivery, pool))
                     running.add(task)
@@ -354,7 +378,8 @@ class Handlers:
 
 async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: WebhookEvent) -> None:
     """Run a handler in a thread; a cancellation waits for its end, because it cannot be stopped."""
-    future = asyncio.get_running_loop().run_in_executor(pool, _call, handler, event)
+    work = partial(copy_context().run, _call, handler, event)
+    future = asyncio.get_running_loop().run_in_executor(pool, work)
     try:
         outcome = await asyncio.shield(future)
     except asyncio.CancelledError:

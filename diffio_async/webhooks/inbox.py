@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Self, cast
 
+from diffio_async._http.observers import Observers
 from diffio_async._storage.sqlite_open import now
 from diffio_async._validators import Rule, local_path, unlimited
 from diffio_async.errors import ConfigurationError
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event
+from diffio_async.options import Observer, as_observers
 from diffio_async.webhooks import inbox_queries
 from diffio_async.webhooks.consumer import Delivery, H, Handlers, LeasePolicy, acquire_deliveries
 from diffio_async.webhooks.inbox_file import InboxFile, event_in_row
@@ -49,6 +51,7 @@ class WebhookInbox(WebhookSink):
         retention: float = 7 * DAY,
         unhandled_retention: float | None = None,
         clock: Callable[[], float] | None = None,
+        observers: Iterable[Observer] | Observer | None = None,
     ) -> None:
         """Create an inbox; the file is not opened yet.
 
@@ -66,6 +69,8 @@ class WebhookInbox(WebhookSink):
                 keeps them. Set it if there is no consumer and the inbox only ends waits.
             clock: Seconds since the epoch, for tests. By default leases and retention are measured
                 by a clock that does not jump when the time of day is set.
+            observers: One or several observers, which receive `OperationStarted` and
+                `OperationEnded` around the handling of each event by `run` or `deliveries`.
 
         Raises:
             ConfigurationError: A value is invalid.
@@ -78,6 +83,7 @@ class WebhookInbox(WebhookSink):
         self._lease_policy = LeasePolicy(lease=lease, attempts=attempts, retry_after=retry_after)
         self._retention = inbox_queries.Retention(handled=retention, unhandled=unhandled_retention)
         self._handlers = Handlers()
+        self._observers = Observers(as_observers(observers))
 
     def __repr__(self) -> str:
         return f"WebhookInbox({self._file.path!r})"
@@ -131,7 +137,12 @@ class WebhookInbox(WebhookSink):
         Raises:
             DatabaseError: The file of the inbox cannot be used.
         """
-        while deliveries := await acquire_deliveries(self._file, self._lease_policy, 1):
+        async with aclosing(self._deliveries(self._observers)) as deliveries:
+            async for delivery in deliveries:
+                yield delivery
+
+    async def _deliveries(self, observers: Observers | None) -> AsyncGenerator[Delivery, None]:
+        while deliveries := await acquire_deliveries(self._file, self._lease_policy, 1, observers):
             yield deliveries[0]
 
     async def consume(self) -> AsyncGenerator[WebhookEvent, None]:
@@ -144,7 +155,8 @@ class WebhookInbox(WebhookSink):
         Raises:
             DatabaseError: The file of the inbox cannot be used.
         """
-        async with aclosing(self.deliveries()) as deliveries:
+        # The loop that is left early would remain in its operation: it has none.
+        async with aclosing(self._deliveries(None)) as deliveries:
             async for delivery in deliveries:
                 async with delivery as event:
                     yield event
@@ -171,7 +183,7 @@ class WebhookInbox(WebhookSink):
             ConfigurationError: There is no handler.
             DatabaseError: The file of the inbox cannot be used.
         """
-        await self._handlers.run(self._file, self._lease_policy, concurrency)
+        await self._handlers.run(self._file, self._lease_policy, concurrency, self._observers)
 
     async def watch(self) -> AsyncGenerator[WebhookEvent, None]:
         """Yield every event from now on, received by any process, without a lease.
