@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import wave
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async.cli.batch import report
+from diffio_async.cli.batch import lengths, report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,8 @@ async def dry_run(run: Run) -> tuple[list[dict[str, Any]], str]:
 async def test_the_likely_seconds_are_the_lengths_with_a_minimum(run: Run) -> None:
     """60 for each at least, and for a file whose length is unknown, which is counted."""
     (*plans, totals), lines = await dry_run(run)
-    lengths = {plan["file"][-5:]: plan["seconds"] for plan in plans}
-    assert lengths == {"a.wav": 90.0, "b.wav": 3.0, "c.wav": None}
+    found = {plan["file"][-5:]: plan["seconds"] for plan in plans}
+    assert found == {"a.wav": 90.0, "b.wav": 3.0, "c.wav": None}
     assert (totals["billed_seconds"], totals["likely_seconds"]) == (180, 210)
     assert totals["unknown_lengths"] == 1
     assert "a.restored.mp3 (720.0 kB, 1:30)" in lines
@@ -54,8 +55,17 @@ async def test_reading_lengths_ends_when_its_time_is_used_up(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All files are listed nevertheless, and their lengths are unknown."""
-    monkeypatch.setattr(report, "_LENGTHS_BUDGET", 1e-9)
-    (*plans, totals), lines = await dry_run(run)
+    released = threading.Event()
+
+    def read_from_slow_disk(path: Path) -> None:
+        released.wait(60)
+
+    monkeypatch.setattr(lengths, "_length", read_from_slow_disk)
+    monkeypatch.setattr(report, "_LENGTHS_BUDGET", 0.05)
+    try:
+        (*plans, totals), lines = await dry_run(run)
+    finally:
+        released.set()
     assert {plan["file"][-5:] for plan in plans} == {"a.wav", "b.wav", "c.wav"}
     assert (totals["likely_seconds"], totals["unknown_lengths"]) == (None, 3)
     assert "reading lengths ended after" in lines
