@@ -30,6 +30,8 @@ _MAX_BUFFERED = 1 << 20
 #: Seconds between two checks of a reader that is not reading.
 _POLL_SECONDS = 0.1
 _REFRESH_PER_SECOND = 5
+#: Columns that the last cell of a table needs on a terminal, to be wrapped.
+_MIN_LAST = 20
 
 
 class _Writer:
@@ -217,15 +219,20 @@ class Console:
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows on standard output, below the names of their columns.
 
-        Columns named with a leading blank are aligned to the right. A terminal wraps long cells;
-        elsewhere each row is one line.
+        Columns named with a leading blank are aligned to the right. A terminal that is wide enough
+        wraps the cells of the last column; otherwise each row is one line, with its ids whole.
         """
         shown = [[printable(cell) for cell in row] for row in rows]
+        names = [name.strip() for name in columns]
+        widths = [max(map(cells, column)) for column in zip(names, *shown, strict=True)]
         if self.out.isatty():
             with contextlib.suppress(Exception):
-                _rich_console(self.out).print(_rich_table(columns, shown))
-                return
-        self.out.write("".join(f"{line}\n" for line in _aligned(columns, shown)))
+                terminal = _rich_console(self.out)
+                needed = sum(width + 2 for width in widths[:-1]) + min(widths[-1], _MIN_LAST)
+                if needed <= terminal.width:
+                    terminal.print(_rich_table(columns, shown))
+                    return
+        self.out.write("".join(f"{line}\n" for line in _aligned(columns, widths, shown)))
 
     def note(self, *lines: str) -> None:
         """Print lines on standard error, above the live lines."""
@@ -276,10 +283,10 @@ def _to_lines(lines: tuple[str, ...]) -> str:
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    names = [name.strip() for name in columns]
-    widths = [max(map(cells, column)) for column in zip(names, *rows, strict=True)]
-    for row in (names, *rows):
+def _aligned(
+    columns: Sequence[str], widths: Sequence[int], rows: Sequence[Sequence[str]]
+) -> Iterator[str]:
+    for row in ([name.strip() for name in columns], *rows):
         words = []
         for name, cell, width in zip(columns, row, widths, strict=True):
             gap = " " * (width - cells(cell))
@@ -293,9 +300,9 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
-        # Long ids are wrapped, not cut, so that they can be copied.
         justify: Literal["left", "right"] = "right" if name.startswith(" ") else "left"
-        table.add_column(name.strip(), justify=justify, overflow="fold")
+        is_last = name is columns[-1]
+        table.add_column(name.strip(), justify=justify, overflow="fold", no_wrap=not is_last)
     for row in rows:
         table.add_row(*map(Text, row))
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ import anyio
 import pytest
 
 from diffio_async import AsyncDiffio
-from diffio_async.sandbox import Fault, LoseResponse, RespondWith
+from diffio_async.sandbox import Fault, LoseResponse, RespondWith, Stall
 from tests.cli.conftest import COMMAND, environment
 
 if TYPE_CHECKING:
     from diffio_async.sandbox import Sandbox
-    from tests.cli.conftest import Run
+    from tests.cli.conftest import Run, Start
 
 #: A name that clears the terminal, forges a line, reverses text and is markup.
 HOSTILE = "e\x1b[2J\nforged\u202e[red].wav"
@@ -59,7 +60,7 @@ async def test_usage_is_listed_by_period_and_model(run: Run, echo: Sandbox) -> N
     done = await run("usage", env=echo.environment)
     assert (done.returncode, done.stderr) == (0, "")
     header, *rows, account = [line.split() for line in done.stdout.splitlines()]
-    assert header[-6:] == ["MODEL", "SECONDS", "BILLED", "RESERVED", "TOTAL", "CURRENCY"]
+    assert header[-6:] == ["MODEL", "SECONDS", "BILLED", "RESERVED", "TOTAL", "UNIT"]
     assert [row[2:] for row in rows] == [
         ["all", "120", "0.09", "0.00", "0.09", "USD"],
         ["diffio-4.6-flash", "60", "0.03", "-", "-", "USD"],
@@ -116,7 +117,7 @@ async def test_generations_are_listed_and_shown(run: Run, echo: Sandbox) -> None
     project, generation = await generate(echo)
     done = await run("generations", "list", "--project", project, env=echo.environment)
     assert done.returncode == 0
-    assert done.stdout.splitlines()[1].split()[:4] == [generation, "complete", "100", "%"]
+    assert done.stdout.splitlines()[1].split()[:3] == [generation, "complete", "diffio-4.6-flash"]
     named = ("generations", "show", generation, "--project", project)
     done = await run(*named, "--json", env=echo.environment)
     [event] = events(done.stdout)
@@ -271,6 +272,25 @@ async def test_a_lost_response_states_that_the_key_may_exist(run: Run, echo: San
     assert (done.returncode, done.stdout) == (1, "")
     assert "The key 'w' may exist" in done.stderr
     assert len([seen for seen in echo.requests if seen.path.endswith("api_keys/create")]) == 1
+
+
+@pytest.mark.slow
+async def test_an_interrupted_creation_states_that_the_key_may_exist(
+    start: Start, echo: Sandbox
+) -> None:
+    """With the command that lists the keys, and exit code 130."""
+    echo.faults.add(Fault(path="*/api_keys/create", action=Stall()))
+    arguments = ("keys", "create", "w", "--scope", "keys:read")
+    process = await start(*arguments, env=echo.environment)
+    with anyio.fail_after(60):
+        while not any(seen.path.endswith("api_keys/create") for seen in echo.requests):
+            await anyio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        message = b"".join([part async for part in process.stderr]).decode()
+        assert await process.wait() == 130
+    assert "interrupted. The key 'w' may exist" in message
+    assert message.endswith("diffio-async keys list\n")
 
 
 @pytest.mark.slow

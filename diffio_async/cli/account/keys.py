@@ -40,13 +40,13 @@ async def print_keys(limit: int, *, as_json: bool) -> int:
     return print_listing(
         "key",
         found,
-        ("KEY ID", "STATE", "BEGINS WITH", "CREATED (UTC)", "ROTATED (UTC)", "LABEL", "SCOPES"),
+        ("KEY ID", "STATE", "BEGINS WITH", "CREATED", "ROTATED", "LABEL", "SCOPES"),
         lambda row: (
             row.key_id,
             or_dash(row.status),
             or_dash(row.key_prefix),
-            format_time(row.created_at),
-            format_time(row.rotated_at),
+            format_time(row.created_at)[:10],
+            format_time(row.rotated_at)[:10],
             or_dash(row.label),
             or_dash(" ".join(row.scopes)),
         ),

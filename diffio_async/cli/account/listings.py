@@ -9,12 +9,13 @@ from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import call_service
 from diffio_async.cli.command import command_line, console, exit_code_after_output, print_event
 from diffio_async.errors import ConfigurationError, DiffioError, NotFound, PermissionDenied
-from diffio_async.models.generations import ids_in
+from diffio_async.models.generations import COMPLETE, ids_in
+from diffio_async.models.generations import FAILED as FAILED_STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from diffio_async.models.generations import GenerationProgress
+    from diffio_async.models.generations import GenerationProgress, GenerationSummary
 
 
 class Listed(Protocol):
@@ -128,20 +129,24 @@ async def print_generations(project: str, limit: int, *, as_json: bool) -> int:
     return print_listing(
         "generation",
         found,
-        ("GENERATION", "STATE", " PROGRESS", "MODEL", "CREATED (UTC)", "UPDATED (UTC)"),
+        ("GENERATION", "STATE", "MODEL", "CREATED (UTC)"),
         lambda row: (
             row.generation_id,
-            or_dash(row.status),
-            "-" if row.progress is None else f"{row.progress:.0f} %",
+            _state(row),
             or_dash(row.model_key),
             format_time(row.created_at),
-            format_time(row.updated_at),
         ),
         limit=limit,
         empty=f"No generation was started for {project}; generations.create of the library starts "
         "one without another upload.",
         as_json=as_json,
     )
+
+
+def _state(row: GenerationSummary) -> str:
+    if row.progress is None or row.status in {COMPLETE, *FAILED_STATUSES}:
+        return or_dash(row.status)
+    return f"{or_dash(row.status)}, {row.progress:.0f} %"
 
 
 async def print_generation(generation: str, project: str | None, *, as_json: bool) -> int:

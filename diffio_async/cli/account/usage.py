@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from diffio_async.client import AsyncDiffio
     from diffio_async.models.account import UsagePeriod, UsageSummary
 
-_COLUMNS = (
-    *("PERIOD", "START (UTC)", "MODEL", " SECONDS", " BILLED", " RESERVED", " TOTAL", "CURRENCY"),
-)
+_COLUMNS = ("PERIOD", "START", "MODEL", " SECONDS", " BILLED", " RESERVED", " TOTAL", "UNIT")
 
 
 async def print_usage(api_key_id: str | None, *, as_json: bool) -> int:
