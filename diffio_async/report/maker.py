@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import closing, contextmanager
@@ -16,18 +17,18 @@ from attrs import frozen
 
 from diffio_async._storage.files import publish
 from diffio_async._storage.system_errors import reason_of
-from diffio_async._validators import local_path
+from diffio_async._validators import local_path, one_of, positive_int
 from diffio_async.batch.schema import absolute
 from diffio_async.errors import ConfigurationError, InvalidTarget
 from diffio_async.report.html import write_page
 from diffio_async.report.scales import COLORS, DB_MAX, DB_MIN, MAX_HZ, MIN_HZ
 from diffio_async.report.workers import Task, run_tasks
+from diffio_async.types import OnConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from diffio_async.report.listing import Listing, Recording
-    from diffio_async.types import OnConflict
 
 #: A row of a page, by the names of its data.
 Row = dict[str, Any]
@@ -35,6 +36,9 @@ Row = dict[str, Any]
 _MAX_JOBS = 8
 #: Bytes that a page may embed: browsers do not open much larger files.
 MAX_EMBEDDED = 256 * 1024 * 1024
+_HTML = {".html", ".htm"}
+#: Names in the folder of a linked page: of its rows, and of the file managers of macOS and Windows.
+_OWN_FILE = re.compile(r"r[0-9]+(?:\.js|-(?:before|after)\.(?:png|mp3))|\.DS_Store|Thumbs\.db")
 
 
 @frozen(kw_only=True)
@@ -88,7 +92,7 @@ def make_rows(
         check: Called several times a second; what it raises ends the work.
 
     Raises:
-        ConfigurationError: PyAV or NumPy is not installed.
+        ConfigurationError: PyAV or NumPy is not installed, or `jobs` is below 1.
         InvalidTarget: The folder cannot be written.
     """
     require_extra()
@@ -99,8 +103,10 @@ def make_rows(
     }
     tasks = [_task(number, each, **where) for number, each in enumerate(listing.recordings)]
     rows: list[Row] = [{} for _ in tasks]
-    count = min(jobs or min(os.cpu_count() or 1, _MAX_JOBS), len(tasks))
-    with closing(run_tasks(tasks, count)) as outcomes:
+    if jobs is None:
+        jobs = min(os.cpu_count() or 1, _MAX_JOBS)
+    positive_int.check("jobs", jobs)
+    with closing(run_tasks(tasks, min(jobs, len(tasks)))) as outcomes:
         for outcome in outcomes:
             if check is not None:
                 check()
@@ -174,15 +180,16 @@ def make_page(
 
     Raises:
         ConfigurationError: PyAV or NumPy is not installed, or the page would be too large.
-        InvalidTarget: The page exists, or cannot be written.
+        InvalidTarget: The page exists, is not an HTML file, or cannot be written.
     """
     page = absolute(local_path(output, "the page"))
     files = page.with_name(f"{page.stem}_files") if link else None
+    one_of(OnConflict).check("on_conflict", on_conflict)
     _check_target(page, files, on_conflict)
     with _working_folder(page) as working:
         folder = working / "files"
         folder.mkdir()
-        href = None if files is None else f"./{quote(files.name)}"
+        href = None if files is None else f"./{quote(os.fsencode(files.name))}"
         rows = make_rows(
             listing, folder=folder, href=href, page=page, jobs=jobs, on_row=on_row, check=check
         )
@@ -202,11 +209,36 @@ def _check_target(page: Path, files: Path | None, on_conflict: OnConflict) -> No
             raise InvalidTarget(
                 f"{str(page)!r} {problem}: name an HTML file in a folder that exists"
             )
+        if page.suffix.lower() not in _HTML:  # it might be a recording, or the journal
+            raise InvalidTarget(
+                f"{str(page)!r} is not an HTML file: name a page, such as page.html"
+            )
         existing = [path for path in (page, files) if path is not None and os.path.lexists(path)]
     except (OSError, ValueError) as failure:
         raise _not_written(page, failure) from failure
     if existing and on_conflict == "error":
         raise InvalidTarget(f"{str(existing[0])!r} exists: on_conflict='overwrite' replaces it")
+    if files is not None and files in existing:
+        _check_replaceable(files)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Check that a folder contains the files of a report only.
+
+    Raises:
+        InvalidTarget: It contains others, or is not a folder.
+    """
+    try:
+        others = [each.name for each in folder.iterdir() if not _OWN_FILE.fullmatch(each.name)]
+    except OSError as failure:
+        raise InvalidTarget(
+            f"{str(folder)!r} cannot be replaced: {reason_of(failure)}. Name another page"
+        ) from failure
+    if others:
+        raise InvalidTarget(
+            f"{str(folder)!r} contains {others[0]!r}, which is not of a report, and is not "
+            "replaced: name another page"
+        )
 
 
 def _not_written(page: Path, failure: Exception) -> InvalidTarget:
@@ -234,7 +266,8 @@ def _write(listing: Listing, rows: list[Row], target: Path, *, linked: bool) -> 
             f"the page would contain {size / 1e6:.0f} MB of sound and pictures, more than browsers "
             "open: put them into a folder beside it with link=True"
         )
-    with target.open("w", encoding="utf-8", newline="\n") as file:
+    # The title is that of a folder, which may have bytes that are not UTF-8.
+    with target.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         write_page(file, _data(listing, rows), _contents(blocks), linked=linked)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
@@ -441,6 +442,28 @@ async def test_one_recording_needs_no_list(
     await page.locator(".lane.spectrogram img").last.wait_for()
     assert not await page.get_by_role("listbox").is_visible()
     assert await shown(page) == INTERVIEW
+
+
+async def test_a_page_in_a_notebook_is_played(
+    open_page: OpenPage, report: Report, tmp_path: Path
+) -> None:
+    """Its frame has neither an address nor a store; the recording plays, and marks are counted."""
+    source = html.escape(report.page.read_text("utf-8"))
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(
+        f'<iframe sandbox="allow-scripts allow-downloads" width="1300" srcdoc="{source}"></iframe>',
+        "utf-8",
+    )
+    page = await open_page(notebook)
+    frame = page.frame_locator("iframe")
+    await frame.locator(".lane.spectrogram img").last.wait_for()
+    await frame.locator(".controls .play").click()
+    await frame.locator(".mark-b").first.click()
+    inside = page.frames[1]
+    await inside.wait_for_function(
+        "() => document.querySelector('[data-side=after]:is(audio, video)').currentTime > 0.2"
+    )
+    assert (await frame.locator("#marked").inner_text()).startswith("1 of")
 
 
 async def test_a_phone_shows_the_list_or_a_recording(open_page: OpenPage, report: Report) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -188,6 +189,48 @@ def test_an_existing_page_is_kept(tmp_path: Path) -> None:
     make_report([(NOISY, CLEAN)], page, link=True, on_conflict="overwrite")
     assert not (tmp_path / "page_files" / "r9.js").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page_files"]
+
+
+def test_a_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:
+    """Its name may be that of the page's files by chance; nothing is measured."""
+    tapes = tmp_path / "tapes_files"
+    tapes.mkdir()
+    for name in ("talk.wav", "talk.restored.wav"):
+        shutil.copy(NOISY, tapes / name)
+    with pytest.raises(InvalidTarget, match=r"tapes_files.*'talk\..*name another page"):
+        make_report(tapes, tmp_path / "tapes.html", link=True, on_conflict="overwrite")
+    assert len(list(tapes.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "page", "journal.sqlite"])
+def test_only_a_page_is_overwritten(name: str, tmp_path: Path) -> None:
+    """A recording or a journal in place of the page is a mistake."""
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InvalidTarget, match=r"not an HTML file: name a page, such as page\.html"):
+        make_report([(NOISY, CLEAN)], tmp_path / name, on_conflict="overwrite")
+    assert (tmp_path / name).read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("link", [False, True])
+def test_names_that_are_not_utf_8_are_reported(link: bool, tmp_path: Path) -> None:
+    """The folder is the title of the page, and the page itself has such a name."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "talk.wav").write_bytes(b"")
+    shutil.copy(CLEAN, folder / "talk.restored.flac")
+    made = make_report(folder, tmp_path / os.fsdecode(b"caf\xe9.html"), link=link)
+    data = data_of(made.page)
+    assert data["title"] == folder.name
+    if link:
+        assert data["rows"][0]["details"]["href"] == "./caf%E9_files/r1.js"
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_a_number_of_processes_below_one_is_refused(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="jobs must be 1 or more"):
+        make_report([(NOISY, CLEAN)], tmp_path / "page.html", jobs=jobs)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("link", [False, True])

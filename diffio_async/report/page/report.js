@@ -43,7 +43,7 @@ diffio.Report = class {
     this.#connect();
     document.body.classList.toggle("single", this.#rows.length < 2);
     this.#list.setItems(this.#wanted());
-    const asked = decodeURIComponent(location.hash.slice(1));
+    const asked = location.hash.slice(1);
     const index = this.#list.items.findIndex((row) => row.id === asked);
     if (index >= 0 || this.#rows.length === 1) document.body.dataset.view = "recording";
     this.#list.select(Math.max(0, index));
@@ -264,7 +264,8 @@ diffio.Report = class {
     }
     this.#recording.show(row, this.#marks.get(row.id));
     this.#get("recording").scrollTop = 0;
-    history.replaceState(null, "", `#${encodeURIComponent(row.id)}`);
+    // The frame of a notebook has no address.
+    if (location.protocol !== "about:") history.replaceState(null, "", `#${row.id}`);
     this.#announceRow(row);
     // Media and pictures wait until the selection rests, so that stepping through a list loads nothing.
     setTimeout(() => {
