@@ -55,7 +55,7 @@ CREATE, PROGRESS = "*-generation", "/v1/get_generation_progress"
 
 def context_of(span: ReadableSpan) -> SpanContext:
     """Return the ids of a span."""
-    context = span.get_span_context()
+    context: SpanContext | None = span.get_span_context()
     assert context is not None
     return context
 
