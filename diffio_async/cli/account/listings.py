@@ -24,9 +24,11 @@ class Listed(Protocol):
     @property
     def created_at(self) -> datetime | None:
         """When it was created."""
+        ...
 
     def to_dict(self) -> dict[str, object]:
         """Return its fields as plain data."""
+        ...
 
 
 L = TypeVar("L", bound=Listed)
