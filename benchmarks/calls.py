@@ -3,6 +3,7 @@
     python benchmarks/calls.py [--rounds 9] [--calls 4000] [--published PYTHON] [--json FILE]
     python benchmarks/calls.py --blocking             # one call after the other, and in threads
     python benchmarks/calls.py --instructions         # counted by valgrind
+    python benchmarks/calls.py --functions            # Python functions that one call enters
     python benchmarks/calls.py --layers               # the parts without I/O
 
 64 calls of `get_progress` are in flight. The server sends a prepared response from a process of
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import timeit
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from harness import Figures, compare, metered, parser, print_table, process, rep
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 IN_FLIGHT = 64
 #: Threads of the published SDK: with more than 20, its connections break ("Bad file descriptor").
@@ -99,6 +100,19 @@ async def serve() -> None:
     await server.serve_forever()
 
 
+@contextmanager
+def counted() -> Iterator[Figures]:
+    """Count the Python functions that the body enters or resumes, in this thread."""
+    found: Figures = {"functions": 0}
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        found["functions"] += event == "call"
+
+    sys.setprofile(count)
+    yield found
+    sys.setprofile(None)
+
+
 async def in_flight(call: Callable[[], Awaitable[object]], calls: int, at_once: int) -> None:
     """Await calls, `at_once` at a time."""
     left = iter(range(calls))
@@ -110,12 +124,12 @@ async def in_flight(call: Callable[[], Awaitable[object]], calls: int, at_once: 
     await asyncio.gather(*(work() for _ in range(at_once)))
 
 
-async def contend(name: str, url: str, at_once: int) -> None:
+async def contend(name: str, url: str, at_once: int, *, functions: bool) -> None:
     """Make as many calls as each line of the input states, and print their cost."""
 
     async def measure(call: Callable[[], Awaitable[object]]) -> None:
         for line in sys.stdin:
-            with metered() as found:
+            with counted() if functions else metered() as found:
                 await in_flight(call, int(line), at_once)
             print(json.dumps(found), flush=True)
 
@@ -167,12 +181,14 @@ def contend_blocking(name: str, url: str, threads: int) -> None:
             print(json.dumps(found), flush=True)
 
 
-def play(role: str, loop: str, url: str = "", at_once: str = "1") -> None:
+def play(role: str, loop: str, url: str = "", at_once: str = "1", *, functions: bool) -> None:
     """Run the server, or a client, in this process."""
     if role in ("published", "Diffio"):
         contend_blocking(role, url, int(at_once))
         return
-    coroutine = serve() if role == "serve" else contend(role, url, int(at_once))
+    coroutine = (
+        serve() if role == "serve" else contend(role, url, int(at_once), functions=functions)
+    )
     if loop == "uvloop":
         import_module("uvloop").run(coroutine)
     else:
@@ -189,6 +205,13 @@ def instructions(command: list[str], calls: int) -> float:
         )
         counted.append(int(finished.stderr.partition("Collected : ")[2].split()[0]))
     return (counted[1] - counted[0]) / (2 * calls)
+
+
+def functions(command: list[str], calls: int) -> float:
+    """Return the Python functions that one call enters or resumes."""
+    with process(*command, "--functions") as running:
+        running.request(calls)  # warm
+        return running.request(calls)["functions"] / calls  # type: ignore[no-any-return]
 
 
 def layers() -> list[dict[str, Any]]:
@@ -274,11 +297,12 @@ def main() -> None:
     given.add_argument("--calls", type=int, default=4000, help="calls of a round (4000)")
     given.add_argument("--blocking", action="store_true", help="blocking calls")
     given.add_argument("--instructions", action="store_true", help="count them by valgrind")
+    given.add_argument("--functions", action="store_true", help="count those of Python")
     given.add_argument("--layers", action="store_true", help="measure parts without I/O")
     given.add_argument("--role", nargs="+")
     options = given.parse_args()
     if options.role:
-        play(*options.role)
+        play(*options.role, functions=options.functions)
         return
     if options.layers:
         print_table(layers())
@@ -287,9 +311,11 @@ def main() -> None:
     with process(*command("serve", loops()[-1])) as server:
         clients = clients_of(f"http://127.0.0.1:{server.read()}/v1", options)
         for what, commands in clients.items():
-            if options.instructions:
+            counts = {"instructions": instructions, "functions": functions}
+            counter = next((name for name in counts if getattr(options, name)), None)
+            if counter is not None:
                 rows += [
-                    {"what": what, "who": name, "instructions": round(instructions(each, 200))}
+                    {"what": what, "who": name, counter: round(counts[counter](each, 200))}
                     for name, each in commands.items()
                     if name != "published"
                 ]

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class PhaseLimit:
-    """Time limit of an attempt's current phase: connecting, then the headers of the response.
+    """Time limit of an attempt's current phase, and of its phases together.
 
+    The phases are connecting, waiting for the headers of the response, and receiving a small body.
     It refers to the time-out, and so to the task, only weakly: an open connection keeps the context
     in which it was created, with this object.
 
@@ -35,7 +36,7 @@ class PhaseLimit:
         *,
         sends_body: bool,
     ) -> None:
-        self._timeout = weakref.ref(timeout)
+        self._timeout, self._total = weakref.ref(timeout), timeout.when()
         self._connect, self._headers, self._sends_body = connect, headers, sends_body
         self.established = self.connecting = False
 
@@ -49,18 +50,34 @@ class PhaseLimit:
         self.established, self.connecting = True, False
         self._restart(None if self._sends_body else self._headers)
 
+    def on_received(self) -> None:
+        """Limit the body after the headers were received."""
+        self._restart(self._headers)
+
     def on_sent(self) -> None:
         """Limit the headers after a body was sent."""
         self._restart(self._headers)
 
+    @property
+    def total_expired(self) -> bool:
+        """Return whether the limit of all phases is the one that has ended."""
+        timeout = self._timeout()
+        return timeout is not None and timeout.when() == self._total
+
+    def deadline(self, seconds: float | None) -> float | None:
+        """Return the loop's time in so many seconds, but not after that of all phases."""
+        if seconds is None:
+            return self._total
+        when = asyncio.get_running_loop().time() + seconds
+        return when if self._total is None else min(when, self._total)
+
     def _restart(self, seconds: float | None) -> None:
         timeout = self._timeout()
-        if timeout is None or (seconds is None and timeout.when() is None):
+        if timeout is None or (seconds is None and timeout.when() == self._total):
             return
-        now = asyncio.get_running_loop().time()
         # A response may arrive before its request was sent completely: the limit has ended then.
         with contextlib.suppress(RuntimeError):
-            timeout.reschedule(None if seconds is None else now + seconds)
+            timeout.reschedule(self.deadline(seconds))
 
 
 @lru_cache(maxsize=16)

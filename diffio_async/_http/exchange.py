@@ -84,31 +84,35 @@ async def fetch(sessions: Sessions, attempt: Attempt, max_bytes: int) -> Exchang
         ClientClosed: The client was closed.
     """
     exchange = Exchange(sessions, attempt)
-    cut = asyncio.timeout(attempt.total)
+    late = False
     try:
-        async with cut, exchange:
-            if exchange.ok:
-                exchange.body = await exchange.read(max_bytes)
-            else:
-                # The status is known, even if the rest of the response is late or cut off.
-                deadline = cut.when()
-                cut.reschedule(None)
-                exchange.body = await exchange.read_prefix(MAX_ERROR, deadline)
-            return exchange
-    except TimeoutError:
-        if not cut.expired():
-            raise
-    raise total_timeout_error(
-        public_url(attempt.request.url), attempt.total or 0.0, established=exchange.established
-    )
+        try:
+            async with exchange.timeout:
+                body = await exchange.receive(max_bytes)
+        except TimeoutError:
+            if not exchange.timeout.expired():
+                raise
+            late = exchange.ok or not exchange.status
+        if late:
+            raise exchange.timeout_error()
+        if exchange.ok:
+            exchange.body = exchange.decoded(body, max_bytes)
+        else:
+            # The status is known, even if the rest of the response is late or cut off.
+            exchange.body = await exchange.read_prefix(MAX_ERROR)
+        return exchange
+    finally:
+        exchange.close()
 
 
 class Exchange:
     """One attempt in progress. `map_exception` maps every exception of aiohttp.
 
     Attributes:
-        status: The status of the response.
+        status: The status of the response; 0 before it arrives.
+        ok: Whether the status is 2xx.
         body: The response, as far as `fetch` read it.
+        timeout: The time-out of the attempt; with `async with`, of the part before the body.
     """
 
     def __init__(self, sessions: Sessions, attempt: Attempt) -> None:
@@ -118,34 +122,25 @@ class Exchange:
         self._kept: SessionEntry | None = None
         self._response: aiohttp.ClientResponse | None = None
         self._receiver: BodyReceiver | None = None
-        self._timeout = asyncio.timeout(None)
+        self._size = 0
+        self.timeout = asyncio.timeout(attempt.total)
         self._phase = PhaseLimit(
-            self._timeout,
+            self.timeout,
             attempt.timeouts.connect,
             self._limit if attempt.total is None else None,
             sends_body=attempt.body is not None,
         )
-        self.status, self.body = 0, b""
+        self.status, self.ok, self.body = 0, False, b""
 
     async def __aenter__(self) -> Self:
-        response = None
         try:
-            async with self._timeout:
-                response = await self._map_errors(self._send())
+            async with self.timeout:
+                await self._map_errors(self._send())
         except TimeoutError:
-            if not self._timeout.expired():
+            if not self.timeout.expired():
                 raise
-        if response is None and (self._phase.connecting or not self.established):
-            raise self._mapped(TimeoutError())
-        if response is None:
-            raise ResponseTimeout(
-                f"{self._where} did not send the headers of its response within "
-                f"{self._limit:g} s.{self._doubt}"
-            )
-        self._response, self.status = response, response.status
-        # At once: on a fast link aiohttp's own buffers are full by the next iteration of the loop.
-        if (response.content_length or 0) >= MIN_BODY:
-            self._receiver = take_over_connection(response, self._attempt.timeouts.read)
+        if self._response is None:
+            raise self.timeout_error()
         return self
 
     async def __aexit__(
@@ -154,22 +149,27 @@ class Exchange:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the connection; close it unless the response was read to its end."""
         if self._response is not None and self._kept is not None:
             self._kept.reading.discard(self._response)
             if self._receiver is not None:
                 self._receiver.detach()
-            # Closes the connection unless the response was read to its end.
             self._response.close()
 
-    @property
-    def established(self) -> bool:
-        """Return whether there is a connection, new or reused: bytes may have been sent."""
-        return self._phase.established
-
-    @property
-    def ok(self) -> bool:
-        """Return whether the status is 2xx."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - the class of statuses
+    def timeout_error(self) -> DiffioError:
+        """Return the error for the time limit that has ended."""
+        phase, total = self._phase, self._attempt.total
+        if total is not None and phase.total_expired:
+            return total_timeout_error(self._where, total, established=phase.established)
+        if not self.status and (phase.connecting or not phase.established):
+            return self._mapped(TimeoutError())
+        late = "its whole response" if self.status else "the headers of its response"
+        return ResponseTimeout(
+            f"{self._where} did not send {late} within {self._limit:g} s.{self._doubt}"
+        )
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
@@ -198,6 +198,23 @@ class Exchange:
     def _doubt(self) -> str:
         return "" if self.request.method == "GET" else " The request may have been accepted."
 
+    def receive(self, max_bytes: int) -> Awaitable[bytes]:
+        """Send the request and return the body of a success, but not much more than `max_bytes`."""
+        return self._map_errors(self._receive(max_bytes))
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        response = await self._send()
+        if not self.ok:
+            return b""
+        if self._attempt.total is None:
+            self._phase.on_received()
+        # A connection that was taken over cannot be read by aiohttp.
+        if self._receiver is None and 0 < self._size <= max_bytes:
+            return await response.read()
+        collected = bytearray()
+        await self._collect(collected, max_bytes + 1)
+        return bytes(collected)
+
     async def _send(self) -> aiohttp.ClientResponse:
         attempt, request = self._attempt, self._attempt.request
         self._kept = kept = await self._sessions.session()
@@ -224,6 +241,12 @@ class Exchange:
             timeout=stall_timeout(attempt.timeouts.read),
         )
         kept.reading.add(response)
+        self._response, self.status = response, response.status
+        self.ok = 200 <= response.status < 300  # noqa: PLR2004 - the class of statuses
+        self._size = response.content_length or 0
+        # At once: on a fast link aiohttp's own buffers are full by the next iteration of the loop.
+        if self._size >= MIN_BODY:
+            self._receiver = take_over_connection(response, attempt.timeouts.read)
         return response
 
     async def iter_bytes(self) -> AsyncGenerator[bytes | memoryview, None]:
@@ -260,60 +283,16 @@ class Exchange:
                 return
         raise failure
 
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body, decoded. Without a total time-out, its time is limited here.
-
-        Raises:
-            InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
-        """
-        if self._attempt.total is not None:
-            return await self._read(limit)
-        cut = asyncio.timeout(self._limit)
-        try:
-            async with cut:
-                return await self._read(limit)
-        except TimeoutError:
-            if not cut.expired():
-                raise
-        raise ResponseTimeout(
-            f"{self._where} did not send its whole response within {self._limit:g} s.{self._doubt}"
-        )
-
-    async def _read(self, limit: int) -> bytes:
-        response = self._response
-        # A connection that was taken over cannot be read by aiohttp.
-        small = response is not None and 0 < (response.content_length or 0) <= limit
-        if response is not None and small and self._receiver is None:
-            body = await self._map_errors(response.read())
-        else:
-            collected = bytearray()
-            await self._collect(collected, limit + 1)
-            body = bytes(collected)
-        if len(body) > limit:
-            raise self._too_large(limit)
-        try:
-            return self._decoded(body, limit)
-        except Undecodable as failure:
-            raise InvalidResponse(
-                f"the response of {self._where} cannot be read: {failure}", status=self.status
-            ) from None
-
-    async def read_prefix(self, limit: int, deadline: float | None = None) -> bytes:
+    async def read_prefix(self, limit: int) -> bytes:
         """Return the first `limit` bytes of an error's body, or those that arrive, decoded.
 
-        The result is empty if they cannot be decoded.
-
-        Args:
-            limit: Bytes.
-            deadline: Stop reading at this time of the loop; the body has a time limit as well.
+        The result is empty if they cannot be decoded. The time of the attempt remains limited.
 
         Raises:
             ClientClosed: The client was closed.
         """
         body = bytearray()
-        seconds = self._limit
-        own = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        cut = asyncio.timeout_at(min((t for t in (own, deadline) if t is not None), default=None))
+        cut = asyncio.timeout_at(self._phase.deadline(self._limit))
         try:
             async with cut:
                 await self._collect(body, limit)
@@ -323,8 +302,8 @@ class Exchange:
             if not cut.expired():
                 raise
         try:
-            return self._decoded(bytes(body[:limit]), limit)
-        except (Undecodable, InvalidResponse):
+            return self.decoded(bytes(body[:limit]), limit)
+        except InvalidResponse:
             return b""
 
     async def _collect(self, body: bytearray, limit: int) -> None:
@@ -349,17 +328,29 @@ class Exchange:
         given = () if self._response is None else self._response.headers.getall(_ENCODING, ())
         return codings_of(",".join(given)) if given else ()
 
-    def _decoded(self, body: bytes, limit: int) -> bytes:
+    def decoded(self, body: bytes, limit: int) -> bytes:
+        """Return a body decoded.
+
+        Raises:
+            InvalidResponse: It has more than `limit` bytes, or cannot be decoded.
+        """
+        if len(body) > limit:
+            raise self._too_large(limit)
         codings = self._codings
         if not codings and body.startswith(GZIP):  # JSON and pages do not begin with these bytes
             codings = ("gzip",)
         if not codings:
             return body
         found = bytearray()
-        for piece in Decoder(codings).decode(body):
-            found += piece
-            if len(found) > limit:
-                raise self._too_large(limit)
+        try:
+            for piece in Decoder(codings).decode(body):
+                found += piece
+                if len(found) > limit:
+                    raise self._too_large(limit)
+        except Undecodable as failure:
+            raise InvalidResponse(
+                f"the response of {self._where} cannot be read: {failure}", status=self.status
+            ) from None
         return bytes(found)
 
     def _too_large(self, limit: int) -> InvalidResponse:
@@ -384,7 +375,7 @@ class Exchange:
     def _mapped(self, raw: Exception) -> DiffioError:
         return map_exception(
             raw,
-            established=self.established,
+            established=self._phase.established,
             payload_failure=self._payload.failure if self._payload is not None else None,
             closed=self._sessions.closed,
             url=self._where,

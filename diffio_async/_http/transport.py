@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import nullcontext
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -41,7 +40,7 @@ from diffio_async.events import RetryScheduled
 from diffio_async.options import NO_RETRY, RequestOptions, resolve_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from diffio_async._http.bodies import StreamingBody
     from diffio_async._http.exchange import Exchange
@@ -145,13 +144,13 @@ class ApiTransport:
         Raises:
             DiffioError: The last failure, with the earlier ones as notes.
         """
-        request, response = await self._exchange(call, options, body, retry=retry)
+        response = await self._exchange(call, options, body, retry=retry)
         model = decode(
             response.body,
             call.returns,
             call=call.name,
             status=response.status,
-            secrets=request.secrets,
+            secrets=response.request.secrets,
             needs=call.needs,
         )
         tap = response_tap.get()
@@ -161,8 +160,7 @@ class ApiTransport:
 
     async def body(self, call: ApiRequest[T], options: RequestOptions | None = None) -> bytes:
         """Send a call once, and return the body of its response."""
-        _, response = await self._exchange(call, options, None, retry=False)
-        return response.body
+        return (await self._exchange(call, options, None, retry=False)).body
 
     def operation(
         self, name: str, *, generation_id: str | None = None, api_project_id: str | None = None
@@ -192,19 +190,19 @@ class ApiTransport:
             self._default_context = context
         return context
 
-    async def _exchange(
+    def _exchange(
         self,
         call: ApiRequest[T],
         options: RequestOptions | None,
         body: StreamingBody | None,
         *,
         retry: bool,
-    ) -> tuple[Request, Exchange]:
+    ) -> Awaitable[Exchange]:
         under, headers = self._context(options)
         if not retry:
             under = evolve(under, retry=NO_RETRY)
         request = build_request(call, base_url=self.base_url, api_headers=headers)
-        response = await self.send_with_retries(
+        return self.send_with_retries(
             call.name,
             request,
             call.retry_safety,
@@ -213,7 +211,6 @@ class ApiTransport:
             also=call.extra_retry_statuses,
             about=call.about,
         )
-        return request, response
 
     async def send_with_retries(
         self,
@@ -241,7 +238,9 @@ class ApiTransport:
                 once=replay is RetrySafety.NEVER,
             )
             try:
-                async with nullcontext() if body is None else body.slot():
+                if body is None:
+                    return await self._attempt(name, number, attempt, about)
+                async with body.slot():
                     return await self._attempt(name, number, attempt, about)
             except DiffioError as failure:
                 delay = retry_delay(

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
@@ -70,7 +70,7 @@ def decode(
     """
     data = parse_body(body)
     if not body.strip() and not any(
-        _is_required(field) for field in attrs.fields(_as_attrs(returns))
+        field.default is attrs.NOTHING for field in attrs.fields(_as_attrs(returns))
     ):
         # A response that need not contain anything may be empty.
         data = {}
@@ -83,7 +83,9 @@ def decode(
         )
     try:
         model = from_json(data, returns)
-        missing = next((name for name in needs if getattr(model, name) is None), None)
+        missing = (
+            next((name for name in needs if getattr(model, name) is None), None) if needs else None
+        )
         if missing is None:
             return model
         misfit = Misfit(" is missing", json_values.camel(missing))
@@ -126,10 +128,6 @@ def _as_attrs(returns: type[T]) -> Any:
     return returns
 
 
-def _is_required(field: attrs.Attribute[Any]) -> bool:
-    return field.default is attrs.NOTHING
-
-
 def _scalar(read: Callable[[Any], Any], wanted: str) -> Read:
     def hook(value: object, _: Any) -> Any:
         found = read(value)
@@ -155,8 +153,9 @@ def _text(value: object, _: Any) -> str:
 
 
 def _token(value: object, _: Any) -> str:
-    found = json_values.token(_text(value, _))
-    if found is None:
+    found = json_values.token(value)
+    if found is None or type(value) is not str:
+        _text(value, _)
         raise Misfit(": expected a printable string that is not empty, got another string")
     return found
 
@@ -202,13 +201,17 @@ def _converter(*, strict: bool) -> cattrs.Converter:
 
 @frozen
 class _Field:
-    """Reader of one field of a model; if `row`, of each item of a list."""
+    """Reader of one field of a model; if `row`, of each item of a list.
+
+    Values of the type `unread` fit as they are: a call of `read` takes longer than the comparison.
+    """
 
     name: str
     required: bool
     kind: Any
     read: Read
     row: bool
+    unread: type | None
 
     def rows(self, value: object, *, strict: bool) -> tuple[object, ...]:
         """Return the items that fit; null is an empty list.
@@ -232,7 +235,7 @@ class _Field:
 
 
 def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: bool) -> _Field:
-    kind, required = field.type, _is_required(field)
+    kind, required = field.type, field.default is attrs.NOTHING
     row = getattr(kind, "__origin__", None) is tuple
     if row:
         kind = get_args(kind)[0]
@@ -240,7 +243,8 @@ def _field(converter: cattrs.Converter, field: attrs.Attribute[Any], *, strict: 
         (kind,) = (each for each in get_args(kind) if each is not type(None))
     names = not strict and kind is str and not row and field.name.endswith(_NAMES)
     read = _token if names else converter.get_structure_hook(kind)
-    return _Field(field.name, required, kind, read, row)
+    unread = kind if kind in {str, bool} and not row and not names else None
+    return _Field(field.name, required, kind, read, row, unread)
 
 
 def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
@@ -261,6 +265,9 @@ def _model_hook(converter: cattrs.Converter, cls: Any, *, strict: bool) -> Read:
             field = fields.get(wire)
             if field is None:
                 extra[wire] = value
+                continue
+            if type(value) is field.unread:
+                known[field.name] = value
                 continue
             try:
                 if field.row:
@@ -308,15 +315,15 @@ def json_of(body: bytes) -> object:
         NotJson: It is not JSON, or too deep or too large.
     """
     # Some proxies put a byte order mark before the JSON.
-    text = body.decode("utf-8-sig", "replace")
+    text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     containers = text.count("{") + text.count("[")
     if containers + text.count(",") > MAX_VALUES:
         raise NotJson(f"JSON of more than {MAX_VALUES:,} values is not read")
     try:
-        value: object = _DECODER.decode(text)
+        value = _decode_json(text)
     except RecursionError:
         raise NotJson(_TOO_DEEP) from None
-    except ValueError as failure:
+    except json.JSONDecodeError as failure:
         raise NotJson(str(failure)) from None
     if containers > MAX_DEPTH and _is_deep(value):
         raise NotJson(_TOO_DEEP)
@@ -367,10 +374,19 @@ def _is_deep(value: object) -> bool:
     return True
 
 
+def _decode_json(text: str) -> object:
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python reads integers of 4,300 digits at most
+        return _LONG_DECODER.decode(text)
+
+
 def _integer(digits: str) -> int | str:
     try:
         return int(digits)
-    except ValueError:  # Python reads 4,300 digits at most
+    except ValueError:
         return UnreadableNumber(digits)
 
 
@@ -380,4 +396,5 @@ def _real(digits: str) -> float | str:
 
 
 _TOO_DEEP = f"JSON nested deeper than {MAX_DEPTH} levels is not read"
-_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=UnreadableNumber)
+_decoder = partial(json.JSONDecoder, parse_float=_real, parse_constant=UnreadableNumber)
+_DECODER, _LONG_DECODER = _decoder(), _decoder(parse_int=_integer)

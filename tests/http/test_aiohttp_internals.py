@@ -7,6 +7,7 @@ of aiohttp and on the newest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import weakref
@@ -41,7 +42,11 @@ async def received(url: str) -> tuple[bytes, bool]:
     try:
         async with Exchange(sessions, attempt) as exchange:
             taken_over = isinstance(exchange._receiver, BodyReceiver)
-            return await exchange.read(len(BODY)), taken_over
+            body = bytearray()
+            async with contextlib.aclosing(exchange.iter_bytes()) as pieces:
+                async for piece in pieces:
+                    body += piece
+            return bytes(body), taken_over
     finally:
         await sessions.aclose()
 
