@@ -75,6 +75,7 @@ async def test_usage_is_listed_by_period_and_model(run: Run, echo: Sandbox) -> N
     assert {each["currency"] for each in (period, billing)} == {"usd"}
 
 
+@pytest.mark.slow
 async def test_the_currency_is_read_from_the_account(run: Run, echo: Sandbox) -> None:
     """If the summary has none; without the scope for that, amounts are in cents."""
     summary = {
@@ -92,6 +93,7 @@ async def test_the_currency_is_read_from_the_account(run: Run, echo: Sandbox) ->
     assert done.stdout.splitlines()[1].split()[4:] == ["1,234.5", "-", "-", "cents"]
 
 
+@pytest.mark.slow
 async def test_projects_are_listed_with_their_names_as_text(run: Run, echo: Sandbox) -> None:
     """The newest first, one line for each; `--limit` reports how many there are."""
     first, _ = await generate(echo, HOSTILE)
@@ -112,6 +114,7 @@ async def test_projects_are_listed_with_their_names_as_text(run: Run, echo: Sand
     assert events(done.stdout)[1]["original_file_name"] == HOSTILE
 
 
+@pytest.mark.slow
 async def test_generations_are_listed_and_shown(run: Run, echo: Sandbox) -> None:
     """A complete one with the command that downloads it, by its ids or its handle."""
     project, generation = await generate(echo)
@@ -142,6 +145,7 @@ async def test_a_failed_generation_is_shown_with_its_reason(run: Run, echo: Sand
     assert "next" not in [line[0] for line in lines]
 
 
+@pytest.mark.slow
 async def test_empty_lists_say_what_to_do(run: Run, echo: Sandbox) -> None:
     """On standard error, with exit code 0."""
     done = await run("projects", "list", env=echo.environment)
@@ -186,6 +190,7 @@ async def test_a_secret_that_cannot_be_printed_is_a_failure(run: Run, echo: Sand
     assert b"run: diffio-async keys rotate key_" in done.stderr
 
 
+@pytest.mark.slow
 async def test_a_key_is_revoked_without_a_terminal_only_with_yes(run: Run, echo: Sandbox) -> None:
     """Otherwise nothing is sent, with exit code 2."""
     key_id, env = await new_key(run, echo, "usage:read")
