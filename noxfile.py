@@ -64,6 +64,16 @@ def fast(session: nox.Session) -> None:
     session.run("pytest", "-m", "not slow", "-n", "4", *session.posargs)
 
 
+@nox.session
+def uvloop(session: nox.Session) -> None:
+    """Run the fast tests of what uses the event loop on that of uvloop."""
+    session.install("-e", ".[all,test]", "uvloop==0.23.0")
+    areas = [f"tests/{area}" for area in ("http", "polling", "uploads", "downloads", "batch")]
+    session.run(
+        "pytest", "-m", "not slow", *(session.posargs or areas), env={"DIFFIO_TEST_UVLOOP": "1"}
+    )
+
+
 @nox.session(name="tests-min", python=PYTHONS[0])
 def tests_min(session: nox.Session) -> None:
     """Run every test with the lowest version of each declared dependency."""

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"
 
 
+#: Whether tests run on the event loop of uvloop: `nox -s uvloop`.
+UVLOOP = "DIFFIO_TEST_UVLOOP" in os.environ
+
+
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
+def anyio_backend() -> tuple[str, dict[str, bool]]:
     """The package uses aiohttp, which requires asyncio."""
-    return "asyncio"
+    return "asyncio", {"use_uvloop": UVLOOP}
 
 
 #: File system in memory on Linux; removing folders on disks takes milliseconds each.

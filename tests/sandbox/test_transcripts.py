@@ -33,6 +33,7 @@ class FakeWorker:
         return {
             "audio": "restored.mp3",
             "video": None,
+            "hasVideo": False,
             "canTranscribe": self.can_transcribe,
             "seconds": 1.0,
             "engine": "fake",
