@@ -84,7 +84,7 @@ async def fetch(sessions: Sessions, attempt: Attempt, max_bytes: int) -> Exchang
         ClientClosed: The client was closed.
     """
     exchange = Exchange(sessions, attempt)
-    late = False
+    late, body = False, b""
     try:
         try:
             async with exchange.timeout:
