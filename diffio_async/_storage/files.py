@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -58,6 +59,18 @@ def _byte_length(text: str) -> int:
     return sum(
         1 if "\udc80" <= c <= "\udcff" else len(c.encode("utf-8", "surrogatepass")) for c in text
     )
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, if missing, and flush their names to the disk.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    new = list(takewhile(lambda each: not each.exists(), (folder, *folder.parents)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in new:
+        _system.sync_folder(each.parent)
 
 
 # Error codes of file systems without hard links.

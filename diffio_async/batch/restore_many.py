@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from attrs import define, evolve
 
 from diffio_async._reporting import call_progress_callback, concerning_many, log
+from diffio_async._storage.files import make_folder
 from diffio_async._storage.system_errors import reason_of, shortage_of
 from diffio_async._storage.threads import TrackedExecutor, wait_uncancelled
 from diffio_async.batch.context import RunContext
@@ -114,7 +114,7 @@ async def _close(journal: Journal) -> None:
 async def _open_journal(request: BatchRequest) -> Journal:
     root = request.plan.root
     try:
-        await TrackedExecutor().run(partial(root.mkdir, parents=True, exist_ok=True))
+        await TrackedExecutor().run(make_folder, root)
     except (OSError, ValueError) as failure:
         raise ConfigurationError(
             f"the folder {str(root)!r} cannot be created: {reason_of(failure)}"

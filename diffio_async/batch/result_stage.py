@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from attrs import define
 
 from diffio_async._protocol.api_errors import check_has_picture
-from diffio_async._storage.files import sibling_path, suffix_of, truncate_name
+from diffio_async._storage.files import make_folder, sibling_path, suffix_of, truncate_name
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
 from diffio_async.batch import file_queries, job_queries
@@ -142,14 +142,12 @@ class JobRunner:
             check_has_picture("video", progress.has_video)
         except NotFound as failure:
             problem = failure
-        # Not synced: a power cut costs another poll.
-        failed = await journal.write(
-            job_queries.record_completion,
-            journal.run_id,
-            self.job.id,
-            None if problem is None else error_record(problem),
-        )
-        if problem is not None and failed:
+        if problem is None:
+            # Not synced: a power cut costs another poll.
+            await journal.write(job_queries.record_completion, journal.run_id, self.job.id)
+        elif await journal.transition(
+            job_queries.record_completion, self.job.id, error_record(problem)
+        ):
             context.on_file_failed(problem)
         context.result_ready.notify()
 
@@ -291,7 +289,7 @@ class ResultDownloader:
 def _create_folder(path: Path, download: ResultDownload, plan: Plan) -> None:
     check_inside(plan.root, path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     except OSError as failure:
         raise InvalidTarget(
             f"the folder {str(path.parent)!r} cannot be created: {reason_of(failure)}"
