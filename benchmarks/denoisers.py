@@ -11,7 +11,6 @@ engine and the share of the unprocessed sound for each voice. Tests import voice
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import av
 import numpy as np
 from attrs import frozen
+from harness import Figures, parser, print_heading, print_line, print_table, save
 from numpy.typing import NDArray
 
 from diffio_async.sandbox.audio.choices import Choice, has_clicks, try_engines
@@ -183,34 +183,37 @@ def cells(
 
 def print_grid(
     voices: dict[str, Signal], engines: list[str], rows: Iterable[tuple[str, int]]
-) -> None:
-    """Print one row per cell: the median after, and the worst and the best change."""
-    columns = ["choice", *engines]
-    print("| noise | dB | before | " + " | ".join(columns) + " | chosen |")
-    print("|---" * (4 + len(columns)) + "|")
+) -> list[Figures]:
+    """Print one row per cell: the median after, and the worst and the best change; return them."""
+    columns, figures = ["choice", *engines], list[Figures]()
+    print_heading("noise", "dB", "before", *columns, "chosen")
     for kind, level in rows:
         before, found = [], []
         for name, voice in voices.items():
             mixed = mixture(voices, name, kind, level)
             before.append(si_sdr(voice, mixed))
             found.append(measured(voice, mixed, engines))
-        texts = [kind, "" if kind == "clean" else str(level), f"{np.median(before):.1f}"]
+        texts = []
         for column in columns:
             after = [results[column].after for results in found]
             changes = np.subtract(after, before)
             texts.append(f"{np.median(after):.1f} ({changes.min():+.1f} … {changes.max():+.1f})")
+            ratios = {"before_db": float(np.median(before)), "after_db": float(np.median(after))}
+            figures.append({"what": f"{kind} noise at {level} dB", "who": column, **ratios})
         choices = [results["choice"].choice for results in found]
-        texts.append(" ".join(f"{choice.engine[0]}{choice.dry:.2f}" for choice in choices))
-        print("| " + " | ".join(texts) + " |", flush=True)
+        chosen = " ".join(f"{choice.engine[0]}{choice.dry:.2f}" for choice in choices)
+        shown = "" if kind == "clean" else str(level)
+        print_line(kind, shown, f"{np.median(before):.1f}", *texts, chosen)
+    return figures
 
 
-def print_speed() -> None:
-    """Print the CPU time of each engine, of the choice, per second of sound in one channel."""
+def print_speed() -> list[Figures]:
+    """Print the CPU time of each engine per second of sound in one channel; return the rows."""
     voice = np.tile(load(VOICES["flite"]), 10)
     mixed = mix(voice, noise("pink", len(voice), []), 10).astype(np.float32)[:, None]
     meter = Meter()
     meter.add(mixed)
-    print("| engine | CPU seconds per second of sound, median of 5 |\n|---|---|")
+    rows: list[Figures] = []
     for name in installed_engines():
         spent = []
         for _ in range(5):
@@ -219,26 +222,28 @@ def print_speed() -> None:
                 pass
             spent.append((time.process_time() - start) / len(mixed) * RATE)
             engine.close()
-        print(f"| {name} | {np.median(spent):.3f} |")
+        rows.append({"what": "one second", "who": name, "cpu_seconds": float(np.median(spent))})
+    print_table(rows)
+    return rows
 
 
 def main() -> None:
     """Print a table in Markdown."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--voice", type=Path, action="append", help="a clean recording of speech")
-    parser.add_argument("--engine", action="append", choices=installed_engines())
-    parser.add_argument("--noises", nargs="+", default=["clean", *NOISES])
-    parser.add_argument("--levels", type=int, nargs="+", default=list(LEVELS))
-    parser.add_argument("--speed", action="store_true", help="measure CPU time instead")
-    arguments = parser.parse_args()
-    if arguments.speed:
-        print_speed()
-        return
-    paths = {path.stem: path for path in arguments.voice} if arguments.voice else VOICES
-    voices = {name: load(path) for name, path in paths.items()}
-    print_grid(
-        voices, arguments.engine or installed_engines(), cells(arguments.noises, arguments.levels)
-    )
+    given = parser(__doc__)
+    given.add_argument("--voice", type=Path, action="append", help="a clean recording of speech")
+    given.add_argument("--engine", action="append", choices=installed_engines())
+    given.add_argument("--noises", nargs="+", default=["clean", *NOISES])
+    given.add_argument("--levels", type=int, nargs="+", default=list(LEVELS))
+    given.add_argument("--speed", action="store_true", help="measure CPU time instead")
+    options = given.parse_args()
+    if options.speed:
+        rows = print_speed()
+    else:
+        paths = {path.stem: path for path in options.voice} if options.voice else VOICES
+        voices = {name: load(path) for name, path in paths.items()}
+        engines = options.engine or installed_engines()
+        rows = print_grid(voices, engines, cells(options.noises, options.levels))
+    save(rows, options)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,18 @@ recording of that length instead.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from attrs import define, field
+from attrs import define
+from harness import Figures, finish, parser, report
 from numpy.typing import NDArray
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -87,22 +83,18 @@ def make_pairs(folder: Path, rows: int, seconds: float) -> None:
 
 @define
 class Memory:
-    """The memory of a process and its children, watched by a thread."""
+    """Maxima of the memory of a process and its children, in MiB."""
 
-    pid: int
-    total: float = 0.0  # MiB, the sum of all
+    total: float = 0.0  # the sum of all
     parent: float = 0.0
     worker: float = 0.0
-    ended: threading.Event = field(factory=threading.Event)
 
-    def watch(self) -> None:
-        """Read ten times a second until the process has ended."""
-        while not self.ended.wait(0.1):
-            children = _children(self.pid)
-            parts = [_memory(pid) for pid in (self.pid, *children)]
-            self.total = max(self.total, sum(pss for pss, _ in parts))
-            self.parent = max(self.parent, parts[0][1])
-            self.worker = max(self.worker, *(rss for _, rss in parts[1:]), 0.0)
+    def watch(self, pid: int) -> None:
+        """Read the memory."""
+        parts = [_memory(each) for each in (pid, *_children(pid))]
+        self.total = max(self.total, sum(pss for pss, _ in parts))
+        self.parent = max(self.parent, parts[0][1])
+        self.worker = max(self.worker, *(rss for _, rss in parts[1:]), 0.0)
 
 
 def _children(pid: int) -> list[int]:
@@ -126,67 +118,43 @@ def _memory(pid: int) -> tuple[float, float]:
     return sizes["Pss:"], sizes["Rss:"]
 
 
-def measure(folder: Path, jobs: int) -> dict[str, object]:
+def measure(folder: Path, jobs: int) -> Figures:
     """Run the command, and return what it took."""
-    page = folder / "page.html"
-    command = ["-m", "diffio_async", "report", "before", "after", "-o", str(page), "--link"]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    before, started = os.times(), time.monotonic()
-    with subprocess.Popen(  # noqa: S603 - our own interpreter
-        [sys.executable, *command, "--jobs", str(jobs), "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        memory = Memory(process.pid)
-        watcher = threading.Thread(target=memory.watch)
-        watcher.start()
-        printed, _ = process.communicate()
-        memory.ended.set()
-        watcher.join()
-    after = os.times()
+    page, memory = folder / "page.html", Memory()
+    pairs = (str(folder / "before"), str(folder / "after"))
+    command = ("-m", "diffio_async", "report", *pairs, "-o", str(page), "--link")
+    printed, cost = finish(
+        *(sys.executable, *command, "--jobs", str(jobs), "--json"), watch=memory.watch
+    )
     files = page.with_name("page_files")
     return {
-        "seconds": round(time.monotonic() - started, 1),
-        "cpu": round(
-            after.children_user
-            + after.children_system
-            - before.children_user
-            - before.children_system,
-            1,
-        ),
+        **cost,
         "html_kib": page.stat().st_size // 1024,
-        "files_mib": round(sum(path.stat().st_size for path in files.iterdir()) / 2**20, 1),
-        "memory_mib": round(memory.total),
-        "parent_rss_mib": round(memory.parent),
-        "worker_rss_mib": round(memory.worker),
+        "files_mib": sum(path.stat().st_size for path in files.iterdir()) / 2**20,
+        "peak_mib": memory.total,
+        "parent_rss_mib": memory.parent,
+        "worker_rss_mib": memory.worker,
         "states": json.loads(printed)["states"],
     }
 
 
 def main() -> None:
     """Measure each number of rows."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 50, 500, 5000])
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--hours", type=float)
-    options = parser.parse_args()
-    rows = [1] if options.hours else options.rows
+    given = parser(__doc__)
+    given.add_argument("--rows", type=int, nargs="+", default=[1, 50, 500, 5000])
+    given.add_argument("--seconds", type=float, default=30.0)
+    given.add_argument("--jobs", type=int, default=2)
+    given.add_argument("--hours", type=float)
+    options = given.parse_args()
     seconds = options.hours * 3600 if options.hours else options.seconds
-    for count in rows:
+    found: list[Figures] = []
+    for count in [1] if options.hours else options.rows:
         with tempfile.TemporaryDirectory() as name:
             make_pairs(Path(name), count, seconds)
-            print(
-                json.dumps(
-                    {
-                        "rows": count,
-                        "recording_seconds": seconds,
-                        **measure(Path(name), options.jobs),
-                    }
-                )
-            )
+            what = f"report of {count:,} recordings of {seconds:g} s"
+            cost = measure(Path(name), options.jobs)
+            found.append({"what": what, "who": "diffio-async report", **cost})
+    report(found, options)
 
 
 if __name__ == "__main__":
