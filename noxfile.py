@@ -91,6 +91,19 @@ def tests_min(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+def environment(session: nox.Session, name: str, package: str) -> Path:
+    """Create an environment with one package; return its Python."""
+    folder = Path(session.create_tmp()) / name
+    python = folder / Path(session.bin).name / "python"
+    if session.venv_backend == "uv":
+        session.run("uv", "venv", "--quiet", "--clear", "--python", "python", str(folder))
+        session.run("uv", "pip", "install", "--quiet", "--python", str(python), package)
+    else:
+        session.run("python", "-m", "venv", "--clear", str(folder))
+        session.run(str(python), "-m", "pip", "install", "--quiet", package, external=True)
+    return python
+
+
 def build(session: nox.Session) -> tuple[Path, Path]:
     """Build the wheel and the sdist; return their folder, and a Python with the wheel alone."""
     uv = session.venv_backend == "uv"
@@ -102,14 +115,7 @@ def build(session: nox.Session) -> tuple[Path, Path]:
         *("python", "-m", "build", "--installer", installer, "--outdir", str(dist)), silent=True
     )
     (wheel,) = dist.glob("*.whl")
-    clean = Path(session.create_tmp()) / "clean"
-    python = clean / Path(session.bin).name / "python"
-    if uv:
-        session.run("uv", "venv", "--quiet", "--clear", "--python", "python", str(clean))
-        session.run("uv", "pip", "install", "--quiet", "--python", str(python), str(wheel))
-    else:
-        session.run("python", "-m", "venv", "--clear", str(clean))
-        session.run(str(python), "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    python = environment(session, "clean", str(wheel))
     check = HERE / ".ci" / "check_package.py"
     session.run(str(python), "-I", str(check), str(dist), external=True)
     return dist, python
@@ -176,8 +182,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the programs in benchmarks/, one after the other."""
-    programs = sorted((HERE / "benchmarks").glob("*.py"))
+    """Run all benchmarks beside the published SDK; `-- --quick` takes three minutes."""
     session.install("-e", ".[all,test]")
-    for program in programs:
-        session.run("python", str(program), *session.posargs)
+    arguments = list(session.posargs)
+    if "--published" not in arguments:
+        python = environment(session, "published", "diffio==0.3.10")
+        arguments += ["--published", str(python)]
+    session.run("python", "benchmarks", *arguments)

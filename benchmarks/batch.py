@@ -169,7 +169,7 @@ def one_file(options: argparse.Namespace) -> list[Figures]:
 
 def main() -> None:
     """Measure, and print a table."""
-    given = parser(__doc__, rounds=0)
+    given = parser(__doc__, rounds=0, published=True)
     given.add_argument("--files", type=int, default=200)
     given.add_argument("--seconds", type=float, default=2.0)
     given.add_argument("--delay", type=float, default=0.03)

@@ -8,7 +8,6 @@ The service is a sandbox in another process, whose generations complete at once.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import subprocess
@@ -17,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import MIB, resident, sandbox
+from harness import MIB, parser, resident, sandbox
 
 from diffio_async import AsyncDiffio
 
@@ -43,12 +42,10 @@ async def measure(folder: Path, count: int, environment: dict[str, str]) -> None
 
 def main() -> None:
     """Create the files, restore them, and run `status`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--folder", help="folder of the files, instead of a temporary one")
-    options = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--files", type=int, default=100_000)
+    given.add_argument("--folder", help="folder of the files, instead of a temporary one")
+    options = given.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         for number in range(options.files):

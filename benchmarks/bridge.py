@@ -9,9 +9,7 @@ Three ways to call a loop that runs in another thread, in turns, in one run:
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import platform
 import statistics
 import threading
 import time
@@ -19,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from anyio.from_thread import start_blocking_portal
+from harness import Figures, parser, report
 
 from diffio_async import _bridge
 
@@ -113,33 +112,32 @@ def awaited(calls: int) -> float:
 
 def main() -> None:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (5)")
-    parser.add_argument("--calls", type=int, default=4000, help="calls timed in a turn (4000)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each rate, a turn (0.5)")
-    given = parser.parse_args()
+    given = parser(__doc__, rounds=5)
+    given.add_argument("--calls", type=int, default=4000, help="calls timed in a turn (4000)")
+    given.add_argument("--seconds", type=float, default=0.5, help="of each rate, a turn (0.5)")
+    options = given.parse_args()
     ways = {"run": bridge_call, "asyncio": asyncio_call, "anyio": anyio_call}
     taken: dict[str, list[float]] = {name: [] for name in ways}
     rates: dict[tuple[str, int], list[float]] = {}
-    alone = awaited(given.calls)
+    alone = awaited(options.calls)
     with ExitStack() as stack:
         calls = {name: stack.enter_context(way()) for name, way in ways.items()}
         for call in calls.values():
-            times(call, given.calls // 4)  # warm
+            times(call, options.calls // 4)  # warm
         # Alternately, so that noise affects all of them.
-        for _ in range(given.rounds):
+        for _ in range(options.rounds):
             for name, call in calls.items():
-                taken[name] += times(call, given.calls)
+                taken[name] += times(call, options.calls)
                 for threads in THREADS:
                     found = rates.setdefault((name, threads), [])
-                    found.append(rate(call, threads, given.seconds))
-    print(f"Python {platform.python_version()}; the coroutine alone: {alone:.2f} µs")
-    head = "".join(f"{f'{threads} thr., calls/s':>20}" for threads in THREADS)
-    print(f"{'':10}{'median µs':>12}{'p99 µs':>10}{head}")
+                    found.append(rate(call, threads, options.seconds))
+    rows: list[Figures] = []
     for name, found in taken.items():
+        many = {f"calls_per_s_{n}_threads": statistics.median(rates[name, n]) for n in THREADS}
         p99 = statistics.quantiles(found, n=100)[98]
-        many = "".join(f"{statistics.median(rates[name, n]):>20,.0f}" for n in THREADS)
-        print(f"{name:10}{statistics.median(found) - alone:>12.1f}{p99:>10.1f}{many}")
+        median = statistics.median(found) - alone
+        rows.append({"what": "bridge", "who": name, "median_us": median, "p99_us": p99, **many})
+    report(rows, options)
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ def measured(
 
 def main() -> None:
     """Measure, and print a table."""
-    given = parser(__doc__, rounds=9)
+    given = parser(__doc__, rounds=9, published=True)
     given.add_argument("--calls", type=int, default=4000, help="calls of a round (4000)")
     given.add_argument("--blocking", action="store_true", help="blocking calls")
     given.add_argument("--instructions", action="store_true", help="count them by valgrind")

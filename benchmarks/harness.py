@@ -1,7 +1,8 @@
 """What the benchmarks share: processes, paired rounds, medians, tables, and JSON.
 
 Only the standard library is imported, since programs that run the published SDK use it too. A
-measurement is a dict of figures: `seconds`, `cpu_seconds`, `peak_mib`, and others of the program.
+measurement is a dict of figures: `seconds`, `cpu_seconds`, `peak_mib` (memory of a process),
+`grown_mib` (above that before the measurement), `requests`, and others of the program.
 """
 
 from __future__ import annotations
@@ -29,13 +30,22 @@ MIB = 1024 * 1024
 Figures = dict[str, Any]
 
 
-def parser(description: str | None, *, rounds: int | None = None) -> argparse.ArgumentParser:
-    """Return a parser with the options `--published`, `--json` and, unless None, `--rounds`."""
+def parser(
+    description: str | None, *, rounds: int | None = None, published: bool = False
+) -> argparse.ArgumentParser:
+    """Return a parser with the option `--json`, and others.
+
+    Args:
+        description: The docstring of the program.
+        rounds: The default of `--rounds`, which is left out if None.
+        published: Whether there is an option for the published SDK.
+    """
     found = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found.add_argument("--published", metavar="PYTHON", help="interpreter with diffio==0.3.10")
     found.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    if published:
+        found.add_argument("--published", metavar="PYTHON", help="interpreter with diffio==0.3.10")
     if rounds is not None:
         found.add_argument("--rounds", type=int, default=rounds, help=f"({rounds})")
     return found
@@ -155,7 +165,7 @@ def resident(name: str = "VmRSS") -> float:
 
 @contextmanager
 def metered() -> Iterator[Figures]:
-    """Measure the body: seconds, CPU seconds of all threads, and peak memory above idle."""
+    """Measure the body: seconds, CPU seconds of all threads, and peak memory above that before."""
     found: Figures = {}
     idle = resident()
     if idle:
@@ -164,7 +174,7 @@ def metered() -> Iterator[Figures]:
     yield found
     found["seconds"] = time.perf_counter() - began
     found["cpu_seconds"] = cpu_seconds() - cpu
-    found["peak_mib"] = resident("VmHWM") - idle if idle else None
+    found["grown_mib"] = resident("VmHWM") - idle if idle else None
 
 
 def compare(
@@ -201,17 +211,18 @@ def medians(runs: Sequence[Figures]) -> Figures:
     for name in runs[0]:
         values = [run[name] for run in runs if run[name] is not None]
         if values:
-            found[name] = max(values) if name == "peak_mib" else statistics.median(values)
+            found[name] = (max if name.endswith("_mib") else statistics.median)(values)
     return found
 
 
 def ratios(runs: Sequence[Figures], others: Sequence[Figures]) -> Figures:
     """Return by what factor runs were faster than others, and used more CPU: medians of pairs."""
     pairs = list(zip(runs, others, strict=True))
-    return {
-        "speed_ratio": statistics.median(b["seconds"] / a["seconds"] for a, b in pairs),
-        "cpu_ratio": statistics.median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs),
-    }
+    found = {}
+    if "seconds" in runs[0]:
+        found["speed_ratio"] = statistics.median(b["seconds"] / a["seconds"] for a, b in pairs)
+    found["cpu_ratio"] = statistics.median(a["cpu_seconds"] / b["cpu_seconds"] for a, b in pairs)
+    return found
 
 
 def text(value: object) -> str:
@@ -232,9 +243,10 @@ def print_heading(*cells: str) -> None:
     print("|---" * len(cells) + "|", flush=True)
 
 
-def print_table(rows: Sequence[Figures]) -> None:
-    """Print rows as one table, with a column for each figure that a row has."""
-    columns = list(dict.fromkeys(name for row in rows for name in row if name != "runs"))
+def print_table(rows: Sequence[Figures], columns: Sequence[str] = ()) -> None:
+    """Print rows as one table, with a column for each figure (of these) that a row has."""
+    present = dict.fromkeys(name for row in rows for name in row if name != "runs")
+    columns = [name for name in columns or present if name in present]
     lines = [columns, *([text(row.get(name)) for name in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for number, line in enumerate(lines):

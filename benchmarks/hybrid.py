@@ -10,12 +10,9 @@ deliveries stop when half of the generations have ended.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import json
 import logging
-import platform
 import statistics
 import tempfile
 import time
@@ -23,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from harness import parser, print_heading, print_line, save
 
 from diffio_async import AsyncDiffio, ClientOptions, WaitPolicy, WebhookInbox, WebhookVerifier
 from diffio_async.sandbox import Sandbox
@@ -30,6 +28,7 @@ from diffio_async.sandbox.settings import DEFAULT_WEBHOOK_SECRET
 from diffio_async.webhooks import aiohttp_app
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import AsyncIterator
 
 POLL_PATHS = {"/v1/get_generation_progress", "/v1/list_project_generations"}
@@ -131,28 +130,27 @@ async def measure(
 
 def main() -> None:
     """Measure with an inbox, or without one (`--poll-only`)."""
-    parser = argparse.ArgumentParser(description="Benchmark of waits with webhooks.")
-    parser.add_argument("--jobs", type=int, default=1000)
-    parser.add_argument("--projects", type=int, default=0, help="default: one for each job")
-    parser.add_argument(
+    given = parser(__doc__)
+    given.add_argument("--jobs", type=int, default=1000)
+    given.add_argument("--projects", type=int, default=0, help="default: one for each job")
+    given.add_argument(
         "--median", type=float, default=20.0, help="median duration in seconds (± 50 %%)"
     )
-    parser.add_argument(
+    given.add_argument(
         "--push-check-interval", type=float, default=WaitPolicy().push_check_interval
     )
-    parser.add_argument("--cut", action="store_true")
-    parser.add_argument("--poll-only", action="store_true", help="without an inbox")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    given.add_argument("--cut", action="store_true")
+    given.add_argument("--poll-only", action="store_true", help="without an inbox")
+    arguments = given.parse_args()
     logging.getLogger("diffio_async.sandbox").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measure(arguments, Path(folder), with_inbox=not arguments.poll_only))
-    if arguments.json:
-        print(json.dumps(figures))
-    else:
-        print(f"Python {platform.python_version()}, {arguments.jobs} generations")
-        for name, value in figures.items():
-            print(f"{name.replace('_', ' '):>32}  {value}")
+    what = f"{arguments.jobs:,} generations"
+    print_heading("figure", what)
+    for name, value in figures.items():
+        print_line(name, value)
+    who = "diffio_async" if arguments.poll_only else "diffio_async, inbox"
+    save([{"what": what, "who": who, **figures}], arguments)
 
 
 if __name__ == "__main__":

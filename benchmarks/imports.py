@@ -13,7 +13,7 @@ from harness import Figures, compare, finish, parser, report
 
 def main() -> None:
     """Measure, and print a table."""
-    options = parser(__doc__, rounds=9).parse_args()
+    options = parser(__doc__, rounds=9, published=True).parse_args()
     commands = {
         "python alone": (sys.executable, "pass"),
         "diffio_async": (sys.executable, "from diffio_async import AsyncDiffio"),

@@ -1,7 +1,7 @@
 """Load test of a webhook inbox whose receiver is killed: no event may be lost.
 
     python benchmarks/inbox.py                      # 10,000 deliveries at 500/s, three SIGKILLs
-    python benchmarks/inbox.py --deliveries 2000 --rate 400 --kills 1 --json
+    python benchmarks/inbox.py --deliveries 2000 --rate 400 --kills 1
 
 One process sends; a second receives (aiohttp) and handles; a third handles as well. A fifth of the
 deliveries are duplicates, their order is disturbed, one in twenty carries a wrong signature, and
@@ -19,7 +19,6 @@ import hashlib
 import hmac
 import json
 import os
-import platform
 import random
 import signal
 import socket
@@ -36,6 +35,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from attrs import field, frozen, mutable
+from harness import parser, print_heading, print_line, save
 
 from diffio_async import WebhookEvent, WebhookInbox, WebhookVerifier
 from diffio_async.webhooks import aiohttp_app
@@ -289,16 +289,15 @@ def milliseconds(seconds: list[float], percentile: int) -> float:
 
 def main() -> None:
     """Run the sender, or one of the receiving processes."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--deliveries", type=int, default=10_000)
-    parser.add_argument("--rate", type=float, default=500.0, help="deliveries a second")
-    parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="folder of the inbox, for another disk")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--receive", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--consume", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    given = parser(__doc__)
+    given.add_argument("--deliveries", type=int, default=10_000)
+    given.add_argument("--rate", type=float, default=500.0, help="deliveries a second")
+    given.add_argument("--kills", type=int, default=3)
+    given.add_argument("--seed", type=int, default=1)
+    given.add_argument("--folder", type=Path, help="folder of the inbox, for another disk")
+    given.add_argument("--receive", nargs=2, help=argparse.SUPPRESS)
+    given.add_argument("--consume", help=argparse.SUPPRESS)
+    arguments = given.parse_args()
     if arguments.receive:
         asyncio.run(receive(Path(arguments.receive[0]), int(arguments.receive[1])))
     elif arguments.consume:
@@ -309,12 +308,11 @@ def main() -> None:
             started_at = time.monotonic()
             tally = asyncio.run(run_load(Path(folder), created, arguments.rate, arguments.kills))
             results = report(Path(folder), created, tally, time.monotonic() - started_at)
-        if arguments.json:
-            print(json.dumps(results))
-        else:
-            print(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
-            for name, value in results.items():
-                print(f"{name.replace('_', ' '):>24}  {value}")
+        print_heading("figure", f"SQLite {sqlite3.sqlite_version}")
+        for name, value in results.items():
+            print_line(name, value)
+        what = f"inbox, {arguments.deliveries:,} deliveries"
+        save([{"what": what, "who": "diffio_async", **results}], arguments)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ dependency group `browser`.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -24,6 +23,8 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness import parser
 
 from diffio_async.report import make_report
 from diffio_async.report.html import write_page
@@ -144,10 +145,9 @@ async def run(pages: dict[int, Path], rounds: int) -> None:
 
 def main() -> None:
     """Read the arguments, and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 50, 500, 5000])
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+    given = parser(__doc__, rounds=5)
+    given.add_argument("--rows", type=int, nargs="+", default=[1, 50, 500, 5000])
+    options = given.parse_args()
     try:
         import playwright  # noqa: F401
     except ImportError:

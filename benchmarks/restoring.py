@@ -12,20 +12,16 @@ picture. `long` repeats the sample, and restores it in a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from harness import MIB, Figures, finish, parser, print_heading, print_line, report
 
 from diffio_async import AsyncDiffio, GenerationFailed
 from diffio_async.sandbox import Sandbox
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "noisy-speech.wav"
 RATE = 48_000
-MIB = 1024 * 1024
 
 RESTORE = """
 import sys
@@ -49,14 +44,14 @@ print(f"{result.engine}, dry share {result.dry:.2f}, {result.seconds:,.1f} s of 
 
 async def files(sources: list[Path]) -> None:
     """Print a table of what comes out for each file."""
-    print("| file | seconds | video | warnings |\n|---|---|---|---|")
+    print_heading("file", "seconds", "video", "warnings")
     async with Sandbox() as sandbox, AsyncDiffio(sandbox.api_key, base_url=sandbox.base_url) as d:
         for source in sources:
             try:
                 result = await d.restore(source)
             except GenerationFailed as error:
                 reason = error.progress and error.progress.reason
-                print(f"| `{source.name}` | refused | | {reason} |", flush=True)
+                print_line(f"`{source.name}`", "refused", "", reason)
                 continue
             measured: Any = result.progress.extra["restoration"]
             warnings = "; ".join(measured["warnings"])
@@ -68,7 +63,7 @@ async def files(sources: list[Path]) -> None:
                     download_type="video",
                 )
                 video = Path(link.file_name or "").suffix
-            print(f"| `{source.name}` | {measured['seconds']:.2f} | {video} | {warnings} |")
+            print_line(f"`{source.name}`", measured["seconds"], video, warnings)
 
 
 FILMS = [
@@ -152,7 +147,7 @@ def films() -> None:
         resampler = av.AudioResampler("flt", "mono", RATE)
         frames = [out for frame in given.decode(audio=0) for out in resampler.resample(frame)]
     sound = np.concatenate([frame.to_ndarray()[0] for frame in frames])[: 9 * RATE]
-    print("| film | result | seconds: before / after | late at 1, 4, 7 s |\n|---|---|---|---|")
+    print_heading("film", "result", "seconds: before / after", "late at 1, 4, 7 s")
     with tempfile.TemporaryDirectory() as folder:
         for name, video, audio, how in FILMS:
             for gap in (
@@ -169,11 +164,11 @@ def films() -> None:
                     for s in (2, 5, 8)  # both begin one second before the picture
                 ]
                 seconds = [len(line) / RATE - 1 for line in (before, after)]
-                print(
-                    f"| `{name}`{', gap of 0.5 s' if gap else ''} | `{result.video.suffix}`"
-                    f" | {seconds[0]:.3f} / {seconds[1]:.3f}"
-                    f" | {', '.join(f'{x:.1f}' for x in late)} ms |",
-                    flush=True,
+                print_line(
+                    f"`{name}`{', gap of 0.5 s' if gap else ''}",
+                    f"`{result.video.suffix}`",
+                    f"{seconds[0]:.3f} / {seconds[1]:.3f}",
+                    f"{', '.join(f'{x:.1f}' for x in late)} ms",
                 )
 
 
@@ -193,28 +188,23 @@ def repeat_sample(target: Path, seconds: float) -> None:
         container.mux(stream.encode(None))
 
 
-def long(hours: float) -> None:
-    """Restore a long recording, and print what that took."""
+def long(hours: float) -> list[Figures]:
+    """Restore a long recording; return what that took."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "long.flac"), Path(folder, "out")
         repeat_sample(source, hours * 3600)
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        start, scratch = time.monotonic(), 0
-        command = [sys.executable, "-c", RESTORE, str(source), str(out)]
-        with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - this program's
-            while process.poll() is None:
-                time.sleep(0.25)
-                scratch = max(scratch, sum(size_of(path) for path in out.rglob("*")))
-        if process.returncode:
-            sys.exit(process.returncode)
-        took = time.monotonic() - start
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = used.ru_utime + used.ru_stime
-        print("| sound | elapsed | CPU | peak memory | temporary files |\n|---|---|---|---|---|")
-        print(
-            f"| {hours:g} h | {took:,.0f} s | {cpu:,.0f} s ({cpu / hours / 3600:.3f} x real time)"
-            f" | {used.ru_maxrss / 1024:.0f} MiB | {scratch / MIB:,.0f} MiB |"
-        )
+        scratch = 0
+
+        def watch(_: int) -> None:
+            nonlocal scratch
+            scratch = max(scratch, sum(size_of(path) for path in out.rglob("*")))
+
+        command = (sys.executable, "-c", RESTORE, str(source), str(out))
+        printed, cost = finish(*command, watch=watch)
+        print(printed)
+        share = cost["cpu_seconds"] / hours / 3600
+        what = f"{hours:g} h of sound"
+        return [{"what": what, **cost, "cpu_to_real_time": share, "scratch_mib": scratch / MIB}]
 
 
 def size_of(path: Path) -> int:
@@ -227,19 +217,19 @@ def size_of(path: Path) -> int:
 
 def main() -> None:
     """Run one measurement."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    given = parser(__doc__)
     choices = ["files", "films", "long"]
-    parser.add_argument("what", nargs="?", choices=choices, default="films")
-    parser.add_argument("folder", type=Path, nargs="?", default=SAMPLE.parent)
-    parser.add_argument("--hours", type=float, default=2)
-    arguments = parser.parse_args()
+    given.add_argument("what", nargs="?", choices=choices, default="films")
+    given.add_argument("folder", type=Path, nargs="?", default=SAMPLE.parent)
+    given.add_argument("--hours", type=float, default=2)
+    arguments = given.parse_args()
     if arguments.what == "files":
         sources = sorted(path for path in arguments.folder.iterdir() if path.suffix != ".md")
         asyncio.run(files(sources))
     elif arguments.what == "films":
         films()
     else:
-        long(arguments.hours)
+        report(long(arguments.hours), arguments)
 
 
 if __name__ == "__main__":

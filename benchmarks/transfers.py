@@ -228,7 +228,7 @@ def testbed(args: argparse.Namespace) -> Iterator[Testbed]:
 
 def main() -> None:
     """Measure, and print a table."""
-    given = parser(__doc__)
+    given = parser(__doc__, published=True)
     given.add_argument("--only", default="", help="words; scenes with one of them in their name")
     given.add_argument("--rounds", type=int, help="runs of each contender (3; --quick: 1)")
     given.add_argument("--size", type=int, help="MiB of the large file (1024; --quick: 64)")

@@ -119,7 +119,7 @@ def quick() -> list[Row]:
 
 def main() -> None:
     """Measure, and print a table."""
-    given = parser(__doc__)
+    given = parser(__doc__, published=True)
     given.add_argument(
         "--only", metavar="TEXT", help="only rows whose title or contender contains this"
     )
