@@ -66,7 +66,6 @@ class RequestSent(Plain):
         url: URL without query and credentials.
         attempt: Number of the attempt, from 1. A redirect of a download is another request of the
             same attempt.
-        exchange_id: Number of the request in this process, which its response or failure has too.
         operation_id: The operation that the request belongs to, if any: see `OperationStarted`.
     """
 
@@ -74,8 +73,7 @@ class RequestSent(Plain):
     method: str
     url: str
     attempt: int
-    # Excluded from equality, because they are numbered in each process.
-    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
+    # Excluded from equality, because operations are numbered in each process.
     operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
@@ -90,7 +88,6 @@ class ResponseReceived(Plain):
     status: int
     seconds: float
     request_id: str | None = None
-    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
     operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 
@@ -108,7 +105,6 @@ class RequestFailed(Plain):
     attempt: int
     seconds: float
     reason: str
-    exchange_id: int | None = field(default=None, eq=False, kw_only=True)
     operation_id: int | None = field(default=None, eq=False, kw_only=True)
 
 

@@ -6,6 +6,7 @@ SDK and its exporters are the choice of the program.
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +31,6 @@ from diffio_async.events import (
     OperationStarted,
     PollingPaused,
     RequestFailed,
-    RequestSent,
     ResponseReceived,
     RetryScheduled,
 )
@@ -91,7 +91,6 @@ class OpenTelemetryObserver:
         self._tracer = get_tracer(name, __version__, tracer_provider, _SCHEMA)
         meter = get_meter(name, __version__, meter_provider, _SCHEMA)
         self._operations: dict[int, _Running] = {}
-        self._exchanges: dict[int, Span] = {}
         self._generations: dict[str, SpanContext] = {}
         self._request_duration = meter.create_histogram(
             "http.client.request.duration",
@@ -130,10 +129,8 @@ class OpenTelemetryObserver:
     def __call__(self, event: Event) -> None:
         """Record an event."""
         match event:
-            case RequestSent():
-                self._start_exchange(event)
             case ResponseReceived() | RequestFailed():
-                self._end_exchange(event)
+                self._record_exchange(event)
             case OperationStarted():
                 self._start_operation(event)
             case OperationEnded():
@@ -205,37 +202,31 @@ class OpenTelemetryObserver:
         # Recorded with the context of the span, for exemplars.
         self._operation_duration.record(event.seconds, attributes, running.context)
 
-    def _start_exchange(self, event: RequestSent) -> None:
-        if event.exchange_id is None:
-            return
-        attributes: dict[str, str | int] = dict(_request_attributes(event))
-        if event.attempt > 1:
-            attributes["http.request.resend_count"] = event.attempt - 1
-        name = f"{event.method} {attributes['diffio.call']}"
-        self._exchanges[event.exchange_id] = self._tracer.start_span(
-            name, kind=SpanKind.CLIENT, attributes=attributes
-        )
-
-    def _end_exchange(self, event: ResponseReceived | RequestFailed) -> None:
-        span = self._exchanges.pop(event.exchange_id or 0, None)
-        if span is None:
-            return
-        outcome: dict[str, str | int] = {}
+    def _record_exchange(self, event: ResponseReceived | RequestFailed) -> None:
+        """Record a span that ends now: created at its end, it costs the least."""
+        attributes = dict(_request_attributes(event.call, event.method, event.url))
+        details: dict[str, str | int] = {}
         if isinstance(event, RequestFailed):
-            outcome["error.type"] = event.reason
+            attributes["error.type"] = event.reason
         else:
-            outcome["http.response.status_code"] = event.status
+            attributes["http.response.status_code"] = event.status
             if event.status >= _MIN_ERROR:
-                outcome["error.type"] = str(event.status)
+                attributes["error.type"] = str(event.status)
             if event.request_id is not None:
-                span.set_attribute("diffio.request_id", event.request_id)
-        span.set_attributes(outcome)
-        if "error.type" in outcome:
-            span.set_status(Status(StatusCode.ERROR))
-        span.end()
-        self._request_duration.record(
-            event.seconds, {**_request_attributes(event), **outcome}, set_span_in_context(span)
+                details["diffio.request_id"] = event.request_id
+        if event.attempt > 1:
+            details["http.request.resend_count"] = event.attempt - 1
+        ended_at = time.time_ns()
+        span = self._tracer.start_span(
+            f"{event.method} {attributes['diffio.call']}",
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, **details},
+            start_time=ended_at - int(event.seconds * 1e9),
         )
+        if "error.type" in attributes:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(ended_at)
+        self._request_duration.record(event.seconds, attributes)
 
     def _record_retry(self, event: RetryScheduled) -> None:
         # The rest of the reason is a message.
@@ -254,14 +245,8 @@ def _ids(event: OperationStarted | OperationEnded) -> dict[str, str]:
     return {name: value for name, value in ids.items() if value is not None}
 
 
-def _request_attributes(
-    event: RequestSent | ResponseReceived | RequestFailed,
-) -> dict[str, str | int]:
-    return _attributes(event.call, event.method, event.url)
-
-
 @lru_cache(maxsize=256)
-def _attributes(call: str, method: str, url: str) -> dict[str, str | int]:
+def _request_attributes(call: str, method: str, url: str) -> dict[str, str | int]:
     """Return the attributes of a request; never its path, which may name a recording."""
     parts = urlsplit(url)
     return {

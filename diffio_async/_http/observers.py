@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _INFO_EVENTS = (RetryScheduled, UploadResumed)
 _UNOBSERVED: AbstractContextManager[Callable[[Exchange], None]] = nullcontext(lambda _: None)
-#: Numbers of operations and of requests, unique in this process.
+#: Numbers of operations, unique in this process.
 _numbers = itertools.count(1)
 #: The operation that the running task is part of. Tasks and blocking calls inherit it.
 current_operation: ContextVar[int | None] = ContextVar("current_operation", default=None)
@@ -83,14 +83,13 @@ class Observers:
         self, name: str, number: int, request: Request
     ) -> Iterator[Callable[[Exchange], None]]:
         url, started_at = public_url(request.url), time.monotonic()
-        exchange_id, operation_id = next(_numbers), current_operation.get()
+        operation_id = current_operation.get()
         self.emit(
             RequestSent(
                 call=name,
                 method=request.method,
                 url=url,
                 attempt=number,
-                exchange_id=exchange_id,
                 operation_id=operation_id,
             )
         )
@@ -105,7 +104,6 @@ class Observers:
                     status=response.status,
                     seconds=time.monotonic() - started_at,
                     request_id=request_id(response.headers, request.secrets),
-                    exchange_id=exchange_id,
                     operation_id=operation_id,
                 )
             )
@@ -121,7 +119,6 @@ class Observers:
                     attempt=number,
                     seconds=time.monotonic() - started_at,
                     reason=_why(failure),
-                    exchange_id=exchange_id,
                     operation_id=operation_id,
                 )
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import lru_cache
 from itertools import takewhile
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
@@ -95,18 +96,19 @@ class Scrubber:
     """Masks the same secrets in many texts. Each text is cut before it is searched."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        # The longest first: one secret may begin with another.
-        ways = sorted({way for s in secrets for way in _encodings(s)}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, ways))) if ways else None
-        self._longest = len(ways[0]) if ways else 0
+        self._known, self._longest = _known_pattern(frozenset(secrets))
 
     def text(self, text: str, limit: int = MAX_TEXT) -> str:
         """Return the first `limit` characters without secrets."""
         if self._known is not None:
             text = self._without_known(text, limit)
         text = _LOOKS_SECRET.sub(MASK, text[:limit])
-        text = _URL.sub(lambda found: _unsigned(found[0]), text)
-        return _SIGNING.sub(rf"\1={MASK}", text)[:limit]
+        # The checks are faster than a search, and most texts are ids and short messages.
+        if "://" in text:
+            text = _URL.sub(lambda found: _unsigned(found[0]), text)
+        if "=" in text:
+            text = _SIGNING.sub(rf"\1={MASK}", text)
+        return text[:limit]
 
     def _without_known(self, text: str, limit: int) -> str:
         # Searched beyond the limit, to find secrets that start before it.
@@ -156,6 +158,14 @@ class Scrubber:
 
 def _is_secret(name: str) -> bool:
     return re.sub(r"[^a-z]", "", name[:_LONGEST_NAME].lower()) in _SECRET_FIELDS
+
+
+@lru_cache(maxsize=64)
+def _known_pattern(secrets: frozenset[str]) -> tuple[re.Pattern[str] | None, int]:
+    """Return a pattern of all spellings of secrets, and the length of the longest."""
+    # The longest first: one secret may begin with another.
+    ways = sorted({way for each in secrets for way in _encodings(each)}, key=len, reverse=True)
+    return (re.compile("|".join(map(re.escape, ways))), len(ways[0])) if ways else (None, 0)
 
 
 def _encodings(secret: str) -> set[str]:
