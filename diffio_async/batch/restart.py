@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_MARKS = ("b", "1", "2")
 MARKS = (*DEFAULT_MARKS, "3", "4", "5", "g")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_NUMBER = re.compile("[0-9]{1,18}")
 #: More than the marks of 100,000 files take.
 _MAX_BYTES = 64 * 1024 * 1024
 
@@ -106,8 +107,9 @@ def _mark(where: str, row: Mapping[str, object]) -> Mark:
     number = str(row.get("file_id") or "")
     return Mark(
         where=where,
-        path=path,
-        file_id=int(number) if number.isascii() and number.isdigit() else None,
+        # The JSON of a browser has surrogates, unlike its CSV.
+        path=_exported(path),
+        file_id=int(number) if _NUMBER.fullmatch(number) else None,
         mark=mark,
         generation=str(row.get("generation") or ""),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -26,6 +26,7 @@ from diffio_async.report.listing import Listing, Problem, Recording, key_of
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from diffio_async.report.listing import State
 
@@ -74,15 +75,14 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
             f"the journal {str(journal)!r} does not list any file yet: start the batch first"
         )
     bills = recorded_service(connection) != SANDBOX
-    folder = os.path.commonpath([Path(decode_path(row[1])).parent for row in rows])
+    sources = [Path(decode_path(row[1])) for row in rows]
     recordings = []
-    for row in rows:
-        file, source, state, model, error, job_error, is_billed, generation, reserved, first = row
+    for row, where, name in zip(rows, sources, names_of(sources), strict=True):
+        file, _, state, model, error, job_error, is_billed, generation, reserved, first = row
         results = _results(connection, file)
-        where = Path(decode_path(source))
         recordings.append(
             Recording(
-                name=os.path.relpath(where, folder),
+                name=name,
                 source=str(where),
                 before=where,
                 after=results.media,
@@ -101,6 +101,15 @@ def _read(connection: sqlite3.Connection, journal: Path) -> Listing:
         key=key_of(str(journal)),
         recordings=tuple(recordings),
     )
+
+
+def names_of(paths: Sequence[PurePath]) -> list[str]:
+    """Return paths relative to their common folder, or whole if they are on several drives."""
+    folder = next(
+        (each for each in paths[0].parents if all(path.is_relative_to(each) for path in paths)),
+        None,
+    )
+    return [str(path if folder is None else path.relative_to(folder)) for path in paths]
 
 
 def _billed(reserved: int | None, *, is_first: bool) -> float | None:

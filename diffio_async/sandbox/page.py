@@ -148,7 +148,9 @@ class Page:
                 return await self._media_file(incoming, generation_id, side)
             case ["page", "comparison", generation_id]:
                 _require_method(incoming, "GET")
-                return await self._comparisons.row(self._generation(generation_id))
+                return await self._comparisons.row(
+                    self._generation(generation_id), lambda: incoming.request.transport is not None
+                )
             case ["page", "comparison", generation_id, name]:
                 _require_method(incoming, "GET")
                 return await self._comparisons.file(self._generation(generation_id), name)

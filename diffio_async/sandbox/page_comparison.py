@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,13 @@ class Comparisons:
         # One at a time: restorations need the cores.
         self._lock = asyncio.Lock()
 
-    async def row(self, generation: Generation) -> Response:
+    async def row(self, generation: Generation, is_wanted: Callable[[], bool]) -> Response:
         """Return what a report shows of a generation, and its scales, as JSON.
 
+        `is_wanted` returns whether the client is still there when it is the next one.
+
         Raises:
+            ConnectionError: The client has gone away.
             HttpError: 409 while there is no result, 503 if it cannot be compared.
         """
         if not generation.files:
@@ -53,6 +57,8 @@ class Comparisons:
         file = self._folder(generation) / _ROW.format(files=len(generation.files))
         async with self._lock:
             if not await self._context.disk.run(file.exists):
+                if not is_wanted():
+                    raise ConnectionResetError
                 await self._make(generation, file)
         return json_response(json.loads(await self._context.disk.run(file.read_bytes)))
 
@@ -96,7 +102,9 @@ class Comparisons:
                 del row["path"]  # a path of the server's data
                 if not row.get("copy"):
                     row["media"] = {"href": f"page/media/{generation.id}/{media}"}
-        await disk.run(target.write_text, json.dumps(comparison), encoding="ascii")
+        written = target.with_suffix(".part")
+        await disk.run(written.write_text, json.dumps(comparison), encoding="ascii")
+        await disk.run(written.replace, target)
 
 
 async def _compare(task: dict[str, Any]) -> dict[str, Any]:

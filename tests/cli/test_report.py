@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from diffio_async.batch.restart import read_marks
 from tests.batch.scenes import JOURNAL, generations, rows
 from tests.cli.conftest import SAMPLE
 
@@ -188,12 +189,32 @@ async def test_marks_can_be_chosen_and_exported_as_json(
     assert generations(echo) == 4
 
 
+def test_exported_names_that_are_not_utf_8_are_found(tmp_path: Path) -> None:
+    """The CSV of a browser has a replacement character, its JSON a surrogate."""
+    read = []
+    for name, text in (
+        ("marks.csv", "path,file_id,name,mark\r\n/in/caf\ufffd.wav,7,x,b\r\n"),
+        ("marks.json", '{"marks": [{"path": "/in/caf\\udce9.wav", "file_id": 7, "mark": "b"}]}'),
+    ):
+        (tmp_path / name).write_text(text, "utf-8")
+        read += [(mark.path, mark.file_id) for mark in read_marks(str(tmp_path / name))]
+    assert read == [("/in/caf\ufffd.wav", 7)] * 2
+
+
 REFUSED: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "nothing is marked so": (lambda row: marks({**row, "mark": "g"}), "1 marked g"),
     "an unknown mark": (lambda row: marks({**row, "mark": "x"}), "line 2: expected the columns"),
     "another table": (lambda _: "a,b\n1,2\n", "expected the columns"),
     "another batch": (
         lambda row: marks({**row, "mark": "b", "file_id": 77}),
+        "is not a file of this batch",
+    ),
+    "no number of a file": (
+        lambda row: marks({**row, "mark": "b", "file_id": "9" * 5000, "path": "/elsewhere/x.wav"}),
+        "is not a file of this batch",
+    ),
+    "a name that is not UTF-8": (
+        lambda row: json.dumps({"marks": [{**row, "mark": "b", "path": "/\udcff.wav"}]}),
         "is not a file of this batch",
     ),
     "another file": (

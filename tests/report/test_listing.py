@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING
 
 import pytest
 
 from diffio_async.errors import ConfigurationError
 from diffio_async.report import find_recordings, list_folders, list_pairs
+from diffio_async.report.journal import names_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,3 +157,16 @@ def test_no_pairs_are_refused() -> None:
     """An empty list of pairs has nothing to compare."""
     with pytest.raises(ConfigurationError, match="there are no pairs"):
         list_pairs([])
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["C:/in/a/x.wav", "C:/in/b/y.wav"], ["a\\x.wav", "b\\y.wav"]),
+        (["C:/in/x.wav"], ["x.wav"]),
+        (["C:/in/x.wav", "D:/in/x.wav"], ["C:\\in\\x.wav", "D:\\in\\x.wav"]),
+    ],
+)
+def test_names_are_relative_to_the_common_folder(paths: list[str], names: list[str]) -> None:
+    """Files of a batch may be on several drives of Windows: these have their whole paths."""
+    assert names_of([PureWindowsPath(path) for path in paths]) == names

@@ -283,6 +283,30 @@ async def test_a_transcript_that_is_made_on_request_is_part_of_the_next_comparis
 
 
 @pytest.mark.slow
+async def test_a_comparison_of_a_client_that_went_away_is_not_made(tmp_path: Path) -> None:
+    """Comparisons wait for each other; one that nobody waits for is left out."""
+    async with calling(echoing(data=tmp_path)) as caller:
+        ids = [await uploaded(caller, SAMPLE.read_bytes(), f"{n}.wav") for n in range(3)]
+        for each in ids:
+            await caller.ended({"generationId": each["generationId"]})
+
+        def compare(each: dict[str, str]) -> asyncio.Task[Any]:
+            url = f"{caller.sandbox.page_url}page/comparison/{each['generationId']}"
+            return asyncio.create_task(caller.send("GET", url))
+
+        first = compare(ids[0])
+        await asyncio.sleep(0.1)
+        gone = compare(ids[1])
+        await asyncio.sleep(0.1)
+        assert not first.done()
+        gone.cancel()
+        last = compare(ids[2])
+        assert [(await task).status for task in (first, last)] == [200, 200]
+        made = {path.parents[1].name for path in tmp_path.rglob("row-*.json")}
+        assert made == {ids[0]["generationId"], ids[2]["generationId"]}
+
+
+@pytest.mark.slow
 async def test_an_upload_that_is_not_a_recording_is_shown_with_its_reason() -> None:
     """Its row has the reason, and a comparison of an echo of it names what cannot be played."""
     async with calling(echoing()) as caller:

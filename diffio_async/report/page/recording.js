@@ -132,8 +132,8 @@ diffio.Recording = class extends EventTarget {
 diffio.nameParts = (name) => {
   const cut = Math.max(name.lastIndexOf("/"), name.lastIndexOf("\\")) + 1;
   return [
-    cut ? diffio.el("span", { className: "folder" }, name.slice(0, cut)) : null,
-    diffio.el("span", { className: "base" }, name.slice(cut)),
+    cut ? diffio.el("bdi", { className: "folder" }, name.slice(0, cut)) : null,
+    diffio.el("bdi", { className: "base" }, name.slice(cut)),
   ].filter(Boolean);
 };
 

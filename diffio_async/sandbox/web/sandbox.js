@@ -11,6 +11,7 @@ diffio.Sandbox = class {
   #shown = null;
   #awaited = null;
   #compared = null;
+  #comparing = new AbortController();
 
   constructor() {
     this.#list = new diffio.List(this.#get("list"), {
@@ -128,6 +129,7 @@ diffio.Sandbox = class {
     const row = this.#row;
     this.#shown = null;
     this.#compared = null;
+    this.#comparing.abort();
     this.#recording?.player.unload();
     this.#get("comparison").hidden = true;
     this.#get("downloads").replaceChildren();
@@ -189,20 +191,25 @@ diffio.Sandbox = class {
   }
 
   async #compare(row) {
+    this.#comparing.abort();
+    this.#comparing = new AbortController();
+    const { signal } = this.#comparing;
     try {
-      const response = await fetch(`page/comparison/${row.id}`);
+      // Stepping through the list measures nothing.
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      const response = await fetch(`page/comparison/${row.id}`, { signal });
       const body = await response.json();
       if (!response.ok) throw new Error(body.error);
-      if (this.#row !== row) return;
+      if (signal.aborted) return;
       this.#recording ??= this.#createRecording(body.scales);
-      await this.#showComparison({ ...body.row, ...row, warnings: [...row.warnings, ...body.row.warnings] });
-      this.#get("comparison").hidden = false;
+      await this.#showComparison({ ...body.row, ...row, warnings: [...row.warnings, ...body.row.warnings] }, signal);
+      if (!signal.aborted) this.#get("comparison").hidden = false;
     } catch (error) {
-      if (this.#row === row) {
+      if (!signal.aborted) {
         this.#get("status").append(diffio.el("p", { className: "notice bad", role: "alert" }, error.message));
       }
     } finally {
-      if (this.#row === row) document.querySelector(".measuring")?.remove();
+      if (!signal.aborted) document.querySelector(".measuring")?.remove();
     }
   }
 
@@ -217,7 +224,7 @@ diffio.Sandbox = class {
     }, icon("back"));
   }
 
-  async #showComparison(row) {
+  async #showComparison(row, signal) {
     const { SIDES } = diffio.Player;
     this.#recording.show(row, null);
     const sides = {};
@@ -234,7 +241,7 @@ diffio.Sandbox = class {
         duration: row[side].duration, peaks: diffio.bytesOf(own.peaks), spectrogram: own.spectrogram.href,
       } : null;
     }
-    this.#recording.showDetails(pictures, details?.words);
+    if (!signal.aborted) this.#recording.showDetails(pictures, details?.words);
   }
 
   // -- views, faults, keys
