@@ -8,6 +8,8 @@ a span and metrics of each call; batches of spans are discarded in the thread of
 time is included. *SDK, 10 % sampled* keeps one trace of ten.
 """
 
+# mypy: allow-subclassing-any
+
 from __future__ import annotations
 
 import asyncio
