@@ -190,8 +190,22 @@ def make_page(
         folder = working / "files"
         folder.mkdir()
         href = None if files is None else f"./{quote(os.fsencode(files.name))}"
+        embedded = 0
+
+        def count(row: Row) -> None:
+            nonlocal embedded
+            embedded += sum(Path(path).stat().st_size for path in row["blocks"].values())
+            if embedded > MAX_EMBEDDED:
+                raise ConfigurationError(
+                    f"the page would contain more than {MAX_EMBEDDED / 1e6:.0f} MB of sound and "
+                    "pictures, which browsers do not open: put them into a folder beside it with "
+                    "link=True"
+                )
+            if on_row is not None:
+                on_row(row)
+
         rows = make_rows(
-            listing, folder=folder, href=href, page=page, jobs=jobs, on_row=on_row, check=check
+            listing, folder=folder, href=href, page=page, jobs=jobs, on_row=count, check=check
         )
         try:
             _write(listing, rows, working / "page.html", linked=link)
@@ -260,12 +274,6 @@ def _working_folder(page: Path) -> Iterator[Path]:
 
 def _write(listing: Listing, rows: list[Row], target: Path, *, linked: bool) -> None:
     blocks = [block for row in rows for block in row.pop("blocks").items()]
-    size = sum(Path(path).stat().st_size for _, path in blocks)
-    if size > MAX_EMBEDDED:
-        raise ConfigurationError(
-            f"the page would contain {size / 1e6:.0f} MB of sound and pictures, more than browsers "
-            "open: put them into a folder beside it with link=True"
-        )
     # The title is that of a folder, which may have bytes that are not UTF-8.
     with target.open("w", encoding="utf-8", errors="replace", newline="\n") as file:
         write_page(file, _data(listing, rows), _contents(blocks), linked=linked)

@@ -261,11 +261,12 @@ def test_a_full_disk_ends_the_report(size: str, tmp_path: Path, write_wav: Write
 def test_a_page_that_browsers_cannot_open_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The message names the option, and nothing is written."""
+    """The message names the option; nothing is written, and nothing more is measured."""
     monkeypatch.setattr(maker, "MAX_EMBEDDED", 100_000)
+    seen: list[Any] = []
     with pytest.raises(ConfigurationError, match="link=True"):
-        make_report([(NOISY, CLEAN)], tmp_path / "page.html")
-    assert list(tmp_path.iterdir()) == []
+        make_report([(NOISY, CLEAN)] * 3, tmp_path / "page.html", jobs=1, on_row=seen.append)
+    assert (list(tmp_path.iterdir()), seen) == ([], [])
 
 
 @pytest.mark.parametrize("name", ["nothing/page.html", "."])
