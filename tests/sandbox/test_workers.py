@@ -57,9 +57,11 @@ async def test_a_killed_worker_fails_its_generation_but_not_the_server() -> None
     async with calling(Sandbox(workers=1)) as caller:
         project = await caller.project(SAMPLE.read_bytes())
         ids = await caller.generation(project)
-        async with asyncio.timeout(10):
-            while not (pids := caller.sandbox.worker_pids):
+        async with asyncio.timeout(30):
+            # A worker that has no work yet would be replaced.
+            while not (await caller.ok("get_generation_progress", **ids))["stage"]:
                 await asyncio.sleep(0.01)
+        pids = caller.sandbox.worker_pids
         os.kill(pids[0], signal.SIGSTOP)  # so that it does not finish before it is killed
         waiting = await caller.generation(await caller.project(b"text"))
         queued = await caller.ok("get_generation_progress", **waiting)

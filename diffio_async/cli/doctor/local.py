@@ -39,6 +39,8 @@ EXTRAS = {
     "rnnoise": ("pyrnnoise",),
     "transcript": ("pocketsphinx",),
     "taskiq": ("taskiq",),
+    "testing": ("pytest",),
+    "otel": ("opentelemetry",),
 }
 #: Bytes of free disk space below which there is a warning.
 _LITTLE_SPACE = 1024**3

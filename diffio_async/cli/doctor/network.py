@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import socket
@@ -130,8 +131,15 @@ async def _connection_failure(address: str, port: int) -> str | None:
         if _is_timeout(error):
             return f"no response in {_TIMEOUT:.0f} s"
         return os.strerror(error.errno) if error.errno else reason_of(error)
-    writer.close()
+    await _abort(writer)
     return None
+
+
+async def _abort(writer: asyncio.StreamWriter) -> None:
+    """Close a connection without waiting for the other side."""
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
 
 
 async def _tls_check(host: str, port: int, options: ClientOptions) -> Check:
@@ -173,11 +181,15 @@ async def _handshake(host: str, port: int, context: ssl.SSLContext) -> tuple[str
         OSError: The connection or the handshake failed, or the certificate does not verify.
         TimeoutError: There was no response.
     """
-    async with asyncio.timeout(_TIMEOUT):
-        _, writer = await asyncio.open_connection(host, port, ssl=context)
+    try:
+        async with asyncio.timeout(_TIMEOUT):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        await asyncio.sleep(0.01)  # asyncio closes the connection in its next iterations
+        raise
     connection: ssl.SSLObject = writer.get_extra_info("ssl_object")
     issuer = issuer_name(connection.getpeercert(binary_form=True) or b"")
-    writer.close()
+    await _abort(writer)
     return issuer, connection.version() or "TLS"
 
 

@@ -249,6 +249,8 @@ def _declared_by_mp3(file: BinaryIO, head: bytes) -> int:
         start += 10
     file.seek(start)
     frame = file.read(256)
+    if frame[:1] != b"\xff":  # not the sync word of MPEG: text may contain the names
+        return 0
     for name in (b"Xing", b"Info"):
         at = frame.find(name)
         if at >= 0 and frame[at + 7] & 3 == 3:  # the number of frames, and the size
