@@ -176,7 +176,7 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation; every warning is an error."""
-    session.install("-e", ".[docs,otel]")
+    session.install("-e", ".[docs,otel,testing]")
     session.run("sphinx-build", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html")
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +63,11 @@ async def restore(
     """Restore one recording; record the transitions of its row in the journal, if there is one."""
     content, job = source.read_bytes(), 0  # noqa: ASYNC240 - a few kilobytes, here and below
     if journal is not None:
-        # Imported only for a journal: its import is part of what is measured.
-        from diffio_async.batch import file_queries, job_queries
-
         digest = hashlib.sha256(content).hexdigest()
         assigned = await journal.transition(
-            job_queries.assign_job, file, digest, len(content), None
+            journal_jobs().assign_job, file, digest, len(content), None
         )
-        job = assigned.id  # type: ignore[union-attr]
+        job = assigned.id
     created = await api(
         session,
         "create_project",
@@ -80,30 +78,40 @@ async def restore(
     project = created["apiProjectId"]
     if journal is not None:
         text = json.dumps(created)
-        await journal.transition(job_queries.save_upload_state, job, project, text)
+        await journal.transition(journal_jobs().save_upload_state, job, project, text)
     await upload(session, created, content)
     if journal is not None:
-        await journal.transition(job_queries.record_upload, job, project)
+        await journal.transition(journal_jobs().record_upload, job, project)
     started = await api(session, "diffio-4.6-flash-generation", apiProjectId=project)
     ids = {"generationId": started["generationId"], "apiProjectId": project}
     if journal is not None:
         await journal.transition(
-            job_queries.record_generation, job, project, started["generationId"]
+            journal_jobs().record_generation, job, project, started["generationId"]
         )
     await asyncio.sleep(FIRST_POLL)
     while (await api(session, "get_generation_progress", **ids))["status"] != "complete":  # noqa: ASYNC110
         await asyncio.sleep(NEXT_POLLS)
     if journal is not None:
-        await journal.write(job_queries.record_completion, journal.run_id, job)
+        await journal.write(journal_jobs().record_completion, journal.run_id, job)
     link = await api(session, "get_generation_download", **ids, downloadType="audio")
     async with session.get(link["downloadUrl"]) as response:
         result = await response.read()
     if journal is None:
         target.write_bytes(result)  # noqa: ASYNC240
         return
-    (download,) = await journal.transition(file_queries.lease_downloads, 1)
+    (download,) = await journal.transition(journal_files().lease_downloads, 1)
     await asyncio.to_thread(write_synced, target, result)
-    await journal.transition(file_queries.finish_download, download, str(target), len(result))
+    await journal.transition(journal_files().finish_download, download, str(target), len(result))
+
+
+def journal_jobs() -> Any:
+    """Return the module; imported only for a journal, since imports are measured too."""
+    return import_module("diffio_async.batch.job_queries")
+
+
+def journal_files() -> Any:
+    """Return the module, as `journal_jobs`."""
+    return import_module("diffio_async.batch.file_queries")
 
 
 def write_synced(target: Path, content: bytes) -> None:

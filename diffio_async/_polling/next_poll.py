@@ -41,6 +41,9 @@ _UNKNOWN = 2.0
 #: it is the mean delay without an estimate. And its lower limit, as a share of `min_interval`, for
 #: jobs that end at once.
 _ALONE, _ALONE_MIN = 0.15, 0.25
+#: Delay of the first poll of such a job, as a share of `min_interval`: it may have ended at once,
+#: and one poll costs little.
+_ALONE_FIRST = 0.1
 #: Longest such gap in the first time, as a share of `min_interval`, so that short jobs are detected
 #: as soon as by a loop with that interval; and later, as a share of the time waited.
 _ALONE_SHORT, _ALONE_LONG = 0.5, 0.05
@@ -154,6 +157,8 @@ def next_poll_delay(
     """
     waited = timeline.waited(now)
     max_gap = max_poll_gap(policy, waited, rate_gap)
+    if timeline.last_polled_at is None and rate_gap <= policy.min_interval:
+        max_gap = min(max_gap, max(_ALONE_FIRST * policy.min_interval, rate_gap))
     if timeline.failures:
         # The delay doubles after each failure, with an estimate or without.
         pause = backoff(timeline.failures, policy.min_interval, policy.max_interval)

@@ -115,6 +115,7 @@ async def _compare(task: dict[str, Any]) -> dict[str, Any]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+    scales: dict[str, Any] = {}
     try:
         output, _ = await process.communicate(json.dumps(task).encode() + b"\n")
         scales, row = map(json.loads, output.splitlines())

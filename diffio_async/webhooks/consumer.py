@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -378,8 +377,10 @@ class Handlers:
 
 async def _run_in_thread(pool: ThreadPoolExecutor, handler: Handler, event: WebhookEvent) -> None:
     """Run a handler in a thread; a cancellation waits for its end, because it cannot be stopped."""
-    work = partial(copy_context().run, _call, handler, event)
-    future = asyncio.get_running_loop().run_in_executor(pool, work)
+    context = copy_context()
+    future = asyncio.get_running_loop().run_in_executor(
+        pool, lambda: context.run(_call, handler, event)
+    )
     try:
         outcome = await asyncio.shield(future)
     except asyncio.CancelledError:

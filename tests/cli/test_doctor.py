@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from diffio_async import _storage
+from diffio_async._storage import files
 from diffio_async.cli.doctor import local, network
 from diffio_async.sandbox import Fault, RespondWith, Sandbox
 from tests.http.conftest import Authority, authority
@@ -218,7 +218,7 @@ async def test_an_output_folder_that_cannot_be_used_is_a_failure(
 async def test_a_folder_without_locks_is_a_warning(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_storage.files, "try_lock", lambda _: True)
+    monkeypatch.setattr(files, "try_lock", lambda _: True)
     async with Sandbox(engine="echo") as sandbox:
         found = await checks(run, env=sandbox.environment, code=0)
         assert found["file locks"]["status"] == "warning"

@@ -73,7 +73,7 @@ async def test_a_process_without_descriptors_stops_and_reports_the_shortage(
 ) -> None:
     """No file fails, and the message names the solution."""
     source = recordings(tmp_path / "in", *(f"{n}.wav" for n in range(5)))
-    done = await run(tmp_path, limited("NOFILE", 10), "batch", source, "-o", "out", env=of(echo))
+    done = await run(tmp_path, limited("NOFILE", 9), "batch", source, "-o", "out", env=of(echo))
     assert done.returncode in {1, 2}
     assert "Too many open files" in done.stderr
     assert "ulimit -n" in done.stderr

@@ -108,6 +108,7 @@ async def test_an_interrupted_cell_cancels_its_call(kernel: NotebookClient, tmp_
             manager: Any = kernel.km
             await manager.interrupt_kernel()
 
+        interrupted: Any = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(interrupt)
             with anyio.fail_after(40):

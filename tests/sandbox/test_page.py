@@ -112,7 +112,8 @@ async def test_updates_show_progress_requests_deliveries_and_faults() -> None:
     async with calling(echoing(duration=0.5)) as caller, updates(caller) as events:
         assert await section(events, "recordings") == []
         await caller.generation(await caller.project(b"sound", name="<b>.wav"))
-        states = []
+        states: list[str] = []
+        rows: list[Any] = []
         while "restored" not in states:
             rows = await section(events, "recordings")
             states += [row["state"] for row in rows]

@@ -35,7 +35,7 @@ class Recorder:
     def tree(self) -> list[str]:
         """Return the names of all spans in the order of their start, indented by depth."""
         spans = sorted(self.spans.get_finished_spans(), key=lambda span: span.start_time or 0)
-        by_id = {span.context.span_id: span for span in spans}
+        by_id = {span.context.span_id: span for span in spans if span.context is not None}
 
         def depth(span: ReadableSpan) -> int:
             above = span.parent and by_id.get(span.parent.span_id)
