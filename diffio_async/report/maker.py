@@ -21,7 +21,7 @@ from diffio_async._validators import local_path, one_of, positive_int
 from diffio_async.batch.schema import absolute
 from diffio_async.errors import ConfigurationError, InvalidTarget
 from diffio_async.report.html import write_page
-from diffio_async.report.scales import COLORS, DB_MAX, DB_MIN, MAX_HZ, MIN_HZ
+from diffio_async.report.scales import SCALES
 from diffio_async.report.workers import Task, run_tasks
 from diffio_async.types import OnConflict
 
@@ -292,9 +292,7 @@ def _data(listing: Listing, rows: list[Row]) -> Mapping[str, Any]:
         "kind": listing.kind,
         "key": listing.key,
         "notes": list(listing.notes),
-        "db": {"min": DB_MIN, "max": DB_MAX},
-        "frequency": {"scale": "mel", "min": MIN_HZ, "max": MAX_HZ},
-        "colors": list(COLORS),
+        **SCALES,
         "rows": rows,
     }
 

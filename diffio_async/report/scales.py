@@ -10,3 +10,9 @@ COLORS = (
     *("#05060f", "#131640", "#2a1f6b", "#4a2482", "#6d2a86", "#91337f", "#b44270", "#d3575c"),
     *("#ea7446", "#f79a36", "#fbc23f", "#f9ea7d", "#fdfbe0"),
 )
+#: All of them, by the names of the page's data.
+SCALES = {
+    "db": {"min": DB_MIN, "max": DB_MAX},
+    "frequency": {"scale": "mel", "min": MIN_HZ, "max": MAX_HZ},
+    "colors": COLORS,
+}

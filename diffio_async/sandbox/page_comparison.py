@@ -22,10 +22,8 @@ _BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from diffio_async.report.rows import main
-from diffio_async.report.scales import COLORS, DB_MAX, DB_MIN, MAX_HZ, MIN_HZ
-frequency = {"scale": "mel", "min": MIN_HZ, "max": MAX_HZ}
-scales = {"db": {"min": DB_MIN, "max": DB_MAX}, "frequency": frequency, "colors": COLORS}
-print(json.dumps(scales), flush=True)
+from diffio_async.report.scales import SCALES
+print(json.dumps(SCALES), flush=True)
 main()
 """
 #: The file of the complete row, and those that it refers to.
