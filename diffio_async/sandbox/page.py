@@ -10,6 +10,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -75,7 +76,6 @@ class Page:
         self._state = PageState(context, faults)
         self._comparisons = Comparisons(context)
         self._token = secrets.token_urlsafe(24)
-        self._assets = _read_assets()
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
@@ -166,9 +166,9 @@ class Page:
         raise HttpError(404, f"the page has no {incoming.path}")
 
     def _asset(self, name: str) -> Response:
-        if name not in self._assets:
+        content = _read_assets().get(name)
+        if content is None:
             raise HttpError(404, f"the page has no file {name}")
-        content = self._assets[name]
         if name == "index.html":
             content = content.replace(_TOKEN_FIELD, self._token)
         suffix = name[name.rfind(".") :]
@@ -296,7 +296,8 @@ def _require_method(incoming: IncomingRequest, method: str) -> None:
         raise HttpError(405, f"this is a {method}", headers={"Allow": method})
 
 
-def _read_assets() -> dict[str, str]:
+@cache
+def _read_assets() -> Mapping[str, str]:
     """Return the text files of the page by name: its own, and those shared with reports."""
     package = files("diffio_async")
     return {
