@@ -304,7 +304,7 @@ H = TypeVar("H", bound=Handler)
 class Handlers:
     """Handlers by type of event, in the order of registration."""
 
-    _by_type: list[tuple[tuple[str, ...], Handler]] = field(factory=list)
+    by_type: list[tuple[tuple[str, ...], Handler]] = field(factory=list)
 
     def on(self, event_types: tuple[str, ...]) -> Callable[[H], H]:
         """Return a decorator that adds a handler; without types for all events.
@@ -319,14 +319,14 @@ class Handlers:
             )
 
         def add(handler: H) -> H:
-            self._by_type.append((event_types, handler))
+            self.by_type.append((event_types, handler))
             return handler
 
         return add
 
     def handlers_for(self, event_type: str) -> list[Handler]:
         """Return the handlers of a type."""
-        return [handler for types, handler in self._by_type if not types or event_type in types]
+        return [handler for types, handler in self.by_type if not types or event_type in types]
 
     async def run(
         self, file: InboxFile, policy: LeasePolicy, concurrency: int, observers: Observers
@@ -334,12 +334,8 @@ class Handlers:
         """Handle events until cancelled, or until the inbox is closed.
 
         Raises:
-            ConfigurationError: There is no handler.
             DatabaseError: The file of the inbox cannot be used.
         """
-        if not self._by_type:
-            raise ConfigurationError("there is no handler: @inbox.on('generation.completed')")
-        positive_int.check("concurrency", concurrency)
         # A pool of its own, because handlers may take long.
         pool = ThreadPoolExecutor(concurrency, thread_name_prefix="diffio-webhooks")
         running: set[asyncio.Task[None]] = set()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
 from typing import Self, cast
 
 from diffio_async._http.observers import Observers
+from diffio_async._reporting import log
 from diffio_async._storage.sqlite_open import now
-from diffio_async._validators import Rule, local_path, unlimited
-from diffio_async.errors import ConfigurationError
+from diffio_async._storage.threads import wait_all_uncancelled
+from diffio_async._validators import Rule, local_path, positive_int, unlimited
+from diffio_async.errors import ConfigurationError, DatabaseError
 from diffio_async.models.generations import GenerationProgress
 from diffio_async.models.webhooks import InboxEntry, InboxState, WebhookEvent, progress_from_event
 from diffio_async.options import Observer, as_observers
@@ -26,6 +29,8 @@ DAY = 86400.0
 #: Seconds: the sender retries for 27.6 hours, and an id that is deleted before would be handled
 #: twice.
 MIN_RETENTION = 28 * 3600.0
+#: Seconds before handlers that the file stopped run again.
+RESTART_SECONDS = 5.0
 _RETENTION = Rule(
     "28 hours (100,800 s) or more, for as long as deliveries are repeated",
     lambda value: unlimited.accepts(value) and cast("float", value) >= MIN_RETENTION,
@@ -183,7 +188,48 @@ class WebhookInbox(WebhookSink):
             ConfigurationError: There is no handler.
             DatabaseError: The file of the inbox cannot be used.
         """
+        self._check_handlers(concurrency)
         await self._handlers.run(self._file, self._lease_policy, concurrency, self._observers)
+
+    @asynccontextmanager
+    async def running(self, *, concurrency: int = 8) -> AsyncGenerator[Self, None]:
+        """Open the inbox, and call the handlers while the block runs: for the lifespan of a server.
+
+            async with inbox.running():
+                yield
+
+        The end of the block cancels handlers, and releases their events for the next start. If the
+        file cannot be used for a while (a full disk), that is logged, and the handlers run again
+        afterwards.
+
+        Args:
+            concurrency: Events that are handled at once.
+
+        Raises:
+            ConfigurationError: There is no handler.
+            DatabaseError: The file of the inbox cannot be opened.
+        """
+        self._check_handlers(concurrency)
+        async with self:
+            running = asyncio.create_task(self._run_again(concurrency))
+            try:
+                yield self
+            finally:
+                running.cancel()
+                await wait_all_uncancelled([running])
+
+    def _check_handlers(self, concurrency: int) -> None:
+        if not self._handlers.by_type:
+            raise ConfigurationError("there is no handler: @inbox.on('generation.completed')")
+        positive_int.check("concurrency", concurrency)
+
+    async def _run_again(self, concurrency: int) -> None:
+        while True:
+            try:
+                return await self.run(concurrency=concurrency)
+            except DatabaseError as failure:
+                log.error("%r: no events are handled for a while: %s", self, failure)  # noqa: TRY400
+                await asyncio.sleep(RESTART_SECONDS)
 
     async def watch(self) -> AsyncGenerator[WebhookEvent, None]:
         """Yield every event from now on, received by any process, without a lease.

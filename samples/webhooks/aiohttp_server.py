@@ -1,6 +1,5 @@
 """aiohttp: `DIFFIO_WEBHOOK_SECRET=whsec_… python aiohttp_server.py [PORT]`."""
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -24,12 +23,8 @@ async def ended(event: WebhookEvent) -> None:
 
 async def handlers(_: web.Application) -> AsyncIterator[None]:
     """The inbox is open, and its handlers run, while the server does."""
-    async with inbox:
-        running = asyncio.create_task(inbox.run())
+    async with inbox.running():
         yield
-        # What they had in hand is given back, and handled after the next start.
-        running.cancel()
-        await asyncio.wait([running])
 
 
 app = web.Application()

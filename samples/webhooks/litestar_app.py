@@ -1,6 +1,5 @@
 """Litestar: `DIFFIO_WEBHOOK_SECRET=whsec_… uvicorn litestar_app:app`."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,12 +24,8 @@ async def ended(event: WebhookEvent) -> None:
 @asynccontextmanager
 async def lifespan(_: Litestar) -> AsyncIterator[None]:
     """The inbox is open, and its handlers run, while the server does."""
-    async with inbox:
-        running = asyncio.create_task(inbox.run())
+    async with inbox.running():
         yield
-        # What they had in hand is given back, and handled after the next start.
-        running.cancel()
-        await asyncio.wait([running])
 
 
 receiver = asgi("/webhooks/diffio", copy_scope=True)(asgi_app(inbox))

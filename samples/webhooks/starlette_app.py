@@ -1,6 +1,5 @@
 """Starlette: `DIFFIO_WEBHOOK_SECRET=whsec_… uvicorn starlette_app:app`."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,12 +25,8 @@ async def ended(event: WebhookEvent) -> None:
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """The inbox is open, and its handlers run, while the server does."""
-    async with inbox:
-        running = asyncio.create_task(inbox.run())
+    async with inbox.running():
         yield
-        # What they had in hand is given back, and handled after the next start.
-        running.cancel()
-        await asyncio.wait([running])
 
 
 # A route, not a mount: that would redirect /webhooks/diffio to /webhooks/diffio/.

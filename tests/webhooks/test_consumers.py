@@ -542,3 +542,55 @@ async def test_the_logged_traceback_of_a_handler_is_escaped_and_truncated(
     assert "ValueError: \\x1b[2J\\nforged line\\ud83dxxx" in written
     assert "in _call" in written
     assert len(written.encode()) < 20_000
+
+
+@pytest.mark.usefixtures("_no_task_left")
+async def test_handlers_run_during_the_block_and_release_their_events_at_its_end(
+    tmp_path: Path,
+) -> None:
+    """The inbox is open in the block; an event whose handler was cancelled is handled later."""
+    inbox = WebhookInbox(tmp_path / "inbox.db", verifier=VERIFIER)
+    with pytest.raises(ConfigurationError, match="no handler"):
+        async with inbox.running():
+            pytest.fail("the block must not run")
+    handling, blocked, handled = asyncio.Event(), True, []
+
+    @inbox.on("generation.completed")
+    async def handle(event: WebhookEvent) -> None:
+        handling.set()
+        if blocked:
+            await asyncio.sleep(3600)
+        handled.append(event.message_id)
+
+    async with asyncio.timeout(5):
+        async with inbox.running():
+            await stored(inbox, "msg_1")
+            await handling.wait()
+        assert await states(inbox) == {"msg_1": "waiting"}
+        blocked = False
+        async with inbox.running():
+            await until(lambda: handled == ["msg_1"])
+    await inbox.aclose()
+
+
+async def test_handlers_run_again_after_the_file_was_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The failure is logged with its reason, and events are handled once the file is back."""
+    monkeypatch.setattr("diffio_async.webhooks.inbox.RESTART_SECONDS", 0.02)
+    path, handled = tmp_path / "inbox.db", []
+    inbox = WebhookInbox(path, verifier=VERIFIER)
+
+    @inbox.on()
+    def handle(event: WebhookEvent) -> None:
+        handled.append(event.message_id)
+
+    async with inbox.running():
+        await stored(inbox, "msg_1")
+        await until(lambda: handled == ["msg_1"])
+        path.rename(tmp_path / "away")
+        inbox._file.notifier.notify()  # as if an event had arrived just before
+        await until(lambda: "no events are handled" in caplog.text)
+        (tmp_path / "away").rename(path)
+        await stored(inbox, "msg_2")
+        await until(lambda: handled == ["msg_1", "msg_2"])
