@@ -39,11 +39,10 @@ from diffio_async.options import MIB, RequestOptions, ResolvedOptions
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from diffio_async._downloads.ranges import Representation
     from diffio_async._http.transport import ApiTransport
-    from diffio_async._protocol.requests import ApiRequest
     from diffio_async.types import Callback, OnConflict
 
 #: Types of results that are neither text nor JSON.
@@ -58,7 +57,7 @@ _PROBE_INTERVAL_SECONDS = 60.0
 
 async def download_result(
     sender: ApiTransport,
-    call: ApiRequest[Download],
+    get_link: Callable[[], Awaitable[Download]],
     options: RequestOptions | None,
     path: str | os.PathLike[str] | None,
     on_conflict: OnConflict,
@@ -67,7 +66,7 @@ async def download_result(
     resume_key: tuple[str, ...] | None,
     before_open: Callable[[], object] | None = None,
 ) -> DownloadResult:
-    """Download a result; `call` requests its link, again when the link expires.
+    """Download a result; `get_link` returns its link, and a new one when that has expired.
 
     `resume_key` identifies the result. With it, resume from the part file of an earlier download,
     and keep the part file on failure. `before_open` is called in a thread before the file is
@@ -82,14 +81,14 @@ async def download_result(
         if resume_key is not None:
             raise ConfigurationError("only a file is resumed: name it, or leave out resume=True")
         memory = MemorySink()
-        link, size = await Downloader(sender, call, options, memory, on_progress).run()
+        link, size = await Downloader(sender, get_link, options, memory, on_progress).run()
         return DownloadResult(download=link, size=size, content=memory.content())
     target = Path(local_path(path, "download_file_path"))
     file = FileSink(target, resume_key)
     async with transfer_slot():
         try:
             async with file.opened(on_conflict, before_open):
-                link, size = await Downloader(sender, call, options, file, on_progress).run()
+                link, size = await Downloader(sender, get_link, options, file, on_progress).run()
         except DiffioError as error:
             if file.resumable_bytes:
                 error.add_note(
@@ -109,8 +108,8 @@ class Downloader:
     """
 
     sender: ApiTransport
-    #: Requests a signed link; sent again when a link expires.
-    call: ApiRequest[Download]
+    #: Returns a signed link; called again when a link expires.
+    get_link: Callable[[], Awaitable[Download]]
     request_options: RequestOptions | None
     sink: FileSink | MemorySink
     on_progress: Callback[DownloadProgress] | None
@@ -154,7 +153,7 @@ class Downloader:
                 contradict each other, or the digest does not match.
             InvalidTarget: The sink could not write the bytes.
         """
-        self.link = await self.sender.send(self.call, self.request_options)
+        self.link = await self.get_link()
         self.media = self.link.download_type in _MEDIA
         retry_state = DownloadRetryState(self.options.retry)
         if self._done:
@@ -291,7 +290,7 @@ class Downloader:
         """Renew the link once for all connections whose link was refused."""
         async with self._renew_lock:
             if self.link.download_url == refused:
-                self.link = await self.sender.send(self.call, self.request_options)
+                self.link = await self.get_link()
 
     @property
     def is_empty(self) -> bool:

@@ -22,11 +22,11 @@ from diffio_async.batch.schema import LeaseLost, RestorationJob, ResultDownload,
 from diffio_async.errors import ClientClosed, DatabaseError, DiffioError
 
 if TYPE_CHECKING:
+    from diffio_async.batch.executor import Executor
     from diffio_async.batch.failures import CongestionControl
     from diffio_async.batch.journal import Journal
     from diffio_async.batch.request import Plan
     from diffio_async.resources.generations import AsyncGenerations
-    from diffio_async.resources.projects import AsyncProjects
 
 LeasedRow = SourceFile | RestorationJob | ResultDownload
 
@@ -46,7 +46,7 @@ class RunContext:
     """
 
     journal: Journal
-    projects: AsyncProjects
+    executor: Executor
     generations: AsyncGenerations
     plan: Plan
     congestion: CongestionControl

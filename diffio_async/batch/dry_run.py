@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._uploads.open_source import open_source
+from diffio_async.batch.executor import ResultsExist
 from diffio_async.batch.file_queries import result_paths_of
 from diffio_async.batch.journal import Journal
 from diffio_async.batch.journal_queries import left_out_after
+from diffio_async.batch.local_executor import open_recording
 from diffio_async.batch.restore_many import list_sources
 from diffio_async.batch.schema import decode_path
 from diffio_async.batch.snapshot import copy_journal, temporary_folder
-from diffio_async.batch.upload_stage import check_not_empty, keeps_all_results
+from diffio_async.batch.upload_stage import check_not_empty, recording_order
 from diffio_async.errors import DatabaseError, InvalidSource, InvalidTarget
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import AsyncGenerator
 
-    from diffio_async._uploads.source import FileSource
     from diffio_async.batch.request import BatchRequest, Plan
     from diffio_async.batch.schema import ResultPath
     from diffio_async.models.batches import LeftOut
@@ -90,21 +90,15 @@ async def _with_problem(
     """Return the file with the problem a run would find; None if a run would skip it."""
     if planned.problem is not None:
         return planned
-    skips: list[bool] = []
     path = str(planned.source)
-
-    def check_results() -> None:
-        skips.append(keeps_all_results(path, result_paths, plan))
-
     try:
-        async with open_source(
-            path, max_bytes=plan.max_upload_bytes, before_open=check_results
-        ) as source:
-            check_not_empty(cast("FileSource", source), path)
+        async with open_recording(recording_order(path, result_paths, plan)) as source:
+            check_not_empty(source.size, path)
+    except ResultsExist:
+        return None
     except (InvalidSource, InvalidTarget) as failure:
-        if not any(skips):
-            return evolve(planned, problem=str(failure), billed=False)
-    return None if any(skips) else planned
+        return evolve(planned, problem=str(failure), billed=False)
+    return planned
 
 
 def _planned_files(

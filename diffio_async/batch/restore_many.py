@@ -29,6 +29,7 @@ from diffio_async.batch.journal_queries import (
     unfinished,
 )
 from diffio_async.batch.listing import Listing
+from diffio_async.batch.local_executor import LocalExecutor
 from diffio_async.batch.naming import Naming, ResultDetector, is_case_insensitive
 from diffio_async.batch.restart import restart_marked
 from diffio_async.batch.scheduler import BatchRun
@@ -77,7 +78,8 @@ async def run_batch(
         unbilled=request.service == SANDBOX,
     )
     journal = await _open_journal(request)
-    context = RunContext(journal, projects, generations, plan, congestion)
+    executor = LocalExecutor(projects, generations, plan)
+    context = RunContext(journal, executor, generations, plan, congestion)
     try:
         try:
             await list_sources(request, journal)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import time
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from attrs import define
 
 from diffio_async._protocol.api_errors import check_has_picture
-from diffio_async._storage.files import make_folder, sibling_path, suffix_of, truncate_name
-from diffio_async._storage.system_errors import reason_of
-from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async.batch import file_queries, job_queries
 from diffio_async.batch.context import MAX_ATTEMPTS
+from diffio_async.batch.executor import ResultOrder
 from diffio_async.batch.failures import (
     disk_is_full,
     error_record,
@@ -25,8 +21,7 @@ from diffio_async.batch.failures import (
     lost_generation_record,
 )
 from diffio_async.batch.request import load_settings
-from diffio_async.batch.schema import check_inside
-from diffio_async.batch.upload_stage import MIN_REPORTED_BYTES, foreign_file_exists
+from diffio_async.batch.upload_stage import MIN_REPORTED_BYTES
 from diffio_async.errors import (
     DiffioError,
     GenerationFailed,
@@ -40,14 +35,12 @@ from diffio_async.errors import (
 
 if TYPE_CHECKING:
     from diffio_async.batch.context import RunContext
-    from diffio_async.batch.request import Plan
     from diffio_async.batch.schema import RestorationJob, ResultDownload
     from diffio_async.events import DownloadProgress
-    from diffio_async.models.generations import Download, DownloadType, GenerationProgress
+    from diffio_async.models.generations import Download, GenerationProgress
 
 #: Seconds until a pending transcript is requested again.
 _PENDING_RETRY_SECONDS = 5.0
-_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
 @define(eq=False)
@@ -176,11 +169,8 @@ class ResultDownloader:
         context, download = self.context, self.job
         transition, successes = context.journal.transition, context.congestion.successes
         try:
-            path, size = await self._path(), None
-            if context.plan.on_conflict == "skip":
-                size = await TrackedExecutor().run(_kept_size, path, download, context.plan)
-            if size is None:
-                size = await self._download(path)
+            path = await self._path()
+            size = await self._download(path)
         except TranscriptPending as failure:
             # The timeout of a generation applies to its transcript too, from the first request.
             limit, now = context.plan.timeout, time.monotonic()
@@ -211,7 +201,7 @@ class ResultDownloader:
             await context.requeue_or_fail(download, failure, successes)
         else:
             context.congestion.on_success()
-            await transition(file_queries.finish_download, download, str(path), size)
+            await transition(file_queries.finish_download, download, path, size)
         context.file_ended.notify()
 
     async def _lost(self, failure: NotFound) -> None:
@@ -227,7 +217,7 @@ class ResultDownloader:
         await context.journal.transition(file_queries.fail_lost_result, download, text)
         context.on_file_failed(failure)
 
-    async def _path(self) -> Path:
+    async def _path(self) -> str:
         """Return the path; the service chooses the suffix of a video."""
         download, path = self.job, Path(self.job.path)
         if download.download_type == "video":
@@ -236,7 +226,7 @@ class ResultDownloader:
             suffix = suffix_of(link.file_name)
             if suffix and path.suffix:
                 path = path.with_name(truncate_name(path.stem, suffix))
-        return path
+        return str(path)
 
     async def _video_link(self) -> Download:
         """Return the link to the video.
@@ -261,7 +251,7 @@ class ResultDownloader:
             check_has_picture("video", progress.has_video)
             raise
 
-    async def _download(self, path: Path) -> int:
+    async def _download(self, path: str) -> int:
         context, download = self.context, self.job
         before = 0
 
@@ -270,57 +260,18 @@ class ResultDownloader:
             context.received_bytes += max(0, fact.received - before)
             before = fact.received
 
-        overwrite = download.owned or context.plan.on_conflict == "overwrite"
-        downloaded = await context.generations._download(  # noqa: SLF001
-            download.generation,
-            download.project,
-            path,
-            cast("DownloadType", download.download_type),
-            on_conflict="overwrite" if overwrite else "error",
-            resume=True,
-            on_progress=count if download.source_size >= MIN_REPORTED_BYTES else None,
-            options=context.plan.options,
-            before_open=partial(_create_folder, path, download, context.plan),
+        order = ResultOrder(
+            path=path,
+            root=str(context.plan.root),
+            download_type=download.download_type,
+            generation=download.generation,
+            project=download.project,
+            owned=download.owned,
+            bytes=download.bytes,
+            on_conflict=context.plan.on_conflict,
         )
-        context.received_bytes += downloaded.size - before
-        return downloaded.size
-
-
-def _create_folder(path: Path, download: ResultDownload, plan: Plan) -> None:
-    check_inside(plan.root, path)
-    try:
-        make_folder(path.parent)
-    except OSError as failure:
-        raise InvalidTarget(
-            f"the folder {str(path.parent)!r} cannot be created: {reason_of(failure)}"
-        ) from failure
-    if download.owned:
-        _remove_partials(path)
-    if plan.on_conflict == "error" and foreign_file_exists(
-        str(path), download.owned, download.bytes
-    ):
-        raise InvalidTarget(
-            f"{str(path)!r} exists and was not written by this batch. Move it away and run the "
-            "batch again to download the result, which is already paid for"
+        size = await context.executor.store_result(
+            order, count if download.source_size >= MIN_REPORTED_BYTES else None
         )
-
-
-def _remove_partials(path: Path) -> None:
-    """Remove the partial file that a killed run may have left beside the result."""
-    ending = "0" * 8 + ".part"
-    known = re.escape(sibling_path(path, ending).name.removesuffix(ending))
-    with contextlib.suppress(OSError):
-        for entry in path.parent.iterdir():
-            if re.fullmatch(known + "[0-9a-f]{8}[.]part", entry.name):
-                entry.unlink(missing_ok=True)
-
-
-def _kept_size(path: Path, download: ResultDownload, plan: Plan) -> int | None:
-    """Return the size of an existing file that must be kept, None if absent."""
-    check_inside(plan.root, path)
-    if not foreign_file_exists(str(path), download.owned, download.bytes):
-        return None
-    try:
-        return path.stat().st_size
-    except OSError as failure:
-        raise InvalidTarget(f"{str(path)!r} cannot be read: {reason_of(failure)}") from failure
+        context.received_bytes += size - before
+        return size

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from diffio_async.batch.context import RunContext
 
-#: Maximum number of concurrent downloads.
-MAX_DOWNLOADS = 8
 #: Seconds between scans for rows that other runs released.
 _POLL_SECONDS = 1.0
 
@@ -182,7 +180,7 @@ class BatchRun:
         context = self._context
         while self._failure is None and context.downloads_stopped is None:
             version, finished = context.result_ready.version, self._finished
-            free = MAX_DOWNLOADS - context.downloading
+            free = context.executor.max_downloads - context.downloading
             leased = list[ResultDownload]()
             if free > 0 and not context.congestion.pause:
                 leased = await self._journal.transition(lease_downloads, free)

@@ -237,10 +237,14 @@ class AsyncGenerations(AsyncGenerationWaits):
         kind = "" if download_type is None else endpoints.normalize_download_type(download_type)
         call = endpoints.get_generation_download(generation_id, api_project_id, download_type)
         ids = {"generation_id": generation_id, "api_project_id": api_project_id}
+
+        async def get_link() -> Download:
+            return await self._sender.send(call, options)
+
         with self._sender.operation("download", **ids) as operation, attach_ids(**ids):
             result = await download_result(
                 self._sender,
-                call,
+                get_link,
                 options,
                 path,
                 on_conflict,
