@@ -69,9 +69,8 @@ def uvloop(session: nox.Session) -> None:
     """Run the fast tests of what uses the event loop on that of uvloop."""
     session.install("-e", ".[all,test]", "uvloop==0.23.0")
     areas = [f"tests/{area}" for area in ("http", "polling", "uploads", "downloads", "batch")]
-    session.run(
-        "pytest", "-m", "not slow", *(session.posargs or areas), env={"DIFFIO_TEST_UVLOOP": "1"}
-    )
+    arguments = ("-m", "not slow", "-n", "2", *(session.posargs or areas))
+    session.run("pytest", *arguments, env={"DIFFIO_TEST_UVLOOP": "1"})
 
 
 @nox.session(name="tests-min", python=PYTHONS[0])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import yarl
     from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
 
 #: Seconds that a connection may have been idle for a request that must not be repeated: servers
 #: close connections that are idle for longer (commonly 2 to 75 s).
@@ -34,27 +35,27 @@ _BUFFER = MIB
 MIN_BODY = 4 * _BUFFER
 #: Seconds after which a partly filled buffer is returned.
 _CHECK_SECONDS = 0.1
+_HANDLER_NAMES = ("read_timeout", "start_timeout", "set_response_params")
 
 
-def close_doubtful_connections(connector: aiohttp.BaseConnector | None, url: yarl.URL) -> None:
-    """Close idle connections of a URL's host until the next one to be reused is not doubtful.
-
-    Doubtful are those that were idle for more than `MAX_IDLE` seconds, and those whose peer has
-    closed them or sent something, also if the event loop has not read it yet.
-    """
+def close_idle_connections(connector: aiohttp.BaseConnector | None, url: yarl.URL) -> None:
+    """Close connections of a URL's host that were idle for more than `MAX_IDLE` seconds."""
     oldest = time.monotonic() - MAX_IDLE
     for key, idle in getattr(connector, "_conns", {}).items():
-        if (key.host, key.port) != (url.raw_host, url.port):
-            continue
-        for handler, since in idle:  # the connector reuses the first that is connected
-            if since >= oldest and not handler.should_close and not _has_input(handler.transport):
-                break
-            handler.close()
+        if (key.host, key.port) == (url.raw_host, url.port):
+            for handler, since in idle:
+                if since < oldest:
+                    handler.close()
 
 
-def _has_input(transport: asyncio.BaseTransport | None) -> bool:
-    """Return whether a socket is closed, or has bytes or an end to read."""
-    if transport is None or transport.is_closing():
+def has_input(connection: Connection) -> bool:
+    """Return whether the peer of an idle connection has closed it or sent something on it.
+
+    The next request would take that for its response; aiohttp does not check it. The event loop
+    may have read it already, or not yet.
+    """
+    handler, transport = connection.protocol, connection.transport
+    if handler is None or transport is None or handler.should_close or transport.is_closing():
         return True
     return _system.is_readable(transport.get_extra_info("socket").fileno())
 
@@ -99,12 +100,12 @@ def take_over_connection(
     if connection is None or size is None or "Transfer-Encoding" in response.headers:
         return None
     transport, handler = connection.transport, connection.protocol
-    if not isinstance(transport, asyncio.Transport) or transport.is_closing():
+    if handler is None or transport is None or transport.is_closing():
         return None
-    if not all(hasattr(handler, name) for name in ("read_timeout", "start_timeout")):
+    if not all(hasattr(handler, name) for name in _HANDLER_NAMES):
         return None
     # If aiohttp paused reading, its parser holds bytes that cannot be reached.
-    if handler is None or not transport.is_reading() or content.exception() is not None:
+    if not transport.is_reading() or content.exception() is not None:
         return None
     left = size - getattr(content, "total_bytes", size)
     return BodyReceiver(content, transport, handler, left, stall) if left >= MIN_BODY else None
@@ -129,7 +130,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._full: deque[tuple[memoryview, int]] = deque()
         self._spare: list[memoryview] = []
         self._given: memoryview | None = None
-        self._paused = self._gone = False
+        self._paused = self._gone = self._surplus = False
         self._failure: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._since = 0.0
@@ -202,13 +203,17 @@ class BodyReceiver(asyncio.BufferedProtocol):
         if self._gone or not self._left:  # a connection that closes is read to its end
             return memoryview(bytearray(sizehint if sizehint > 0 else 65536))
         if self._filling is None:
-            self._filling = self._spare.pop() if self._spare else memoryview(bytearray(_BUFFER))
-        return self._filling[self._filled : self._filled + self._left]
+            self._filling = self._spare.pop() if self._spare else memoryview(bytearray(_BUFFER + 1))
+        end = self._filled + self._left
+        # One byte after the body, so that a surplus that arrives with its end is noticed.
+        return self._filling[self._filled : end + 1 if end <= _BUFFER else _BUFFER]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Count the bytes that arrived."""
         if self._gone or not self._left:
             return
+        self._surplus = nbytes > self._left
+        nbytes = min(nbytes, self._left)
         self._filled += nbytes
         self._left -= nbytes
         if not self._left or self._filled == _BUFFER:
@@ -245,13 +250,15 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._fail(exc or aiohttp.ClientPayloadError("the connection ended early"))
 
     def detach(self) -> None:
-        """Return the connection to aiohttp; abort it if the body was not read to its end."""
+        """Return the connection to aiohttp; abort it if not exactly the body was read."""
         if self._gone:
             return
         self._gone = True
-        if self._left or self._transport.is_closing():
+        if self._left or self._surplus or self._transport.is_closing():
             self._transport.abort()
             return
+        # The old parser would ignore a surplus that arrives later: it waits for the body.
+        self._handler.set_response_params()
         self._transport.set_protocol(self._handler)
         self._set_reading(paused=False)
         self._content.feed_eof()

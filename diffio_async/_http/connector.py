@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from diffio_async._http.aiohttp_internals import has_input
+
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -98,9 +100,13 @@ class Connector(aiohttp.TCPConnector):
     """
 
     async def connect(self, *args: Any, **kwargs: Any) -> Connection:
-        """Return a connection, new or reused."""
+        """Return a connection: a new one, or one without unread input."""
+        phase = current_phase.get()
         connection = await super().connect(*args, **kwargs)
-        current_phase.get().on_connected()
+        while not phase.connecting and has_input(connection):
+            connection.close()
+            connection = await super().connect(*args, **kwargs)
+        phase.on_connected()
         return connection
 
     async def _create_connection(self, *args: Any, **kwargs: Any) -> ResponseHandler:

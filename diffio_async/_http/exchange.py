@@ -13,7 +13,7 @@ from attrs import frozen
 from diffio_async._http.aiohttp_internals import (
     MIN_BODY,
     BodyReceiver,
-    close_doubtful_connections,
+    close_idle_connections,
     take_over_connection,
     unread_bytes,
 )
@@ -226,7 +226,7 @@ class Exchange:
                 attempt.body, attempt.timeouts.read, self._phase.on_sent
             )
         if attempt.once:
-            close_doubtful_connections(kept.session.connector, url)
+            close_idle_connections(kept.session.connector, url)
         current_phase.set(self._phase)
         response = await kept.session.request(
             request.method,

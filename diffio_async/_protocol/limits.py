@@ -9,6 +9,9 @@ from attrs import define, field
 
 from diffio_async._protocol.retry import backoff
 
+#: Shortest time between two samples: some event loops have a clock of milliseconds.
+MIN_SAMPLE_SECONDS = 0.01
+
 #: Seconds after a change without measurements: connections open and buffers fill.
 SETTLE_SECONDS = 0.1
 
@@ -100,7 +103,7 @@ class ConcurrencyLimit:
         cpu_time: float,
         remaining: float = math.inf,
     ) -> None:
-        """Update the limit from one sample of the throughput; call it 10 to 20 times a second.
+        """Update the limit from one sample of the throughput; call it at least 10 times a second.
 
         Args:
             now: Time of the sample.
@@ -109,11 +112,15 @@ class ConcurrencyLimit:
             cpu_time: CPU seconds of the event loop's thread, from any starting point.
             remaining: Bytes left.
         """
-        last, self._cpu_sample = self._cpu_sample or (now, cpu_time), (now, cpu_time)
         if not saturated:
             self._reset_samples()  # the rate does not depend on the limit now
+        last = self._cpu_sample
+        if last is not None and now - last[0] < MIN_SAMPLE_SECONDS:
             return
-        cpu_share = (cpu_time - last[1]) / max(1e-6, now - last[0])
+        self._cpu_sample = now, cpu_time
+        if last is None or not saturated:
+            return
+        cpu_share = (cpu_time - last[1]) / (now - last[0])
         # Smooth the share: one long iteration of the loop is not a bottleneck.
         self._cpu_share += CPU_SMOOTHING * (cpu_share - self._cpu_share)
         if self._cpu_share >= MAX_CPU_SHARE:

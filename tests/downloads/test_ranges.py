@@ -38,7 +38,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SETTLE_SECONDS", 0.01)
     monkeypatch.setattr(limits, "MEASURE_SECONDS", 0.01)
     monkeypatch.setattr(limits, "MIN_SECONDS_LEFT", 0.02)
-    monkeypatch.setattr(limits, "LARGE_GAIN", 0.0)
+    monkeypatch.setattr(limits, "LARGE_GAIN", -1.0)
     monkeypatch.setattr(limits, "MAX_CPU_SHARE", 100.0)
 
 

@@ -23,7 +23,7 @@ from diffio_async import ClientOptions, Timeouts
 from diffio_async._http.aiohttp_internals import (
     BodyReceiver,
     abort_connections,
-    close_doubtful_connections,
+    close_idle_connections,
     take_over_connection,
     unread_bytes,
 )
@@ -56,7 +56,10 @@ async def test_a_large_body_is_received_directly() -> None:
         assert await received(host.url()) == (BODY, True)
 
 
-@pytest.mark.parametrize("name", ["read_timeout", "start_timeout"])
+NAMES = {"read_timeout", "start_timeout", "set_response_params"}
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
 async def test_without_the_handlers_attributes_aiohttp_reads_the_body(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -76,7 +79,7 @@ class _Without:
 
     def __init__(self, response: Any, name: str) -> None:
         self._response = response
-        self.protocol = SimpleNamespace(**dict.fromkeys({"read_timeout", "start_timeout"} - {name}))
+        self.protocol = SimpleNamespace(**dict.fromkeys(NAMES - {name}))
         self.transport = response.connection.transport
         self.connection = self
 
@@ -118,4 +121,4 @@ def test_objects_without_these_attributes_are_left_unchanged() -> None:
     assert unread_bytes(content) == b""
     for connector in (None, content):
         abort_connections(connector)
-        close_doubtful_connections(connector, yarl.URL("http://127.0.0.1/"))
+        close_idle_connections(connector, yarl.URL("http://127.0.0.1/"))

@@ -181,18 +181,40 @@ async def test_a_body_that_is_not_consumed_stops_the_host() -> None:
             assert sent < 64 * MIB
 
 
-async def test_bytes_after_the_content_length_are_not_the_next_response() -> None:
-    surplus = responds(200, LARGE)
-    async with transport() as sessions:
+SMUGGLED = b"HTTP/1.1 200 Smuggled\r\ncontent-length: 8\r\n\r\nsmuggled"
 
-        async def more(incoming: Incoming, writer: asyncio.StreamWriter) -> None:
-            await surplus(incoming, writer)
-            writer.write(b"HTTP/1.1 200 Smuggled\r\ncontent-length: 8\r\n\r\nsmuggled")
+
+@pytest.mark.parametrize("pause", [None, 0.0, 0.02], ids=["together", "at once", "later"])
+@pytest.mark.parametrize("size", [5, MIB // 4, 8 * MIB])
+@pytest.mark.parametrize("use_tls", [False, True], ids=["plain", "TLS"])
+async def test_bytes_after_the_content_length_are_not_the_next_response(
+    authority: Authority, use_tls: bool, size: int, pause: float | None
+) -> None:
+    """Whether they arrive with the end of the response or while the connection is idle."""
+    complete = head(200, {"content-length": size}) + LARGE[:size]
+
+    async def surplus(_: Incoming, writer: asyncio.StreamWriter) -> None:
+        if pause is None:
+            writer.write(complete + SMUGGLED)
+        else:
+            writer.write(complete)
             await writer.drain()
+            await asyncio.sleep(pause)
+            writer.write(SMUGGLED)
 
-        async with peer(more, responds(200, b"right"), keep=True) as host:
-            for expected in (LARGE, b"right"):
-                body = bytearray()
-                await received(sessions, host.url(), body)
-                assert body == expected
-                await asyncio.sleep(0.05)
+    async with (
+        peer(
+            surplus,
+            responds(200, b"right"),
+            keep=True,
+            tls=authority.server if use_tls else None,
+        ) as host,
+        transport(ClientOptions(ssl=authority.trusting)) as sessions,
+    ):
+        for expected in (LARGE[:size], b"right"):
+            body = bytearray()
+            await received(sessions, host.url().replace("127.0.0.1", "localhost"), body)
+            assert body == expected
+            if pause is not None:
+                await asyncio.sleep(2 * pause + 0.01)
+    assert host.connections == 2
