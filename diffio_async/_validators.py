@@ -145,7 +145,12 @@ _KNOWN_SCHEMES = frozenset(
 )
 
 
-def local_path(path: str | os.PathLike[str], what: str) -> str:
+#: Schemes that sources and results accept, and how they are named.
+_STORE_SCHEMES = frozenset({"s3", "gs", "az", "http", "https", "memory"})
+_STORES_NAMED = "s3://, gs://, az:// and, for sources, http(s)://"
+
+
+def local_path(path: str | os.PathLike[str], what: str, *, stores: bool = False) -> str:
     """Return a local path as text.
 
     File names, and folders that exist, may contain colons.
@@ -153,6 +158,7 @@ def local_path(path: str | os.PathLike[str], what: str) -> str:
     Args:
         path: Path given by the user.
         what: Purpose of the path, such as "the source"; the error message begins with it.
+        stores: Whether the caller accepts URLs of stores as well; the error message names them.
 
     Raises:
         ConfigurationError: It is a URL, or of another type. Nothing is made under its name.
@@ -164,9 +170,15 @@ def local_path(path: str | os.PathLike[str], what: str) -> str:
     scheme = _scheme_of(text)
     if scheme is None:
         return text
+    shown = _redacted_url(path, text, scheme)
+    if stores and scheme in _STORE_SCHEMES:
+        raise ConfigurationError(
+            f"{what} is a URL ({shown}) that a Path or the text has changed: pass it as text, "
+            "with both slashes and no space before it"
+        )
+    accepted = f"only local paths, {_STORES_NAMED} are" if stores else "only local paths are"
     raise ConfigurationError(
-        f"{what} is a URL ({_redacted_url(path, text, scheme)}), and only local paths are "
-        f"accepted: {_advice(text, scheme)}"
+        f"{what} is a URL ({shown}), and {accepted} accepted: {_advice(text, scheme)}"
     )
 
 
@@ -223,6 +235,8 @@ def _advice(text: str, scheme: str) -> str:
         return f"leave out {'file://' if '://' in text else 'file:'}"
     if scheme == "data":
         return "decode it, and pass the bytes"
+    if scheme in _STORE_SCHEMES:
+        return "URLs name recordings and results; name a file or a folder of this machine here"
     return (
         "download a recording first, or pass its bytes; write a result to a local folder, and "
         "upload it from there"

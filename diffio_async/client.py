@@ -150,9 +150,11 @@ class AsyncDiffio:
         continued.
 
         Args:
-            source: A path, bytes, a binary file object or an async iterator of bytes.
-            to: The file to write, or a folder (the name is then `{stem}.restored.mp3`, `.json`, or
-                has the suffix of the video). If None, the result is kept in memory.
+            source: A path, a URL as text (`s3://bucket/key`), bytes, a binary file object or an
+                async iterator of bytes.
+            to: The file or the object to write, or a folder (the name is then
+                `{stem}.restored.mp3`, `.json`, or has the suffix of the video). A URL names a
+                folder if it ends with a slash. If None, the result is kept in memory.
             model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
             download_type: `audio` (or `mp3`), `video` or `transcript`.
             file_name: Name of the recording. If None, the name of the source.

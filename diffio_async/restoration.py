@@ -22,8 +22,9 @@ from diffio_async._protocol.media_types import HEAD, check_video_possible
 from diffio_async._reporting import attach_ids, attach_started
 from diffio_async._storage.files import suffix_of, truncate_name
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._stores.url import StoreUrl, location_of, source_name_of
 from diffio_async._uploads.open_source import content_of, file_name_of
-from diffio_async._validators import local_path, validate_wait
+from diffio_async._validators import validate_wait
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.events import DownloadProgress, UploadProgress
 from diffio_async.models.generations import (
@@ -137,12 +138,21 @@ async def restore(
     # Loaded with the first restoration, not with the client.
     from diffio_async._downloads.sinks import check_target
     from diffio_async._polling.waits import TranscriptWait
+    from diffio_async._stores.writing import check_object
 
     kind = normalize_download_type(download_type)
     validate_wait(poll_interval, timeout)
+    local: Path | None = None
+    if isinstance(source, (str, os.PathLike)):
+        location = location_of(source, "the source")
+        if isinstance(location, str):
+            source, local = location, Path(location)
     target = await TrackedExecutor().run(_resolve_target, source, to, upload, kind)
-    if target is not None:
-        await check_target(target.path, on_conflict)
+    place = None if target is None else target.place
+    if isinstance(place, StoreUrl):
+        await check_object(place, on_conflict)
+    elif place is not None:
+        await check_target(place, on_conflict)
     key = checked_key(str(uuid.uuid4()) if idempotency_key is None else idempotency_key)
     with attach_ids(idempotency_key=key):
         isolated = await isolation.isolate(
@@ -162,16 +172,15 @@ async def restore(
                 options=options,
             )
             check_has_picture(kind, progress.has_video)
-            path = None if target is None else target.path
             if target is not None and not target.named:
                 link = await generations.get_download(
                     **ids, download_type=download_type, options=options
                 )
-                path = target.with_suffix_of(link.file_name)
+                place = target.with_suffix_of(link.file_name)
             result = await pending.retry_while_pending(
                 lambda: generations.download(
                     **ids,
-                    download_file_path=path,
+                    download_file_path=str(place) if isinstance(place, StoreUrl) else place,
                     download_type=download_type,
                     on_conflict=on_conflict,
                     on_progress=on_progress,
@@ -185,7 +194,8 @@ async def restore(
         download=result.download,
         path=result.path,
         content=result.content,
-        source=Path(os.fsdecode(source)) if isinstance(source, (str, os.PathLike)) else None,
+        source=local,
+        url=result.url,
     )
 
 
@@ -203,31 +213,38 @@ def _check_generation(
 
 @frozen
 class _Target:
-    """The file to write; `named` if its suffix is final, not chosen by the service (video)."""
+    """Place of the result; `named` if its suffix is final, not chosen by the service (video)."""
 
-    path: Path
+    place: Path | StoreUrl
     named: bool
 
-    def with_suffix_of(self, file_name: str | None) -> Path:
-        """Return the path with the suffix of the service's file name, if that has one."""
+    def with_suffix_of(self, file_name: str | None) -> Path | StoreUrl:
+        """Return the place with the suffix of the service's file name, if that has one."""
         suffix = suffix_of(file_name)
-        bare, _, _ = self.path.name.rpartition(".restored")
-        return (
-            self.path.with_name(truncate_name(bare, f".restored{suffix}")) if suffix else self.path
-        )
+        if not suffix:
+            return self.place
+        bare, _, _ = self.place.name.rpartition(".restored")
+        name = truncate_name(bare, f".restored{suffix}")
+        if isinstance(self.place, StoreUrl):
+            return self.place.folder.child(name)
+        return self.place.with_name(name)
 
 
 def _resolve_target(
     source: SourceLike, to: str | os.PathLike[str] | None, upload: UploadOptions, kind: str
 ) -> _Target | None:
-    """Return the file to write, None to keep the result in memory; blocks."""
+    """Return the place to write to, None to keep the result in memory; blocks."""
     if _is_empty(source):
         raise InvalidSource("the source is empty: there is nothing to restore")
     name = _source_name(source, upload["file_name"])
     check_recording(source, name, upload["content_type"], kind)
     if to is None:
         return None
-    shown = local_path(to, "the target")
+    shown = location_of(to, "the target")
+    if isinstance(shown, StoreUrl):
+        if shown.is_folder and not shown.is_web:
+            return _Target(shown.child(result_name(name, kind)), kind in _SUFFIXES)
+        return _Target(shown, named=True)
     if not shown:
         raise ConfigurationError("the target's path is empty: name a file or a folder")
     if not (shown.endswith(("/", os.sep)) or os.path.isdir(shown)):  # noqa: PTH112 - any text
@@ -283,5 +300,5 @@ def _source_name(source: SourceLike, file_name: str | None) -> str:
     if file_name is not None:
         return optional_text(file_name, "file_name")
     if isinstance(source, (str, os.PathLike)):
-        return os.fsdecode(source)
+        return source_name_of(source) or os.fsdecode(source)
     return file_name_of(source) or file_name_of(content_of(source)) or UNNAMED

@@ -72,8 +72,8 @@ class UploadWithStream(Protocol):
         ...
 
 
-#: A recording to upload: a path, bytes, a binary file object (read from its position), an upload
-#: received by a web framework, or an async iterable of bytes.
+#: A recording to upload: a path, a URL as text (`s3://bucket/key`), bytes, a binary file object
+#: (read from its position), an upload received by a web framework, or an async iterable of bytes.
 SourceLike = (
     str
     | os.PathLike[str]

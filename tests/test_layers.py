@@ -33,6 +33,7 @@ LAYERS = {
     "types": 0,
     "_protocol": 1,
     "_storage": 2,
+    "_stores": 2,
     "_http": 2,
     "telemetry": 2,
     "_downloads": 3,

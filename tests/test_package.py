@@ -19,7 +19,7 @@ LONGEST = 400
 
 #: Modules of the package that `AsyncDiffio` may load; those of the first wait, download or batch
 #: are loaded by that.
-CLIENT_MODULES = 80
+CLIENT_MODULES = 82
 
 
 def modules_after(code: str) -> set[str]:

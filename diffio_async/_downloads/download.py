@@ -19,13 +19,14 @@ from diffio_async._downloads.range_request import (
 )
 from diffio_async._downloads.ranges import RangeAllocator, Segment
 from diffio_async._downloads.sinks import FileSink, MemorySink
+from diffio_async._downloads.store_sink import StoreSink
 from diffio_async._protocol.limits import ConcurrencyLimit, ThroughputMeter
 from diffio_async._protocol.redaction import public_url
 from diffio_async._protocol.retry import THROTTLE_STATUSES
 from diffio_async._reporting import call_progress_callback
 from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.threads import wait_all_uncancelled
-from diffio_async._validators import local_path
+from diffio_async._stores.url import StoreUrl, location_of
 from diffio_async.errors import (
     ClientClosed,
     ConfigurationError,
@@ -63,14 +64,15 @@ async def download_result(
     on_conflict: OnConflict,
     on_progress: Callback[DownloadProgress] | None,
     *,
-    resume_key: tuple[str, ...] | None,
+    result_key: tuple[str, ...],
+    resume: bool,
     before_open: Callable[[], object] | None = None,
 ) -> DownloadResult:
     """Download a result; `get_link` returns its link, and a new one when that has expired.
 
-    `resume_key` identifies the result. With it, resume from the part file of an earlier download,
-    and keep the part file on failure. `before_open` is called in a thread before the file is
-    opened; its exceptions are raised.
+    `result_key` identifies the result. With `resume`, continue from the part file of an earlier
+    download, and keep the part file on failure. `before_open` is called in a thread before the file
+    is opened; its exceptions are raised.
 
     Raises:
         DownloadFailed: The complete result could not be fetched.
@@ -78,13 +80,24 @@ async def download_result(
         ConfigurationError: `on_conflict` is invalid, or a download to memory is to be resumed.
     """
     if path is None:
-        if resume_key is not None:
+        if resume:
             raise ConfigurationError("only a file is resumed: name it, or leave out resume=True")
         memory = MemorySink()
         link, size = await Downloader(sender, get_link, options, memory, on_progress).run()
         return DownloadResult(download=link, size=size, content=memory.content())
-    target = Path(local_path(path, "download_file_path"))
-    file = FileSink(target, resume_key)
+    location = location_of(path, "download_file_path")
+    if isinstance(location, StoreUrl):
+        if resume:
+            raise ConfigurationError(
+                "the download of an object is not resumed, as nothing of it is kept: leave out "
+                "resume=True"
+            )
+        spool = StoreSink(location, "/".join(result_key))
+        async with transfer_slot(), spool.opened(on_conflict, before_open):
+            link, size = await Downloader(sender, get_link, options, spool, on_progress).run()
+        return DownloadResult(download=link, size=size, url=str(location))
+    target = Path(location)
+    file = FileSink(target, result_key if resume else None)
     async with transfer_slot():
         try:
             async with file.opened(on_conflict, before_open):

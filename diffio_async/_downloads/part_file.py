@@ -203,6 +203,16 @@ class PartFile:
                 self._hashed += count
         return self._hashed == size
 
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Read back what was written; an `OSError` if the file has become shorter."""
+        data = b""
+        while len(data) < length:
+            more = _system.read_at(self._descriptor, length - len(data), offset + len(data))
+            if not more:
+                raise OSError(None, "another program cut off what was downloaded so far")
+            data += more
+        return data
+
     def digest(self) -> bytes:
         """Return the hash of all bytes, or b"" if the version has no digest."""
         return b"" if self._hash is None else self._hash.digest()

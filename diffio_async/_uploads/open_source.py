@@ -18,6 +18,7 @@ from diffio_async._protocol.media_types import is_packed
 from diffio_async._storage.files import transfer_slot
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._stores.url import StoreUrl, location_of
 from diffio_async._uploads.source import (
     INLINE_LIMIT,
     BytesSource,
@@ -31,7 +32,6 @@ from diffio_async._uploads.source import (
     read_blocks,
     spool,
 )
-from diffio_async._validators import local_path
 from diffio_async.errors import ConfigurationError, InvalidSource
 from diffio_async.options import MIB
 
@@ -64,14 +64,14 @@ async def open_source(
             source
         )
         if found.size > max_bytes:
-            raise too_large(found, max_bytes)
+            raise too_large(display_name(found), found.size, max_bytes)
         yield found
 
 
-def too_large(source: Source, max_bytes: int) -> InvalidSource:
+def too_large(name: str, size: int, max_bytes: int) -> InvalidSource:
     """Return the error for a source over the upload limit."""
     return InvalidSource(
-        f"{display_name(source)} has {source.size:,} bytes; the upload limit is {max_bytes:,} "
+        f"{name} has {size:,} bytes; the upload limit is {max_bytes:,} "
         "bytes: split it, or encode it smaller"
     )
 
@@ -95,7 +95,10 @@ class _SourceOpener:
         if isinstance(source, (bytes, bytearray, memoryview, io.BytesIO)):
             return self._memory(source)
         if isinstance(source, (str, os.PathLike)):
-            return await self._path(local_path(source, "the source"))
+            location = location_of(source, "the source")
+            if isinstance(location, StoreUrl):
+                return await self._object(location)
+            return await self._path(location)
         content = content_of(source)
         found = await self._read(content)
         if found is None:
@@ -148,6 +151,23 @@ class _SourceOpener:
             return await self.threads.run_with_retries(self._open_regular, path)
         except (OSError, ValueError, MemoryError) as failure:
             raise InvalidSource(_unreadable_reason(path, failure)) from failure
+
+    async def _object(self, url: StoreUrl) -> FileSource:
+        """Spool an object of a store, so that parts can be sent again and resumed."""
+        # Loaded with the first object, not with the client.
+        from diffio_async._stores.reading import open_object
+
+        if self.before_open is not None:
+            await self.threads.run(self.before_open)
+        found = await open_object(url)
+        if found.info.size > self.max_bytes:
+            raise too_large(str(url), found.info.size, self.max_bytes)
+        name = url.name or None
+        source = await spool(found.blocks(), name, self.max_bytes, self.threads, self.stack)
+        # Many stores report "binary/octet-stream" for all objects; the name is more precise.
+        kind = content_type_of(found) or ""
+        source.content_type = kind if kind.startswith(("audio/", "video/")) else None
+        return source
 
     def _open_regular(self, path: str) -> FileSource:
         """Open a regular file, and read it if it is small."""

@@ -187,7 +187,7 @@ def display_name(source: Source) -> str:
 
 
 async def spool(
-    blocks: AsyncIterable[bytes],
+    blocks: AsyncIterable[bytes | memoryview],
     name: str | None,
     max_bytes: int,
     threads: TrackedExecutor,
@@ -268,7 +268,9 @@ def _spool_error(failure: OSError | MemoryError) -> InvalidSource:
 
 
 @contextlib.asynccontextmanager
-async def _closing(blocks: AsyncIterable[bytes]) -> AsyncIterator[AsyncIterable[bytes]]:
+async def _closing(
+    blocks: AsyncIterable[bytes | memoryview],
+) -> AsyncIterator[AsyncIterable[bytes | memoryview]]:
     """Yield the iterator; close it afterwards if it is a generator of the user."""
     try:
         yield blocks

@@ -203,7 +203,8 @@ class MultipartUpload:
         """Start or resume, send every part, complete, and confirm with the API."""
         # A limit that no recording meets is ignored: the source is not to blame.
         if self.offer.max_bytes is not None and 0 < self.offer.max_bytes < self.upload.source.size:
-            raise too_large(self.upload.source, self.offer.max_bytes)
+            source = self.upload.source
+            raise too_large(display_name(source), source.size, self.offer.max_bytes)
         upload_id, parts = await self._start_or_resume()
         try:
             etags = await self._send_parts(upload_id, parts)

@@ -216,14 +216,16 @@ class DownloadResult(Plain):
     Attributes:
         download: The link it was downloaded from.
         size: Size in bytes.
-        path: The file, None if the result is in memory.
-        content: The bytes, None if the result is in a file.
+        path: The file, None if the result is elsewhere.
+        content: The bytes, None if the result is in a file or an object.
+        url: The object (`s3://bucket/key`), None if the result is elsewhere.
     """
 
     download: Download
     size: int
     path: Path | None = None
     content: bytes | None = field(default=None, repr=False)
+    url: str | None = None
 
 
 @frozen(kw_only=True)
@@ -275,9 +277,10 @@ class Restoration(Plain):
         generation: The generation.
         progress: Its last progress.
         download: The link to the result.
-        path: The file with the result, None if the result is in memory.
-        content: The bytes of the result, None if the result is in a file.
+        path: The file with the result, None if the result is elsewhere.
+        content: The bytes of the result, None if the result is in a file or an object.
         source: The recording, if it was given as a path.
+        url: The object with the result (`s3://bucket/key`), None if the result is elsewhere.
     """
 
     project: Project
@@ -287,6 +290,7 @@ class Restoration(Plain):
     path: Path | None = None
     content: bytes | None = field(default=None, repr=False)
     source: Path | None = None
+    url: str | None = None
 
     def _repr_html_(self) -> str | None:
         return notebook_html(self)

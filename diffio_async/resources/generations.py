@@ -194,7 +194,8 @@ class AsyncGenerations(AsyncGenerationWaits):
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            download_file_path: The file to write. If None, the result is kept in memory.
+            download_file_path: The file to write, or the URL of an object (`s3://bucket/key`). If
+                None, the result is kept in memory.
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, if the file exists.
             resume: Resume an earlier download to this file, and keep what was received if this one
@@ -249,7 +250,8 @@ class AsyncGenerations(AsyncGenerationWaits):
                 path,
                 on_conflict,
                 on_progress,
-                resume_key=(api_project_id, generation_id, kind) if resume else None,
+                result_key=(api_project_id, generation_id, kind),
+                resume=resume,
                 before_open=before_open,
             )
             operation.size = result.size

@@ -46,9 +46,10 @@ class AsyncProjects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from its position), an upload received
-                by a web framework, or an async iterator of bytes. Sources that can be read only
-                once (iterators, pipes, `GzipFile`s) are first copied to a temporary file.
+            source: A path, a URL as text (`s3://bucket/key`), bytes, a binary file object (read
+                from its position), an upload received by a web framework, or an async iterator of
+                bytes. Objects and sources that can be read only once (iterators, pipes,
+                `GzipFile`s) are first copied to a temporary file.
             file_name: Name of the recording. If None, the name of the source.
             content_type: MIME type of the recording. If None, that of the source, or guessed from
                 the name.

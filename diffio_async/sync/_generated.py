@@ -81,9 +81,10 @@ class Projects:
         """Create a project and upload its recording.
 
         Args:
-            source: A path, bytes, a binary file object (read from its position), an upload received
-                by a web framework, or an async iterator of bytes. Sources that can be read only
-                once (iterators, pipes, `GzipFile`s) are first copied to a temporary file.
+            source: A path, a URL as text (`s3://bucket/key`), bytes, a binary file object (read
+                from its position), an upload received by a web framework, or an async iterator of
+                bytes. Objects and sources that can be read only once (iterators, pipes,
+                `GzipFile`s) are first copied to a temporary file.
             file_name: Name of the recording. If None, the name of the source.
             content_type: MIME type of the recording. If None, that of the source, or guessed from
                 the name.
@@ -443,7 +444,8 @@ class Generations:
         Args:
             generation_id: The generation.
             api_project_id: Its project.
-            download_file_path: The file to write. If None, the result is kept in memory.
+            download_file_path: The file to write, or the URL of an object (`s3://bucket/key`). If
+                None, the result is kept in memory.
             download_type: As for `get_download`.
             on_conflict: `error` or `overwrite`, if the file exists.
             resume: Resume an earlier download to this file, and keep what was received if this one
@@ -782,9 +784,11 @@ class Diffio:
         continued.
 
         Args:
-            source: A path, bytes, a binary file object or an async iterator of bytes.
-            to: The file to write, or a folder (the name is then `{stem}.restored.mp3`, `.json`, or
-                has the suffix of the video). If None, the result is kept in memory.
+            source: A path, a URL as text (`s3://bucket/key`), bytes, a binary file object or an
+                async iterator of bytes.
+            to: The file or the object to write, or a folder (the name is then
+                `{stem}.restored.mp3`, `.json`, or has the suffix of the video). A URL names a
+                folder if it ends with a slash. If None, the result is kept in memory.
             model: Model id, e.g. `diffio-4.6-flash`. The API decides which models are available.
             download_type: `audio` (or `mp3`), `video` or `transcript`.
             file_name: Name of the recording. If None, the name of the source.

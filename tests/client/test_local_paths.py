@@ -1,4 +1,4 @@
-"""URLs in place of local paths are refused, and create no folders."""
+"""URLs where only local paths are accepted are refused, and create no folders."""
 
 from __future__ import annotations
 
@@ -98,18 +98,19 @@ def test_credentials_of_a_url_are_not_shown() -> None:
 async def test_every_call_refuses_urls_before_a_request(
     client: AsyncDiffio, sandbox: Sandbox, talk: Path
 ) -> None:
-    """Sources, targets, journals, inboxes and resume files."""
+    """Journals, inboxes and resume files; sources and targets of other schemes, or as a Path."""
     Path("rows.csv").write_text(f"source\n{BUCKET}\n")
     Path("names.jsonl").write_text(json.dumps({"source": "talk.wav", "to": BUCKET}))
     calls: list[Callable[[], Any]] = [
-        lambda: client.restore(BUCKET),
-        lambda: client.restore(talk, BUCKET),
+        lambda: client.restore("ftp://host/talk.wav"),
+        lambda: client.restore(Path(BUCKET)),
         lambda: client.restore(talk, Path(BUCKET) / "a.mp3"),
+        lambda: client.restore(talk, "sftp://host/a.mp3"),
         lambda: client.audio_isolation.isolate(Path(BUCKET)),
-        lambda: client.projects.create(BUCKET),
+        lambda: client.projects.create(Path(BUCKET)),
         lambda: client.projects.create(talk, resume=BUCKET),
         lambda: client.generations.download(
-            generation_id="gen_1", api_project_id="proj_1", download_file_path=BUCKET
+            generation_id="gen_1", api_project_id="proj_1", download_file_path=Path(BUCKET)
         ),
         lambda: restored(client, BUCKET, Path("out")),
         lambda: restored(client, [talk, BatchItem(source=BUCKET)], Path("out")),
@@ -133,10 +134,10 @@ def test_the_compat_client_refuses_urls(talk: Path) -> None:
     """The base URL has no listener, so a request would fail."""
     client = DiffioClient(apiKey="k", baseUrl="http://127.0.0.1:9")
     with pytest.raises(DiffioApiError, match="URL"):
-        client.create_project(filePath=BUCKET)
+        client.create_project(filePath="ftp://host/talk.wav")
     with pytest.raises(DiffioApiError, match="URL"):
         client.generations.download(
-            generationId="g", apiProjectId="p", downloadFilePath=BUCKET + "/a.mp3"
+            generationId="g", apiProjectId="p", downloadFilePath="ftp://host/a.mp3"
         )
     bridge.stop()
     assert talk.exists()

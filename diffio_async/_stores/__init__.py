@@ -1,0 +1,1 @@
+"""Object stores: addresses, connections, reading and writing of objects (extra `stores`)."""

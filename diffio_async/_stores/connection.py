@@ -1,0 +1,147 @@
+"""Connections to stores through obstore: one for each bucket, configured as the store's own tools.
+
+Credentials come from the standard chain of the store alone: environment, instance role, and for
+`s3://` profiles and SSO, which boto3 reads if it is installed.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from diffio_async._storage.threads import TrackedExecutor
+from diffio_async._stores.failures import reason_of
+from diffio_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+
+    from diffio_async._stores.url import StoreUrl
+
+#: Seconds for one request: 8 MiB are read, or at most 64 MiB written.
+_READ_SECONDS, _WRITE_SECONDS = 60, 300
+#: A store that does not respond is retried for about 20 seconds.
+_MAX_RETRIES, _RETRY_SECONDS = 8, 120
+
+#: Stores by scheme, bucket, purpose, and a hash of the environment that configured them.
+_connections: dict[tuple[str, str, bool, int], ObjectStore] = {}
+#: Stores of `memory://`; they live as long as the process.
+_memory: dict[str, ObjectStore] = {}
+
+
+def obstore() -> ModuleType:
+    """Return the module `obstore`.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        return import_module("obstore")
+    except ImportError:
+        raise ConfigurationError(
+            "URLs as sources and results need the extra 'stores': run "
+            "pip install 'diffio_async[stores]'"
+        ) from None
+
+
+async def connect(url: StoreUrl, *, writing: bool = False) -> ObjectStore:
+    """Return the store of an address; nothing is sent.
+
+    Raises:
+        ConfigurationError: obstore is not installed, or the store's configuration is invalid.
+    """
+    obstore()
+    if url.scheme == "memory":
+        if url.bucket not in _memory:
+            _memory[url.bucket] = _store_class("Memory")()
+        return _memory[url.bucket]
+    if url.is_web:
+        # The address is the base, with its query: a signature covers both as they were given.
+        web: ObjectStore = _create(url, writing=False)
+        return web
+    key = url.scheme, url.bucket, writing, _environment()
+    if key not in _connections:
+        # Profiles are read from disk, and SSO may send requests.
+        _connections[key] = await TrackedExecutor().run(_create, url, writing=writing)
+    return _connections[key]
+
+
+def _environment() -> int:
+    names = ("AWS_", "GOOGLE_", "AZURE_", "HTTP_PROXY", "HTTPS_PROXY", "HOME")
+    return hash(frozenset(each for each in os.environ.items() if each[0].startswith(names)))
+
+
+def _store_class(name: str) -> Any:
+    return getattr(import_module("obstore.store"), f"{name}Store")
+
+
+def _create(url: StoreUrl, *, writing: bool) -> Any:
+    # Plain HTTP is used only where the user wrote it.
+    client: ClientConfig = {
+        "timeout": f"{_WRITE_SECONDS if writing else _READ_SECONDS}s",
+        "allow_http": url.scheme == "http" or _endpoint(url.scheme).startswith("http:"),
+    }
+    retry: RetryConfig = {
+        "max_retries": _MAX_RETRIES,
+        "retry_timeout": timedelta(seconds=_RETRY_SECONDS),
+    }
+    options: dict[str, Any] = {"client_options": client, "retry_config": retry}
+    try:
+        match url.scheme:
+            case "s3":
+                return _store_class("S3")(url.bucket, **options, **_s3_options())
+            case "gs":
+                return _store_class("GCS")(url.bucket, **options)
+            case "az":
+                return _store_class("Azure")(url.bucket, **options)
+            case _:
+                return _store_class("HTTP")(url.request_url, **options)
+    except ConfigurationError:
+        raise
+    except Exception as failure:  # noqa: BLE001 - errors of obstore and boto3, which contain secrets
+        reason = reason_of(failure)
+    raise ConfigurationError(
+        f"the store of {url} cannot be used: {reason}. Check its environment variables and "
+        "configuration files"
+    )
+
+
+def _endpoint(scheme: str) -> str:
+    names = {
+        "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+        "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    }
+    return next((os.environ[name] for name in names.get(scheme, ()) if os.environ.get(name)), "")
+
+
+def _s3_options() -> dict[str, Any]:
+    """Return the endpoint and the credentials that obstore does not find itself."""
+    endpoint = _endpoint("s3")
+    options: dict[str, Any] = {"endpoint": endpoint} if endpoint else {}
+    if os.environ.get("AWS_ACCESS_KEY_ID") or os.environ.get("AWS_SKIP_SIGNATURE"):
+        return options
+    if find_spec("boto3") is None:
+        if os.environ.get("AWS_PROFILE"):
+            raise ConfigurationError(
+                "AWS_PROFILE names a profile, which boto3 reads: run pip install boto3, or set "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return options
+    session = import_module("boto3").Session()
+    if session.get_credentials() is None:
+        raise ConfigurationError(
+            "there are no credentials for s3://: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "or AWS_PROFILE, or log in with aws sso login; for a public bucket set "
+            "AWS_SKIP_SIGNATURE=true"
+        )
+    options["credential_provider"] = import_module("obstore.auth.boto3").Boto3CredentialProvider(
+        session
+    )
+    if session.region_name:
+        options["region"] = session.region_name
+    return options

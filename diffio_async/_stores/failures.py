@@ -1,0 +1,115 @@
+"""Errors of stores as errors of this package, without credentials."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from diffio_async._protocol.redaction import message_excerpt
+from diffio_async.errors import ConfigurationError, ConnectionFailed, DiffioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from diffio_async._stores.url import StoreUrl
+    from diffio_async.errors import InvalidSource, InvalidTarget
+
+_CODE = re.compile(r"<Code>([^<]{1,200})</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]{1,500})</Message>")
+_REGION = re.compile(r"<Region>([a-z0-9-]{1,40})</Region>")
+_STATUS = re.compile(r"status code: (\d{3})")
+#: The deepest cause in obstore's description of an error of the connection.
+_CAUSE = re.compile(r'(?:message: |error: |ConnectError\(\s*)"([^"]{1,200})"')
+#: Text of obstore before the reason: the request, its duration and its retries.
+_REQUEST = re.compile(r"^.*?Error performing .*? - ", re.DOTALL)
+_NO_CREDENTIALS = re.compile(
+    r"instance credentials|metadata|InvalidCredentials|token request|credential", re.IGNORECASE
+)
+#: Statuses after which the store is tried again later.
+_TRANSIENT = frozenset({"408", "429", "500", "502", "503", "504"})
+
+
+@contextlib.contextmanager
+def store_errors(
+    url: StoreUrl, error: type[InvalidSource | InvalidTarget], action: str
+) -> Iterator[None]:
+    """Translate errors of obstore; `action` is what could not be done, such as "be read"."""
+    try:
+        yield
+    except DiffioError:
+        raise
+    except Exception as failure:
+        if not _is_of_store(failure):
+            raise
+        translated = _translated(url, failure, error, action)
+        # The original contains a dump of the request; a log may show it as the context.
+        failure.args = (reason_of(failure),)
+        raise translated from translated.__cause__
+
+
+def _is_of_store(failure: Exception) -> bool:
+    # FileNotFoundError and ValueError come from obstore's own thread, without a file name.
+    of_obstore = type(failure).__module__.startswith("obstore")
+    return of_obstore or isinstance(failure, (FileNotFoundError, ValueError, NotImplementedError))
+
+
+def is_missing(failure: BaseException) -> bool:
+    """Return whether the store responded that there is no such object or bucket."""
+    return isinstance(failure, FileNotFoundError)
+
+
+def reason_of(failure: BaseException) -> str:
+    """Return why a request failed, as one line without credentials."""
+    text = str(failure)
+    code, message = _CODE.search(text), _MESSAGE.search(text)
+    if code is not None:
+        found = f"{code[1]}: {message[1]}" if message is not None else code[1]
+    else:
+        found = _REQUEST.sub("", text.partition("\n")[0], count=1)
+        causes = _CAUSE.findall(text)
+        if causes and "status code" not in found:
+            found = f"{found.removeprefix('HTTP error: ')}: {causes[-1]}"
+    return message_excerpt(found.strip(" :.")) or type(failure).__name__
+
+
+def _translated(
+    url: StoreUrl, failure: Exception, error: type[InvalidSource | InvalidTarget], action: str
+) -> DiffioError:
+    """Return the error, caused by a `ConnectionFailed` if it may be retried."""
+    text, name, reason = str(failure), type(failure).__name__, reason_of(failure)
+    code = _CODE.search(text)
+    no_bucket = code is not None and code[1] == "NoSuchBucket"
+    # A write needs no object.
+    if no_bucket or (is_missing(failure) and action == "be written"):
+        return error(
+            f"there is no bucket {url.bucket!r} for {url}: create it, or check its name, the "
+            "region and the endpoint"
+        )
+    if is_missing(failure):
+        return error(f"there is no object {str(url)!r}: check its key")
+    if name == "AlreadyExistsError":
+        return error(
+            f"{str(url)!r} exists: choose another name, or replace it with on_conflict='overwrite'"
+        )
+    if name == "PreconditionError":
+        return error(f"{str(url)!r} changed while it was read: try again when nothing writes to it")
+    region = _REGION.search(text)
+    if region is not None or "configured region" in reason:
+        where = f"AWS_REGION={region[1]}" if region is not None else "AWS_REGION to its region"
+        return ConfigurationError(f"the bucket of {url} is in another region: set {where}")
+    if name in {"PermissionDeniedError", "UnauthenticatedError"}:
+        return error(
+            f"{str(url)!r} cannot {action}: access is denied ({reason}). Check the credentials and "
+            "the permissions of the bucket"
+        )
+    status = _STATUS.search(text)
+    if status is None and _NO_CREDENTIALS.search(text):
+        return ConfigurationError(
+            f"there are no valid credentials for {url} ({reason}): configure them as the store's "
+            "own tools do; docs/stores.md has a table"
+        )
+    problem = error(f"{str(url)!r} cannot {action}: {reason}")
+    if status is None or status[1] in _TRANSIENT:
+        problem.__cause__ = ConnectionFailed(f"the store of {url} did not respond: {reason}")
+    return problem
