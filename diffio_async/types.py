@@ -72,7 +72,7 @@ class UploadWithStream(Protocol):
         ...
 
 
-#: A recording to upload: a path, a URL as text (`s3://bucket/key`), bytes, a binary file object
+#: A recording to upload: a path, a URL as text (of an S3 object, say), bytes, a binary file object
 #: (read from its position), an upload received by a web framework, or an async iterable of bytes.
 SourceLike = (
     str

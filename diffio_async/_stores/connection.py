@@ -45,7 +45,7 @@ def obstore() -> ModuleType:
     except ImportError:
         raise ConfigurationError(
             "URLs as sources and results need the extra 'stores': run "
-            "pip install 'diffio_async[stores]'"
+            "pip install 'diffio-async[stores]'"
         ) from None
 
 

@@ -107,7 +107,7 @@ def _translated(
     if status is None and _NO_CREDENTIALS.search(text):
         return ConfigurationError(
             f"there are no valid credentials for {url} ({reason}): configure them as the store's "
-            "own tools do; docs/stores.md has a table"
+            "own tools do"
         )
     problem = error(f"{str(url)!r} cannot {action}: {reason}")
     if status is None or status[1] in _TRANSIENT:

@@ -53,8 +53,9 @@ async def find_object(url: StoreUrl) -> ObjectInfo | None:
     """Return the information about an object, or None if it is missing.
 
     Raises:
-        InvalidSource: The store refused the request or did not respond.
+        InvalidSource: It is a folder, or the store refused the request or did not respond.
     """
+    _check_names_object(url)
     store = await connect(url)
     with store_errors(url, InvalidSource, "be looked up"):
         try:
@@ -63,6 +64,11 @@ async def find_object(url: StoreUrl) -> ObjectInfo | None:
             if is_missing(failure):
                 return None
             raise
+
+
+def empty(url: StoreUrl) -> InvalidSource:
+    """Return the error for an object without content."""
+    return InvalidSource(f"{str(url)!r} is empty: there is nothing to restore")
 
 
 @frozen
@@ -141,8 +147,7 @@ async def open_object(url: StoreUrl) -> OpenObject:
         InvalidSource: There is no such object, it is empty, or the store refused the request.
         ConfigurationError: The store is not configured, or the address is a folder.
     """
-    if url.is_folder and not url.is_web:
-        raise InvalidSource(f"{str(url)!r} is a folder: name an object in it")
+    _check_names_object(url)
     store = await connect(url)
     with store_errors(url, InvalidSource, "be read"):
         try:
@@ -154,7 +159,7 @@ async def open_object(url: StoreUrl) -> OpenObject:
                 raise
             result = first = None
     if result is None:
-        raise InvalidSource(f"{str(url)!r} is empty: there is nothing to restore")
+        raise empty(url)
     info, kind = info_of(result.meta), result.attributes.get("Content-Type")
     return OpenObject(url, info, kind, store, first)
 
@@ -167,3 +172,8 @@ async def _get(store: ObjectStore, url: StoreUrl, options: dict[str, Any]) -> tu
 def _key(url: StoreUrl) -> str:
     """Return the key; the connection to a web address has all of it."""
     return "" if url.is_web else url.key
+
+
+def _check_names_object(url: StoreUrl) -> None:
+    if url.is_folder and not url.is_web:
+        raise InvalidSource(f"{str(url)!r} is a folder: name an object in it")

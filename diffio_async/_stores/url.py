@@ -55,6 +55,11 @@ class StoreUrl:
         return not self.key or self.key.endswith("/")
 
     @property
+    def as_folder(self) -> StoreUrl:
+        """The folder of this name."""
+        return self if self.is_folder else evolve(self, key=f"{self.key}/")
+
+    @property
     def name(self) -> str:
         """The last part of the key, "" for a bucket."""
         name = self.key.rstrip("/").rpartition("/")[2]
@@ -77,8 +82,7 @@ class StoreUrl:
         Raises:
             ConfigurationError: The key is too long or cannot be a key.
         """
-        folder = self.key if self.is_folder else f"{self.key}/"
-        found = evolve(self, key=folder + below)
+        found = evolve(self, key=self.as_folder.key + below)
         _check_key(found, "the result")
         return found
 

@@ -68,6 +68,27 @@ async def open_source(
         yield found
 
 
+async def check_object_source(url: StoreUrl, max_bytes: int) -> None:
+    """Check that an object can be read later. A link that is signed for reading is not requested.
+
+    Raises:
+        InvalidSource: There is no such object, it is empty or over `max_bytes`, or the store
+            refused the request.
+        ConfigurationError: The store is not configured.
+    """
+    from diffio_async._stores.reading import empty, find_object
+
+    if url.is_web:
+        return
+    found = await find_object(url)
+    if found is None:
+        raise InvalidSource(f"there is no object {str(url)!r}: check its key and its bucket")
+    if found.size == 0:
+        raise empty(url)
+    if found.size > max_bytes:
+        raise too_large(str(url), found.size, max_bytes)
+
+
 def too_large(name: str, size: int, max_bytes: int) -> InvalidSource:
     """Return the error for a source over the upload limit."""
     return InvalidSource(

@@ -82,16 +82,20 @@ def options(
 def restore(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE", help="Audio or video recordings; - is standard input."),
+        typer.Argument(
+            metavar="FILE",
+            help="Audio or video recordings, or URLs (s3://bucket/key); - is standard input.",
+        ),
     ],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE|DIR|-",
-            help="File for the result of one recording, or existing folder for the results; - is "
-            "standard output. Default: beside each recording.",
+            metavar="FILE|DIR|URL|-",
+            help="File for the result of one recording, or existing folder for the results, or "
+            "the URL of either (s3://bucket/folder/); - is standard output. Default: beside each "
+            "recording.",
         ),
     ] = None,
     download_type: TypeOption = "audio",
@@ -152,9 +156,9 @@ def download(
         typer.Option(
             "--output",
             "-o",
-            metavar="FILE|DIR|-",
-            help="File or existing folder for the result; - is standard output. Default: the "
-            "current folder.",
+            metavar="FILE|DIR|URL|-",
+            help="File or existing folder for the result, or the URL of either "
+            "(s3://bucket/folder/); - is standard output. Default: the current folder.",
         ),
     ] = None,
     download_type: TypeOption = "audio",

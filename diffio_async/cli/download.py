@@ -13,11 +13,18 @@ from attrs import frozen
 from diffio_async._polling.waits import TranscriptWait
 from diffio_async._protocol.api_errors import check_has_picture
 from diffio_async._storage.files import suffix_of, truncate_name
-from diffio_async._validators import optional_local_path
+from diffio_async._stores.url import StoreUrl
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import RequestWatch, check_environment, check_generation, open_client
 from diffio_async.cli.command import mark_interruption_reported
-from diffio_async.cli.files import ResultOptions, copy_to_stdout, temporary_result
+from diffio_async.cli.files import (
+    Place,
+    ResultOptions,
+    copy_to_stdout,
+    parent_of,
+    place_in,
+    temporary_result,
+)
 from diffio_async.cli.reporting import Failed, Interrupted, ResumeCommand, Subject, Succeeded
 from diffio_async.errors import ConfigurationError, DiffioError, InvalidTarget
 from diffio_async.options import ClientOptions
@@ -44,12 +51,11 @@ class DownloadRequest(ResultOptions):
         """Check the request before anything is sent."""
         if not self.generation_id or not self.api_project_id:
             raise ConfigurationError("name the generation and its --project: an id is empty")
-        optional_local_path(self.output, "-o")
         file = self.named_file()
-        self.check_output(self.output if file is None else str(file.parent))
+        self.check_output(self.output if file is None else str(parent_of(file)))
         check_environment()
 
-    async def target(self, file_name: str | None) -> Path:
+    async def target(self, file_name: str | None) -> Place:
         """Return the file to write; in a folder it gets the service's name `file_name`.
 
         Raises:
@@ -60,7 +66,7 @@ class DownloadRequest(ResultOptions):
             name = _safe_name(file_name or result_name(self.generation_id, self.download_type))
             suffix = suffix_of(name)
             name = truncate_name(name.removesuffix(suffix) or "restored", suffix)
-            file = Path(self.output or "") / name
+            file = place_in(self.output_url or Path(self.output or ""), name)
             await self.check_result(file)
         return file
 
@@ -107,16 +113,17 @@ async def _download(
         reporter.on_progress(subject, progress)
 
     async def download_result() -> DownloadResult:
-        file = temporary
+        file: Place | None = temporary
         if file is None:
             link = await client.generations.get_download(**ids, download_type=request.download_type)
             file = await request.target(link.file_name)
         return await client.generations.download(
             **ids,
-            download_file_path=file,
+            download_file_path=str(file) if isinstance(file, StoreUrl) else file,
             download_type=request.download_type,
             on_conflict=request.on_conflict,
-            resume=request.resume and temporary is None,
+            # Nothing of an object is kept beside it.
+            resume=request.resume and temporary is None and not isinstance(file, StoreUrl),
             on_progress=on_progress,
         )
 
@@ -163,6 +170,7 @@ async def _download(
         event="downloaded",
         seconds=time.monotonic() - started_at,
         path=None if temporary else result.path,
+        url=result.url,
         progress=progress,
         download=result.download,
     )

@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
@@ -17,6 +17,8 @@ from diffio_async._downloads.sinks import check_target
 from diffio_async._protocol.media_types import HEAD, ending_by_content
 from diffio_async._storage.system_errors import reason_of
 from diffio_async._storage.threads import DedicatedThread, TrackedExecutor
+from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._stores.writing import check_object
 from diffio_async._uploads.open_source import open_source
 from diffio_async._uploads.source import Source
 from diffio_async._validators import local_path
@@ -35,6 +37,20 @@ DASH = "-"
 STDIN_NAME = "stdin"
 #: Seconds to wait for a pending write when the command ends: its reader may not be reading.
 _GRACE_SECONDS = 0.2
+
+
+#: A file, or the object of a store.
+Place: TypeAlias = Path | StoreUrl
+
+
+def place_in(folder: Place, name: str) -> Place:
+    """Return the place of a name in a folder."""
+    return folder.child(name) if isinstance(folder, StoreUrl) else folder / name
+
+
+def parent_of(place: Place) -> Place:
+    """Return the folder of a place."""
+    return place.folder if isinstance(place, StoreUrl) else place.parent
 
 
 @frozen(kw_only=True)
@@ -57,9 +73,17 @@ class ResultOptions:
         """What to do if the result exists."""
         return "overwrite" if self.overwrite else "error"
 
-    def named_file(self) -> Path | None:
+    @property
+    def output_url(self) -> StoreUrl | None:
+        """The URL that `-o` names, None if it names a local path or standard output."""
+        found = location_of(self.output, "-o") if self.output else None
+        return found if isinstance(found, StoreUrl) else None
+
+    def named_file(self) -> Place | None:
         """Return the file that `-o` names, None if it names a folder or standard output."""
-        output = self.output
+        output, url = self.output, self.output_url
+        if url is not None:
+            return None if url.is_folder else url
         if not output or self.to_stdout or output.endswith(("/", os.sep)):
             return None
         if os.path.isdir(output):  # noqa: PTH112 - any text
@@ -74,7 +98,7 @@ class ResultOptions:
                 terminal, or used by `--json`.
         """
         if not self.to_stdout:
-            if output is not None:
+            if output is not None and self.output_url is None:
                 _check_folder(output)
         elif self.as_json:
             raise ConfigurationError(
@@ -88,12 +112,15 @@ class ResultOptions:
                 "another program, or name a folder with -o"
             )
 
-    async def check_result(self, path: Path) -> None:
+    async def check_result(self, path: Place) -> None:
         """Check that a result can be written.
 
         Raises:
             InvalidTarget: It exists and may not be replaced, or cannot be written.
         """
+        if isinstance(path, StoreUrl):
+            await check_object(path, self.on_conflict)
+            return
         # `exists` is False for a path that cannot be read; `check_target` then reports the error.
         if not self.overwrite and await TrackedExecutor().run(os.path.exists, path):
             raise InvalidTarget(f"{path} exists: --overwrite replaces it")

@@ -125,7 +125,7 @@ class Subject:
 
 @frozen(kw_only=True)
 class Succeeded:
-    """The result is at `path` (None: it went to standard output) after `seconds` of work.
+    """The result is at `path` or `url` (None: on standard output) after `seconds` of work.
 
     `measured`: lines about what was measured of the recording and the result on this machine.
     """
@@ -134,6 +134,7 @@ class Succeeded:
     event: str
     seconds: float
     path: Path | None
+    url: str | None = None
     progress: GenerationProgress
     download: Download
     model: str | None = None
@@ -142,7 +143,7 @@ class Succeeded:
 
     def lines(self) -> list[str]:
         """Return the path of the result, and the measured change and the warnings if any."""
-        line = f"{self.subject} -> {self.path or 'standard output'}"
+        line = f"{self.subject} -> {self.path or self.url or 'standard output'}"
         warnings = [f"warning: {text}" for text in _warnings(self.progress)]
         measured = self.measured or filter(None, [_measured_change(self.progress)])
         return [line, *(f"  {text}" for text in (*measured, *warnings))]
@@ -153,7 +154,7 @@ class Succeeded:
             "event": self.event,
             **self.subject.json(),
             "seconds": round(self.seconds, 3),
-            "path": str(self.path),
+            **({"path": str(self.path)} if self.url is None else {"url": self.url}),
             "api_project_id": self.download.api_project_id,
             "generation_id": self.download.generation_id,
             **({} if self.model is None else {"model": self.model}),

@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from contextlib import AsyncExitStack, ExitStack
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -16,18 +16,21 @@ from attrs import evolve, frozen
 from diffio_async._protocol.endpoints import generation_path
 from diffio_async._storage.system_errors import shortage_of
 from diffio_async._storage.threads import TrackedExecutor
-from diffio_async._uploads.open_source import open_source
-from diffio_async._validators import local_path, optional_local_path
+from diffio_async._stores.url import StoreUrl, location_of
+from diffio_async._uploads.open_source import check_object_source, open_source
 from diffio_async.cli import FAILED, OK
 from diffio_async.cli.client import check_environment, open_client
 from diffio_async.cli.command import console, mark_interruption_reported
 from diffio_async.cli.files import (
     DASH,
     STDIN_NAME,
+    Place,
     ResultOptions,
     StdinRecording,
     check_stdin,
     copy_to_stdout,
+    parent_of,
+    place_in,
     read_stdin,
     temporary_result,
 )
@@ -61,8 +64,12 @@ class RestoreRequest(ResultOptions):
     def check(self) -> None:
         """Check everything that does not depend on a single file."""
         generation_path(self.model)
-        for file in self.files:
-            local_path(file, "the source")
+        urls = [file for file in self.files if file != DASH and isinstance(_place(file), StoreUrl)]
+        if urls and self.output is None:
+            raise ConfigurationError(
+                f"{_shown(urls[0])} is a URL, so that its result needs an output: add -o URL "
+                "(s3://BUCKET/FOLDER/), -o FILE or -o DIR"
+            )
         if DASH in self.files:
             if self.output is None:
                 raise ConfigurationError(
@@ -75,16 +82,15 @@ class RestoreRequest(ResultOptions):
             raise ConfigurationError(
                 "-o - accepts the result of one recording: name one, or a folder with -o DIR"
             )
-        optional_local_path(self.output, "-o")
         named = self.named_file()
-        self.check_output(self.output if named is None else str(named.parent))
-        if named is not None and _real_path(str(named)) == _real_path(self.files[0]):
+        self.check_output(self.output if named is None else str(parent_of(named)))
+        if named is not None and _real_place(str(named)) == _real_place(self.files[0]):
             raise ConfigurationError(
                 f"-o {named} is the recording itself: name another file, or a folder"
             )
-        sources: dict[Path, list[str]] = {}
+        sources: dict[Place, list[str]] = {}
         for file in self.unique_files():
-            sources.setdefault(self.result(file, self.download_type), []).append(file)
+            sources.setdefault(self.result(file, self.download_type), []).append(_shown(file))
         for result, files in sources.items():
             if len(files) > 1:
                 raise ConfigurationError(
@@ -96,14 +102,14 @@ class RestoreRequest(ResultOptions):
 
     def unique_files(self) -> list[str]:
         """Return each file once, even if it was named with several spellings."""
-        first: dict[Path | str, str] = {}
+        first: dict[Place | str, str] = {}
         for file in self.files:
-            first.setdefault(file if file in {"", DASH} else _real_path(file), file)
+            first.setdefault(file if file in {"", DASH} else _real_place(file), file)
         return [*first.values()]
 
     def name_of(self, file: str) -> str:
         """Return the file name of a recording."""
-        return (self.stdin_name or STDIN_NAME) if file == DASH else Path(file).name
+        return (self.stdin_name or STDIN_NAME) if file == DASH else _place(file).name
 
     async def check_file(self, file: str) -> None:
         """Check one file before any is sent, since its upload may start hours later.
@@ -114,7 +120,10 @@ class RestoreRequest(ResultOptions):
         """
         if not file:
             raise InvalidSource("the path is empty: name a file")
-        if file == DASH:
+        url = None if file == DASH else _place(file)
+        if isinstance(url, StoreUrl):
+            await check_object_source(url, ClientOptions().max_upload_bytes)
+        if file == DASH or isinstance(url, StoreUrl):
             check_recording(b"", self.name_of(file), None, self.download_type)
         else:
             async with open_source(file, max_bytes=ClientOptions().max_upload_bytes):
@@ -124,22 +133,22 @@ class RestoreRequest(ResultOptions):
         if not self.to_stdout:
             await self.check_result(self.result(file, self.download_type))
 
-    def named_file(self) -> Path | None:
+    def named_file(self) -> Place | None:
         """Return the file that `-o` names: it has a suffix, and there is one recording."""
         named = super().named_file()
-        return named if named and named.suffix and len(self.unique_files()) == 1 else None
+        has_suffix = named is not None and PurePath(named.name).suffix != ""
+        return named if has_suffix and len(self.unique_files()) == 1 else None
 
-    def folder(self, file: str) -> Path:
+    def folder(self, file: str) -> Place:
         """Return the folder of a file's result."""
         if self.output is None or self.to_stdout:
-            return Path(file).parent
-        return Path(self.output)
+            return Path() if file == DASH else parent_of(_place(file))
+        return self.output_url.as_folder if self.output_url else Path(self.output)
 
-    def result(self, file: str, download_type: str) -> Path:
-        """Return the path of a result. The service may choose another suffix for a video."""
-        return self.named_file() or self.folder(file) / result_name(
-            self.name_of(file), download_type
-        )
+    def result(self, file: str, download_type: str) -> Place:
+        """Return the place of a result. The service may choose another suffix for a video."""
+        name = result_name(self.name_of(file), download_type)
+        return self.named_file() or place_in(self.folder(file), name)
 
     def resume_command(self, file: str, started: GenerationStarted) -> ResumeCommand | None:
         """Return how to resume a generation; None if it ends with the command's sandbox."""
@@ -147,9 +156,9 @@ class RestoreRequest(ResultOptions):
             return None
         # With -o -, the result is later downloaded to the current folder.
         named = self.named_file()
-        folder = Path() if self.to_stdout else named.parent if named else self.folder(file)
+        folder = Path() if self.to_stdout else parent_of(named) if named else self.folder(file)
         output: str | None = str(
-            named or folder / result_name(self.name_of(file), self.download_type)
+            named or place_in(folder, result_name(self.name_of(file), self.download_type))
         )
         if self.download_type == "video" and not named:
             # Only the folder is known; the service chooses the name.
@@ -160,15 +169,29 @@ class RestoreRequest(ResultOptions):
             idempotency_key=started.idempotency_key,
             download_type=self.download_type,
             output=output,
-            audio_output=str(folder / result_name(self.name_of(file), "audio")),
+            audio_output=str(place_in(folder, result_name(self.name_of(file), "audio"))),
         )
 
 
-def _real_path(file: str) -> Path:
+def _place(file: str) -> Place:
+    location = location_of(file, "the source")
+    return location if isinstance(location, StoreUrl) else Path(location)
+
+
+def _shown(file: str) -> str:
+    """Return a file as the user named it, without the query of a URL, which may be a credential."""
+    place = file if file in {"", DASH} else _place(file)
+    return str(place) if isinstance(place, StoreUrl) else file
+
+
+def _real_place(file: str) -> Place:
+    place = _place(file)
+    if isinstance(place, StoreUrl):
+        return place
     try:
-        return Path(os.path.realpath(Path(file).parent), Path(file).name)
+        return Path(os.path.realpath(place.parent), place.name)
     except (OSError, ValueError):  # E.g. the current folder was removed: compare the spelling.
-        return Path(file)
+        return place
 
 
 async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
@@ -218,7 +241,7 @@ async def restore_files(request: RestoreRequest, reporter: Reporter) -> int:
                 await request.check_file(file)
             except DiffioError as error:
                 succeeded.append(False)
-                reporter.on_result(Failed(subject=Subject(file), error=error))
+                reporter.on_result(Failed(subject=Subject(_shown(file)), error=error))
             else:
                 usable.append(file)
         async with anyio.create_task_group() as group:
@@ -236,7 +259,7 @@ def _is_lasting(error: DiffioError) -> bool:
 def _not_started(file: str, cause: DiffioError) -> Failed:
     error = UploadFailed(f"it was not started, and nothing was sent: {cause}")
     error.__cause__ = cause
-    return Failed(subject=Subject(file), error=error)
+    return Failed(subject=Subject(_shown(file)), error=error)
 
 
 class _Restorations:
@@ -257,19 +280,16 @@ class _Restorations:
         """Restore one file. If cancelled, report the generation that continues."""
         request = self._request
         recording = self._stdin if file == DASH else None
-        name = request.name_of(file) if recording else file
+        name = request.name_of(file) if recording else _shown(file)
         started_at, subject, key = time.monotonic(), Subject(name), str(uuid.uuid4())
         stack = ExitStack()
-        target = (
-            stack.enter_context(temporary_result())
-            if request.to_stdout
-            else request.named_file() or request.folder(file)
-        )
+        temporary = stack.enter_context(temporary_result()) if request.to_stdout else None
+        target = temporary or request.named_file() or request.folder(file)
         try:
             restoration = await client.restore(
                 # An open source is accepted too; only the public type does not include it.
                 cast("SourceLike", recording.source) if recording else file,
-                target,
+                str(target) if isinstance(target, StoreUrl) else target,
                 file_name=recording.name if recording else None,
                 model=request.model,
                 download_type=request.download_type,
@@ -278,8 +298,8 @@ class _Restorations:
                 idempotency_key=key,
                 on_progress=lambda progress: self._reporter.on_progress(subject, progress),
             )
-            if request.to_stdout:
-                await copy_to_stdout(target)
+            if temporary is not None:
+                await copy_to_stdout(temporary)
         except Exception as failure:
             shortage = shortage_of(failure)
             if isinstance(failure, DiffioError):
@@ -318,6 +338,7 @@ class _Restorations:
             event="restored",
             seconds=time.monotonic() - started_at,
             path=None if request.to_stdout else restoration.path,
+            url=restoration.url,
             progress=restoration.progress,
             download=restoration.download,
             model=restoration.generation.model_key,

@@ -1,4 +1,4 @@
-"""Every option and argument that expects a path refuses a URL with 2, and creates nothing."""
+"""Every option and argument that expects a local path refuses a URL with 2, and creates nothing."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ BUCKET = "s3://bucket/out"
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["restore", "talk.wav", "-o", BUCKET, "--sandbox"],
-        ["restore", BUCKET, "--sandbox"],
-        ["restore", "talk.wav", BUCKET, "--sandbox"],
-        ["download", "gen_1", "--project", "proj_1", "-o", BUCKET],
         ["batch", "talk.wav", "-o", BUCKET, "--sandbox"],
         ["batch", "talk.wav", "-o", BUCKET, "--sandbox", "--dry-run"],
         ["batch", BUCKET, "-o", "out", "--sandbox"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +24,6 @@ from diffio_async.sandbox import Fault, RespondWith
 from tests.stores.test_sources import content_of, few_retries, policy
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from diffio_async import AsyncDiffio
     from diffio_async.sandbox import Sandbox
     from tests.stores.conftest import Bucket, Relay, Responder
@@ -151,6 +151,15 @@ async def test_an_object_has_its_type_and_its_generation(s3: Bucket, client: Asy
     assert found["ContentType"] == "audio/mpeg"
     owner = f"{result.project.api_project_id}/{result.generation.generation_id}/audio"
     assert found["Metadata"] == {"diffio-result": owner}
+
+
+async def test_the_rule_of_the_documentation_is_accepted(s3: Bucket) -> None:
+    """It removes the uploads that a killed process leaves."""
+    text = (Path(__file__).parents[2] / "docs" / "stores.md").read_text()
+    rule = json.loads(text.partition("--lifecycle-configuration '")[2].partition("'")[0])
+    s3.client.put_bucket_lifecycle_configuration(Bucket=s3.name, LifecycleConfiguration=rule)
+    found = s3.client.get_bucket_lifecycle_configuration(Bucket=s3.name)["Rules"][0]
+    assert found["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
 @pytest.mark.parametrize("size", [1000, 20 * MIB])

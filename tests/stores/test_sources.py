@@ -233,7 +233,7 @@ async def test_responses_of_amazon_are_explained(
 
 async def test_the_extra_is_named_if_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'diffio_async\[stores\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'diffio-async\[stores\]'"):
         await content_of("s3://bucket/talk.wav")
 
 

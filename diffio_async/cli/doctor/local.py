@@ -41,6 +41,7 @@ EXTRAS = {
     "taskiq": ("taskiq",),
     "testing": ("pytest",),
     "otel": ("opentelemetry",),
+    "stores": ("obstore",),
 }
 #: Bytes of free disk space below which there is a warning.
 _LITTLE_SPACE = 1024**3
